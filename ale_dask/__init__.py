@@ -1,0 +1,79 @@
+"""Activation likelihood estimation (ALE) meta-analysis as distributed batch computation on Dask.
+
+    import ale_dask as ale
+    a = ale.main_effect(ale.read_foci("drug.txt"), seed=1)
+    b = ale.main_effect(ale.read_foci("therapy.txt"), seed=1)
+    c = ale.contrast(a, b)
+    d = ale.conjunction([a, b])
+    ale.write_report([a, b, c, d], "out/")
+
+Everything is loaded when first used: importing this package imports nothing else.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ale_dask.analyses.functions import conjunction, contrast, main_effect
+    from ale_dask.data.lint import lint
+    from ale_dask.data.masks import load_mask
+    from ale_dask.data.readers import read_foci
+    from ale_dask.results import cluster_table, write_report
+    from ale_dask.study import collect, run
+    from ale_dask.words.config import Study, load_study
+    from ale_dask.words.errors import AleError, BackendError, InputError, StoreError, UnfinishedError
+    from ale_dask.words.version import __version__
+
+_WHERE = {
+    "__version__": "words.version",
+    "AleError": "words.errors",
+    "BackendError": "words.errors",
+    "InputError": "words.errors",
+    "StoreError": "words.errors",
+    "Study": "words.config",
+    "UnfinishedError": "words.errors",
+    "cluster_table": "results",
+    "collect": "study",
+    "conjunction": "analyses.functions",
+    "contrast": "analyses.functions",
+    "lint": "data.lint",
+    "load_mask": "data.masks",
+    "load_study": "words.config",
+    "main_effect": "analyses.functions",
+    "read_foci": "data.readers",
+    "run": "study",
+    "write_report": "results",
+}
+
+__all__ = [
+    "AleError",
+    "BackendError",
+    "InputError",
+    "StoreError",
+    "Study",
+    "UnfinishedError",
+    "__version__",
+    "cluster_table",
+    "collect",
+    "conjunction",
+    "contrast",
+    "lint",
+    "load_mask",
+    "load_study",
+    "main_effect",
+    "read_foci",
+    "run",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'ale_dask' has no attribute '{name}'")
+    return getattr(import_module(f"ale_dask.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,1 @@
+"""Floor 2: labelled data: foci, masks and the run's store."""

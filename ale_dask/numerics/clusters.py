@@ -1,0 +1,41 @@
+"""Brain clusters: voxels that share faces (6-connectivity, as GingerALE's volumes show)."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+I64 = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+def label_clusters(keep: Bools, *, volume: Bools) -> npt.NDArray[np.int32]:
+    """Return the cluster number (voxel), int32, 0 outside, of the kept voxels of a mask volume (x, y, z)."""
+    grid = np.zeros(volume.shape, dtype=bool)
+    grid[volume] = keep
+    labels, _ = ndimage.label(grid)
+    return np.asarray(labels[volume], dtype=np.int32)
+
+
+def sizes(labels: npt.NDArray[np.int32]) -> I64:
+    """Return the size in voxels (cluster), int64, of clusters 1, 2, … of labels (voxel)."""
+    return np.bincount(labels)[1:].astype(np.int64)
+
+
+def masses(labels: npt.NDArray[np.int32], *, s: I64, threshold: int) -> I64:
+    """Return the sum of S - threshold (cluster), int64, of clusters 1, 2, … of labels (voxel)."""
+    total = np.zeros(int(labels.max(initial=0)) + 1, dtype=np.int64)
+    np.add.at(total, labels, s - threshold)
+    return total[1:]
+
+
+def keep_clusters(labels: npt.NDArray[np.int32], keep: Bools) -> Bools:
+    """Return whether each voxel lies in one of the kept clusters (cluster)."""
+    return np.asarray(np.r_[False, keep][labels])
+
+
+def at_least(keep: Bools, *, volume: Bools, minimum: int) -> Bools:
+    """Return the kept voxels (voxel) that lie in clusters of at least `minimum` voxels."""
+    labels = label_clusters(keep, volume=volume)
+    return keep_clusters(labels, sizes(labels) >= minimum)

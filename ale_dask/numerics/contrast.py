@@ -1,0 +1,167 @@
+"""Permutations of experiments between two arms (Eickhoff 2011), by integers.
+
+With t the sum of S over both arms, which no relabelling changes, and s the first arm's part of it,
+ALE_A - ALE_B = exp(-(t - s)) - exp(-s) increases strictly with s. Whether a relabelling reaches the observed
+difference is therefore a comparison of two integers, ties included; only the maximum needs an exponential.
+"""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal, localcontext
+from itertools import combinations, islice
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from ale_dask.numerics.draws import rank_words
+
+I64 = npt.NDArray[np.int64]
+DIFFERENCE_BITS = 40
+_LANES = 64
+_DIGIT = 10
+_ENTRIES = 1 << _DIGIT
+
+
+class Candidates(NamedTuple):
+    """Fixed-point rows by voxel, the arms' sums and the part of the map that each voxel belongs to."""
+
+    begin: I64
+    experiment: npt.NDArray[np.int32]
+    value: npt.NDArray[np.int32]
+    total: I64
+    observed: I64
+    component: I64
+
+
+def exponential_digits(bits: int) -> npt.NDArray[np.float64]:
+    """Return exp(-d * 2^(10 k - bits)) (digit k, d), float64, correctly rounded.
+
+    exp(-S) of a fixed-point S < 2^40 is the product over its four 10-bit digits: multiplications only, the
+    same bits on every CPU. `decimal` rounds its exp correctly, unlike the C library's.
+    """
+    with localcontext() as context:
+        context.prec = 40
+        return np.array(
+            [
+                [float((-Decimal(d) * Decimal(2) ** (_DIGIT * k - bits)).exp()) for d in range(_ENTRIES)]
+                for k in range(4)
+            ]
+        )
+
+
+def by_voxel(
+    begin: I64,
+    voxel: npt.NDArray[np.int32],
+    value: npt.NDArray[np.int32],
+    *,
+    candidate: I64,
+    n_voxels: int,
+) -> tuple[I64, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Return rows by candidate voxel: begin (candidate + 1), experiment and value (entry).
+
+    The input is sparse by experiment: begin (experiment + 1), voxel and value (entry).
+    """
+    slot = np.full(n_voxels, -1, dtype=np.int64)
+    slot[candidate] = np.arange(len(candidate))
+    experiment = np.repeat(np.arange(len(begin) - 1, dtype=np.int32), np.diff(begin))
+    at = slot[voxel]
+    keep = at >= 0
+    at, experiment, value = at[keep], experiment[keep], value[keep]
+    order = np.argsort(at, kind="stable")
+    counts = np.bincount(at, minlength=len(candidate))
+    return np.r_[0, np.cumsum(counts)].astype(np.int64), experiment[order], value[order]
+
+
+def n_relabellings(n: int, k: int) -> int:
+    """Return C(n, k), the number of ways to choose the first arm."""
+    return math.comb(n, k)
+
+
+def relabellings(
+    key: npt.NDArray[np.uint64], *, size: int, first: int, count: int, enumerate_all: bool
+) -> npt.NDArray[np.bool_]:
+    """Return whether each experiment is in the first arm (iteration, experiment).
+
+    Drawn: the `size` experiments with the smallest words of their own Philox streams. Enumerated: combination
+    number `first`, `first` + 1 … in lexicographic order.
+    """
+    chosen = np.zeros((count, len(key)), dtype=bool)
+    if enumerate_all:
+        for row, members in zip(chosen, islice(combinations(range(len(key)), size), first, first + count), strict=True):
+            row[list(members)] = True
+        return chosen
+    words = np.empty((count, len(key)), dtype=np.uint64)
+    rank_words(key, first, words)
+    np.put_along_axis(chosen, np.argsort(words, axis=1, kind="stable")[:, :size], True, axis=1)
+    return chosen
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _exp_of(s, digits):  # type: ignore[no-untyped-def]
+    last = np.int64(_ENTRIES - 1)
+    return (
+        digits[0, s & last]
+        * digits[1, (s >> _DIGIT) & last]
+        * digits[2, (s >> (2 * _DIGIT)) & last]
+        * digits[3, s >> (3 * _DIGIT)]
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def difference_of(s: int, total: int, digits: npt.NDArray[np.float64]) -> int:
+    """Return ALE_A - ALE_B in units of 2^-40, int64, of the first arm's sum and both arms' total."""
+    units: int = math.floor((_exp_of(total - s, digits) - _exp_of(s, digits)) * 2.0**DIFFERENCE_BITS + 0.5)
+    return units
+
+
+@numba.njit(cache=True, nogil=True)
+def difference_map(s: I64, total: I64, digits: npt.NDArray[np.float64], out: I64) -> None:
+    """Fill out (voxel), int64, with `difference_of` of each voxel."""
+    for v in range(s.shape[0]):
+        out[v] = difference_of(s[v], total[v], digits)
+
+
+@numba.njit(cache=True, nogil=True)
+def count_exceedances(chosen, candidates, digits, exceed, greatest) -> None:  # type: ignore[no-untyped-def]
+    """Add to exceed (2, candidate) and raise greatest (iteration, 2, component), int64, by relabellings.
+
+    exceed[0] counts s >= observed (the first arm is greater), exceed[1] s <= observed; greatest holds the
+    largest ALE_A - ALE_B and ALE_B - ALE_A over the voxels of each component, in units of 2^-40. Voxels of
+    component -1 count but belong to no maximum. `chosen` is (iteration, experiment), bool.
+    """
+    n, n_experiments = chosen.shape
+    member = np.zeros((n_experiments, _LANES), dtype=np.int32)
+    sums = np.zeros(_LANES, dtype=np.int32)
+    for first in range(0, n, _LANES):
+        lanes = min(_LANES, n - first)
+        for e in range(n_experiments):
+            for lane in range(lanes):
+                member[e, lane] = -1 if chosen[first + lane, e] else 0
+        for v in range(candidates.observed.shape[0]):
+            sums[:] = 0
+            for t in range(candidates.begin[v], candidates.begin[v + 1]):
+                value = candidates.value[t]
+                row = member[candidates.experiment[t]]
+                for lane in range(_LANES):
+                    sums[lane] += value & row[lane]
+            observed = candidates.observed[v]
+            greater = 0
+            less = 0
+            for lane in range(lanes):
+                greater += sums[lane] >= observed
+                less += sums[lane] <= observed
+            exceed[0, v] += greater
+            exceed[1, v] += less
+            part = candidates.component[v]
+            if part >= 0:
+                total = candidates.total[v]
+                for lane in range(lanes):
+                    d = difference_of(np.int64(sums[lane]), total, digits)
+                    b = first + lane
+                    if d > greatest[b, 0, part]:
+                        greatest[b, 0, part] = d
+                    if -d > greatest[b, 1, part]:
+                        greatest[b, 1, part] = -d

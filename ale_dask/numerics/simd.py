@@ -1,0 +1,116 @@
+"""Eight int32 at a time: the only module that speaks LLVM.
+
+Each operation has a plain twin of the same signature (`plain_…`), which the tests hold it to and which
+runs instead when ALE_DASK_PLAIN=1 is set. A plain loop of 8 would do if the compiler could know that the
+arrays do not overlap; it cannot, and its run-time check costs more than the loop.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+WIDTH = 8
+_VECTOR = ir.VectorType(ir.IntType(32), WIDTH)
+_ZERO = ir.Constant(_VECTOR, [0] * WIDTH)
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), ir.PointerType(_VECTOR))
+
+
+def _maximum(builder: Any, a: Any, b: Any) -> Any:
+    return builder.select(builder.icmp_signed(">", a, b), a, b)
+
+
+@intrinsic
+def _add8(typing_context, volume, at, table, entry):  # type: ignore[no-untyped-def]
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        v, a, t, e = arguments
+        target = _pointer(context, builder, signature.args[0], v, a)
+        source = _pointer(context, builder, signature.args[2], t, e)
+        total = builder.add(builder.load(target, align=4), builder.load(source, align=4))
+        builder.store(total, target, align=4)
+        return context.get_dummy_value()
+
+    return types.void(volume, types.int64, table, types.int64), generate
+
+
+@intrinsic
+def _max8(typing_context, local, at, table, entry):  # type: ignore[no-untyped-def]
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        v, a, t, e = arguments
+        target = _pointer(context, builder, signature.args[0], v, a)
+        source = _pointer(context, builder, signature.args[2], t, e)
+        top = _maximum(builder, builder.load(target, align=4), builder.load(source, align=4))
+        builder.store(top, target, align=4)
+        return context.get_dummy_value()
+
+    return types.void(local, types.int64, table, types.int64), generate
+
+
+@intrinsic
+def _excess8(typing_context, volume, at, table, entry, local, where):  # type: ignore[no-untyped-def]
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        v, a, t, e, m, w = arguments
+        target = _pointer(context, builder, signature.args[0], v, a)
+        source = _pointer(context, builder, signature.args[2], t, e)
+        earlier = _pointer(context, builder, signature.args[4], m, w)
+        most = builder.load(earlier, align=4)
+        gain = builder.sub(_maximum(builder, builder.load(source, align=4), most), most)
+        builder.store(builder.add(builder.load(target, align=4), gain), target, align=4)
+        builder.store(_ZERO, earlier, align=4)
+        return context.get_dummy_value()
+
+    return types.void(volume, types.int64, table, types.int64, local, types.int64), generate
+
+
+@numba.njit(cache=True, nogil=True)
+def plain_add8(volume, at, table, entry) -> None:  # type: ignore[no-untyped-def]
+    """Add table[entry:entry + 8] to volume[at:at + 8]."""
+    for j in range(WIDTH):
+        volume[at + j] += table[entry + j]
+
+
+@numba.njit(cache=True, nogil=True)
+def plain_max8(local, at, table, entry) -> None:  # type: ignore[no-untyped-def]
+    """Raise local[at:at + 8] to table[entry:entry + 8]."""
+    for j in range(WIDTH):
+        local[at + j] = max(local[at + j], table[entry + j])
+
+
+@numba.njit(cache=True, nogil=True)
+def plain_excess8(volume, at, table, entry, local, where) -> None:  # type: ignore[no-untyped-def]
+    """Add max(table, local) - local to volume[at:at + 8] and zero local[where:where + 8]."""
+    for j in range(WIDTH):
+        most = local[where + j]
+        volume[at + j] += max(table[entry + j], most) - most
+        local[where + j] = 0
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def fast_add8(volume, at, table, entry) -> None:  # type: ignore[no-untyped-def]
+    """As `plain_add8`."""
+    _add8(volume, at, table, entry)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def fast_max8(local, at, table, entry) -> None:  # type: ignore[no-untyped-def]
+    """As `plain_max8`."""
+    _max8(local, at, table, entry)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def fast_excess8(volume, at, table, entry, local, where) -> None:  # type: ignore[no-untyped-def]
+    """As `plain_excess8`."""
+    _excess8(volume, at, table, entry, local, where)
+
+
+PLAIN = os.environ.get("ALE_DASK_PLAIN") == "1"
+add8, max8, excess8 = (plain_add8, plain_max8, plain_excess8) if PLAIN else (fast_add8, fast_max8, fast_excess8)

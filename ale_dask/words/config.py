@@ -1,0 +1,241 @@
+"""study.toml: which foci, which analyses, which inference. Unknown keys are errors, and errors name the key."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from ale_dask.words.errors import InputError
+
+Probability = Annotated[float, Field(gt=0, lt=1)]
+INPUTS = ("cluster-fwe", "uncorrected")
+"""The two thresholded maps that contrasts and conjunctions are run on, as Nord et al. 2021 report both."""
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Inference(_Frozen):
+    """Everything that decides a p-value; the defaults are the recommended ones."""
+
+    voxel_p: Probability = 0.001
+    cluster_p: Probability = 0.05
+    iterations: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
+    correction: Literal["cluster-size", "cluster-mass", "voxel"] = "cluster-size"
+    mask: str = "brain"
+    within: Literal["max", "additive"] = "max"
+    fwhm: Annotated[float, Field(gt=0, lt=100)] | None = None
+    support: Annotated[float, Field(ge=2, le=8)] = 4.0
+    min_volume: Annotated[float, Field(ge=0)] = 50.0
+    contrast_p: Probability = 0.05
+    gate: Literal["arms", "pooled", "none"] = "arms"
+    shared: Literal["refuse", "exclude"] = "refuse"
+    profile: Literal["recommended", "gingerale"] = "recommended"
+
+    def min_voxels(self, voxel_volume: float) -> int:
+        """Return the minimum volume in whole voxels, at least 1."""
+        return max(1, math.ceil(self.min_volume / voxel_volume - 1e-9))
+
+
+class FociSource(_Frozen):
+    """One sample of experiments: files, and what the files leave out."""
+
+    files: list[str]
+    n: Annotated[int, Field(ge=1)] | None = None
+    space: Literal["MNI", "Talairach"] | None = None
+    talairach: Literal["other", "fsl", "spm"] = "other"
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("files")
+    @classmethod
+    def _not_empty(cls, value: list[str]) -> list[str]:
+        if not value:
+            raise ValueError("names no file")
+        return value
+
+
+class MainEffect(_Frozen):
+    """ALE of one sample, or of several pooled."""
+
+    kind: Literal["main-effect"]
+    foci: list[str]
+
+    @field_validator("foci", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+class Contrast(_Frozen):
+    """First arm against second, both directions; arms are main effects."""
+
+    kind: Literal["contrast"]
+    arms: Annotated[list[str], Field(min_length=2, max_length=2)]
+
+
+class Conjunction(_Frozen):
+    """Where all of these main effects are found."""
+
+    kind: Literal["conjunction"]
+    of: Annotated[list[str], Field(min_length=2)]
+
+
+Analysis = Annotated[MainEffect | Contrast | Conjunction, Field(discriminator="kind")]
+
+
+class Backend(_Frozen):
+    """Where blocks are computed; none of it changes a result."""
+
+    name: str = "threads"
+    workers: Annotated[int, Field(ge=1)] | None = None
+    block_seconds: Annotated[float, Field(gt=0)] = 1.0
+    block_size: Annotated[int, Field(ge=1)] | None = None
+
+
+class Study(_Frozen):
+    """A whole study: samples, analyses in the order they are reported, inference, backend."""
+
+    title: str = "ALE meta-analysis"
+    simulated: bool = False
+    foci: dict[str, FociSource]
+    analysis: dict[str, Analysis]
+    inference: Inference = Inference()
+    backend: Backend = Backend()
+
+    @field_validator("foci", "analysis")
+    @classmethod
+    def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not value:
+            raise ValueError("is empty: name at least one")
+        for name in value:
+            # Names become folders of the output: nothing in them may leave it.
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"'{name}': use lower-case letters, digits, '-' and '_' in names")
+        return value
+
+
+def main_effects(study: Study) -> dict[str, MainEffect]:
+    """Return the main effects of a study by name, in order."""
+    return {name: a for name, a in study.analysis.items() if isinstance(a, MainEffect)}
+
+
+def _check_references(study: Study, source: str) -> Study:
+    known = main_effects(study)
+    for name, analysis in study.analysis.items():
+        if isinstance(analysis, MainEffect):
+            key, wanted, have = "foci", analysis.foci, list(study.foci)
+        elif isinstance(analysis, Contrast):
+            key, wanted, have = "arms", analysis.arms, list(known)
+        else:
+            key, wanted, have = "of", analysis.of, list(known)
+        for want in wanted:
+            if want not in have:
+                raise InputError(
+                    f"{source}: analysis.{name}.{key}: no {'foci' if key == 'foci' else 'main effect'} named "
+                    f"'{want}'; there are: {', '.join(have) or 'none'}"
+                )
+        if len(set(wanted)) != len(wanted):
+            raise InputError(f"{source}: analysis.{name}.{key}: names the same one twice")
+    return study
+
+
+def parse_study(text: str, *, source: str = "study.toml") -> Study:
+    """Return the study that a TOML text describes.
+
+    Raises
+    ------
+    InputError
+        with the file and the key, or the line where the TOML itself is broken.
+    """
+    try:
+        return study_from(tomllib.loads(text), source=source)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{source}: not valid TOML: {error}") from error
+
+
+def study_from(values: dict[str, Any], *, source: str = "study") -> Study:
+    """Return the study of a nested dictionary; errors name `source` and the key."""
+    try:
+        return _check_references(Study.model_validate(values), source)
+    except ValidationError as error:
+        raise InputError(_message(error, source)) from error
+
+
+def inference_from(values: dict[str, Any], *, source: str = "settings") -> Inference:
+    """Return the inference settings of keyword values; errors name the key."""
+    try:
+        return Inference.model_validate(values)
+    except ValidationError as error:
+        raise InputError(_message(error, source)) from error
+
+
+def _message(error: ValidationError, source: str) -> str:
+    lines = []
+    for problem in error.errors():
+        parts = [str(p) for p in problem["loc"] if str(p) not in ("main-effect", "contrast", "conjunction")]
+        what = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            what = "unknown key"
+        elif problem["type"] == "missing":
+            what = "is missing"
+        elif problem["type"].startswith("union_tag"):
+            what = "kind must be 'main-effect', 'contrast' or 'conjunction'"
+        lines.append(f"{source}: {'.'.join(parts) or 'study'}: {what}")
+    return "\n".join(lines)
+
+
+def load_study(path: str | Path) -> Study:
+    """Return the study of a study.toml; foci paths in it are relative to its folder and made absolute here."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    study = parse_study(text, source=str(path))
+    foci = {
+        name: source.model_copy(update={"files": [str((path.parent / f).resolve()) for f in source.files]})
+        for name, source in study.foci.items()
+    }
+    inference = study.inference
+    if inference.mask not in ("brain", "gm"):
+        inference = inference.model_copy(update={"mask": str((path.parent / inference.mask).resolve())})
+    return study.model_copy(update={"foci": foci, "inference": inference})
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    # A TOML basic string may hold no control character but tab.
+    return '"' + "".join(c if c >= " " or c == "\t" else f"\\u{ord(c):04x}" for c in escaped) + '"'
+
+
+def to_toml(study: Study) -> str:
+    """Return the study with every default written out, as TOML that `parse_study` reads back to the same."""
+    data = study.model_dump(mode="json", exclude_none=True)
+    lines = [f"title = {_toml_value(data['title'])}", f"simulated = {_toml_value(data['simulated'])}"]
+    for table in ("foci", "inference", "analysis", "backend"):
+        sections = (
+            {table: data[table]}
+            if table in ("inference", "backend")
+            else {f"{table}.{name}": values for name, values in data[table].items()}
+        )
+        for header, values in sections.items():
+            lines += ["", f"[{header}]"] + [f"{key} = {_toml_value(value)}" for key, value in values.items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,111 @@
+"""Every array's name, dimensions, type, unit and meaning, written once.
+
+`check(dataset, *wanted)` is the only validation that functions on Datasets need: it names what is missing
+or misshapen and what it found instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ale_dask.words.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One array of the vocabulary."""
+
+    name: str
+    dims: tuple[str, ...]
+    kinds: str
+    unit: str
+    meaning: str
+
+
+_FOCI = (
+    Variable("experiment_id", ("experiment",), "OUT", "", "unique name; repeats of a name end in #2, #3 …"),
+    Variable("experiment_study", ("experiment",), "OUT", "", "the name as written in the file"),
+    Variable("experiment_source", ("experiment",), "OUT", "", "file:line of the experiment's first line"),
+    Variable("experiment_key", ("experiment",), "u", "", "64-bit key of its random draws, inherited by subsets"),
+    Variable("experiment_n_subjects", ("experiment",), "i", "subjects", "sample size; 0 where the file has none"),
+    Variable("experiment_tag", ("experiment", "tag"), "b", "", "whether the experiment carries the tag"),
+    Variable("focus_xyz", ("focus", "axis"), "f", "mm MNI", "sub-voxel coordinates"),
+    Variable("focus_experiment", ("focus",), "i", "", "position of the focus's experiment"),
+)
+_MAPS = (
+    Variable("voxel_ijk", ("voxel", "axis"), "i", "voxels", "grid position of each voxel of the mask, C order"),
+    Variable("ma", ("experiment", "voxel"), "f", "probability", "modelled activation, in [0, 1)"),
+)
+_MAIN_EFFECT = (
+    Variable("ale", ("voxel",), "f", "probability", "1 - prod(1 - MA), from the stored MA maps"),
+    Variable("s", ("voxel",), "i", "2^-scale_bits", "fixed-point sum of -log1p(-MA): what decides"),
+    Variable("logp", ("voxel",), "f", "-log10(p)", "analytic voxel p (Eickhoff 2012)"),
+    Variable("z", ("voxel",), "f", "z", "isf(p)"),
+    Variable("z_uncorrected", ("voxel",), "f", "z", "z where p < voxel_p, in clusters of the minimum volume"),
+    Variable("z_size_fwe", ("voxel",), "f", "z", "z inside clusters that survive cluster-size FWE"),
+    Variable("z_mass_fwe", ("voxel",), "f", "z", "z inside clusters that survive cluster-mass FWE"),
+    Variable("z_voxel_fwe", ("voxel",), "f", "z", "z where the voxel survives FWE by the maximum ALE"),
+    Variable("z_fdr_bh", ("voxel",), "f", "z", "z where the voxel survives Benjamini-Hochberg FDR"),
+    Variable("z_fdr_by", ("voxel",), "f", "z", "z where the voxel survives Benjamini-Yekutieli FDR"),
+)
+_CONTRAST = (
+    Variable("difference", ("voxel",), "f", "probability", "ALE of the first arm minus ALE of the second"),
+    Variable("p_greater", ("voxel",), "f", "p", "one-sided, first arm > second; nan where not tested"),
+    Variable("p_less", ("voxel",), "f", "p", "one-sided, second arm > first; nan where not tested"),
+    Variable("z_contrast", ("input", "voxel"), "f", "z", "inside the gate, uncorrected, minimum volume; signed"),
+    Variable(
+        "z_contrast_voxel_fwe",
+        ("input", "voxel"),
+        "f",
+        "z",
+        "voxel FWE over the label-invariant region; signed",
+    ),
+)
+_CONJUNCTION = (
+    Variable(
+        "ale_min",
+        ("input", "voxel"),
+        "f",
+        "probability",
+        "minimum of the thresholded ALE maps, minimum volume last",
+    ),
+    Variable("z_min", ("input", "voxel"), "f", "z", "minimum of the thresholded z maps, minimum volume last"),
+    Variable("z_min_voxel_fwe", ("voxel",), "f", "z", "minimum of the voxel-FWE z maps"),
+    Variable("z_min_unthresholded", ("voxel",), "f", "z", "minimum of the z maps before any threshold"),
+)
+VARIABLES: dict[str, Variable] = {v.name: v for v in _FOCI + _MAPS + _MAIN_EFFECT + _CONTRAST + _CONJUNCTION}
+FOCI: tuple[str, ...] = tuple(v.name for v in _FOCI if v.name != "experiment_tag")
+
+
+def check(dataset: xr.Dataset, *wanted: str) -> xr.Dataset:
+    """Return the dataset itself after finding every wanted variable with its dims and type.
+
+    Raises
+    ------
+    InputError
+        naming the variable that is missing or has other dims or another type, and what was found.
+    """
+    for name in wanted:
+        variable = VARIABLES[name]
+        if name not in dataset:
+            have = ", ".join(map(str, dataset.variables)) or "nothing"
+            raise InputError(f"the dataset has no variable '{name}' ({variable.meaning}); it has: {have}")
+        found = dataset[name]
+        if found.dims != variable.dims:
+            raise InputError(f"'{name}' has dims {found.dims}, wanted {variable.dims}")
+        if found.dtype.kind not in variable.kinds:
+            raise InputError(f"'{name}' has dtype {found.dtype}, wanted kind '{variable.kinds}'")
+    return dataset
+
+
+def describe(dataset: xr.Dataset) -> xr.Dataset:
+    """Return the dataset with each variable's unit and meaning in its attributes."""
+    for name, array in dataset.variables.items():
+        variable = VARIABLES.get(str(name))
+        if variable is not None:
+            array.attrs.update(units=variable.unit, long_name=variable.meaning)
+    return dataset

@@ -1,0 +1,212 @@
+"""The permutation kernel against dictionaries, breadth-first search and its own plain twin."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ale_dask.numerics import simd
+from ale_dask.numerics.kernels import kernel_box
+from ale_dask.numerics.permute import Design, geometry, null_iterations, stamps, sum_of_stamps
+
+BITS, SUPPORT = 20, 3.0
+SOME = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+# Radii 1 to 7 voxels: rows of one, two (8 cells and more) and three pieces; flat along each axis.
+SIGMAS = [(0.5, 0.5, 0.5), (1.3, 1.3, 1.3), (0.4, 1.7, 1.0), (1.0, 0.5, 2.5), (2.4, 0.7, 0.4), (1.0, 0.3, 1.0)]
+
+
+class Case:
+    """A mask, experiments and the tables of the kernel."""
+
+    def __init__(self, volume, sigmas, kernel, n_foci, *, additive=False, seed=0):
+        self.volume, self.n_foci = volume, n_foci
+        self.ijk = np.argwhere(volume)
+        boxes = [kernel_box(np.array(s), support=SUPPORT, bits=BITS) for s in sigmas]
+        self.values = [reference.stamp(s, support=SUPPORT, bits=BITS) for s in sigmas]
+        self.space = geometry(self.ijk.astype(np.int16), radius=np.array([b.shape for b in boxes]) // 2)
+        self.stamps = stamps(boxes, stride_x=self.space.stride_x, stride_y=self.space.stride_y)
+        key = np.random.default_rng(seed).integers(0, 2**63, len(n_foci)).astype(np.uint64)
+        begin = np.r_[0, np.cumsum(n_foci)].astype(np.int64)
+        self.design = Design(begin, np.array(kernel, dtype=np.int64), key, additive)
+
+    def sum(self, voxels):
+        return sum_of_stamps(voxels, design=self.design, stamps=self.stamps, geometry=self.space)
+
+    def reference_sum(self, voxels):
+        begin, kernel = self.design.focus_begin, self.design.kernel
+        experiments = [
+            (self.values[k], self.ijk[voxels[begin[e] : begin[e + 1]]].tolist()) for e, k in enumerate(kernel)
+        ]
+        return reference.permuted_sum(self.ijk, experiments, additive=self.design.additive)
+
+    def drawn(self, iteration):
+        parts = [
+            reference.draw_voxels(int(k), iteration, len(self.ijk), n)
+            for k, n in zip(self.design.key, self.n_foci, strict=True)
+        ]
+        return np.concatenate(parts).astype(np.int64)
+
+    def rows(self, first, count, threshold):
+        out = np.empty((count, 3), dtype=np.int64)
+        null_iterations(first, count, np.int32(threshold), self.design, self.stamps, self.space, out)
+        return out
+
+
+def blob(seed, shape, share=0.6):
+    volume = np.random.default_rng(seed).random(shape) < share
+    volume[tuple(n // 2 for n in shape)] = True
+    return volume
+
+
+@st.composite
+def cases(draw):
+    shape = draw(st.tuples(st.integers(1, 19), st.integers(1, 7), st.integers(1, 10)))
+    sigmas = draw(st.lists(st.sampled_from(SIGMAS), min_size=1, max_size=3))
+    n_foci = draw(st.lists(st.integers(1, 9), min_size=1, max_size=5))
+    kernel = [draw(st.integers(0, len(sigmas) - 1)) for _ in n_foci]
+    seed = draw(st.integers(0, 10**6))
+    volume = blob(seed, shape, draw(st.sampled_from([0.2, 0.7, 1.0])))
+    return Case(volume, sigmas, kernel, n_foci, additive=draw(st.booleans()), seed=seed)
+
+
+@SOME
+@given(cases(), st.integers(0, 10**6))
+def test_sum_of_stamps_equals_the_reference(case, seed):
+    voxels = np.random.default_rng(seed).integers(0, len(case.ijk), sum(case.n_foci))
+    assert np.array_equal(case.sum(voxels), case.reference_sum(voxels))
+
+
+@SOME
+@given(cases(), st.integers(0, 2**40), st.integers(1, 3), st.floats(0.01, 0.9))
+def test_null_iterations_equal_the_reference(case, first, count, share):
+    sums = [case.reference_sum(case.drawn(first + b)) for b in range(count)]
+    threshold = max(1, int(share * max(int(s.max()) for s in sums)))
+    expected = [reference.cluster_statistics(case.ijk, s, threshold) for s in sums]
+    assert case.rows(first, count, threshold).tolist() == expected
+
+
+@pytest.mark.parametrize("additive", [False, True])
+def test_200_foci_in_a_tiny_mask(additive):
+    case = Case(blob(1, (4, 5, 3)), [(1.9,) * 3, (0.8, 1.2, 1.6)], [0, 1, 0], [200, 3, 200], additive=additive)
+    for iteration in range(3):
+        s = case.reference_sum(case.drawn(iteration))
+        assert np.array_equal(case.sum(case.drawn(iteration)), s)
+        # With 400 foci in 36 voxels the map is nearly flat: a threshold near its top cuts it into clusters.
+        threshold = int(np.quantile(s, 0.6))
+        assert case.rows(iteration, 1, threshold).tolist() == [reference.cluster_statistics(case.ijk, s, threshold)]
+
+
+def test_a_threshold_that_nothing_reaches_leaves_the_maximum_only():
+    case = Case(blob(2, (6, 6, 6)), [(1.3,) * 3], [0, 0], [3, 4])
+    best = int(case.reference_sum(case.drawn(0)).max())
+    assert case.rows(0, 1, best + 1).tolist() == [[best, 0, 0]]
+    assert case.rows(0, 1, best)[0, 0] == best
+    assert case.rows(0, 1, best)[0, 1] >= 1
+
+
+def test_clusters_do_not_join_around_the_edge_of_the_grid():
+    # Two slabs at opposite ends of y; sigma_y 0.3 at a support of 3 reaches no neighbour, so nothing pads y.
+    volume = np.zeros((4, 5, 3), dtype=bool)
+    volume[:, 0], volume[:, -1] = True, True
+    case = Case(volume, [(1.0, 0.3, 1.0)], [0], [40])
+    s = case.reference_sum(case.drawn(0))
+    assert s.min() > 0
+    assert case.rows(0, 1, 1).tolist() == [reference.cluster_statistics(case.ijk, s, 1)]
+    assert case.rows(0, 1, 1)[0, 1] == 12
+
+
+@pytest.fixture(scope="module")
+def typical():
+    return Case(blob(5, (11, 9, 10)), SIGMAS[1:4], [0, 1, 2, 0, 1], [5, 1, 12, 3, 2])
+
+
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=st.lists(st.integers(1, 12), min_size=1, max_size=6))
+def test_any_split_into_batches_gives_the_same_rows(typical, parts):
+    whole = typical.rows(7, sum(parts), 40000)
+    starts = np.cumsum([7, *parts[:-1]])
+    split = [typical.rows(int(f), n, 40000) for f, n in zip(starts, parts, strict=True)]
+    assert np.array_equal(np.concatenate(split), whole)
+    assert len(np.unique(whole, axis=0)) == len(whole)
+
+
+def test_the_order_of_experiments_changes_no_row(typical):
+    order = np.array([3, 0, 4, 2, 1])
+    moved = Case(typical.volume, SIGMAS[1:4], typical.design.kernel[order], np.array(typical.n_foci)[order])
+    moved.design = moved.design._replace(key=typical.design.key[order])
+    assert np.array_equal(moved.rows(0, 20, 40000), typical.rows(0, 20, 40000))
+
+
+def test_an_experiment_left_out_leaves_the_others_draws(typical):
+    rest = [0, 1, 3, 4]
+    fewer = Case(typical.volume, SIGMAS[1:4], typical.design.kernel[rest], np.array(typical.n_foci)[rest])
+    fewer.design = fewer.design._replace(key=typical.design.key[rest])
+    begin, voxels = typical.design.focus_begin, typical.drawn(3)
+    kept = np.concatenate([voxels[begin[e] : begin[e + 1]] for e in rest])
+    assert fewer.rows(3, 1, 2**30)[0, 0] == fewer.reference_sum(kept).max()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_vector_and_plain_operations_agree(seed):
+    random = np.random.default_rng(seed)
+    a, m, t = (random.integers(0, 2**29, 64).astype(np.int32) for _ in range(3))
+    m[:32:3] = t[:32:3]
+    for at, entry, where in random.integers(0, 56, (20, 3)):
+        pairs = []
+        for add8, max8, excess8 in (
+            (simd.plain_add8, simd.plain_max8, simd.plain_excess8),
+            (simd.fast_add8, simd.fast_max8, simd.fast_excess8),
+        ):
+            added, top, gained, local = a.copy(), a.copy(), a.copy(), m.copy()
+            add8(added, at, t, entry)
+            max8(top, at, t, entry)
+            excess8(gained, at, t, entry, local, where)
+            pairs.append((added, top, gained, local))
+        for plain, fast in zip(*pairs, strict=True):
+            assert np.array_equal(plain, fast)
+        added, top, gained, local = pairs[0]
+        here, there = slice(at, at + 8), slice(entry, entry + 8)
+        assert np.array_equal(added[here], a[here] + t[there])
+        assert np.array_equal(top[here], np.maximum(a[here], t[there]))
+        held = m[where : where + 8]
+        assert np.array_equal(gained[here], a[here] + np.maximum(t[there], held) - held)
+        assert not local[where : where + 8].any()
+        assert np.count_nonzero(added != a) <= 8
+
+
+SCRIPT = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from test_numerics_permute import Case, SIGMAS, blob, simd
+case = Case(blob(5, (11, 9, 10)), SIGMAS[1:4], [0, 1, 2, 0, 1], [5, 1, 12, 3, 2])
+print(json.dumps([simd.PLAIN, case.rows(0, 30, 40000).tolist()]))
+"""
+MACHINES = {
+    "plain": {"ALE_DASK_PLAIN": "1"},
+    "no AVX2, no FMA": {
+        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA",
+        "NUMBA_CPU_NAME": "generic",
+        "NUMBA_CPU_FEATURES": "",
+    },
+}
+
+
+def test_another_machine_gives_the_same_rows(typical, tmp_path_factory):
+    here = os.path.dirname(os.path.abspath(__file__))
+    running = {}
+    for name, extra in MACHINES.items():
+        # A cache of its own: otherwise this process's code, compiled for this CPU, might be what runs.
+        environment = {**os.environ, **extra, "NUMBA_CACHE_DIR": str(tmp_path_factory.mktemp("numba"))}
+        command = [sys.executable, "-c", SCRIPT, here]
+        running[name] = subprocess.Popen(
+            command, env=environment, cwd=os.path.dirname(here), stdout=subprocess.PIPE, text=True
+        )
+    found = {name: json.loads(process.communicate(timeout=240)[0]) for name, process in running.items()}
+    expected = typical.rows(0, 30, 40000).tolist()
+    assert found == {"plain": [True, expected], "no AVX2, no FMA": [False, expected]}
