@@ -1,0 +1,87 @@
+"""Hypothesis strategies: experiments, Sleuth text, tables and damaged files."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from ale_dask.data.foci import Experiment
+from ale_dask.data.readers.text import clean
+
+# A shared machine stalls now and then: no deadlines; the counts keep all of these tests under 25 s.
+QUICK = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+
+NAMES = st.text(st.sampled_from('aB7 /:;,"#\u00e9\u00df\u03b1\u2212\U0001f9e0\u00a0\ufeff'), max_size=8).map(clean)
+COORDINATES = st.floats(-90, 90, allow_nan=False) | st.integers(-90, 90).map(float)
+FOCI = st.lists(st.tuples(COORDINATES, COORDINATES, COORDINATES), max_size=5).map(tuple)
+VALUES = st.sampled_from(["", "yes", "no", "1", "0", "x", "3.5", "drug", "NA"])
+
+
+@st.composite
+def experiments(draw, *, space=None, columns=True):
+    """Lists of one or more experiments, the first with a focus, some identical."""
+    one = st.builds(
+        Experiment,
+        name=NAMES,
+        n=st.integers(1, 200),
+        xyz=FOCI,
+        space=st.sampled_from(["MNI", "TAL"]) if space is None else st.just(space),
+        source=st.integers(1, 99).map("f.txt:{}".format),
+        columns=st.dictionaries(st.sampled_from(["age", "drug"]), VALUES) if columns else st.just({}),
+    )
+    some = draw(st.lists(one, max_size=6))
+    first = draw(one.filter(lambda e: e.xyz))
+    return [first, *some, *draw(st.lists(st.sampled_from([first, *some]), max_size=2))]
+
+
+@st.composite
+def sleuth_files(draw):
+    """Sleuth files, as bytes, of several line ends, separators and encodings, and their experiments."""
+    listed = draw(experiments(columns=False))
+    end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    separator = draw(st.sampled_from(["\t", " ", ", ", ",", "  ", ";"]))
+    blank = draw(st.booleans())
+    lines = []
+    for e in listed:
+        reference = draw(st.sampled_from(["// Reference={}", "//Reference = {}", "//reference={}"]))
+        lines += [reference.format("Talairach" if e.space == "TAL" else "MNI"), f"// {e.name}"]
+        lines += [draw(st.sampled_from(["// Subjects={}", "//subjects = {}.0"])).format(e.n)]
+        tail = draw(st.sampled_from(["", " // peak", "\t"]))
+        lines += [separator.join(map(repr, focus)) + tail for focus in e.xyz]
+        lines += [""] * blank
+    encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
+    return end.join(lines).encode(encoding), listed
+
+
+@st.composite
+def damaged(draw, *, files):
+    """Valid files with a few spans of bytes replaced."""
+    data = draw(files)
+    for _ in range(draw(st.integers(1, 3))):
+        at, width = draw(st.integers(0, len(data))), draw(st.integers(0, 6))
+        data = data[:at] + draw(st.binary(max_size=6) | SCRAPS) + data[at + width :]
+    return data
+
+
+SCRAPS = st.sampled_from(
+    [
+        b"//",
+        b"// Subjects=",
+        b"// Reference=",
+        b"\n",
+        b"\r",
+        b",",
+        b";",
+        b'"',
+        b"nan",
+        b"1e999",
+        b"-",
+        b"\x00",
+        b"9" * 40,
+    ]
+)
+TABLE = (
+    b"study,contrast,n,space,x,y,z,age,drug\n"
+    b"Ab,one,12,MNI,1,2,3,30.5,yes\nAb,one,11,MNI,4,5,6,30.5,yes\nAb,two,9,TAL,,,,,\n"
+    b'"C, D",,20,MNI,-7.5,8,9,41,no\n'
+)
