@@ -1,0 +1,73 @@
+"""Where several main effects are found at once: the minimum of their thresholded maps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from ale_dask.analyses.main_effect import inference_of, mask_of, thresholded
+from ale_dask.numerics import clusters
+from ale_dask.words.config import INPUTS, Inference
+from ale_dask.words.errors import InputError
+from ale_dask.words.variables import check, describe
+
+KIND = "conjunction"
+
+
+def collect(results: Sequence[xr.Dataset], *, name: str, inference: Inference | None = None) -> xr.Dataset:
+    """Return the result: ale_min and z_min (input, voxel), the voxel-FWE and the unthresholded minimum (voxel).
+
+    Before the minimum volume, which comes once and last, the minimum is commutative, idempotent and no
+    larger than any of its inputs. An overlap of cluster-FWE maps does not show that any one voxel is active
+    in both; the voxel-FWE conjunction beside it does.
+
+    Raises
+    ------
+    InputError
+        for fewer than two main effects, or when their masks differ.
+    """
+    if len(results) < 2:
+        raise InputError(f"{name}: a conjunction needs two or more main effects, got {len(results)}")
+    for result in results:
+        check(result, "ale", "z", "z_voxel_fwe")
+    if len({r.attrs["mask_sha256"] for r in results}) > 1:
+        raise InputError(f"{name}: the main effects were computed on different masks")
+    mask = mask_of(results[0])
+    settings = inference or inference_of(results[0])
+    minimum = settings.min_voxels(mask.voxel_volume)
+    ale = np.min([r["ale"].values for r in results], axis=0)
+    z = np.min([r["z"].values for r in results], axis=0)
+    keep = []
+    for source in INPUTS:
+        both = np.all([thresholded(r, source) for r in results], axis=0)
+        keep.append(clusters.at_least(both, volume=mask.volume, minimum=minimum))
+    identities = sorted(r.attrs["identity"] for r in results)
+    conjunction = xr.Dataset(
+        {
+            "ale_min": (("input", "voxel"), np.where(keep, ale, 0).astype(np.float32)),
+            "z_min": (("input", "voxel"), np.where(keep, z, 0).astype(np.float32)),
+            "z_min_voxel_fwe": ("voxel", np.min([r["z_voxel_fwe"].values for r in results], axis=0)),
+            "z_min_unthresholded": ("voxel", z),
+            "voxel_ijk": (("voxel", "axis"), mask.voxel_ijk),
+        },
+        coords={"input": np.array(INPUTS, dtype=object)},
+        attrs={
+            "name": name,
+            "kind": KIND,
+            "identity": hashlib.sha256(json.dumps([KIND, identities]).encode()).hexdigest(),
+            "of": [r.attrs["name"] for r in results],
+            "controls": "overlap of thresholded maps: each map controls its own error, the overlap of cluster-FWE "
+            "maps does not show that any one voxel is active in all",
+            "affine": mask.affine.reshape(-1).tolist(),
+            "shape": list(mask.volume.shape),
+            "mask": mask.name,
+            "mask_sha256": mask.sha256,
+            "inference": settings.model_dump_json(),
+            "largest_minimum_z": float(z.max()),
+        },
+    )
+    return describe(conjunction)

@@ -1,0 +1,156 @@
+"""The three analyses from Python: Dataset in, Dataset out, nothing written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from ale_dask.analyses import conjunction as conjunctions
+from ale_dask.analyses import contrast as contrasts
+from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses.ma import ale_union, ma_maps
+from ale_dask.analyses.main_effect import inference_of, mask_of
+from ale_dask.analyses.sample import Sample, sample, study_bits
+from ale_dask.data import foci as foci_data
+from ale_dask.data.masks import load_mask
+from ale_dask.distribution.executors import BlockArrays, Job, MemorySink, execute
+from ale_dask.distribution.plan import BlockFunction, Plan, Segment, block_size
+from ale_dask.numerics.space import Mask
+from ale_dask.words.config import Inference, inference_from
+from ale_dask.words.variables import FOCI
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def seconds_per_iteration(plan: Plan, function: BlockFunction, *, most: int) -> float:
+    """Return the measured seconds of one of `most` iterations on this CPU; compiles the kernel if need be."""
+    function(plan, 0, 1)
+    number = 1
+    while True:
+        number = min(4 * number, most)
+        start = time.perf_counter()
+        function(plan, 0, number)
+        seconds = time.perf_counter() - start
+        if seconds > 0.05 or number == most:
+            return seconds / number
+
+
+def _run(plan: Plan, function: BlockFunction, *, iterations: int, client: Client | None) -> BlockArrays:
+    workers = 1 if client is None else sum(client.nthreads().values())
+    size = block_size(
+        iterations=iterations,
+        seconds_per_iteration=seconds_per_iteration(plan, function, most=iterations),
+        block_seconds=1.0,
+        workers=workers,
+    )
+    segment = Segment(0, plan.id, 0, iterations, size)
+    sink = MemorySink(segment)
+    execute([Job(plan, segment, function, sink)], client=client)
+    return sink.arrays()
+
+
+def main_effect(
+    foci: xr.Dataset,
+    *,
+    name: str = "main-effect",
+    mask: Mask | str = "brain",
+    client: Client | None = None,
+    scale_bits: int | None = None,
+    **settings: Any,
+) -> xr.Dataset:
+    """Return the ALE main effect of a foci Dataset: maps (voxel), null (iteration, statistic), clusters (cluster).
+
+    Parameters
+    ----------
+    foci
+        as `read_foci` gives it
+    mask
+        "brain", "gm", an image file or a Mask
+    client
+        a Dask client for the iterations; without one they run here
+    scale_bits
+        of the fixed point; the study's when results of several samples must share it
+    settings
+        of `words.config.Inference`: voxel_p, cluster_p, iterations, seed, correction, fwhm …
+
+    Raises
+    ------
+    InputError
+        for foci or settings that cannot be used.
+    """
+    grid = mask if isinstance(mask, Mask) else load_mask(mask)
+    inference = inference_from({**settings, "mask": grid.name})
+    chosen = sample(foci, mask=grid, inference=inference, name=name)
+    return _main_effect(chosen, name=name, client=client, bits=scale_bits or study_bits([chosen]))
+
+
+def _main_effect(chosen: Sample, *, name: str, client: Client | None, bits: int) -> xr.Dataset:
+    plan = main_effects.plan_main_effect(chosen, bits=bits, name=name)
+    arrays = _run(plan, main_effects.block, iterations=chosen.inference.iterations, client=client)
+    ale = ale_union(ma_maps(chosen)).values
+    return main_effects.collect(chosen, plan, arrays["null"][:, 1:], ale=ale)
+
+
+def _sample_of(result: xr.Dataset, *, inference: Inference, mask: Mask) -> Sample:
+    return sample(result[list(FOCI)], mask=mask, inference=inference, name=result.attrs["name"])
+
+
+def contrast(
+    a: xr.Dataset,
+    b: xr.Dataset,
+    *,
+    pooled: xr.Dataset | None = None,
+    name: str | None = None,
+    client: Client | None = None,
+    **changes: Any,
+) -> xr.Dataset:
+    """Return the contrast of two main effects, both directions: difference, p (voxel), signed z (input, voxel).
+
+    `pooled` is the main effect of both arms' experiments together and is computed when not given; `changes`
+    replace settings of the arms (seed, iterations, gate, contrast_p, min_volume, shared, profile).
+
+    Raises
+    ------
+    InputError
+        when the arms were computed with different settings, or share an experiment.
+    """
+    base = contrasts.settings_of(a, b)
+    inference = inference_from({**base.model_dump(), **changes})
+    mask = mask_of(a)
+    title = name or f"{a.attrs['name']}-vs-{b.attrs['name']}"
+    foci = contrasts.disjoint_arms(a[list(FOCI)], b[list(FOCI)], shared=inference.shared, name=title)
+    arms = [sample(f, mask=mask, inference=inference, name=title) for f in foci]
+    both = sample(foci_data.concat(foci), mask=mask, inference=inference, name=title)
+    bits = study_bits([both])
+    plans = [main_effects.plan_main_effect(s, bits=bits, name=title) for s in (*arms, both)]
+    if pooled is None:
+        pooled = _main_effect(both, name=f"{title}_pooled", client=client, bits=bits)
+    plan = contrasts.plan_contrast(arms[0], arms[1], plans=plans, name=title)
+    iterations = contrasts.how_many(plan, inference.iterations)
+    arrays = _run(plan, contrasts.block, iterations=iterations, client=client)
+    return contrasts.collect(
+        plan,
+        arrays["null"][:, 1:],
+        contrasts.summed(arrays["exceed"]),
+        arms=(a, b),
+        pooled=pooled,
+        inference=inference,
+    )
+
+
+def conjunction(results: Sequence[xr.Dataset], *, name: str = "conjunction", **changes: Any) -> xr.Dataset:
+    """Return the conjunction of main effects: minimum ALE and z (input, voxel) of their thresholded maps.
+
+    Raises
+    ------
+    InputError
+        for fewer than two main effects, or different masks.
+    """
+    inference = None
+    if changes and results:
+        inference = inference_from({**inference_of(results[0]).model_dump(), **changes})
+    return conjunctions.collect(results, name=name, inference=inference)

@@ -1,0 +1,218 @@
+"""ALE of one sample against spatial randomness (Eickhoff 2009, 2012; Turkeltaub 2012)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ale_dask.analyses.sample import Sample
+from ale_dask.distribution.plan import Plan
+from ale_dask.numerics import clusters, correct
+from ale_dask.numerics.ale import ale_from_s, sum_rows
+from ale_dask.numerics.draws import NULL, draw_keys
+from ale_dask.numerics.kernels import kernel_box
+from ale_dask.numerics.null import NullTable, analytic_null, histograms, z_of_log_p
+from ale_dask.numerics.permute import Design, Geometry, Stamps, geometry, null_iterations, stamps
+from ale_dask.numerics.space import Mask
+from ale_dask.words.config import Inference
+from ale_dask.words.variables import describe
+
+KIND = "main-effect"
+STATISTICS = ("max_s", "max_size", "max_mass")
+EPS = 0.001
+"""Error that the confidence sequences of one analysis share (resampling risk)."""
+
+
+def identity_of(kind: str, conventions: dict[str, Any]) -> str:
+    """Return the hash that tells whether stored work belongs to these settings."""
+    return hashlib.sha256(json.dumps([kind, conventions], sort_keys=True).encode()).hexdigest()
+
+
+def plan_main_effect(sample: Sample, *, bits: int, name: str) -> Plan:
+    """Return the frozen plan: observed sums, analytic null, cluster-forming value and integer kernels."""
+    inference = sample.inference
+    begin, voxel, value = sample.rows(bits)
+    n_voxels = sample.mask.n_voxels
+    s = sum_rows(voxel, value, n_voxels=n_voxels)
+    table = analytic_null(
+        histograms(begin, value, n_voxels=n_voxels, bits=bits), bits=bits, s_max=int(s.max(initial=1))
+    )
+    distinct, kernel = sample.kernels
+    boxes = [kernel_box(sigma, support=inference.support, bits=bits) for sigma in distinct]
+    conventions = sample.conventions(bits)
+    return Plan(
+        name=name,
+        kind=KIND,
+        identity=identity_of(KIND, conventions),
+        statistics=STATISTICS,
+        settings={
+            "conventions": conventions,
+            "bits": bits,
+            "threshold": table.critical(inference.voxel_p),
+            "additive": sample.additive,
+            "step": table.step,
+        },
+        arrays={
+            "volume": np.packbits(sample.mask.volume),
+            "shape": np.array(sample.mask.volume.shape, dtype=np.int64),
+            "s": s.astype(np.int32),
+            "log_p": table.log_p,
+            "focus_begin": np.r_[0, np.cumsum(sample.n_foci)].astype(np.int64),
+            "kernel": kernel,
+            "draw_key": draw_keys(sample.key, seed=inference.seed, stream=NULL),
+            "box_shape": np.array([b.shape for b in boxes], dtype=np.int64),
+            "boxes": np.concatenate([b.reshape(-1) for b in boxes]),
+        },
+    )
+
+
+def _volume(plan: Plan) -> npt.NDArray[np.bool_]:
+    shape = tuple(int(n) for n in plan.arrays["shape"])
+    return np.unpackbits(plan.arrays["volume"], count=math.prod(shape)).reshape(shape).astype(bool)
+
+
+@lru_cache(maxsize=8)
+def machinery(plan: Plan) -> tuple[Design, Stamps, Geometry]:
+    """Return the kernel's tables of a plan; built once per process."""
+    shapes = plan.arrays["box_shape"]
+    ends = np.cumsum(shapes.prod(axis=1))
+    flat = plan.arrays["boxes"]
+    boxes = [
+        flat[end - math.prod(shape) : end].reshape(tuple(shape))
+        for shape, end in zip(shapes.tolist(), ends, strict=True)
+    ]
+    space = geometry(np.argwhere(_volume(plan)).astype(np.int16), radius=shapes // 2)
+    design = Design(
+        plan.arrays["focus_begin"],
+        plan.arrays["kernel"],
+        plan.arrays["draw_key"],
+        bool(plan.settings["additive"]),
+    )
+    return design, stamps(boxes, stride_x=space.stride_x, stride_y=space.stride_y), space
+
+
+def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
+    """Return {"null": (iteration, statistic)} of some iterations, int64: largest S, cluster size and mass."""
+    out = np.empty((count, len(STATISTICS)), dtype=np.int64)
+    design, rows, space = machinery(plan)
+    null_iterations(first, count, np.int32(plan.settings["threshold"]), design, rows, space, out)
+    return {"null": out}
+
+
+def collect(
+    sample: Sample, plan: Plan, null: npt.NDArray[np.int64], *, ale: npt.NDArray[np.floating[Any]]
+) -> xr.Dataset:
+    """Return the result: maps (voxel), null (iteration, statistic), clusters (cluster) and thresholds (attrs).
+
+    Clusters are those of voxels with S >= threshold; size and mass p are (1 + #{null >= observed}) / (1 + B).
+    """
+    inference, mask = sample.inference, sample.mask
+    bits, threshold = int(plan.settings["bits"]), int(plan.settings["threshold"])
+    s = plan.arrays["s"].astype(np.int64)
+    table = NullTable(plan.arrays["log_p"], float(plan.settings["step"]), bits)
+    log_p = table.log_p_of(s)
+    z = z_of_log_p(log_p)
+    above = s >= threshold
+    labels = clusters.label_clusters(above, volume=mask.volume)
+    size, mass = clusters.sizes(labels), clusters.masses(labels, s=s, threshold=threshold)
+    alpha = inference.cluster_p
+    cut = {name: correct.cut(null[:, i], alpha=alpha) for i, name in enumerate(STATISTICS)}
+    interval = {name: correct.cut_interval(null[:, i], alpha=alpha) for i, name in enumerate(STATISTICS)}
+    in_size = clusters.keep_clusters(labels, size >= cut["max_size"])
+    in_mass = clusters.keep_clusters(labels, mass >= cut["max_mass"])
+    uncorrected = clusters.at_least(above, volume=mask.volume, minimum=inference.min_voxels(mask.voxel_volume))
+    keep = {
+        "z_uncorrected": uncorrected,
+        "z_size_fwe": in_size,
+        "z_mass_fwe": in_mass,
+        "z_voxel_fwe": s >= cut["max_s"],
+        "z_fdr_bh": correct.fdr_keep(log_p, q=alpha),
+        "z_fdr_by": correct.fdr_keep(log_p, q=alpha, dependent=True),
+    }
+    per_cluster: dict[str, tuple[str, Any]] = {
+        "cluster_size": ("cluster", size),
+        "cluster_mass": ("cluster", mass),
+    }
+    for i, (word, observed) in {1: ("size", size), 2: ("mass", mass)}.items():
+        r = correct.exceedances(null[:, i], observed)
+        low, high = correct.clopper_pearson(r, len(null))
+        per_cluster[f"cluster_{word}_p"] = ("cluster", correct.monte_carlo_p(null[:, i], observed))
+        per_cluster[f"cluster_{word}_p_low"] = ("cluster", low)
+        per_cluster[f"cluster_{word}_p_high"] = ("cluster", high)
+        # Boole: one eps for the analysis, split over its clusters and the two statistics.
+        eps = EPS / max(1, 2 * len(observed))
+        decided = correct.decisions(r, len(null), alpha=alpha, eps=eps)
+        per_cluster[f"cluster_{word}_decision"] = ("cluster", np.array(decided, dtype=object))
+    maps = {name: ("voxel", np.where(kept, z, 0).astype(np.float32)) for name, kept in keep.items()}
+    result = sample.foci.assign(
+        {
+            "ale": ("voxel", np.asarray(ale, dtype=np.float32)),
+            "s": ("voxel", s),
+            "logp": ("voxel", (-log_p / math.log(10)).astype(np.float32)),
+            "z": ("voxel", z.astype(np.float32)),
+            **maps,
+            "cluster_of_voxel": ("voxel", labels),
+            **per_cluster,
+            "null": (("iteration", "statistic"), null),
+            "voxel_ijk": (("voxel", "axis"), mask.voxel_ijk),
+        }
+    ).assign_coords(statistic=np.array(STATISTICS, dtype=object))
+    return describe(result).assign_attrs(
+        **result_attrs(mask, inference, plan),
+        threshold=threshold,
+        threshold_ale=float(ale_from_s(np.array([threshold]), bits=bits)[0]),
+        cut_s=cut["max_s"],
+        cut_ale=float(ale_from_s(np.array([min(cut["max_s"], 2**31)]), bits=bits)[0]),
+        cut_size=cut["max_size"],
+        cut_mass=cut["max_mass"],
+        cut_s_interval=interval["max_s"],
+        cut_size_interval=interval["max_size"],
+        cut_mass_interval=interval["max_mass"],
+        iterations=len(null),
+        n_experiments=len(sample.key),
+        n_foci=int(sample.n_foci.sum()),
+        n_subjects=int(sample.foci["experiment_n_subjects"].values.sum()),
+        foci_outside_mask=int((mask.distance(sample.foci["focus_xyz"].values) > 0).sum()),
+    )
+
+
+def result_attrs(mask: Mask, inference: Inference, plan: Plan) -> dict[str, Any]:
+    """Return what every result says of itself: name, kind, identity, grid, mask and settings."""
+    return {
+        "name": plan.name,
+        "kind": plan.kind,
+        "identity": plan.identity,
+        "plan": plan.id,
+        "scale_bits": int(plan.settings["bits"]),
+        "affine": mask.affine.reshape(-1).tolist(),
+        "shape": list(mask.volume.shape),
+        "mask": mask.name,
+        "mask_sha256": mask.sha256,
+        "inference": inference.model_dump_json(),
+    }
+
+
+def mask_of(result: xr.Dataset) -> Mask:
+    """Return the mask that a result was computed on."""
+    volume = np.zeros(tuple(result.attrs["shape"]), dtype=bool)
+    volume[tuple(result["voxel_ijk"].values.T)] = True
+    return Mask(volume, np.array(result.attrs["affine"]).reshape(4, 4), name=result.attrs["mask"])
+
+
+def inference_of(result: xr.Dataset) -> Inference:
+    """Return the settings that a result was computed with."""
+    return Inference.model_validate_json(result.attrs["inference"])
+
+
+def thresholded(result: xr.Dataset, source: str) -> npt.NDArray[np.bool_]:
+    """Return the surviving voxels (voxel) of a main effect: "cluster-fwe" or "uncorrected"."""
+    primary = {"cluster-size": "z_size_fwe", "cluster-mass": "z_mass_fwe", "voxel": "z_voxel_fwe"}
+    name = "z_uncorrected" if source == "uncorrected" else primary[inference_of(result).correction]
+    return np.asarray(result[name].values != 0)

@@ -1,0 +1,156 @@
+"""Experiments as the numerics want them: checked, in the order of their keys, in voxels of the mask's grid."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ale_dask.data import foci as foci_data
+from ale_dask.numerics import NUMERICS_VERSION
+from ale_dask.numerics.ale import cell_index, fixed_point_rows, scale_bits, support_for_floor
+from ale_dask.numerics.kernels import FWHM_PER_SIGMA, peak, sigma_mm
+from ale_dask.numerics.space import Mask
+from ale_dask.words.config import Inference
+from ale_dask.words.errors import InputError
+from ale_dask.words.variables import FOCI, check
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Experiments with at least one focus, ordered by key: results do not depend on the order in a file."""
+
+    foci: xr.Dataset
+    mask: Mask
+    inference: Inference
+
+    @cached_property
+    def key(self) -> npt.NDArray[np.uint64]:
+        """Draw keys (experiment), uint64, ascending."""
+        return self.foci["experiment_key"].values.astype(np.uint64)
+
+    @cached_property
+    def points(self) -> list[npt.NDArray[np.float64]]:
+        """Foci in voxels, one (focus, axis) array per experiment."""
+        return [self.mask.to_grid(xyz) for xyz in foci_data.foci_of(self.foci)]
+
+    @cached_property
+    def n_foci(self) -> npt.NDArray[np.int64]:
+        """Number of foci (experiment)."""
+        return np.array([len(p) for p in self.points], dtype=np.int64)
+
+    @cached_property
+    def sigma(self) -> npt.NDArray[np.float64]:
+        """Kernel standard deviations (experiment, axis) in voxels."""
+        if self.inference.fwhm is not None:
+            mm = np.full(len(self.key), self.inference.fwhm / FWHM_PER_SIGMA)
+        else:
+            mm = sigma_mm(self.foci["experiment_n_subjects"].values)
+        return np.asarray(mm[:, None] / self.mask.voxel_size)
+
+    @cached_property
+    def kernels(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Distinct kernels (kernel, axis) in voxels, and the kernel of each experiment."""
+        distinct, inverse = np.unique(self.sigma, axis=0, return_inverse=True)
+        return distinct, inverse.reshape(-1).astype(np.int64)
+
+    def peaks(self) -> npt.NDArray[np.float64]:
+        """Return the largest K of every term that may meet in a voxel (term): the bound of the fixed point."""
+        per_experiment = np.array([peak(s) for s in self.sigma])
+        return np.repeat(per_experiment, self.n_foci) if self.additive else per_experiment
+
+    @property
+    def additive(self) -> bool:
+        """Whether an experiment's foci add (1 - prod(1 - K)) instead of the largest counting."""
+        return self.inference.within == "additive"
+
+    def rows(
+        self, bits: int, *, exact: bool = False
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Return the observed fixed-point rows: begin (experiment + 1), voxel and value (entry).
+
+        Kernels end where the null's do, or, `exact`, where they are less than half a unit of the fixed point.
+        """
+        support = np.full(len(self.key), self.inference.support)
+        if exact:
+            support = np.array([support_for_floor(s, floor=2.0 ** -(bits + 1)) for s in self.sigma])
+        return fixed_point_rows(
+            self.points,
+            sigma=self.sigma,
+            support=support,
+            voxel_of_cell=cell_index(self.mask.volume),
+            bits=bits,
+            additive=self.additive,
+        )
+
+    def conventions(self, bits: int) -> dict[str, object]:
+        """Return every setting that changes a number of the plan; a hash over it is the identity."""
+        i = self.inference
+        digest = hashlib.sha256()
+        sizes = self.foci["experiment_n_subjects"].values
+        for key, n, points in zip(self.key, sizes, foci_data.foci_of(self.foci), strict=True):
+            digest.update(f"{key}:{n}:{len(points)}:".encode())
+            digest.update(np.ascontiguousarray(points, dtype="<f8").tobytes())
+        return {
+            "foci": digest.hexdigest(),
+            "mask": self.mask.sha256,
+            "within": i.within,
+            "fwhm": i.fwhm,
+            "support": i.support,
+            "voxel_p": i.voxel_p,
+            "seed": i.seed,
+            "scale_bits": bits,
+            "numerics": NUMERICS_VERSION,
+        }
+
+
+def sample(foci: xr.Dataset, *, mask: Mask, inference: Inference, name: str = "foci") -> Sample:
+    """Return the experiments that an analysis can use.
+
+    Raises
+    ------
+    InputError
+        when an experiment has no sample size, appears twice, or none has a focus.
+    """
+    check(foci, *FOCI)
+    used = foci_data.subset(foci, foci_data.n_foci(foci) > 0)
+    if used.sizes["experiment"] == 0:
+        raise InputError(f"{name}: no experiment has a focus; check the files")
+    order = np.argsort(used["experiment_key"].values, kind="stable")
+    used = reorder(used, order)
+    key = used["experiment_key"].values
+    twice = np.flatnonzero(key[1:] == key[:-1])
+    if twice.size:
+        at = int(twice[0])
+        ids, sources = used["experiment_id"].values, used["experiment_source"].values
+        raise InputError(
+            f"{name}: the same experiment appears twice: '{ids[at]}' ({sources[at]}) and '{ids[at + 1]}' "
+            f"({sources[at + 1]}); remove one: an experiment may count once"
+        )
+    if inference.fwhm is None:
+        unknown = used["experiment_id"].values[used["experiment_n_subjects"].values <= 0]
+        if unknown.size:
+            shown = ", ".join(f"'{u}'" for u in unknown[:10]) + (" …" if unknown.size > 10 else "")
+            raise InputError(f"{name}: no sample size for {shown}; add it, or set n or fwhm")
+    return Sample(used, mask, inference)
+
+
+def reorder(foci: xr.Dataset, order: npt.NDArray[np.int64]) -> xr.Dataset:
+    """Return the foci Dataset with its experiments, and the foci with them, in another order."""
+    position = np.empty(len(order), dtype=np.int64)
+    position[order] = np.arange(len(order))
+    moved = foci.isel(experiment=order)
+    belongs = position[foci["focus_experiment"].values]
+    focus_order = np.argsort(belongs, kind="stable")
+    moved = moved.isel(focus=focus_order)
+    return moved.assign(focus_experiment=("focus", belongs[focus_order].astype(np.int32)))
+
+
+def study_bits(samples: Sequence[Sample]) -> int:
+    """Return the fixed-point bits at which the union of all these samples cannot overflow an int32."""
+    return scale_bits(np.concatenate([s.peaks() for s in samples]))

@@ -1,0 +1,424 @@
+"""A whole study: prepare, plan, run, status, collect. The folder OUT is all that a run leaves, and all it needs.
+
+OUT/study.toml   resolved: every default written out, foci files copied beside it
+OUT/foci/        the input files as they were
+OUT/plans/       frozen plans and segments, created once
+OUT/store.zarr/  MA maps and nulls: the checkpoint
+OUT/run.json     what was run, with what, how long
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ale_dask.analyses import conjunction as conjunctions
+from ale_dask.analyses import contrast as contrasts
+from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses.functions import seconds_per_iteration
+from ale_dask.analyses.ma import ale_union, store_ma
+from ale_dask.analyses.sample import Sample, sample, study_bits
+from ale_dask.data import foci as foci_data
+from ale_dask.data.masks import BUILT_IN, load_mask
+from ale_dask.data.readers import read_foci
+from ale_dask.data.store import create_once, replace_file
+from ale_dask.distribution.backends import connect, cpu_count, dashboard
+from ale_dask.distribution.executors import Job, execute
+from ale_dask.distribution.plan import BlockFunction, Plan, Segment, block_size, digest
+from ale_dask.distribution.progress import Progress
+from ale_dask.distribution.segments import cover, gather, segments, sink, store_plan
+from ale_dask.numerics.space import Mask
+from ale_dask.results.provenance import run_record
+from ale_dask.words.config import Conjunction, Contrast, Inference, Study, load_study, to_toml
+from ale_dask.words.config import main_effects as main_effects_of
+from ale_dask.words.errors import InputError, StoreError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+BLOCKS: dict[str, BlockFunction] = {main_effects.KIND: main_effects.block, contrasts.KIND: contrasts.block}
+"""What floor 3 computes for each kind of plan."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A study read and checked: experiments per main effect, pooled ones included, and arms per contrast."""
+
+    study: Study
+    mask: Mask
+    bits: int
+    samples: dict[str, Sample]
+    arms: dict[str, tuple[Sample, Sample]]
+
+    def contrast(self, name: str) -> Contrast:
+        """Return the configuration of a contrast."""
+        analysis = self.study.analysis[name]
+        assert isinstance(analysis, Contrast)
+        return analysis
+
+
+def pooled_name(contrast: str) -> str:
+    """Return the name of the main effect of both arms of a contrast together."""
+    return f"{contrast}_pooled"
+
+
+def prepare(study: Study) -> Prepared:
+    """Return the study with its files read, its experiments checked and its fixed-point scale chosen.
+
+    Raises
+    ------
+    InputError
+        for a file, an experiment or a name that cannot be used.
+    """
+    inference = study.inference
+    mask = load_mask(inference.mask)
+    sources = {
+        name: read_foci(*s.files, n=s.n, space=s.space, talairach=s.talairach, require_n=inference.fwhm is None)
+        for name, s in study.foci.items()
+    }
+    make = partial(sample, mask=mask, inference=inference)
+    bits = study_bits([make(foci, name=f"foci.{name}") for name, foci in sources.items()])
+    samples: dict[str, Sample] = {}
+    for name, main in main_effects_of(study).items():
+        parts = [sources[f] for f in main.foci]
+        samples[name] = make(parts[0] if len(parts) == 1 else foci_data.concat(parts), name=f"analysis.{name}")
+    arms: dict[str, tuple[Sample, Sample]] = {}
+    for name, analysis in study.analysis.items():
+        if not isinstance(analysis, Contrast):
+            continue
+        if pooled_name(name) in study.analysis:
+            raise InputError(f"analysis.{pooled_name(name)}: this name is kept for the pooled arms of '{name}'")
+        a, b = (samples[arm].foci for arm in analysis.arms)
+        a, b = contrasts.disjoint_arms(a, b, shared=inference.shared, name=f"analysis.{name}")
+        arms[name] = (make(a, name=f"analysis.{name}"), make(b, name=f"analysis.{name}"))
+        samples[pooled_name(name)] = make(foci_data.concat([a, b]), name=f"analysis.{name}")
+    return Prepared(study, mask, bits, samples, arms)
+
+
+def plans(prepared: Prepared, *, out: Path | None = None) -> dict[str, Plan]:
+    """Return the frozen plans of all main effects and contrasts by name; those in OUT are used as they are."""
+    found: dict[str, Plan] = {}
+
+    def keep(name: str, conventions: dict[str, Any], kind: str, make: Any) -> Plan:
+        if out is None:
+            return make()  # type: ignore[no-any-return]
+        identity = main_effects.identity_of(kind, conventions)
+        return store_plan(out, make, name=name, identity=identity, conventions=conventions)
+
+    for name, chosen in prepared.samples.items():
+        make = partial(main_effects.plan_main_effect, chosen, bits=prepared.bits, name=name)
+        found[name] = keep(name, chosen.conventions(prepared.bits), main_effects.KIND, make)
+    for name, (a, b) in prepared.arms.items():
+        parents = [found[n] for n in (*prepared.contrast(name).arms, pooled_name(name))]
+        conventions = contrasts.conventions_of(a, b, plans=parents)
+        # All relabellings, and some drawn ones, are different lists of iterations: each has its own place.
+        stored = f"{name}_enumerated" if conventions["enumerate"] else name
+        make = partial(contrasts.plan_contrast, a, b, plans=parents, name=stored)
+        found[name] = keep(stored, conventions, contrasts.KIND, make)
+    return found
+
+
+def iterations_of(plan: Plan, inference: Inference) -> int:
+    """Return the number of iterations that a plan is run for."""
+    return contrasts.how_many(plan, inference.iterations) if plan.kind == contrasts.KIND else inference.iterations
+
+
+def counts_of(plan: Plan) -> dict[str, int]:
+    """Return the counts that a plan's blocks keep besides the null, with their number."""
+    return {"exceed": 2 * len(plan.arrays["candidate"])} if plan.kind == contrasts.KIND else {}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one analysis takes, told before it runs."""
+
+    name: str
+    kind: str
+    experiments: int
+    foci: int
+    iterations: int
+    blocks: int
+    block_size: int
+    seconds_per_iteration: float
+    bytes_written: int
+
+    @property
+    def core_seconds(self) -> float:
+        """Time on one core like this one."""
+        return self.iterations * self.seconds_per_iteration
+
+
+def cost(prepared: Prepared, plan: Plan, *, name: str, workers: int) -> Cost:
+    """Return blocks, time and bytes of a plan, timed on its own foci here."""
+    inference = prepared.study.inference
+    iterations = iterations_of(plan, inference)
+    seconds = seconds_per_iteration(plan, BLOCKS[plan.kind], most=iterations)
+    size = prepared.study.backend.block_size or block_size(
+        iterations=iterations,
+        seconds_per_iteration=seconds,
+        block_seconds=prepared.study.backend.block_seconds,
+        workers=workers,
+    )
+    blocks = -(-iterations // size)
+    width = 8 * (iterations * (1 + len(plan.statistics)) + blocks * sum(1 + n for n in counts_of(plan).values()))
+    samples = [prepared.samples[name]] if name in prepared.samples else list(prepared.arms[name])
+    return Cost(
+        name,
+        plan.kind,
+        sum(len(s.key) for s in samples),
+        sum(int(s.n_foci.sum()) for s in samples),
+        iterations,
+        blocks,
+        size,
+        seconds,
+        width,
+    )
+
+
+def costs(prepared: Prepared, *, workers: int | None = None) -> list[Cost]:
+    """Return the cost of every main effect and contrast of a study."""
+    made = plans(prepared)
+    return [cost(prepared, plan, name=name, workers=workers or cpu_count()) for name, plan in made.items()]
+
+
+def save_inputs(study: Study, out: Path) -> Study:
+    """Return the study whose files are copies in OUT, and write it there as study.toml."""
+    foci = {}
+    for name, source in study.foci.items():
+        files = []
+        for i, file in enumerate(source.files):
+            # Only the last part of the user's path: nothing may be written outside OUT.
+            kept = out / "foci" / name / f"{i + 1}_{Path(file).name}"
+            if kept.resolve() != Path(file).resolve():
+                replace_file(kept, Path(file).read_bytes())
+            files.append(str(kept.relative_to(out)))
+        foci[name] = source.model_copy(update={"files": files})
+    inference = study.inference
+    if inference.mask not in BUILT_IN:
+        suffix = "".join(Path(inference.mask).suffixes[-2:])
+        kept = out / f"mask{suffix}"
+        if kept.resolve() != Path(inference.mask).resolve():
+            replace_file(kept, Path(inference.mask).read_bytes())
+        inference = inference.model_copy(update={"mask": kept.name})
+    resolved = study.model_copy(update={"foci": foci, "inference": inference})
+    replace_file(out / "study.toml", to_toml(resolved).encode())
+    return load_study(out / "study.toml")
+
+
+def _nonce(out: Path) -> str:
+    return create_once(out / "plans" / "nonce", uuid.uuid4().hex.encode()).decode()
+
+
+def discard(out: Path) -> None:
+    """Delete what a run of ours left in OUT; a folder that holds anything else and no run is left alone."""
+    if (out / "store.zarr").exists() or (out / "plans").exists():
+        for name in ("store.zarr", "plans", "foci"):
+            shutil.rmtree(out / name, ignore_errors=True)
+
+
+def run(
+    study: Study,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    quiet: bool = False,
+    client: Client | None = None,
+    say: Any = None,
+) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
+    """Return the results of every analysis by name, and the record of the run, computing what OUT lacks.
+
+    Raises
+    ------
+    InputError, StoreError, BackendError, UnfinishedError
+        the same call resumes after any of them.
+    """
+    tell = say or (lambda text: None)
+    started = time.time()
+    prepared = prepare(study)
+    if overwrite:
+        discard(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made ({error}); give another -o") from error
+    study = save_inputs(study, out)
+    nonce = _nonce(out)
+    tell(f"planning {len(prepared.samples) + len(prepared.arms)} analyses (the first run on a machine compiles, ~20 s)")
+    made = plans(prepared, out=out)
+    backend = connect(study.backend.name, workers=study.backend.workers) if client is None else nullcontext(client)
+    with backend as connected:
+        if connected is not None and (address := dashboard(connected)):
+            tell(f"dashboard {address}")
+        ale = _ale(prepared, out, made, connected)
+        jobs, done = [], 0
+        for name, plan in made.items():
+            for segment in _cover(prepared, plan, name, out, connected):
+                job = Job(
+                    plan,
+                    segment,
+                    BLOCKS[plan.kind],
+                    sink(out, plan, segment, extra=counts_of(plan), nonce=nonce),
+                )
+                missing = sum(segment.range_of(b)[1] for b in job.sink.missing())
+                done += segment.iterations - missing
+                jobs.append(job)
+        total = sum(j.segment.iterations for j in jobs)
+        progress = Progress(total, done=done, quiet=quiet)
+        try:
+            execute(jobs, client=connected, report=progress)
+        finally:
+            progress.end()
+    results, digests = _collect(prepared, out, made, ale, nonce)
+    return results, _record(study, out, made, results, digests, seconds=time.time() - started)
+
+
+def _record(
+    study: Study,
+    out: Path,
+    made: Mapping[str, Plan],
+    results: Mapping[str, xr.Dataset],
+    digests: Mapping[str, str],
+    *,
+    seconds: float,
+) -> dict[str, Any]:
+    blocks = {name: [(s.iterations, s.block_size) for s in segments(out, plan)] for name, plan in made.items()}
+    return run_record(study, results, digests=digests, segments=blocks, seconds=seconds)
+
+
+def _cover(prepared: Prepared, plan: Plan, name: str, out: Path, client: Client | None) -> list[Segment]:
+    wanted = iterations_of(plan, prepared.study.inference)
+    have = segments(out, plan)
+    if sum(s.iterations for s in have) >= wanted:
+        return have
+    workers = 1 if client is None else sum(client.nthreads().values())
+    size = cost(prepared, plan, name=name, workers=workers).block_size
+    return cover(out, plan, iterations=wanted, block_size=size)
+
+
+def _ale(prepared: Prepared, out: Path, made: Mapping[str, Plan], client: Client | None) -> dict[str, Any]:
+    """Return the ALE (voxel) of every main effect from the stored MA maps."""
+    import dask
+
+    if client is None:
+        scheduler: Any = dask.config.set(scheduler="synchronous")
+    elif all(client.run(_sees, str(out / "plans" / "nonce"), _nonce(out)).values()):
+        scheduler = client.as_current()
+    else:
+        # These workers do not see OUT: the driver writes the maps itself.
+        scheduler = dask.config.set(scheduler="threads")
+    with scheduler:
+        maps = {
+            name: store_ma(out, name, prepared.samples[name], identity=made[name].identity)
+            for name in main_effects_of(prepared.study)
+        }
+        union = {name: ale_union(m) for name, m in maps.items()}
+        for name, arms in prepared.arms.items():
+            key = np.concatenate([s.key for s in arms])
+            parts = [maps[arm] for arm in prepared.contrast(name).arms]
+            union[pooled_name(name)] = ale_union(
+                *(m.isel(experiment=np.isin(m["experiment_key"].values, key)) for m in parts)
+            )
+        return {name: array.values for name, array in xr.Dataset(union).compute().items()}  # type: ignore[misc]
+
+
+def _sees(path: str, nonce: str) -> bool:
+    try:
+        return Path(path).read_text() == nonce
+    except OSError:
+        return False
+
+
+def _collect(
+    prepared: Prepared, out: Path, made: Mapping[str, Plan], ale: Mapping[str, Any], nonce: str
+) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
+    inference = prepared.study.inference
+    results: dict[str, xr.Dataset] = {}
+    digests: dict[str, str] = {}
+
+    def read(name: str) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64]]]:
+        plan = made[name]
+        null, counts = gather(
+            out,
+            plan,
+            iterations=iterations_of(plan, inference),
+            extra=counts_of(plan),
+            nonce=nonce,
+            function=BLOCKS[plan.kind],
+        )
+        digests[name] = digest(null, *counts.values())
+        return null, counts
+
+    for name, chosen in prepared.samples.items():
+        results[name] = main_effects.collect(chosen, made[name], read(name)[0], ale=ale[name])
+    for name, analysis in prepared.study.analysis.items():
+        if isinstance(analysis, Contrast):
+            null, counts = read(name)
+            a, b = (results[arm] for arm in analysis.arms)
+            results[name] = contrasts.collect(
+                made[name],
+                null,
+                counts["exceed"].reshape(2, -1),
+                arms=(a, b),
+                pooled=results[pooled_name(name)],
+                inference=inference,
+            ).assign_attrs(name=name)
+        elif isinstance(analysis, Conjunction):
+            results[name] = conjunctions.collect([results[n] for n in analysis.of], name=name, inference=inference)
+    order = list(prepared.study.analysis) + [n for n in results if n not in prepared.study.analysis]
+    return {name: results[name] for name in order}, digests
+
+
+def collect(out: Path) -> tuple[Study, dict[str, xr.Dataset], dict[str, Any]]:
+    """Return the study, results and record of a finished run, read from OUT alone.
+
+    Raises
+    ------
+    StoreError
+        when OUT holds no run, or one that is not finished.
+    """
+    started = time.time()
+    prepared, made = _stored(out)
+    results, digests = _collect(prepared, out, made, _ale(prepared, out, made, None), _nonce(out))
+    return (
+        prepared.study,
+        results,
+        _record(prepared.study, out, made, results, digests, seconds=time.time() - started),
+    )
+
+
+def _stored(out: Path) -> tuple[Prepared, dict[str, Plan]]:
+    if not (out / "study.toml").is_file() or not (out / "plans").is_dir():
+        raise StoreError(f"{out}: holds no run; `ale-dask run STUDY -o {out}` makes one")
+    prepared = prepare(load_study(out / "study.toml"))
+    return prepared, plans(prepared, out=out)
+
+
+def status(out: Path) -> Iterator[tuple[str, int, int]]:
+    """Yield the name of every main effect and contrast in OUT with its iterations done and wanted.
+
+    Raises
+    ------
+    StoreError
+        when OUT holds no run.
+    """
+    prepared, made = _stored(out)
+    nonce = _nonce(out)
+    for name, plan in made.items():
+        have = segments(out, plan)
+        missing = 0
+        for segment in have:
+            left = sink(out, plan, segment, extra=counts_of(plan), nonce=nonce).missing()
+            missing += sum(segment.range_of(b)[1] for b in left)
+        total = sum(s.iterations for s in have)
+        yield name, total - missing, max(total, iterations_of(plan, prepared.study.inference))

@@ -1,0 +1,202 @@
+"""Every command from the outside: exit codes, messages, what is written and what is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ALE = [sys.executable, "-m", "ale_dask.cli"]
+
+
+def ale(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*ALE, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def test_help_imports_nothing_heavy() -> None:
+    text = (
+        "import sys; sys.argv = ['ale-dask', '--help']\n"
+        "from ale_dask.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'xarray', 'dask', 'distributed', 'numba', 'pydantic', 'numpy', 'zarr', 'nilearn', 'pandas'}\n"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    assert "HEAVY []" in done.stdout
+    assert "Usage" in done.stdout
+
+
+def test_importing_the_package_imports_nothing_heavy_and_lists_its_names() -> None:
+    text = "import sys, ale_dask; print(sorted({'xarray', 'dask', 'numpy'} & set(sys.modules)), len(dir(ale_dask)))"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("[] ")
+
+
+def test_every_public_name_exists() -> None:
+    import ale_dask
+
+    for name in ale_dask.__all__:
+        assert getattr(ale_dask, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = ale_dask.nothing
+
+
+def test_usage_errors_exit_2() -> None:
+    ale("nonsense", code=2)
+    ale("run", code=2)
+
+
+def test_check_counts_and_warns(tiny: Path) -> None:
+    done = ale("check", tiny / "drug.txt", "--mask", tiny / "ball.nii.gz")
+    assert done.stdout.startswith("drug.txt: 8 experiments, ")
+    assert "few-experiments" in done.stdout
+    report = json.loads(ale("check", tiny / "study.toml", "--json").stdout)
+    assert [entry["name"] for entry in report] == ["drug", "therapy"]
+
+
+def test_bad_input_exits_65_and_names_file_and_line(tiny: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.txt"
+    bad.write_text("// Reference=MNI\n// A\n// Subjects=12\n1 2 3\n1 2 three\n")
+    done = ale("check", bad, code=65)
+    assert f"{bad.name}:5" in done.stderr
+    assert "Traceback" not in done.stderr
+    ale("main-effect", bad, "-o", tmp_path / "never", code=65)
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("iterations = 60", "iteration = 60", "inference.iteration: unknown key"),
+        ('arms = ["drug", "therapy"]', 'arms = ["drug", "placebo"]', "no main effect named 'placebo'"),
+        ("voxel_p = 0.01", "voxel_p = 7", "inference.voxel_p"),
+        ('files = "drug.txt"', 'files = "gone.txt"', "gone.txt"),
+        ('mask = "ball.nii.gz"', 'mask = "gone.nii.gz"', "gone.nii.gz"),
+        ('title = "tiny"', "title = ", "not valid TOML"),
+    ],
+)
+def test_a_wrong_study_exits_65_and_names_the_key(tiny: Path, old: str, new: str, said: str) -> None:
+    path = tiny / "study.toml"
+    path.write_text(path.read_text().replace(old, new))
+    done = ale("run", path, "-o", tiny / "out", code=65)
+    assert said in done.stderr
+    assert not (tiny / "out").exists()
+
+
+def test_plan_and_dry_run_say_the_cost_and_write_nothing(tiny: Path) -> None:
+    rows = json.loads(ale("plan", tiny / "study.toml", "--json", "-i", 500).stdout)
+    assert [r["name"] for r in rows] == ["drug", "therapy", "drug-vs-therapy_pooled", "drug-vs-therapy"]
+    assert all(r["blocks"] * r["block_size"] >= r["iterations"] for r in rows)
+    assert all(r["core_seconds"] > 0 and r["bytes_written"] > 0 for r in rows)
+    done = ale("run", tiny / "study.toml", "-o", tiny / "out", "-n")
+    assert "core time" in done.stdout
+    assert not (tiny / "out").exists()
+
+
+def test_run_status_collect(tiny: Path) -> None:
+    out = tiny / "out"
+    first = ale("run", tiny / "study.toml", "-o", out, "--no-pictures", "-b", "serial", "-w", 1)
+    assert "report:" in first.stdout
+    assert "iterations in" in first.stderr
+    for name in ("study.toml", "run.json", "report.html", "study_results.tsv", "dataset_description.json"):
+        assert (out / name).is_file(), name
+    assert (out / "drug" / "drug_z.nii.gz").is_file()
+    record = json.loads((out / "run.json").read_text())
+    rows = json.loads(ale("status", out, "--json").stdout)
+    # C(14, 8) = 3,003 relabellings are more than 60: they are drawn.
+    names = ("drug", "therapy", "drug-vs-therapy", "drug-vs-therapy_pooled")
+    assert {r["analysis"]: (r["done"], r["iterations"]) for r in rows} == dict.fromkeys(names, (60, 60))
+    (out / "drug" / "drug_z.nii.gz").unlink()
+    again = json.loads(ale("collect", out, "--no-pictures", "--json").stdout)
+    assert (out / "drug" / "drug_z.nii.gz").is_file()
+    assert again["analyses"]["drug"]["digest"] == record["analyses"]["drug"]["digest"]
+    changed = ale("run", tiny / "study.toml", "-o", out, "--seed", 8, "-q", "-b", "serial", code=74)
+    assert "seed: stored 3, now 8" in changed.stderr
+
+
+def test_status_and_collect_of_nothing_exit_74(tmp_path: Path) -> None:
+    assert "holds no run" in ale("status", tmp_path, code=74).stderr
+    assert "holds no run" in ale("collect", tmp_path, code=74).stderr
+
+
+@pytest.mark.parametrize("kind", ["main-effect", "contrast", "conjunction"])
+def test_without_a_study_file(tiny: Path, kind: str) -> None:
+    files = [tiny / "drug.txt", tiny / "therapy.txt"][: 1 if kind == "main-effect" else 2]
+    common = ["-b", "serial", "-q", "-i", 30, "--mask", tiny / "ball.nii.gz", "--voxel-p", 0.01, "--no-pictures"]
+    done = json.loads(ale(kind, *files, "-o", tiny / "out", *common, "--json").stdout)
+    kinds = [entry["kind"] for entry in done["analyses"].values()]
+    assert kind in kinds
+    assert (tiny / "out" / "run.json").is_file()
+
+
+def test_wrong_numbers_of_files(tiny: Path) -> None:
+    assert "two foci files" in ale("contrast", tiny / "drug.txt", "-o", tiny / "out", code=65).stderr
+    assert "two or more" in ale("conjunction", tiny / "drug.txt", "-o", tiny / "out", code=65).stderr
+
+
+def test_an_unknown_backend_and_a_silent_scheduler_exit_69(tiny: Path) -> None:
+    assert "unknown backend" in ale("run", tiny / "study.toml", "-o", tiny / "a", "-b", "cray", code=69).stderr
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    done = ale("run", tiny / "study.toml", "-o", tiny / "b", "-b", f"tcp://127.0.0.1:{port}", code=69)
+    assert "no Dask scheduler answers" in done.stderr
+
+
+def test_sigterm_exits_75_and_the_same_command_resumes(tiny: Path) -> None:
+    command = ["run", tiny / "study.toml", "-o", tiny / "out", "-b", "serial", "--no-pictures", "-i", 4000]
+    process = subprocess.Popen([*ALE, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list((tiny / "out").glob("store.zarr/*/null/*/c/*/0")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75, errors
+    assert "stopped by SIGTERM" in errors
+    done = {r["analysis"]: r["done"] for r in json.loads(ale("status", tiny / "out", "--json").stdout)}
+    assert sum(done.values()) < 4 * 4000
+    ale(*command)
+
+
+def test_an_existing_scheduler(tiny: Path, tmp_path: Path) -> None:
+    file = tmp_path / "scheduler.json"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    # Dask makes a scratch folder where it is started.
+    scheduler = subprocess.Popen(
+        [sys.executable, "-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
+         "--scheduler-file", str(file)], cwd=tmp_path, **quiet)  # type: ignore[call-overload]  # fmt: skip
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "dask", "worker", "--scheduler-file", str(file), "--nthreads", "2", "--no-dashboard",
+         "--host", "127.0.0.1"], cwd=tmp_path, env=os.environ, **quiet)  # type: ignore[call-overload]  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while not file.is_file() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.2)
+        address = json.loads(file.read_text())["address"]
+        deadline = time.monotonic() + 60
+        code = 69
+        command = ["run", tiny / "study.toml", "-o", tiny / "tcp", "-b", address, "--no-pictures", "--json", "-q"]
+        while code == 69 and time.monotonic() < deadline:
+            done = subprocess.run([*ALE, *map(str, command)], capture_output=True, text=True, timeout=200)
+            code = done.returncode
+        assert code == 0, done.stderr
+        there = json.loads(done.stdout)["analyses"]
+        here = json.loads(ale(*command[:3], tiny / "serial", "-b", "serial", "--no-pictures", "--json", "-q").stdout)
+        for name, entry in here["analyses"].items():
+            assert entry["digest"] == there[name]["digest"]
+    finally:
+        worker.terminate()
+        scheduler.terminate()
+        worker.wait(30)
+        scheduler.wait(30)
