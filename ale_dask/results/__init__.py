@@ -1,0 +1,25 @@
+"""What people read: tables, maps, pictures and one page.
+
+nilearn, matplotlib and jinja2 are the extra [report] and imported inside functions only.
+"""
+
+from ale_dask.results.extra import missing_extra
+from ale_dask.results.figures import write_figures
+from ale_dask.results.maps import write_maps
+from ale_dask.results.page import write_page
+from ale_dask.results.tables import cluster_table, conjunction_table, contrast_table, study_table
+from ale_dask.results.write import summary_lines, write_report, write_results
+
+__all__ = [
+    "cluster_table",
+    "conjunction_table",
+    "contrast_table",
+    "missing_extra",
+    "study_table",
+    "summary_lines",
+    "write_figures",
+    "write_maps",
+    "write_page",
+    "write_report",
+    "write_results",
+]

@@ -1,0 +1,32 @@
+"""The optional extra `[report]`: pictures and the page are left out, not failed, where it is missing."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from importlib.util import find_spec
+
+PICTURES = ("matplotlib", "nilearn")
+PAGE = ("jinja2",)
+_LOG = logging.getLogger("ale_dask")
+
+
+def missing_extra(*modules: str) -> str | None:
+    """Return what to install for these modules (default: the whole extra), or None if nothing is missing."""
+    missing = [m for m in modules or (*PICTURES, *PAGE) if find_spec(m) is None]
+    if not missing:
+        return None
+    return f'{", ".join(missing)} not installed: pip install "ale-dask[report]" for pictures and report.html'
+
+
+def available(*modules: str) -> bool:
+    """Return whether the modules can be imported; if not, the log says once what to install."""
+    message = missing_extra(*modules)
+    if message is not None:
+        _say_once(message)
+    return message is None
+
+
+@cache
+def _say_once(message: str) -> None:
+    _LOG.warning(message)

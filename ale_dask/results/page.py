@@ -1,0 +1,121 @@
+"""One offline page of a whole study: tables, pictures, and what each result controls."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from ale_dask.data.foci import n_foci
+from ale_dask.data.store import replace_file
+from ale_dask.results.figures import alt_text, picture_path
+from ale_dask.results.tables import (
+    cluster_table,
+    conjunction_table,
+    contrast_table,
+    formatted,
+    study_table,
+)
+from ale_dask.results.views import VIEWS, View, pictured, stem
+from ale_dask.results.wording import controls, facts, label, notes
+from ale_dask.words.version import __version__
+
+PAGE = "report.html"
+_KINDS = {"main-effect": "Main effect", "contrast": "Contrast", "conjunction": "Conjunction"}
+
+
+def write_page(
+    results: Mapping[str, xr.Dataset],
+    folder: Path,
+    *,
+    title: str,
+    simulated: bool,
+    pictures: Sequence[Path] | None = None,
+) -> Path:
+    """Write one self-contained HTML page of all results into a folder and return its path.
+
+    `pictures` are the paths to inline; by default those that lie in the analyses' folders. Needs jinja2.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    # Titles and names come from users' files: everything is escaped.
+    environment = Environment(loader=PackageLoader("ale_dask.results"), autoescape=True, undefined=StrictUndefined)
+    text = environment.get_template("report.html.j2").render(
+        title=title,
+        simulated=simulated,
+        version=__version__,
+        study=_cells(study_table(results).drop(columns="controls")),
+        analyses=[_analysis(name, r, folder / stem(name), pictures) for name, r in results.items()],
+    )
+    path = folder / PAGE
+    replace_file(path, text.encode())
+    return path
+
+
+def _analysis(name: str, result: xr.Dataset, folder: Path, pictures: Sequence[Path] | None) -> dict[str, Any]:
+    kind = result.attrs["kind"]
+    drawn = pictured(result)
+    # The corrected maps that have no picture have their table and words all the same.
+    views = drawn + [v for v in VIEWS[kind] if v.level == "voxel-fwe"]
+    return {
+        "name": name,
+        "kind": _KINDS[kind],
+        "facts": facts(result),
+        "notes": notes(result),
+        "parts": [_part(result, view, folder, pictures) for view in views],
+        "experiments": _cells(_experiments(result)),
+    }
+
+
+def _part(result: xr.Dataset, view: View, folder: Path, pictures: Sequence[Path] | None) -> dict[str, Any]:
+    words = label(result, view)
+    path = picture_path(result, view, folder)
+    shown = path in pictures if pictures is not None else path.is_file()
+    image = path.read_bytes() if shown else b""
+    # The size in the header of a PNG, so that nothing moves while the page loads.
+    width, height = struct.unpack(">II", image[16:24]) if shown else (0, 0)
+    return {
+        "label": words[:1].upper() + words[1:],
+        "controls": controls(result, view),
+        "caption": "Clusters, largest first; positions of peaks, “1a” a sub-peak of cluster 1.",
+        "table": _cells(_table(result, view)),
+        "picture": base64.b64encode(image).decode(),
+        "alt": alt_text(result, view) if shown else "",
+        "width": width,
+        "height": height,
+    }
+
+
+def _table(result: xr.Dataset, view: View) -> pd.DataFrame:
+    kind = result.attrs["kind"]
+    if kind == "contrast":
+        return contrast_table(result, source=view.source, level=view.level)
+    if kind == "conjunction":
+        return conjunction_table(result, source=view.source)
+    return cluster_table(result, source="uncorrected" if view.level == "uncorrected" else "cluster-fwe")
+
+
+def _experiments(result: xr.Dataset) -> pd.DataFrame:
+    if "experiment_id" not in result:
+        return pd.DataFrame()
+    order = np.argsort(result["experiment_id"].values.astype(str), kind="stable")
+    columns = {
+        "Experiment": result["experiment_id"].values,
+        "Subjects": result["experiment_n_subjects"].values,
+        "Foci": n_foci(result),
+        "Source": [str(s).replace("\\", "/").rsplit("/", 1)[-1] for s in result["experiment_source"].values],
+    }
+    return pd.DataFrame({c: np.asarray(v, dtype=object)[order] for c, v in columns.items()})
+
+
+def _cells(table: pd.DataFrame) -> dict[str, Any]:
+    text = formatted(table)
+    # A column that says nothing in any row only takes width.
+    kept = [c for c in text.columns if (text[c] != "").any()]
+    return {"columns": kept, "rows": text[kept].to_numpy().tolist() if len(text) else []}

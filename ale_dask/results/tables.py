@@ -1,0 +1,249 @@
+"""Cluster tables, nilearn's columns first, and the study's contrasts and conjunctions in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from ale_dask.numerics.space import Mask
+from ale_dask.results.clusters import Cluster, clusters_of, grid_of
+from ale_dask.results.views import find_view, main_clusters
+from ale_dask.results.wording import controls
+from ale_dask.words.config import INPUTS
+from ale_dask.words.variables import check
+
+NILEARN = ("Cluster ID", "X", "Y", "Z", "Peak Stat", "Cluster Size (mm3)")
+PLACE = ("Center X", "Center Y", "Center Z", "Bounds (mm)")
+MAIN = (
+    *NILEARN,
+    "Peak ALE",
+    "Cluster Size (voxels)",
+    "p size FWE",
+    "p size low",
+    "p size high",
+    "decision",
+    "Cluster Mass",
+    "p mass FWE",
+    "p mass low",
+    "p mass high",
+    "decision mass",
+    "Voxels FWE",
+    "Voxels FDR BH",
+    "Voxels FDR BY",
+    *PLACE,
+    "Experiments",
+    "Foci",
+)
+CONTRAST = (*NILEARN, "Direction", "p", "Peak Difference", "Cluster Size (voxels)", *PLACE)
+CONJUNCTION = (*NILEARN, "Peak ALE", "Cluster Size (voxels)", *PLACE)
+_WHICH = ("analysis", "kind", "input", "level", "direction", "cluster")
+STUDY = (*_WHICH, "Z", "ALE", "p", "x", "y", "z", "volume_mm3", "controls")
+_CRITERIA = {"Voxels FWE": "z_voxel_fwe", "Voxels FDR BH": "z_fdr_bh", "Voxels FDR BY": "z_fdr_by"}
+_PER_CLUSTER = {
+    "p size FWE": "cluster_size_p",
+    "p size low": "cluster_size_p_low",
+    "p size high": "cluster_size_p_high",
+    "decision": "cluster_size_decision",
+    "p mass FWE": "cluster_mass_p",
+    "p mass low": "cluster_mass_p_low",
+    "p mass high": "cluster_mass_p_high",
+    "decision mass": "cluster_mass_decision",
+}
+
+
+def cluster_table(result: xr.Dataset, *, source: str = "cluster-fwe") -> pd.DataFrame:
+    """Return the clusters of a main effect that survive its primary correction, or those of "uncorrected".
+
+    One row per cluster and one per sub-peak ("1a", at least 8 mm from the peak and each other); peak stat is
+    z, mm are MNI, mass sums S above its threshold, low and high are the 95 % interval of a Monte-Carlo p.
+    Voxel columns count the cluster's voxels that survive that criterion.
+    """
+    check(result, "ale", "s", "z")
+    mask = grid_of(result)
+    s, z, ale = (result[n].values for n in ("s", "z", "ale"))
+    unit = 2.0 ** -int(result.attrs["scale_bits"])
+    at_focus = _voxel_of_focus(result, mask)
+    rows: list[dict[str, Any]] = []
+    for cluster in main_clusters(result, source=source):
+        row = _place(cluster, mask, ale)
+        row |= {"Peak Stat": float(z[cluster.peak]), "Peak ALE": float(ale[cluster.peak])}
+        # A voxel-FWE cluster is tested as the cluster-forming one around it.
+        around = int(result["cluster_of_voxel"].values[cluster.peak]) - 1
+        if around >= 0:
+            row |= {c: result[v].values[around] for c, v in _PER_CLUSTER.items()}
+        excess = s[cluster.voxels] - int(result.attrs["threshold"])
+        row["Cluster Mass"] = float(np.maximum(excess, 0).sum() * unit)
+        row |= {c: int((result[v].values[cluster.voxels] != 0).sum()) for c, v in _CRITERIA.items()}
+        inside = np.isin(at_focus, cluster.voxels)
+        row["Foci"] = int(inside.sum())
+        row["Experiments"] = len(np.unique(result["focus_experiment"].values[inside]))
+        rows.append(row)
+        for letter, voxel in zip("abc", cluster.sub_peaks, strict=False):
+            x, y, height = mask.to_mm(mask.voxel_ijk[voxel])
+            sub = {"Cluster ID": f"{cluster.number}{letter}", "X": x, "Y": y, "Z": height}
+            rows.append({**sub, "Peak Stat": float(z[voxel]), "Peak ALE": float(ale[voxel])})
+    return _frame(rows, MAIN)
+
+
+def contrast_table(result: xr.Dataset, *, source: str, level: str = "uncorrected") -> pd.DataFrame:
+    """Return the clusters of a contrast at an input, both directions: peak z, p at the peak, xyz and mm3.
+
+    `level` "uncorrected" is the map inside the gate with its uncorrected p; "voxel-fwe" the map over the
+    label-invariant region with its family-wise p. Of equal z the larger difference is the peak.
+    """
+    check(result, "difference", "z_contrast", "z_contrast_voxel_fwe")
+    mask = grid_of(result)
+    fwe = level == "voxel-fwe"
+    z = find_view(result, level=level, source=source).read(result)
+    difference = result["difference"].values
+    sides = {1: "greater", -1: "less"}
+    rows = []
+    for cluster in clusters_of(result, z):
+        side = sides[cluster.sign]
+        p = result[f"p_voxel_fwe_{side}"].sel(input=source) if fwe else result[f"p_{side}"]
+        rows.append(
+            {
+                **_place(cluster, mask, z),
+                "Peak Stat": float(z[cluster.peak]),
+                "Direction": directions(result)[0 if cluster.sign > 0 else 1],
+                "p": float(p.values[cluster.peak]),
+                "Peak Difference": float(difference[cluster.peak]),
+            }
+        )
+    return _frame(rows, CONTRAST)
+
+
+def conjunction_table(result: xr.Dataset, *, source: str) -> pd.DataFrame:
+    """Return the clusters of a conjunction at an input or "voxel-fwe": minimum z and ALE at the peak, mm3."""
+    check(result, "ale_min", "z_min", "z_min_voxel_fwe")
+    mask = grid_of(result)
+    if source == "voxel-fwe":
+        z, ale = result["z_min_voxel_fwe"].values, None
+    else:
+        z, ale = (result[n].sel(input=source).values for n in ("z_min", "ale_min"))
+    rows = []
+    for cluster in clusters_of(result, z):
+        row = {**_place(cluster, mask, z if ale is None else ale), "Peak Stat": float(z[cluster.peak])}
+        row["Peak ALE"] = np.nan if ale is None else float(ale[cluster.peak])
+        rows.append(row)
+    return _frame(rows, CONJUNCTION)
+
+
+def directions(result: xr.Dataset) -> tuple[str, ...]:
+    """Return what a contrast or conjunction looks for, in the order of its signs: ("drug > therapy", …)."""
+    if result.attrs["kind"] == "contrast":
+        first, second = result.attrs["arms"]
+        return f"{first} > {second}", f"{second} > {first}"
+    return (" AND ".join(result.attrs["of"]),)
+
+
+def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
+    """Return every cluster of the contrasts and conjunctions, one row each, at both inputs and each level.
+
+    A direction without any has one row with cluster "none" and volume 0. Positions are mm MNI.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, result in results.items():
+        kind = result.attrs["kind"]
+        for level, source in _LEVELS.get(kind, ()):
+            words = controls(result, find_view(result, level=level, source=source))
+            fixed = {"analysis": name, "kind": kind, "input": source, "level": level, "controls": words}
+            if kind == "contrast":
+                table = contrast_table(result, source=source, level=level)
+            else:
+                table = conjunction_table(result, source=source).assign(Direction=directions(result)[0])
+            for direction in directions(result):
+                found = table[table["Direction"] == direction]
+                rows += [{**fixed, "direction": direction, **_study_row(r)} for r in found.to_dict("records")]
+                if found.empty:
+                    rows.append({**fixed, "direction": direction, "cluster": "none", "volume_mm3": 0.0})
+    return _frame(rows, STUDY)
+
+
+_LEVELS: dict[str, tuple[tuple[str, str], ...]] = {
+    "contrast": tuple((level, source) for level in ("uncorrected", "voxel-fwe") for source in INPUTS),
+    "conjunction": (*(("thresholded", source) for source in INPUTS), ("voxel-fwe", "voxel-fwe")),
+}
+_STUDY_NAMES = {
+    "cluster": "Cluster ID",
+    "Z": "Peak Stat",
+    "ALE": "Peak ALE",
+    "p": "p",
+    "x": "X",
+    "y": "Y",
+    "z": "Z",
+    "volume_mm3": "Cluster Size (mm3)",
+}
+
+
+def _study_row(row: Mapping[Any, Any]) -> dict[str, Any]:
+    values = {new: row.get(old, np.nan) for new, old in _STUDY_NAMES.items()}
+    # The direction is a column of its own: Z is as papers print it.
+    return {**values, "Z": abs(values["Z"])}
+
+
+def _place(cluster: Cluster, mask: Mask, weight: npt.NDArray[Any]) -> dict[str, Any]:
+    where = dict(zip(("X", "Y", "Z"), cluster.peak_mm.tolist(), strict=True))
+    center = dict(zip(PLACE[:3], cluster.center(weight, mask=mask).tolist(), strict=True))
+    n = len(cluster.voxels)
+    size = {"Cluster Size (mm3)": n * mask.voxel_volume, "Cluster Size (voxels)": n}
+    return {"Cluster ID": str(cluster.number), **where, **size, **center, PLACE[3]: cluster.bounds(mask=mask)}
+
+
+def _voxel_of_focus(result: xr.Dataset, mask: Mask) -> npt.NDArray[np.int64]:
+    """Return the voxel (focus) that each focus lies in, -1 outside the mask."""
+    ijk = np.rint(mask.to_grid(result["focus_xyz"].values)).astype(np.int64)
+    on_grid = np.asarray(((ijk >= 0) & (ijk < mask.volume.shape)).all(axis=1))
+    number = np.full(mask.volume.shape, -1, dtype=np.int64)
+    number[mask.volume] = np.arange(mask.n_voxels)
+    return np.where(on_grid, number[tuple(np.where(on_grid[:, None], ijk, 0).T)], -1)
+
+
+def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=list(columns))
+    for column in table.columns:
+        if column in _FORMAT:
+            table[column] = pd.to_numeric(table[column]).astype(np.float64)
+    return table
+
+
+def _mm(value: float) -> str:
+    return f"{round(value, 1) + 0.0:.1f}"
+
+
+def _volume(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+_MM = ("X", "Y", "Z", *PLACE[:3], "x", "y", "z")
+_P = ("p", "p size FWE", "p size low", "p size high", "p mass FWE", "p mass low", "p mass high")
+_COUNTS = ("Cluster Size (mm3)", "Cluster Size (voxels)", "volume_mm3", "Experiments", "Foci", *_CRITERIA)
+_FORMAT: dict[str, Callable[[float], str]] = {
+    **dict.fromkeys(_MM, _mm),
+    **dict.fromkeys((*_P, "ALE", "Peak ALE", "Peak Difference", "Cluster Mass"), "{:.4g}".format),
+    **dict.fromkeys(_COUNTS, _volume),
+    "Peak Stat": "{:.3f}".format,
+}
+
+
+def formatted(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table as text: z to 3 decimals, p to 4 digits, mm to 1 decimal, what is missing empty."""
+    # "Z" is a coordinate in nilearn's columns and the statistic in a paper's.
+    formats = {**_FORMAT, "Z": _FORMAT["Peak Stat"]} if "analysis" in table.columns else _FORMAT
+
+    def text(column: str, value: Any) -> str:
+        if value is None or value != value:
+            return ""
+        return formats[column](float(value)) if column in formats else str(value)
+
+    return pd.DataFrame({c: [text(str(c), v) for v in table[c]] for c in table.columns})
+
+
+def tsv(table: pd.DataFrame) -> bytes:
+    """Return a table as tab-separated UTF-8 text with rounded numbers."""
+    return str(formatted(table).to_csv(sep="\t", index=False, lineterminator="\n")).encode()

@@ -1,0 +1,247 @@
+"""Every map that a result shows: its file name, what it is and what it controls, written once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ale_dask.analyses.main_effect import inference_of, thresholded
+from ale_dask.results.clusters import Cluster, clusters_of
+from ale_dask.words.config import INPUTS
+
+Read = Callable[[xr.Dataset], npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class View:
+    """One map of a result: how it was thresholded (`level`), from which input (`source`), by which `cuts`.
+
+    `controls` is a template over the settings; None means what the result's own attributes say.
+    """
+
+    suffix: str
+    read: Read
+    what: str
+    controls: str | None = "nothing: an unthresholded map"
+    level: str = ""
+    source: str = ""
+    units: str = "z"
+    cuts: tuple[str, ...] = ()
+    dtype: str = "float32"
+
+
+def of(variable: str, source: str = "") -> Read:
+    """Return the reader of a variable (voxel) at an input."""
+
+    def read(result: xr.Dataset) -> npt.NDArray[Any]:
+        array = result[variable]
+        return np.asarray((array.sel(input=source) if source else array).values)
+
+    return read
+
+
+def main_clusters(result: xr.Dataset, *, source: str) -> list[Cluster]:
+    """Return the clusters of a main effect that survive the primary correction, or the "uncorrected" ones."""
+    return clusters_of(result, thresholded(result, source).astype(np.int8))
+
+
+def _labels(result: xr.Dataset) -> npt.NDArray[np.int16]:
+    labels = np.zeros(result.sizes["voxel"], dtype=np.int16)
+    for cluster in main_clusters(result, source=INPUTS[0]):
+        labels[cluster.voxels] = cluster.number
+    return labels
+
+
+_CLUSTER = (
+    "family-wise error of clusters at {cluster_p:g}: were the foci at random, the chance of one such cluster "
+    "or more anywhere in the mask is at most {cluster_p:g}; it does not say which of its voxels are active"
+)
+_VOXEL = (
+    "family-wise error of voxels at {cluster_p:g}: were the foci at random, the chance of one such voxel "
+    "or more anywhere in the mask is at most {cluster_p:g}"
+)
+_FDR = "the expected share of false voxels among those shown at {cluster_p:g}, and nothing about clusters"
+_NOTHING = (
+    "nothing over the whole mask: each voxel by itself is tested at p < {voxel_p:g}, in clusters of at least "
+    "{min_volume:g} mm³"
+)
+_CONTRAST_FWE = (
+    "family-wise error of voxels at {contrast_p:g}, each direction by itself, over a region that no "
+    "relabelling changes: the thresholded map of the pooled experiments, or with gate none the mask"
+)
+_CONJUNCTION_FWE = (
+    "family-wise error of voxels at {cluster_p:g} in each map: a voxel shown survives in every one of them"
+)
+_MC = "corr-FWE_method-montecarlo"
+_DIFF = "desc-group1MinusGroup2"
+_FORMING = ("voxel_p", "threshold_ale")
+_SIZE = (*_FORMING, "cluster_p", "cut_size", "cut_size_interval")
+_MASS = (*_FORMING, "cluster_p", "cut_mass", "cut_mass_interval")
+_P = "uncorrected"
+_MAXIMUM = ("cluster_p", "cut_ale", "cut_s", "cut_s_interval")
+
+
+def _survives(variable: str, what: str, suffix: str, controls: str, level: str, *cuts: str) -> View:
+    return View(suffix, of(variable), f"z where {what}", controls, level, cuts=cuts)
+
+
+_MAIN_EFFECT = (
+    View("stat", of("ale"), "activation likelihood estimate (ALE)", units="probability"),
+    View("z", of("z"), "z of the analytic voxel p"),
+    View("logp", of("logp"), "-log10 of the analytic voxel p", units="-log10(p)"),
+    _survives(
+        "z_size_fwe",
+        "the cluster survives cluster-size FWE",
+        f"z_desc-size_level-cluster_{_MC}",
+        _CLUSTER,
+        "cluster-size",
+        *_SIZE,
+    ),
+    _survives(
+        "z_mass_fwe",
+        "the cluster survives cluster-mass FWE",
+        f"z_desc-mass_level-cluster_{_MC}",
+        _CLUSTER,
+        "cluster-mass",
+        *_MASS,
+    ),
+    _survives(
+        "z_voxel_fwe",
+        "the voxel survives FWE by the maximum ALE",
+        f"z_level-voxel_{_MC}",
+        _VOXEL,
+        "voxel",
+        *_MAXIMUM,
+    ),
+    _survives(
+        "z_fdr_bh",
+        "the voxel survives Benjamini-Hochberg FDR",
+        "z_corr-FDR_method-indep",
+        _FDR,
+        "fdr-bh",
+        "cluster_p",
+    ),
+    _survives(
+        "z_fdr_by",
+        "the voxel survives Benjamini-Yekutieli FDR",
+        "z_corr-FDR_method-negcorr",
+        _FDR,
+        "fdr-by",
+        "cluster_p",
+    ),
+    _survives(
+        "z_uncorrected",
+        "the voxel is below the uncorrected p, in clusters of the minimum volume",
+        "z_desc-uncorrected",
+        _NOTHING,
+        "uncorrected",
+        *_FORMING,
+        "min_volume",
+    ),
+    View(
+        "label_tab-clust_corr-FWE",
+        _labels,
+        "numbers of the clusters that survive the primary correction, as in the cluster table",
+        None,
+        "label",
+        units="cluster",
+        cuts=(*_FORMING, "cluster_p", "correction"),
+        dtype="int16",
+    ),
+)
+
+
+def _contrast(source: str, short: str) -> tuple[View, View]:
+    gate = "signed z inside the gate, uncorrected p, in clusters of the minimum volume"
+    fwe = "signed z where the voxel survives FWE by the maximum difference"
+    cuts = ("contrast_p", "gate", "min_volume")
+    return (
+        View(f"z_{_DIFF}_input-{short}", of("z_contrast", source), gate, None, _P, source, cuts=cuts),
+        View(
+            f"z_{_DIFF}_level-voxel_corr-FWE_input-{short}",
+            of("z_contrast_voxel_fwe", source),
+            fwe,
+            _CONTRAST_FWE,
+            "voxel-fwe",
+            source,
+            cuts=("contrast_p",),
+        ),
+    )
+
+
+def _conjunction(source: str, short: str) -> tuple[View, View]:
+    name = f"desc-conjunction_input-{short}"
+    what = "minimum of the thresholded {} maps, in clusters of the minimum volume"
+    cuts = ("min_volume",)
+    return (
+        View(
+            f"stat_{name}",
+            of("ale_min", source),
+            what.format("ALE"),
+            None,
+            "stat",
+            source,
+            units="probability",
+            cuts=cuts,
+        ),
+        View(f"z_{name}", of("z_min", source), what.format("z"), None, "thresholded", source, cuts=cuts),
+    )
+
+
+_SHORT = {"cluster-fwe": "clusterFWE", "uncorrected": "uncorrected"}
+VIEWS: dict[str, tuple[View, ...]] = {
+    "main-effect": _MAIN_EFFECT,
+    "contrast": (
+        View(f"stat_{_DIFF}", of("difference"), "ALE of the first arm minus the second", units="probability"),
+        View(f"p_{_DIFF}", of("p_greater"), "one-sided p, first > second; NaN: not tested", None, units="p"),
+        View(
+            "p_desc-group2MinusGroup1",
+            of("p_less"),
+            "one-sided p, second > first; NaN: not tested",
+            None,
+            units="p",
+        ),
+        *(view for source in INPUTS for view in _contrast(source, _SHORT[source])),
+    ),
+    "conjunction": (
+        *(view for source in INPUTS for view in _conjunction(source, _SHORT[source])),
+        View(
+            "z_desc-conjunction_level-voxel_corr-FWE",
+            of("z_min_voxel_fwe"),
+            "minimum of the voxel-FWE z maps",
+            _CONJUNCTION_FWE,
+            "voxel-fwe",
+            "voxel-fwe",
+            cuts=("cluster_p",),
+        ),
+        View(
+            "z_desc-conjunctionUnthresholded",
+            of("z_min_unthresholded"),
+            "minimum of the z maps before any threshold",
+        ),
+    ),
+}
+
+
+def find_view(result: xr.Dataset, *, level: str, source: str = "") -> View:
+    """Return the view of a result at a level, and at an input where there are several."""
+    return next(v for v in VIEWS[result.attrs["kind"]] if v.level == level and source in ("", v.source))
+
+
+def pictured(result: xr.Dataset) -> list[View]:
+    """Return the maps that are drawn: at the primary correction and uncorrected, or at both inputs."""
+    kind = result.attrs["kind"]
+    main: tuple[str, ...] = (inference_of(result).correction, "uncorrected")
+    levels = {"main-effect": main, "contrast": ("uncorrected",), "conjunction": ("thresholded",)}
+    return [v for level in levels[kind] for v in VIEWS[kind] if v.level == level]
+
+
+def stem(name: str) -> str:
+    """Return a name as part of a file name: nothing in it leaves the folder."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).lstrip(".") or "analysis"

@@ -1,0 +1,147 @@
+"""What a result says of itself in words: thresholds, what they control, sizes of the samples."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ale_dask.analyses.main_effect import inference_of
+from ale_dask.numerics.ale import ale_from_s
+from ale_dask.results.clusters import grid_of
+from ale_dask.results.views import View, find_view
+
+UNREACHABLE = 2**62
+"""The cut of a null with too few iterations for its level: no value survives."""
+FEWEST = 17
+"""Below so many experiments a main effect is underpowered (Eickhoff 2016)."""
+CORRECTED = {"cluster-size": "cluster-size FWE", "cluster-mass": "cluster-mass FWE", "voxel": "voxel FWE"}
+
+
+def input_words(source: str, *, correction: str) -> str:
+    """Return an input in words; "cluster-fwe" stands for the primary correction, whichever it is."""
+    return {"cluster-fwe": CORRECTED[correction], "voxel-fwe": "voxel FWE"}.get(source, "uncorrected p")
+
+
+def label(result: xr.Dataset, view: View) -> str:
+    """Return how a thresholded map was cut, in a few words."""
+    i = inference_of(result)
+    source = input_words(view.source, correction=i.correction)
+    if result.attrs["kind"] == "contrast":
+        level = "voxel FWE" if view.level == "voxel-fwe" else "uncorrected"
+        return f"{level} p < {i.contrast_p:g}, arms at {source}"
+    if result.attrs["kind"] == "conjunction":
+        return f"overlap of the maps at {source}"
+    if view.level in CORRECTED:
+        forming = "" if view.level == "voxel" else f", cluster-forming p < {i.voxel_p:g}"
+        return f"{CORRECTED[view.level]} p < {i.cluster_p:g}{forming}"
+    return f"uncorrected p < {i.voxel_p:g}, at least {i.min_volume:g} mm³"
+
+
+def controls(result: xr.Dataset, view: View) -> str:
+    """Return in words what a map controls, with this result's levels."""
+    if view.controls is not None:
+        return view.controls.format(**inference_of(result).model_dump())
+    if view.level == "label":
+        return controls(result, find_view(result, level=inference_of(result).correction))
+    return str(result.attrs["controls"])
+
+
+def setting(result: xr.Dataset, name: str) -> Any:
+    """Return a setting or a cut of a result as JSON has it; a cut that no value reaches is None."""
+    if name == "cut_ale" and _plain(result.attrs["cut_s"]) is None:
+        return None
+    value = result.attrs[name] if name in result.attrs else getattr(inference_of(result), name)
+    return [_plain(v) for v in value] if isinstance(value, tuple | list | np.ndarray) else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    unreachable = isinstance(value, int | float) and (value >= UNREACHABLE or not math.isfinite(value))
+    return None if unreachable else value
+
+
+def facts(result: xr.Dataset) -> list[tuple[str, str]]:
+    """Return what stands beside a result on the page: (what, how much), thresholds with their intervals."""
+    of_kind = {"main-effect": _main_effect, "contrast": _contrast, "conjunction": _conjunction}
+    return of_kind[result.attrs["kind"]](result)
+
+
+def notes(result: xr.Dataset) -> list[str]:
+    """Return what a reader must know before believing a result: few experiments, unlike arms."""
+    found = []
+    attrs = result.attrs
+    if attrs["kind"] == "main-effect" and attrs["n_experiments"] < FEWEST:
+        found.append(f"Only {attrs['n_experiments']} experiments, fewer than {FEWEST}: underpowered.")
+    if attrs["kind"] == "main-effect" and _plain(attrs["cut_size"]) is None:
+        found.append(f"{attrs['iterations']} iterations are too few for family-wise error at this level.")
+    if attrs.get("unbalanced"):
+        found.append(
+            "The arms differ more than 1.5-fold in foci or subjects per experiment; that alone can reject "
+            "exchangeability, without any difference in where the effects are."
+        )
+    return found
+
+
+def _main_effect(result: xr.Dataset) -> list[tuple[str, str]]:
+    attrs, i = result.attrs, inference_of(result)
+    volume = grid_of(result).voxel_volume
+    unit = 2.0 ** -int(attrs["scale_bits"])
+    mm3 = "{:.0f} voxels = {:.0f} mm³".format
+    lost = int(attrs["foci_outside_mask"])
+    return [
+        ("Experiments", f"{attrs['n_experiments']}"),
+        ("Foci", f"{attrs['n_foci']}" + (f" ({lost} outside the mask)" if lost else "")),
+        ("Subjects", f"{attrs['n_subjects']}"),
+        ("Cluster-forming", f"p < {i.voxel_p:g}, ALE ≥ {attrs['threshold_ale']:.4g}"),
+        ("Smallest cluster, size FWE", _cut(result, "cut_size", lambda k: mm3(k, k * volume))),
+        ("Smallest cluster, mass FWE", _cut(result, "cut_mass", lambda k: f"{k * unit:.4g}")),
+        ("Smallest ALE, voxel FWE", _cut(result, "cut_s", lambda k: f"{_ale(result, k):.4g}")),
+        ("Level, iterations", f"p < {i.cluster_p:g}, {attrs['iterations']:,} iterations, seed {i.seed}"),
+        ("Primary correction", CORRECTED[i.correction]),
+        ("Mask", _mask(result)),
+    ]
+
+
+def _contrast(result: xr.Dataset) -> list[tuple[str, str]]:
+    attrs, i = result.attrs, inference_of(result)
+    drawn = "all relabellings" if attrs["enumerated"] else "relabellings"
+    per = "{:.3g} against {:.3g}".format
+    return [
+        ("Arms", " against ".join(attrs["arms"])),
+        ("Foci per experiment", per(*attrs["foci_per_experiment"])),
+        ("Subjects per experiment", per(*attrs["subjects_per_experiment"])),
+        ("Level", f"p < {i.contrast_p:g} in each direction, at least {i.min_volume:g} mm³"),
+        ("Gate", attrs["gate"]),
+        ("Permutations", f"{attrs['iterations']:,} {drawn}, seed {i.seed}"),
+        ("Mask", _mask(result)),
+    ]
+
+
+def _conjunction(result: xr.Dataset) -> list[tuple[str, str]]:
+    return [
+        ("Of", " AND ".join(result.attrs["of"])),
+        ("Minimum volume", f"{inference_of(result).min_volume:g} mm³"),
+        ("Largest minimum z before any threshold", f"{result.attrs['largest_minimum_z']:.3f}"),
+        ("Mask", _mask(result)),
+    ]
+
+
+def _cut(result: xr.Dataset, name: str, words: Any) -> str:
+    value = setting(result, name)
+    if value is None:
+        return "none: too few iterations"
+    low, high = setting(result, f"{name}_interval")
+    return f"{words(value)} (95 % interval {words(low)} to {words(high)})"
+
+
+def _ale(result: xr.Dataset, s: int) -> float:
+    return float(ale_from_s(np.array([s]), bits=int(result.attrs["scale_bits"]))[0])
+
+
+def _mask(result: xr.Dataset) -> str:
+    # A mask from a file is named by its path, which is nobody else's business.
+    name = str(result.attrs["mask"]).replace("\\", "/").rsplit("/", 1)[-1]
+    return f"{name}, {result.sizes['voxel']:,} voxels"

@@ -1,0 +1,137 @@
+"""Everything a run hands over: one folder per analysis, the study's table, the page, the BIDS description."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import xarray as xr
+
+from ale_dask.data.store import replace_file
+from ale_dask.results.extra import PAGE, available
+from ale_dask.results.figures import write_figures
+from ale_dask.results.maps import SIMULATED, write_maps
+from ale_dask.results.page import write_page
+from ale_dask.results.tables import (
+    cluster_table,
+    conjunction_table,
+    contrast_table,
+    formatted,
+    study_table,
+    tsv,
+)
+from ale_dask.results.views import stem
+from ale_dask.words.config import INPUTS
+from ale_dask.words.errors import InputError
+from ale_dask.words.version import __version__
+
+BIDS = "1.10.0"
+
+
+def write_results(
+    results: Mapping[str, xr.Dataset], out: Path, *, title: str, simulated: bool, pictures: bool = True
+) -> None:
+    """Write all maps, sidecars, tables and pictures of a study, and report.html, into a folder.
+
+    Without the extra [report] pictures or page are left out, and the log says what to install.
+
+    Raises
+    ------
+    InputError
+        when two names would share a folder.
+    StoreError
+        when a file cannot be written.
+    """
+    folders = {name: out / stem(name) for name in results}
+    if len(set(folders.values())) < len(folders):
+        raise InputError(f"two of the analyses {', '.join(results)} would share a folder; rename one")
+    drawn: list[Path] = []
+    for name, result in results.items():
+        write_maps(result, folders[name], simulated=simulated)
+        for suffix, table in cluster_tables(result).items():
+            replace_file(folders[name] / f"{stem(result.attrs['name'])}_clusters{suffix}.tsv", tsv(table))
+        if pictures:
+            drawn += write_figures(result, folders[name], simulated=simulated)
+    replace_file(out / "study_results.tsv", tsv(study_table(results)))
+    replace_file(out / "dataset_description.json", _description(title, simulated=simulated))
+    if available(*PAGE):
+        write_page(results, out, title=title, simulated=simulated, pictures=drawn)
+
+
+def write_report(
+    results: Sequence[xr.Dataset],
+    out: str | Path,
+    *,
+    title: str = "ALE meta-analysis",
+    simulated: bool = False,
+    pictures: bool = True,
+) -> Path:
+    """Write everything about some results into a folder, as `write_results` does, and return the folder.
+
+    Raises
+    ------
+    InputError
+        when two results have one name.
+    """
+    named = {str(r.attrs["name"]): r for r in results}
+    if len(named) < len(results):
+        raise InputError("two results have one name; give each its own (name=…)")
+    write_results(named, Path(out), title=title, simulated=simulated, pictures=pictures)
+    return Path(out)
+
+
+def summary_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
+    """Return a study in lines for a terminal: each main effect's clusters, then the table of the others."""
+    lines = []
+    for name, result in results.items():
+        if result.attrs["kind"] != "main-effect":
+            continue
+        table = cluster_table(result)
+        clusters = formatted(table[table["Cluster Size (mm3)"].notna()])
+        found = [
+            f"{row['Cluster Size (mm3)']} mm³ at {row['X']} {row['Y']} {row['Z']}"
+            for row in clusters.head(5).to_dict("records")
+        ]
+        more = f" and {len(clusters) - 5} more" if len(clusters) > 5 else ""
+        lines.append(f"{name}: {'; '.join(found) or 'no cluster'}{more}")
+    for row in formatted(study_table(results)).to_dict("records"):
+        where = f"{row['volume_mm3']} mm³ at {row['x']} {row['y']} {row['z']}"
+        values = [f"{word} {row[column]}" for column, word in _SHOWN.items() if row[column]]
+        said = "none" if row["cluster"] == "none" else ", ".join([where, *values])
+        level = "" if row["level"] == "thresholded" or row["level"] == row["input"] else f", {row['level']}"
+        lines.append(f"{row['direction']} [{row['input']}{level}]: {said}")
+    return lines
+
+
+_SHOWN = {"Z": "Z", "ALE": "ALE", "p": "p"}
+
+
+def cluster_tables(result: xr.Dataset) -> dict[str, pd.DataFrame]:
+    """Return an analysis's tables by what their file names end in: "", "_uncorrected", "_level-voxel…"."""
+    kind = result.attrs["kind"]
+    if kind == "main-effect":
+        return {_ENDS[source]: cluster_table(result, source=source) for source in INPUTS}
+    if kind == "conjunction":
+        by_source = {_ENDS[source]: conjunction_table(result, source=source) for source in INPUTS}
+        return {**by_source, "_level-voxel": conjunction_table(result, source="voxel-fwe")}
+    return {
+        f"{end}{_ENDS[source]}": contrast_table(result, source=source, level=level)
+        for level, end in (("uncorrected", ""), ("voxel-fwe", "_level-voxel"))
+        for source in INPUTS
+    }
+
+
+_ENDS = {"cluster-fwe": "", "uncorrected": "_uncorrected"}
+
+
+def _description(title: str, *, simulated: bool) -> bytes:
+    content = {
+        "Name": f"{SIMULATED}: {title}" if simulated else title,
+        "BIDSVersion": BIDS,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "ale_dask", "Version": __version__}],
+        "Simulated": simulated,
+    }
+    return f"{json.dumps(content, indent=2, ensure_ascii=False)}\n".encode()
