@@ -15,6 +15,7 @@ import typer
 from ale_dask.words.errors import AleError, InputError, UnfinishedError
 
 if TYPE_CHECKING:
+    from ale_dask.results import Painters
     from ale_dask.words.config import Study
 
 app = typer.Typer(
@@ -96,14 +97,16 @@ def _run(
     study: Study, out: Path, *, dry_run: bool, as_json: bool, quiet: bool, overwrite: bool, pictures: bool
 ) -> None:
     from ale_dask import study as studies
+    from ale_dask.results import painters
 
     if dry_run:
         _print_costs(study, as_json=as_json)
         return
     signal.signal(signal.SIGTERM, _stopped)
     signal.signal(signal.SIGINT, _stopped)
-    results, record = studies.run(study, out, overwrite=overwrite, quiet=quiet, say=None if quiet else _say)
-    _finish(results, record, out, study=study, as_json=as_json, pictures=pictures, quiet=quiet)
+    with painters(wanted=pictures) as drawn_by:
+        results, record = studies.run(study, out, overwrite=overwrite, quiet=quiet, say=None if quiet else _say)
+        _finish(results, record, out, study=study, as_json=as_json, drawn_by=drawn_by, quiet=quiet)
 
 
 def _finish(
@@ -113,15 +116,15 @@ def _finish(
     *,
     study: Study,
     as_json: bool,
-    pictures: bool,
+    drawn_by: Painters | None,
     quiet: bool,
 ) -> None:
     from ale_dask.data.store import replace_file
     from ale_dask.results import study_table, summary_lines, write_results
 
     if not quiet:
-        _say("writing maps, tables and pictures" if pictures else "writing maps and tables")
-    write_results(results, out, title=study.title, simulated=study.simulated, pictures=pictures)
+        _say("writing maps, tables and pictures" if drawn_by else "writing maps and tables")
+    write_results(results, out, title=study.title, simulated=study.simulated, drawn_by=drawn_by)
     replace_file(out / "run.json", (json.dumps(record, indent=2) + "\n").encode())
     if as_json:
         table = json.loads(study_table(results).to_json(orient="records"))
@@ -294,10 +297,12 @@ def collect(
     quiet: Quiet = False,
 ) -> None:
     """Write maps, tables, pictures and run.json again from the store."""
+    from ale_dask.results import painters
     from ale_dask.study import collect as of
 
-    study, results, record = of(out)
-    _finish(results, record, out, study=study, as_json=as_json, pictures=pictures, quiet=quiet)
+    with painters(wanted=pictures) as drawn_by:
+        study, results, record = of(out)
+        _finish(results, record, out, study=study, as_json=as_json, drawn_by=drawn_by, quiet=quiet)
 
 
 N = Annotated[int | None, typer.Option("--n", min=1, help="Sample size where the files have none.")]

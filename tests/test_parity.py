@@ -32,9 +32,7 @@ def results(parity: ModuleType, folder: Path) -> dict[str, xr.Dataset]:
     return parity.main_effects(folder, iterations=1000)  # type: ignore[no-any-return]
 
 
-def test_main_effect_clusters_are_gingerales(
-    parity: ModuleType, folder: Path, results: dict[str, xr.Dataset]
-) -> None:
+def test_main_effect_clusters_are_gingerales(parity: ModuleType, folder: Path, results: dict[str, xr.Dataset]) -> None:
     figures = parity.main_effect_figures(folder, results)
     assert figures["their volumes (voxels)"] == [1041, 609, 607, 499, 226]
     pairs = zip(figures["our volumes (voxels)"], figures["their volumes (voxels)"], strict=True)

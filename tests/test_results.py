@@ -70,7 +70,8 @@ def study():
 @pytest.fixture(scope="module")
 def folder(study, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    out_of.write_results(study, out, title=EVIL, simulated=True)
+    with out_of.painters(wanted=True) as drawn_by:
+        out_of.write_results(study, out, title=EVIL, simulated=True, drawn_by=drawn_by)
     return out
 
 
@@ -325,7 +326,8 @@ def test_a_picture_that_no_longer_holds_is_removed(study, tmp_path):
 def test_without_the_extra_the_rest_is_written_and_the_log_says_what_to_install(study, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(extra, "find_spec", lambda name: None)
     extra._say_once.cache_clear()
-    out_of.write_results({"drug": study["drug"]}, tmp_path, title="t", simulated=False)
+    with out_of.painters(wanted=True) as drawn_by:
+        out_of.write_results({"drug": study["drug"]}, tmp_path, title="t", simulated=False, drawn_by=drawn_by)
     assert 'pip install "ale-dask[report]"' in caplog.text
     assert (tmp_path / "study_results.tsv").is_file()
     assert not list(tmp_path.rglob("*.png"))
@@ -340,10 +342,10 @@ def test_description_and_names_stay_inside_the_folder(study, folder, tmp_path):
     assert description["Simulated"] is True
     assert stem("../../etc/x y") == "-..-etc-x-y"
     outside = study["nowhere"].assign_attrs(name="../evil")
-    out_of.write_results({"../evil": outside}, tmp_path / "in", title="t", simulated=False, pictures=False)
+    out_of.write_results({"../evil": outside}, tmp_path / "in", title="t", simulated=False, drawn_by=None)
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
     with pytest.raises(InputError, match="share a folder"):
-        out_of.write_results({"a b": outside, "a-b": outside}, tmp_path, title="t", simulated=False)
+        out_of.write_results({"a b": outside, "a-b": outside}, tmp_path, title="t", simulated=False, drawn_by=None)
     with pytest.raises(InputError, match="one name"):
         write_report([outside, outside], tmp_path)
 

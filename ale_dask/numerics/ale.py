@@ -147,9 +147,8 @@ def fixed_point_rows(
 
 def sum_rows(voxel: npt.NDArray[np.int32], value: npt.NDArray[np.int32], *, n_voxels: int) -> npt.NDArray[np.int64]:
     """Return S (voxel), int64: the sum over experiments of sparse fixed-point rows (entry)."""
-    total = np.zeros(n_voxels, dtype=np.int64)
-    np.add.at(total, voxel, value)
-    return total
+    # bincount adds in float64, which is exact: a sum stays below 2^31, far below 2^53.
+    return np.bincount(voxel, weights=value, minlength=n_voxels).astype(np.int64)
 
 
 def scale_bits(peaks: npt.NDArray[np.float64], *, most: int = 30) -> int:

@@ -99,7 +99,9 @@ def _cuts(found: list[Cluster], *, mask: Mask) -> tuple[tuple[float, ...], list[
 
 
 @cache
-def _background() -> Any:
+def background() -> Any:
+    """Return nilearn's MNI152 template at 2 mm, loaded once per process with all that drawing needs."""
+    import nilearn.plotting  # noqa: F401
     from nilearn.datasets import load_mni152_template
 
     return load_mni152_template(resolution=2)
@@ -117,7 +119,7 @@ def _draw(values: npt.NDArray[Any], result: xr.Dataset, view: View, simulated: b
     peak, heights = _cuts(clusters_of(result, values), mask=mask)
     top = float(np.abs(values).max())
     shared = {
-        "bg_img": _background(),
+        "bg_img": background(),
         # Any voxel that survived is shown as it is: no smoothing over the edge.
         "resampling_interpolation": "nearest",
         "threshold": 1e-6,

@@ -11,9 +11,9 @@ import xarray as xr
 
 from ale_dask.data.store import replace_file
 from ale_dask.results.extra import PAGE, available
-from ale_dask.results.figures import write_figures
 from ale_dask.results.maps import SIMULATED, write_maps
 from ale_dask.results.page import write_page
+from ale_dask.results.painters import Painters, painters
 from ale_dask.results.tables import (
     cluster_table,
     conjunction_table,
@@ -31,9 +31,11 @@ BIDS = "1.10.0"
 
 
 def write_results(
-    results: Mapping[str, xr.Dataset], out: Path, *, title: str, simulated: bool, pictures: bool = True
+    results: Mapping[str, xr.Dataset], out: Path, *, title: str, simulated: bool, drawn_by: Painters | None
 ) -> None:
     """Write all maps, sidecars, tables and pictures of a study, and report.html, into a folder.
+
+    `drawn_by` are `painters` started earlier; None leaves the pictures out.
 
     Without the extra [report] pictures or page are left out, and the log says what to install.
 
@@ -47,15 +49,18 @@ def write_results(
     folders = {name: out / stem(name) for name in results}
     if len(set(folders.values())) < len(folders):
         raise InputError(f"two of the analyses {', '.join(results)} would share a folder; rename one")
-    drawn: list[Path] = []
+    # The first pictures are in the painters' hands before the maps are written here.
+    work = {folders[name]: result for name, result in results.items()}
+    drawing = drawn_by.draw(work, simulated=simulated) if drawn_by else iter(())
+    drawn = list(next(drawing, []))
     for name, result in results.items():
         write_maps(result, folders[name], simulated=simulated)
         for suffix, table in cluster_tables(result).items():
             replace_file(folders[name] / f"{stem(result.attrs['name'])}_clusters{suffix}.tsv", tsv(table))
-        if pictures:
-            drawn += write_figures(result, folders[name], simulated=simulated)
     replace_file(out / "study_results.tsv", tsv(study_table(results)))
     replace_file(out / "dataset_description.json", _description(title, simulated=simulated))
+    for paths in drawing:
+        drawn += paths
     if available(*PAGE):
         write_page(results, out, title=title, simulated=simulated, pictures=drawn)
 
@@ -78,7 +83,8 @@ def write_report(
     named = {str(r.attrs["name"]): r for r in results}
     if len(named) < len(results):
         raise InputError("two results have one name; give each its own (name=…)")
-    write_results(named, Path(out), title=title, simulated=simulated, pictures=pictures)
+    with painters(wanted=pictures) as drawn_by:
+        write_results(named, Path(out), title=title, simulated=simulated, drawn_by=drawn_by)
     return Path(out)
 
 

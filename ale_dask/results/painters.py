@@ -1,0 +1,98 @@
+"""Pictures drawn in processes of their own, which import nilearn (4 s) while the run still computes.
+
+A painter reads its work from a pipe and ends when the pipe does: also when this process was killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import signal
+from collections.abc import Iterator, Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from ale_dask.results.extra import PICTURES, available
+from ale_dask.results.figures import background, write_figures
+
+COUNT = 2
+"""Painters: each takes 0.3 GB, and a study has about a dozen pictures of 0.8 s."""
+
+
+def _paint(pipe: Connection) -> None:
+    # The run's own process decides what an interrupt means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    background()
+    while True:
+        try:
+            result, folder, simulated = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            pipe.send(write_figures(result, folder, simulated=simulated))
+        except Exception as error:
+            pipe.send(error)
+
+
+class Painters:
+    """Processes that draw; `draw` hands out the analyses of a study and waits for all pictures."""
+
+    def __init__(self, pipes: list[Connection]) -> None:
+        self._pipes = pipes
+
+    def draw(self, results: Mapping[Path, xr.Dataset], *, simulated: bool) -> Iterator[list[Path]]:
+        """Yield the pictures of each result (folder -> result) as painters finish them.
+
+        Raises
+        ------
+        StoreError
+            when a picture cannot be written.
+        """
+        work = iter(results.items())
+        busy: set[Any] = set()
+        for pipe in self._pipes:
+            self._next(pipe, work, busy, simulated)
+        while busy:
+            for pipe in [p for p in self._pipes if p in multiprocessing.connection.wait(busy)]:
+                busy.discard(pipe)
+                drawn = pipe.recv()
+                if isinstance(drawn, Exception):
+                    raise drawn
+                self._next(pipe, work, busy, simulated)
+                yield drawn
+
+    @staticmethod
+    def _next(pipe: Connection, work: Iterator[tuple[Path, xr.Dataset]], busy: set[Any], simulated: bool) -> None:
+        for folder, result in work:
+            pipe.send((result, folder, simulated))
+            busy.add(pipe)
+            return
+
+
+@contextlib.contextmanager
+def painters(*, wanted: bool) -> Iterator[Painters | None]:
+    """Yield painters that are starting up, or None when no pictures are wanted or can be drawn."""
+    if not wanted or not available(*PICTURES):
+        yield None
+        return
+    context = multiprocessing.get_context("spawn")
+    pipes, processes = [], []
+    for _ in range(COUNT):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_paint, args=(theirs,), daemon=True)
+        process.start()
+        theirs.close()
+        pipes.append(ours)
+        processes.append(process)
+    try:
+        yield Painters(pipes)
+    finally:
+        for pipe, process in zip(pipes, processes, strict=True):
+            pipe.close()
+            process.join(1)
+            process.terminate()
+            process.join()
