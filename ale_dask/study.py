@@ -39,6 +39,7 @@ from ale_dask.distribution.plan import BlockFunction, Plan, Segment, block_size,
 from ale_dask.distribution.progress import Progress
 from ale_dask.distribution.segments import cover, gather, segments, sink, store_plan
 from ale_dask.numerics.space import Mask
+from ale_dask.numerics.warm import compile_beside
 from ale_dask.results.provenance import run_record
 from ale_dask.words.config import Conjunction, Contrast, Inference, Study, load_study, to_toml
 from ale_dask.words.config import main_effects as main_effects_of
@@ -254,13 +255,16 @@ def run(
         raise InputError(f"{out}: cannot be made ({error}); give another -o") from error
     study = save_inputs(study, out)
     nonce = _nonce(out)
-    tell(f"planning {len(prepared.samples) + len(prepared.arms)} analyses (the first run on a machine compiles, ~20 s)")
+    if (compiler := compile_beside()) is not None:
+        tell("compiling the kernels, once on this machine: about 20 s")
     made = plans(prepared, out=out)
     backend = connect(study.backend.name, workers=study.backend.workers) if client is None else nullcontext(client)
     with backend as connected:
         if connected is not None and (address := dashboard(connected)):
             tell(f"dashboard {address}")
         ale = _ale(prepared, out, made, connected)
+        if compiler is not None:
+            compiler.wait()
         jobs, done = [], 0
         for name, plan in made.items():
             for segment in _cover(prepared, plan, name, out, connected):

@@ -1,0 +1,44 @@
+"""Compile the slow kernels ahead of their first use, into the cache that all processes of a user share."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+
+from ale_dask.numerics import CACHE_DIRECTORY
+
+
+def cold() -> bool:
+    """Return whether the null's kernel has not been compiled yet for this version, numba and CPU."""
+    return next(CACHE_DIRECTORY.rglob("permute.null_iterations-*.nbi"), None) is None
+
+
+def compile_beside() -> subprocess.Popen[bytes] | None:
+    """Return a process that compiles while this one plans, or None when all is compiled.
+
+    numba holds one lock for all compilation in a process, and its work holds the interpreter: a thread would
+    gain nothing. The process ends by itself after about 10 s.
+    """
+    if not cold():
+        return None
+    return subprocess.Popen(
+        [sys.executable, "-c", "from ale_dask.numerics.warm import compile_kernels; compile_kernels()"]
+    )
+
+
+def compile_kernels() -> None:
+    """Compile the kernels of null iterations and of relabellings by running none of them."""
+    from ale_dask.numerics import contrast, permute
+
+    nowhere = np.zeros((1, 3), dtype=np.int64)
+    space = permute.geometry(nowhere.astype(np.int16), radius=nowhere)
+    rows = permute.stamps([np.ones((1, 1, 1), dtype=np.int32)], stride_x=space.stride_x, stride_y=space.stride_y)
+    none = np.zeros(1, dtype=np.int64)
+    design = permute.Design(none, none[:0], none[:0].astype(np.uint64), False)
+    permute.null_iterations(0, 0, np.int32(1), design, rows, space, np.empty((0, 3), dtype=np.int64))
+    entries = none[:0].astype(np.int32)
+    candidates = contrast.Candidates(none, entries, entries, none[:0], none[:0], none[:0])
+    chosen, greatest = np.zeros((0, 1), dtype=bool), np.zeros((0, 2, 1), dtype=np.int64)
+    contrast.count_exceedances(chosen, candidates, np.ones((4, 1)), np.zeros((2, 0), dtype=np.int64), greatest)
