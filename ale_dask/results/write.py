@@ -89,7 +89,7 @@ def write_report(
 
 
 def summary_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
-    """Return a study in lines for a terminal: each main effect's clusters, then the table of the others."""
+    """Return a study in lines for a terminal: each main effect's clusters, then the others' at cluster-FWE input."""
     lines = []
     for name, result in results.items():
         if result.attrs["kind"] != "main-effect":
@@ -102,7 +102,8 @@ def summary_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
         ]
         more = f" and {len(clusters) - 5} more" if len(clusters) > 5 else ""
         lines.append(f"{name}: {'; '.join(found) or 'no cluster'}{more}")
-    for row in formatted(study_table(results)).to_dict("records"):
+    table = study_table(results)
+    for row in formatted(table[table["input"] != "uncorrected"]).to_dict("records"):
         where = f"{row['volume_mm3']} mm³ at {row['x']} {row['y']} {row['z']}"
         values = [f"{word} {row[column]}" for column, word in _SHOWN.items() if row[column]]
         said = "none" if row["cluster"] == "none" else ", ".join([where, *values])
