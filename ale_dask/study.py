@@ -230,7 +230,7 @@ def discard(out: Path) -> None:
 
 def run(
     study: Study,
-    out: Path,
+    out: str | Path,
     *,
     overwrite: bool = False,
     quiet: bool = False,
@@ -246,6 +246,7 @@ def run(
     """
     tell = say or (lambda text: None)
     started = time.time()
+    out = Path(out)
     prepared = prepare(study)
     if overwrite:
         discard(out)
@@ -253,11 +254,12 @@ def run(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: cannot be made ({error}); give another -o") from error
-    study = save_inputs(study, out)
     nonce = _nonce(out)
     if (compiler := compile_beside()) is not None:
         tell("compiling the kernels, once on this machine: about 20 s")
     made = plans(prepared, out=out)
+    # Only now: a configuration that the store refuses must not replace the one it was made with.
+    study = save_inputs(study, out)
     backend = connect(study.backend.name, workers=study.backend.workers) if client is None else nullcontext(client)
     with backend as connected:
         if connected is not None and (address := dashboard(connected)):
@@ -383,7 +385,7 @@ def _collect(
     return {name: results[name] for name in order}, digests
 
 
-def collect(out: Path) -> tuple[Study, dict[str, xr.Dataset], dict[str, Any]]:
+def collect(out: str | Path) -> tuple[Study, dict[str, xr.Dataset], dict[str, Any]]:
     """Return the study, results and record of a finished run, read from OUT alone.
 
     Raises
@@ -392,6 +394,7 @@ def collect(out: Path) -> tuple[Study, dict[str, xr.Dataset], dict[str, Any]]:
         when OUT holds no run, or one that is not finished.
     """
     started = time.time()
+    out = Path(out)
     prepared, made = _stored(out)
     results, digests = _collect(prepared, out, made, _ale(prepared, out, made, None), _nonce(out))
     return (

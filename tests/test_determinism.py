@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -156,3 +157,20 @@ def test_maps_are_the_same_bits_too(tiny_study: Study, tmp_path: Path) -> None:
         for variable in result.data_vars:
             if result[variable].dtype.kind in "fi":
                 np.testing.assert_array_equal(result[variable], two[name][variable], err_msg=f"{name} {variable}")
+
+
+def test_same_digest_when_workers_do_not_see_the_store(
+    tiny_study: Study, tmp_path: Path, reference: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored.StoreSink, "visible", lambda self: False)
+    written: list[int] = []
+    write = stored.StoreSink.write
+
+    def counted(self: stored.StoreSink, block: int, arrays: Any) -> None:
+        written.append(threading.get_ident())
+        write(self, block, arrays)
+
+    monkeypatch.setattr(stored.StoreSink, "write", counted)
+    study = with_backend(tiny_study, name="threads", workers=2, block_size=7)
+    assert digests(study, tmp_path / "o") == reference
+    assert set(written) == {threading.get_ident()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,10 @@ def test_partial_files_of_killed_writers_are_removed(tiny_study: Study, tmp_path
     expected = digests(study, tmp_path)
     stale = tmp_path / "store.zarr/drug/null/0/c/2/0.abc.partial"
     stale.write_bytes(b"half")
+    # Another driver's, perhaps, and about to be renamed.
+    assert digests(study, tmp_path) == expected
+    assert stale.exists()
+    os.utime(stale, (1, 1))
     assert digests(study, tmp_path) == expected
     assert not stale.exists()
 
@@ -91,6 +96,15 @@ def test_another_configuration_is_refused_and_named(tiny_study: Study, tmp_path:
         digests(with_inference(study, seed=4), tmp_path)
     with pytest.raises(StoreError, match=r"voxel_p: stored 0.01, now 0.02"):
         digests(with_inference(study, voxel_p=0.02), tmp_path)
+
+
+def test_a_refused_configuration_changes_nothing(tiny_study: Study, tmp_path: Path) -> None:
+    study = with_backend(tiny_study, name="serial")
+    expected = digests(study, tmp_path)
+    with pytest.raises(StoreError):
+        digests(with_inference(study, seed=4), tmp_path)
+    _, _, record = studies.collect(tmp_path)
+    assert {n: e["digest"] for n, e in record["analyses"].items() if e["digest"]} == expected
 
 
 def test_overwrite_discards_it(tiny_study: Study, tmp_path: Path) -> None:

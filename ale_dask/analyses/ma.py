@@ -86,18 +86,21 @@ def store_ma(out: Path, name: str, sample: Sample, *, identity: str) -> xr.Datas
     root = open_store(out)
     group = f"{name}/maps"
     path = str(out / "store.zarr")
-    present = name in root and "maps" in root[name] and root[group].attrs.get("complete") == identity  # type: ignore[operator]
-    if not present:
+    kept = root.get(group)
+    if kept is None or kept.attrs.get("complete") != identity:
         maps = ma_maps(sample)
-        chunk = experiment_chunk(sample.mask.n_voxels)
+        chunks = (experiment_chunk(sample.mask.n_voxels), VOXEL_CHUNK)
+        # Arrays of an interrupted run are written over in place: another driver may be reading them.
+        new = not isinstance(kept, zarr.Group) or not set(maps.variables) <= set(kept)
         encoding = {
             "ma": {
-                "chunks": (min(chunk, len(sample.key)), min(VOXEL_CHUNK, sample.mask.n_voxels)),
+                "chunks": tuple(min(size, n) for size, n in zip(chunks, maps["ma"].shape, strict=True)),
                 "compressors": [zarr.codecs.ZstdCodec(level=1), zarr.codecs.Crc32cCodec()],
             }
         }
+        options: dict[str, Any] = {"mode": "w", "encoding": encoding} if new else {"mode": "a"}
         try:
-            maps.to_zarr(path, group=group, mode="w", encoding=encoding, consolidated=False, zarr_format=3)
+            maps.to_zarr(path, group=group, consolidated=False, zarr_format=3, **options)
         except OSError as error:
             raise StoreError(f"{path}/{group}: cannot be written ({error}); free space, then run again") from error
         open_store(out)[group].attrs["complete"] = identity

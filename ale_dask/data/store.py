@@ -11,8 +11,10 @@ finds one that was damaged later, and the stamps one that belongs to another pla
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +28,7 @@ from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 from ale_dask.words.errors import StoreError
 
 SCHEMA = 1
+_STALE_SECONDS = 300.0
 
 
 def open_store(out: Path) -> zarr.Group:
@@ -176,6 +179,9 @@ def present_chunks(out: Path, array: zarr.Array[Any]) -> Iterator[int]:
         return
     for entry in sorted(folder.iterdir(), key=lambda p: p.name):
         for stale in entry.glob("*.partial"):
-            stale.unlink(missing_ok=True)
+            # A younger one may be another driver's, about to be renamed.
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
+                    stale.unlink()
         if entry.name.isdigit() and (entry / "0").is_file():
             yield int(entry.name)

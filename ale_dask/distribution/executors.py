@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -193,5 +194,7 @@ def _dask(todo: Sequence[tuple[Job, int]], client: Client, report: Report) -> Ma
             if following is not None:
                 pending.add(submit(*following))
     finally:
-        client.cancel(list(running), force=True)
+        # The scheduler may be gone, and with it what there is to cancel.
+        with contextlib.suppress(Exception):
+            client.cancel(list(running), force=True)
     return failures
