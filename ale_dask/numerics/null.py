@@ -111,7 +111,8 @@ class _Tilted:
         weights = self._weights(theta)
         for first in range(0, len(weights), 64):
             spectrum *= np.prod(fft.rfft(weights[first : first + 64], bins, axis=1), axis=0)
-        return np.maximum(np.asarray(fft.irfft(spectrum, bins)), 0.0)
+        mass: F64 = np.maximum(fft.irfft(spectrum, bins), 0.0)
+        return mass
 
 
 def _solve_theta(tilted: _Tilted, *, target: float, start: float, most: float) -> float:
