@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ale_dask.data.masks import load_mask
     from ale_dask.data.readers import read_foci
     from ale_dask.results import cluster_table, write_report
-    from ale_dask.study import collect, run
+    from ale_dask.runs import collect, run
     from ale_dask.words.config import Study, load_study
     from ale_dask.words.errors import AleError, BackendError, InputError, StoreError, UnfinishedError
     from ale_dask.words.version import __version__
@@ -35,7 +35,7 @@ _WHERE = {
     "Study": "words.config",
     "UnfinishedError": "words.errors",
     "cluster_table": "results",
-    "collect": "study",
+    "collect": "runs",
     "conjunction": "analyses.functions",
     "contrast": "analyses.functions",
     "lint": "data.lint",
@@ -43,7 +43,7 @@ _WHERE = {
     "load_study": "words.config",
     "main_effect": "analyses.functions",
     "read_foci": "data.readers",
-    "run": "study",
+    "run": "runs",
     "write_report": "results",
 }
 

@@ -96,7 +96,7 @@ def _names(files: list[Path]) -> list[str]:
 def _run(
     study: Study, out: Path, *, dry_run: bool, as_json: bool, quiet: bool, overwrite: bool, pictures: bool
 ) -> None:
-    from ale_dask import study as studies
+    from ale_dask import runs
     from ale_dask.results import painters
 
     if dry_run:
@@ -105,7 +105,7 @@ def _run(
     signal.signal(signal.SIGTERM, _stopped)
     signal.signal(signal.SIGINT, _stopped)
     with painters(wanted=pictures) as drawn_by:
-        results, record = studies.run(study, out, overwrite=overwrite, quiet=quiet, say=None if quiet else _say)
+        results, record = runs.run(study, out, overwrite=overwrite, quiet=quiet, say=None if quiet else _say)
         _finish(results, record, out, study=study, as_json=as_json, drawn_by=drawn_by, quiet=quiet)
 
 
@@ -279,7 +279,7 @@ def run(
 @app.command()
 def status(out: Annotated[Path, typer.Argument(help="Folder of the run.")], as_json: Json = False) -> None:
     """Count the iterations that are done and whole, per analysis."""
-    from ale_dask.study import status as of
+    from ale_dask.runs import status as of
 
     rows = [{"analysis": name, "done": done, "iterations": wanted} for name, done, wanted in of(out)]
     if as_json:
@@ -298,7 +298,7 @@ def collect(
 ) -> None:
     """Write maps, tables, pictures and run.json again from the store."""
     from ale_dask.results import painters
-    from ale_dask.study import collect as of
+    from ale_dask.runs import collect as of
 
     with painters(wanted=pictures) as drawn_by:
         study, results, record = of(out)

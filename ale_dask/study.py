@@ -1,52 +1,29 @@
-"""A whole study: prepare, plan, run, status, collect. The folder OUT is all that a run leaves, and all it needs.
-
-OUT/study.toml   resolved: every default written out, foci files copied beside it
-OUT/foci/        the input files as they were
-OUT/plans/       frozen plans and segments, created once
-OUT/store.zarr/  MA maps and nulls: the checkpoint
-OUT/run.json     what was run, with what, how long
-"""
+"""A study read, checked and planned: what will be computed, and what it costs."""
 
 from __future__ import annotations
 
-import shutil
-import time
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-import xarray as xr
-
-from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.functions import seconds_per_iteration
-from ale_dask.analyses.ma import ale_union, store_ma
 from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.data import foci as foci_data
-from ale_dask.data.masks import BUILT_IN, load_mask
+from ale_dask.data.masks import load_mask
 from ale_dask.data.readers import read_foci
-from ale_dask.data.store import create_once, replace_file
-from ale_dask.distribution.backends import connect, cpu_count, dashboard
-from ale_dask.distribution.executors import Job, execute
-from ale_dask.distribution.plan import BlockFunction, Plan, Segment, block_size, digest
-from ale_dask.distribution.progress import Progress
-from ale_dask.distribution.segments import cover, gather, segments, sink, store_plan
+from ale_dask.distribution.backends import cpu_count
+from ale_dask.distribution.plan import BlockFunction, Plan, block_size
+from ale_dask.distribution.segments import store_plan
 from ale_dask.numerics.space import Mask
-from ale_dask.numerics.warm import compile_beside
-from ale_dask.results.provenance import run_record
-from ale_dask.words.config import Conjunction, Contrast, Inference, Study, load_study, to_toml
+from ale_dask.words.config import Contrast, Inference, Study
 from ale_dask.words.config import main_effects as main_effects_of
-from ale_dask.words.errors import InputError, StoreError
+from ale_dask.words.errors import InputError
 
 if TYPE_CHECKING:
-    from distributed import Client
+    pass
 
 BLOCKS: dict[str, BlockFunction] = {main_effects.KIND: main_effects.block, contrasts.KIND: contrasts.block}
 """What floor 3 computes for each kind of plan."""
@@ -191,241 +168,3 @@ def costs(prepared: Prepared, *, workers: int | None = None) -> list[Cost]:
     """Return the cost of every main effect and contrast of a study."""
     made = plans(prepared)
     return [cost(prepared, plan, name=name, workers=workers or cpu_count()) for name, plan in made.items()]
-
-
-def save_inputs(study: Study, out: Path) -> Study:
-    """Return the study whose files are copies in OUT, and write it there as study.toml."""
-    foci = {}
-    for name, source in study.foci.items():
-        files = []
-        for i, file in enumerate(source.files):
-            # Only the last part of the user's path: nothing may be written outside OUT.
-            kept = out / "foci" / name / f"{i + 1}_{Path(file).name}"
-            if kept.resolve() != Path(file).resolve():
-                replace_file(kept, Path(file).read_bytes())
-            files.append(str(kept.relative_to(out)))
-        foci[name] = source.model_copy(update={"files": files})
-    inference = study.inference
-    if inference.mask not in BUILT_IN:
-        suffix = "".join(Path(inference.mask).suffixes[-2:])
-        kept = out / f"mask{suffix}"
-        if kept.resolve() != Path(inference.mask).resolve():
-            replace_file(kept, Path(inference.mask).read_bytes())
-        inference = inference.model_copy(update={"mask": kept.name})
-    resolved = study.model_copy(update={"foci": foci, "inference": inference})
-    replace_file(out / "study.toml", to_toml(resolved).encode())
-    return load_study(out / "study.toml")
-
-
-def _nonce(out: Path) -> str:
-    return create_once(out / "plans" / "nonce", uuid.uuid4().hex.encode()).decode()
-
-
-def discard(out: Path) -> None:
-    """Delete what a run of ours left in OUT; a folder that holds anything else and no run is left alone."""
-    if (out / "store.zarr").exists() or (out / "plans").exists():
-        for name in ("store.zarr", "plans", "foci"):
-            shutil.rmtree(out / name, ignore_errors=True)
-
-
-def run(
-    study: Study,
-    out: str | Path,
-    *,
-    overwrite: bool = False,
-    quiet: bool = False,
-    client: Client | None = None,
-    say: Any = None,
-) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
-    """Return the results of every analysis by name, and the record of the run, computing what OUT lacks.
-
-    Raises
-    ------
-    InputError, StoreError, BackendError, UnfinishedError
-        the same call resumes after any of them.
-    """
-    tell = say or (lambda text: None)
-    started = time.time()
-    out = Path(out)
-    prepared = prepare(study)
-    if overwrite:
-        discard(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be made ({error}); give another -o") from error
-    nonce = _nonce(out)
-    if (compiler := compile_beside()) is not None:
-        tell("compiling the kernels, once on this machine: about 20 s")
-    made = plans(prepared, out=out)
-    # Only now: a configuration that the store refuses must not replace the one it was made with.
-    study = save_inputs(study, out)
-    backend = connect(study.backend.name, workers=study.backend.workers) if client is None else nullcontext(client)
-    with backend as connected:
-        if connected is not None and (address := dashboard(connected)):
-            tell(f"dashboard {address}")
-        ale = _ale(prepared, out, made, connected)
-        if compiler is not None:
-            compiler.wait()
-        jobs, done = [], 0
-        for name, plan in made.items():
-            for segment in _cover(prepared, plan, name, out, connected):
-                job = Job(
-                    plan,
-                    segment,
-                    BLOCKS[plan.kind],
-                    sink(out, plan, segment, extra=counts_of(plan), nonce=nonce),
-                )
-                missing = sum(segment.range_of(b)[1] for b in job.sink.missing())
-                done += segment.iterations - missing
-                jobs.append(job)
-        total = sum(j.segment.iterations for j in jobs)
-        progress = Progress(total, done=done, quiet=quiet)
-        try:
-            execute(jobs, client=connected, report=progress)
-        finally:
-            progress.end()
-    results, digests = _collect(prepared, out, made, ale, nonce)
-    return results, _record(study, out, made, results, digests, seconds=time.time() - started)
-
-
-def _record(
-    study: Study,
-    out: Path,
-    made: Mapping[str, Plan],
-    results: Mapping[str, xr.Dataset],
-    digests: Mapping[str, str],
-    *,
-    seconds: float,
-) -> dict[str, Any]:
-    blocks = {name: [(s.iterations, s.block_size) for s in segments(out, plan)] for name, plan in made.items()}
-    return run_record(study, results, digests=digests, segments=blocks, seconds=seconds)
-
-
-def _cover(prepared: Prepared, plan: Plan, name: str, out: Path, client: Client | None) -> list[Segment]:
-    wanted = iterations_of(plan, prepared.study.inference)
-    have = segments(out, plan)
-    if sum(s.iterations for s in have) >= wanted:
-        return have
-    workers = 1 if client is None else sum(client.nthreads().values())
-    size = cost(prepared, plan, name=name, workers=workers).block_size
-    return cover(out, plan, iterations=wanted, block_size=size)
-
-
-def _ale(prepared: Prepared, out: Path, made: Mapping[str, Plan], client: Client | None) -> dict[str, Any]:
-    """Return the ALE (voxel) of every main effect from the stored MA maps."""
-    import dask
-
-    if client is None:
-        scheduler: Any = dask.config.set(scheduler="synchronous")
-    elif all(client.run(_sees, str(out / "plans" / "nonce"), _nonce(out)).values()):
-        scheduler = client.as_current()
-    else:
-        # These workers do not see OUT: the driver writes the maps itself.
-        scheduler = dask.config.set(scheduler="threads")
-    with scheduler:
-        maps = {
-            name: store_ma(out, name, prepared.samples[name], identity=made[name].identity)
-            for name in main_effects_of(prepared.study)
-        }
-        union = {name: ale_union(m) for name, m in maps.items()}
-        for name, arms in prepared.arms.items():
-            key = np.concatenate([s.key for s in arms])
-            parts = [maps[arm] for arm in prepared.contrast(name).arms]
-            union[pooled_name(name)] = ale_union(
-                *(m.isel(experiment=np.isin(m["experiment_key"].values, key)) for m in parts)
-            )
-        return {name: array.values for name, array in xr.Dataset(union).compute().items()}  # type: ignore[misc]
-
-
-def _sees(path: str, nonce: str) -> bool:
-    try:
-        return Path(path).read_text() == nonce
-    except OSError:
-        return False
-
-
-def _collect(
-    prepared: Prepared, out: Path, made: Mapping[str, Plan], ale: Mapping[str, Any], nonce: str
-) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
-    inference = prepared.study.inference
-    results: dict[str, xr.Dataset] = {}
-    digests: dict[str, str] = {}
-
-    def read(name: str) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64]]]:
-        plan = made[name]
-        null, counts = gather(
-            out,
-            plan,
-            iterations=iterations_of(plan, inference),
-            extra=counts_of(plan),
-            nonce=nonce,
-            function=BLOCKS[plan.kind],
-        )
-        digests[name] = digest(null, *counts.values())
-        return null, counts
-
-    for name, chosen in prepared.samples.items():
-        results[name] = main_effects.collect(chosen, made[name], read(name)[0], ale=ale[name])
-    for name, analysis in prepared.study.analysis.items():
-        if isinstance(analysis, Contrast):
-            null, counts = read(name)
-            a, b = (results[arm] for arm in analysis.arms)
-            results[name] = contrasts.collect(
-                made[name],
-                null,
-                counts["exceed"].reshape(2, -1),
-                arms=(a, b),
-                pooled=results[pooled_name(name)],
-                inference=inference,
-            ).assign_attrs(name=name)
-        elif isinstance(analysis, Conjunction):
-            results[name] = conjunctions.collect([results[n] for n in analysis.of], name=name, inference=inference)
-    order = list(prepared.study.analysis) + [n for n in results if n not in prepared.study.analysis]
-    return {name: results[name] for name in order}, digests
-
-
-def collect(out: str | Path) -> tuple[Study, dict[str, xr.Dataset], dict[str, Any]]:
-    """Return the study, results and record of a finished run, read from OUT alone.
-
-    Raises
-    ------
-    StoreError
-        when OUT holds no run, or one that is not finished.
-    """
-    started = time.time()
-    out = Path(out)
-    prepared, made = _stored(out)
-    results, digests = _collect(prepared, out, made, _ale(prepared, out, made, None), _nonce(out))
-    return (
-        prepared.study,
-        results,
-        _record(prepared.study, out, made, results, digests, seconds=time.time() - started),
-    )
-
-
-def _stored(out: Path) -> tuple[Prepared, dict[str, Plan]]:
-    if not (out / "study.toml").is_file() or not (out / "plans").is_dir():
-        raise StoreError(f"{out}: holds no run; `ale-dask run STUDY -o {out}` makes one")
-    prepared = prepare(load_study(out / "study.toml"))
-    return prepared, plans(prepared, out=out)
-
-
-def status(out: Path) -> Iterator[tuple[str, int, int]]:
-    """Yield the name of every main effect and contrast in OUT with its iterations done and wanted.
-
-    Raises
-    ------
-    StoreError
-        when OUT holds no run.
-    """
-    prepared, made = _stored(out)
-    nonce = _nonce(out)
-    for name, plan in made.items():
-        have = segments(out, plan)
-        missing = 0
-        for segment in have:
-            left = sink(out, plan, segment, extra=counts_of(plan), nonce=nonce).missing()
-            missing += sum(segment.range_of(b)[1] for b in left)
-        total = sum(s.iterations for s in have)
-        yield name, total - missing, max(total, iterations_of(plan, prepared.study.inference))

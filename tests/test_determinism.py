@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from conftest import experiments, write_sample
 
-from ale_dask import study as studies
+from ale_dask import runs
 from ale_dask.distribution import segments as stored
 from ale_dask.words.config import Study, load_study
 
@@ -31,7 +31,7 @@ def with_inference(study: Study, **changes: Any) -> Study:
 
 
 def digests(study: Study, out: Path) -> dict[str, str]:
-    _, record = studies.run(study, out, quiet=True)
+    _, record = runs.run(study, out, quiet=True)
     return {name: entry["digest"] for name, entry in record["analyses"].items() if entry["digest"]}
 
 
@@ -151,8 +151,8 @@ def test_same_digest_from_the_plain_kernels(tiny: Path, tmp_path: Path, referenc
 
 
 def test_maps_are_the_same_bits_too(tiny_study: Study, tmp_path: Path) -> None:
-    one, _ = studies.run(with_backend(tiny_study, name="serial"), tmp_path / "a", quiet=True)
-    two, _ = studies.run(with_backend(tiny_study, name="threads", workers=2), tmp_path / "b", quiet=True)
+    one, _ = runs.run(with_backend(tiny_study, name="serial"), tmp_path / "a", quiet=True)
+    two, _ = runs.run(with_backend(tiny_study, name="threads", workers=2), tmp_path / "b", quiet=True)
     for name, result in one.items():
         for variable in result.data_vars:
             if result[variable].dtype.kind in "fi":

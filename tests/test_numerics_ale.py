@@ -18,7 +18,8 @@ from ale_dask.numerics.ale import (
     support_for_floor,
 )
 from ale_dask.numerics.kernels import FWHM_PER_SIGMA, kernel_box, peak, sigma_mm
-from ale_dask.numerics.permute import Design, geometry, stamps, sum_of_stamps
+from ale_dask.numerics.permute import Design, sum_of_stamps
+from ale_dask.numerics.stamps import geometry, stamps
 from ale_dask.words.errors import InputError
 
 INT32_MAX = 2**31 - 1

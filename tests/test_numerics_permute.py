@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from ale_dask.numerics import simd
 from ale_dask.numerics.kernels import kernel_box
-from ale_dask.numerics.permute import Design, geometry, null_iterations, stamps, sum_of_stamps
+from ale_dask.numerics.permute import Design, null_iterations, sum_of_stamps
+from ale_dask.numerics.stamps import geometry, stamps
 
 BITS, SUPPORT = 20, 3.0
 SOME = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from test_determinism import chunks, digests, with_backend, with_inference
 
-from ale_dask import study as studies
+from ale_dask import runs
 from ale_dask.data.store import create_once, open_store
 from ale_dask.distribution.plan import Plan
 from ale_dask.words.config import Study
@@ -49,9 +49,9 @@ def test_a_damaged_chunk_is_found_and_redone(
     out = tmp_path / "o"
     expected = digests(study, out)
     damage(out / "store.zarr" / kind / "0" / "c" / "3" / "0")
-    assert {n: done for n, done, _ in studies.status(out)}[kind.split("/")[0]] == 50
+    assert {n: done for n, done, _ in runs.status(out)}[kind.split("/")[0]] == 50
     with pytest.raises(StoreError, match="missing or damaged"):
-        studies.collect(out)
+        runs.collect(out)
     assert digests(study, out) == expected
 
 
@@ -103,7 +103,7 @@ def test_a_refused_configuration_changes_nothing(tiny_study: Study, tmp_path: Pa
     expected = digests(study, tmp_path)
     with pytest.raises(StoreError):
         digests(with_inference(study, seed=4), tmp_path)
-    _, _, record = studies.collect(tmp_path)
+    _, _, record = runs.collect(tmp_path)
     assert {n: e["digest"] for n, e in record["analyses"].items() if e["digest"]} == expected
 
 
@@ -111,7 +111,7 @@ def test_overwrite_discards_it(tiny_study: Study, tmp_path: Path) -> None:
     study = with_backend(tiny_study, name="serial")
     expected = digests(with_inference(study, seed=4), tmp_path / "fresh")
     digests(study, tmp_path / "o")
-    _, record = studies.run(with_inference(study, seed=4), tmp_path / "o", overwrite=True, quiet=True)
+    _, record = runs.run(with_inference(study, seed=4), tmp_path / "o", overwrite=True, quiet=True)
     assert {n: e["digest"] for n, e in record["analyses"].items() if e["digest"]} == expected
 
 
@@ -167,5 +167,5 @@ def test_out_is_all_that_a_run_needs(tiny: Path, tiny_study: Study, tmp_path: Pa
     shutil.rmtree(tiny)
     moved = tmp_path / "elsewhere"
     out.rename(moved)
-    _, _, record = studies.collect(moved)
+    _, _, record = runs.collect(moved)
     assert {n: e["digest"] for n, e in record["analyses"].items() if e["digest"]} == expected

@@ -19,8 +19,9 @@ from ale_dask.numerics.ale import ale_from_s, sum_rows
 from ale_dask.numerics.draws import NULL, draw_keys
 from ale_dask.numerics.kernels import kernel_box
 from ale_dask.numerics.null import NullTable, analytic_null, histograms, z_of_log_p
-from ale_dask.numerics.permute import Design, Geometry, Stamps, geometry, null_iterations, stamps
+from ale_dask.numerics.permute import Design, null_iterations
 from ale_dask.numerics.space import Mask
+from ale_dask.numerics.stamps import Geometry, Stamps, geometry, stamps
 from ale_dask.words.config import Inference
 from ale_dask.words.variables import describe
 

@@ -30,11 +30,11 @@ def compile_beside() -> subprocess.Popen[bytes] | None:
 
 def compile_kernels() -> None:
     """Compile the kernels of null iterations and of relabellings by running none of them."""
-    from ale_dask.numerics import contrast, permute
+    from ale_dask.numerics import contrast, permute, stamps
 
     nowhere = np.zeros((1, 3), dtype=np.int64)
-    space = permute.geometry(nowhere.astype(np.int16), radius=nowhere)
-    rows = permute.stamps([np.ones((1, 1, 1), dtype=np.int32)], stride_x=space.stride_x, stride_y=space.stride_y)
+    space = stamps.geometry(nowhere.astype(np.int16), radius=nowhere)
+    rows = stamps.stamps([np.ones((1, 1, 1), dtype=np.int32)], stride_x=space.stride_x, stride_y=space.stride_y)
     none = np.zeros(1, dtype=np.int64)
     design = permute.Design(none, none[:0], none[:0].astype(np.uint64), False)
     permute.null_iterations(0, 0, np.int32(1), design, rows, space, np.empty((0, 3), dtype=np.int64))
