@@ -47,11 +47,14 @@ def save_inputs(study: Study, out: Path) -> Study:
     """Return the study whose files are copies in OUT, and write it there as study.toml."""
     foci = {}
     for name, source in study.foci.items():
+        folder = out / "foci" / name
         files = []
         for i, file in enumerate(source.files):
             # Only the last part of the user's path: nothing may be written outside OUT.
-            kept = out / "foci" / name / f"{i + 1}_{Path(file).name}"
-            if kept.resolve() != Path(file).resolve():
+            kept = folder / f"{i + 1}_{Path(file).name}"
+            if Path(file).resolve().parent == folder.resolve():
+                kept = folder / Path(file).name
+            else:
                 replace_file(kept, Path(file).read_bytes())
             files.append(str(kept.relative_to(out)))
         foci[name] = source.model_copy(update={"files": files})

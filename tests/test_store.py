@@ -14,7 +14,7 @@ from test_determinism import chunks, digests, with_backend, with_inference
 from ale_dask import runs
 from ale_dask.data.store import create_once, open_store
 from ale_dask.distribution.plan import Plan
-from ale_dask.words.config import Study
+from ale_dask.words.config import Study, load_study
 from ale_dask.words.errors import StoreError
 
 
@@ -169,3 +169,10 @@ def test_out_is_all_that_a_run_needs(tiny: Path, tiny_study: Study, tmp_path: Pa
     out.rename(moved)
     _, _, record = runs.collect(moved)
     assert {n: e["digest"] for n, e in record["analyses"].items() if e["digest"]} == expected
+
+
+def test_a_run_goes_on_from_its_own_study_file(tiny_study: Study, tmp_path: Path) -> None:
+    expected = digests(with_backend(tiny_study, name="serial"), tmp_path)
+    before = {p: p.read_bytes() for p in [tmp_path / "study.toml", *(tmp_path / "foci").rglob("*.txt")]}
+    assert digests(load_study(tmp_path / "study.toml"), tmp_path) == expected
+    assert {p: p.read_bytes() for p in [tmp_path / "study.toml", *(tmp_path / "foci").rglob("*.txt")]} == before
