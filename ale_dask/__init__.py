@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ale_dask.data.readers import read_foci
     from ale_dask.results import cluster_table, write_report
     from ale_dask.runs import collect, run
+    from ale_dask.upkeep import extend, run_share, status, verify
     from ale_dask.words.config import Study, load_study
     from ale_dask.words.errors import AleError, BackendError, InputError, StoreError, UnfinishedError
     from ale_dask.words.version import __version__
@@ -38,12 +39,16 @@ _WHERE = {
     "collect": "runs",
     "conjunction": "analyses.functions",
     "contrast": "analyses.functions",
+    "extend": "upkeep",
     "lint": "data.lint",
     "load_mask": "data.masks",
     "load_study": "words.config",
     "main_effect": "analyses.functions",
     "read_foci": "data.readers",
     "run": "runs",
+    "run_share": "upkeep",
+    "status": "upkeep",
+    "verify": "upkeep",
     "write_report": "results",
 }
 
@@ -59,12 +64,16 @@ __all__ = [
     "collect",
     "conjunction",
     "contrast",
+    "extend",
     "lint",
     "load_mask",
     "load_study",
     "main_effect",
     "read_foci",
     "run",
+    "run_share",
+    "status",
+    "verify",
     "write_report",
 ]
 

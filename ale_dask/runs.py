@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from ale_dask.data.masks import BUILT_IN
 from ale_dask.data.store import create_once, replace_file
 from ale_dask.distribution.backends import connect, dashboard
 from ale_dask.distribution.executors import Job, execute
-from ale_dask.distribution.plan import Plan, Segment, digest
+from ale_dask.distribution.plan import Plan, digest
 from ale_dask.distribution.progress import Progress
 from ale_dask.distribution.segments import cover, gather, segments, sink
 from ale_dask.numerics.warm import compile_beside
@@ -81,6 +81,42 @@ def discard(out: Path) -> None:
             shutil.rmtree(out / name, ignore_errors=True)
 
 
+def lay_out(prepared: Prepared, out: Path, *, overwrite: bool = False) -> tuple[Study, dict[str, Plan]]:
+    """Return the study as kept in OUT and its frozen plans, writing both: any worker can compute blocks then.
+
+    Raises
+    ------
+    StoreError
+        when OUT holds an analysis with other settings; nothing of it is changed.
+    """
+    if overwrite:
+        discard(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made ({error}); give another -o") from error
+    nonce_of(out)
+    made = plans(prepared, out=out)
+    # Only now: a configuration that the store refuses must not replace the one it was made with.
+    return save_inputs(prepared.study, out), made
+
+
+def jobs_of(prepared: Prepared, out: Path, made: Mapping[str, Plan], *, workers: int) -> list[Job]:
+    """Return the blocks of every plan in OUT, one job per segment, planning the segments that are lacking."""
+    nonce = nonce_of(out)
+    jobs = []
+    for name, plan in made.items():
+        wanted = iterations_of(plan, prepared.study.inference)
+        found = segments(out, plan)
+        if sum(s.iterations for s in found) < wanted:
+            size = cost(prepared, plan, name=name, workers=workers).block_size
+            found = cover(out, plan, iterations=wanted, block_size=size)
+        for segment in found:
+            kept = sink(out, plan, segment, extra=counts_of(plan), nonce=nonce)
+            jobs.append(Job(plan, segment, BLOCKS[plan.kind], kept))
+    return jobs
+
+
 def run(
     study: Study,
     out: str | Path,
@@ -88,7 +124,7 @@ def run(
     overwrite: bool = False,
     quiet: bool = False,
     client: Client | None = None,
-    say: Any = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
     """Return the results of every analysis by name, and the record of the run, computing what OUT lacks.
 
@@ -97,49 +133,30 @@ def run(
     InputError, StoreError, BackendError, UnfinishedError
         the same call resumes after any of them.
     """
-    tell = say or (lambda text: None)
     started = time.time()
     out = Path(out)
     prepared = prepare(study)
-    if overwrite:
-        discard(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be made ({error}); give another -o") from error
-    nonce = nonce_of(out)
-    if (compiler := compile_beside()) is not None:
-        tell("compiling the kernels, once on this machine: about 20 s")
-    made = plans(prepared, out=out)
-    # Only now: a configuration that the store refuses must not replace the one it was made with.
-    study = save_inputs(study, out)
     backend = connect(study.backend.name, workers=study.backend.workers) if client is None else nullcontext(client)
     with backend as connected:
         if connected is not None and (address := dashboard(connected)):
-            tell(f"dashboard {address}")
+            say(f"dashboard {address}")
+        if (compiler := compile_beside()) is not None:
+            say("compiling the kernels, once on this machine: about 20 s")
+        kept, made = lay_out(prepared, out, overwrite=overwrite)
         ale = _ale(prepared, out, made, connected)
         if compiler is not None:
             compiler.wait()
-        jobs, done = [], 0
-        for name, plan in made.items():
-            for segment in _cover(prepared, plan, name, out, connected):
-                job = Job(
-                    plan,
-                    segment,
-                    BLOCKS[plan.kind],
-                    sink(out, plan, segment, extra=counts_of(plan), nonce=nonce),
-                )
-                missing = sum(segment.range_of(b)[1] for b in job.sink.missing())
-                done += segment.iterations - missing
-                jobs.append(job)
-        total = sum(j.segment.iterations for j in jobs)
-        progress = Progress(total, done=done, quiet=quiet)
+        workers = 1 if connected is None else sum(connected.nthreads().values())
+        jobs = jobs_of(prepared, out, made, workers=workers)
+        total = sum(job.segment.iterations for job in jobs)
+        missing = sum(job.segment.range_of(b)[1] for job in jobs for b in job.sink.missing())
+        progress = Progress(total, done=total - missing, quiet=quiet)
         try:
             execute(jobs, client=connected, report=progress)
         finally:
             progress.end()
-    results, digests = _collect(prepared, out, made, ale, nonce)
-    return results, _record(study, out, made, results, digests, seconds=time.time() - started)
+    results, digests = _collect(prepared, out, made, ale)
+    return results, _record(kept, out, made, results, digests, seconds=time.time() - started)
 
 
 def _record(
@@ -153,16 +170,6 @@ def _record(
 ) -> dict[str, Any]:
     blocks = {name: [(s.iterations, s.block_size) for s in segments(out, plan)] for name, plan in made.items()}
     return run_record(study, results, digests=digests, segments=blocks, seconds=seconds)
-
-
-def _cover(prepared: Prepared, plan: Plan, name: str, out: Path, client: Client | None) -> list[Segment]:
-    wanted = iterations_of(plan, prepared.study.inference)
-    have = segments(out, plan)
-    if sum(s.iterations for s in have) >= wanted:
-        return have
-    workers = 1 if client is None else sum(client.nthreads().values())
-    size = cost(prepared, plan, name=name, workers=workers).block_size
-    return cover(out, plan, iterations=wanted, block_size=size)
 
 
 def _ale(prepared: Prepared, out: Path, made: Mapping[str, Plan], client: Client | None) -> dict[str, Any]:
@@ -199,7 +206,7 @@ def _sees(path: str, nonce: str) -> bool:
 
 
 def _collect(
-    prepared: Prepared, out: Path, made: Mapping[str, Plan], ale: Mapping[str, Any], nonce: str
+    prepared: Prepared, out: Path, made: Mapping[str, Plan], ale: Mapping[str, Any]
 ) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
     inference = prepared.study.inference
     results: dict[str, xr.Dataset] = {}
@@ -212,7 +219,7 @@ def _collect(
             plan,
             iterations=iterations_of(plan, inference),
             extra=counts_of(plan),
-            nonce=nonce,
+            nonce=nonce_of(out),
             function=BLOCKS[plan.kind],
         )
         digests[name] = digest(null, *counts.values())
@@ -248,8 +255,8 @@ def collect(out: str | Path) -> tuple[Study, dict[str, xr.Dataset], dict[str, An
     """
     started = time.time()
     out = Path(out)
-    prepared, made = _stored(out)
-    results, digests = _collect(prepared, out, made, _ale(prepared, out, made, None), nonce_of(out))
+    prepared, made = stored(out)
+    results, digests = _collect(prepared, out, made, _ale(prepared, out, made, None))
     return (
         prepared.study,
         results,
@@ -257,28 +264,15 @@ def collect(out: str | Path) -> tuple[Study, dict[str, xr.Dataset], dict[str, An
     )
 
 
-def _stored(out: Path) -> tuple[Prepared, dict[str, Plan]]:
-    if not (out / "study.toml").is_file() or not (out / "plans").is_dir():
-        raise StoreError(f"{out}: holds no run; `ale-dask run STUDY -o {out}` makes one")
-    prepared = prepare(load_study(out / "study.toml"))
-    return prepared, plans(prepared, out=out)
-
-
-def status(out: Path) -> Iterator[tuple[str, int, int]]:
-    """Yield the name of every main effect and contrast in OUT with its iterations done and wanted.
+def stored(out: Path) -> tuple[Prepared, dict[str, Plan]]:
+    """Return the study and plans that OUT holds.
 
     Raises
     ------
     StoreError
-        when OUT holds no run.
+        when it holds no run.
     """
-    prepared, made = _stored(out)
-    nonce = nonce_of(out)
-    for name, plan in made.items():
-        have = segments(out, plan)
-        missing = 0
-        for segment in have:
-            left = sink(out, plan, segment, extra=counts_of(plan), nonce=nonce).missing()
-            missing += sum(segment.range_of(b)[1] for b in left)
-        total = sum(s.iterations for s in have)
-        yield name, total - missing, max(total, iterations_of(plan, prepared.study.inference))
+    if not (out / "study.toml").is_file() or not (out / "plans").is_dir():
+        raise StoreError(f"{out}: holds no run; `ale-dask run STUDY -o {out}` makes one")
+    prepared = prepare(load_study(out / "study.toml"))
+    return prepared, plans(prepared, out=out)

@@ -33,6 +33,10 @@ class Sink(Protocol):
         """Return the blocks that are not there, or not whole, or not this plan's."""
         ...
 
+    def read(self, block: int) -> BlockArrays | None:
+        """Return a block's stamped arrays, or None if it is missing, damaged or another plan's."""
+        ...
+
     def write(self, block: int, arrays: BlockArrays) -> None:
         """Keep a block's stamped arrays."""
         ...
@@ -66,6 +70,10 @@ class MemorySink:
     def missing(self) -> Sequence[int]:
         """Return the blocks not computed yet."""
         return [b for b in range(self.segment.n_blocks) if b not in self.blocks]
+
+    def read(self, block: int) -> BlockArrays | None:
+        """Return a block's arrays, or None if it is not computed yet."""
+        return self.blocks.get(block)
 
     def write(self, block: int, arrays: BlockArrays) -> None:
         """Keep a block's stamped arrays."""

@@ -1,0 +1,53 @@
+"""The command line: arguments -> configuration -> study -> results. Imports only typer at start."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import typer
+
+from ale_dask.cli import looking, running
+from ale_dask.cli.options import say
+from ale_dask.words.errors import AleError
+
+app = typer.Typer(
+    name="ale-dask",
+    help="Activation likelihood estimation (ALE) meta-analysis on Dask.\n\n"
+    "Exit codes: 0 done, 2 usage, 65 bad input, 69 backend unreachable, 70 a bug of ours, 74 store damaged or of "
+    "another configuration, 75 unfinished (the same command resumes).",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+for command in (
+    looking.example,
+    looking.check,
+    looking.plan,
+    running.run,
+    looking.status,
+    looking.collect,
+    running.extend,
+    running.verify,
+    running.block,
+):
+    app.command()(command)
+app.command("main-effect")(running.of_foci(None, "ALE of each foci file, without a study.toml."))
+app.command("contrast")(
+    running.of_foci("contrast", "First foci file against the second, both directions, without a study.toml.")
+)
+app.command("conjunction")(running.of_foci("conjunction", "Where all foci files agree, without a study.toml."))
+
+
+def main() -> None:
+    """Run the command line; errors become one message and the documented exit code."""
+    try:
+        app()
+    except AleError as error:
+        say(f"ale-dask: {error}")
+        sys.exit(error.exit_code)
+    except Exception:
+        traceback.print_exc()
+        say("ale-dask: this is a bug of ours; please report it with the lines above")
+        sys.exit(70)

@@ -1,0 +1,141 @@
+"""Commands that compute no block: example, check, plan, status, collect."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ale_dask.cli.options import Iterations, Json, MaskName, Pictures, Quiet, Workers, load, say, with_settings
+
+if TYPE_CHECKING:
+    from ale_dask.words.config import Study
+
+
+def print_costs(study: Study, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from ale_dask.distribution.progress import clock
+    from ale_dask.study import costs, prepare
+
+    found = costs(prepare(study), workers=study.backend.workers)
+    if as_json:
+        print(json.dumps([asdict(c) | {"core_seconds": c.core_seconds} for c in found]))
+        return
+    print(
+        f"{'analysis':28} {'experiments':>11} {'foci':>6} {'iterations':>10} {'blocks':>6} "
+        f"{'ms each':>8} {'core time':>9} {'MB':>7}"
+    )
+    for c in found:
+        print(
+            f"{c.name:28} {c.experiments:11,} {c.foci:6,} {c.iterations:10,} {c.blocks:6,} "
+            f"{1e3 * c.seconds_per_iteration:8.2f} {clock(c.core_seconds):>9} {c.bytes_written / 1e6:7.1f}"
+        )
+    total = sum(c.core_seconds for c in found)
+    print(f"{'in all':28} {clock(total):>54} of one core like this one, about 0.2 GB of memory per worker")
+
+
+def example(folder: Annotated[Path, typer.Argument(help="Folder to make.")]) -> None:
+    """Write the built-in study, simulated: three Sleuth files and study.toml."""
+    from ale_dask.data.example import write_example
+
+    write_example(folder)
+    print(f"simulated example in {folder}; next: ale-dask run {folder / 'study.toml'} -o {folder / 'out'}")
+
+
+def check(
+    path: Annotated[Path, typer.Argument(help="A foci file or study.toml.")],
+    mask: MaskName = None,
+    as_json: Json = False,
+) -> None:
+    """Read and lint foci or a study; nothing is computed."""
+    from dataclasses import asdict
+
+    from ale_dask.data.foci import n_foci
+    from ale_dask.data.lint import lint
+    from ale_dask.data.masks import load_mask
+    from ale_dask.data.readers import read_foci
+
+    if path.suffix == ".toml" or path.is_dir():
+        from ale_dask.study import prepare
+
+        study = with_settings(load(path), mask=mask)
+        prepared = prepare(study)
+        grid = prepared.mask
+        foci = {
+            name: read_foci(
+                *s.files, n=s.n, space=s.space, talairach=s.talairach, require_n=study.inference.fwhm is None
+            )
+            for name, s in study.foci.items()
+        }
+    else:
+        grid = load_mask(mask or "brain")
+        foci = {path.name: read_foci(path)}
+    found = {name: lint(dataset, mask=grid) for name, dataset in foci.items()}
+    counts = {
+        name: {
+            "experiments": dataset.sizes["experiment"],
+            "foci": int(n_foci(dataset).sum()),
+            "subjects": int(dataset["experiment_n_subjects"].values.sum()),
+        }
+        for name, dataset in foci.items()
+    }
+    if as_json:
+        print(json.dumps([{"name": n, **counts[n], "warnings": [asdict(f) for f in found[n]]} for n in foci]))
+        return
+    for name, count in counts.items():
+        print(f"{name}: " + ", ".join(f"{number} {word}" for word, number in count.items()))
+        for finding in found[name]:
+            print(f"  warning {finding.code}: {finding.where}: {finding.message}")
+
+
+def plan(
+    study: Annotated[Path, typer.Argument(help="study.toml.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the plan there, for `block`.")] = None,
+    iterations: Iterations = None,
+    workers: Workers = None,
+    mask: MaskName = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a run would compute and cost, timed on its own foci; with -o, lay its blocks out there."""
+    wanted = with_settings(load(study), iterations=iterations, workers=workers, mask=mask)
+    print_costs(wanted, as_json=as_json)
+    if out is not None:
+        from ale_dask.distribution.backends import cpu_count
+        from ale_dask.runs import jobs_of, lay_out
+        from ale_dask.study import prepare
+
+        prepared = prepare(wanted)
+        _, made = lay_out(prepared, out)
+        jobs = jobs_of(prepared, out, made, workers=workers or cpu_count())
+        say(f"{sum(job.segment.n_blocks for job in jobs):,} blocks laid out in {out}")
+
+
+def status(out: Annotated[Path, typer.Argument(help="Folder of the run.")], as_json: Json = False) -> None:
+    """Count the iterations that are done and whole, per analysis."""
+    from ale_dask.upkeep import status as of
+
+    rows = [{"analysis": name, "done": done, "iterations": wanted} for name, done, wanted in of(out)]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    for row in rows:
+        print(f"{row['analysis']:28} {row['done']:10,} of {row['iterations']:10,} iterations")
+
+
+def collect(
+    out: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    as_json: Json = False,
+    pictures: Pictures = True,
+    quiet: Quiet = False,
+) -> None:
+    """Write maps, tables, pictures and run.json again from the store."""
+    from ale_dask.cli.running import finish
+    from ale_dask.results import painters
+    from ale_dask.runs import collect as of
+
+    with painters(wanted=pictures) as drawn_by:
+        study, results, record = of(out)
+        finish(results, record, out, study=study, as_json=as_json, drawn_by=drawn_by, quiet=quiet)

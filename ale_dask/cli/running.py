@@ -1,0 +1,222 @@
+"""Commands that compute: run, extend, block, and the three analyses without a study.toml."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ale_dask.cli.looking import print_costs
+from ale_dask.cli.options import (
+    Backend,
+    ClusterP,
+    Correction,
+    DryRun,
+    Foci,
+    Iterations,
+    Json,
+    MaskName,
+    N,
+    Out,
+    Overwrite,
+    Pictures,
+    Profile,
+    Quiet,
+    Seed,
+    Space,
+    VoxelP,
+    Workers,
+    load,
+    names_of,
+    of_files,
+    say,
+    with_settings,
+)
+from ale_dask.words.errors import InputError, UnfinishedError
+
+if TYPE_CHECKING:
+    from ale_dask.results import Painters
+    from ale_dask.words.config import Study
+
+
+def _run(
+    study: Study, out: Path, *, dry_run: bool, as_json: bool, quiet: bool, overwrite: bool, pictures: bool
+) -> None:
+    from ale_dask import runs
+    from ale_dask.results import painters
+
+    if dry_run:
+        print_costs(study, as_json=as_json)
+        return
+    signal.signal(signal.SIGTERM, _stopped)
+    signal.signal(signal.SIGINT, _stopped)
+    with painters(wanted=pictures) as drawn_by:
+        results, record = runs.run(
+            study, out, overwrite=overwrite, quiet=quiet, say=(lambda text: None) if quiet else say
+        )
+        finish(results, record, out, study=study, as_json=as_json, drawn_by=drawn_by, quiet=quiet)
+
+
+def finish(
+    results: Any,
+    record: dict[str, Any],
+    out: Path,
+    *,
+    study: Study,
+    as_json: bool,
+    drawn_by: Painters | None,
+    quiet: bool,
+) -> None:
+    from ale_dask.data.store import replace_file
+    from ale_dask.results import study_table, summary_lines, write_results
+
+    if not quiet:
+        say("writing maps, tables and pictures" if drawn_by else "writing maps and tables")
+    write_results(results, out, title=study.title, simulated=study.simulated, drawn_by=drawn_by)
+    replace_file(out / "run.json", (json.dumps(record, indent=2) + "\n").encode())
+    if as_json:
+        table = json.loads(study_table(results).to_json(orient="records"))
+        print(
+            json.dumps(
+                {
+                    "out": str(out),
+                    "wall_seconds": record["wall_seconds"],
+                    "results": table,
+                    "analyses": record["analyses"],
+                }
+            )
+        )
+        return
+    for line in summary_lines(results):
+        print(line)
+    print(f"report: {out / 'report.html'}")
+
+
+def _stopped(number: int, frame: Any) -> None:
+    raise UnfinishedError(
+        f"stopped by {signal.Signals(number).name}; finished blocks are kept, the same command resumes"
+    )
+
+
+def run(
+    study: Annotated[Path, typer.Argument(help="study.toml.")],
+    out: Out,
+    backend: Backend = None,
+    workers: Workers = None,
+    iterations: Iterations = None,
+    seed: Seed = None,
+    voxel_p: VoxelP = None,
+    cluster_p: ClusterP = None,
+    correction: Correction = None,
+    mask: MaskName = None,
+    profile: Profile = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    overwrite: Overwrite = False,
+    pictures: Pictures = True,
+) -> None:
+    """Run a study to its end; the same command again resumes."""
+    wanted = with_settings(
+        load(study), name=backend, workers=workers, iterations=iterations, seed=seed, voxel_p=voxel_p,
+        cluster_p=cluster_p, correction=correction, mask=mask, profile=profile,
+    )  # fmt: skip
+    _run(wanted, out, dry_run=dry_run, as_json=as_json, quiet=quiet, overwrite=overwrite, pictures=pictures)
+
+
+def extend(
+    out: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    iterations: Annotated[int, typer.Option("-i", "--iterations", min=1, help="Iterations in all.")],
+    backend: Backend = None,
+    workers: Workers = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    pictures: Pictures = True,
+) -> None:
+    """Go on to more iterations in all; none is repeated."""
+    from ale_dask.runs import stored
+
+    study = with_settings(stored(out)[0].study, name=backend, workers=workers, iterations=iterations)
+    _run(study, out, dry_run=False, as_json=as_json, quiet=quiet, overwrite=False, pictures=pictures)
+
+
+def verify(
+    out: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    blocks: Annotated[int, typer.Option("--blocks", min=1, help="Random blocks to compute again.")] = 10,
+) -> None:
+    """Compute random blocks again here and compare their bits with the stored ones."""
+    from ale_dask.upkeep import verify as differing
+    from ale_dask.words.errors import StoreError
+
+    wrong = differing(out, blocks=blocks)
+    if wrong:
+        raise StoreError("\n".join([f"{out}: {len(wrong)} block(s) have other bits than computed here:", *wrong]))
+    print(f"{out}: the blocks computed again have the stored bits")
+
+
+def block(
+    out: Annotated[Path, typer.Argument(help="Folder that a run or `plan -o` laid out.")],
+    index: Annotated[int | None, typer.Argument(help="Block, or with --of the share.")] = None,
+    of: Annotated[
+        int | None, typer.Option("--of", min=1, help="Shares: this one takes blocks INDEX, INDEX + OF …")
+    ] = None,
+    array: Annotated[bool, typer.Option("--array", help="Take INDEX and --of from the Slurm job array.")] = False,
+) -> None:
+    """Compute blocks here, without a scheduler: one, or this task's share of them all."""
+    from ale_dask.upkeep import run_share
+
+    signal.signal(signal.SIGTERM, _stopped)
+    if array:
+        try:
+            first, count = (int(os.environ[f"SLURM_ARRAY_TASK_{name}"]) for name in ("MIN", "COUNT"))
+            index, of = int(os.environ["SLURM_ARRAY_TASK_ID"]) - first, count
+        except (KeyError, ValueError) as error:
+            raise InputError(f"--array: not inside a Slurm job array ({error}); give INDEX and --of instead") from error
+    if index is None:
+        raise InputError("block: give INDEX, or --array inside a job array")
+    print(f"{run_share(out, index=index, shares=of)} blocks computed")
+
+
+def of_foci(kind: str | None, doc: str) -> Any:
+    def command(
+        foci: Foci,
+        out: Out,
+        backend: Backend = None,
+        workers: Workers = None,
+        iterations: Iterations = None,
+        seed: Seed = None,
+        voxel_p: VoxelP = None,
+        cluster_p: ClusterP = None,
+        correction: Correction = None,
+        mask: MaskName = None,
+        profile: Profile = None,
+        n: N = None,
+        space: Space = None,
+        dry_run: DryRun = False,
+        as_json: Json = False,
+        quiet: Quiet = False,
+        overwrite: Overwrite = False,
+        pictures: Pictures = True,
+    ) -> None:
+        names = names_of(foci)
+        analyses: dict[str, dict[str, Any]] = {}
+        if kind == "contrast":
+            if len(foci) != 2:
+                raise InputError(f"contrast: needs two foci files, got {len(foci)}")
+            analyses = {f"{names[0]}-vs-{names[1]}": {"kind": kind, "arms": names}}
+        elif kind == "conjunction":
+            if len(foci) < 2:
+                raise InputError(f"conjunction: needs two or more foci files, got {len(foci)}")
+            analyses = {"-and-".join(names): {"kind": kind, "of": names}}
+        study = with_settings(
+            of_files(foci, analyses, n=n, space=space), name=backend, workers=workers, iterations=iterations,
+            seed=seed, voxel_p=voxel_p, cluster_p=cluster_p, correction=correction, mask=mask, profile=profile,
+        )  # fmt: skip
+        _run(study, out, dry_run=dry_run, as_json=as_json, quiet=quiet, overwrite=overwrite, pictures=pictures)
+
+    command.__doc__ = doc
+    return command
