@@ -168,27 +168,52 @@ def test_sigterm_exits_75_and_the_same_command_resumes(tiny: Path) -> None:
     ale(*command)
 
 
-def test_an_existing_scheduler(tiny: Path, tmp_path: Path) -> None:
+def certificates(folder: Path) -> dict[str, str]:
+    """Write a CA and keys for one test and return the Dask configuration that names them, as environment."""
+    from distributed.security import Security
+
+    found = Security.temporary()
+    environment = {"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True"}
+    for role in ("scheduler", "worker", "client"):
+        for option in ("cert", "key"):
+            path = folder / f"{role}.{option}"
+            path.write_text(str(getattr(found, f"tls_{role}_{option}")))
+            environment[f"DASK_DISTRIBUTED__COMM__TLS__{role.upper()}__{option.upper()}"] = str(path)
+    (folder / "ca").write_text(str(found.tls_ca_file))
+    return {**environment, "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": str(folder / "ca")}
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "tls"])
+def test_an_existing_scheduler(tiny: Path, tmp_path: Path, protocol: str) -> None:
     file = tmp_path / "scheduler.json"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    # Dask makes a scratch folder where it is started.
-    scheduler = subprocess.Popen(
-        [sys.executable, "-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
-         "--scheduler-file", str(file)], cwd=tmp_path, **quiet)  # type: ignore[call-overload]  # fmt: skip
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "dask", "worker", "--scheduler-file", str(file), "--nthreads", "2", "--no-dashboard",
-         "--host", "127.0.0.1"], cwd=tmp_path, env=os.environ, **quiet)  # type: ignore[call-overload]  # fmt: skip
+    environment = {**os.environ, **(certificates(tmp_path) if protocol == "tls" else {})}
+    common = ["--host", "127.0.0.1", "--protocol", protocol, "--no-dashboard", "--scheduler-file", str(file)]
+
+    def start(*words: str) -> subprocess.Popen[bytes]:
+        # Dask makes a scratch folder where it is started.
+        return subprocess.Popen(
+            [sys.executable, "-m", "dask", *words, *common],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    scheduler, worker = start("scheduler", "--port", "0"), start("worker", "--nthreads", "2")
     try:
         deadline = time.monotonic() + 60
         while not file.is_file() and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(0.2)
         address = json.loads(file.read_text())["address"]
+        assert address.startswith(protocol)
         deadline = time.monotonic() + 60
         code = 69
-        command = ["run", tiny / "study.toml", "-o", tiny / "tcp", "-b", address, "--no-pictures", "--json", "-q"]
+        command = ["run", tiny / "study.toml", "-o", tiny / "there", "-b", address, "--no-pictures", "--json", "-q"]
         while code == 69 and time.monotonic() < deadline:
-            done = subprocess.run([*ALE, *map(str, command)], capture_output=True, text=True, timeout=200)
+            done = subprocess.run(
+                [*ALE, *map(str, command)], capture_output=True, text=True, timeout=200, env=environment
+            )
             code = done.returncode
         assert code == 0, done.stderr
         there = json.loads(done.stdout)["analyses"]

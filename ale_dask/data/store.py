@@ -56,6 +56,10 @@ def open_store(out: Path) -> zarr.Group:
     return group
 
 
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"{path}: cannot be written ({error}); free space or give another -o, then run again")
+
+
 def create_once(path: Path, data: bytes) -> bytes:
     """Return what the file holds: `data`, unless somebody had made it before; it is never half-written.
 
@@ -73,9 +77,7 @@ def create_once(path: Path, data: bytes) -> bytes:
         except FileExistsError:
             return path.read_bytes()
     except OSError as error:
-        raise StoreError(
-            f"{path}: cannot be written ({error}); free space or give another -o, then run again"
-        ) from error
+        raise _unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
     return data
@@ -89,9 +91,7 @@ def replace_file(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
         os.replace(temporary, path)
     except OSError as error:
-        raise StoreError(
-            f"{path}: cannot be written ({error}); free space or give another -o, then run again"
-        ) from error
+        raise _unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
