@@ -13,7 +13,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-NULL, RELABEL, SIMULATION, NOISE = "null", "relabel", "simulation", "noise"
+NULL, RELABEL = "null", "relabel"
 
 
 def draw_keys(experiment_key: npt.NDArray[np.uint64], *, seed: int, stream: str) -> npt.NDArray[np.uint64]:

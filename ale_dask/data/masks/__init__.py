@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from importlib import resources
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def load_mask(name: str | Path) -> Mask:
     """
     if str(name) in BUILT_IN:
         source = resources.files(__name__) / f"{name}.nii.gz"
-        image = nib.Nifti1Image.from_bytes(_unzip(source.read_bytes()))
+        image = nib.Nifti1Image.from_bytes(gzip.decompress(source.read_bytes()))
     else:
         path = Path(name)
         if not path.is_file():
@@ -39,9 +40,3 @@ def load_mask(name: str | Path) -> Mask:
     if volume.ndim == 4 and volume.shape[3] == 1:
         volume = volume[..., 0]
     return Mask(np.nan_to_num(volume) > 0, np.asarray(image.affine, dtype=np.float64), name=str(name))
-
-
-def _unzip(data: bytes) -> bytes:
-    import gzip
-
-    return gzip.decompress(data)
