@@ -355,3 +355,11 @@ def test_summary_is_a_line_per_finding(study):
     assert lines[0].startswith("drug: ")
     assert "mm³ at" in lines[0]
     assert "drug AND therapy [cluster-fwe]: none" in lines
+
+
+def test_a_report_from_python_starts_no_process(study, tmp_path, monkeypatch):
+    import multiprocessing
+
+    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: pytest.fail("a process was started"))
+    write_report([study["drug"]], tmp_path)
+    assert list(tmp_path.rglob("*.png"))

@@ -73,6 +73,15 @@ class Painters:
             return
 
 
+class DrawsHere:
+    """As `Painters`, in this process: a new one would run a user's script again that has no main guard."""
+
+    def draw(self, results: Mapping[Path, xr.Dataset], *, simulated: bool) -> Iterator[list[Path]]:
+        """Yield the pictures of each result (folder -> result)."""
+        for folder, result in results.items():
+            yield write_figures(result, folder, simulated=simulated)
+
+
 @contextlib.contextmanager
 def painters(*, wanted: bool) -> Iterator[Painters | None]:
     """Yield painters that are starting up, or None when no pictures are wanted or can be drawn."""

@@ -13,7 +13,7 @@ from ale_dask.data.store import replace_file
 from ale_dask.results.extra import PAGE, available
 from ale_dask.results.maps import SIMULATED, write_maps
 from ale_dask.results.page import write_page
-from ale_dask.results.painters import Painters, painters
+from ale_dask.results.painters import DrawsHere, Painters
 from ale_dask.results.tables import (
     cluster_table,
     conjunction_table,
@@ -31,7 +31,7 @@ BIDS = "1.10.0"
 
 
 def write_results(
-    results: Mapping[str, xr.Dataset], out: Path, *, title: str, simulated: bool, drawn_by: Painters | None
+    results: Mapping[str, xr.Dataset], out: Path, *, title: str, simulated: bool, drawn_by: Painters | DrawsHere | None
 ) -> None:
     """Write all maps, sidecars, tables and pictures of a study, and report.html, into a folder.
 
@@ -83,8 +83,7 @@ def write_report(
     named = {str(r.attrs["name"]): r for r in results}
     if len(named) < len(results):
         raise InputError("two results have one name; give each its own (name=…)")
-    with painters(wanted=pictures) as drawn_by:
-        write_results(named, Path(out), title=title, simulated=simulated, drawn_by=drawn_by)
+    write_results(named, Path(out), title=title, simulated=simulated, drawn_by=DrawsHere() if pictures else None)
     return Path(out)
 
 
