@@ -71,13 +71,15 @@ def save_inputs(study: Study, out: Path) -> Study:
 
 
 def nonce_of(out: Path) -> str:
+    """Return the word that tells a worker, by reading it, that it sees this OUT; made once per run."""
     return create_once(out / "plans" / "nonce", uuid.uuid4().hex.encode()).decode()
 
 
 def discard(out: Path) -> None:
     """Delete what a run of ours left in OUT; a folder that holds anything else and no run is left alone."""
     if (out / "store.zarr").exists() or (out / "plans").exists():
-        for name in ("store.zarr", "plans", "foci"):
+        # Not foci/: the study that is about to run may be OUT's own, and read from there.
+        for name in ("store.zarr", "plans"):
             shutil.rmtree(out / name, ignore_errors=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import main_effect as main_effects
@@ -21,9 +21,6 @@ from ale_dask.numerics.space import Mask
 from ale_dask.words.config import Contrast, Inference, Study
 from ale_dask.words.config import main_effects as main_effects_of
 from ale_dask.words.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 BLOCKS: dict[str, BlockFunction] = {main_effects.KIND: main_effects.block, contrasts.KIND: contrasts.block}
 """What floor 3 computes for each kind of plan."""

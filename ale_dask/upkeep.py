@@ -5,19 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from ale_dask.distribution.plan import compute_block
 from ale_dask.distribution.segments import segments, sink
+from ale_dask.runs import jobs_of, nonce_of, run, stored
 from ale_dask.study import counts_of, iterations_of
 from ale_dask.words.errors import InputError, StoreError
-
-if TYPE_CHECKING:
-    pass
-from ale_dask.runs import jobs_of, nonce_of, run, stored
 
 
 def extend(out: str | Path, *, iterations: int, **options: Any) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:

@@ -176,3 +176,10 @@ def test_a_run_goes_on_from_its_own_study_file(tiny_study: Study, tmp_path: Path
     before = {p: p.read_bytes() for p in [tmp_path / "study.toml", *(tmp_path / "foci").rglob("*.txt")]}
     assert digests(load_study(tmp_path / "study.toml"), tmp_path) == expected
     assert {p: p.read_bytes() for p in [tmp_path / "study.toml", *(tmp_path / "foci").rglob("*.txt")]} == before
+
+
+def test_overwriting_from_its_own_study_file_keeps_the_foci(tiny_study: Study, tmp_path: Path) -> None:
+    expected = digests(with_backend(tiny_study, name="serial"), tmp_path)
+    runs.run(load_study(tmp_path / "study.toml"), tmp_path, overwrite=True, quiet=True)
+    _, _, record = runs.collect(tmp_path)
+    assert {n: e["digest"] for n, e in record["analyses"].items() if e["digest"]} == expected
