@@ -31,7 +31,7 @@ from ale_dask.distribution.backends import connect, dashboard
 from ale_dask.distribution.executors import Job, execute
 from ale_dask.distribution.plan import Plan, digest
 from ale_dask.distribution.progress import Progress
-from ale_dask.distribution.segments import cover, gather, segments, sink
+from ale_dask.distribution.segments import cover, gather, sees, segments, sink
 from ale_dask.numerics.warm import compile_beside
 from ale_dask.results.provenance import run_record
 from ale_dask.study import BLOCKS, Prepared, cost, counts_of, iterations_of, plans, pooled_name, prepare
@@ -180,7 +180,7 @@ def _ale(prepared: Prepared, out: Path, made: Mapping[str, Plan], client: Client
 
     if client is None:
         scheduler: Any = dask.config.set(scheduler="synchronous")
-    elif all(client.run(_sees, str(out / "plans" / "nonce"), nonce_of(out)).values()):
+    elif all(client.run(sees, out, nonce_of(out)).values()):
         scheduler = client.as_current()
     else:
         # These workers do not see OUT: the driver writes the maps itself.
@@ -198,13 +198,6 @@ def _ale(prepared: Prepared, out: Path, made: Mapping[str, Plan], client: Client
                 *(m.isel(experiment=np.isin(m["experiment_key"].values, key)) for m in parts)
             )
         return {name: array.values for name, array in xr.Dataset(union).compute().items()}  # type: ignore[misc]
-
-
-def _sees(path: str, nonce: str) -> bool:
-    try:
-        return Path(path).read_text() == nonce
-    except OSError:
-        return False
 
 
 def _collect(

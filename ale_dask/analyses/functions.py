@@ -85,11 +85,11 @@ def main_effect(
     grid = mask if isinstance(mask, Mask) else load_mask(mask)
     inference = inference_from({**settings, "mask": grid.name})
     chosen = sample(foci, mask=grid, inference=inference, name=name)
-    return _main_effect(chosen, name=name, client=client, bits=scale_bits or study_bits([chosen]))
+    plan = main_effects.plan_main_effect(chosen, bits=scale_bits or study_bits([chosen]), name=name)
+    return _main_effect(chosen, plan, client=client)
 
 
-def _main_effect(chosen: Sample, *, name: str, client: Client | None, bits: int) -> xr.Dataset:
-    plan = main_effects.plan_main_effect(chosen, bits=bits, name=name)
+def _main_effect(chosen: Sample, plan: Plan, *, client: Client | None) -> xr.Dataset:
     arrays = _run(plan, main_effects.block, iterations=chosen.inference.iterations, client=client)
     ale = ale_union(ma_maps(chosen)).values
     return main_effects.collect(chosen, plan, arrays["null"][:, 1:], ale=ale)
@@ -126,9 +126,10 @@ def contrast(
     arms = [sample(f, mask=mask, inference=inference, name=title) for f in foci]
     both = sample(foci_data.concat(foci), mask=mask, inference=inference, name=title)
     bits = study_bits([both])
-    plans = [main_effects.plan_main_effect(s, bits=bits, name=title) for s in (*arms, both)]
+    names = (title, title, f"{title}_pooled")
+    plans = [main_effects.plan_main_effect(s, bits=bits, name=n) for s, n in zip((*arms, both), names, strict=True)]
     if pooled is None:
-        pooled = _main_effect(both, name=f"{title}_pooled", client=client, bits=bits)
+        pooled = _main_effect(both, plans[2], client=client)
     plan = contrasts.plan_contrast(arms[0], arms[1], plans=plans, name=title)
     iterations = contrasts.how_many(plan, inference.iterations)
     arrays = _run(plan, contrasts.block, iterations=iterations, client=client)

@@ -27,6 +27,14 @@ from ale_dask.distribution.plan import BlockFunction, Plan, Segment, iteration_s
 from ale_dask.words.errors import StoreError
 
 
+def sees(out: Path, nonce: str) -> bool:
+    """Return whether OUT, from this process, is the one whose nonce file holds this run's nonce."""
+    try:
+        return (out / "plans" / "nonce").read_text() == nonce
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True)
 class StoreSink:
     """One segment's arrays in the store of a folder; small and picklable, so that workers write themselves."""
@@ -54,11 +62,8 @@ class StoreSink:
         return {k: v for k, v in self.__dict__.items() if k != "_arrays"}
 
     def visible(self) -> bool:
-        """Return whether this process sees the same OUT: its nonce file holds the run's nonce."""
-        try:
-            return (self.out / "plans" / "nonce").read_text() == self.nonce
-        except OSError:
-            return False
+        """Return whether this process sees the same OUT."""
+        return sees(self.out, self.nonce)
 
     def write(self, block: int, arrays: BlockArrays) -> None:
         """Write one chunk per array; the null's comes last and makes the block count as done."""
