@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ale_dask.data.lint import lint
     from ale_dask.data.masks import load_mask
     from ale_dask.data.readers import read_foci
-    from ale_dask.results import cluster_table, write_report
+    from ale_dask.results import cluster_table, long_table, write_report
     from ale_dask.runs import collect, run
     from ale_dask.upkeep import extend, run_share, status, verify
     from ale_dask.words.config import Study, load_study
@@ -43,6 +43,7 @@ _WHERE = {
     "lint": "data.lint",
     "load_mask": "data.masks",
     "load_study": "words.config",
+    "long_table": "results",
     "main_effect": "analyses.functions",
     "read_foci": "data.readers",
     "run": "runs",
@@ -68,6 +69,7 @@ __all__ = [
     "lint",
     "load_mask",
     "load_study",
+    "long_table",
     "main_effect",
     "read_foci",
     "run",

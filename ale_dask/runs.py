@@ -4,12 +4,13 @@ OUT/study.toml   resolved: every default written out, foci files copied beside i
 OUT/foci/        the input files as they were
 OUT/plans/       frozen plans and segments, created once
 OUT/store.zarr/  MA maps and nulls: the checkpoint
+OUT/logs/        what went wrong, and what submitted jobs say
 OUT/run.json     what was run, with what, how long
 """
 
 from __future__ import annotations
 
-import shutil
+import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -26,65 +27,66 @@ from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.ma import ale_union, store_ma
 from ale_dask.data.masks import BUILT_IN
-from ale_dask.data.store import create_once, replace_file
+from ale_dask.data.places import Place, create_once, local_copy, place, remove, replace_file, staged
 from ale_dask.distribution.backends import connect, dashboard
-from ale_dask.distribution.executors import Job, execute
+from ale_dask.distribution.executors import Job, Report, Step, execute, pending
+from ale_dask.distribution.journal import Journal
 from ale_dask.distribution.plan import Plan, digest
 from ale_dask.distribution.progress import Progress
 from ale_dask.distribution.segments import cover, gather, sees, segments, sink
 from ale_dask.numerics.warm import compile_beside
+from ale_dask.results.painters import DrawsHere, Painters
 from ale_dask.results.provenance import run_record
+from ale_dask.results.write import write_results
 from ale_dask.study import BLOCKS, Prepared, cost, counts_of, iterations_of, plans, pooled_name, prepare
 from ale_dask.words.config import Conjunction, Contrast, Study, load_study, to_toml
 from ale_dask.words.config import main_effects as main_effects_of
 from ale_dask.words.errors import InputError, StoreError
+from ale_dask.words.version import __version__
 
 if TYPE_CHECKING:
     from distributed import Client
 
 
-def save_inputs(study: Study, out: Path) -> Study:
-    """Return the study whose files are copies in OUT, and write it there as study.toml."""
+def save_inputs(study: Study, out: Place) -> None:
+    """Write copies of a study's files into OUT, and study.toml that names these copies."""
     foci = {}
     for name, source in study.foci.items():
-        folder = out / "foci" / name
-        files = []
+        kept = []
         for i, file in enumerate(source.files):
             # Only the last part of the user's path: nothing may be written outside OUT.
-            kept = folder / f"{i + 1}_{Path(file).name}"
-            if Path(file).resolve().parent == folder.resolve():
-                kept = folder / Path(file).name
-            else:
-                replace_file(kept, Path(file).read_bytes())
-            files.append(str(kept.relative_to(out)))
-        foci[name] = source.model_copy(update={"files": files})
+            last = Path(file).name
+            kept.append(f"foci/{name}/{last if last.startswith(f'{i + 1}_') else f'{i + 1}_{last}'}")
+            replace_file(out / kept[-1], Path(file).read_bytes())
+        foci[name] = source.model_copy(update={"files": kept})
     inference = study.inference
     if inference.mask not in BUILT_IN:
-        suffix = "".join(Path(inference.mask).suffixes[-2:])
-        kept = out / f"mask{suffix}"
-        if kept.resolve() != Path(inference.mask).resolve():
-            replace_file(kept, Path(inference.mask).read_bytes())
-        inference = inference.model_copy(update={"mask": kept.name})
-    resolved = study.model_copy(update={"foci": foci, "inference": inference})
-    replace_file(out / "study.toml", to_toml(resolved).encode())
-    return load_study(out / "study.toml")
+        mask = f"mask{''.join(Path(inference.mask).suffixes[-2:])}"
+        replace_file(out / mask, Path(inference.mask).read_bytes())
+        inference = inference.model_copy(update={"mask": mask})
+    replace_file(out / "study.toml", to_toml(study.model_copy(update={"foci": foci, "inference": inference})).encode())
 
 
-def nonce_of(out: Path) -> str:
+def kept_study(out: Place) -> Study:
+    """Return the study that OUT holds, its files on this machine.
+
+    Raises
+    ------
+    StoreError
+        when it holds no run.
+    """
+    if not (out / "study.toml").is_file() or not (out / "plans" / "nonce").is_file():
+        raise StoreError(f"{out}: holds no run; `ale-dask run STUDY -o {out}` makes one")
+    return load_study(local_copy(out, only=("study.toml", "foci/", "mask")) / "study.toml")
+
+
+def nonce_of(out: Place) -> str:
     """Return the word that tells a worker, by reading it, that it sees this OUT; made once per run."""
     return create_once(out / "plans" / "nonce", uuid.uuid4().hex.encode()).decode()
 
 
-def discard(out: Path) -> None:
-    """Delete what a run of ours left in OUT; a folder that holds anything else and no run is left alone."""
-    if (out / "store.zarr").exists() or (out / "plans").exists():
-        # Not foci/: the study that is about to run may be OUT's own, and read from there.
-        for name in ("store.zarr", "plans"):
-            shutil.rmtree(out / name, ignore_errors=True)
-
-
-def lay_out(prepared: Prepared, out: Path, *, overwrite: bool = False) -> tuple[Study, dict[str, Plan]]:
-    """Return the study as kept in OUT and its frozen plans, writing both: any worker can compute blocks then.
+def lay_out(prepared: Prepared, out: Place, *, overwrite: bool = False) -> dict[str, Plan]:
+    """Return the frozen plans of a study, writing it and them to OUT: any worker can compute blocks then.
 
     Raises
     ------
@@ -92,18 +94,22 @@ def lay_out(prepared: Prepared, out: Path, *, overwrite: bool = False) -> tuple[
         when OUT holds an analysis with other settings; nothing of it is changed.
     """
     if overwrite:
-        discard(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be made ({error}); give another -o") from error
+        # Not foci/: the study that is about to run may be OUT's own, and read from there.
+        remove(out / "store.zarr")
+        remove(out / "plans")
+    if isinstance(out, Path):
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{out}: cannot be made ({error}); give another -o") from error
     nonce_of(out)
     made = plans(prepared, out=out)
     # Only now: a configuration that the store refuses must not replace the one it was made with.
-    return save_inputs(prepared.study, out), made
+    save_inputs(prepared.study, out)
+    return made
 
 
-def jobs_of(prepared: Prepared, out: Path, made: Mapping[str, Plan], *, workers: int) -> list[Job]:
+def jobs_of(prepared: Prepared, out: Place, made: Mapping[str, Plan], *, workers: int) -> list[Job]:
     """Return the blocks of every plan in OUT, one job per segment, planning the segments that are lacking."""
     nonce = nonce_of(out)
     jobs = []
@@ -121,14 +127,17 @@ def jobs_of(prepared: Prepared, out: Path, made: Mapping[str, Plan], *, workers:
 
 def run(
     study: Study,
-    out: str | Path,
+    out: str | Place,
     *,
     overwrite: bool = False,
     quiet: bool = False,
     client: Client | None = None,
     say: Callable[[str], None] = lambda text: None,
+    also: Report = lambda step: None,
 ) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
     """Return the results of every analysis by name, and the record of the run, computing what OUT lacks.
+
+    `also` is told of every attempt at a block; what it raises stops the run.
 
     Raises
     ------
@@ -136,34 +145,48 @@ def run(
         the same call resumes after any of them.
     """
     started = time.time()
-    out = Path(out)
+    out = place(out)
     prepared = prepare(study)
-    backend = connect(study.backend.name, workers=study.backend.workers) if client is None else nullcontext(client)
+    backend = connect(study.backend, say=say) if client is None else nullcontext(client)
     with backend as connected:
         if connected is not None and (address := dashboard(connected)):
             say(f"dashboard {address}")
         if (compiler := compile_beside()) is not None:
             say("compiling the kernels, once on this machine: about 20 s")
-        kept, made = lay_out(prepared, out, overwrite=overwrite)
-        ale = _ale(prepared, out, made, connected)
-        if compiler is not None:
-            compiler.wait()
-        workers = 1 if connected is None else sum(connected.nthreads().values())
-        jobs = jobs_of(prepared, out, made, workers=workers)
-        total = sum(job.segment.iterations for job in jobs)
-        missing = sum(job.segment.range_of(b)[1] for job in jobs for b in job.sink.missing())
-        progress = Progress(total, done=total - missing, quiet=quiet)
+        made = lay_out(prepared, out, overwrite=overwrite)
+        journal = Journal(out)
         try:
-            execute(jobs, client=connected, report=progress)
-        finally:
-            progress.end()
+            ale = _ale(prepared, out, made, connected)
+            if compiler is not None:
+                compiler.wait()
+            workers = 1 if connected is None else sum(connected.nthreads().values())
+            jobs = jobs_of(prepared, out, made, workers=workers)
+            todo = pending(jobs)
+            total = sum(job.segment.iterations for job in jobs)
+            missing = sum(job.segment.range_of(block)[1] for job, block in todo)
+            journal("started", backend=study.backend.name, blocks=len(todo), version=__version__)
+            progress = Progress(total, done=total - missing, quiet=quiet)
+
+            def report(step: Step) -> None:
+                progress(step)
+                journal.step(step)
+                also(step)
+
+            try:
+                execute(todo, client=connected, report=report)
+            finally:
+                progress.end()
+        except BaseException as error:
+            journal("stopped", error=f"{type(error).__name__}: {error}")
+            raise
+        journal("computed", seconds=round(time.time() - started, 1))
     results, digests = _collect(prepared, out, made, ale)
-    return results, _record(kept, out, made, results, digests, seconds=time.time() - started)
+    return results, _record(study, out, made, results, digests, seconds=time.time() - started)
 
 
 def _record(
     study: Study,
-    out: Path,
+    out: Place,
     made: Mapping[str, Plan],
     results: Mapping[str, xr.Dataset],
     digests: Mapping[str, str],
@@ -174,7 +197,7 @@ def _record(
     return run_record(study, results, digests=digests, segments=blocks, seconds=seconds)
 
 
-def _ale(prepared: Prepared, out: Path, made: Mapping[str, Plan], client: Client | None) -> dict[str, Any]:
+def _ale(prepared: Prepared, out: Place, made: Mapping[str, Plan], client: Client | None) -> dict[str, Any]:
     """Return the ALE (voxel) of every main effect from the stored MA maps."""
     import dask
 
@@ -201,7 +224,7 @@ def _ale(prepared: Prepared, out: Path, made: Mapping[str, Plan], client: Client
 
 
 def _collect(
-    prepared: Prepared, out: Path, made: Mapping[str, Plan], ale: Mapping[str, Any]
+    prepared: Prepared, out: Place, made: Mapping[str, Plan], ale: Mapping[str, Any]
 ) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
     inference = prepared.study.inference
     results: dict[str, xr.Dataset] = {}
@@ -240,7 +263,29 @@ def _collect(
     return {name: results[name] for name in order}, digests
 
 
-def collect(out: str | Path) -> tuple[Study, dict[str, xr.Dataset], dict[str, Any]]:
+def write(
+    results: Mapping[str, xr.Dataset],
+    record: Mapping[str, Any],
+    out: str | Place,
+    *,
+    study: Study,
+    drawn_by: Painters | DrawsHere | None,
+) -> None:
+    """Write maps, tables, pictures, the page and run.json of a run into OUT.
+
+    Raises
+    ------
+    StoreError
+        when a file cannot be written.
+    """
+    out = place(out)
+    with staged(out) as folder:
+        write_results(results, folder, title=study.title, simulated=study.simulated, drawn_by=drawn_by)
+        replace_file(folder / "run.json", (json.dumps(record, indent=2) + "\n").encode())
+    Journal(out)("finished")
+
+
+def collect(out: str | Place) -> tuple[Study, dict[str, xr.Dataset], dict[str, Any]]:
     """Return the study, results and record of a finished run, read from OUT alone.
 
     Raises
@@ -249,7 +294,7 @@ def collect(out: str | Path) -> tuple[Study, dict[str, xr.Dataset], dict[str, An
         when OUT holds no run, or one that is not finished.
     """
     started = time.time()
-    out = Path(out)
+    out = place(out)
     prepared, made = stored(out)
     results, digests = _collect(prepared, out, made, _ale(prepared, out, made, None))
     return (
@@ -259,7 +304,7 @@ def collect(out: str | Path) -> tuple[Study, dict[str, xr.Dataset], dict[str, An
     )
 
 
-def stored(out: Path) -> tuple[Prepared, dict[str, Plan]]:
+def stored(out: Place) -> tuple[Prepared, dict[str, Plan]]:
     """Return the study and plans that OUT holds.
 
     Raises
@@ -267,7 +312,5 @@ def stored(out: Path) -> tuple[Prepared, dict[str, Plan]]:
     StoreError
         when it holds no run.
     """
-    if not (out / "study.toml").is_file() or not (out / "plans").is_dir():
-        raise StoreError(f"{out}: holds no run; `ale-dask run STUDY -o {out}` makes one")
-    prepared = prepare(load_study(out / "study.toml"))
+    prepared = prepare(kept_study(out))
     return prepared, plans(prepared, out=out)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ale_dask.analyses import contrast as contrasts
@@ -13,6 +12,7 @@ from ale_dask.analyses.functions import seconds_per_iteration
 from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.data import foci as foci_data
 from ale_dask.data.masks import load_mask
+from ale_dask.data.places import Place
 from ale_dask.data.readers import read_foci
 from ale_dask.distribution.backends import cpu_count
 from ale_dask.distribution.plan import BlockFunction, Plan, block_size
@@ -81,7 +81,7 @@ def prepare(study: Study) -> Prepared:
     return Prepared(study, mask, bits, samples, arms)
 
 
-def plans(prepared: Prepared, *, out: Path | None = None) -> dict[str, Plan]:
+def plans(prepared: Prepared, *, out: Place | None = None) -> dict[str, Plan]:
     """Return the frozen plans of all main effects and contrasts by name; those in OUT are used as they are."""
     found: dict[str, Plan] = {}
 

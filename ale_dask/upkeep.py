@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from pathlib import Path
+import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.distribution.plan import compute_block
+from ale_dask.analyses import main_effect as main_effects
+from ale_dask.data.places import Place, place
+from ale_dask.distribution.executors import execute
+from ale_dask.distribution.journal import Journal
+from ale_dask.distribution.plan import Plan, compute_block
 from ale_dask.distribution.segments import segments, sink
+from ale_dask.numerics import correct
+from ale_dask.numerics.ale import ale_from_s
 from ale_dask.runs import jobs_of, nonce_of, run, stored
 from ale_dask.study import counts_of, iterations_of
 from ale_dask.words.errors import InputError, StoreError
 
+_RECENT_SECONDS = 60.0
+_CUTS = {"cluster-size": (1, "voxels"), "cluster-mass": (2, "mass"), "voxel": (0, "ALE")}
+"""Column of the null and unit of each correction's threshold."""
 
-def extend(out: str | Path, *, iterations: int, **options: Any) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
+
+def extend(out: str | Place, *, iterations: int, **options: Any) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
     """Return the results and record of the run in OUT at `iterations` in all, computing only the new ones.
 
     `options` are those of `run`.
@@ -27,12 +38,12 @@ def extend(out: str | Path, *, iterations: int, **options: Any) -> tuple[dict[st
     StoreError
         when OUT holds no run.
     """
-    prepared, _ = stored(Path(out))
+    prepared, _ = stored(place(out))
     inference = prepared.study.inference.model_copy(update={"iterations": iterations})
     return run(prepared.study.model_copy(update={"inference": inference}), out, **options)
 
 
-def run_share(out: str | Path, *, index: int, shares: int | None = None) -> int:
+def run_share(out: str | Place, *, index: int, shares: int | None = None) -> int:
     """Return how many blocks of OUT were computed here: those number index, index + shares … that are missing.
 
     The blocks of all analyses form one list; without `shares` it is the one block number `index`. No scheduler
@@ -44,8 +55,10 @@ def run_share(out: str | Path, *, index: int, shares: int | None = None) -> int:
         when OUT holds no run.
     InputError
         when there is no such share or block.
+    UnfinishedError
+        when blocks failed three times; the others are done.
     """
-    out = Path(out)
+    out = place(out)
     prepared, made = stored(out)
     jobs = jobs_of(prepared, out, made, workers=shares or 1)
     blocks = [(job, block) for job in jobs for block in range(job.segment.n_blocks)]
@@ -53,12 +66,11 @@ def run_share(out: str | Path, *, index: int, shares: int | None = None) -> int:
     if not 0 <= index < step:
         raise InputError(f"block {index}: {out} has {'shares' if shares else 'blocks'} 0 to {step - 1}")
     mine = [(job, block) for job, block in blocks[index::step] if job.sink.read(block) is None]
-    for job, block in mine:
-        job.sink.write(block, compute_block(job.plan, job.segment, block, function=job.function))
+    execute(mine, report=Journal(out).step)
     return len(mine)
 
 
-def verify(out: str | Path, *, blocks: int = 10, seed: int | None = None) -> list[str]:
+def verify(out: str | Place, *, blocks: int = 10, seed: int | None = None) -> list[str]:
     """Return a line for each of some random blocks of OUT that, computed again here, has other bits.
 
     Raises
@@ -66,7 +78,7 @@ def verify(out: str | Path, *, blocks: int = 10, seed: int | None = None) -> lis
     StoreError
         when OUT holds no run, or none of its blocks is done.
     """
-    out = Path(out)
+    out = place(out)
     prepared, made = stored(out)
     jobs = jobs_of(prepared, out, made, workers=1)
     done = [(job, block) for job in jobs for block in range(job.segment.n_blocks) if job.sink.read(block) is not None]
@@ -82,21 +94,65 @@ def verify(out: str | Path, *, blocks: int = 10, seed: int | None = None) -> lis
     return wrong
 
 
-def status(out: Path) -> Iterator[tuple[str, int, int]]:
-    """Yield the name of every main effect and contrast in OUT with its iterations done and wanted.
+@dataclass(frozen=True)
+class Standing:
+    """How far one analysis is."""
+
+    analysis: str
+    done: int
+    iterations: int
+    rate: float
+    """Iterations per second over the last minute, by the times at which their blocks were written."""
+    cut: tuple[float, float, float] | None
+    """Of a main effect: the threshold so far and its 95 % interval, in the unit of the study's correction."""
+    unit: str
+    """Of the cut: voxels, mass or ALE."""
+
+
+class Watch:
+    """Looks at a run again and again; a block that was whole is not read twice."""
+
+    def __init__(self, out: str | Place) -> None:
+        self.out = place(out)
+        self.prepared, self.plans = stored(self.out)
+        self.seen: dict[tuple[str, int, int], npt.NDArray[np.int64]] = {}
+
+    def __call__(self) -> list[Standing]:
+        """Return how far every main effect and contrast is."""
+        return [self._standing(name, plan) for name, plan in self.plans.items()]
+
+    def _standing(self, name: str, plan: Plan) -> Standing:
+        inference = self.prepared.study.inference
+        have = segments(self.out, plan)
+        now, recent = time.time(), 0
+        column, unit = _CUTS[inference.correction] if plan.kind == main_effects.KIND else (0, "")
+        nulls = []
+        for segment in have:
+            kept = sink(self.out, plan, segment, extra=counts_of(plan), nonce=nonce_of(self.out))
+            for block, changed in sorted(kept.present().items()):
+                key = (name, segment.number, block)
+                if key not in self.seen and (arrays := kept.read(block)) is not None:
+                    self.seen[key] = arrays["null"][:, 1 + column].copy()
+                if key in self.seen:
+                    nulls.append(self.seen[key])
+                    recent += len(nulls[-1]) if now - changed < _RECENT_SECONDS else 0
+        null = np.concatenate(nulls) if nulls else np.empty(0, dtype=np.int64)
+        total = max(sum(s.iterations for s in have), iterations_of(plan, inference))
+        cut = None
+        if unit and len(null) >= 2 / inference.cluster_p:
+            alpha = inference.cluster_p
+            integers = (correct.cut(null, alpha=alpha), *correct.cut_interval(null, alpha=alpha))
+            bits = int(plan.settings["bits"])
+            cut = tuple(ale_from_s(np.array(integers), bits=bits) if unit == "ALE" else map(float, integers))
+        return Standing(name, len(null), total, recent / _RECENT_SECONDS, cut, unit)
+
+
+def status(out: str | Place) -> list[Standing]:
+    """Return how far every main effect and contrast in OUT is.
 
     Raises
     ------
     StoreError
         when OUT holds no run.
     """
-    prepared, made = stored(out)
-    nonce = nonce_of(out)
-    for name, plan in made.items():
-        have = segments(out, plan)
-        missing = 0
-        for segment in have:
-            left = sink(out, plan, segment, extra=counts_of(plan), nonce=nonce).missing()
-            missing += sum(segment.range_of(b)[1] for b in left)
-        total = sum(s.iterations for s in have)
-        yield name, total - missing, max(total, iterations_of(plan, prepared.study.inference))
+    return Watch(out)()

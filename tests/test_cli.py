@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -12,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from schedulers import scheduler
 
 ALE = [sys.executable, "-m", "ale_dask.cli"]
 
@@ -168,60 +168,16 @@ def test_sigterm_exits_75_and_the_same_command_resumes(tiny: Path) -> None:
     ale(*command)
 
 
-def certificates(folder: Path) -> dict[str, str]:
-    """Write a CA and keys for one test and return the Dask configuration that names them, as environment."""
-    from distributed.security import Security
-
-    found = Security.temporary()
-    environment = {"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True"}
-    for role in ("scheduler", "worker", "client"):
-        for option in ("cert", "key"):
-            path = folder / f"{role}.{option}"
-            path.write_text(str(getattr(found, f"tls_{role}_{option}")))
-            environment[f"DASK_DISTRIBUTED__COMM__TLS__{role.upper()}__{option.upper()}"] = str(path)
-    (folder / "ca").write_text(str(found.tls_ca_file))
-    return {**environment, "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": str(folder / "ca")}
-
-
 @pytest.mark.parametrize("protocol", ["tcp", "tls"])
 def test_an_existing_scheduler(tiny: Path, tmp_path: Path, protocol: str) -> None:
-    file = tmp_path / "scheduler.json"
-    environment = {**os.environ, **(certificates(tmp_path) if protocol == "tls" else {})}
-    common = ["--host", "127.0.0.1", "--protocol", protocol, "--no-dashboard", "--scheduler-file", str(file)]
-
-    def start(*words: str) -> subprocess.Popen[bytes]:
-        # Dask makes a scratch folder where it is started.
-        return subprocess.Popen(
-            [sys.executable, "-m", "dask", *words, *common],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+    with scheduler(tmp_path / "scheduler", protocol=protocol) as there:
+        command = ["run", tiny / "study.toml", "-o", tiny / "out", "-b", there.address, "--no-pictures", "--json", "-q"]
+        done = subprocess.run(
+            [*ALE, *map(str, command)], capture_output=True, text=True, timeout=200, env=there.environment
         )
-
-    scheduler, worker = start("scheduler", "--port", "0"), start("worker", "--nthreads", "2")
-    try:
-        deadline = time.monotonic() + 60
-        while not file.is_file() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(0.2)
-        address = json.loads(file.read_text())["address"]
-        assert address.startswith(protocol)
-        deadline = time.monotonic() + 60
-        code = 69
-        command = ["run", tiny / "study.toml", "-o", tiny / "there", "-b", address, "--no-pictures", "--json", "-q"]
-        while code == 69 and time.monotonic() < deadline:
-            done = subprocess.run(
-                [*ALE, *map(str, command)], capture_output=True, text=True, timeout=200, env=environment
-            )
-            code = done.returncode
-        assert code == 0, done.stderr
-        there = json.loads(done.stdout)["analyses"]
-        here = json.loads(ale(*command[:3], tiny / "serial", "-b", "serial", "--no-pictures", "--json", "-q").stdout)
-        for name, entry in here["analyses"].items():
-            assert entry["digest"] == there[name]["digest"]
-    finally:
-        worker.terminate()
-        scheduler.terminate()
-        worker.wait(30)
-        scheduler.wait(30)
+    assert done.returncode == 0, done.stderr
+    here = json.loads(ale(*command[:3], tiny / "serial", "-b", "serial", "--no-pictures", "--json", "-q").stdout)
+    found = json.loads(done.stdout)["analyses"]
+    assert {name: entry["digest"] for name, entry in here["analyses"].items()} == {
+        name: entry["digest"] for name, entry in found.items()
+    }

@@ -78,7 +78,7 @@ def expected(long: Study, tmp_path: Path) -> dict[str, str]:
 def laid_out(study: Study, out: Path) -> Path:
     """Return OUT with the plans and segments of a study."""
     prepared = prepare(study)
-    _, made = runs.lay_out(prepared, out)
+    made = runs.lay_out(prepared, out)
     runs.jobs_of(prepared, out, made, workers=2)
     return out
 

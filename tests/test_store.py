@@ -12,7 +12,8 @@ import pytest
 from test_determinism import chunks, digests, with_backend, with_inference
 
 from ale_dask import runs, upkeep
-from ale_dask.data.store import create_once, open_store
+from ale_dask.data.places import create_once
+from ale_dask.data.store import open_store
 from ale_dask.distribution.plan import Plan
 from ale_dask.words.config import Study, load_study
 from ale_dask.words.errors import StoreError
@@ -49,7 +50,7 @@ def test_a_damaged_chunk_is_found_and_redone(
     out = tmp_path / "o"
     expected = digests(study, out)
     damage(out / "store.zarr" / kind / "0" / "c" / "3" / "0")
-    assert {n: done for n, done, _ in upkeep.status(out)}[kind.split("/")[0]] == 50
+    assert {s.analysis: s.done for s in upkeep.status(out)}[kind.split("/")[0]] == 50
     with pytest.raises(StoreError, match="missing or damaged"):
         runs.collect(out)
     assert digests(study, out) == expected

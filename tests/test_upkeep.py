@@ -41,7 +41,7 @@ def test_shares_without_a_scheduler_are_the_run(small: Study, tmp_path: Path) ->
     expected = digests(small, tmp_path / "direct")
     out = tmp_path / "o"
     prepared = runs.prepare(small)
-    _, made = runs.lay_out(prepared, out)
+    made = runs.lay_out(prepared, out)
     jobs = runs.jobs_of(prepared, out, made, workers=1)
     number = sum(job.segment.n_blocks for job in jobs)
     computed = [upkeep.run_share(out, index=k, shares=3) for k in (2, 0)]

@@ -16,7 +16,7 @@ from ale_dask.analyses.main_effect import inference_of, mask_of
 from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.data import foci as foci_data
 from ale_dask.data.masks import load_mask
-from ale_dask.distribution.executors import BlockArrays, Job, MemorySink, execute
+from ale_dask.distribution.executors import BlockArrays, Job, MemorySink, execute, pending
 from ale_dask.distribution.plan import BlockFunction, Plan, Segment, block_size
 from ale_dask.numerics.space import Mask
 from ale_dask.words.config import Inference, inference_from
@@ -49,7 +49,7 @@ def _run(plan: Plan, function: BlockFunction, *, iterations: int, client: Client
     )
     segment = Segment(0, plan.id, 0, iterations, size)
     sink = MemorySink(segment)
-    execute([Job(plan, segment, function, sink)], client=client)
+    execute(pending([Job(plan, segment, function, sink)]), client=client)
     return sink.arrays()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -12,6 +11,7 @@ import xarray as xr
 import zarr
 
 from ale_dask.analyses.sample import Sample
+from ale_dask.data.places import Place, storage_errors, zarr_store
 from ale_dask.data.store import open_store
 from ale_dask.numerics.ale import cell_index, modelled_activation, support_for_floor
 from ale_dask.numerics.elementary import fixed_point
@@ -78,14 +78,14 @@ def ma_maps(sample: Sample, *, experiments_per_chunk: int | None = None) -> xr.D
     return dataset
 
 
-def store_ma(out: Path, name: str, sample: Sample, *, identity: str) -> xr.Dataset:
+def store_ma(out: Place, name: str, sample: Sample, *, identity: str) -> xr.Dataset:
     """Return the MA maps as stored in OUT, writing them in parallel first unless they are there.
 
     Each Dask task writes its own whole chunks; a mark set after the last one makes them count.
     """
     root = open_store(out)
     group = f"{name}/maps"
-    path = str(out / "store.zarr")
+    path = zarr_store(out / "store.zarr")
     kept = root.get(group)
     if kept is None or kept.attrs.get("complete") != identity:
         maps = ma_maps(sample)
@@ -101,8 +101,10 @@ def store_ma(out: Path, name: str, sample: Sample, *, identity: str) -> xr.Datas
         options: dict[str, Any] = {"mode": "w", "encoding": encoding} if new else {"mode": "a"}
         try:
             maps.to_zarr(path, group=group, consolidated=False, zarr_format=3, **options)
-        except OSError as error:
-            raise StoreError(f"{path}/{group}: cannot be written ({error}); free space, then run again") from error
+        except storage_errors() as error:
+            raise StoreError(
+                f"{out}/store.zarr/{group}: cannot be written ({error}); free space, then run again"
+            ) from error
         open_store(out)[group].attrs["complete"] = identity
     stored: xr.Dataset = xr.open_zarr(path, group=group, consolidated=False)
     return stored

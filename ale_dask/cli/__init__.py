@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from ale_dask.cli import looking, running
+from ale_dask.cli import following, looking, running
 from ale_dask.cli.options import say
 from ale_dask.words.errors import AleError
 
@@ -26,7 +26,11 @@ for command in (
     looking.check,
     looking.plan,
     running.run,
-    looking.status,
+    following.submit,
+    following.status,
+    following.cancel,
+    following.logs,
+    following.doctor,
     looking.collect,
     running.extend,
     running.verify,

@@ -1,16 +1,29 @@
-"""Commands that compute no block: example, check, plan, status, collect."""
+"""Commands that compute no block: example, check, plan, collect."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ale_dask.cli.options import Iterations, Json, MaskName, Pictures, Quiet, Workers, load, say, with_settings
+from ale_dask.cli.options import (
+    Iterations,
+    Json,
+    MaskName,
+    Pictures,
+    Quiet,
+    StudyFile,
+    Workers,
+    load,
+    say,
+    with_settings,
+)
 
 if TYPE_CHECKING:
+    from ale_dask.results.long import Run
     from ale_dask.words.config import Study
 
 
@@ -20,7 +33,7 @@ def print_costs(study: Study, *, as_json: bool) -> None:
     from ale_dask.distribution.progress import clock
     from ale_dask.study import costs, prepare
 
-    found = costs(prepare(study), workers=study.backend.workers)
+    found = costs(prepare(study), workers=study.backend.most)
     if as_json:
         print(json.dumps([asdict(c) | {"core_seconds": c.core_seconds} for c in found]))
         return
@@ -61,7 +74,7 @@ def check(
     if path.suffix == ".toml" or path.is_dir():
         from ale_dask.study import prepare
 
-        study = with_settings(load(path), mask=mask)
+        study = with_settings(load(str(path)), mask=mask)
         prepared = prepare(study)
         grid = prepared.mask
         foci = {
@@ -92,8 +105,8 @@ def check(
 
 
 def plan(
-    study: Annotated[Path, typer.Argument(help="study.toml.")],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the plan there, for `block`.")] = None,
+    study: StudyFile,
+    out: Annotated[str | None, typer.Option("-o", "--out", help="Write the plan there, for `block`.")] = None,
     iterations: Iterations = None,
     workers: Workers = None,
     mask: MaskName = None,
@@ -103,39 +116,64 @@ def plan(
     wanted = with_settings(load(study), iterations=iterations, workers=workers, mask=mask)
     print_costs(wanted, as_json=as_json)
     if out is not None:
+        from ale_dask.data.places import place
         from ale_dask.distribution.backends import cpu_count
         from ale_dask.runs import jobs_of, lay_out
         from ale_dask.study import prepare
 
-        prepared = prepare(wanted)
-        _, made = lay_out(prepared, out)
-        jobs = jobs_of(prepared, out, made, workers=workers or cpu_count())
+        prepared, where = prepare(wanted), place(out)
+        made = lay_out(prepared, where)
+        jobs = jobs_of(prepared, where, made, workers=wanted.backend.most or cpu_count())
         say(f"{sum(job.segment.n_blocks for job in jobs):,} blocks laid out in {out}")
 
 
-def status(out: Annotated[Path, typer.Argument(help="Folder of the run.")], as_json: Json = False) -> None:
-    """Count the iterations that are done and whole, per analysis."""
-    from ale_dask.upkeep import status as of
-
-    rows = [{"analysis": name, "done": done, "iterations": wanted} for name, done, wanted in of(out)]
-    if as_json:
-        print(json.dumps(rows))
-        return
-    for row in rows:
-        print(f"{row['analysis']:28} {row['done']:10,} of {row['iterations']:10,} iterations")
-
-
 def collect(
-    out: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    outs: Annotated[list[str], typer.Argument(metavar="OUT", help="Finished runs; several only with -o.")],
+    table: Annotated[
+        Path | None,
+        typer.Option("-o", "--table", dir_okay=False, help="Write the clusters of all OUTs there instead, as one TSV."),
+    ] = None,
     as_json: Json = False,
     pictures: Pictures = True,
     quiet: Quiet = False,
 ) -> None:
-    """Write maps, tables, pictures and run.json again from the store."""
+    """Write maps, tables, pictures and run.json again from the store; with -o, the clusters of many runs in a table."""
+    if table is not None:
+        _collect_table(outs, table, as_json=as_json, quiet=quiet)
+        return
+    if len(outs) > 1:
+        raise typer.BadParameter(f"{len(outs)} runs: give -o TABLE.tsv for one table of them all, or one OUT")
     from ale_dask.cli.running import finish
     from ale_dask.results import painters
     from ale_dask.runs import collect as of
 
     with painters(wanted=pictures) as drawn_by:
-        study, results, record = of(out)
-        finish(results, record, out, study=study, as_json=as_json, drawn_by=drawn_by, quiet=quiet)
+        study, results, record = of(outs[0])
+        finish(results, record, outs[0], study=study, as_json=as_json, drawn_by=drawn_by, quiet=quiet)
+
+
+def _collect_table(outs: list[str], table: Path, *, as_json: bool, quiet: bool) -> None:
+    from ale_dask.data.places import replace_file
+    from ale_dask.results import long_records, long_table, long_tsv
+
+    found = long_table(_each(outs, quiet=quiet))
+    replace_file(table, long_tsv(found))
+    if as_json:
+        print(json.dumps(long_records(found)))
+    else:
+        print(f"{table}: {found['cluster'].count():,} clusters of {len(outs):,} runs in {len(found):,} rows")
+
+
+def _each(outs: list[str], *, quiet: bool) -> Iterator[Run]:
+    from ale_dask.runs import collect as of
+    from ale_dask.words.errors import StoreError
+
+    for i, out in enumerate(outs, 1):
+        if not quiet:
+            say(f"reading {out} ({i} of {len(outs)})")
+        try:
+            study, results, record = of(out)
+        except StoreError as error:
+            # The store's own messages may name the analysis only; here there are several runs.
+            raise error if str(error).startswith(out) else StoreError(f"{out}: {error}") from error
+        yield out, study, results, record

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,13 +15,28 @@ import typer
 if TYPE_CHECKING:
     from ale_dask.words.config import Study
 
-Out = Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; the same folder resumes.")]
+Out = Annotated[
+    str, typer.Option("-o", "--out", help="Folder of the run, or a URL (s3:// gs:// az://); the same one resumes.")
+]
+StudyFile = Annotated[str, typer.Argument(metavar="STUDY", help="study.toml, or the OUT of a run.")]
+Stored = Annotated[str, typer.Argument(metavar="OUT", help="Folder or URL of the run.")]
 Backend = Annotated[
     str | None,
-    typer.Option("-b", "--backend", help="threads, processes, serial, tcp://HOST:PORT or tls://HOST:PORT."),
+    typer.Option(
+        "-b",
+        "--backend",
+        help="auto, threads, processes, serial, tcp://HOST:PORT, tls://HOST:PORT, a scheduler file (.json), slurm, "
+        "pbs, sge, lsf, slurm-array, ssh, or MODULE:CALLABLE that makes a Dask cluster.",
+    ),
 ]
 Workers = Annotated[
-    int | None, typer.Option("-w", "--workers", min=1, help="Threads or processes; all CPUs if not given.")
+    str | None,
+    typer.Option(
+        "-w",
+        "--workers",
+        metavar="N|MIN:MAX",
+        help="Threads, processes or worker jobs; all CPUs if not given. MIN:MAX follows the work.",
+    ),
 ]
 Iterations = Annotated[int | None, typer.Option("-i", "--iterations", min=1, help="Null iterations per analysis.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0)]
@@ -39,23 +57,61 @@ N = Annotated[int | None, typer.Option("--n", min=1, help="Sample size where the
 Space = Annotated[str | None, typer.Option("--space", help="MNI or Talairach where the files do not say.")]
 
 
+SETTINGS: dict[str, Any] = {
+    "backend": Backend,
+    "workers": Workers,
+    "iterations": Iterations,
+    "seed": Seed,
+    "voxel_p": VoxelP,
+    "cluster_p": ClusterP,
+    "correction": Correction,
+    "mask": MaskName,
+    "profile": Profile,
+}
+
+
+def taking_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command whose parameter `settings` is filled from the options that override study.toml."""
+    own = inspect.signature(command, eval_str=True)
+    kept = [p for p in own.parameters.values() if p.name != "settings"]
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in SETTINGS.items()
+    ]
+
+    @functools.wraps(command)
+    def wrapped(**values: Any) -> None:
+        command(settings={name: values.pop(name) for name in SETTINGS}, **values)
+
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept]
+    # Typer reads the signature and, beside it, the annotations.
+    wrapped.__signature__ = own.replace(parameters=[*parameters, *options])  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in [*parameters, *options]}
+    return wrapped
+
+
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def load(study: Path) -> Study:
+def load(study: str) -> Study:
+    """Return the study of a study.toml, or of the folder or URL of a run."""
+    from ale_dask.data.places import Remote, place
     from ale_dask.words.config import load_study
 
-    if study.is_dir():
-        study = study / "study.toml"
-    return load_study(study)
+    where = place(study)
+    if isinstance(where, Remote):
+        from ale_dask.runs import kept_study
+
+        return kept_study(where)
+    return load_study(where / "study.toml" if where.is_dir() else where)
 
 
 def with_settings(study: Study, **values: Any) -> Study:
     """Return the study with the settings given on the command line instead of its own."""
     from ale_dask.words.config import inference_from, study_from
 
-    backend = {k: values.pop(k) for k in ("name", "workers") if k in values}
+    backend = {"name": values.pop("backend", None), "workers": values.pop("workers", None)}
     new = {k: v for k, v in values.items() if v is not None}
     if "mask" in new and new["mask"] not in ("brain", "gm"):
         new["mask"] = str(Path(new["mask"]).resolve())

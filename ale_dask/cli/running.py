@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,27 +12,23 @@ import typer
 from ale_dask.cli.looking import print_costs
 from ale_dask.cli.options import (
     Backend,
-    ClusterP,
-    Correction,
     DryRun,
     Foci,
-    Iterations,
     Json,
-    MaskName,
     N,
     Out,
     Overwrite,
     Pictures,
-    Profile,
     Quiet,
-    Seed,
     Space,
-    VoxelP,
+    Stored,
+    StudyFile,
     Workers,
     load,
     names_of,
     of_files,
     say,
+    taking_settings,
     with_settings,
 )
 from ale_dask.words.errors import InputError, UnfinishedError
@@ -43,9 +38,7 @@ if TYPE_CHECKING:
     from ale_dask.words.config import Study
 
 
-def _run(
-    study: Study, out: Path, *, dry_run: bool, as_json: bool, quiet: bool, overwrite: bool, pictures: bool
-) -> None:
+def _run(study: Study, out: str, *, dry_run: bool, as_json: bool, quiet: bool, overwrite: bool, pictures: bool) -> None:
     from ale_dask import runs
     from ale_dask.results import painters
 
@@ -54,6 +47,9 @@ def _run(
         return
     signal.signal(signal.SIGTERM, _stopped)
     signal.signal(signal.SIGINT, _stopped)
+    if study.backend.name == "slurm-array":
+        study = _array_first(study, out, quiet=quiet, overwrite=overwrite)
+        overwrite = False
     with painters(wanted=pictures) as drawn_by:
         results, record = runs.run(
             study, out, overwrite=overwrite, quiet=quiet, say=(lambda text: None) if quiet else say
@@ -61,29 +57,37 @@ def _run(
         finish(results, record, out, study=study, as_json=as_json, drawn_by=drawn_by, quiet=quiet)
 
 
+def _array_first(study: Study, out: str, *, quiet: bool, overwrite: bool) -> Study:
+    """Return the study for a last run here, after a job array has computed its blocks."""
+    from ale_dask.cli.following import show
+    from ale_dask.submission import run_array
+
+    run_array(study, out, overwrite=overwrite, tell=(lambda standings: None) if quiet else show())
+    return with_settings(study, backend="threads", workers="1")
+
+
 def finish(
     results: Any,
     record: dict[str, Any],
-    out: Path,
+    out: str,
     *,
     study: Study,
     as_json: bool,
     drawn_by: Painters | None,
     quiet: bool,
 ) -> None:
-    from ale_dask.data.store import replace_file
-    from ale_dask.results import study_table, summary_lines, write_results
+    from ale_dask.results import study_table, summary_lines
+    from ale_dask.runs import write
 
     if not quiet:
         say("writing maps, tables and pictures" if drawn_by else "writing maps and tables")
-    write_results(results, out, title=study.title, simulated=study.simulated, drawn_by=drawn_by)
-    replace_file(out / "run.json", (json.dumps(record, indent=2) + "\n").encode())
+    write(results, record, out, study=study, drawn_by=drawn_by)
     if as_json:
         table = json.loads(study_table(results).to_json(orient="records"))
         print(
             json.dumps(
                 {
-                    "out": str(out),
+                    "out": out,
                     "wall_seconds": record["wall_seconds"],
                     "results": table,
                     "analyses": record["analyses"],
@@ -93,7 +97,7 @@ def finish(
         return
     for line in summary_lines(results):
         print(line)
-    print(f"report: {out / 'report.html'}")
+    print(f"report: {out.rstrip('/')}/report.html")
 
 
 def _stopped(number: int, frame: Any) -> None:
@@ -102,18 +106,11 @@ def _stopped(number: int, frame: Any) -> None:
     )
 
 
+@taking_settings
 def run(
-    study: Annotated[Path, typer.Argument(help="study.toml.")],
+    study: StudyFile,
     out: Out,
-    backend: Backend = None,
-    workers: Workers = None,
-    iterations: Iterations = None,
-    seed: Seed = None,
-    voxel_p: VoxelP = None,
-    cluster_p: ClusterP = None,
-    correction: Correction = None,
-    mask: MaskName = None,
-    profile: Profile = None,
+    settings: dict[str, Any],
     dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -121,15 +118,12 @@ def run(
     pictures: Pictures = True,
 ) -> None:
     """Run a study to its end; the same command again resumes."""
-    wanted = with_settings(
-        load(study), name=backend, workers=workers, iterations=iterations, seed=seed, voxel_p=voxel_p,
-        cluster_p=cluster_p, correction=correction, mask=mask, profile=profile,
-    )  # fmt: skip
+    wanted = with_settings(load(study), **settings)
     _run(wanted, out, dry_run=dry_run, as_json=as_json, quiet=quiet, overwrite=overwrite, pictures=pictures)
 
 
 def extend(
-    out: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    out: Stored,
     iterations: Annotated[int, typer.Option("-i", "--iterations", min=1, help="Iterations in all.")],
     backend: Backend = None,
     workers: Workers = None,
@@ -138,14 +132,15 @@ def extend(
     pictures: Pictures = True,
 ) -> None:
     """Go on to more iterations in all; none is repeated."""
-    from ale_dask.runs import stored
+    from ale_dask.data.places import place
+    from ale_dask.runs import kept_study
 
-    study = with_settings(stored(out)[0].study, name=backend, workers=workers, iterations=iterations)
+    study = with_settings(kept_study(place(out)), backend=backend, workers=workers, iterations=iterations)
     _run(study, out, dry_run=False, as_json=as_json, quiet=quiet, overwrite=False, pictures=pictures)
 
 
 def verify(
-    out: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    out: Stored,
     blocks: Annotated[int, typer.Option("--blocks", min=1, help="Random blocks to compute again.")] = 10,
 ) -> None:
     """Compute random blocks again here and compare their bits with the stored ones."""
@@ -159,7 +154,7 @@ def verify(
 
 
 def block(
-    out: Annotated[Path, typer.Argument(help="Folder that a run or `plan -o` laid out.")],
+    out: Stored,
     index: Annotated[int | None, typer.Argument(help="Block, or with --of the share.")] = None,
     of: Annotated[
         int | None, typer.Option("--of", min=1, help="Shares: this one takes blocks INDEX, INDEX + OF …")
@@ -185,15 +180,7 @@ def of_foci(kind: str | None, doc: str) -> Any:
     def command(
         foci: Foci,
         out: Out,
-        backend: Backend = None,
-        workers: Workers = None,
-        iterations: Iterations = None,
-        seed: Seed = None,
-        voxel_p: VoxelP = None,
-        cluster_p: ClusterP = None,
-        correction: Correction = None,
-        mask: MaskName = None,
-        profile: Profile = None,
+        settings: dict[str, Any],
         n: N = None,
         space: Space = None,
         dry_run: DryRun = False,
@@ -212,11 +199,8 @@ def of_foci(kind: str | None, doc: str) -> Any:
             if len(foci) < 2:
                 raise InputError(f"conjunction: needs two or more foci files, got {len(foci)}")
             analyses = {"-and-".join(names): {"kind": kind, "of": names}}
-        study = with_settings(
-            of_files(foci, analyses, n=n, space=space), name=backend, workers=workers, iterations=iterations,
-            seed=seed, voxel_p=voxel_p, cluster_p=cluster_p, correction=correction, mask=mask, profile=profile,
-        )  # fmt: skip
+        study = with_settings(of_files(foci, analyses, n=n, space=space), **settings)
         _run(study, out, dry_run=dry_run, as_json=as_json, quiet=quiet, overwrite=overwrite, pictures=pictures)
 
     command.__doc__ = doc
-    return command
+    return taking_settings(command)

@@ -5,19 +5,13 @@
     OUT/store.zarr/<analysis>/maps               the modelled activation maps, an xarray dataset
     OUT/plans/<analysis>/plan.npz, <segment>.json   created once, never changed
 
-zarr writes a chunk to a temporary file and renames it, so a killed process leaves a chunk or none; crc32c
-finds one that was damaged later, and the stamps one that belongs to another plan or place.
+zarr writes a chunk to a temporary file and renames it, and object storage puts it whole: a killed process leaves a
+chunk or none. crc32c finds one that was damaged later, and the stamps one that belongs to another plan or place.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import time
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,13 +19,13 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 
+from ale_dask.data.places import Place, files, storage_errors, zarr_store
 from ale_dask.words.errors import StoreError
 
 SCHEMA = 1
-_STALE_SECONDS = 300.0
 
 
-def open_store(out: Path) -> zarr.Group:
+def open_store(out: Place) -> zarr.Group:
     """Return the run's root group, made if absent.
 
     Raises
@@ -41,7 +35,7 @@ def open_store(out: Path) -> zarr.Group:
     """
     path = out / "store.zarr"
     try:
-        group = zarr.open_group(path, mode="a", zarr_format=3)
+        group = zarr.open_group(zarr_store(path), mode="a", zarr_format=3)
     except Exception as error:
         raise StoreError(
             f"{path}: cannot be opened as a store ({error}); give another -o, or repair the disk"
@@ -54,46 +48,6 @@ def open_store(out: Path) -> zarr.Group:
     elif found != SCHEMA:
         raise StoreError(f"{path}: has schema {found}, this version reads {SCHEMA}; use the version that made it")
     return group
-
-
-def _unwritable(path: Path, error: OSError) -> StoreError:
-    return StoreError(f"{path}: cannot be written ({error}); free space or give another -o, then run again")
-
-
-def create_once(path: Path, data: bytes) -> bytes:
-    """Return what the file holds: `data`, unless somebody had made it before; it is never half-written.
-
-    The content is complete before the name exists: a link fails when the name is taken.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return path.read_bytes()
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return data
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def claim_analysis(root: zarr.Group, name: str, *, identity: str, settings: dict[str, Any]) -> zarr.Group:
@@ -157,7 +111,7 @@ def write_rows(array: zarr.Array[Any], first: int, rows: npt.NDArray[np.int64]) 
         raise ValueError(f"rows {first}…{first + len(rows)} are not one chunk of {array.path}")
     try:
         array[first : first + len(rows)] = rows
-    except OSError as error:
+    except storage_errors() as error:
         raise StoreError(
             f"{array.path}: cannot be written ({error}); free space, then run the same command again"
         ) from error
@@ -170,18 +124,15 @@ def read_rows(array: zarr.Array[Any], first: int, count: int) -> npt.NDArray[np.
     except (OSError, ValueError, RuntimeError, TypeError):
         # A truncated or flipped chunk: zstd, crc32c or the reshape says so, each in its own way.
         return None
+    except storage_errors() as error:
+        raise StoreError(f"{array.path}: cannot be read ({error}); run the same command again") from error
 
 
-def present_chunks(out: Path, array: zarr.Array[Any]) -> Iterator[int]:
-    """Yield the first-axis index of each chunk that has a file, and delete what killed writers left."""
-    folder = out / "store.zarr" / array.path / "c"
-    if not folder.is_dir():
-        return
-    for entry in sorted(folder.iterdir(), key=lambda p: p.name):
-        for stale in entry.glob("*.partial"):
-            # A younger one may be another driver's, about to be renamed.
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
-                    stale.unlink()
-        if entry.name.isdigit() and (entry / "0").is_file():
-            yield int(entry.name)
+def present_chunks(out: Place, array: zarr.Array[Any]) -> dict[int, float]:
+    """Return the first-axis index of each chunk that is there, with the time of its last change (s since 1970)."""
+    found = {}
+    for name, changed in files(out / "store.zarr" / array.path / "c").items():
+        index, _, rest = name.partition("/")
+        if index.isdigit() and rest == "0":
+            found[int(index)] = changed
+    return found

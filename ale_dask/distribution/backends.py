@@ -1,18 +1,30 @@
-"""From a backend's name to a Dask client; "serial" is the plain loop, without one."""
+"""From a backend's name to a Dask client; "serial" is the plain loop, without one.
+
+A way to start or find workers is one function `(backend, stack, say) -> Client` in `STARTERS`. What it starts it puts
+on the stack, which is unwound when the run ends.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ale_dask.distribution.existing import at_address, from_callable, from_file
+from ale_dask.distribution.queues import QUEUES, start_jobs
+from ale_dask.distribution.ssh import start_by_ssh
+from ale_dask.distribution.tls import LOOPBACK, dashboard_options
+from ale_dask.words.config import Backend
 from ale_dask.words.errors import BackendError
 
 if TYPE_CHECKING:
     from distributed import Client
 
-NAMES = ("threads", "processes", "serial", "tcp://HOST:PORT", "tls://HOST:PORT")
+Say = Callable[[str], None]
+Start = Callable[[Backend, contextlib.ExitStack, Say], "Client"]
 
 
 def worker_versions() -> dict[str, str]:
@@ -31,58 +43,43 @@ def cpu_count() -> int:
 
 
 @contextlib.contextmanager
-def connect(name: str, *, workers: int | None = None) -> Iterator[Client | None]:
+def connect(backend: Backend, *, say: Say = lambda text: None) -> Iterator[Client | None]:
     """Yield a client of the backend, or None for "serial"; what was started here is stopped here.
 
     Raises
     ------
     BackendError
-        for an unknown name, a scheduler that does not answer, or workers with another version.
+        for an unknown name, what cannot be reached or started, or workers with another version.
     """
-    if name == "serial":
+    if backend.name == "serial":
         yield None
         return
     import dask
-    from distributed import Client, LocalCluster
-    from distributed.security import Security
 
-    count = workers or cpu_count()
-    dashboard = "127.0.0.1:0" if importlib.util.find_spec("bokeh") else None
-    local: dict[str, Any] = {"dashboard_address": dashboard, "silence_logs": 50}
+    # Its defaults first: set below before they are there, they would go with the context.
+    import distributed  # noqa: F401
+
+    start, name = _starter(backend)
     with contextlib.ExitStack() as stack:
         # Blocks hold no Python lock, but a laptop may sleep: five minutes of silence is not death.
         stack.enter_context(dask.config.set({"distributed.scheduler.worker-ttl": "5 minutes"}))
-        if name == "threads":
-            cluster = stack.enter_context(
-                LocalCluster(processes=False, n_workers=1, threads_per_worker=count, protocol="inproc://", **local)
-            )
-            client = stack.enter_context(Client(cluster))
-        elif name == "processes":
-            # TLS even on loopback: a login node is shared, and a Dask scheduler runs what it is sent.
-            cluster = stack.enter_context(
-                LocalCluster(
-                    processes=True,
-                    n_workers=count,
-                    threads_per_worker=1,
-                    host="127.0.0.1",
-                    protocol="tls://",
-                    security=Security.temporary(),
-                    **local,
-                )
-            )
-            client = stack.enter_context(Client(cluster))
-        elif name.startswith(("tcp://", "tls://")):
-            try:
-                client = stack.enter_context(Client(name, timeout=10, set_as_default=False))
-            except (OSError, TimeoutError, TypeError, ValueError) as error:
-                raise BackendError(
-                    f"no Dask scheduler answers at {name} ({error}); check the address and, for tls://, that "
-                    "distributed.comm.tls names this cluster's certificates"
-                ) from error
+        client = start(backend.model_copy(update={"name": name}), stack, say)
+        if start is not _threads:
             _check_workers(client, name)
-        else:
-            raise BackendError(f"unknown backend '{name}'; use one of: {', '.join(NAMES)}")
         yield client
+
+
+def active_client() -> Client | None:
+    """Return the client that this process made last and has not closed, or None."""
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import Client
+
+    try:
+        client = Client.current()
+    except ValueError:
+        return None
+    return None if client.asynchronous else client
 
 
 def dashboard(client: Client) -> str | None:
@@ -91,8 +88,87 @@ def dashboard(client: Client) -> str | None:
     if "dashboard" not in services:
         return None
     if client.cluster is not None:
+        if importlib.util.find_spec("bokeh") is None:
+            return None
         return f"http://127.0.0.1:{services['dashboard']}/status"
     return str(client.dashboard_link)
+
+
+def _starter(backend: Backend) -> tuple[Start, str]:
+    """Return the function for a backend and the name it goes by, which for "auto" is what was found."""
+    name = backend.name
+    if name == "auto":
+        import dask
+
+        if active_client() is not None:
+            return _active, "the active Dask client"
+        found = os.environ.get("DASK_SCHEDULER_ADDRESS") or dask.config.get("scheduler-address", None)
+        return (at_address, str(found)) if found else (_threads, "threads")
+    if name in STARTERS:
+        return STARTERS[name], name
+    if name.startswith(("tcp://", "tls://")):
+        return at_address, name
+    if name.endswith(".json"):
+        return from_file, name
+    if ":" in name and "/" not in name:
+        return from_callable, name
+    raise BackendError(f"unknown backend '{name}'; use one of: {', '.join(NAMES)}")
+
+
+def _threads(backend: Backend, stack: contextlib.ExitStack, say: Say) -> Client:
+    from distributed import Client, LocalCluster
+
+    count = backend.most or cpu_count()
+    cluster = LocalCluster(processes=False, n_workers=1, threads_per_worker=count, protocol="inproc://", **_local())
+    return stack.enter_context(Client(stack.enter_context(cluster)))
+
+
+def _processes(backend: Backend, stack: contextlib.ExitStack, say: Say) -> Client:
+    from distributed import Client, LocalCluster, Security
+
+    # TLS even on loopback: a login node is shared, and a Dask scheduler runs what it is sent.
+    cluster = LocalCluster(
+        processes=True,
+        n_workers=backend.most or cpu_count(),
+        threads_per_worker=1,
+        host="127.0.0.1",
+        protocol="tls://",
+        security=Security.temporary(),
+        **_local(),
+    )
+    return stack.enter_context(Client(stack.enter_context(cluster)))
+
+
+def _local() -> dict[str, Any]:
+    options = dashboard_options()
+    return {
+        "dashboard_address": options.pop("dashboard_address"),
+        "worker_dashboard_address": LOOPBACK,
+        "scheduler_kwargs": options,
+        "silence_logs": 50,
+    }
+
+
+def _active(backend: Backend, stack: contextlib.ExitStack, say: Say) -> Client:
+    client = active_client()
+    assert client is not None
+    return client
+
+
+def _no_scheduler(backend: Backend, stack: contextlib.ExitStack, say: Say) -> Client:
+    raise BackendError(
+        "slurm-array runs without a Dask scheduler and has none to connect to; `ale-dask submit` sends it to the queue"
+    )
+
+
+STARTERS: dict[str, Start] = {
+    "threads": _threads,
+    "processes": _processes,
+    **dict.fromkeys(QUEUES, start_jobs),
+    "slurm-array": _no_scheduler,
+    "ssh": start_by_ssh,
+}
+NAMES = ("auto", "serial", *STARTERS, "tcp://HOST:PORT", "tls://HOST:PORT", "FILE.json", "MODULE:CALLABLE")
 
 
 def _check_workers(client: Client, name: str) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from ale_dask.distribution.backends import worker_versions
 from ale_dask.distribution.plan import BlockFunction, Plan, Segment, compute_block
-from ale_dask.words.errors import AleError, UnfinishedError
+from ale_dask.words.errors import AleError, BackendError, UnfinishedError
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -22,6 +25,8 @@ ATTEMPTS = 3
 """A block that fails this often is set aside with its traceback, and the run goes on without it."""
 _IN_FLIGHT = 4
 """Blocks in flight per worker thread: enough to hide the way to the scheduler, few enough to hold in memory."""
+_LOOK_SECONDS = 2.0
+"""Workers come and go; how many there are is asked this often."""
 
 BlockArrays = dict[str, npt.NDArray[np.int64]]
 
@@ -91,24 +96,39 @@ class MemorySink:
 
 @dataclass(frozen=True)
 class Step:
-    """What a progress display is told after every block."""
+    """What a display or a log is told after every attempt at a block."""
 
     name: str
+    block: int
     iterations: int
-    failed: bool = False
+    """Of the block, now dealt with; 0 when it will be tried again."""
+    attempt: int = 1
+    error: str | None = None
+    """Traceback of an attempt that failed."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the block was given up."""
+        return self.error is not None and self.iterations > 0
 
 
 Report = Callable[[Step], None]
+Todo = Sequence[tuple[Job, int]]
+"""Blocks to compute: job and number."""
 
 
-def _run_here(job: Job, block: int) -> None:
-    job.sink.write(block, compute_block(job.plan, job.segment, block, function=job.function))
+def pending(jobs: Sequence[Job]) -> list[tuple[Job, int]]:
+    """Return every block that is missing from where it should be, in order."""
+    return [(job, block) for job in jobs for block in job.sink.missing()]
 
 
 def _run_there(
-    plan: Plan, segment: Segment, block: int, function: BlockFunction, sink: Sink | None
+    plan: Plan, segment: Segment, block: int, function: BlockFunction, sink: Sink | None, versions: dict[str, str]
 ) -> BlockArrays | None:
     """On a worker: write the block if OUT is visible from here, otherwise send it back."""
+    if (mine := worker_versions()) != versions:
+        # A worker that came after the others were asked.
+        raise BackendError(f"a worker has {mine}, the client {versions}; install the same version on both")
     arrays = compute_block(plan, segment, block, function=function)
     if sink is not None and sink.visible():
         sink.write(block, arrays)
@@ -116,15 +136,18 @@ def _run_there(
     return arrays
 
 
-def execute(jobs: Sequence[Job], *, client: Client | None = None, report: Report = lambda step: None) -> None:
-    """Compute every missing block of every job, here in a loop or through a Dask client.
+def _given(plan: Plan) -> Plan:
+    return plan
+
+
+def execute(todo: Todo, *, client: Client | None = None, report: Report = lambda step: None) -> None:
+    """Compute blocks, here in a loop or through a Dask client, and keep each as soon as it is done.
 
     Raises
     ------
     UnfinishedError
         when blocks failed three times; all others are done and kept.
     """
-    todo = [(job, block) for job in jobs for block in job.sink.missing()]
     failures = _loop(todo, report) if client is None else _dask(todo, client, report)
     if failures:
         (name, block), text = next(iter(failures.items()))
@@ -134,75 +157,86 @@ def execute(jobs: Sequence[Job], *, client: Client | None = None, report: Report
         )
 
 
-def _loop(todo: Sequence[tuple[Job, int]], report: Report) -> Mapping[tuple[str, int], str]:
+def _loop(todo: Todo, report: Report) -> Mapping[tuple[str, int], str]:
     failures = {}
     for job, block in todo:
-        failed = False
-        for attempt in range(ATTEMPTS):
+        count = job.segment.range_of(block)[1]
+        for attempt in range(1, ATTEMPTS + 1):
             try:
-                _run_here(job, block)
-                break
+                job.sink.write(block, compute_block(job.plan, job.segment, block, function=job.function))
             except AleError:
                 raise
             except Exception:
-                if attempt + 1 == ATTEMPTS:
-                    failures[job.plan.name, block] = traceback.format_exc()
-                    failed = True
-        report(Step(job.plan.name, job.segment.range_of(block)[1], failed))
+                text = traceback.format_exc()
+                given_up = attempt == ATTEMPTS
+                report(Step(job.plan.name, block, count if given_up else 0, attempt, text))
+                if given_up:
+                    failures[job.plan.name, block] = text
+            else:
+                report(Step(job.plan.name, block, count, attempt))
+                break
     return failures
 
 
-def _dask(todo: Sequence[tuple[Job, int]], client: Client, report: Report) -> Mapping[tuple[str, int], str]:
+def _dask(todo: Todo, client: Client, report: Report) -> Mapping[tuple[str, int], str]:
+    import dask
     from distributed import as_completed
 
-    threads = sum(w["nthreads"] for w in client.scheduler_info(n_workers=-1)["workers"].values())
-    plans: dict[str, Any] = {}
+    plans: dict[str, Future] = {}
     failures: dict[tuple[str, int], str] = {}
     running: dict[Future, tuple[Job, int, int]] = {}
-    queue: Iterator[tuple[Job, int, int]] = ((job, block, 1) for job, block in todo)
+    queue = deque((job, block, 1) for job, block in todo)
+    arriving = as_completed(loop=client.loop)
+    versions = worker_versions()
+    # Another driver of the same run may share the scheduler: its tasks are not ours to cancel.
+    token = uuid.uuid4().hex[:8]
+    looked, room = -_LOOK_SECONDS, 0
 
-    def submit(job: Job, block: int, attempt: int) -> Future:
+    def submit(job: Job, block: int, attempt: int) -> None:
         if job.plan.id not in plans:
-            plans[job.plan.id] = client.scatter(job.plan, hash=False)
+            # A task, not scattered data: when the only worker that holds it dies, Dask makes it again.
+            with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"}):
+                plans[job.plan.id] = client.submit(_given, job.plan, key=f"ale-plan-{job.plan.id[:12]}-{token}")
         sink = None if isinstance(job.sink, MemorySink) else job.sink
-        key = f"ale-{job.plan.name}-{job.segment.number}-{block}-{attempt}-{job.plan.id[:12]}"
+        key = f"ale-{job.plan.name}-{job.segment.number}-{block}-{attempt}-{token}"
         future = client.submit(
-            _run_there, plans[job.plan.id], job.segment, block, job.function, sink, key=key, pure=False
+            _run_there, plans[job.plan.id], job.segment, block, job.function, sink, versions, key=key
         )
         running[future] = (job, block, attempt)
-        return future
+        arriving.add(future)
 
-    first = [submit(*next_) for next_ in itertools.islice(queue, max(1, _IN_FLIGHT * threads))]
-    pending = as_completed(first, loop=client.loop)
     try:
-        for future in pending:
+        while queue or running:
+            if time.monotonic() - looked > _LOOK_SECONDS:
+                looked, room = time.monotonic(), _IN_FLIGHT * max(1, sum(client.nthreads().values()))
+            while queue and len(running) < room:
+                submit(*queue.popleft())
+            future = next(arriving)
             job, block, attempt = running.pop(future)
+            count = job.segment.range_of(block)[1]
             if future.status == "finished":
                 arrays = future.result()
                 if arrays is not None:
                     job.sink.write(block, arrays)
-                report(Step(job.plan.name, job.segment.range_of(block)[1]))
-                following = next(queue, None)
+                report(Step(job.plan.name, block, count, attempt))
             elif future.status == "error":
                 error = future.exception()
                 if isinstance(error, AleError):
                     raise error
+                text = "".join(traceback.format_exception(error))
                 if attempt < ATTEMPTS:
-                    following = (job, block, attempt + 1)
+                    queue.appendleft((job, block, attempt + 1))
+                    report(Step(job.plan.name, block, 0, attempt, text))
                 else:
-                    text = "".join(traceback.format_exception(error))
                     failures[job.plan.name, block] = text
-                    report(Step(job.plan.name, job.segment.range_of(block)[1], failed=True))
-                    following = next(queue, None)
+                    report(Step(job.plan.name, block, count, attempt, text))
             else:
                 raise UnfinishedError(
                     f"the scheduler was lost (a block is '{future.status}'); finished blocks are kept, "
                     "the same command resumes"
                 )
-            if following is not None:
-                pending.add(submit(*following))
     finally:
         # The scheduler may be gone, and with it what there is to cancel.
         with contextlib.suppress(Exception):
-            client.cancel(list(running), force=True)
+            client.cancel([*running, *plans.values()], force=True)
     return failures

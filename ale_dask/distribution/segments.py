@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from ale_dask.data.store import (
-    block_array,
-    claim_analysis,
-    create_once,
-    open_store,
-    present_chunks,
-    read_rows,
-    write_rows,
-)
+from ale_dask.data.places import Place, create_once
+from ale_dask.data.store import block_array, claim_analysis, open_store, present_chunks, read_rows, write_rows
 from ale_dask.distribution.executors import BlockArrays
 from ale_dask.distribution.plan import BlockFunction, Plan, Segment, iteration_stamps
 from ale_dask.words.errors import StoreError
 
 
-def sees(out: Path, nonce: str) -> bool:
+def sees(out: Place, nonce: str) -> bool:
     """Return whether OUT, from this process, is the one whose nonce file holds this run's nonce."""
     try:
         return (out / "plans" / "nonce").read_text() == nonce
@@ -39,35 +33,20 @@ def sees(out: Path, nonce: str) -> bool:
 class StoreSink:
     """One segment's arrays in the store of a folder; small and picklable, so that workers write themselves."""
 
-    out: Path
+    out: Place
     nonce: str
     name: str
     segment: Segment
     widths: tuple[tuple[str, int], ...]
     """Name and number of int64 columns of each array, stamps included; "null" is written last."""
 
-    def _array(self, kind: str, width: int) -> zarr.Array[Any]:
-        group = open_store(self.out)[self.name]
-        assert isinstance(group, zarr.Group)
-        per_block = self.segment.block_size if kind == "null" else 1
-        rows = self.segment.iterations if kind == "null" else self.segment.n_blocks
-        return block_array(group, kind, self.segment.number, shape=(rows, width), rows_per_block=per_block)
-
-    @cached_property
-    def _arrays(self) -> dict[str, zarr.Array[Any]]:
-        return {kind: self._array(kind, width) for kind, width in self.widths}
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Open arrays stay in the process that opened them.
-        return {k: v for k, v in self.__dict__.items() if k != "_arrays"}
-
     def visible(self) -> bool:
         """Return whether this process sees the same OUT."""
-        return sees(self.out, self.nonce)
+        return _sees(self.out, self.nonce)
 
     def write(self, block: int, arrays: BlockArrays) -> None:
         """Write one chunk per array; the null's comes last and makes the block count as done."""
-        for kind, array in self._arrays.items():
+        for kind, array in _arrays(self).items():
             write_rows(array, block * array.chunks[0], arrays[kind])
 
     def read(self, block: int) -> BlockArrays | None:
@@ -75,7 +54,7 @@ class StoreSink:
         first, count = self.segment.range_of(block)
         stamps = iteration_stamps(self.segment.plan_id, first=first, count=count)
         found = {}
-        for kind, array in self._arrays.items():
+        for kind, array in _arrays(self).items():
             rows = read_rows(array, block * array.chunks[0], count if kind == "null" else 1)
             if rows is None or not np.array_equal(rows[:, 0], stamps[: len(rows)]):
                 return None
@@ -84,12 +63,21 @@ class StoreSink:
 
     def missing(self) -> Sequence[int]:
         """Return the blocks without a whole chunk of this plan's in every array."""
-        present = set(present_chunks(self.out, self._arrays["null"]))
-        return [b for b in range(self.segment.n_blocks) if b not in present or self.read(b) is None]
+        done = {block for block, arrays in self._read_all(sorted(self.present())) if arrays is not None}
+        return [b for b in range(self.segment.n_blocks) if b not in done]
+
+    def present(self) -> dict[int, float]:
+        """Return the blocks that are there, whole or not, with the time at which they came (s since 1970)."""
+        return present_chunks(self.out, _arrays(self)["null"])
+
+    def _read_all(self, blocks: Sequence[int]) -> Iterator[tuple[int, BlockArrays | None]]:
+        # In object storage a read is all waiting.
+        with ThreadPoolExecutor(1 if isinstance(self.out, Path) else 16) as pool:
+            yield from zip(blocks, pool.map(self.read, blocks), strict=True)
 
     def arrays(self) -> BlockArrays:
         """Return null (iteration, 1 + statistic) and counts (block, 1 + n) of all blocks."""
-        blocks = [self.read(b) for b in range(self.segment.n_blocks)]
+        blocks = [arrays for _, arrays in self._read_all(range(self.segment.n_blocks))]
         lost = [b for b, found in enumerate(blocks) if found is None]
         if lost:
             raise StoreError(
@@ -99,7 +87,28 @@ class StoreSink:
         return {kind: np.concatenate([b[kind] for b in whole]) for kind, _ in self.widths}
 
 
-def store_plan(out: Path, make: Callable[[], Plan], *, name: str, identity: str, conventions: dict[str, Any]) -> Plan:
+# A block arrives with a sink of its own: what a process has opened or seen once, it keeps.
+_sees = lru_cache(maxsize=64)(sees)
+
+
+@lru_cache(maxsize=128)
+def _arrays(sink: StoreSink) -> dict[str, zarr.Array[Any]]:
+    segment = sink.segment
+    group = open_store(sink.out)[sink.name]
+    assert isinstance(group, zarr.Group)
+    return {
+        kind: block_array(
+            group,
+            kind,
+            segment.number,
+            shape=(segment.iterations if kind == "null" else segment.n_blocks, width),
+            rows_per_block=segment.block_size if kind == "null" else 1,
+        )
+        for kind, width in sink.widths
+    }
+
+
+def store_plan(out: Place, make: Callable[[], Plan], *, name: str, identity: str, conventions: dict[str, Any]) -> Plan:
     """Return the plan of this identity kept in OUT, made and kept if there is none.
 
     Raises
@@ -116,7 +125,7 @@ def store_plan(out: Path, make: Callable[[], Plan], *, name: str, identity: str,
     return plan
 
 
-def segments(out: Path, plan: Plan) -> list[Segment]:
+def segments(out: Place, plan: Plan) -> list[Segment]:
     """Return the segments planned so far, in order."""
     found: list[Segment] = []
     while (path := out / "plans" / plan.name / f"{len(found)}.json").is_file():
@@ -127,7 +136,7 @@ def segments(out: Path, plan: Plan) -> list[Segment]:
     return found
 
 
-def cover(out: Path, plan: Plan, *, iterations: int, block_size: int) -> list[Segment]:
+def cover(out: Place, plan: Plan, *, iterations: int, block_size: int) -> list[Segment]:
     """Return segments that hold at least the first `iterations`, planning one more if they do not yet.
 
     Two drivers may plan at once: the file is created once, and whoever comes second uses the first's.
@@ -141,14 +150,14 @@ def cover(out: Path, plan: Plan, *, iterations: int, block_size: int) -> list[Se
         create_once(out / "plans" / plan.name / f"{segment.number}.json", json.dumps(asdict(segment)).encode())
 
 
-def sink(out: Path, plan: Plan, segment: Segment, *, extra: dict[str, int], nonce: str) -> StoreSink:
+def sink(out: Place, plan: Plan, segment: Segment, *, extra: dict[str, int], nonce: str) -> StoreSink:
     """Return where a segment's blocks go; `extra` names the counts besides the null and their number."""
     widths = (*((kind, n + 1) for kind, n in extra.items()), ("null", len(plan.statistics) + 1))
     return StoreSink(out, nonce, plan.name, segment, widths)
 
 
 def gather(
-    out: Path,
+    out: Place,
     plan: Plan,
     *,
     iterations: int,

@@ -5,6 +5,7 @@ nilearn, matplotlib and jinja2 are the extra [report] and imported inside functi
 
 from ale_dask.results.extra import missing_extra
 from ale_dask.results.figures import write_figures
+from ale_dask.results.long import long_records, long_table, long_tsv
 from ale_dask.results.maps import write_maps
 from ale_dask.results.page import write_page
 from ale_dask.results.painters import Painters, painters
@@ -16,6 +17,9 @@ __all__ = [
     "cluster_table",
     "conjunction_table",
     "contrast_table",
+    "long_records",
+    "long_table",
+    "long_tsv",
     "missing_extra",
     "painters",
     "study_table",

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.data.store import replace_file
+from ale_dask.data.places import replace_file
 from ale_dask.numerics.space import Mask
 from ale_dask.results.clusters import Cluster, clusters_of, grid_of
 from ale_dask.results.extra import PICTURES, available

@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.data.foci import n_foci
-from ale_dask.data.store import replace_file
+from ale_dask.data.places import replace_file
 from ale_dask.results.figures import alt_text, picture_path
 from ale_dask.results.tables import (
     cluster_table,

@@ -43,7 +43,7 @@ def run_record(
         "inputs": inputs,
         "inference": study.inference.model_dump(mode="json")
         | {"mask": Path(study.inference.mask).name, "mask_sha256": next(iter(results.values())).attrs["mask_sha256"]},
-        "backend": {"name": study.backend.name.split("://")[0], "workers": study.backend.workers},
+        "backend": {"name": study.backend.kind, "workers": study.backend.workers},
         "environment": {
             "python": platform.python_version(),
             "machine": platform.machine(),

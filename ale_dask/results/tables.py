@@ -150,7 +150,7 @@ def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for name, result in results.items():
         kind = result.attrs["kind"]
-        for level, source in _LEVELS.get(kind, ()):
+        for level, source in LEVELS.get(kind, ()):
             words = controls(result, find_view(result, level=level, source=source))
             fixed = {"analysis": name, "kind": kind, "input": source, "level": level, "controls": words}
             if kind == "contrast":
@@ -165,7 +165,7 @@ def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     return _frame(rows, STUDY)
 
 
-_LEVELS: dict[str, tuple[tuple[str, str], ...]] = {
+LEVELS: dict[str, tuple[tuple[str, str], ...]] = {
     "contrast": tuple((level, source) for level in ("uncorrected", "voxel-fwe") for source in INPUTS),
     "conjunction": (*(("thresholded", source) for source in INPUTS), ("voxel-fwe", "voxel-fwe")),
 }

@@ -98,7 +98,7 @@ def _main_effect(result: xr.Dataset) -> list[tuple[str, str]]:
         ("Cluster-forming", f"p < {i.voxel_p:g}, ALE ≥ {attrs['threshold_ale']:.4g}"),
         ("Smallest cluster, size FWE", _cut(result, "cut_size", lambda k: mm3(k, k * volume))),
         ("Smallest cluster, mass FWE", _cut(result, "cut_mass", lambda k: f"{k * unit:.4g}")),
-        ("Smallest ALE, voxel FWE", _cut(result, "cut_s", lambda k: f"{_ale(result, k):.4g}")),
+        ("Smallest ALE, voxel FWE", _cut(result, "cut_s", lambda k: f"{ale_of(result, k):.4g}")),
         ("Level, iterations", f"p < {i.cluster_p:g}, {attrs['iterations']:,} iterations, seed {i.seed}"),
         ("Primary correction", CORRECTED[i.correction]),
         ("Mask", _mask(result)),
@@ -137,11 +137,15 @@ def _cut(result: xr.Dataset, name: str, words: Any) -> str:
     return f"{words(value)} (95 % interval {words(low)} to {words(high)})"
 
 
-def _ale(result: xr.Dataset, s: int) -> float:
+def ale_of(result: xr.Dataset, s: int) -> float:
+    """Return the ALE of a fixed-point sum of a main effect."""
     return float(ale_from_s(np.array([s]), bits=int(result.attrs["scale_bits"]))[0])
 
 
+def mask_name(result: xr.Dataset) -> str:
+    """Return the mask's name, without the folder of a file: that is nobody else's business."""
+    return str(result.attrs["mask"]).replace("\\", "/").rsplit("/", 1)[-1]
+
+
 def _mask(result: xr.Dataset) -> str:
-    # A mask from a file is named by its path, which is nobody else's business.
-    name = str(result.attrs["mask"]).replace("\\", "/").rsplit("/", 1)[-1]
-    return f"{name}, {result.sizes['voxel']:,} voxels"
+    return f"{mask_name(result)}, {result.sizes['voxel']:,} voxels"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from ale_dask.data.store import replace_file
+from ale_dask.data.places import replace_file
 from ale_dask.results.extra import PAGE, available
 from ale_dask.results.maps import SIMULATED, write_maps
 from ale_dask.results.page import write_page

@@ -96,12 +96,61 @@ Analysis = Annotated[MainEffect | Contrast | Conjunction, Field(discriminator="k
 
 
 class Backend(_Frozen):
-    """Where blocks are computed; none of it changes a result."""
+    """Where blocks are computed; none of it changes a result. What is not given is Dask's own configuration's."""
 
-    name: str = "threads"
-    workers: Annotated[int, Field(ge=1)] | None = None
+    name: str = "auto"
+    workers: int | str | None = None
+    """Threads, processes or worker jobs: a number, or "MIN:MAX" to follow the work between the two."""
     block_seconds: Annotated[float, Field(gt=0)] = 1.0
     block_size: Annotated[int, Field(ge=1)] | None = None
+    account: str | None = None
+    partition: str | None = None
+    walltime: Annotated[str, Field(pattern=r"^\d+:[0-5]\d:[0-5]\d$")] | None = None
+    """Of one worker job, hours:minutes:seconds; the run goes on in the next job."""
+    memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?[kKMGT]i?B$")] | None = None
+    """Of one worker."""
+    prologue: list[str] | None = None
+    """Shell lines before the worker starts in its job, such as "module load python"."""
+    hosts: list[str] | None = None
+    """For ssh: where workers run, and on the first also the scheduler."""
+    options: dict[str, Any] | None = None
+    """Keyword arguments for the class or function that starts the workers, as they are."""
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _number_or_range(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        least, colon, most = str(value).partition(":")
+        numbers = [least, most] if colon else [least]
+        if isinstance(value, bool) or not all(re.fullmatch(r"[1-9]\d{0,5}", n) for n in numbers):
+            raise ValueError(f"'{value}': give a number from 1, or MIN:MAX")
+        if colon and int(least) > int(most):
+            raise ValueError(f"'{value}': MIN is larger than MAX")
+        return value if colon else int(least)
+
+    @field_validator("options")
+    @classmethod
+    def _can_be_written(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        _toml_value(value or {})
+        return value
+
+    @property
+    def least(self) -> int | None:
+        """Return the number of workers to keep at least, or None if none is given."""
+        return None if self.workers is None else int(str(self.workers).partition(":")[0])
+
+    @property
+    def most(self) -> int | None:
+        """Return the number of workers to have at most, or None if none is given."""
+        return None if self.workers is None else int(str(self.workers).rpartition(":")[2])
+
+    @property
+    def kind(self) -> str:
+        """Return the name without the address or path in it."""
+        if self.name.endswith(".json"):
+            return "scheduler-file"
+        return self.name.partition("://")[0]
 
 
 class Study(_Frozen):
@@ -173,6 +222,14 @@ def study_from(values: dict[str, Any], *, source: str = "study") -> Study:
         raise InputError(_message(error, source)) from error
 
 
+def backend_from(values: dict[str, Any], *, source: str = "settings") -> Backend:
+    """Return the backend of keyword values; errors name the key."""
+    try:
+        return Backend.model_validate(values)
+    except ValidationError as error:
+        raise InputError(_message(error, source)) from error
+
+
 def inference_from(values: dict[str, Any], *, source: str = "settings") -> Inference:
     """Return the inference settings of keyword values; errors name the key."""
     try:
@@ -221,7 +278,11 @@ def _toml_value(value: Any) -> str:
         return repr(value)
     if isinstance(value, list):
         return "[" + ", ".join(_toml_value(v) for v in value) + "]"
-    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml_value(str(k))} = {_toml_value(v)}" for k, v in value.items()) + "}"
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} cannot be written in TOML: use text, numbers, true/false, lists and tables")
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     # A TOML basic string may hold no control character but tab.
     return '"' + "".join(c if c >= " " or c == "\t" else f"\\u{ord(c):04x}" for c in escaped) + '"'
 

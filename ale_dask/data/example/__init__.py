@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from ale_dask.data.store import replace_file
+from ale_dask.data.places import replace_file
 from ale_dask.words.errors import InputError, StoreError
 
 FILES = ("antidepressants.txt", "psychotherapy.txt", "affect.txt", "study.toml")

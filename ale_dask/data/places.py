@@ -1,0 +1,290 @@
+"""Where OUT is, a folder or a prefix in object storage; every file in it is written whole or not at all.
+
+A folder is a `pathlib.Path`. A URL (s3://, gs://, az://) is a `Remote`, which has the few methods of a Path that
+OUT needs. Addresses and credentials are never stored or sent: every process takes them from its own environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ale_dask.words.errors import BackendError, InputError, StoreError
+
+SCHEMES = ("s3", "gs", "az")
+_STALE_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file or a prefix below a URL in object storage."""
+
+    root: str
+    key: str = ""
+
+    def __truediv__(self, part: str) -> Remote:
+        """Return the place below this one."""
+        return Remote(self.root, f"{self.key}/{part}" if self.key else part)
+
+    def __str__(self) -> str:
+        """Return the URL."""
+        return f"{self.root}/{self.key}" if self.key else self.root
+
+    @property
+    def name(self) -> str:
+        """Last part of the URL."""
+        return str(self).rsplit("/", 1)[-1]
+
+    def is_file(self) -> bool:
+        """Return whether there is such an object."""
+        import obstore
+
+        try:
+            with _reaching(self):
+                obstore.head(_opened(self.root), self.key)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def read_bytes(self) -> bytes:
+        """Return the object's content."""
+        import obstore
+
+        with _reaching(self):
+            return bytes(obstore.get(_opened(self.root), self.key).bytes())
+
+    def read_text(self) -> str:
+        """Return the object's content as UTF-8 text."""
+        return self.read_bytes().decode()
+
+
+Place = Path | Remote
+
+
+def place(where: str | Path | Remote) -> Place:
+    """Return the place that a path or URL names.
+
+    Raises
+    ------
+    InputError
+        for a URL of another kind, or one with credentials in it.
+    """
+    if isinstance(where, Remote):
+        return where
+    text = str(where)
+    if isinstance(where, Path) or "://" not in text:
+        return Path(where)
+    url = urlsplit(text)
+    if url.scheme not in SCHEMES or not url.netloc:
+        known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        raise InputError(f"{url.scheme}://…: not a place for a run; give a folder or a URL with {known}")
+    if "@" in url.netloc or url.query or url.fragment:
+        # It would be printed, logged and written into run.json.
+        raise InputError(
+            f"{url.scheme}://…: a URL may hold no credentials and no query; set them in the environment "
+            "(AWS_ACCESS_KEY_ID …) of every process"
+        )
+    if not {".", ".."}.isdisjoint(url.path.split("/")):
+        raise InputError(f"{text}: '.' and '..' mean nothing in object storage")
+    return Remote(text.rstrip("/"))
+
+
+@lru_cache(maxsize=16)
+def _opened(root: str) -> Any:
+    try:
+        from obstore.store import from_url
+    except ImportError as error:
+        raise BackendError(f'{root}: object storage needs an extra; pip install "ale-dask[cloud]"') from error
+    options: dict[str, Any] = {}
+    if root.startswith("s3://"):
+        # An endpoint of one's own that is plain http was meant so; Amazon's is https.
+        if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+            options["client_options"] = {"allow_http": True}
+        if "AWS_ACCESS_KEY_ID" not in os.environ:
+            # Profiles and single sign-on are boto3's; without it, instance roles still work.
+            with contextlib.suppress(ImportError, ValueError):
+                from obstore.auth.boto3 import Boto3CredentialProvider
+
+                options["credential_provider"] = Boto3CredentialProvider()
+    return from_url(root, **options)
+
+
+@contextlib.contextmanager
+def _reaching(where: Remote) -> Iterator[None]:
+    from obstore.exceptions import AlreadyExistsError, BaseError
+
+    try:
+        yield
+    except AlreadyExistsError:
+        raise FileExistsError(str(where)) from None
+    except BaseError as error:
+        said = str(error).splitlines()[0]
+        raise StoreError(
+            f"{where}: object storage does not answer as it should ({type(error).__name__}: {said}); check the bucket, "
+            "the endpoint and the credentials in the environment, then run the same command again"
+        ) from error
+
+
+def storage_errors() -> tuple[type[Exception], ...]:
+    """Return what reading or writing raises when a disk or object storage fails."""
+    if "obstore" not in sys.modules:
+        return (OSError,)
+    from obstore.exceptions import BaseError
+
+    return (OSError, BaseError)
+
+
+def zarr_store(where: Place) -> Any:
+    """Return what zarr and xarray open as the store there: a path, or an object store that pickles as its URL."""
+    if isinstance(where, Path):
+        return str(where)
+    from zarr.storage import ObjectStore
+
+    class Reopened(ObjectStore[Any]):
+        # Pickled as it is, an object store carries its credentials through the scheduler.
+        def __reduce__(self) -> Any:
+            return zarr_store, (where,)
+
+    return Reopened(_opened(str(where)))
+
+
+def create_once(path: Place, data: bytes) -> bytes:
+    """Return what the file holds: `data`, unless somebody had made it before; it is never half-written.
+
+    The content is complete before the name exists: a link, or a put on condition, fails when the name is taken.
+    """
+    if isinstance(path, Remote):
+        import obstore
+
+        try:
+            with _reaching(path):
+                obstore.put(_opened(path.root), path.key, data, mode="create")
+        except FileExistsError:
+            return path.read_bytes()
+        return data
+    with _written_beside(path, data) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return path.read_bytes()
+    return data
+
+
+def replace_file(path: Place, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    if isinstance(path, Remote):
+        import obstore
+
+        with _reaching(path):
+            obstore.put(_opened(path.root), path.key, data)
+        return
+    with _written_beside(path, data) as temporary:
+        os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _written_beside(path: Path, data: bytes) -> Iterator[Path]:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be written ({error}); free space or give another -o, then run again"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def files(where: Place) -> dict[str, float]:
+    """Return every file below a place, by its path from there, with the time of its last change (s since 1970).
+
+    What a killed writer of zarr left behind is deleted on the way, not listed.
+    """
+    found: dict[str, float] = {}
+    if isinstance(where, Remote):
+        import obstore
+
+        below = f"{where.key}/" if where.key else ""
+        with _reaching(where):
+            for batch in obstore.list(_opened(where.root), where.key or None):
+                for each in batch:
+                    found[each["path"].removeprefix(below)] = each["last_modified"].timestamp()
+        return found
+    for folder, _, names in os.walk(where):
+        for name in names:
+            path = Path(folder, name)
+            # A writer may rename its temporary file between the listing and here.
+            with contextlib.suppress(FileNotFoundError):
+                changed = path.stat().st_mtime
+                if not name.endswith(".partial"):
+                    found[path.relative_to(where).as_posix()] = changed
+                elif time.time() - changed > _STALE_SECONDS:
+                    # A younger one may be another driver's, about to be renamed.
+                    path.unlink()
+    return found
+
+
+def remove(where: Place) -> None:
+    """Delete all files below a place."""
+    if isinstance(where, Path):
+        shutil.rmtree(where, ignore_errors=True)
+        return
+    import obstore
+
+    names = [(where / name).key for name in files(where)]
+    with _reaching(where):
+        for start in range(0, len(names), 1000):
+            obstore.delete(_opened(where.root), names[start : start + 1000])
+
+
+@lru_cache(maxsize=1)
+def _copies() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="ale-dask-")
+
+
+def local_copy(where: Place, *, only: tuple[str, ...]) -> Path:
+    """Return a folder of this machine with the files below a place: itself, or copies kept as long as this process.
+
+    Of what is not here, only the files whose path begins with one of `only` are copied.
+    """
+    if isinstance(where, Path):
+        return where
+    folder = Path(_copies().name, uuid.uuid4().hex)
+    for name in files(where):
+        if name.startswith(only):
+            target = folder / name
+            # An object's name may hold "..", which here would lead out of the folder.
+            if not target.resolve().is_relative_to(folder.resolve()):
+                raise StoreError(f"{where}/{name}: such a name is not one of ours; give another -o")
+            replace_file(target, (where / name).read_bytes())
+    return folder
+
+
+@contextlib.contextmanager
+def staged(where: Place) -> Iterator[Path]:
+    """Yield a folder whose files are below the place when the context ends: itself, or one that is sent there."""
+    if isinstance(where, Path):
+        yield where
+        return
+    with tempfile.TemporaryDirectory(prefix="ale-dask-") as name:
+        folder = Path(name)
+        yield folder
+        for relative in files(folder):
+            replace_file(where / relative, (folder / relative).read_bytes())

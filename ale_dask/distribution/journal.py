@@ -1,0 +1,57 @@
+"""What drivers of a run say of it for later: one file of JSON lines per driver in OUT/logs, merged when read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from ale_dask.data.places import Place, files, replace_file
+from ale_dask.distribution.executors import Step
+from ale_dask.words.errors import StoreError
+
+_MOST_LINES = 10_000
+
+
+class Journal:
+    """The events of one driver; every event replaces its file whole, so there must be few."""
+
+    def __init__(self, out: Place) -> None:
+        now = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+        self.path = out / "logs" / f"events-{now}-{socket.gethostname()}-{os.getpid()}.jsonl"
+        self.lines: list[str] = []
+
+    def __call__(self, event: str, **what: Any) -> None:
+        """Keep an event with the time (s since 1970)."""
+        self.lines.append(json.dumps({"time": round(time.time(), 3), "event": event, **what}))
+        if len(self.lines) <= _MOST_LINES:
+            # What is told of a full disk must not hide the error that says so.
+            with contextlib.suppress(StoreError):
+                replace_file(self.path, "".join(f"{line}\n" for line in self.lines).encode())
+
+    def step(self, step: Step) -> None:
+        """Keep an attempt that failed."""
+        if step.error is not None:
+            self(
+                "gave up" if step.failed else "failed",
+                analysis=step.name,
+                block=step.block,
+                attempt=step.attempt,
+                error=step.error,
+            )
+
+
+def events(out: Place) -> Iterator[dict[str, Any]]:
+    """Yield the events of all drivers of a run in the order of their time, with the driver's host and process."""
+    found = []
+    for name in files(out / "logs"):
+        if name.startswith("events-") and name.endswith(".jsonl"):
+            driver = name.removeprefix("events-").removesuffix(".jsonl").partition("-")[2]
+            for line in (out / "logs" / name).read_text().splitlines():
+                with contextlib.suppress(ValueError):
+                    found.append(json.loads(line) | {"driver": driver})
+    yield from sorted(found, key=lambda event: float(event["time"]))

@@ -1,0 +1,248 @@
+"""The clusters of many runs in one long table, each row with the settings and thresholds it was found under."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+
+from ale_dask.analyses.contrast import disjoint_arms
+from ale_dask.analyses.main_effect import inference_of
+from ale_dask.data.foci import n_foci
+from ale_dask.results.clusters import grid_of
+from ale_dask.results.tables import LEVELS, cluster_table, conjunction_table, contrast_table, directions
+from ale_dask.results.wording import ale_of, mask_name, setting
+from ale_dask.words.config import Inference, Study
+from ale_dask.words.variables import FOCI
+
+Run = tuple[str, Study, Mapping[str, xr.Dataset], Mapping[str, Any]]
+"""What a run is called here, then what `runs.collect` returns of it: study, results and record."""
+
+_TEXT, _COUNT, _NUMBER = "string", "Int64", "Float64"
+_SETTINGS = {
+    name: {str: _TEXT, int: _COUNT}.get(type(field.default), _NUMBER) for name, field in Inference.model_fields.items()
+}
+_CUTS = ("cut_size_voxels", "cut_size_mm3", "cut_mass", "cut_ale")
+_OF_TABLE = {
+    "cluster": "Cluster ID",
+    "x": "X",
+    "y": "Y",
+    "z": "Z",
+    "size_voxels": "Cluster Size (voxels)",
+    "size_mm3": "Cluster Size (mm3)",
+    "mass": "Cluster Mass",
+    "center_x": "Center X",
+    "center_y": "Center Y",
+    "center_z": "Center Z",
+    "cluster_experiments": "Experiments",
+    "cluster_foci": "Foci",
+    "p_peak": "p",
+    "p_size": "p size FWE",
+    "p_size_low": "p size low",
+    "p_size_high": "p size high",
+    "decision_size": "decision",
+    "p_mass": "p mass FWE",
+    "p_mass_low": "p mass low",
+    "p_mass_high": "p mass high",
+    "decision_mass": "decision mass",
+}
+_COLUMNS = {
+    **dict.fromkeys(("out", "title", "simulated", "analysis", "kind", "level", "input", "direction"), _TEXT),
+    **_SETTINGS,
+    "mask_sha256": _TEXT,
+    **dict.fromkeys(("experiments", "foci", "experiments_a", "foci_a", "experiments_b", "foci_b"), _COUNT),
+    "threshold_ale": _NUMBER,
+    **{f"{cut}{end}": _COUNT if "voxels" in cut else _NUMBER for cut in _CUTS for end in ("", "_low", "_high")},
+    **dict.fromkeys(("cluster", "x", "y", "z", "peak_statistic", "peak_z"), _NUMBER),
+    **dict.fromkeys(_OF_TABLE, _NUMBER),
+    **dict.fromkeys(("cluster", "size_voxels", "cluster_experiments", "cluster_foci"), _COUNT),
+    **dict.fromkeys(("decision_size", "decision_mass", "survives", "digest", "ale_dask_version"), _TEXT),
+}
+
+
+def long_table(runs: Iterable[Run]) -> pd.DataFrame:
+    """Return the clusters of many runs, one row each, with analysis, settings, thresholds and intervals.
+
+    An analysis, level, input and direction without a cluster has one row whose cluster columns are missing.
+    Sub-peaks are no rows. Numbers are not rounded; what does not apply is missing. Each run is let go before
+    the next is taken: `long_table((out, *collect(out)) for out in outs)` holds one at a time.
+
+    Parameters
+    ----------
+    runs
+        what each is called, then what `collect` returns of it: study, results, record
+
+    Columns
+    -------
+    out, title, simulated
+        the run as it was called, its study's title, whether its data are simulated (yes, no)
+    analysis, kind
+        name; main-effect, contrast or conjunction. "…_pooled" is the main effect of both arms of a contrast
+    level, input, direction
+        How the map was thresholded. Main effects: their correction, and "uncorrected", which lists its clusters
+        once more among all of the minimum volume. Contrasts: "uncorrected" inside the gate and "voxel-fwe", at
+        the input "cluster-fwe" or "uncorrected", per direction, "drug > therapy". Conjunctions: "thresholded"
+        at both inputs, and "voxel-fwe"
+    voxel_p, cluster_p, iterations, seed, correction, mask, within, fwhm, support, min_volume, contrast_p …
+        The settings of [inference]; iterations are those used (of a contrast, all relabellings where there are
+        no more), fwhm in mm and missing where it follows from sample sizes, support in sigma, min_volume in mm3
+    mask_sha256
+        hash of the mask's voxels and grid: a run keeps a mask from a file as "mask", whatever its name was
+    experiments, foci
+        numbers of a main effect's
+    experiments_a, foci_a, experiments_b, foci_b
+        numbers of a contrast's first and second arm, without the experiments that stand in both
+    threshold_ale
+        cluster-forming ALE of a main effect
+    cut_size_voxels, cut_size_mm3, cut_mass, cut_ale
+        Smallest size, mass and ALE that survive FWE in a main effect, each with the 95 % interval of the cut,
+        "…_low" and "…_high"; missing where the iterations are too few for the level
+    cluster, x, y, z
+        number in its table; peak in mm MNI
+    peak_statistic, peak_z
+        ALE, difference of ALE or minimum ALE at the peak; z there. Those of a contrast count along its direction
+    size_voxels, size_mm3, mass
+        mass is the sum of -log(1 - ALE) above its threshold over the voxels, main effects only
+    center_x, center_y, center_z
+        centre of mass in mm MNI
+    cluster_experiments, cluster_foci
+        numbers of experiments and foci inside a main effect's cluster
+    p_peak
+        p at a contrast's peak: uncorrected at level "uncorrected", family-wise at "voxel-fwe"
+    p_size, p_mass
+        Family-wise p of a main effect's cluster, each with its 95 % interval, "…_low" and "…_high", and
+        decision_size, decision_mass: significant, not or undecided at these iterations
+    survives
+        whether (yes, no) the cluster survives family-wise error: in a main effect its correction, elsewhere the
+        level "voxel-fwe"; missing at levels that control no such error over the cluster
+    digest, ale_dask_version
+        hash of the stored null that it was computed from; version of ale_dask that read it
+    """
+    return pd.DataFrame([row for run in runs for row in _rows(*run)], columns=list(_COLUMNS)).astype(_COLUMNS)
+
+
+def long_records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a long table as JSON has them, what is missing as None."""
+    rows = table.astype(object).to_dict("records")
+    return [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in rows]
+
+
+def long_tsv(table: pd.DataFrame) -> bytes:
+    """Return a long table as tab-separated UTF-8 text, numbers to their last digit, what is missing empty."""
+    return str(table.to_csv(sep="\t", index=False, lineterminator="\n")).encode()
+
+
+def _rows(
+    out: str, study: Study, results: Mapping[str, xr.Dataset], record: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    of_run = {
+        "out": out,
+        "title": study.title,
+        "simulated": _yes(study.simulated),
+        "ale_dask_version": record["program"]["version"],
+    }
+    for name, result in results.items():
+        fixed = {
+            **of_run,
+            "analysis": name,
+            "kind": result.attrs["kind"],
+            "digest": record["analyses"][name]["digest"],
+            **_settings(result),
+            **_numbers(result, results),
+        }
+        for level, source, table in _tables(result):
+            found = table[table["Cluster Size (mm3)"].notna()].to_dict("records")
+            for direction in (None,) if fixed["kind"] == "main-effect" else directions(result):
+                place = {**fixed, "level": level, "input": source, "direction": direction}
+                here = [_cluster(row, result, level=level) for row in found if row.get("Direction") == direction]
+                yield from ({**place, **row} for row in here or [{}])
+
+
+def _tables(result: xr.Dataset) -> Iterator[tuple[str, str | None, pd.DataFrame]]:
+    """Yield the level, the input and the cluster table of every thresholded map of a result that has one."""
+    kind = result.attrs["kind"]
+    if kind == "main-effect":
+        yield inference_of(result).correction, None, cluster_table(result)
+        yield "uncorrected", None, cluster_table(result, source="uncorrected")
+    for level, source in LEVELS.get(kind, ()):
+        if kind == "contrast":
+            yield level, source, contrast_table(result, source=source, level=level)
+        else:
+            yield level, source, conjunction_table(result, source=source).assign(Direction=directions(result)[0])
+
+
+def _settings(result: xr.Dataset) -> dict[str, Any]:
+    inference = inference_of(result).model_dump()
+    # A conjunction draws nothing itself: its iterations are those its main effects were asked for.
+    used = result.attrs.get("iterations", inference["iterations"])
+    return {name: inference[name] for name in _SETTINGS} | {
+        "iterations": used,
+        "mask": mask_name(result),
+        "mask_sha256": result.attrs["mask_sha256"],
+    }
+
+
+def _numbers(result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
+    """Return how many experiments and foci an analysis has, and the thresholds of a main effect."""
+    attrs = result.attrs
+    if attrs["kind"] == "contrast":
+        foci = [results[arm][list(FOCI)] for arm in attrs["arms"]]
+        arms = disjoint_arms(*foci, shared=inference_of(result).shared, name=attrs["name"])
+        numbers = {f"experiments_{side}": arm.sizes["experiment"] for side, arm in zip("ab", arms, strict=True)}
+        return numbers | {f"foci_{side}": int(n_foci(arm).sum()) for side, arm in zip("ab", arms, strict=True)}
+    if attrs["kind"] != "main-effect":
+        return {}
+    volume, unit = grid_of(result).voxel_volume, 2.0 ** -int(attrs["scale_bits"])
+    return {
+        "experiments": attrs["n_experiments"],
+        "foci": attrs["n_foci"],
+        "threshold_ale": attrs["threshold_ale"],
+        **_cut(result, "cut_size", "cut_size_voxels", unit=1),
+        **_cut(result, "cut_size", "cut_size_mm3", unit=volume),
+        **_cut(result, "cut_mass", "cut_mass", unit=unit),
+        **({} if setting(result, "cut_s") is None else _cut_ale(result)),
+    }
+
+
+def _cut(result: xr.Dataset, name: str, column: str, *, unit: float) -> dict[str, Any]:
+    cut = setting(result, name)
+    if cut is None:
+        return {}
+    low, high = setting(result, f"{name}_interval")
+    return {column: cut * unit, f"{column}_low": low * unit, f"{column}_high": high * unit}
+
+
+def _cut_ale(result: xr.Dataset) -> dict[str, Any]:
+    low, high = (ale_of(result, s) for s in setting(result, "cut_s_interval"))
+    return {"cut_ale": result.attrs["cut_ale"], "cut_ale_low": low, "cut_ale_high": high}
+
+
+def _cluster(row: Mapping[Any, Any], result: xr.Dataset, *, level: str) -> dict[str, Any]:
+    z = row["Peak Stat"]
+    statistic = row["Peak ALE"] if "Peak ALE" in row else (-1 if z < 0 else 1) * row["Peak Difference"]
+    return {
+        **{new: row[old] for new, old in _OF_TABLE.items() if old in row},
+        "cluster": int(row["Cluster ID"]),
+        "peak_statistic": statistic,
+        "peak_z": abs(z),
+        "survives": _survives(row, result, level=level),
+    }
+
+
+def _survives(row: Mapping[Any, Any], result: xr.Dataset, *, level: str) -> str | None:
+    attrs = result.attrs
+    if attrs["kind"] != "main-effect":
+        return "yes" if level == "voxel-fwe" else None
+    correction = inference_of(result).correction
+    if correction == "voxel":
+        return _yes(row["Voxels FWE"] > 0)
+    if correction == "cluster-size":
+        return _yes(row["Cluster Size (voxels)"] >= attrs["cut_size"])
+    # Mass is a whole number of 2^-scale_bits: a power of two rounds nothing.
+    return _yes(row["Cluster Mass"] * 2.0 ** int(attrs["scale_bits"]) >= attrs["cut_mass"])
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
