@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ale_dask.data.readers import read_foci
     from ale_dask.results import cluster_table, long_table, write_report
     from ale_dask.runs import collect, run
+    from ale_dask.submission import cancel, follow, logs, submit
     from ale_dask.upkeep import extend, run_share, status, verify
     from ale_dask.words.config import Study, load_study
     from ale_dask.words.errors import AleError, BackendError, InputError, StoreError, UnfinishedError
@@ -35,20 +36,24 @@ _WHERE = {
     "StoreError": "words.errors",
     "Study": "words.config",
     "UnfinishedError": "words.errors",
+    "cancel": "submission",
     "cluster_table": "results",
     "collect": "runs",
     "conjunction": "analyses.functions",
     "contrast": "analyses.functions",
     "extend": "upkeep",
+    "follow": "submission",
     "lint": "data.lint",
     "load_mask": "data.masks",
     "load_study": "words.config",
+    "logs": "submission",
     "long_table": "results",
     "main_effect": "analyses.functions",
     "read_foci": "data.readers",
     "run": "runs",
     "run_share": "upkeep",
     "status": "upkeep",
+    "submit": "submission",
     "verify": "upkeep",
     "write_report": "results",
 }
@@ -61,20 +66,24 @@ __all__ = [
     "Study",
     "UnfinishedError",
     "__version__",
+    "cancel",
     "cluster_table",
     "collect",
     "conjunction",
     "contrast",
     "extend",
+    "follow",
     "lint",
     "load_mask",
     "load_study",
+    "logs",
     "long_table",
     "main_effect",
     "read_foci",
     "run",
     "run_share",
     "status",
+    "submit",
     "verify",
     "write_report",
 ]

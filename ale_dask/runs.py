@@ -28,7 +28,7 @@ from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.ma import ale_union, store_ma
 from ale_dask.data.masks import BUILT_IN
 from ale_dask.data.places import Place, create_once, local_copy, place, remove, replace_file, staged
-from ale_dask.distribution.backends import connect, dashboard
+from ale_dask.distribution.backends import connect, dashboard, noticing_loss
 from ale_dask.distribution.executors import Job, Report, Step, execute, pending
 from ale_dask.distribution.journal import Journal
 from ale_dask.distribution.plan import Plan, digest
@@ -82,7 +82,9 @@ def kept_study(out: Place) -> Study:
 
 def nonce_of(out: Place) -> str:
     """Return the word that tells a worker, by reading it, that it sees this OUT; made once per run."""
-    return create_once(out / "plans" / "nonce", uuid.uuid4().hex.encode()).decode()
+    path = out / "plans" / "nonce"
+    # Where it is, nothing is written: a run on a read-only disk can be looked at.
+    return path.read_text() if path.is_file() else create_once(path, uuid.uuid4().hex.encode()).decode()
 
 
 def lay_out(prepared: Prepared, out: Place, *, overwrite: bool = False) -> dict[str, Plan]:
@@ -148,7 +150,7 @@ def run(
     out = place(out)
     prepared = prepare(study)
     backend = connect(study.backend, say=say) if client is None else nullcontext(client)
-    with backend as connected:
+    with backend as connected, noticing_loss(connected):
         if connected is not None and (address := dashboard(connected)):
             say(f"dashboard {address}")
         if (compiler := compile_beside()) is not None:
@@ -159,7 +161,8 @@ def run(
             ale = _ale(prepared, out, made, connected)
             if compiler is not None:
                 compiler.wait()
-            workers = 1 if connected is None else sum(connected.nthreads().values())
+            # Of a queue's workers only the first may be here yet.
+            workers = max(1 if connected is None else sum(connected.nthreads().values()), study.backend.most or 1)
             jobs = jobs_of(prepared, out, made, workers=workers)
             todo = pending(jobs)
             total = sum(job.segment.iterations for job in jobs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from ale_dask.data.masks import load_mask
 from ale_dask.data.places import Place
 from ale_dask.data.readers import read_foci
 from ale_dask.distribution.backends import cpu_count
-from ale_dask.distribution.plan import BlockFunction, Plan, block_size
+from ale_dask.distribution.plan import TASK_SECONDS, BlockFunction, Plan, block_size
 from ale_dask.distribution.segments import store_plan
 from ale_dask.numerics.space import Mask
 from ale_dask.words.config import Contrast, Inference, Study
@@ -129,6 +130,11 @@ class Cost:
     bytes_written: int
 
     @property
+    def block_seconds(self) -> float:
+        """Time of one block on a core like this one."""
+        return self.block_size * self.seconds_per_iteration
+
+    @property
     def core_seconds(self) -> float:
         """Time on one core like this one."""
         return self.iterations * self.seconds_per_iteration
@@ -159,6 +165,12 @@ def cost(prepared: Prepared, plan: Plan, *, name: str, workers: int) -> Cost:
         seconds,
         width,
     )
+
+
+def scheduler_share(found: Sequence[Cost], *, workers: int) -> float:
+    """Return the share of its time that a Dask scheduler is busy while that many workers compute these blocks."""
+    seconds = sum(c.core_seconds for c in found) / max(1, sum(c.blocks for c in found))
+    return workers * TASK_SECONDS / max(seconds, 1e-9)
 
 
 def costs(prepared: Prepared, *, workers: int | None = None) -> list[Cost]:

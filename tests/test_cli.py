@@ -94,7 +94,10 @@ def test_a_wrong_study_exits_65_and_names_the_key(tiny: Path, old: str, new: str
 
 
 def test_plan_and_dry_run_say_the_cost_and_write_nothing(tiny: Path) -> None:
-    rows = json.loads(ale("plan", tiny / "study.toml", "--json", "-i", 500).stdout)
+    said = json.loads(ale("plan", tiny / "study.toml", "--json", "-i", 500).stdout)
+    rows = said["analyses"]
+    assert said["core_hours"] > 0
+    assert said["memory_per_worker"] > 5e7
     assert [r["name"] for r in rows] == ["drug", "therapy", "drug-vs-therapy_pooled", "drug-vs-therapy"]
     assert all(r["blocks"] * r["block_size"] >= r["iterations"] for r in rows)
     assert all(r["core_seconds"] > 0 and r["bytes_written"] > 0 for r in rows)

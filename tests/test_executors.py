@@ -13,7 +13,16 @@ import pytest
 from ale_dask.distribution import executors
 from ale_dask.distribution.backends import connect
 from ale_dask.distribution.executors import Job, MemorySink, Step, execute, pending
-from ale_dask.distribution.plan import MOST_BLOCKS, Plan, Segment, block_size, compute_block, iteration_stamps
+from ale_dask.distribution.plan import (
+    MOST_BLOCKS,
+    SCHEDULER_SHARE,
+    TASK_SECONDS,
+    Plan,
+    Segment,
+    block_size,
+    compute_block,
+    iteration_stamps,
+)
 from ale_dask.words.config import Backend
 from ale_dask.words.errors import InputError, UnfinishedError
 
@@ -150,7 +159,14 @@ def test_stamps_belong_to_plan_and_iteration() -> None:
 def test_block_size_fills_the_workers_and_bounds_the_number_of_blocks() -> None:
     size = {"block_seconds": 1.0, "workers": 2}
     assert block_size(iterations=10_000, seconds_per_iteration=0.01, **size) == 100  # type: ignore[arg-type]
-    assert block_size(iterations=100, seconds_per_iteration=0.001, **size) == 13  # type: ignore[arg-type]
+    assert block_size(iterations=1000, seconds_per_iteration=0.001, **size) == 125  # type: ignore[arg-type]
+    assert block_size(iterations=100, seconds_per_iteration=0.001, **size) == 50  # type: ignore[arg-type]
     assert block_size(iterations=3, seconds_per_iteration=9.0, **size) == 1  # type: ignore[arg-type]
     huge = block_size(iterations=10_000_000, seconds_per_iteration=1.0, **size)  # type: ignore[arg-type]
     assert -(-10_000_000 // huge) <= MOST_BLOCKS
+
+
+@pytest.mark.parametrize("workers", [1, 16, 1000, 30_000])
+def test_block_size_leaves_the_scheduler_idle(workers: int) -> None:
+    size = block_size(iterations=10**9, seconds_per_iteration=0.01, block_seconds=1.0, workers=workers)
+    assert workers * TASK_SECONDS / (size * 0.01) <= SCHEDULER_SHARE * 1.001

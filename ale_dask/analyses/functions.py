@@ -16,6 +16,7 @@ from ale_dask.analyses.main_effect import inference_of, mask_of
 from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.data import foci as foci_data
 from ale_dask.data.masks import load_mask
+from ale_dask.distribution.backends import active_client
 from ale_dask.distribution.executors import BlockArrays, Job, MemorySink, execute, pending
 from ale_dask.distribution.plan import BlockFunction, Plan, Segment, block_size
 from ale_dask.numerics.space import Mask
@@ -40,6 +41,7 @@ def seconds_per_iteration(plan: Plan, function: BlockFunction, *, most: int) -> 
 
 
 def _run(plan: Plan, function: BlockFunction, *, iterations: int, client: Client | None) -> BlockArrays:
+    client = client or active_client()
     workers = 1 if client is None else sum(client.nthreads().values())
     size = block_size(
         iterations=iterations,
@@ -71,7 +73,7 @@ def main_effect(
     mask
         "brain", "gm", an image file or a Mask
     client
-        a Dask client for the iterations; without one they run here
+        a Dask client for the iterations; without one, the active client of this process if there is one, or here
     scale_bits
         of the fixed point; the study's when results of several samples must share it
     settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,26 +29,50 @@ if TYPE_CHECKING:
 
 
 def print_costs(study: Study, *, as_json: bool) -> None:
+    import resource
     from dataclasses import asdict
 
+    from ale_dask.distribution.backends import cpu_count
     from ale_dask.distribution.progress import clock
-    from ale_dask.study import costs, prepare
+    from ale_dask.study import costs, prepare, scheduler_share
 
-    found = costs(prepare(study), workers=study.backend.most)
+    workers = study.backend.most or cpu_count()
+    found = costs(prepare(study), workers=workers)
+    core_seconds = sum(c.core_seconds for c in found)
+    # A worker does what was just done here to time it, and less: it does not plan.
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    share = scheduler_share(found, workers=workers)
     if as_json:
-        print(json.dumps([asdict(c) | {"core_seconds": c.core_seconds} for c in found]))
+        each = ("core_seconds", "block_seconds")
+        rows = [asdict(c) | {name: getattr(c, name) for name in each} for c in found]
+        print(
+            json.dumps(
+                {
+                    "analyses": rows,
+                    "core_hours": core_seconds / 3600,
+                    "bytes_written": sum(c.bytes_written for c in found),
+                    "workers": workers,
+                    "memory_per_worker": memory,
+                    "scheduler_share": share,
+                }
+            )
+        )
         return
     print(
-        f"{'analysis':28} {'experiments':>11} {'foci':>6} {'iterations':>10} {'blocks':>6} "
-        f"{'ms each':>8} {'core time':>9} {'MB':>7}"
+        f"{'analysis':28} {'experiments':>11} {'foci':>6} {'iterations':>10} {'blocks':>6} {'s each':>6} "
+        f"{'core time':>9} {'MB':>7}"
     )
     for c in found:
         print(
-            f"{c.name:28} {c.experiments:11,} {c.foci:6,} {c.iterations:10,} {c.blocks:6,} "
-            f"{1e3 * c.seconds_per_iteration:8.2f} {clock(c.core_seconds):>9} {c.bytes_written / 1e6:7.1f}"
+            f"{c.name:28} {c.experiments:11,} {c.foci:6,} {c.iterations:10,} {c.blocks:6,} {c.block_seconds:6.2f} "
+            f"{clock(c.core_seconds):>9} {c.bytes_written / 1e6:7.1f}"
         )
-    total = sum(c.core_seconds for c in found)
-    print(f"{'in all':28} {clock(total):>54} of one core like this one, about 0.2 GB of memory per worker")
+    written = sum(c.bytes_written for c in found) / 1e6
+    print(f"{'in all':28} {core_seconds / 3600:.3g} core-hours, {written:,.1f} MB, timed on this machine's cores")
+    print(
+        f"{workers} worker(s): {clock(core_seconds / workers)} at best, {memory / 1e9:.1f} GB of memory each at most, "
+        f"a scheduler {share:.1%} busy"
+    )
 
 
 def example(folder: Annotated[Path, typer.Argument(help="Folder to make.")]) -> None:

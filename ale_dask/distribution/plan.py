@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,12 @@ from ale_dask.words.errors import StoreError
 
 MOST_BLOCKS = 10_000
 """Blocks per segment: a file system and a Dask scheduler both stay quick with this many."""
+TASK_SECONDS = 0.005
+"""What one block takes of the Dask scheduler (`scripts/overhead memory` measures it)."""
+SCHEDULER_SHARE = 0.2
+"""How busy a scheduler may be before workers wait for it."""
+LEAST_SECONDS = 0.05
+"""Of a block: writing its chunks takes some milliseconds."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 BlockFunction = Callable[["Plan", int, int], dict[str, npt.NDArray[np.int64]]]
@@ -126,13 +133,15 @@ def compute_block(
 
 
 def block_size(*, iterations: int, seconds_per_iteration: float, block_seconds: float, workers: int) -> int:
-    """Return the iterations of a block that takes about `block_seconds` and leaves each worker four blocks.
+    """Return the iterations of a block that takes about `block_seconds`, or less to leave each worker four blocks.
 
-    About 1 s hides Dask's 7 ms per task; fewer than four blocks per worker leave some idle at the end.
+    Fewer than four per worker leave some idle at the end; but a scheduler that gives blocks of d s to W workers is
+    busy for W * TASK_SECONDS / d of its time, so d >= W * TASK_SECONDS / SCHEDULER_SHARE whatever the rest says.
     """
-    size = int(block_seconds / max(seconds_per_iteration, 1e-9))
-    size = min(size, -(-iterations // (4 * workers)))
-    return max(size, -(-iterations // MOST_BLOCKS), 1)
+    least = max(LEAST_SECONDS, workers * TASK_SECONDS / SCHEDULER_SHARE) / max(seconds_per_iteration, 1e-9)
+    most = max(1.0, block_seconds / max(seconds_per_iteration, 1e-9))
+    size = max(math.ceil(least), min(int(most), -(-iterations // (4 * workers))))
+    return max(min(size, iterations), -(-iterations // MOST_BLOCKS), 1)
 
 
 def digest(null: npt.NDArray[np.int64], *extra: npt.NDArray[np.int64]) -> str:

@@ -56,7 +56,7 @@ def run_record(
                 for k, v in json.loads(json.dumps(dict(result.attrs), default=_plain)).items()
                 if k not in _LEFT_OUT
             }
-            | {"digest": digests.get(name)}
+            | {"mask": Path(result.attrs["mask"]).name, "digest": digests.get(name)}
             | {"segments": [{"iterations": n, "block_size": size} for n, size in segments.get(name, ())]}
             for name, result in results.items()
         },
