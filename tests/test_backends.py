@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import re
@@ -26,7 +27,7 @@ from ale_dask.distribution import queues
 from ale_dask.distribution.backends import STARTERS, active_client, connect
 from ale_dask.distribution.queues import QUEUES, job_script
 from ale_dask.distribution.tls import LOOPBACK, cache_folder
-from ale_dask.words.config import Backend, Study, load_study, parse_study, to_toml
+from ale_dask.words.config import Backend, Study, backend_from, load_study, parse_study, to_toml
 from ale_dask.words.errors import BackendError, InputError
 
 ALE = [sys.executable, "-m", "ale_dask.cli"]
@@ -82,6 +83,7 @@ def test_the_backend_table_survives_being_written(tiny_study: Study) -> None:
             "hosts": ["a", "b"],
             "options": {
                 "interface": "ib0",
+                "since": datetime.date(2026, 1, 1),
                 "job_extra_directives": ["--nice"],
                 "scheduler_options": {"port": 8786, "dashboard": False, "a key of words": [1.5, {"x": {}}]},
             },
@@ -108,13 +110,17 @@ def test_workers_are_a_number_or_a_range(given: Any, least: int | None, most: in
         ('walltime = "1h"', "backend.walltime"),
         ('memory = "2"', "backend.memory"),
         ("nodes = 3", "backend.nodes: unknown key"),
-        ("options = {since = 2026-01-01}", "backend.options: datetime.date(2026, 1, 1) cannot be written in TOML"),
     ],
 )
 def test_a_wrong_backend_table_names_the_key(tiny: Path, line: str, said: str) -> None:
     with_lines(tiny, line)
     with pytest.raises(InputError, match=re.escape(said)):
         load_study(tiny / "study.toml")
+
+
+def test_options_that_study_toml_cannot_hold_are_refused() -> None:
+    with pytest.raises(InputError, match="here: options"):
+        backend_from({"options": {"silence_logs": None, "worker_class": object}}, source="here")
 
 
 @pytest.mark.parametrize("way", ["file", "environment"])

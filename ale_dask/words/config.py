@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ale_dask.words.errors import InputError
@@ -132,7 +133,10 @@ class Backend(_Frozen):
     @field_validator("options")
     @classmethod
     def _can_be_written(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        _toml_value(value or {})
+        try:
+            tomli_w.dumps(value or {})
+        except TypeError as error:
+            raise ValueError(f"{error}: use text, numbers, true/false, lists and tables") from error
         return value
 
     @property
@@ -271,32 +275,6 @@ def load_study(path: str | Path) -> Study:
     return study.model_copy(update={"foci": foci, "inference": inference})
 
 
-def _toml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_toml_value(str(k))} = {_toml_value(v)}" for k, v in value.items()) + "}"
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} cannot be written in TOML: use text, numbers, true/false, lists and tables")
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    # A TOML basic string may hold no control character but tab.
-    return '"' + "".join(c if c >= " " or c == "\t" else f"\\u{ord(c):04x}" for c in escaped) + '"'
-
-
 def to_toml(study: Study) -> str:
     """Return the study with every default written out, as TOML that `parse_study` reads back to the same."""
-    data = study.model_dump(mode="json", exclude_none=True)
-    lines = [f"title = {_toml_value(data['title'])}", f"simulated = {_toml_value(data['simulated'])}"]
-    for table in ("foci", "inference", "analysis", "backend"):
-        sections = (
-            {table: data[table]}
-            if table in ("inference", "backend")
-            else {f"{table}.{name}": values for name, values in data[table].items()}
-        )
-        for header, values in sections.items():
-            lines += ["", f"[{header}]"] + [f"{key} = {_toml_value(value)}" for key, value in values.items()]
-    return "\n".join(lines) + "\n"
+    return tomli_w.dumps(study.model_dump(exclude_none=True))
