@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 import traceback
 import uuid
@@ -123,7 +124,7 @@ def pending(jobs: Sequence[Job]) -> list[tuple[Job, int]]:
 
 
 def _run_there(
-    plan: Plan, segment: Segment, block: int, function: BlockFunction, sink: Sink | None, versions: dict[str, str]
+    block: int, *, plan: Plan, segment: Segment, function: BlockFunction, sink: Sink | None, versions: dict[str, str]
 ) -> BlockArrays | None:
     """On a worker: write the block if OUT is visible from here, otherwise send it back."""
     if (mine := worker_versions()) != versions:
@@ -192,49 +193,65 @@ def _dask(todo: Todo, client: Client, report: Report) -> Mapping[tuple[str, int]
     token = uuid.uuid4().hex[:8]
     looked, room = -_LOOK_SECONDS, 0
 
-    def submit(job: Job, block: int, attempt: int) -> None:
+    def plan_of(job: Job) -> Future:
         if job.plan.id not in plans:
             # A task, not scattered data: when the only worker that holds it dies, Dask makes it again.
             with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"}):
                 plans[job.plan.id] = client.submit(_given, job.plan, key=f"ale-plan-{job.plan.id[:12]}-{token}")
-        sink = None if isinstance(job.sink, MemorySink) else job.sink
-        key = f"ale-{job.plan.name}-{job.segment.number}-{block}-{attempt}-{token}"
-        future = client.submit(
-            _run_there, plans[job.plan.id], job.segment, block, job.function, sink, versions, key=key
-        )
-        running[future] = (job, block, attempt)
-        arriving.add(future)
+        return plans[job.plan.id]
+
+    def submit(some: Sequence[tuple[Job, int, int]]) -> None:
+        # One graph for all that there is room for: a graph costs the scheduler more than a task does.
+        for _, group in itertools.groupby(some, key=lambda one: id(one[0])):
+            same = list(group)
+            job = same[0][0]
+            futures = client.map(
+                _run_there,
+                [block for _, block, _ in same],
+                key=[f"ale-{job.plan.name}-{job.segment.number}-{b}-{attempt}-{token}" for _, b, attempt in same],
+                plan=plan_of(job),
+                segment=job.segment,
+                function=job.function,
+                sink=None if isinstance(job.sink, MemorySink) else job.sink,
+                versions=versions,
+            )
+            running.update(zip(futures, same, strict=True))
+            arriving.update(futures)
 
     try:
         while queue or running:
             if time.monotonic() - looked > _LOOK_SECONDS:
                 looked, room = time.monotonic(), _IN_FLIGHT * max(1, sum(client.nthreads().values()))
-            while queue and len(running) < room:
-                submit(*queue.popleft())
-            future = next(arriving)
-            job, block, attempt = running.pop(future)
-            count = job.segment.range_of(block)[1]
-            if future.status == "finished":
-                arrays = future.result()
-                if arrays is not None:
-                    job.sink.write(block, arrays)
-                report(Step(job.plan.name, block, count, attempt))
-            elif future.status == "error":
-                error = future.exception()
-                if isinstance(error, AleError):
-                    raise error
-                text = "".join(traceback.format_exception(error))
-                if attempt < ATTEMPTS:
-                    queue.appendleft((job, block, attempt + 1))
-                    report(Step(job.plan.name, block, 0, attempt, text))
+            submit([queue.popleft() for _ in range(min(len(queue), room - len(running)))])
+            for future in arriving.next_batch():
+                job, block, attempt = running.pop(future)
+                count = job.segment.range_of(block)[1]
+                if future.status == "lost":
+                    # Its worker died with the result, before it was fetched: Dask computes the block again.
+                    running[future] = (job, block, attempt)
+                    arriving.add(future)
+                elif future.status == "finished":
+                    # What a worker has written itself is None, and not worth asking for.
+                    arrays = None if future.type is type(None) else future.result()
+                    if arrays is not None:
+                        job.sink.write(block, arrays)
+                    report(Step(job.plan.name, block, count, attempt))
+                elif future.status == "error":
+                    error = future.exception()
+                    if isinstance(error, AleError):
+                        raise error
+                    text = "".join(traceback.format_exception(error))
+                    if attempt < ATTEMPTS:
+                        queue.appendleft((job, block, attempt + 1))
+                        report(Step(job.plan.name, block, 0, attempt, text))
+                    else:
+                        failures[job.plan.name, block] = text
+                        report(Step(job.plan.name, block, count, attempt, text))
                 else:
-                    failures[job.plan.name, block] = text
-                    report(Step(job.plan.name, block, count, attempt, text))
-            else:
-                raise UnfinishedError(
-                    f"the scheduler was lost (a block is '{future.status}'); finished blocks are kept, "
-                    "the same command resumes"
-                )
+                    raise UnfinishedError(
+                        f"the scheduler was lost (a block is '{future.status}'); finished blocks are kept, "
+                        "the same command resumes"
+                    )
     finally:
         # The scheduler may be gone, and with it what there is to cancel.
         with contextlib.suppress(Exception):
