@@ -48,7 +48,8 @@ def examine(backend: Backend, out: str | None, *, say: Callable[[str], None]) ->
         if scratch is not None:
             _try_out(scratch, nonce, say)
         if backend.name == "slurm-array":
-            say(f"ok  Slurm answers: {len(slurm.queued([]))} of these jobs in the queue; its tasks need no scheduler")
+            for what, options in {"a task": [], "the job that writes": slurm.of_the_last(backend)}.items():
+                say(f"ok  Slurm would take {what}: {slurm.would_start(slurm.script(backend), options=options)}")
             return
         start = time.perf_counter()
         with connect(backend, say=say) as client:

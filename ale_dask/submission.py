@@ -6,6 +6,7 @@ this machine, as Slurm jobs, or as a task of a Dask scheduler that was there bef
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 from ale_dask import runs
 from ale_dask.data.places import Place, files, place, replace_file
 from ale_dask.distribution import slurm
-from ale_dask.distribution.backends import connect
+from ale_dask.distribution.backends import connect, noticing_loss
 from ale_dask.distribution.executors import Step
+from ale_dask.distribution.existing import at_address, from_file
 from ale_dask.distribution.journal import events
 from ale_dask.distribution.segments import sees
 from ale_dask.study import prepare
@@ -68,13 +70,10 @@ def submitted(out: str | Place) -> Submission | None:
 def alive(submission: Submission, out: Place) -> bool | None:
     """Return whether a submission still waits or runs, or None when it cannot be told from this machine."""
     if submission.how == "slurm":
-        try:
-            return bool(slurm.queued(submission.jobs))
-        except BackendError:
-            return None
+        return _queued(submission.jobs)
     if submission.how == "dask":
         said = [event for event in events(out) if event["time"] >= submission.time]
-        return not said or said[-1]["event"] not in ("stopped", "finished")
+        return False if said and said[-1]["event"] in ("stopped", "finished") else _driven(submission)
     if submission.host != socket.gethostname() or submission.pid is None:
         return None
     import psutil
@@ -85,6 +84,35 @@ def alive(submission: Submission, out: Place) -> bool | None:
         return bool(process.create_time() == submission.created and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def _driven(submission: Submission) -> bool | None:
+    """Return whether the scheduler still has the task of a submission, or None when it does not answer."""
+    from distributed import wait
+
+    name = submission.scheduler or ""
+    find = from_file if name.endswith(".json") else at_address
+    try:
+        with contextlib.ExitStack() as stack:
+            client = find(Backend(name=name), stack, lambda text: None)
+            with noticing_loss(client), client.as_current(), contextlib.suppress(TimeoutError):
+                # The state of a published future comes a moment after it; no state in time is "pending".
+                wait(client.get_dataset(f"ale-run-{submission.id}"), timeout=1)
+                return False
+            return True
+    except KeyError:
+        # Another scheduler at the same address.
+        return False
+    except (BackendError, UnfinishedError):
+        return None
+
+
+def _queued(jobs: Sequence[str]) -> bool | None:
+    try:
+        return bool(slurm.queued(jobs))
+    except BackendError:
+        # Also when the controller does not answer for a moment.
+        return None
 
 
 def submit(study: Study, out: str | Place, *, overwrite: bool = False, pictures: bool = True) -> Submission:
@@ -182,19 +210,26 @@ def start_array(backend: Backend, out: Place) -> str:
 
 
 def _to_slurm(backend: Backend, out: Place, extra: list[str]) -> Submission:
+    script, larger = slurm.script(backend), slurm.of_the_last(backend)
     if backend.name == "slurm":
-        # The driver is a job too; its workers are jobs that it submits. Memory is one worker's, the driver has more.
-        driver = slurm.script(backend.model_copy(update={"memory": "4 GiB"}))
-        job = slurm.submit(driver, [_absolute(out), "-b", "slurm", *extra], logs=_logs(out))
+        # The driver is a job too; its workers are jobs that it submits.
+        job = slurm.submit(script, [_absolute(out), "-b", "slurm", *extra], options=larger, logs=_logs(out))
         return _new("slurm", jobs=(job,), log=str(_logs(out) or ""))
     array = start_array(backend, out)
-    last = slurm.submit(
-        slurm.script(backend.model_copy(update={"memory": "4 GiB"})),
-        [_absolute(out), *extra],
-        options=[f"--dependency=afterany:{array}", "--cpus-per-task=2"],
-        logs=_logs(out),
-    )
+    with _cancelled_on_error(array):
+        after = [f"--dependency=afterany:{array}", *larger]
+        last = slurm.submit(script, [_absolute(out), *extra], options=after, logs=_logs(out))
     return _new("slurm", jobs=(array, last), log=str(_logs(out) or ""))
+
+
+@contextlib.contextmanager
+def _cancelled_on_error(array: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(BackendError):
+            slurm.cancel([array])
+        raise
 
 
 def _absolute(out: Place) -> str:
@@ -206,8 +241,6 @@ def _logs(out: Place) -> Path | None:
 
 
 def _to_dask(client: Client, out: Place, *, pictures: bool, address: str) -> Submission:
-    from distributed import fire_and_forget
-
     blind = [worker for worker, seen in client.run(sees, out, runs.nonce_of(out)).items() if not seen]
     if blind:
         raise BackendError(
@@ -215,7 +248,9 @@ def _to_dask(client: Client, out: Place, *, pictures: bool, address: str) -> Sub
             "that all see, or use `run`, which stays here and writes for them"
         )
     made = _new("dask", scheduler=address)
-    fire_and_forget(client.submit(_drive, out, made.id, pictures, key=f"ale-run-{made.id}"))
+    task = client.submit(_drive, out, made.id, pictures, key=f"ale-run-{made.id}")
+    # Published, it goes on without this client, and any other can ask for its state.
+    client.publish_dataset(task, name=task.key)
     return made
 
 
@@ -284,7 +319,8 @@ def follow(
 ) -> bool:
     """Return whether OUT is complete, as soon as nobody runs it any more, telling how far it is every two seconds.
 
-    Of a run that was not submitted nothing is known but its blocks: it is followed until they are complete.
+    What was submitted is complete with its results. Of a run that was not, nothing is known but its blocks: it is
+    followed until they are there.
     """
     out = place(out)
     found = submitted(out)
@@ -296,18 +332,36 @@ def follow(
         tell(standings)
         complete = all(each.done >= each.iterations for each in standings)
         if runs_on is False or (complete and not runs_on):
-            return complete
+            return complete and (going is not None or found is None or _written(out, since=found.time))
         time.sleep(_WATCH_SECONDS)
+
+
+def _written(out: Place, *, since: float) -> bool:
+    return any(event["event"] == "finished" and event["time"] >= since for event in events(out))
 
 
 def run_array(
     study: Study, out: str | Place, *, overwrite: bool = False, tell: Callable[[list[Standing]], None]
 ) -> None:
-    """Lay a study out, have a Slurm job array compute its blocks, and wait for the array's end."""
+    """Lay a study out, have a Slurm job array compute its blocks, and wait for the array's end.
+
+    Raises
+    ------
+    UnfinishedError
+        when the array ended before all blocks were there.
+    BackendError, InputError, StoreError
+        as `submit`.
+    """
     out = place(out)
     runs.lay_out(prepare(study), out, overwrite=overwrite)
     array = start_array(study.backend, out)
-    follow(out, tell, going=lambda: bool(slurm.queued([array])))
+    with _cancelled_on_error(array):
+        complete = follow(out, tell, going=lambda: _queued([array]))
+    if not complete:
+        raise UnfinishedError(
+            f"{out}: Slurm job {array} ended before it was done; `ale-dask logs {out}` says why, the same command "
+            "resumes"
+        )
 
 
 def logs(out: str | Place) -> Iterator[str]:

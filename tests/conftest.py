@@ -68,16 +68,20 @@ def write_sample(path: Path, paragraphs: list[str]) -> None:
     path.write_text("// Reference=MNI\n" + "\n".join(paragraphs))
 
 
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    """Return a folder with study.toml, two samples of 8 and 6 experiments and a mask of about 3,000 voxels."""
-    folder = tmp_path / "tiny"
+def write_tiny(folder: Path) -> Path:
+    """Write study.toml, two samples of 8 and 6 experiments and a mask of about 3,000 voxels."""
     folder.mkdir()
     write_ball(folder / "ball.nii.gz")
     write_sample(folder / "drug.txt", experiments(1, number=8, planted=(12, 4, 0), prefix="drug"))
     write_sample(folder / "therapy.txt", experiments(2, number=6, planted=(-12, 0, 8), prefix="therapy"))
     (folder / "study.toml").write_text(STUDY)
     return folder
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """Return a folder with a study of two samples."""
+    return write_tiny(tmp_path / "tiny")
 
 
 @pytest.fixture

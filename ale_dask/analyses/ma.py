@@ -11,14 +11,14 @@ import xarray as xr
 import zarr
 
 from ale_dask.analyses.sample import Sample
-from ale_dask.data.places import Place, storage_errors, zarr_store
-from ale_dask.data.store import open_store
+from ale_dask.data.places import Place, zarr_store
+from ale_dask.data.store import open_store, writing
 from ale_dask.numerics.ale import cell_index, modelled_activation, support_for_floor
 from ale_dask.numerics.elementary import fixed_point
-from ale_dask.words.errors import StoreError
 
 VOXEL_CHUNK = 16384
 UNION_BITS = 40
+_ATTEMPTS = 10
 
 
 def experiment_chunk(n_voxels: int) -> int:
@@ -90,22 +90,26 @@ def store_ma(out: Place, name: str, sample: Sample, *, identity: str) -> xr.Data
     if kept is None or kept.attrs.get("complete") != identity:
         maps = ma_maps(sample)
         chunks = (experiment_chunk(sample.mask.n_voxels), VOXEL_CHUNK)
-        # Arrays of an interrupted run are written over in place: another driver may be reading them.
-        new = not isinstance(kept, zarr.Group) or not set(maps.variables) <= set(kept)
         encoding = {
             "ma": {
                 "chunks": tuple(min(size, n) for size, n in zip(chunks, maps["ma"].shape, strict=True)),
                 "compressors": [zarr.codecs.ZstdCodec(level=1), zarr.codecs.Crc32cCodec()],
             }
         }
-        options: dict[str, Any] = {"mode": "w", "encoding": encoding} if new else {"mode": "a"}
-        try:
-            maps.to_zarr(path, group=group, consolidated=False, zarr_format=3, **options)
-        except storage_errors() as error:
-            raise StoreError(
-                f"{out}/store.zarr/{group}: cannot be written ({error}); free space, then run again"
-            ) from error
-        open_store(out)[group].attrs["complete"] = identity
+        with writing(f"{out}/store.zarr/{group}"):
+            for attempt in range(_ATTEMPTS):
+                # Arrays that are there are written over in place: another driver may be reading them.
+                there = isinstance(kept, zarr.Group) and "ma" in kept
+                new: dict[str, Any] = {} if there else {"encoding": encoding}
+                try:
+                    maps.to_zarr(path, group=group, mode="a", consolidated=False, zarr_format=3, **new)
+                    break
+                except ValueError:
+                    # Another driver has made an array since we looked.
+                    if attempt + 1 == _ATTEMPTS:
+                        raise
+                    kept = open_store(out).get(group)
+            open_store(out)[group].attrs["complete"] = identity
     stored: xr.Dataset = xr.open_zarr(path, group=group, consolidated=False)
     return stored
 

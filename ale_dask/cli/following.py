@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -49,7 +50,8 @@ def submit(
         return
     made = submission.submit(wanted, out, overwrite=overwrite, pictures=pictures)
     print(f"submitted: {submission.describe(made)}")
-    print(f"  ale-dask status {out} --watch\n  ale-dask logs {out}\n  ale-dask cancel {out}")
+    where = shlex.quote(out)
+    print(f"  ale-dask status {where} --watch\n  ale-dask logs {where}\n  ale-dask cancel {where}")
 
 
 def line(standing: Standing) -> str:
@@ -121,6 +123,7 @@ def logs(out: Stored) -> None:
 
 
 def doctor(
+    study: Annotated[str | None, typer.Argument(metavar="STUDY", help="Whose backend table is tried.")] = None,
     backend: Backend = None,
     workers: Workers = None,
     out: Annotated[str | None, typer.Option("-o", "--out", help="Where a run would go; nothing stays there.")] = None,
@@ -129,4 +132,8 @@ def doctor(
     from ale_dask.doctor import examine
     from ale_dask.words.config import backend_from
 
-    examine(backend_from({"name": backend or "auto", "workers": workers}, source="command line"), out, say=print)
+    if study is not None:
+        wanted = with_settings(load(study), backend=backend, workers=workers).backend
+    else:
+        wanted = backend_from({"name": backend or "auto", "workers": workers}, source="command line")
+    examine(wanted, out, say=print)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -48,21 +51,17 @@ class Remote:
 
     def is_file(self) -> bool:
         """Return whether there is such an object."""
-        import obstore
-
         try:
-            with _reaching(self):
-                obstore.head(_opened(self.root), self.key)
+            with _reaching(self) as store:
+                store.head(self.key)
         except FileNotFoundError:
             return False
         return True
 
     def read_bytes(self) -> bytes:
         """Return the object's content."""
-        import obstore
-
-        with _reaching(self):
-            return bytes(obstore.get(_opened(self.root), self.key).bytes())
+        with _reaching(self) as store:
+            return bytes(store.get(self.key).bytes())
 
     def read_text(self) -> str:
         """Return the object's content as UTF-8 text."""
@@ -85,7 +84,10 @@ def place(where: str | Path | Remote) -> Place:
     text = str(where)
     if isinstance(where, Path) or "://" not in text:
         return Path(where)
-    url = urlsplit(text)
+    try:
+        url = urlsplit(text)
+    except ValueError as error:
+        raise InputError(f"{text.partition('://')[0]}://…: not a URL ({error})") from error
     if url.scheme not in SCHEMES or not url.netloc:
         known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
         raise InputError(f"{url.scheme}://…: not a place for a run; give a folder or a URL with {known}")
@@ -95,9 +97,20 @@ def place(where: str | Path | Remote) -> Place:
             f"{url.scheme}://…: a URL may hold no credentials and no query; set them in the environment "
             "(AWS_ACCESS_KEY_ID …) of every process"
         )
-    if not {".", ".."}.isdisjoint(url.path.split("/")):
+    parts = [url.netloc, *(part for part in url.path.split("/") if part)]
+    if not {".", ".."}.isdisjoint(parts):
         raise InputError(f"{text}: '.' and '..' mean nothing in object storage")
-    return Remote(text.rstrip("/"))
+    return Remote(f"{url.scheme}://{'/'.join(parts)}")
+
+
+# A wrong endpoint is told within seconds. A run under way outlasts an outage of some minutes; not more than five, as a
+# request that is tried again keeps the credentials that it was signed with.
+_FIRST_CONTACT = {
+    "max_retries": 10,
+    "retry_timeout": timedelta(seconds=10),
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=2), "base": 2},
+}
+_UNDER_WAY = {"max_retries": 50, "retry_timeout": timedelta(minutes=3)}
 
 
 @lru_cache(maxsize=16)
@@ -106,39 +119,77 @@ def _opened(root: str) -> Any:
         from obstore.store import from_url
     except ImportError as error:
         raise BackendError(f'{root}: object storage needs an extra; pip install "ale-dask[cloud]"') from error
+    with _worded(root):
+        options = _options(root)
+        # A bucket that is missing answers a read as a file that is missing does; only a listing tells.
+        for _ in from_url(root, retry_config=_FIRST_CONTACT, **options).list("none"):
+            pass
+        return from_url(root, retry_config=_UNDER_WAY, **options)
+
+
+def _options(root: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if root.startswith("s3://"):
         # An endpoint of one's own that is plain http was meant so; Amazon's is https.
-        if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+        if any(os.environ.get(f"AWS_ENDPOINT_URL{of}", "").startswith("http://") for of in ("", "_S3")):
             options["client_options"] = {"allow_http": True}
         if "AWS_ACCESS_KEY_ID" not in os.environ:
             # Profiles and single sign-on are boto3's; without it, instance roles still work.
             with contextlib.suppress(ImportError, ValueError):
+                from botocore.exceptions import BotoCoreError
                 from obstore.auth.boto3 import Boto3CredentialProvider
 
-                options["credential_provider"] = Boto3CredentialProvider()
-    return from_url(root, **options)
+                try:
+                    options["credential_provider"] = Boto3CredentialProvider()
+                except BotoCoreError as error:
+                    raise StoreError(f"{root}: no credentials ({error})") from error
+    return options
 
 
 @contextlib.contextmanager
-def _reaching(where: Remote) -> Iterator[None]:
-    from obstore.exceptions import AlreadyExistsError, BaseError
+def _worded(where: str | Remote) -> Iterator[None]:
+    from obstore.exceptions import AlreadyExistsError, BaseError, InvalidPathError
 
     try:
         yield
     except AlreadyExistsError:
         raise FileExistsError(str(where)) from None
+    except InvalidPathError as error:
+        raise StoreError(f"{where}: holds an object that is not ours ({_said(error)}); give another -o") from error
     except BaseError as error:
-        said = str(error).splitlines()[0]
         raise StoreError(
-            f"{where}: object storage does not answer as it should ({type(error).__name__}: {said}); check the bucket, "
-            "the endpoint and the credentials in the environment, then run the same command again"
+            f"{where}: object storage does not answer as it should ({type(error).__name__}: {_said(error)}); check the "
+            "bucket, the endpoint and the credentials in the environment, then run the same command again"
         ) from error
+
+
+@contextlib.contextmanager
+def _reaching(where: Remote) -> Iterator[Any]:
+    store = _opened(where.root)
+    with _worded(where):
+        yield store
+
+
+@contextlib.contextmanager
+def _changing(where: Remote) -> Iterator[Any]:
+    try:
+        with _reaching(where) as store:
+            yield store
+    except FileNotFoundError as error:
+        raise StoreError(f"{where}: cannot be written ({_said(error)}); is the bucket gone?") from error
+
+
+def _said(error: Exception) -> str:
+    """Return one line of an error of obstore, which has Rust's own view of it and the server's XML below."""
+    text = str(error).partition("Debug source:")[0]
+    code = re.search(r"<Code>(\w+)</Code>", text)
+    said = " ".join(text.partition("<")[0].split()).rstrip(": ")
+    return f"{said}: {code[1]}" if code else said
 
 
 def storage_errors() -> tuple[type[Exception], ...]:
     """Return what reading or writing raises when a disk or object storage fails."""
-    if "obstore" not in sys.modules:
+    if sys.modules.get("obstore") is None:
         return (OSError,)
     from obstore.exceptions import BaseError
 
@@ -151,7 +202,7 @@ def zarr_store(where: Place) -> Any:
         return str(where)
     from zarr.storage import ObjectStore
 
-    class Reopened(ObjectStore[Any]):
+    class Reopened(ObjectStore):  # type: ignore[type-arg]
         # Pickled as it is, an object store carries its credentials through the scheduler.
         def __reduce__(self) -> Any:
             return zarr_store, (where,)
@@ -165,11 +216,9 @@ def create_once(path: Place, data: bytes) -> bytes:
     The content is complete before the name exists: a link, or a put on condition, fails when the name is taken.
     """
     if isinstance(path, Remote):
-        import obstore
-
         try:
-            with _reaching(path):
-                obstore.put(_opened(path.root), path.key, data, mode="create")
+            with _changing(path) as store:
+                store.put(path.key, data, mode="create")
         except FileExistsError:
             return path.read_bytes()
         return data
@@ -184,10 +233,8 @@ def create_once(path: Place, data: bytes) -> bytes:
 def replace_file(path: Place, data: bytes) -> None:
     """Write a file whole or not at all."""
     if isinstance(path, Remote):
-        import obstore
-
-        with _reaching(path):
-            obstore.put(_opened(path.root), path.key, data)
+        with _changing(path) as store:
+            store.put(path.key, data)
         return
     with _written_beside(path, data) as temporary:
         os.replace(temporary, path)
@@ -219,13 +266,13 @@ def files(where: Place) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     if isinstance(where, Remote):
-        import obstore
-
         below = f"{where.key}/" if where.key else ""
-        with _reaching(where):
-            for batch in obstore.list(_opened(where.root), where.key or None):
+        with _reaching(where) as store:
+            for batch in store.list(where.key or None):
                 for each in batch:
-                    found[each["path"].removeprefix(below)] = each["last_modified"].timestamp()
+                    # Web consoles mark a folder by an object of its name, which is then not below it.
+                    if each["path"].startswith(below) and each["path"]:
+                        found[each["path"].removeprefix(below)] = each["last_modified"].timestamp()
         return found
     for folder, _, names in os.walk(where):
         for name in names:
@@ -246,12 +293,10 @@ def remove(where: Place) -> None:
     if isinstance(where, Path):
         shutil.rmtree(where, ignore_errors=True)
         return
-    import obstore
-
     names = [(where / name).key for name in files(where)]
-    with _reaching(where):
+    with _changing(where) as store:
         for start in range(0, len(names), 1000):
-            obstore.delete(_opened(where.root), names[start : start + 1000])
+            store.delete(names[start : start + 1000])
 
 
 @lru_cache(maxsize=1)
@@ -273,7 +318,9 @@ def local_copy(where: Place, *, only: tuple[str, ...]) -> Path:
             # An object's name may hold "..", which here would lead out of the folder.
             if not target.resolve().is_relative_to(folder.resolve()):
                 raise StoreError(f"{where}/{name}: such a name is not one of ours; give another -o")
-            replace_file(target, (where / name).read_bytes())
+            # The mark of a folder further down is listed without its last slash, and cannot be read so.
+            with contextlib.suppress(FileNotFoundError):
+                replace_file(target, (where / name).read_bytes())
     return folder
 
 
@@ -286,5 +333,10 @@ def staged(where: Place) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="ale-dask-") as name:
         folder = Path(name)
         yield folder
-        for relative in files(folder):
+
+        def send(relative: str) -> None:
             replace_file(where / relative, (folder / relative).read_bytes())
+
+        # Sending small files is all waiting.
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(send, files(folder)))

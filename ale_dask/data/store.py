@@ -11,7 +11,9 @@ chunk or none. crc32c finds one that was damaged later, and the stamps one that 
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,9 +22,22 @@ import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 
 from ale_dask.data.places import Place, files, storage_errors, zarr_store
-from ale_dask.words.errors import StoreError
+from ale_dask.words.errors import AleError, StoreError
 
 SCHEMA = 1
+
+
+@contextlib.contextmanager
+def writing(what: object) -> Iterator[None]:
+    """Turn what a full or read-only disk raises inside the context into a StoreError that names what was written."""
+    try:
+        yield
+    except AleError:
+        raise
+    except storage_errors() as error:
+        raise StoreError(
+            f"{what}: cannot be written ({error}); free space or give another -o, then run again"
+        ) from error
 
 
 def open_store(out: Place) -> zarr.Group:
@@ -35,7 +50,8 @@ def open_store(out: Place) -> zarr.Group:
     """
     path = out / "store.zarr"
     try:
-        group = zarr.open_group(zarr_store(path), mode="a", zarr_format=3)
+        # Two drivers may come at once: what is made is whole as soon as it is there, and the same from both.
+        group = zarr.open_group(zarr_store(path), mode="a", zarr_format=3, attributes={"ale_dask_schema": SCHEMA})
     except Exception as error:
         raise StoreError(
             f"{path}: cannot be opened as a store ({error}); give another -o, or repair the disk"
@@ -44,7 +60,8 @@ def open_store(out: Place) -> zarr.Group:
     if found is None:
         if list(group.keys()):
             raise StoreError(f"{path}: a zarr store that ale_dask did not make; give another -o")
-        group.attrs["ale_dask_schema"] = SCHEMA
+        with writing(path):
+            group.attrs["ale_dask_schema"] = SCHEMA
     elif found != SCHEMA:
         raise StoreError(f"{path}: has schema {found}, this version reads {SCHEMA}; use the version that made it")
     return group
@@ -58,11 +75,16 @@ def claim_analysis(root: zarr.Group, name: str, *, identity: str, settings: dict
     StoreError
         when the group was made with other settings; the message says which differ.
     """
-    group = root.require_group(name)
-    found = group.attrs.get("identity")
-    if found is None:
-        group.attrs.update({"identity": identity, "settings": json.loads(json.dumps(settings))})
-        return group
+    claim = {"identity": identity, "settings": json.loads(json.dumps(settings))}
+    with writing(name):
+        if name not in root:
+            with contextlib.suppress(zarr.errors.ContainsGroupError):
+                return root.create_group(name, attributes=claim)
+        group = root.require_group(name)
+        found = group.attrs.get("identity")
+        if found is None:
+            group.attrs.update(claim)
+            return group
     if found != identity:
         old: dict[str, Any] = dict(group.attrs.get("settings", {}))  # type: ignore[arg-type]
         new = json.loads(json.dumps(settings))
@@ -88,18 +110,18 @@ def block_array(
         if not isinstance(array, zarr.Array) or array.shape != shape or array.chunks[0] != rows_per_block:
             raise StoreError(f"{group.path}/{name}: has another shape than its segment says; run with --overwrite")
         return array
-    parent = group.require_group(kind)
     try:
-        return parent.create_array(
-            str(segment),
-            shape=shape,
-            chunks=(rows_per_block, shape[1]),
-            dtype="int64",
-            fill_value=0,
-            serializer=BytesCodec(),
-            compressors=[ZstdCodec(level=1), Crc32cCodec()],
-            config={"write_empty_chunks": True},
-        )
+        with writing(f"{group.path}/{name}"):
+            return group.create_array(
+                name,
+                shape=shape,
+                chunks=(rows_per_block, shape[1]),
+                dtype="int64",
+                fill_value=0,
+                serializer=BytesCodec(),
+                compressors=[ZstdCodec(level=1), Crc32cCodec()],
+                config={"write_empty_chunks": True},
+            )
     except zarr.errors.ContainsArrayError:
         return block_array(group, kind, segment, shape=shape, rows_per_block=rows_per_block)
 
@@ -109,12 +131,8 @@ def write_rows(array: zarr.Array[Any], first: int, rows: npt.NDArray[np.int64]) 
     size = array.chunks[0]
     if first % size or len(rows) != min(size, array.shape[0] - first):
         raise ValueError(f"rows {first}…{first + len(rows)} are not one chunk of {array.path}")
-    try:
+    with writing(array.path):
         array[first : first + len(rows)] = rows
-    except storage_errors() as error:
-        raise StoreError(
-            f"{array.path}: cannot be written ({error}); free space, then run the same command again"
-        ) from error
 
 
 def read_rows(array: zarr.Array[Any], first: int, count: int) -> npt.NDArray[np.int64] | None:

@@ -18,7 +18,7 @@ from ale_dask.distribution.queues import QUEUES, start_jobs
 from ale_dask.distribution.ssh import start_by_ssh
 from ale_dask.distribution.tls import LOOPBACK, dashboard_options
 from ale_dask.words.config import Backend
-from ale_dask.words.errors import BackendError
+from ale_dask.words.errors import AleError, BackendError, UnfinishedError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -67,6 +67,36 @@ def connect(backend: Backend, *, say: Say = lambda text: None) -> Iterator[Clien
         if start is not _threads:
             _check_workers(client, name)
         yield client
+
+
+@contextlib.contextmanager
+def noticing_loss(client: Client | None) -> Iterator[None]:
+    """Turn what Dask raises in many ways when the scheduler dies, or a worker too often, into one error.
+
+    Raises
+    ------
+    UnfinishedError
+        when that happens inside the context.
+    """
+    try:
+        yield
+    except AleError:
+        raise
+    except Exception as error:
+        if client is None:
+            raise
+        from concurrent.futures import CancelledError
+
+        from distributed.comm import CommClosedError
+        from distributed.scheduler import KilledWorker, NoValidWorkerError
+
+        lost = (CommClosedError, CancelledError, TimeoutError, KilledWorker, NoValidWorkerError)
+        if isinstance(error, lost) or client.status != "running":
+            raise UnfinishedError(
+                f"the scheduler or its workers were lost ({type(error).__name__}: {error}); finished blocks are kept, "
+                "the same command resumes"
+            ) from error
+        raise
 
 
 def active_client() -> Client | None:

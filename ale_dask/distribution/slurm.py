@@ -15,6 +15,8 @@ from ale_dask.words.errors import BackendError
 
 ARRAY_TASKS = 16
 """Tasks of an array when the user names no number of workers."""
+_LAST_CPUS = 2
+_LAST_BYTES = 4 * 2**30
 
 
 def script(backend: Backend) -> str:
@@ -29,15 +31,37 @@ def script(backend: Backend) -> str:
         if value is not None:
             line = next(line for line in text.splitlines() if line.lstrip("#").startswith(f"SBATCH --{option}="))
             text = text.replace(line, f"#SBATCH --{option}={value}")
-    program = f"{shlex.quote(sys.executable)} -m ale_dask.cli"
-    return text.replace("ale_dask=(ale-dask)\n", "\n".join([*(backend.prologue or []), f"ale_dask=({program})\n"]))
+    text = text.replace("|| ale_dask=(ale-dask)\n", f"|| ale_dask=({shlex.quote(sys.executable)} -m ale_dask.cli)\n")
+    return text.replace("\nset -u\n", "\n".join(["", *(backend.prologue or []), "set -u\n"]))
 
 
 def megabytes(memory: str) -> str:
     """Return a memory such as "2 GB" as Slurm reads it, in whole MiB, rounded up."""
+    return f"{-(-_bytes(memory) // 2**20)}M"
+
+
+def of_the_last(backend: Backend) -> list[str]:
+    """Return the options of sbatch for the job that writes the results, which is larger than a task of an array."""
+    # It computes what is missing with a thread per CPU, and then holds all maps.
+    memory = max(_LAST_BYTES, _LAST_CPUS * _bytes(backend.memory or "0 B"))
+    return [f"--cpus-per-task={_LAST_CPUS}", f"--mem={megabytes(f'{memory} B')}"]
+
+
+def _bytes(memory: str) -> int:
     from dask.utils import parse_bytes
 
-    return f"{-(-parse_bytes(memory) // 2**20)}M"
+    return int(parse_bytes(memory))
+
+
+def would_start(text: str, *, options: Sequence[str] = ()) -> str:
+    """Return when and where Slurm would start a job of a script, in its own words; nothing is submitted.
+
+    Raises
+    ------
+    BackendError
+        when sbatch is not there, or would refuse.
+    """
+    return _ask("sbatch", "--test-only", *options, text=text, stream="stderr").removeprefix("sbatch: ")
 
 
 def submit(text: str, arguments: Sequence[str], *, options: Sequence[str] = (), logs: Path | None = None) -> str:
@@ -51,7 +75,9 @@ def submit(text: str, arguments: Sequence[str], *, options: Sequence[str] = (), 
     if logs is not None:
         logs.mkdir(parents=True, exist_ok=True)
         # A per cent sign in the folder's name is not one of Slurm's patterns.
-        options = [*options, f"--output={str(logs.resolve()).replace('%', '%%')}/slurm-%j.out"]
+        folder = str(logs.resolve()).replace("%", "%%")
+        number = "%A_%a" if any(option.startswith("--array") for option in options) else "%j"
+        options = [*options, f"--output={folder}/slurm-{number}.out"]
     # Through standard input, as `sbatch < script`, there are no arguments: they are set in front of it.
     first, _, rest = text.partition("\nset -euo pipefail\n")
     text = f"{first}\nset -euo pipefail\nset -- {shlex.join(arguments)}\n{rest}"
@@ -70,7 +96,7 @@ def cancel(jobs: Sequence[str]) -> None:
     _ask("scancel", *jobs)
 
 
-def _ask(program: str, *options: str, text: str | None = None) -> str:
+def _ask(program: str, *options: str, text: str | None = None, stream: str = "stdout") -> str:
     if shutil.which(program) is None:
         raise BackendError(f"{program} is not here: this is no machine of a Slurm cluster; submit on a login node")
     done = subprocess.run([program, *options], input=text, capture_output=True, text=True)
@@ -79,4 +105,4 @@ def _ask(program: str, *options: str, text: str | None = None) -> str:
             f"{program} refused ({done.stderr.strip() or done.returncode}); look at account, partition, walltime and "
             "memory in [backend], and at `sinfo`"
         )
-    return done.stdout.strip()
+    return str(getattr(done, stream)).strip()
