@@ -39,7 +39,7 @@ from ale_dask.results.painters import DrawsHere, Painters
 from ale_dask.results.provenance import run_record
 from ale_dask.results.write import write_results
 from ale_dask.study import BLOCKS, Prepared, cost, counts_of, iterations_of, plans, pooled_name, prepare
-from ale_dask.words.config import Conjunction, Contrast, Study, load_study, to_toml
+from ale_dask.words.config import Backend, Conjunction, Contrast, Study, load_study, parse_study, to_toml
 from ale_dask.words.config import main_effects as main_effects_of
 from ale_dask.words.errors import InputError, StoreError
 from ale_dask.words.version import __version__
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-def save_inputs(study: Study, out: Place) -> None:
-    """Write copies of a study's files into OUT, and study.toml that names these copies."""
+def save_inputs(study: Study, out: Place, *, backend: Backend) -> None:
+    """Write copies of a study's files into OUT, and study.toml that names these copies and a backend."""
     foci = {}
     for name, source in study.foci.items():
         kept = []
@@ -64,7 +64,8 @@ def save_inputs(study: Study, out: Place) -> None:
         mask = f"mask{''.join(Path(inference.mask).suffixes[-2:])}"
         replace_file(out / mask, Path(inference.mask).read_bytes())
         inference = inference.model_copy(update={"mask": mask})
-    replace_file(out / "study.toml", to_toml(study.model_copy(update={"foci": foci, "inference": inference})).encode())
+    resolved = study.model_copy(update={"foci": foci, "inference": inference, "backend": backend})
+    replace_file(out / "study.toml", to_toml(resolved).encode())
 
 
 def kept_study(out: Place) -> Study:
@@ -87,8 +88,12 @@ def nonce_of(out: Place) -> str:
     return path.read_text() if path.is_file() else create_once(path, uuid.uuid4().hex.encode()).decode()
 
 
-def lay_out(prepared: Prepared, out: Place, *, overwrite: bool = False) -> dict[str, Plan]:
+def lay_out(
+    prepared: Prepared, out: Place, *, overwrite: bool = False, backend: Backend | None = None
+) -> dict[str, Plan]:
     """Return the frozen plans of a study, writing it and them to OUT: any worker can compute blocks then.
+
+    `backend` is what OUT shall name for later runs; without one, what it names already, or else the study's.
 
     Raises
     ------
@@ -107,7 +112,11 @@ def lay_out(prepared: Prepared, out: Place, *, overwrite: bool = False) -> dict[
     nonce_of(out)
     made = plans(prepared, out=out)
     # Only now: a configuration that the store refuses must not replace the one it was made with.
-    save_inputs(prepared.study, out)
+    kept = out / "study.toml"
+    if backend is None and kept.is_file():
+        # The job that only finishes an array's work is not where the next run should go.
+        backend = parse_study(kept.read_text(), source=str(kept)).backend
+    save_inputs(prepared.study, out, backend=backend or prepared.study.backend)
     return made
 
 

@@ -137,15 +137,15 @@ def submit(study: Study, out: str | Place, *, overwrite: bool = False, pictures:
     backend, prepared = study.backend, prepare(study)
     extra = [] if pictures else ["--no-pictures"]
     if backend.name in ("slurm-array", "slurm"):
-        runs.lay_out(prepared, out, overwrite=overwrite)
+        runs.lay_out(prepared, out, overwrite=overwrite, backend=backend)
         made = _to_slurm(backend, out, extra)
     elif (address := _scheduler(backend)) is not None:
         with connect(backend.model_copy(update={"name": address})) as client:
             assert client is not None
-            runs.lay_out(prepared, out, overwrite=overwrite)
+            runs.lay_out(prepared, out, overwrite=overwrite, backend=backend)
             made = _to_dask(client, out, pictures=pictures, address=address)
     else:
-        runs.lay_out(prepared, out, overwrite=overwrite)
+        runs.lay_out(prepared, out, overwrite=overwrite, backend=backend)
         made = _to_process(out, extra)
     replace_file(out / "logs" / "submitted.json", (json.dumps(asdict(made), indent=2) + "\n").encode())
     return made
@@ -353,7 +353,7 @@ def run_array(
         as `submit`.
     """
     out = place(out)
-    runs.lay_out(prepare(study), out, overwrite=overwrite)
+    runs.lay_out(prepare(study), out, overwrite=overwrite, backend=study.backend)
     array = start_array(study.backend, out)
     with _cancelled_on_error(array):
         complete = follow(out, tell, going=lambda: _queued([array]))

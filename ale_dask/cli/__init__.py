@@ -8,8 +8,8 @@ import traceback
 import typer
 
 from ale_dask.cli import following, looking, running
-from ale_dask.cli.options import say
-from ale_dask.words.errors import AleError
+from ale_dask.cli.options import Stopped, say
+from ale_dask.words.errors import AleError, UnfinishedError
 
 app = typer.Typer(
     name="ale-dask",
@@ -51,6 +51,9 @@ def main() -> None:
     except AleError as error:
         say(f"ale-dask: {error}")
         sys.exit(error.exit_code)
+    except Stopped as stopped:
+        say(f"ale-dask: {stopped}")
+        sys.exit(UnfinishedError.exit_code)
     except Exception:
         traceback.print_exc()
         say("ale-dask: this is a bug of ours; please report it with the lines above")

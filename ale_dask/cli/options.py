@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +89,24 @@ def taking_settings(command: Callable[..., None]) -> Callable[..., None]:
     wrapped.__signature__ = own.replace(parameters=[*parameters, *options])  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in [*parameters, *options]}
     return wrapped
+
+
+class Stopped(BaseException):
+    """The process was told to stop. No Exception: nothing on the way may take it for a failure and go on."""
+
+
+def stop_on_signals() -> None:
+    """Let SIGTERM and Ctrl-C end this process with 75, between two blocks; from then on a second SIGTERM is ignored."""
+
+    def stopped(number: int, frame: Any) -> None:
+        # Slurm signals a job's processes one by one; a second Ctrl-C is a person who does not want to wait.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        name = signal.Signals(number).name
+        raise Stopped(f"stopped by {name}; finished blocks are kept, the same command resumes")
+
+    signal.signal(signal.SIGTERM, stopped)
+    signal.signal(signal.SIGINT, stopped)
 
 
 def say(text: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,10 +27,11 @@ from ale_dask.cli.options import (
     names_of,
     of_files,
     say,
+    stop_on_signals,
     taking_settings,
     with_settings,
 )
-from ale_dask.words.errors import InputError, UnfinishedError
+from ale_dask.words.errors import InputError
 
 if TYPE_CHECKING:
     from ale_dask.results import Painters
@@ -45,8 +45,7 @@ def _run(study: Study, out: str, *, dry_run: bool, as_json: bool, quiet: bool, o
     if dry_run:
         print_costs(study, as_json=as_json)
         return
-    signal.signal(signal.SIGTERM, _stopped)
-    signal.signal(signal.SIGINT, _stopped)
+    stop_on_signals()
     if study.backend.name == "slurm-array":
         study = _array_first(study, out, quiet=quiet, overwrite=overwrite)
         overwrite = False
@@ -98,12 +97,6 @@ def finish(
     for line in summary_lines(results):
         print(line)
     print(f"report: {out.rstrip('/')}/report.html")
-
-
-def _stopped(number: int, frame: Any) -> None:
-    raise UnfinishedError(
-        f"stopped by {signal.Signals(number).name}; finished blocks are kept, the same command resumes"
-    )
 
 
 @taking_settings
@@ -164,7 +157,7 @@ def block(
     """Compute blocks here, without a scheduler: one, or this task's share of them all."""
     from ale_dask.upkeep import run_share
 
-    signal.signal(signal.SIGTERM, _stopped)
+    stop_on_signals()
     if array:
         try:
             first, count = (int(os.environ[f"SLURM_ARRAY_TASK_{name}"]) for name in ("MIN", "COUNT"))
