@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from ale_dask.data.lint import lint
     from ale_dask.data.masks import load_mask
     from ale_dask.data.readers import read_foci
+    from ale_dask.following import cancel, follow, logs
     from ale_dask.results import cluster_table, long_table, write_report
     from ale_dask.runs import collect, run
-    from ale_dask.submission import cancel, follow, logs, submit
+    from ale_dask.submission import submit
     from ale_dask.upkeep import extend, run_share, status, verify
     from ale_dask.words.config import Study, load_study
     from ale_dask.words.errors import AleError, BackendError, InputError, StoreError, UnfinishedError
@@ -36,17 +37,17 @@ _WHERE = {
     "StoreError": "words.errors",
     "Study": "words.config",
     "UnfinishedError": "words.errors",
-    "cancel": "submission",
+    "cancel": "following",
     "cluster_table": "results",
     "collect": "runs",
     "conjunction": "analyses.functions",
     "contrast": "analyses.functions",
     "extend": "upkeep",
-    "follow": "submission",
+    "follow": "following",
     "lint": "data.lint",
     "load_mask": "data.masks",
     "load_study": "words.config",
-    "logs": "submission",
+    "logs": "following",
     "long_table": "results",
     "main_effect": "analyses.functions",
     "read_foci": "data.readers",

@@ -1,21 +1,11 @@
-"""A whole study: prepare, plan, run, status, collect. The folder OUT is all that a run leaves, and all it needs.
-
-OUT/study.toml   resolved: every default written out, foci files copied beside it
-OUT/foci/        the input files as they were
-OUT/plans/       frozen plans and segments, created once
-OUT/store.zarr/  MA maps and nulls: the checkpoint
-OUT/logs/        what went wrong, and what submitted jobs say
-OUT/run.json     what was run, with what, how long
-"""
+"""A whole study: run it, collect it, write what it found."""
 
 from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,114 +16,25 @@ from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.ma import ale_union, store_ma
-from ale_dask.data.masks import BUILT_IN
-from ale_dask.data.places import Place, create_once, local_copy, place, remove, replace_file, staged
+from ale_dask.data.places import Place, place, replace_file, staged
 from ale_dask.distribution.backends import connect, dashboard, noticing_loss
-from ale_dask.distribution.executors import Job, Report, Step, execute, pending
+from ale_dask.distribution.executors import Report, Step, execute, pending
 from ale_dask.distribution.journal import Journal
 from ale_dask.distribution.plan import Plan, digest
 from ale_dask.distribution.progress import Progress
-from ale_dask.distribution.segments import cover, gather, sees, segments, sink
+from ale_dask.distribution.segments import gather, sees, segments
+from ale_dask.layout import jobs_of, lay_out, nonce_of, stored
 from ale_dask.numerics.warm import compile_beside
 from ale_dask.results.painters import DrawsHere, Painters
 from ale_dask.results.provenance import run_record
 from ale_dask.results.write import write_results
-from ale_dask.study import BLOCKS, Prepared, cost, counts_of, iterations_of, plans, pooled_name, prepare
-from ale_dask.words.config import Backend, Conjunction, Contrast, Study, load_study, parse_study, to_toml
+from ale_dask.study import BLOCKS, Prepared, counts_of, iterations_of, pooled_name, prepare
+from ale_dask.words.config import Conjunction, Contrast, Study
 from ale_dask.words.config import main_effects as main_effects_of
-from ale_dask.words.errors import InputError, StoreError
 from ale_dask.words.version import __version__
 
 if TYPE_CHECKING:
     from distributed import Client
-
-
-def save_inputs(study: Study, out: Place, *, backend: Backend) -> None:
-    """Write copies of a study's files into OUT, and study.toml that names these copies and a backend."""
-    foci = {}
-    for name, source in study.foci.items():
-        kept = []
-        for i, file in enumerate(source.files):
-            # Only the last part of the user's path: nothing may be written outside OUT.
-            last = Path(file).name
-            kept.append(f"foci/{name}/{last if last.startswith(f'{i + 1}_') else f'{i + 1}_{last}'}")
-            replace_file(out / kept[-1], Path(file).read_bytes())
-        foci[name] = source.model_copy(update={"files": kept})
-    inference = study.inference
-    if inference.mask not in BUILT_IN:
-        mask = f"mask{''.join(Path(inference.mask).suffixes[-2:])}"
-        replace_file(out / mask, Path(inference.mask).read_bytes())
-        inference = inference.model_copy(update={"mask": mask})
-    resolved = study.model_copy(update={"foci": foci, "inference": inference, "backend": backend})
-    replace_file(out / "study.toml", to_toml(resolved).encode())
-
-
-def kept_study(out: Place) -> Study:
-    """Return the study that OUT holds, its files on this machine.
-
-    Raises
-    ------
-    StoreError
-        when it holds no run.
-    """
-    if not (out / "study.toml").is_file() or not (out / "plans" / "nonce").is_file():
-        raise StoreError(f"{out}: holds no run; `ale-dask run STUDY -o {out}` makes one")
-    return load_study(local_copy(out, only=("study.toml", "foci/", "mask")) / "study.toml")
-
-
-def nonce_of(out: Place) -> str:
-    """Return the word that tells a worker, by reading it, that it sees this OUT; made once per run."""
-    path = out / "plans" / "nonce"
-    # Where it is, nothing is written: a run on a read-only disk can be looked at.
-    return path.read_text() if path.is_file() else create_once(path, uuid.uuid4().hex.encode()).decode()
-
-
-def lay_out(
-    prepared: Prepared, out: Place, *, overwrite: bool = False, backend: Backend | None = None
-) -> dict[str, Plan]:
-    """Return the frozen plans of a study, writing it and them to OUT: any worker can compute blocks then.
-
-    `backend` is what OUT shall name for later runs; without one, what it names already, or else the study's.
-
-    Raises
-    ------
-    StoreError
-        when OUT holds an analysis with other settings; nothing of it is changed.
-    """
-    if overwrite:
-        # Not foci/: the study that is about to run may be OUT's own, and read from there.
-        remove(out / "store.zarr")
-        remove(out / "plans")
-    if isinstance(out, Path):
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{out}: cannot be made ({error}); give another -o") from error
-    nonce_of(out)
-    made = plans(prepared, out=out)
-    # Only now: a configuration that the store refuses must not replace the one it was made with.
-    kept = out / "study.toml"
-    if backend is None and kept.is_file():
-        # The job that only finishes an array's work is not where the next run should go.
-        backend = parse_study(kept.read_text(), source=str(kept)).backend
-    save_inputs(prepared.study, out, backend=backend or prepared.study.backend)
-    return made
-
-
-def jobs_of(prepared: Prepared, out: Place, made: Mapping[str, Plan], *, workers: int) -> list[Job]:
-    """Return the blocks of every plan in OUT, one job per segment, planning the segments that are lacking."""
-    nonce = nonce_of(out)
-    jobs = []
-    for name, plan in made.items():
-        wanted = iterations_of(plan, prepared.study.inference)
-        found = segments(out, plan)
-        if sum(s.iterations for s in found) < wanted:
-            size = cost(prepared, plan, name=name, workers=workers).block_size
-            found = cover(out, plan, iterations=wanted, block_size=size)
-        for segment in found:
-            kept = sink(out, plan, segment, extra=counts_of(plan), nonce=nonce)
-            jobs.append(Job(plan, segment, BLOCKS[plan.kind], kept))
-    return jobs
 
 
 def run(
@@ -314,15 +215,3 @@ def collect(out: str | Place) -> tuple[Study, dict[str, xr.Dataset], dict[str, A
         results,
         _record(prepared.study, out, made, results, digests, seconds=time.time() - started),
     )
-
-
-def stored(out: Place) -> tuple[Prepared, dict[str, Plan]]:
-    """Return the study and plans that OUT holds.
-
-    Raises
-    ------
-    StoreError
-        when it holds no run.
-    """
-    prepared = prepare(kept_study(out))
-    return prepared, plans(prepared, out=out)

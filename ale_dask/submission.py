@@ -1,4 +1,4 @@
-"""Runs that go on by themselves: started, followed, cancelled. OUT remembers who runs it.
+"""Runs that go on by themselves: how they are started.
 
 `submit` lays the study out in OUT and starts `ale-dask run OUT` where it outlives the terminal: as a process group of
 this machine, as Slurm jobs, or as a task of a Dask scheduler that was there before.
@@ -9,110 +9,33 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ale_dask import runs
-from ale_dask.data.places import Place, files, place, replace_file
+from ale_dask.data.places import Place, place, replace_file
 from ale_dask.distribution import slurm
-from ale_dask.distribution.backends import connect, noticing_loss
+from ale_dask.distribution.backends import connect
 from ale_dask.distribution.executors import Step
-from ale_dask.distribution.existing import at_address, from_file
-from ale_dask.distribution.journal import events
 from ale_dask.distribution.segments import sees
+from ale_dask.following import Submission, alive, describe, follow, queued, submitted
+from ale_dask.layout import kept_study, lay_out, nonce_of
 from ale_dask.study import prepare
-from ale_dask.upkeep import Standing, Watch
+from ale_dask.upkeep import Standing
 from ale_dask.words.config import Backend, Study
-from ale_dask.words.errors import BackendError, InputError, StoreError, UnfinishedError
+from ale_dask.words.errors import BackendError, UnfinishedError
 
 if TYPE_CHECKING:
     from distributed import Client
 
 _STOP_SECONDS = 2.0
-_WATCH_SECONDS = 2.0
-_TAIL = 20
-
-
-@dataclass(frozen=True)
-class Submission:
-    """Who runs OUT: written there, so that any machine that sees it can follow and cancel."""
-
-    id: str
-    how: str
-    """process, slurm or dask."""
-    host: str
-    time: float
-    pid: int | None = None
-    created: float | None = None
-    """When the process was made (s since 1970): a number alone may be another's by now."""
-    jobs: tuple[str, ...] = ()
-    scheduler: str | None = None
-    log: str | None = None
-
-
-def submitted(out: str | Place) -> Submission | None:
-    """Return the last submission of the run in OUT, or None if it was never submitted."""
-    path = place(out) / "logs" / "submitted.json"
-    if not path.is_file():
-        return None
-    kept = json.loads(path.read_text())
-    return Submission(**{**kept, "jobs": tuple(kept["jobs"])})
-
-
-def alive(submission: Submission, out: Place) -> bool | None:
-    """Return whether a submission still waits or runs, or None when it cannot be told from this machine."""
-    if submission.how == "slurm":
-        return _queued(submission.jobs)
-    if submission.how == "dask":
-        said = [event for event in events(out) if event["time"] >= submission.time]
-        return False if said and said[-1]["event"] in ("stopped", "finished") else _driven(submission)
-    if submission.host != socket.gethostname() or submission.pid is None:
-        return None
-    import psutil
-
-    try:
-        process = psutil.Process(submission.pid)
-        # A zombie has ended; nobody has asked for its exit code yet.
-        return bool(process.create_time() == submission.created and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _driven(submission: Submission) -> bool | None:
-    """Return whether the scheduler still has the task of a submission, or None when it does not answer."""
-    from distributed import wait
-
-    name = submission.scheduler or ""
-    find = from_file if name.endswith(".json") else at_address
-    try:
-        with contextlib.ExitStack() as stack:
-            client = find(Backend(name=name), stack, lambda text: None)
-            with noticing_loss(client), client.as_current(), contextlib.suppress(TimeoutError):
-                # The state of a published future comes a moment after it; no state in time is "pending".
-                wait(client.get_dataset(f"ale-run-{submission.id}"), timeout=1)
-                return False
-            return True
-    except KeyError:
-        # Another scheduler at the same address.
-        return False
-    except (BackendError, UnfinishedError):
-        return None
-
-
-def _queued(jobs: Sequence[str]) -> bool | None:
-    try:
-        return bool(slurm.queued(jobs))
-    except BackendError:
-        # Also when the controller does not answer for a moment.
-        return None
 
 
 def submit(study: Study, out: str | Place, *, overwrite: bool = False, pictures: bool = True) -> Submission:
@@ -137,15 +60,15 @@ def submit(study: Study, out: str | Place, *, overwrite: bool = False, pictures:
     backend, prepared = study.backend, prepare(study)
     extra = [] if pictures else ["--no-pictures"]
     if backend.name in ("slurm-array", "slurm"):
-        runs.lay_out(prepared, out, overwrite=overwrite, backend=backend)
+        lay_out(prepared, out, overwrite=overwrite, backend=backend)
         made = _to_slurm(backend, out, extra)
     elif (address := _scheduler(backend)) is not None:
         with connect(backend.model_copy(update={"name": address})) as client:
             assert client is not None
-            runs.lay_out(prepared, out, overwrite=overwrite, backend=backend)
+            lay_out(prepared, out, overwrite=overwrite, backend=backend)
             made = _to_dask(client, out, pictures=pictures, address=address)
     else:
-        runs.lay_out(prepared, out, overwrite=overwrite, backend=backend)
+        lay_out(prepared, out, overwrite=overwrite, backend=backend)
         made = _to_process(out, extra)
     replace_file(out / "logs" / "submitted.json", (json.dumps(asdict(made), indent=2) + "\n").encode())
     return made
@@ -241,7 +164,7 @@ def _logs(out: Place) -> Path | None:
 
 
 def _to_dask(client: Client, out: Place, *, pictures: bool, address: str) -> Submission:
-    blind = [worker for worker, seen in client.run(sees, out, runs.nonce_of(out)).items() if not seen]
+    blind = [worker for worker, seen in client.run(sees, out, nonce_of(out)).items() if not seen]
     if blind:
         raise BackendError(
             f"{len(blind)} worker(s) do not see {out}, first {blind[0]}: put OUT on a file system or in object storage "
@@ -269,75 +192,10 @@ def _drive(out: Place, submission: str, pictures: bool) -> None:
             if (out / "logs" / f"stop-{submission}").is_file():
                 raise UnfinishedError("cancelled; finished blocks are kept, the same command resumes")
 
-    study = runs.kept_study(out)
+    study = kept_study(out)
     with worker_client() as client:
         results, record = runs.run(study, out, quiet=True, client=client, also=stop)
     runs.write(results, record, out, study=study, drawn_by=DrawsHere() if pictures else None)
-
-
-def cancel(out: str | Place) -> str:
-    """Return in words what was stopped: the submission of OUT; finished blocks are kept.
-
-    Raises
-    ------
-    InputError
-        when OUT was not submitted, or its run has ended.
-    BackendError
-        when it runs on another machine.
-    """
-    out = place(out)
-    found = submitted(out)
-    if found is None:
-        raise InputError(f"{out}: was not submitted; stop a `run` with Ctrl-C where it runs")
-    state = alive(found, out)
-    if state is False:
-        raise InputError(
-            f"{out}: nothing runs any more ({describe(found)}); `ale-dask status {out}` says how far it is"
-        )
-    if found.how == "slurm":
-        slurm.cancel(found.jobs)
-    elif found.how == "dask":
-        replace_file(out / "logs" / f"stop-{found.id}", b"")
-    elif state is None or found.pid is None:
-        raise BackendError(f"{out}: runs on {found.host} ({describe(found)}); give the same command there")
-    else:
-        os.killpg(found.pid, signal.SIGTERM)
-    return f"cancelled: {describe(found)}; finished blocks are kept, `ale-dask submit {out} -o {out}` goes on"
-
-
-def describe(submission: Submission) -> str:
-    """Return in words who runs: process, jobs or task."""
-    if submission.how == "slurm":
-        return f"Slurm job {' and '.join(submission.jobs)}"
-    if submission.how == "dask":
-        return f"task ale-run-{submission.id[:8]} at {submission.scheduler}"
-    return f"process {submission.pid} on {submission.host}"
-
-
-def follow(
-    out: str | Place, tell: Callable[[list[Standing]], None], *, going: Callable[[], bool | None] | None = None
-) -> bool:
-    """Return whether OUT is complete, as soon as nobody runs it any more, telling how far it is every two seconds.
-
-    What was submitted is complete with its results. Of a run that was not, nothing is known but its blocks: it is
-    followed until they are there.
-    """
-    out = place(out)
-    found = submitted(out)
-    watch = Watch(out)
-    while True:
-        # Asked first: who has ended by then has written its last block.
-        runs_on = going() if going else alive(found, out) if found else None
-        standings = watch()
-        tell(standings)
-        complete = all(each.done >= each.iterations for each in standings)
-        if runs_on is False or (complete and not runs_on):
-            return complete and (going is not None or found is None or _written(out, since=found.time))
-        time.sleep(_WATCH_SECONDS)
-
-
-def _written(out: Place, *, since: float) -> bool:
-    return any(event["event"] == "finished" and event["time"] >= since for event in events(out))
 
 
 def run_array(
@@ -353,42 +211,12 @@ def run_array(
         as `submit`.
     """
     out = place(out)
-    runs.lay_out(prepare(study), out, overwrite=overwrite, backend=study.backend)
+    lay_out(prepare(study), out, overwrite=overwrite, backend=study.backend)
     array = start_array(study.backend, out)
     with _cancelled_on_error(array):
-        complete = follow(out, tell, going=lambda: _queued([array]))
+        complete = follow(out, tell, going=lambda: queued([array]))
     if not complete:
         raise UnfinishedError(
             f"{out}: Slurm job {array} ended before it was done; `ale-dask logs {out}` says why, the same command "
             "resumes"
         )
-
-
-def logs(out: str | Place) -> Iterator[str]:
-    """Yield lines on what happened to a run: its submission, events with their tracebacks, ends of the jobs' logs.
-
-    Raises
-    ------
-    StoreError
-        when OUT holds no run.
-    """
-    out = place(out)
-    names = files(out / "logs")
-    if not names:
-        raise StoreError(f"{out}: holds no run, or one that has said nothing yet")
-    if (found := submitted(out)) is not None:
-        yield f"{_clock(found.time)} submitted: {describe(found)}"
-    for event in events(out):
-        what = {k: v for k, v in event.items() if k not in ("time", "event", "driver", "error")}
-        said = ", ".join(f"{key} {value}" for key, value in what.items())
-        yield f"{_clock(event['time'])} {event['event']}: {said} ({event['driver']})"
-        yield from (f"    {line}" for line in str(event.get("error", "")).rstrip().splitlines())
-    texts = {name: (out / "logs" / name).read_text() for name in sorted(names) if name.endswith((".out", ".log"))}
-    for name, text in texts.items():
-        lines = text.rstrip().splitlines()
-        yield f"--- {name}" + (f", last {_TAIL} of {len(lines)} lines" if len(lines) > _TAIL else "")
-        yield from lines[-_TAIL:]
-
-
-def _clock(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -17,14 +17,15 @@ from ale_dask.distribution.executors import execute
 from ale_dask.distribution.journal import Journal
 from ale_dask.distribution.plan import Plan, compute_block
 from ale_dask.distribution.segments import segments, sink
+from ale_dask.layout import jobs_of, nonce_of, stored
 from ale_dask.numerics import correct
 from ale_dask.numerics.ale import ale_from_s
-from ale_dask.runs import jobs_of, nonce_of, run, stored
+from ale_dask.runs import run
 from ale_dask.study import counts_of, iterations_of
 from ale_dask.words.errors import InputError, StoreError
 
 _RECENT_SECONDS = 60.0
-_CUTS = {"cluster-size": (1, "voxels"), "cluster-mass": (2, "mass"), "voxel": (0, "ALE")}
+_CUTS = {"cluster-size": (1, "voxels"), "cluster-mass": (2, "mass"), "voxel": (0, "ALE"), "tfce": (3, "TFCE")}
 """Column of the null and unit of each correction's threshold."""
 
 
@@ -106,7 +107,7 @@ class Standing:
     cut: tuple[float, float, float] | None
     """Of a main effect: the threshold so far and its 95 % interval, in the unit of the study's correction."""
     unit: str
-    """Of the cut: voxels, mass or ALE."""
+    """Of the cut: voxels, mass, ALE or TFCE."""
 
 
 class Watch:
@@ -142,9 +143,16 @@ class Watch:
         if unit and len(null) >= 2 / inference.cluster_p:
             alpha = inference.cluster_p
             integers = (correct.cut(null, alpha=alpha), *correct.cut_interval(null, alpha=alpha))
-            bits = int(plan.settings["bits"])
-            cut = tuple(ale_from_s(np.array(integers), bits=bits) if unit == "ALE" else map(float, integers))
+            cut = tuple(_in_unit(np.array(integers), unit, plan).tolist())
         return Standing(name, len(null), total, recent / _RECENT_SECONDS, cut, unit)
+
+
+def _in_unit(integers: npt.NDArray[np.int64], unit: str, plan: Plan) -> npt.NDArray[np.float64]:
+    bits = int(plan.settings["bits"])
+    if unit == "ALE":
+        return ale_from_s(integers, bits=bits)
+    scale = {"voxels": 1.0, "mass": 2.0**bits}.get(unit) or 3 * 8.0 ** int(plan.settings["tfce"][2])
+    return integers / scale
 
 
 def status(out: str | Place) -> list[Standing]:

@@ -23,7 +23,8 @@ from test_store import copy_neighbour, delete, empty, flip, truncate
 from ale_dask import runs, upkeep
 from ale_dask.cli import main
 from ale_dask.data import places
-from ale_dask.data.places import Remote, create_once, files, local_copy, place, remove, replace_file, zarr_store
+from ale_dask.data.places import create_once, files, local_copy, place, remove, replace_file, zarr_store
+from ale_dask.data.remote import Remote, opened
 from ale_dask.distribution.plan import Segment
 from ale_dask.distribution.segments import StoreSink
 from ale_dask.words.config import Study, load_study
@@ -46,9 +47,9 @@ def proxy() -> Iterator[s3.Proxy]:
             patch.delenv(name)
         for name, value in s3.environment(started).items():
             patch.setenv(name, value)
-        places._opened.cache_clear()
+        opened.cache_clear()
         yield started
-    places._opened.cache_clear()
+    opened.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -317,9 +318,9 @@ def test_what_is_wrong_with_the_storage_is_one_line(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     started = time.monotonic()
-    places._opened.cache_clear()
+    opened.cache_clear()
     found, _, errors = here("status", url)
-    places._opened.cache_clear()
+    opened.cache_clear()
     assert (found, len(errors.splitlines())) == (code, 1), errors
     assert said in errors
     assert "hunter2" not in errors

@@ -21,7 +21,7 @@ from ale_dask.numerics.space import Mask
 from ale_dask.results import extra, figures
 from ale_dask.results.clusters import find_clusters
 from ale_dask.results.tables import contrast_table, formatted, tsv
-from ale_dask.results.views import VIEWS, stem
+from ale_dask.results.views import stem, views_of
 from ale_dask.results.write import write_report
 from ale_dask.words.errors import InputError
 
@@ -83,7 +83,7 @@ def test_every_map_opens_and_holds_the_values(study, folder):
     from nilearn.image import load_img
 
     for name, result in study.items():
-        for view in VIEWS[result.attrs["kind"]]:
+        for view in views_of(result):
             image = load_img(folder / name / f"{name}_{view.suffix}.nii.gz")
             data = image.get_fdata()
             np.testing.assert_array_equal(image.affine, MASK.affine)

@@ -20,7 +20,7 @@ from conftest import write_tiny
 from slurm import lacking, slurm, wait_until
 from test_determinism import chunks, digests, with_backend
 
-from ale_dask import runs, submission
+from ale_dask import following, layout, runs, submission
 from ale_dask.cli import main
 from ale_dask.distribution import slurm as slurm_jobs
 from ale_dask.doctor import examine
@@ -133,8 +133,8 @@ def written(out: Path) -> dict[str, str]:
 def laid_out(study: Study, out: Path) -> Path:
     """Return OUT with the plans and segments of a study."""
     prepared = prepare(study)
-    made = runs.lay_out(prepared, out)
-    runs.jobs_of(prepared, out, made, workers=2)
+    made = layout.lay_out(prepared, out)
+    layout.jobs_of(prepared, out, made, workers=2)
     return out
 
 
@@ -211,8 +211,8 @@ def test_what_slurm_refuses_exits_69_and_leaves_no_job(
     with pytest.raises(BackendError, match="sbatch refused"):
         submission.submit(with_backend(long, memory="6 GB"), out)
     wait_for_all(here, out)
-    assert submission.submitted(out) is None
-    assert submission.alive(submission.Submission("x", "slurm", "here", 0.0, jobs=("1",)), out) is False
+    assert following.submitted(out) is None
+    assert following.alive(following.Submission("x", "slurm", "here", 0.0, jobs=("1",)), out) is False
 
 
 def test_a_cancelled_task_stays_cancelled_and_the_same_array_goes_on(
@@ -271,7 +271,7 @@ def test_tasks_that_take_too_much_memory_are_killed_and_the_last_job_takes_over(
     for i in (0, 1):
         assert field(here, f"{array}_{i}", "JobState") in ("FAILED", "OUT_OF_MEMORY")
         assert "exceeded memory limit" in (out / "logs" / f"slurm-{array}_{i}.out").read_text()
-    assert submission.follow(out, lambda standings: None), logs(out / "logs")
+    assert following.follow(out, lambda standings: None), logs(out / "logs")
     assert field(here, last, "JobState") == "COMPLETED"
     assert written(out) == expected
 
@@ -292,27 +292,34 @@ def test_a_cancelled_submission_is_gone_and_goes_on_with_dask_workers(
     assert "ended before it was done" in ale("status", out, "--watch", code=75)
     assert "nothing runs any more" in ale("cancel", out, code=65)
     # The study in OUT; workers on this host find each other by loopback only.
-    kept = runs.kept_study(out)
+    kept = layout.kept_study(out)
     assert kept.backend.name == "slurm-array"
     options = {"interface": "lo", "log_directory": str(tmp_path / "workers")}
     driven = with_backend(kept, name="slurm", memory="1 GB", options=options, block_size=None)
     again = submission.submit(driven, out, pictures=False)
     assert len(again.jobs) == 1
-    assert submission.follow(out, lambda standings: None), logs(out / "logs")
-    assert "slurm: 2 worker job(s) submitted" in "\n".join(submission.logs(out))
+    assert following.follow(out, lambda standings: None), logs(out / "logs")
+    assert "slurm: 2 worker job(s) submitted" in "\n".join(following.logs(out))
     assert len(list((tmp_path / "workers").iterdir())) >= 2
     assert written(out) == expected
     wait_for_all(here, out / "logs")
 
 
 def test_run_waits_for_the_array_and_takes_it_with_it_when_stopped(
-    here: dict[str, str], tmp_path: Path, long: Study, out: Path, expected: dict[str, str]
+    here: dict[str, str],
+    tmp_path: Path,
+    long: Study,
+    out: Path,
+    expected: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def stop(standings: Any) -> None:
         if chunks(out) > 40:
             raise UnfinishedError("stopped by a signal")
 
-    with pytest.raises(UnfinishedError, match="stopped by a signal"):
+    # Every two seconds, the array may have ended between two looks.
+    with monkeypatch.context() as patch, pytest.raises(UnfinishedError, match="stopped by a signal"):
+        patch.setattr(following, "_WATCH_SECONDS", 0.05)
         submission.run_array(long, out, tell=stop)
     wait_for_all(here, out / "logs")
     assert chunks(out) < BLOCKS

@@ -12,7 +12,7 @@ import pytest
 from test_cli import ALE, ale
 from test_determinism import digests, with_backend, with_inference
 
-from ale_dask import runs, upkeep
+from ale_dask import layout, upkeep
 from ale_dask.data.store import open_store
 from ale_dask.words.config import Study
 from ale_dask.words.errors import InputError, StoreError
@@ -40,9 +40,9 @@ def test_extending_repeats_nothing_and_gives_the_longer_run(small: Study, tmp_pa
 def test_shares_without_a_scheduler_are_the_run(small: Study, tmp_path: Path) -> None:
     expected = digests(small, tmp_path / "direct")
     out = tmp_path / "o"
-    prepared = runs.prepare(small)
-    made = runs.lay_out(prepared, out)
-    jobs = runs.jobs_of(prepared, out, made, workers=1)
+    prepared = layout.prepare(small)
+    made = layout.lay_out(prepared, out)
+    jobs = layout.jobs_of(prepared, out, made, workers=1)
     number = sum(job.segment.n_blocks for job in jobs)
     computed = [upkeep.run_share(out, index=k, shares=3) for k in (2, 0)]
     assert upkeep.run_share(out, index=1) == 1
@@ -72,7 +72,7 @@ def test_verify_finds_values_that_are_whole_but_wrong(small: Study, tmp_path: Pa
 
 
 def test_verify_before_anything_is_done(small: Study, tmp_path: Path) -> None:
-    runs.lay_out(runs.prepare(small), tmp_path)
+    layout.lay_out(layout.prepare(small), tmp_path)
     with pytest.raises(StoreError, match="no block is done"):
         upkeep.verify(tmp_path)
 

@@ -22,11 +22,22 @@ from ale_dask.numerics.null import NullTable, analytic_null, histograms, z_of_lo
 from ale_dask.numerics.permute import Design, null_iterations
 from ale_dask.numerics.space import Mask
 from ale_dask.numerics.stamps import Geometry, Stamps, geometry, stamps
+from ale_dask.numerics.tfce import Levels, levels, tfce_map, tfce_of
+from ale_dask.numerics.tfce_null import tfce_iterations
 from ale_dask.words.config import Inference
 from ale_dask.words.variables import describe
 
 KIND = "main-effect"
 STATISTICS = ("max_s", "max_size", "max_mass")
+TFCE = "max_tfce"
+"""A fourth, when it is the correction asked for."""
+PRIMARY = {
+    "cluster-size": "z_size_fwe",
+    "cluster-mass": "z_mass_fwe",
+    "voxel": "z_voxel_fwe",
+    "tfce": "z_tfce_fwe",
+}
+"""The map that each correction makes."""
 EPS = 0.001
 """Error that the confidence sequences of one analysis share (resampling risk)."""
 
@@ -48,17 +59,19 @@ def plan_main_effect(sample: Sample, *, bits: int, name: str) -> Plan:
     distinct, kernel = sample.kernels
     boxes = [kernel_box(sigma, support=inference.support, bits=bits) for sigma in distinct]
     conventions = sample.conventions(bits)
+    heights = levels(table) if inference.correction == "tfce" else None
     return Plan(
         name=name,
         kind=KIND,
         identity=identity_of(KIND, conventions),
-        statistics=STATISTICS,
+        statistics=STATISTICS if heights is None else (*STATISTICS, TFCE),
         settings={
             "conventions": conventions,
             "bits": bits,
             "threshold": table.critical(inference.voxel_p),
             "additive": sample.additive,
             "step": table.step,
+            **({} if heights is None else {"tfce": [heights.shift, heights.first, heights.bits]}),
         },
         arrays={
             "volume": np.packbits(sample.mask.volume),
@@ -70,6 +83,7 @@ def plan_main_effect(sample: Sample, *, bits: int, name: str) -> Plan:
             "draw_key": draw_keys(sample.key, seed=inference.seed, stream=NULL),
             "box_shape": np.array([b.shape for b in boxes], dtype=np.int64),
             "boxes": np.concatenate([b.reshape(-1) for b in boxes]),
+            **({} if heights is None else {"tfce_level": heights.level}),
         },
     )
 
@@ -99,12 +113,20 @@ def machinery(plan: Plan) -> tuple[Design, Stamps, Geometry]:
     return design, stamps(boxes, stride_x=space.stride_x, stride_y=space.stride_y), space
 
 
+def _levels(plan: Plan) -> Levels:
+    return Levels(plan.arrays["tfce_level"], *(int(n) for n in plan.settings["tfce"]))
+
+
 def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
-    """Return {"null": (iteration, statistic)} of some iterations, int64: largest S, cluster size and mass."""
+    """Return {"null": (iteration, statistic)} of some iterations, int64: largest S, cluster size, mass and TFCE."""
     out = np.empty((count, len(STATISTICS)), dtype=np.int64)
     design, rows, space = machinery(plan)
     null_iterations(first, count, np.int32(plan.settings["threshold"]), design, rows, space, out)
-    return {"null": out}
+    if TFCE not in plan.statistics:
+        return {"null": out}
+    greatest = np.empty(count, dtype=np.int64)
+    tfce_iterations(first, count, design, rows, space, _levels(plan), greatest)
+    return {"null": np.concatenate([out, greatest[:, None]], axis=1)}
 
 
 def collect(
@@ -124,8 +146,8 @@ def collect(
     labels = clusters.label_clusters(above, volume=mask.volume)
     size, mass = clusters.sizes(labels), clusters.masses(labels, s=s, threshold=threshold)
     alpha = inference.cluster_p
-    cut = {name: correct.cut(null[:, i], alpha=alpha) for i, name in enumerate(STATISTICS)}
-    interval = {name: correct.cut_interval(null[:, i], alpha=alpha) for i, name in enumerate(STATISTICS)}
+    cut = {name: correct.cut(null[:, i], alpha=alpha) for i, name in enumerate(plan.statistics)}
+    interval = {name: correct.cut_interval(null[:, i], alpha=alpha) for i, name in enumerate(plan.statistics)}
     in_size = clusters.keep_clusters(labels, size >= cut["max_size"])
     in_mass = clusters.keep_clusters(labels, mass >= cut["max_mass"])
     uncorrected = clusters.at_least(above, volume=mask.volume, minimum=inference.min_voxels(mask.voxel_volume))
@@ -137,6 +159,14 @@ def collect(
         "z_fdr_bh": correct.fdr_keep(log_p, q=alpha),
         "z_fdr_by": correct.fdr_keep(log_p, q=alpha, dependent=True),
     }
+    enhanced: dict[str, tuple[str, Any]] = {}
+    attrs: dict[str, Any] = {}
+    if TFCE in plan.statistics:
+        heights = _levels(plan)
+        units = tfce_map(s, levels=heights, volume=mask.volume)
+        enhanced = {"tfce": ("voxel", tfce_of(units, levels=heights).astype(np.float32))}
+        keep["z_tfce_fwe"] = units >= cut[TFCE]
+        attrs = {"tfce_unit": 1 / (3 * 8.0**heights.bits), "cut_tfce": cut[TFCE], "cut_tfce_interval": interval[TFCE]}
     per_cluster: dict[str, tuple[str, Any]] = {
         "cluster_size": ("cluster", size),
         "cluster_mass": ("cluster", mass),
@@ -159,14 +189,16 @@ def collect(
             "logp": ("voxel", (-log_p / math.log(10)).astype(np.float32)),
             "z": ("voxel", z.astype(np.float32)),
             **maps,
+            **enhanced,
             "cluster_of_voxel": ("voxel", labels),
             **per_cluster,
             "null": (("iteration", "statistic"), null),
             "voxel_ijk": (("voxel", "axis"), mask.voxel_ijk),
         }
-    ).assign_coords(statistic=np.array(STATISTICS, dtype=object))
+    ).assign_coords(statistic=np.array(plan.statistics, dtype=object))
     return describe(result).assign_attrs(
         **result_attrs(mask, inference, plan),
+        **attrs,
         threshold=threshold,
         threshold_ale=float(ale_from_s(np.array([threshold]), bits=bits)[0]),
         cut_s=cut["max_s"],
@@ -214,6 +246,5 @@ def inference_of(result: xr.Dataset) -> Inference:
 
 def thresholded(result: xr.Dataset, source: str) -> npt.NDArray[np.bool_]:
     """Return the surviving voxels (voxel) of a main effect: "cluster-fwe" or "uncorrected"."""
-    primary = {"cluster-size": "z_size_fwe", "cluster-mass": "z_mass_fwe", "voxel": "z_voxel_fwe"}
-    name = "z_uncorrected" if source == "uncorrected" else primary[inference_of(result).correction]
+    name = "z_uncorrected" if source == "uncorrected" else PRIMARY[inference_of(result).correction]
     return np.asarray(result[name].values != 0)

@@ -16,6 +16,7 @@ from ale_dask.numerics import NUMERICS_VERSION
 from ale_dask.numerics.ale import cell_index, fixed_point_rows, scale_bits, support_for_floor
 from ale_dask.numerics.kernels import FWHM_PER_SIGMA, peak, sigma_mm
 from ale_dask.numerics.space import Mask
+from ale_dask.numerics.tfce import GRID_BITS
 from ale_dask.words.config import Inference
 from ale_dask.words.errors import InputError
 from ale_dask.words.variables import FOCI, check
@@ -106,6 +107,8 @@ class Sample:
             "seed": i.seed,
             "scale_bits": bits,
             "numerics": NUMERICS_VERSION,
+            # Ten times the time of a small sample's iteration: only who asks for it pays, in another null.
+            **({"tfce": GRID_BITS} if i.correction == "tfce" else {}),
         }
 
 

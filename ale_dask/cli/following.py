@@ -42,14 +42,16 @@ def submit(
     pictures: Pictures = True,
 ) -> None:
     """Start a run that goes on by itself, here or on a queue, and return at once."""
-    from ale_dask import submission
+    from ale_dask.following import describe
+    from ale_dask.submission import job_scripts
+    from ale_dask.submission import submit as start
 
     wanted = with_settings(load(study), **settings)
     if dry_run:
-        print(submission.job_scripts(wanted), end="")
+        print(job_scripts(wanted), end="")
         return
-    made = submission.submit(wanted, out, overwrite=overwrite, pictures=pictures)
-    print(f"submitted: {submission.describe(made)}")
+    made = start(wanted, out, overwrite=overwrite, pictures=pictures)
+    print(f"submitted: {describe(made)}")
     where = shlex.quote(out)
     print(f"  ale-dask status {where} --watch\n  ale-dask logs {where}\n  ale-dask cancel {where}")
 
@@ -95,7 +97,7 @@ def status(
     from ale_dask.upkeep import status as of
 
     if watch:
-        from ale_dask.submission import follow
+        from ale_dask.following import follow
 
         if not follow(out, show()):
             raise UnfinishedError(f"{out}: ended before it was done; `ale-dask logs {out}` says why, submit resumes")
@@ -109,16 +111,16 @@ def status(
 
 def cancel(out: Stored) -> None:
     """Stop a submitted run; its finished blocks are kept."""
-    from ale_dask import submission
+    from ale_dask.following import cancel as stop
 
-    print(submission.cancel(out))
+    print(stop(out))
 
 
 def logs(out: Stored) -> None:
     """Say what happened to a run: what failed, where, with its traceback."""
-    from ale_dask import submission
+    from ale_dask.following import logs as of
 
-    for each in submission.logs(out):
+    for each in of(out):
         print(each)
 
 

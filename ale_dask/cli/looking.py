@@ -143,7 +143,7 @@ def plan(
     if out is not None:
         from ale_dask.data.places import place
         from ale_dask.distribution.backends import cpu_count
-        from ale_dask.runs import jobs_of, lay_out
+        from ale_dask.layout import jobs_of, lay_out
         from ale_dask.study import prepare
 
         prepared, where = prepare(wanted), place(out)

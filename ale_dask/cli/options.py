@@ -43,7 +43,7 @@ Iterations = Annotated[int | None, typer.Option("-i", "--iterations", min=1, hel
 Seed = Annotated[int | None, typer.Option("--seed", min=0)]
 VoxelP = Annotated[float | None, typer.Option("--voxel-p", help="Cluster-forming p.")]
 ClusterP = Annotated[float | None, typer.Option("--cluster-p", help="Family-wise p of clusters and voxels.")]
-Correction = Annotated[str | None, typer.Option("--correction", help="cluster-size, cluster-mass or voxel.")]
+Correction = Annotated[str | None, typer.Option("--correction", help="cluster-size, cluster-mass, voxel or tfce.")]
 MaskName = Annotated[str | None, typer.Option("--mask", help="brain, gm or an image file.")]
 Profile = Annotated[str | None, typer.Option("--profile", help="recommended or gingerale.")]
 DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Say what would run and what it costs; run nothing.")]
@@ -115,12 +115,13 @@ def say(text: str) -> None:
 
 def load(study: str) -> Study:
     """Return the study of a study.toml, or of the folder or URL of a run."""
-    from ale_dask.data.places import Remote, place
+    from ale_dask.data.places import place
+    from ale_dask.data.remote import Remote
     from ale_dask.words.config import load_study
 
     where = place(study)
     if isinstance(where, Remote):
-        from ale_dask.runs import kept_study
+        from ale_dask.layout import kept_study
 
         return kept_study(where)
     return load_study(where / "study.toml" if where.is_dir() else where)

@@ -126,7 +126,7 @@ def extend(
 ) -> None:
     """Go on to more iterations in all; none is repeated."""
     from ale_dask.data.places import place
-    from ale_dask.runs import kept_study
+    from ale_dask.layout import kept_study
 
     study = with_settings(kept_study(place(out)), backend=backend, workers=workers, iterations=iterations)
     _run(study, out, dry_run=False, as_json=as_json, quiet=quiet, overwrite=False, pictures=pictures)

@@ -24,7 +24,7 @@ _TEXT, _COUNT, _NUMBER = "string", "Int64", "Float64"
 _SETTINGS = {
     name: {str: _TEXT, int: _COUNT}.get(type(field.default), _NUMBER) for name, field in Inference.model_fields.items()
 }
-_CUTS = ("cut_size_voxels", "cut_size_mm3", "cut_mass", "cut_ale")
+_CUTS = ("cut_size_voxels", "cut_size_mm3", "cut_mass", "cut_ale", "cut_tfce")
 _OF_TABLE = {
     "cluster": "Cluster ID",
     "x": "X",
@@ -96,7 +96,7 @@ def long_table(runs: Iterable[Run]) -> pd.DataFrame:
         numbers of a contrast's first and second arm, without the experiments that stand in both
     threshold_ale
         cluster-forming ALE of a main effect
-    cut_size_voxels, cut_size_mm3, cut_mass, cut_ale
+    cut_size_voxels, cut_size_mm3, cut_mass, cut_ale, cut_tfce
         Smallest size, mass and ALE that survive FWE in a main effect, each with the 95 % interval of the cut,
         "…_low" and "…_high"; missing where the iterations are too few for the level
     cluster, x, y, z
@@ -203,6 +203,7 @@ def _numbers(result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> dict[str,
         **_cut(result, "cut_size", "cut_size_mm3", unit=volume),
         **_cut(result, "cut_mass", "cut_mass", unit=unit),
         **({} if setting(result, "cut_s") is None else _cut_ale(result)),
+        **(_cut(result, "cut_tfce", "cut_tfce", unit=attrs["tfce_unit"]) if "cut_tfce" in attrs else {}),
     }
 
 
@@ -236,8 +237,8 @@ def _survives(row: Mapping[Any, Any], result: xr.Dataset, *, level: str) -> str 
     if attrs["kind"] != "main-effect":
         return "yes" if level == "voxel-fwe" else None
     correction = inference_of(result).correction
-    if correction == "voxel":
-        return _yes(row["Voxels FWE"] > 0)
+    if correction in ("voxel", "tfce"):
+        return _yes(row["Voxels FWE" if correction == "voxel" else "Voxels TFCE"] > 0)
     if correction == "cluster-size":
         return _yes(row["Cluster Size (voxels)"] >= attrs["cut_size"])
     # Mass is a whole number of 2^-scale_bits: a power of two rounds nothing.

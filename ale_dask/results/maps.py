@@ -16,7 +16,7 @@ import xarray as xr
 from ale_dask.data.places import replace_file
 from ale_dask.numerics.space import Mask
 from ale_dask.results.clusters import grid_of
-from ale_dask.results.views import VIEWS, View, stem
+from ale_dask.results.views import View, stem, views_of
 from ale_dask.results.wording import controls, setting
 
 MNI152 = 4
@@ -30,7 +30,7 @@ def write_maps(result: xr.Dataset, folder: Path, *, simulated: bool = False) -> 
     The same result gives the same bytes. NaN in p maps means not tested; 0 elsewhere means nothing there.
     """
     mask = grid_of(result)
-    views = VIEWS[result.attrs["kind"]]
+    views = views_of(result)
 
     def write(view: View) -> Path:
         base = f"{stem(result.attrs['name'])}_{view.suffix}"

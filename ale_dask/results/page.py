@@ -22,7 +22,7 @@ from ale_dask.results.tables import (
     formatted,
     study_table,
 )
-from ale_dask.results.views import VIEWS, View, pictured, stem
+from ale_dask.results.views import View, pictured, stem, views_of
 from ale_dask.results.wording import controls, facts, label, notes
 from ale_dask.words.version import __version__
 
@@ -62,7 +62,7 @@ def _analysis(name: str, result: xr.Dataset, folder: Path, pictures: Sequence[Pa
     kind = result.attrs["kind"]
     drawn = pictured(result)
     # The corrected maps that have no picture have their table and words all the same.
-    views = drawn + [v for v in VIEWS[kind] if v.level == "voxel-fwe"]
+    views = drawn + [v for v in views_of(result) if v.level == "voxel-fwe"]
     return {
         "name": name,
         "kind": _KINDS[kind],

@@ -35,6 +35,7 @@ MAIN = (
     "Voxels FWE",
     "Voxels FDR BH",
     "Voxels FDR BY",
+    "Voxels TFCE",
     *PLACE,
     "Experiments",
     "Foci",
@@ -43,7 +44,12 @@ CONTRAST = (*NILEARN, "Direction", "p", "Peak Difference", "Cluster Size (voxels
 CONJUNCTION = (*NILEARN, "Peak ALE", "Cluster Size (voxels)", *PLACE)
 _WHICH = ("analysis", "kind", "input", "level", "direction", "cluster")
 STUDY = (*_WHICH, "Z", "ALE", "p", "x", "y", "z", "volume_mm3", "controls")
-_CRITERIA = {"Voxels FWE": "z_voxel_fwe", "Voxels FDR BH": "z_fdr_bh", "Voxels FDR BY": "z_fdr_by"}
+_CRITERIA = {
+    "Voxels FWE": "z_voxel_fwe",
+    "Voxels FDR BH": "z_fdr_bh",
+    "Voxels FDR BY": "z_fdr_by",
+    "Voxels TFCE": "z_tfce_fwe",
+}
 _PER_CLUSTER = {
     "p size FWE": "cluster_size_p",
     "p size low": "cluster_size_p_low",
@@ -78,7 +84,7 @@ def cluster_table(result: xr.Dataset, *, source: str = "cluster-fwe") -> pd.Data
             row |= {c: result[v].values[around] for c, v in _PER_CLUSTER.items()}
         excess = s[cluster.voxels] - int(result.attrs["threshold"])
         row["Cluster Mass"] = float(np.maximum(excess, 0).sum() * unit)
-        row |= {c: int((result[v].values[cluster.voxels] != 0).sum()) for c, v in _CRITERIA.items()}
+        row |= {c: int((result[v].values[cluster.voxels] != 0).sum()) for c, v in _CRITERIA.items() if v in result}
         inside = np.isin(at_focus, cluster.voxels)
         row["Foci"] = int(inside.sum())
         row["Experiments"] = len(np.unique(result["focus_experiment"].values[inside]))

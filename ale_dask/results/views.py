@@ -34,6 +34,8 @@ class View:
     units: str = "z"
     cuts: tuple[str, ...] = ()
     dtype: str = "float32"
+    optional: str = ""
+    """Variable without which the map is not there."""
 
 
 def of(variable: str, source: str = "") -> Read:
@@ -66,6 +68,10 @@ _VOXEL = (
     "family-wise error of voxels at {cluster_p:g}: were the foci at random, the chance of one such voxel "
     "or more anywhere in the mask is at most {cluster_p:g}"
 )
+_ENHANCED = (
+    "family-wise error of threshold-free cluster enhancement at {cluster_p:g}: were the foci at random, the chance of "
+    "one such voxel or more anywhere in the mask is at most {cluster_p:g}; what lies around a voxel counts for it"
+)
 _FDR = "the expected share of false voxels among those shown at {cluster_p:g}, and nothing about clusters"
 _NOTHING = (
     "nothing over the whole mask: each voxel by itself is tested at p < {voxel_p:g}, in clusters of at least "
@@ -84,6 +90,7 @@ _FORMING = ("voxel_p", "threshold_ale")
 _SIZE = (*_FORMING, "cluster_p", "cut_size", "cut_size_interval")
 _MASS = (*_FORMING, "cluster_p", "cut_mass", "cut_mass_interval")
 _P = "uncorrected"
+_TFCE = ("cluster_p", "cut_tfce", "cut_tfce_interval", "tfce_unit")
 _MAXIMUM = ("cluster_p", "cut_ale", "cut_s", "cut_s_interval")
 
 
@@ -118,6 +125,22 @@ _MAIN_EFFECT = (
         _VOXEL,
         "voxel",
         *_MAXIMUM,
+    ),
+    View(
+        "stat_desc-tfce",
+        of("tfce"),
+        "threshold-free cluster enhancement, E = 1/2, H = 2",
+        units="voxels^(1/2) z^3",
+        optional="tfce",
+    ),
+    View(
+        f"z_desc-tfce_level-voxel_{_MC}",
+        of("z_tfce_fwe"),
+        "z where the voxel survives FWE by the maximum TFCE",
+        _ENHANCED,
+        "tfce",
+        cuts=_TFCE,
+        optional="z_tfce_fwe",
     ),
     _survives(
         "z_fdr_bh",
@@ -229,9 +252,14 @@ VIEWS: dict[str, tuple[View, ...]] = {
 }
 
 
+def views_of(result: xr.Dataset) -> list[View]:
+    """Return the maps of a result, those left out that it does not have."""
+    return [v for v in VIEWS[result.attrs["kind"]] if not v.optional or v.optional in result]
+
+
 def find_view(result: xr.Dataset, *, level: str, source: str = "") -> View:
     """Return the view of a result at a level, and at an input where there are several."""
-    return next(v for v in VIEWS[result.attrs["kind"]] if v.level == level and source in ("", v.source))
+    return next(v for v in views_of(result) if v.level == level and source in ("", v.source))
 
 
 def pictured(result: xr.Dataset) -> list[View]:
@@ -239,7 +267,7 @@ def pictured(result: xr.Dataset) -> list[View]:
     kind = result.attrs["kind"]
     main: tuple[str, ...] = (inference_of(result).correction, "uncorrected")
     levels = {"main-effect": main, "contrast": ("uncorrected",), "conjunction": ("thresholded",)}
-    return [v for level in levels[kind] for v in VIEWS[kind] if v.level == level]
+    return [v for level in levels[kind] for v in views_of(result) if v.level == level]
 
 
 def stem(name: str) -> str:

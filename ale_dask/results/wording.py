@@ -17,7 +17,12 @@ UNREACHABLE = 2**62
 """The cut of a null with too few iterations for its level: no value survives."""
 FEWEST = 17
 """Below so many experiments a main effect is underpowered (Eickhoff 2016)."""
-CORRECTED = {"cluster-size": "cluster-size FWE", "cluster-mass": "cluster-mass FWE", "voxel": "voxel FWE"}
+CORRECTED = {
+    "cluster-size": "cluster-size FWE",
+    "cluster-mass": "cluster-mass FWE",
+    "voxel": "voxel FWE",
+    "tfce": "TFCE FWE",
+}
 
 
 def input_words(source: str, *, correction: str) -> str:
@@ -35,7 +40,7 @@ def label(result: xr.Dataset, view: View) -> str:
     if result.attrs["kind"] == "conjunction":
         return f"overlap of the maps at {source}"
     if view.level in CORRECTED:
-        forming = "" if view.level == "voxel" else f", cluster-forming p < {i.voxel_p:g}"
+        forming = "" if view.level in ("voxel", "tfce") else f", cluster-forming p < {i.voxel_p:g}"
         return f"{CORRECTED[view.level]} p < {i.cluster_p:g}{forming}"
     return f"uncorrected p < {i.voxel_p:g}, at least {i.min_volume:g} mm³"
 
@@ -99,10 +104,18 @@ def _main_effect(result: xr.Dataset) -> list[tuple[str, str]]:
         ("Smallest cluster, size FWE", _cut(result, "cut_size", lambda k: mm3(k, k * volume))),
         ("Smallest cluster, mass FWE", _cut(result, "cut_mass", lambda k: f"{k * unit:.4g}")),
         ("Smallest ALE, voxel FWE", _cut(result, "cut_s", lambda k: f"{ale_of(result, k):.4g}")),
+        *_tfce(result),
         ("Level, iterations", f"p < {i.cluster_p:g}, {attrs['iterations']:,} iterations, seed {i.seed}"),
         ("Primary correction", CORRECTED[i.correction]),
         ("Mask", _mask(result)),
     ]
+
+
+def _tfce(result: xr.Dataset) -> list[tuple[str, str]]:
+    if "cut_tfce" not in result.attrs:
+        return []
+    unit = float(result.attrs["tfce_unit"])
+    return [("Smallest TFCE, FWE", _cut(result, "cut_tfce", lambda k: f"{k * unit:.4g}"))]
 
 
 def _contrast(result: xr.Dataset) -> list[tuple[str, str]]:

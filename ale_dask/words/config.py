@@ -30,7 +30,7 @@ class Inference(_Frozen):
     cluster_p: Probability = 0.05
     iterations: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
-    correction: Literal["cluster-size", "cluster-mass", "voxel"] = "cluster-size"
+    correction: Literal["cluster-size", "cluster-mass", "voxel", "tfce"] = "cluster-size"
     mask: str = "brain"
     within: Literal["max", "additive"] = "max"
     fwhm: Annotated[float, Field(gt=0, lt=100)] | None = None

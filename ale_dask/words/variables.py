@@ -48,6 +48,8 @@ _MAIN_EFFECT = (
     Variable("z_uncorrected", ("voxel",), "f", "z", "z where p < voxel_p, in clusters of the minimum volume"),
     Variable("z_size_fwe", ("voxel",), "f", "z", "z inside clusters that survive cluster-size FWE"),
     Variable("z_mass_fwe", ("voxel",), "f", "z", "z inside clusters that survive cluster-mass FWE"),
+    Variable("tfce", ("voxel",), "f", "voxels^(1/2) z^3", "threshold-free cluster enhancement, E = 1/2, H = 2"),
+    Variable("z_tfce_fwe", ("voxel",), "f", "z", "z where the voxel survives FWE by the maximum TFCE"),
     Variable("z_voxel_fwe", ("voxel",), "f", "z", "z where the voxel survives FWE by the maximum ALE"),
     Variable("z_fdr_bh", ("voxel",), "f", "z", "z where the voxel survives Benjamini-Hochberg FDR"),
     Variable("z_fdr_by", ("voxel",), "f", "z", "z where the voxel survives Benjamini-Yekutieli FDR"),

@@ -14,7 +14,7 @@ import pytest
 from scenes import ale, amid_blocks, digests_of, disk, ended, expected, mount, needs_root, start, write_study
 from test_determinism import chunks, digests, with_backend
 
-from ale_dask import runs, submission, upkeep
+from ale_dask import following, runs, upkeep
 from ale_dask.distribution.plan import Plan
 from ale_dask.words.config import load_study
 from ale_dask.words.errors import StoreError
@@ -133,7 +133,7 @@ def test_a_finished_run_on_a_read_only_disk_can_be_looked_at(tmp_path: Path) -> 
         rows = json.loads(ale("status", out, "--json")[0])
         assert [row["done"] for row in rows] == [60] * 4
         assert upkeep.verify(out, blocks=2) == []
-        assert list(submission.logs(out))
+        assert list(following.logs(out))
         ale("collect", out, "-o", tmp_path / "table.tsv")
         assert len((tmp_path / "table.tsv").read_text().splitlines()) > 1
         _, errors = ale("collect", out, "--no-pictures", "-q", code=74)

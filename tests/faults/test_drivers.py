@@ -27,7 +27,7 @@ from scenes import (
 from slurm import wait_until
 from test_determinism import chunks, digests, with_backend, with_inference
 
-from ale_dask import submission
+from ale_dask import following, submission
 from ale_dask.words.config import load_study
 from ale_dask.words.errors import UnfinishedError
 
@@ -89,7 +89,7 @@ def test_a_client_that_dies(there: Cluster, tmp_path: Path) -> None:
     assert digests_of(ale(*command)[0]) == expected()
 
 
-def submitted(there: Cluster, study: Path, out: Path, *, iterations: int = 60) -> submission.Submission:
+def submitted(there: Cluster, study: Path, out: Path, *, iterations: int = 60) -> following.Submission:
     """Return a submission to the scheduler there; the client that submitted is closed."""
     wanted = with_backend(with_inference(load_study(study), iterations=iterations), name=there.address)
     made = submission.submit(wanted, out, pictures=False)
@@ -100,14 +100,14 @@ def submitted(there: Cluster, study: Path, out: Path, *, iterations: int = 60) -
 
 def followed(out: Path) -> bool:
     """Return whether a submitted run is complete when nobody runs it any more."""
-    return submission.follow(out, lambda standings: None)
+    return following.follow(out, lambda standings: None)
 
 
 def test_a_submitted_run_goes_on_when_its_driver_dies(doomed: Cluster, tmp_path: Path) -> None:
     study, out = write_study(tmp_path / "tiny"), tmp_path / "out"
     text, _ = ale("submit", study, "-o", out, "-b", doomed.address, "--no-pictures")
     assert f"at {doomed.address}" in text
-    made = submission.submitted(out)
+    made = following.submitted(out)
     assert made is not None
     amid_blocks(out)
     kill_group(doomed.workers[doomed.driver(made.id)])
@@ -124,7 +124,7 @@ def test_a_submitted_run_is_cancelled_and_submitted_again(there: Cluster, tmp_pa
     study, out, iterations = write_study(tmp_path / "tiny"), tmp_path / "out", 250
     submitted(there, study, out, iterations=iterations)
     amid_blocks(out)
-    assert submission.cancel(out).startswith("cancelled: task ale-run-")
+    assert following.cancel(out).startswith("cancelled: task ale-run-")
     wait_until(lambda: bool(rows(out, "stopped")), seconds=30, what="a cancelled run that stops")
     assert chunks(out) < 4 * iterations
     _, errors = ale("status", out, "--watch", code=75)
@@ -138,14 +138,14 @@ def test_a_submitted_run_whose_scheduler_dies_can_be_submitted_again(doomed: Clu
     study, out = write_study(tmp_path / "tiny"), tmp_path / "out"
     first = submitted(doomed, study, out)
     amid_blocks(out)
-    assert submission.alive(first, out) is True
+    assert following.alive(first, out) is True
     doomed.close()
     assert chunks(out) < 240
     doomed.start_scheduler(port=int(doomed.address.rpartition(":")[2]))
     doomed.start_worker("a")
     doomed.wait_for(1)
     assert doomed.address == first.scheduler
-    assert submission.alive(first, out) is False
+    assert following.alive(first, out) is False
     submitted(doomed, study, out)
     assert followed(out)
     assert recorded(out) == expected()

@@ -31,7 +31,7 @@ from slurm import wait_until
 from test_determinism import chunks, digests, with_backend
 
 import ale_dask
-from ale_dask import runs, submission
+from ale_dask import following, runs, submission
 from ale_dask.distribution.executors import Step
 from ale_dask.words.config import load_study
 from ale_dask.words.errors import BackendError, UnfinishedError
@@ -129,7 +129,7 @@ def test_every_third_block_raises_once(there: Cluster, tmp_path: Path, monkeypat
     assert run_on(there, write_study(tmp_path / "tiny"), out) == expected()
     assert len(list((tmp_path / "marks").iterdir())) == len(rows(out, "failed")) == 80
     assert not rows(out, "gave up")
-    said = "\n".join(submission.logs(out))
+    said = "\n".join(following.logs(out))
     assert "failed: analysis drug, block 57, attempt 1" in said
     assert "RuntimeError: a node with a cold" in said
 
@@ -149,7 +149,7 @@ def test_blocks_that_always_raise_are_left_out_and_can_be_made_later(
     assert error.value.exit_code == 75
     assert chunks(out) == 240 - 8
     assert len(rows(out, "failed")) == 2 * 8
-    said = "\n".join(submission.logs(out))
+    said = "\n".join(following.logs(out))
     assert "gave up: analysis therapy, block 33, attempt 3" in said
     assert "RuntimeError: bad memory" in said
     assert run_on(there, study, out) == expected()
@@ -171,7 +171,7 @@ def test_workers_that_do_not_see_the_store(tmp_path: Path) -> None:
         with pytest.raises(BackendError, match=r"1 worker\(s\) do not see .* use `run`") as error:
             submission.submit(wanted, out)
     assert error.value.exit_code == 69
-    assert submission.submitted(out) is None
+    assert following.submitted(out) is None
 
 
 @pytest.fixture

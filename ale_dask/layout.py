@@ -1,0 +1,124 @@
+"""What a run lays out in OUT before it computes, and what is read from there. OUT is all that a run leaves and needs.
+
+OUT/study.toml   resolved: every default written out, foci files copied beside it
+OUT/foci/        the input files as they were
+OUT/plans/       frozen plans and segments, created once
+OUT/store.zarr/  MA maps and nulls: the checkpoint
+OUT/logs/        what went wrong, and what submitted jobs say
+OUT/run.json     what was run, with what, how long
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from ale_dask.data.masks import BUILT_IN
+from ale_dask.data.places import Place, create_once, local_copy, remove, replace_file
+from ale_dask.distribution.executors import Job
+from ale_dask.distribution.plan import Plan
+from ale_dask.distribution.segments import cover, segments, sink
+from ale_dask.study import BLOCKS, Prepared, cost, counts_of, iterations_of, plans, prepare
+from ale_dask.words.config import Backend, Study, load_study, parse_study, to_toml
+from ale_dask.words.errors import InputError, StoreError
+
+
+def save_inputs(study: Study, out: Place, *, backend: Backend) -> None:
+    """Write copies of a study's files into OUT, and study.toml that names these copies and a backend."""
+    foci = {}
+    for name, source in study.foci.items():
+        kept = []
+        for i, file in enumerate(source.files):
+            # Only the last part of the user's path: nothing may be written outside OUT.
+            last = Path(file).name
+            kept.append(f"foci/{name}/{last if last.startswith(f'{i + 1}_') else f'{i + 1}_{last}'}")
+            replace_file(out / kept[-1], Path(file).read_bytes())
+        foci[name] = source.model_copy(update={"files": kept})
+    inference = study.inference
+    if inference.mask not in BUILT_IN:
+        mask = f"mask{''.join(Path(inference.mask).suffixes[-2:])}"
+        replace_file(out / mask, Path(inference.mask).read_bytes())
+        inference = inference.model_copy(update={"mask": mask})
+    resolved = study.model_copy(update={"foci": foci, "inference": inference, "backend": backend})
+    replace_file(out / "study.toml", to_toml(resolved).encode())
+
+
+def kept_study(out: Place) -> Study:
+    """Return the study that OUT holds, its files on this machine.
+
+    Raises
+    ------
+    StoreError
+        when it holds no run.
+    """
+    if not (out / "study.toml").is_file() or not (out / "plans" / "nonce").is_file():
+        raise StoreError(f"{out}: holds no run; `ale-dask run STUDY -o {out}` makes one")
+    return load_study(local_copy(out, only=("study.toml", "foci/", "mask")) / "study.toml")
+
+
+def nonce_of(out: Place) -> str:
+    """Return the word that tells a worker, by reading it, that it sees this OUT; made once per run."""
+    path = out / "plans" / "nonce"
+    # Where it is, nothing is written: a run on a read-only disk can be looked at.
+    return path.read_text() if path.is_file() else create_once(path, uuid.uuid4().hex.encode()).decode()
+
+
+def lay_out(
+    prepared: Prepared, out: Place, *, overwrite: bool = False, backend: Backend | None = None
+) -> dict[str, Plan]:
+    """Return the frozen plans of a study, writing it and them to OUT: any worker can compute blocks then.
+
+    `backend` is what OUT shall name for later runs; without one, what it names already, or else the study's.
+
+    Raises
+    ------
+    StoreError
+        when OUT holds an analysis with other settings; nothing of it is changed.
+    """
+    if overwrite:
+        # Not foci/: the study that is about to run may be OUT's own, and read from there.
+        remove(out / "store.zarr")
+        remove(out / "plans")
+    if isinstance(out, Path):
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{out}: cannot be made ({error}); give another -o") from error
+    nonce_of(out)
+    made = plans(prepared, out=out)
+    # Only now: a configuration that the store refuses must not replace the one it was made with.
+    kept = out / "study.toml"
+    if backend is None and kept.is_file():
+        # The job that only finishes an array's work is not where the next run should go.
+        backend = parse_study(kept.read_text(), source=str(kept)).backend
+    save_inputs(prepared.study, out, backend=backend or prepared.study.backend)
+    return made
+
+
+def jobs_of(prepared: Prepared, out: Place, made: Mapping[str, Plan], *, workers: int) -> list[Job]:
+    """Return the blocks of every plan in OUT, one job per segment, planning the segments that are lacking."""
+    nonce = nonce_of(out)
+    jobs = []
+    for name, plan in made.items():
+        wanted = iterations_of(plan, prepared.study.inference)
+        found = segments(out, plan)
+        if sum(s.iterations for s in found) < wanted:
+            size = cost(prepared, plan, name=name, workers=workers).block_size
+            found = cover(out, plan, iterations=wanted, block_size=size)
+        for segment in found:
+            kept = sink(out, plan, segment, extra=counts_of(plan), nonce=nonce)
+            jobs.append(Job(plan, segment, BLOCKS[plan.kind], kept))
+    return jobs
+
+
+def stored(out: Place) -> tuple[Prepared, dict[str, Plan]]:
+    """Return the study and plans that OUT holds.
+
+    Raises
+    ------
+    StoreError
+        when it holds no run.
+    """
+    prepared = prepare(kept_study(out))
+    return prepared, plans(prepared, out=out)
