@@ -318,8 +318,8 @@ def test_run_waits_for_the_array_and_takes_it_with_it_when_stopped(
             raise UnfinishedError("stopped by a signal")
 
     # Every two seconds, the array may have ended between two looks.
-    with monkeypatch.context() as patch, pytest.raises(UnfinishedError, match="stopped by a signal"):
-        patch.setattr(following, "_WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(following, "_WATCH_SECONDS", 0.05)
+    with pytest.raises(UnfinishedError, match="stopped by a signal"):
         submission.run_array(long, out, tell=stop)
     wait_for_all(here, out / "logs")
     assert chunks(out) < BLOCKS
