@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import threading
 from functools import lru_cache
 from typing import Any
 
@@ -93,6 +94,10 @@ def _volume(plan: Plan) -> npt.NDArray[np.bool_]:
     return np.unpackbits(plan.arrays["volume"], count=math.prod(shape)).reshape(shape).astype(bool)
 
 
+_BUILDING = threading.Lock()
+"""Two threads that build the same tables take each other's time, 0.7 s for 4,000 foci."""
+
+
 @lru_cache(maxsize=8)
 def machinery(plan: Plan) -> tuple[Design, Stamps, Geometry]:
     """Return the kernel's tables of a plan; built once per process."""
@@ -120,7 +125,8 @@ def _levels(plan: Plan) -> Levels:
 def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
     """Return {"null": (iteration, statistic)} of some iterations, int64: largest S, cluster size, mass and TFCE."""
     out = np.empty((count, len(STATISTICS)), dtype=np.int64)
-    design, rows, space = machinery(plan)
+    with _BUILDING:
+        design, rows, space = machinery(plan)
     null_iterations(first, count, np.int32(plan.settings["threshold"]), design, rows, space, out)
     if TFCE not in plan.statistics:
         return {"null": out}
