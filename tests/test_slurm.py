@@ -299,7 +299,7 @@ def test_a_cancelled_submission_is_gone_and_goes_on_with_dask_workers(
     again = submission.submit(driven, out, pictures=False)
     assert len(again.jobs) == 1
     assert following.follow(out, lambda standings: None), logs(out / "logs")
-    assert "slurm: 2 worker job(s) submitted" in "\n".join(following.logs(out))
+    assert "slurm: 2 worker job(s) submitted" in logs(out / "logs")
     assert len(list((tmp_path / "workers").iterdir())) >= 2
     assert written(out) == expected
     wait_for_all(here, out / "logs")

@@ -12,8 +12,9 @@ import pytest
 from test_cli import ALE, ale
 from test_determinism import digests, with_backend, with_inference
 
-from ale_dask import layout, upkeep
+from ale_dask import layout, runs, upkeep
 from ale_dask.data.store import open_store
+from ale_dask.distribution.segments import cover
 from ale_dask.words.config import Study
 from ale_dask.words.errors import InputError, StoreError
 
@@ -58,6 +59,14 @@ def test_a_share_that_does_not_exist_is_refused(small: Study, tmp_path: Path) ->
         upkeep.run_share(tmp_path, index=3, shares=3)
     with pytest.raises(InputError, match="blocks 0 to"):
         upkeep.run_share(tmp_path, index=10_000)
+
+
+def test_a_longer_run_that_somebody_has_only_planned_does_not_disturb(small: Study, tmp_path: Path) -> None:
+    expected = digests(small, tmp_path)
+    _, plans = layout.stored(tmp_path)
+    for plan in plans.values():
+        assert len(cover(tmp_path, plan, iterations=1000, block_size=10)) == 2
+    assert digests_of(runs.collect(tmp_path)[2]) == expected
 
 
 def test_verify_finds_values_that_are_whole_but_wrong(small: Study, tmp_path: Path) -> None:

@@ -178,6 +178,9 @@ def gather(
     nulls: list[npt.NDArray[np.int64]] = []
     counts = {kind: np.zeros(n, dtype=np.int64) for kind, n in extra.items()}
     for segment in segments(out, plan):
+        if segment.first >= iterations:
+            # Somebody else's, who extends the run further and may not have computed it yet.
+            break
         arrays = sink(out, plan, segment, extra=extra, nonce=nonce).arrays()
         nulls.append(arrays["null"][:, 1:])
         for block in range(segment.n_blocks):

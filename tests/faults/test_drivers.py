@@ -151,26 +151,40 @@ def test_a_submitted_run_whose_scheduler_dies_can_be_submitted_again(doomed: Clu
     assert recorded(out) == expected()
 
 
-def together(out: Path, *commands: tuple[object, ...]) -> list[dict[str, str]]:
-    """Return the digests of commands that computed blocks of OUT at the same time."""
+def together(out: Path, *commands: tuple[object, ...]) -> tuple[list[dict[str, str]], bool]:
+    """Return the digests of commands on one OUT, and whether they computed its blocks at the same time."""
     begun = time.time()
     processes = [start(*command) for command in commands]  # type: ignore[arg-type]
-    found = [digests_of(ended(process)[0]) for process in processes]
+    try:
+        found = [digests_of(ended(process)[0]) for process in processes]
+    finally:
+        for process in processes:
+            kill_group(process)
     started = [row["time"] for row in rows(out, "started") if row["time"] > begun]
     computed = [row["time"] for row in rows(out, "computed") if row["time"] > begun]
     assert len(started) == len(commands)
-    assert max(started) < min(computed), "one ended before the other began"
-    return found
+    return found, max(started) < min(computed)
 
 
+# On a busy machine one may end before the other begins: then once more.
 def test_two_drivers_on_one_store(tmp_path: Path) -> None:
-    study, out = write_study(tmp_path / "tiny"), tmp_path / "out"
-    command = ("run", study, "-o", out, "-b", "serial")
-    assert together(out, command, command) == [expected()] * 2
+    study = write_study(tmp_path / "tiny")
+    for attempt in range(4):
+        command = ("run", study, "-o", tmp_path / f"out{attempt}", "-b", "serial")
+        found, overlapping = together(tmp_path / f"out{attempt}", command, command)
+        assert found == [expected()] * 2
+        if overlapping:
+            return
+    pytest.fail("the two never worked at the same time")
 
 
 def test_two_extensions_at_once(tmp_path: Path) -> None:
-    study, out = load_study(write_study(tmp_path / "tiny")), tmp_path / "out"
-    assert digests(with_backend(study, name="serial"), out) == expected()
-    found = together(out, *(("extend", out, "-i", i, "-b", "serial") for i in (90, 120)))
-    assert found == [expected(90), expected(120)]
+    study = load_study(write_study(tmp_path / "tiny"))
+    for attempt in range(4):
+        out = tmp_path / f"out{attempt}"
+        assert digests(with_backend(study, name="serial"), out) == expected()
+        found, overlapping = together(out, *(("extend", out, "-i", i, "-b", "serial") for i in (90, 120)))
+        assert found == [expected(90), expected(120)]
+        if overlapping:
+            return
+    pytest.fail("the two never worked at the same time")
