@@ -259,7 +259,12 @@ def test_nothing_that_is_sent_to_workers_holds_credentials(whole: Remote, dumps:
 
 def test_two_drivers_of_one_run(proxy: s3.Proxy, folder: Path, local: dict[str, str]) -> None:
     drivers = [run(folder / "study.toml", f"{URL}/both", "-b", "serial") for _ in range(2)]
-    assert [finished(driver) for driver in drivers] == [local] * 2
+    try:
+        assert [finished(driver) for driver in drivers] == [local] * 2
+    finally:
+        for driver in drivers:
+            driver.kill()
+            driver.wait()
 
 
 def test_create_once_keeps_the_first_content(proxy: s3.Proxy) -> None:

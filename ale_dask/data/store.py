@@ -51,7 +51,11 @@ def open_store(out: Place) -> zarr.Group:
     path = out / "store.zarr"
     try:
         # Two drivers may come at once: what is made is whole as soon as it is there, and the same from both.
-        group = zarr.open_group(zarr_store(path), mode="a", zarr_format=3, attributes={"ale_dask_schema": SCHEMA})
+        try:
+            group = zarr.open_group(zarr_store(path), mode="a", zarr_format=3, attributes={"ale_dask_schema": SCHEMA})
+        except zarr.errors.ContainsGroupError:
+            # The other made it between the look and the making.
+            group = zarr.open_group(zarr_store(path), mode="r+", zarr_format=3)
     except Exception as error:
         raise StoreError(
             f"{path}: cannot be opened as a store ({error}); give another -o, or repair the disk"
