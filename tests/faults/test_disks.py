@@ -12,6 +12,7 @@ from subprocess import CalledProcessError
 import nibabel as nib
 import pytest
 from scenes import ale, amid_blocks, digests_of, disk, ended, expected, mount, needs_root, start, write_study
+from slurm import wait_until
 from test_determinism import chunks, digests, with_backend
 
 from ale_dask import following, runs, upkeep
@@ -29,9 +30,12 @@ def one_message(errors: str) -> None:
 
 
 def nothing_is_half_written(out: Path) -> None:
+    def temporary() -> list[Path]:
+        return [p for p in out.rglob("*") if p.name.startswith(".") or p.name.endswith(".partial")]
+
+    # zarr writes in threads: when one fails, another may still be about to delete its own temporary file.
+    wait_until(lambda: not temporary(), seconds=10, what=f"no temporary file, there are {temporary()}")
     found = [path for path in out.rglob("*") if path.is_file()]
-    # A write of zarr's that is under way when another fails leaves its temporary file, which the next run deletes.
-    assert not [path for path in found if path.name.startswith(".")]
     for path in found:
         if path.suffix == ".json":
             json.loads(path.read_text())
