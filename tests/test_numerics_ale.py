@@ -18,8 +18,8 @@ from ale_dask.numerics.ale import (
     support_for_floor,
 )
 from ale_dask.numerics.kernels import FWHM_PER_SIGMA, kernel_box, peak, sigma_mm
-from ale_dask.numerics.permute import Design, sum_of_stamps
 from ale_dask.numerics.stamps import geometry, stamps
+from ale_dask.numerics.sweep import Design, sum_of_stamps
 from ale_dask.words.errors import InputError
 
 INT32_MAX = 2**31 - 1
@@ -236,7 +236,7 @@ def test_all_foci_in_one_voxel_do_not_overflow_an_int32(additive):
     found = sum_of_stamps(
         np.full(sum(foci), 13),
         design=design,
-        stamps=stamps([box], stride_x=space.stride_x, stride_y=space.stride_y),
+        stamps=stamps([box]),
         geometry=space,
     )
     exact = (sum(foci) if additive else 61) * int(box.max())

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from ale_dask.numerics import simd
 from ale_dask.numerics.kernels import kernel_box
-from ale_dask.numerics.permute import Design, null_iterations, sum_of_stamps
+from ale_dask.numerics.permute import null_iterations
 from ale_dask.numerics.stamps import geometry, stamps
+from ale_dask.numerics.sweep import Design, sum_of_stamps
 
 BITS, SUPPORT = 20, 3.0
 SOME = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
@@ -31,7 +32,7 @@ class Case:
         boxes = [kernel_box(np.array(s), support=SUPPORT, bits=BITS) for s in sigmas]
         self.values = [reference.stamp(s, support=SUPPORT, bits=BITS) for s in sigmas]
         self.space = geometry(self.ijk.astype(np.int16), radius=np.array([b.shape for b in boxes]) // 2)
-        self.stamps = stamps(boxes, stride_x=self.space.stride_x, stride_y=self.space.stride_y)
+        self.stamps = stamps(boxes)
         key = np.random.default_rng(seed).integers(0, 2**63, len(n_foci)).astype(np.uint64)
         begin = np.r_[0, np.cumsum(n_foci)].astype(np.int64)
         self.design = Design(begin, np.array(kernel, dtype=np.int64), key, additive)
@@ -160,25 +161,52 @@ def test_vector_and_plain_operations_agree(seed):
     m[:32:3] = t[:32:3]
     for at, entry, where in random.integers(0, 56, (20, 3)):
         pairs = []
-        for add8, max8, excess8 in (
-            (simd.plain_add8, simd.plain_max8, simd.plain_excess8),
-            (simd.fast_add8, simd.fast_max8, simd.fast_excess8),
+        for add8, max8, excess8, gain8 in (
+            (simd.plain_add8, simd.plain_max8, simd.plain_excess8, simd.plain_gain8),
+            (simd.fast_add8, simd.fast_max8, simd.fast_excess8, simd.fast_gain8),
         ):
-            added, top, gained, local = a.copy(), a.copy(), a.copy(), m.copy()
+            added, top, gained, between, local = a.copy(), a.copy(), a.copy(), a.copy(), m.copy()
             add8(added, at, t, entry)
             max8(top, at, t, entry)
             excess8(gained, at, t, entry, local, where)
-            pairs.append((added, top, gained, local))
+            gain8(between, at, t, entry, where)
+            pairs.append((added, top, gained, between, local))
         for plain, fast in zip(*pairs, strict=True):
             assert np.array_equal(plain, fast)
-        added, top, gained, local = pairs[0]
+        added, top, gained, between, local = pairs[0]
         here, there = slice(at, at + 8), slice(entry, entry + 8)
         assert np.array_equal(added[here], a[here] + t[there])
         assert np.array_equal(top[here], np.maximum(a[here], t[there]))
         held = m[where : where + 8]
         assert np.array_equal(gained[here], a[here] + np.maximum(t[there], held) - held)
+        assert np.array_equal(
+            between[here], a[here] + np.maximum(t[there], t[where : where + 8]) - t[where : where + 8]
+        )
         assert not local[where : where + 8].any()
         assert np.count_nonzero(added != a) <= 8
+
+
+@pytest.mark.parametrize("where", range(32))
+def test_a_scan_sees_every_cell_and_no_other(where):
+    volume = np.zeros(96, dtype=np.int32)
+    volume[[31, 64]] = 9
+    volume[32 + where] = 7
+    for reaches32, clear32 in (
+        (simd.plain_reaches32, simd.plain_clear32),
+        (simd.fast_reaches32, simd.fast_clear32),
+    ):
+        found = [bool(reaches32(volume, 32, np.int32(limit))) for limit in (7, 8)]
+        assert found == [True, False]
+        cleared = volume.copy()
+        clear32(cleared, 32)
+        assert np.flatnonzero(cleared).tolist() == [31, 64]
+
+
+def test_a_kernel_that_is_not_its_own_mirror_image_is_refused():
+    box = np.ones((3, 3, 3), dtype=np.int32)
+    box[0, 0, 0] = 2
+    with pytest.raises(ValueError, match="mirror"):
+        stamps([box])
 
 
 SCRIPT = """

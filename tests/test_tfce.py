@@ -10,7 +10,7 @@ from test_determinism import digests, with_backend, with_inference
 from ale_dask import layout, runs, upkeep
 from ale_dask.analyses.main_effect import _levels, machinery
 from ale_dask.numerics.draws import draw_voxels
-from ale_dask.numerics.permute import sum_of_stamps
+from ale_dask.numerics.sweep import sum_of_stamps
 from ale_dask.numerics.tfce import tfce_map
 from ale_dask.results import long_table
 from ale_dask.words.config import Study

@@ -20,11 +20,12 @@ from ale_dask.numerics.ale import ale_from_s, sum_rows
 from ale_dask.numerics.draws import NULL, draw_keys
 from ale_dask.numerics.kernels import kernel_box
 from ale_dask.numerics.null import NullTable, analytic_null, histograms, z_of_log_p
-from ale_dask.numerics.permute import Design, null_iterations
+from ale_dask.numerics.permute import null_iterations
 from ale_dask.numerics.space import Mask
 from ale_dask.numerics.stamps import Geometry, Stamps, geometry, stamps
 from ale_dask.numerics.tfce import Levels, levels, tfce_map, tfce_of
 from ale_dask.numerics.tfce_null import tfce_iterations
+from ale_dask.numerics.visits import Design
 from ale_dask.words.config import Inference
 from ale_dask.words.variables import describe
 
@@ -115,7 +116,7 @@ def machinery(plan: Plan) -> tuple[Design, Stamps, Geometry]:
         plan.arrays["draw_key"],
         bool(plan.settings["additive"]),
     )
-    return design, stamps(boxes, stride_x=space.stride_x, stride_y=space.stride_y), space
+    return design, stamps(boxes), space
 
 
 def _levels(plan: Plan) -> Levels:
@@ -124,15 +125,15 @@ def _levels(plan: Plan) -> Levels:
 
 def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
     """Return {"null": (iteration, statistic)} of some iterations, int64: largest S, cluster size, mass and TFCE."""
-    out = np.empty((count, len(STATISTICS)), dtype=np.int64)
+    out = np.empty((count, len(plan.statistics)), dtype=np.int64)
     with _BUILDING:
         design, rows, space = machinery(plan)
-    null_iterations(first, count, np.int32(plan.settings["threshold"]), design, rows, space, out)
-    if TFCE not in plan.statistics:
-        return {"null": out}
-    greatest = np.empty(count, dtype=np.int64)
-    tfce_iterations(first, count, design, rows, space, _levels(plan), greatest)
-    return {"null": np.concatenate([out, greatest[:, None]], axis=1)}
+    threshold = np.int32(plan.settings["threshold"])
+    if TFCE in plan.statistics:
+        tfce_iterations(first, count, threshold, design, rows, space, _levels(plan), out)
+    else:
+        null_iterations(first, count, threshold, design, rows, space, out)
+    return {"null": out}
 
 
 def collect(

@@ -1,4 +1,4 @@
-"""Eight int32 at a time: the only module that speaks LLVM.
+"""Eight int32 at a time, in LLVM's own words.
 
 Each operation has a plain twin of the same signature (`plain_…`), which the tests hold it to and which
 runs instead when ALE_DASK_PLAIN=1 is set. A plain loop of 8 would do if the compiler could know that the
@@ -16,6 +16,8 @@ from numba import types
 from numba.extending import intrinsic
 
 WIDTH = 8
+SCAN = 32
+"""Cells that a scan looks at in one step."""
 _VECTOR = ir.VectorType(ir.IntType(32), WIDTH)
 _ZERO = ir.Constant(_VECTOR, [0] * WIDTH)
 
@@ -71,6 +73,63 @@ def _excess8(typing_context, volume, at, table, entry, local, where):  # type: i
     return types.void(volume, types.int64, table, types.int64, local, types.int64), generate
 
 
+@intrinsic
+def _gain8(typing_context, volume, at, table, entry, earlier):  # type: ignore[no-untyped-def]
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        v, a, t, e, m = arguments
+        target = _pointer(context, builder, signature.args[0], v, a)
+        source = _pointer(context, builder, signature.args[2], t, e)
+        other = _pointer(context, builder, signature.args[2], t, m)
+        most = builder.load(other, align=4)
+        gain = builder.sub(_maximum(builder, builder.load(source, align=4), most), most)
+        builder.store(builder.add(builder.load(target, align=4), gain), target, align=4)
+        return context.get_dummy_value()
+
+    return types.void(volume, types.int64, table, types.int64, types.int64), generate
+
+
+@intrinsic
+def load(typing_context, array, at):  # type: ignore[no-untyped-def]
+    """array[at] for at >= 0: without the test for negative indices that numba makes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a, i = arguments
+        data = context.make_array(signature.args[0])(context, builder, a).data
+        return builder.load(builder.gep(data, [i]))
+
+    return array.dtype(array, types.int64), generate
+
+
+@intrinsic
+def _reaches32(typing_context, volume, at, limit):  # type: ignore[no-untyped-def]
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        v, a, least = arguments
+        top = None
+        for piece in range(SCAN // WIDTH):
+            place = builder.add(a, ir.Constant(ir.IntType(64), piece * WIDTH))
+            cells = builder.load(_pointer(context, builder, signature.args[0], v, place), align=4)
+            top = cells if top is None else _maximum(builder, top, cells)
+        nothing = ir.Constant(_VECTOR, ir.Undefined)
+        first = builder.insert_element(nothing, least, ir.Constant(ir.IntType(32), 0))
+        all_lanes = builder.shuffle_vector(first, nothing, _ZERO)
+        lanes = builder.bitcast(builder.icmp_signed(">=", top, all_lanes), ir.IntType(WIDTH))
+        return builder.icmp_unsigned("!=", lanes, ir.Constant(ir.IntType(WIDTH), 0))
+
+    return types.boolean(volume, types.int64, types.int32), generate
+
+
+@intrinsic
+def _clear32(typing_context, volume, at):  # type: ignore[no-untyped-def]
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        v, a = arguments
+        for piece in range(SCAN // WIDTH):
+            place = builder.add(a, ir.Constant(ir.IntType(64), piece * WIDTH))
+            builder.store(_ZERO, _pointer(context, builder, signature.args[0], v, place), align=4)
+        return context.get_dummy_value()
+
+    return types.void(volume, types.int64), generate
+
+
 @numba.njit(cache=True, nogil=True)
 def plain_add8(volume, at, table, entry) -> None:  # type: ignore[no-untyped-def]
     """Add table[entry:entry + 8] to volume[at:at + 8]."""
@@ -94,6 +153,30 @@ def plain_excess8(volume, at, table, entry, local, where) -> None:  # type: igno
         local[where + j] = 0
 
 
+@numba.njit(cache=True, nogil=True)
+def plain_gain8(volume, at, table, entry, earlier) -> None:  # type: ignore[no-untyped-def]
+    """Add max(k, m) - m to volume[at:at + 8], k = table[entry:entry + 8] and m = table[earlier:earlier + 8]."""
+    for j in range(WIDTH):
+        most = table[earlier + j]
+        volume[at + j] += max(table[entry + j], most) - most
+
+
+@numba.njit(cache=True, nogil=True)
+def plain_reaches32(volume, at, limit):  # type: ignore[no-untyped-def]
+    """Return whether any of volume[at:at + 32] is at least `limit`."""
+    found = False
+    for j in range(SCAN):
+        found |= volume[at + j] >= limit
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def plain_clear32(volume, at) -> None:  # type: ignore[no-untyped-def]
+    """Zero volume[at:at + 32]."""
+    for j in range(SCAN):
+        volume[at + j] = 0
+
+
 @numba.njit(cache=True, nogil=True, inline="always")
 def fast_add8(volume, at, table, entry) -> None:  # type: ignore[no-untyped-def]
     """As `plain_add8`."""
@@ -112,5 +195,26 @@ def fast_excess8(volume, at, table, entry, local, where) -> None:  # type: ignor
     _excess8(volume, at, table, entry, local, where)
 
 
+@numba.njit(cache=True, nogil=True, inline="always")
+def fast_gain8(volume, at, table, entry, earlier) -> None:  # type: ignore[no-untyped-def]
+    """As `plain_gain8`."""
+    _gain8(volume, at, table, entry, earlier)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def fast_reaches32(volume, at, limit):  # type: ignore[no-untyped-def]
+    """As `plain_reaches32`."""
+    return _reaches32(volume, at, limit)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def fast_clear32(volume, at) -> None:  # type: ignore[no-untyped-def]
+    """As `plain_clear32`."""
+    _clear32(volume, at)
+
+
 PLAIN = os.environ.get("ALE_DASK_PLAIN") == "1"
 add8, max8, excess8 = (plain_add8, plain_max8, plain_excess8) if PLAIN else (fast_add8, fast_max8, fast_excess8)
+gain8, reaches32, clear32 = (
+    (plain_gain8, plain_reaches32, plain_clear32) if PLAIN else (fast_gain8, fast_reaches32, fast_clear32)
+)

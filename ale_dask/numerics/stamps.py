@@ -1,4 +1,4 @@
-"""The mask as a padded volume, and kernels as rows that are added to it."""
+"""The mask as planes of padded rows, and kernels as slabs of rows that are added to a plane."""
 
 from __future__ import annotations
 
@@ -7,110 +7,134 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.numerics.simd import WIDTH
+from ale_dask.numerics.simd import SCAN, WIDTH
 
+I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 
 
 class Geometry(NamedTuple):
-    """The mask inside a padded volume; cell = x * stride_x + y * stride_y + z."""
+    """The mask in a grid with a border of one; cell = x * stride_x + y * stride_y + z, (x, y) is a column.
+
+    Only rows `row_low` … `row_high` of a plane hold voxels.
+    """
 
     stride_x: int
     stride_y: int
     size: int
     cell: I64
+    place: I32
     inside: npt.NDArray[np.uint8]
     column_begin: I64
     column_end: I64
+    plane_begin: I64
+    row_low: I64
+    row_high: I64
 
 
 class Stamps(NamedTuple):
-    """Kernels as rows along z; `table` holds each distinct row once, with zeros before and after it."""
+    """Kernels as slabs, one for each distance |dx| to the focus's plane; a slab is rows along z, one for each dy.
+
+    `entry[middle[slab] + dy]`, |dy| up to three radii, is where in `table` the row at dy begins, at z = -half[slab];
+    `table` holds each distinct row once. `reach` is the largest |dy| of a slab's rows, -1 if nothing of it is left.
+    """
 
     radius: I64
-    row_begin: I64
-    row_offset: I64
-    row_table: I64
-    row_pieces: I64
-    row_box: I64
-    box_begin: I64
-    box_table: I64
-    box_filled: npt.NDArray[np.uint8]
-    table: npt.NDArray[np.int32]
+    slab_begin: I64
+    reach: I64
+    half: I64
+    middle: I64
+    entry: I64
+    table: I32
 
 
 def geometry(voxel_ijk: npt.NDArray[np.int16], *, radius: npt.NDArray[np.int64]) -> Geometry:
-    """Return the padded volume of a mask (voxel, axis) for kernels (kernel, axis) of these radii."""
-    ijk = voxel_ijk.astype(np.int64)
-    low = ijk.min(axis=0)
-    nx, ny, nz = ijk.max(axis=0) - low + 1
-    # At least one cell of padding: without it the cell before a row's first is the previous plane's last.
-    rx, ry, rz = (max(1, int(r)) for r in radius.max(axis=0))
-    # Strides are an odd number of 64-byte lines: a power of two maps all rows to the same cache sets (15-30 %).
-    lines = -(-(int(nz) + rz + 2 * WIDTH) // 16)
+    """Return the rows and planes of a mask (voxel, axis), C order, for kernels (kernel, axis) of these radii."""
+    at = voxel_ijk.astype(np.int64) - voxel_ijk.min(axis=0) + 1
+    planes, rows, cells = at.max(axis=0) + 2
+    # What a row overhangs must not reach the next one: the kernel, by the aligned piece that it ends in, or a scan's
+    # last step. An odd number of 64-byte lines: a power of two maps all rows to the same cache sets (15-30 %).
+    lines = -(-(int(cells) + max(int(radius[:, 2].max()) + WIDTH, SCAN)) // 16)
     stride_y = (lines + 1 - lines % 2) * 16
-    rows = int(ny) + 2 * ry
-    stride_x = (rows + 1 - rows % 2) * stride_y
-    at = ijk - low + np.array([rx, ry, rz])
-    cell = at[:, 0] * stride_x + at[:, 1] * stride_y + at[:, 2]
-    size = int((nx + 2 * rx) * stride_x + 8 * WIDTH)
+    stride_x = int(rows) * stride_y
+    cell = at @ np.array([stride_x, stride_y, 1])
+    size = int(planes) * stride_x
     inside = np.zeros(size, dtype=np.uint8)
     inside[cell] = 1
-    column = at[:, 0] * stride_x + at[:, 1] * stride_y
+    column = cell - at[:, 2]
     first = np.flatnonzero(np.r_[True, column[1:] != column[:-1]])
     last = np.r_[first[1:] - 1, len(cell) - 1]
-    return Geometry(stride_x, stride_y, size, cell, inside, cell[first], cell[last] + 1)
+    plane_begin = np.searchsorted(at[first, 0], np.arange(int(planes) + 1)).astype(np.int64)
+    low, high = np.ones(int(planes), dtype=np.int64), np.zeros(int(planes), dtype=np.int64)
+    filled = np.flatnonzero(np.diff(plane_begin))
+    low[filled] = np.minimum.reduceat(at[first, 1], plane_begin[filled])
+    high[filled] = np.maximum.reduceat(at[first, 1], plane_begin[filled])
+    return Geometry(
+        stride_x,
+        stride_y,
+        size,
+        cell,
+        place=at.astype(np.int32),
+        inside=inside,
+        column_begin=cell[first],
+        column_end=cell[last] + 1,
+        plane_begin=plane_begin,
+        row_low=low,
+        row_high=high,
+    )
 
 
-def stamps(boxes: list[npt.NDArray[np.int32]], *, stride_x: int, stride_y: int) -> Stamps:
-    """Return the kernels (x, y, z), int32, as rows for a volume of these strides."""
-    table: list[npt.NDArray[np.int32]] = []
+def stamps(boxes: list[I32]) -> Stamps:
+    """Return the kernels (x, y, z), int32, each a mirror image of itself along x and y, as slabs of rows.
+
+    Raises
+    ------
+    ValueError
+        for a kernel that is not.
+    """
+    slab_begin, entry = [0], list[int]()
+    reach, half, middle = list[int](), list[int](), list[int]()
+    # Before each row WIDTH zeros, and after the last: rows are read in pieces that begin up to 7 cells early.
+    table: list[I32] = [np.zeros(WIDTH, dtype=np.int32)]
     known: dict[bytes, int] = {}
-    size = 0
+    size = WIDTH
 
-    def place(row: npt.NDArray[np.int32], radius: int) -> int:
-        """Put a row into the table once, behind and before at least 2 r zeros; returns where its z = -r cell is."""
+    def place(row: I32) -> int:
+        """Put a row into the table once; returns where."""
         nonlocal size
         text = row.tobytes()
         if text not in known:
-            padded = np.zeros(2 * radius + len(row) + 2 * radius + WIDTH, dtype=np.int32)
-            padded[2 * radius : 2 * radius + len(row)] = row
-            table.append(padded)
-            known[text] = size + 2 * radius
-            size += len(padded)
+            known[text] = size
+            table.extend([row, np.zeros(WIDTH, dtype=np.int32)])
+            size += len(row) + WIDTH
         return known[text]
 
-    row_begin, offset, where, pieces, row_box, box_begin, box_table, filled = [0], [], [], [], [], [0], [], []
     for box in boxes:
+        if not (np.array_equal(box, box[::-1]) and np.array_equal(box, box[:, ::-1])):
+            raise ValueError("a kernel must be its own mirror image along x and y")
         rx, ry, rz = (n // 2 for n in box.shape)
-        for dx in range(-rx, rx + 1):
-            for dy in range(-ry, ry + 1):
-                row = box[dx + rx, dy + ry]
-                at = place(row, rz)
-                box_table.append(at)
-                filled.append(row.any())
-                if row.any():
-                    row_box.append(len(box_table) - 1 - box_begin[-1])
-                    half = rz - int(np.argmax(row > 0))
-                    offset.append(dx * stride_x + dy * stride_y - half)
-                    where.append(at + rz - half)
-                    pieces.append(-(-(2 * half + 1) // WIDTH))
-        row_begin.append(len(offset))
-        box_begin.append(len(box_table))
-    radius = np.array([[n // 2 for n in box.shape] for box in boxes], dtype=np.int64)
+        for dx in range(rx + 1):
+            slab = box[rx + dx]
+            filled = np.argwhere(slab)
+            distance = np.abs(filled - [ry, rz]).max(axis=0) if len(filled) else np.array([-1, 0])
+            reach.append(int(distance[0]))
+            half.append(int(distance[1]))
+            # Rows of zeros as far as another focus whose box meets this one's may ask for.
+            beyond = [place(np.zeros_like(slab[0])) + rz - half[-1]] * (2 * ry)
+            rows = [place(row) + rz - half[-1] for row in slab]
+            middle.append(len(entry) + len(beyond) + ry)
+            entry += [*beyond, *rows, *beyond]
+        slab_begin.append(len(reach))
 
     def whole(numbers: list[int]) -> I64:
         return np.array(numbers, dtype=np.int64)
 
     return Stamps(
-        radius,
-        row_begin=whole(row_begin),
-        row_offset=whole(offset),
-        row_table=whole(where),
-        row_pieces=whole(pieces),
-        row_box=whole(row_box),
-        box_begin=whole(box_begin),
-        box_table=whole(box_table),
-        box_filled=np.array(filled, dtype=np.uint8),
+        whole([n // 2 for box in boxes for n in box.shape]).reshape(-1, 3),
+        slab_begin=whole(slab_begin),
+        reach=whole(reach),
+        half=whole(half),
+        middle=whole(middle),
+        entry=whole(entry),
         table=np.concatenate(table),
     )

@@ -197,14 +197,16 @@ def scratch(space):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _collect(volume, space, levels, work):  # type: ignore[no-untyped-def]
-    """List the mask cells of level > 0, write level << 32 | ~row there and 0 into the others; returns their number."""
-    n = np.int64(0)
+def collect_plane(x, volume, origin, space, levels, n, work):  # type: ignore[no-untyped-def]
+    """List the mask cells of level > 0 in a plane, write level << 32 | ~row there and 0 into the others.
+
+    Returns their number, which is `n` before; `volume` holds the cells from `origin` on.
+    """
     last = np.int64(levels.level.shape[0] - 1)
     first = np.int64(levels.first)
-    for c in range(space.column_begin.shape[0]):
+    for c in range(space.plane_begin[x], space.plane_begin[x + 1]):
         for j in range(np.uint64(space.column_begin[c]), np.uint64(space.column_end[c])):
-            v = volume[j]
+            v = volume[j - np.uint64(origin)]
             key = np.int64(0)
             if v >= first and space.inside[j]:
                 level = np.int64(levels.level[min(np.int64(v) >> levels.shift, last)])
@@ -348,13 +350,11 @@ def _sweep(basins, top, work):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def max_tfce(volume, space, levels, work):  # type: ignore[no-untyped-def]
-    """Return the largest TFCE, int64, in units of 1 / (3 * 2^(3 bits)), of S in a padded volume (cell), int32.
+def greatest(n, space, work):  # type: ignore[no-untyped-def]
+    """Return the largest TFCE, int64, in units of 1 / (3 * 2^(3 bits)), of the n cells that were collected.
 
-    Formula: the maximum of `tfce_map`, 0 if no voxel has z > 0. `volume` is only read; cells outside the mask may
-    hold anything.
+    Formula: the maximum of `tfce_map`, 0 if no voxel has z > 0.
     """
-    n = _collect(volume, space, levels, work)
     top = np.int64(0)
     for t in range(n):
         top = max(top, np.int64(work.level[t]))
@@ -362,7 +362,16 @@ def max_tfce(volume, space, levels, work):  # type: ignore[no-untyped-def]
     _name(n, work)
     m = _borders(space, n, work)
     _sort(n, m, top, work)
-    greatest = _sweep(basins, top, work)
+    most = _sweep(basins, top, work)
     work.voxel_end[: top + 1] = 0
     work.edge_end[: top + 1] = 0
-    return greatest
+    return most
+
+
+@numba.njit(cache=True, nogil=True)
+def max_tfce(volume, space, levels, work):  # type: ignore[no-untyped-def]
+    """Return the largest TFCE, as `greatest`, of S in a whole padded volume (cell), int32; it is only read."""
+    n = np.int64(0)
+    for x in range(space.plane_begin.shape[0] - 1):
+        n = collect_plane(x, volume, 0, space, levels, n, work)
+    return greatest(n, space, work)

@@ -1,31 +1,35 @@
-"""The null of TFCE: the same iterations as the cluster-level tests, and the largest value of each."""
+"""The null of TFCE beside those of the cluster-level tests, from the same iterations."""
 
 from __future__ import annotations
 
 import numba
 import numpy as np
 
-from ale_dask.numerics.draws import draw_voxels
-from ale_dask.numerics.permute import _stamp_all, _workspace
-from ale_dask.numerics.tfce import max_tfce, scratch
+from ale_dask.numerics.permute import found_memory, largest, scan_plane
+from ale_dask.numerics.sweep import stamp_plane
+from ale_dask.numerics.tfce import collect_plane, greatest, scratch
+from ale_dask.numerics.visits import draw_foci, list_foci, sweep_memory
 
 
 @numba.njit(cache=True, nogil=True)
-def tfce_iterations(first, count, design, stamps, geometry, levels, out) -> None:  # type: ignore[no-untyped-def]
-    """Fill out (iteration), int64, with the largest TFCE of each iteration, in units of 1 / (3 * 2^(3 bits)).
+def tfce_iterations(first, count, threshold, design, stamps, geometry, levels, out) -> None:  # type: ignore[no-untyped-def]
+    """Fill out (iteration, 4), int64, as `null_iterations` does, and with the largest TFCE of each iteration.
 
-    The foci are those of `null_iterations`, drawn and stamped again: that is a tenth of the time here, and who does
-    not ask for TFCE has nothing more to compile.
+    In units of 1 / (3 * 2^(3 bits)). A function of its own: who does not ask for TFCE has nothing more to compile.
     """
-    n_voxels = geometry.cell.shape[0]
-    cells = np.empty(design.focus_begin[-1], dtype=np.int64)
-    position = np.empty((cells.shape[0], 3), dtype=np.int64)
-    work, memory = _workspace(design, stamps, geometry), scratch(geometry)
+    work = sweep_memory(design, stamps, geometry)
+    found = found_memory(geometry)
+    memory = scratch(geometry)
     for b in range(count):
-        for e in range(design.kernel.shape[0]):
-            draw_voxels(design.key[e], first + b, n_voxels, cells, design.focus_begin[e], design.focus_begin[e + 1])
-        for f in range(cells.shape[0]):
-            cells[f] = geometry.cell[cells[f]]
-        volume = np.zeros(geometry.size, dtype=np.int32)
-        _stamp_all(cells, position, design, stamps, geometry, volume, work)
-        out[b] = max_tfce(volume, geometry, levels, memory)
+        draw_foci(first + b, design, geometry, work)
+        list_foci(design, stamps, geometry, work)
+        n = 0
+        high = 0
+        best = np.int32(0)
+        for x in range(1, geometry.plane_begin.shape[0] - 2):
+            stamp_plane(x, stamps, geometry, work)
+            high = collect_plane(x, work.plane, x * geometry.stride_x, geometry, levels, high, memory)
+            n, best = scan_plane(x, geometry, threshold, n, best, work.plane, found)
+        out[b, 0] = best
+        out[b, 1], out[b, 2] = largest(n, threshold, geometry, found)
+        out[b, 3] = greatest(high, geometry, memory)

@@ -30,13 +30,13 @@ def compile_beside() -> subprocess.Popen[bytes] | None:
 
 def compile_kernels() -> None:
     """Compile the kernels of null iterations and of relabellings by running none of them."""
-    from ale_dask.numerics import contrast, permute, stamps
+    from ale_dask.numerics import contrast, permute, stamps, visits
 
     nowhere = np.zeros((1, 3), dtype=np.int64)
     space = stamps.geometry(nowhere.astype(np.int16), radius=nowhere)
-    rows = stamps.stamps([np.ones((1, 1, 1), dtype=np.int32)], stride_x=space.stride_x, stride_y=space.stride_y)
+    rows = stamps.stamps([np.ones((1, 1, 1), dtype=np.int32)])
     none = np.zeros(1, dtype=np.int64)
-    design = permute.Design(none, none[:0], none[:0].astype(np.uint64), False)
+    design = visits.Design(none, none[:0], none[:0].astype(np.uint64), False)
     permute.null_iterations(0, 0, np.int32(1), design, rows, space, np.empty((0, 3), dtype=np.int64))
     entries = none[:0].astype(np.int32)
     candidates = contrast.Candidates(none, entries, entries, none[:0], none[:0], none[:0])
