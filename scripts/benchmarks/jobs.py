@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
+import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numba
+import numpy as np
 
 from benchmarks.environments import python_of
 from benchmarks.plans import contrast_plan, main_plan, with_kernels
@@ -22,7 +29,9 @@ SMALL = ("A", "B")
 OTHERS = {"nimare": "NiMARE", "jale": "JALE"}
 # JALE holds every experiment as a whole volume of float64: 14 GB for sample D.
 WITHOUT = {"jale": set(DRAWN), "nimare": {"E"}}
-OURS, CUBE, TWO, ROWS, CUBE_ROWS = "ours", "ours, NiMARE's kernels", "ours, 2 CPUs", "rows", "rows, NiMARE's kernels"
+OURS, CUBE = "ours", "ours, NiMARE's kernels"
+TWO, PROCESSES = "ours, 2 threads", "ours, 2 processes"
+ROWS, CUBE_ROWS = "rows", "rows, NiMARE's kernels"
 WHOLE, PART, TFCE = "ours, whole brain", "ours, 5,000 voxels", "ours, TFCE"
 
 
@@ -39,11 +48,12 @@ class Bench:
     measured: list[Measured] = field(default_factory=list)
     peaks: dict[str, dict[str, float]] = field(default_factory=dict)
     worker: dict[str, dict[str, float]] = field(default_factory=dict)
+    dask: list[float] = field(default_factory=list)
 
-    def child(self, program: str) -> Child:
-        """Start the child of a program on our first CPU."""
+    def child(self, program: str, *, cpu: int = 0) -> Child:
+        """Start the child of a program on the first of our CPUs, or another."""
         if program == "ours":
-            return Child(sys.executable, "ours", cpu=self.cpus[0], log=self.folder / "ours.log")
+            return Child(sys.executable, "ours", cpu=self.cpus[cpu], log=self.folder / "ours.log")
         python = python_of(program, self.environments)
         return Child(python, f"with_{program}", cpu=self.cpus[0], log=self.folder / f"{program}.log")
 
@@ -75,6 +85,17 @@ def _run(ours: Child, name: str, cpus: list[int] | None = None) -> Callable[[int
     return lambda count: ours.ask("run", name=name, count=count, cpus=cpus)
 
 
+def _halves(children: list[Child], name: str) -> Callable[[int], float]:
+    """Return what runs half of the iterations in each of two processes at once and gives the time of the slower."""
+
+    def ask(count: int) -> float:
+        with ThreadPoolExecutor(2) as threads:
+            done = threads.map(lambda child: child.ask("run", name=name, count=-(-count // 2)), children)
+            return max(float(d["seconds"]) for d in done)
+
+    return ask
+
+
 def _seeded(child: Child, **more: Any) -> Callable[[int], Any]:
     seeds = iter(range(1, 1_000_000))
     return lambda count: child.ask("cluster", count=count, seed=next(seeds), **more)
@@ -93,7 +114,10 @@ def main_effects(bench: Bench, sample: str, *, jobs: set[str]) -> None:
         if "cluster" in jobs:
             turns = [Turn(OURS, _run(ours, sample))]
             if len(bench.cpus) > 1:
+                second = stack.enter_context(bench.child("ours", cpu=1))
+                bench.plan(second, plan, sample)
                 turns.append(Turn(TWO, _run(ours, sample, bench.cpus[:2]), like=OURS))
+                turns.append(Turn(PROCESSES, _halves([ours, second], sample)))
             turns.append(Turn(ROWS, lambda n: ours.ask("hot_rows", name=sample, times=n)))
             if "nimare" in others:
                 kernels = bench.folder / f"{sample}-kernels.npz"
@@ -149,6 +173,15 @@ def memory(bench: Bench, sample: str) -> None:
         bench.worker[sample] = ours.ask("memory", path=str(plan), count=max(1, 10**6 // len(foci.ijk)))
 
 
+def through_dask(bench: Bench) -> None:
+    """Measure two threads through Dask beside two bare processes, which scripts/overhead does, and keep the ratios."""
+    out = bench.folder / "overhead.json"
+    script = Path(__file__).resolve().parents[1] / "overhead"
+    options = ["throughput", "--backends", "threads", "--rounds", str(bench.rounds), "--seconds", "1"]
+    subprocess.run([sys.executable, str(script), "-o", str(out), *options], check=True)
+    bench.dask = json.loads(out.read_text())["ratio"]["threads"]
+
+
 def everything(bench: Bench) -> None:
     """Measure sample E, all of Neurosynth, by ours alone: time, and memory of planning and iterations together."""
     foci, path = bench.foci("E")
@@ -165,11 +198,6 @@ def everything(bench: Bench) -> None:
 
 def machine() -> dict[str, Any]:
     """Return what the figures depend on besides the programs."""
-    import platform
-
-    import numba
-    import numpy as np
-
     names = [x.partition(":")[2].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x]
     return {
         "cpu": names[0] if names else platform.machine(),

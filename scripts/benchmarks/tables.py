@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.jobs import CUBE, CUBE_ROWS, OTHERS, OURS, PART, ROWS, TFCE, TWO, WHOLE, Bench
+from benchmarks.jobs import CUBE, CUBE_ROWS, OTHERS, OURS, PART, PROCESSES, ROWS, TFCE, TWO, WHOLE, Bench
 from benchmarks.samples import DRAWN
 from benchmarks.turns import Measured, spread
 
@@ -36,8 +36,9 @@ def _pairs(measured: Measured) -> Iterator[tuple[str, str]]:
             yield other, ours
     if PART in here:
         yield WHOLE, PART
-    if TWO in here:
-        yield OURS, TWO
+    for two in (TWO, PROCESSES):
+        if two in here:
+            yield OURS, two
 
 
 def _line(*cells: Any) -> str:
@@ -91,6 +92,11 @@ def markdown(bench: Bench, machine: dict[str, Any]) -> str:
                 if part in m.seconds:
                     times = [spread([1e3 * s for s in m.seconds[who]], ".3g") for who in (whole, part)]
                     lines.append(_line(whole, _size(m.sample), *times, spread(m.ratio(part, whole), ".0%")))
+    if bench.dask:
+        lines += [
+            "",
+            f"Two threads through Dask reach {spread(bench.dask, '.1%')} of two bare processes (scripts/overhead).",
+        ]
     if bench.worker:
         lines += ["", *_head("worker", "experiments/foci", "idle, MB", "block, MB", "above idle, MB")]
         for sample, w in bench.worker.items():
