@@ -69,20 +69,16 @@ def markdown(bench: Bench, machine: dict[str, Any]) -> str:
     ]
     for m in bench.measured:
         for other, ours in _pairs(m):
-            times = [spread([1e3 * s for s in m.seconds[who]], ".3g") for who in (other, ours)]
+            times = [spread([1e3 * s for s in m.seconds[who]]) for who in (other, ours)]
             lines.append(
-                _line(
-                    JOBS[m.job], _size(m.sample), other, times[0], ours, times[1], spread(m.ratio(other, ours), ".3g")
-                )
+                _line(JOBS[m.job], _size(m.sample), other, times[0], ours, times[1], spread(m.ratio(other, ours)))
             )
         if m.job == "tfce" and "JALE, TFCE" in m.seconds:
             lines.append(_line("what TFCE adds", _size(m.sample), "JALE", "", "ours", "", _added(m)))
         if not list(_pairs(m)):
             for who in m.seconds:
                 lines.append(
-                    _line(
-                        JOBS[m.job], _size(m.sample), "", "", who, spread([1e3 * s for s in m.seconds[who]], ".3g"), ""
-                    )
+                    _line(JOBS[m.job], _size(m.sample), "", "", who, spread([1e3 * s for s in m.seconds[who]]), "")
                 )
     rows = [m for m in bench.measured if ROWS in m.seconds]
     if rows:
@@ -90,7 +86,7 @@ def markdown(bench: Bench, machine: dict[str, Any]) -> str:
         for m in rows:
             for whole, part in ((OURS, ROWS), (CUBE, CUBE_ROWS)):
                 if part in m.seconds:
-                    times = [spread([1e3 * s for s in m.seconds[who]], ".3g") for who in (whole, part)]
+                    times = [spread([1e3 * s for s in m.seconds[who]]) for who in (whole, part)]
                     lines.append(_line(whole, _size(m.sample), *times, spread(m.ratio(part, whole), ".0%")))
     if bench.dask:
         lines += [

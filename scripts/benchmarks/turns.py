@@ -78,7 +78,11 @@ def in_turns(job: str, sample: str, turns: Sequence[Turn], *, rounds: int, secon
     return measured
 
 
-def spread(values: Any, form: str) -> str:
-    """Return the median with the range of values, as text."""
-    low, middle, high = (format(float(f(values)), form) for f in (np.min, np.median, np.max))
+def spread(values: Any, form: str = "") -> str:
+    """Return the median with the range of values, as text: in a given format or with three digits that count."""
+
+    def text(value: float) -> str:
+        return format(value, form or (",.0f" if abs(value) >= 1000 else "#.3g")).rstrip(".")
+
+    low, middle, high = (text(float(f(values))) for f in (np.min, np.median, np.max))
     return f"{middle} ({low}-{high})"
