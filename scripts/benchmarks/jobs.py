@@ -90,7 +90,7 @@ def _halves(children: list[Child], name: str) -> Callable[[int], float]:
 
     def ask(count: int) -> float:
         with ThreadPoolExecutor(2) as threads:
-            done = threads.map(lambda child: child.ask("run", name=name, count=-(-count // 2)), children)
+            done = threads.map(lambda child: child.ask("run", name=name, count=count // 2), children)
             return max(float(d["seconds"]) for d in done)
 
     return ask
@@ -101,31 +101,39 @@ def _seeded(child: Child, **more: Any) -> Callable[[int], Any]:
     return lambda count: child.ask("cluster", count=count, seed=next(seeds), **more)
 
 
+def _of_the_null(bench: Bench, sample: str, ours: Child, others: dict[str, Child], stack: ExitStack) -> list[Turn]:
+    """Return our turns of a null: alone, by two threads and processes, its rows, and all that with NiMARE's kernels."""
+    foci, path = bench.foci(sample)
+    plan = main_plan(foci, name=sample)
+    bench.plan(ours, plan, sample)
+    # An even number: two threads or processes take half of them each.
+    turns = [Turn(OURS, _run(ours, sample), step=2)]
+    if len(bench.cpus) > 1:
+        second = stack.enter_context(bench.child("ours", cpu=1))
+        bench.plan(second, plan, sample)
+        turns.append(Turn(TWO, _run(ours, sample, bench.cpus[:2]), like=OURS))
+        turns.append(Turn(PROCESSES, _halves([ours, second], sample), step=2))
+    turns.append(Turn(ROWS, lambda n: ours.ask("hot_rows", name=sample, times=n)))
+    if "nimare" in others:
+        kernels = bench.folder / f"{sample}-kernels.npz"
+        others["nimare"].ask("kernels", foci=path, out=str(kernels))
+        cube = f"{sample}-nimare"
+        bench.plan(ours, with_kernels(plan, foci, kernels)[0], cube)
+        turns.append(Turn(CUBE, _run(ours, cube)))
+        turns.append(Turn(CUBE_ROWS, lambda n: ours.ask("hot_rows", name=cube, times=n)))
+    return turns
+
+
 def main_effects(bench: Bench, sample: str, *, jobs: set[str]) -> None:
     """Measure the cluster-level null, the observed map and TFCE of one sample, and what memory each program took."""
     foci, path = bench.foci(sample)
     with ExitStack() as stack:
         ours = stack.enter_context(bench.child("ours"))
         others = {p: stack.enter_context(bench.child(p)) for p in bench.others(sample)}
-        plan = main_plan(foci, name=sample)
-        bench.plan(ours, plan, sample)
         for child in others.values():
             child.ask("load", foci=path)
         if "cluster" in jobs:
-            turns = [Turn(OURS, _run(ours, sample))]
-            if len(bench.cpus) > 1:
-                second = stack.enter_context(bench.child("ours", cpu=1))
-                bench.plan(second, plan, sample)
-                turns.append(Turn(TWO, _run(ours, sample, bench.cpus[:2]), like=OURS))
-                turns.append(Turn(PROCESSES, _halves([ours, second], sample)))
-            turns.append(Turn(ROWS, lambda n: ours.ask("hot_rows", name=sample, times=n)))
-            if "nimare" in others:
-                kernels = bench.folder / f"{sample}-kernels.npz"
-                others["nimare"].ask("kernels", foci=path, out=str(kernels))
-                cube = f"{sample}-nimare"
-                bench.plan(ours, with_kernels(plan, foci, kernels)[0], cube)
-                turns.append(Turn(CUBE, _run(ours, cube)))
-                turns.append(Turn(CUBE_ROWS, lambda n: ours.ask("hot_rows", name=cube, times=n)))
+            turns = _of_the_null(bench, sample, ours, others, stack)
             turns += [Turn(OTHERS[p], _seeded(child)) for p, child in others.items()]
             bench.turns("cluster", sample, turns)
         if "observed" in jobs and sample not in DRAWN:
@@ -135,6 +143,7 @@ def main_effects(bench: Bench, sample: str, *, jobs: set[str]) -> None:
             bench.turns("observed", sample, turns)
         if "tfce" in jobs and sample in SMALL:
             enhanced = f"{sample}-tfce"
+            bench.plan(ours, main_plan(foci, name=sample), sample)
             bench.plan(ours, main_plan(foci, name=sample, correction="tfce"), enhanced)
             turns = [Turn(OURS, _run(ours, sample)), Turn(TFCE, _run(ours, enhanced))]
             if "jale" in others:
@@ -184,16 +193,13 @@ def through_dask(bench: Bench) -> None:
 
 def everything(bench: Bench) -> None:
     """Measure sample E, all of Neurosynth, by ours alone: time, and memory of planning and iterations together."""
-    foci, path = bench.foci("E")
+    _, path = bench.foci("E")
     with bench.child("ours") as ours:
-        planning = ours.ask("observed", foci=path, name="E")
-        bench.plan(ours, main_plan(foci, name="E"), "E")
-        bench.turns(
-            "cluster", "E", [Turn(OURS, _run(ours, "E")), Turn(ROWS, lambda n: ours.ask("hot_rows", name="E", times=n))]
-        )
+        planning = ours.ask("observed", foci=path, name="E", keep=True)
+        bench.measured.append(Measured("observed", "E", {OURS: [planning]}, {OURS: 1}))
+        rows = Turn(ROWS, lambda n: ours.ask("hot_rows", name="E", times=n))
+        bench.turns("cluster", "E", [Turn(OURS, _run(ours, "E")), rows])
         bench.peaks["E"] = {"ours": ours.ask("peak")}
-    print(f"E: observed map and null in {planning:.1f} s")
-    bench.measured.append(Measured("observed", "E", {OURS: [planning]}, {OURS: 1}))
 
 
 def machine() -> dict[str, Any]:

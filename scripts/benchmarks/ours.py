@@ -114,8 +114,8 @@ def hot_rows(name: str, times: int) -> float:
     return time.perf_counter() - start
 
 
-def observed(foci: str, name: str) -> float:
-    """Return the seconds of the observed map with its analytic p and z."""
+def observed(foci: str, name: str, keep: bool = False) -> float:
+    """Return the seconds of the observed map with its analytic p and z; the plan may be kept for `run`."""
     chosen = usable(Foci.load(foci), name=name)
     start = time.perf_counter()
     # Taken anew from the Dataset: a Sample keeps what it has computed.
@@ -125,7 +125,10 @@ def observed(foci: str, name: str) -> float:
     s = plan.arrays["s"].astype(np.int64)
     z_of_log_p(NullTable(plan.arrays["log_p"], float(plan.settings["step"]), bits).log_p_of(s))
     ale_from_s(s, bits=bits)
-    return time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    if keep:
+        PLANS[name] = plan
+    return seconds
 
 
 def memory(path: str, count: int) -> dict[str, float]:

@@ -76,7 +76,7 @@ def markdown(bench: Bench, machine: dict[str, Any]) -> str:
         if m.job == "tfce" and "JALE, TFCE" in m.seconds:
             lines.append(_line("what TFCE adds", _size(m.sample), "JALE", "", "ours", "", _added(m)))
         if not list(_pairs(m)):
-            for who in m.seconds:
+            for who in (w for w in m.seconds if w != ROWS):
                 lines.append(
                     _line(JOBS[m.job], _size(m.sample), "", "", who, spread([1e3 * s for s in m.seconds[who]]), "")
                 )
