@@ -1,0 +1,1 @@
+"""The parts of scripts/bench; with this file no installed package of the same name comes first."""
