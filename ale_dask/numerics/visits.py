@@ -31,10 +31,10 @@ class Sweep(NamedTuple):
 
     position (axis, focus) and span (2, focus), the planes between which a focus meets earlier ones of its experiment,
     are in the order of experiments. foci (focus, 8) is in order of y: x, y, z, kernel, where in overlap (pair, axis)
-    the positions of these earlier ones stand, and the span. visit (visit, 6) is the first row, where in it the first piece
-    begins, the first row's place in `Stamps.entry`, the number of rows, 8 times the pieces of a row plus the cells by
-    which its first piece begins early, and the focus; those of plane x are begin[x] … alone_end[x] - 1, of foci that
-    meet no earlier one there, and paired_begin[x] … begin[x + 1] - 1. local is zero before and after.
+    the positions of these earlier ones stand, and the span. visit (visit, 6) is the first row, where in it the first
+    piece begins, the first row's place in `Stamps.entry`, the number of rows, 8 times the pieces of a row plus the
+    cells by which its first piece begins early, and the focus; those of plane x are begin[x] … alone_end[x] - 1, of
+    foci that meet no earlier one there, and paired_begin[x] … begin[x + 1] - 1. local is zero before and after.
     """
 
     plane: I32

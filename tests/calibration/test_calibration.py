@@ -1,0 +1,130 @@
+"""Every corrected statistic finds something in as many studies without an effect as its level says."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ale_dask as ale
+from ale_dask.numerics import correct
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "calibrate"
+STUDIES = 200
+# Any B with .05 (1 + B) whole makes an exact test at .05; these take 150 s of CPU time on two cores.
+SMALL = [str(SCRIPT), "--studies", str(STUDIES), "--grid", "4", "--iterations", "99", "--tfce-iterations", "39"]
+MAIN = {f"main effect, {name}" for name in ("voxel", "cluster size", "cluster mass", "TFCE")}
+REGIONS = ("whole mask", "pooled map, uncorrected")
+VOXEL = {f"contrast, {region}: {way}, voxel" for region in REGIONS for way in ("A > B", "B > A")}
+
+
+@pytest.fixture(scope="module")
+def script():
+    """The script as a module; without .pyc files beside it."""
+    loader = SourceFileLoader("calibrate", str(SCRIPT))
+    module = module_from_spec(spec_from_loader(loader.name, loader))
+    # dataclasses look their module up by name.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+        patch.setitem(sys.modules, loader.name, module)
+        loader.exec_module(module)
+        yield module
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The file of the small version, and the run that made it."""
+    out = tmp_path_factory.mktemp("calibration") / "small.jsonl"
+    return out, subprocess.run([sys.executable, *SMALL, "--out", out], capture_output=True, text=True, check=False)
+
+
+def test_two_hundred_studies_without_an_effect(small):
+    out, run = small
+    assert run.returncode == 0, run.stdout + run.stderr
+    counts = {}
+    for line in out.read_text().splitlines():
+        for statistic, rejected, iterations, _ in json.loads(line)["outcomes"]:
+            if iterations is not None:
+                n, count = counts.get(statistic, (0, 0))
+                counts[statistic] = n + 1, count + rejected
+    assert set(counts) >= MAIN | VOXEL
+    # 99.9 % of the binomial of 200 studies at .05, 2-21; where the pooled map is empty nothing was tested.
+    assert all(2 <= count <= 21 for n, count in counts.values() if n == STUDIES), run.stdout
+    assert all(counts[name][0] == STUDIES for name in MAIN | VOXEL)
+    assert all(line.endswith("within") for line in run.stdout.splitlines() if line.startswith(("main", "contrast")))
+
+
+def test_a_file_is_finished_and_not_mixed(small, script):
+    out, _ = small
+    whole = out.read_text()
+    lines = whole.splitlines(keepends=True)
+    # As a killed run leaves it: two lines to go, one of them torn.
+    out.write_text("".join(lines[:-2]) + lines[-2][:40])
+    run = subprocess.run([sys.executable, *SMALL, "--out", out], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "2 of 2" in run.stderr
+    assert out.read_text() == whole
+    with pytest.raises(SystemExit, match="other settings"):
+        script.read(out, script.Settings(grid=4, iterations=98, tfce_iterations=39))
+
+
+@pytest.mark.parametrize("count", [1, 2, 21, 22])
+def test_a_count_outside_its_band_fails(script, count):
+    outcomes = [script.Outcome("voxel", i < count, 99) for i in range(STUDIES)]
+    lines, passed = script.table([*outcomes, script.Outcome("for the record", True, None)])
+    assert passed == (count in (2, 21))
+    assert any("OUTSIDE" in line for line in lines) != passed
+
+
+def test_the_band_is_that_of_the_full_run(script):
+    assert script.band(2000, script.level(1000)) == (69, 133)
+    assert script.level(1000) == 50 / 1001
+    assert [script.level(n) for n in (19, 39, 99, 199, 999)] == [0.05] * 5
+
+
+def test_attainable_is_the_share_of_values_that_the_cut_would_keep(script):
+    random = np.random.default_rng(0)
+    for spread in (2, 5, 30, 10**9):
+        values = random.integers(spread, size=60)
+        kept = [values[i] >= correct.cut(np.delete(values, i), alpha=script.ALPHA) for i in range(len(values))]
+        assert script.attainable(values) == np.mean(kept)
+
+
+def test_foci_are_as_many_as_declared_and_on_voxels(script):
+    settings = script.Settings(grid=4)
+    first, a, b = script.simulated(7, settings)
+    assert (first.sizes["experiment"], first.sizes["focus"]) == (24, 200)
+    assert (a.sizes["experiment"], b.sizes["experiment"]) == (24, 17)
+    both = np.concatenate([a["experiment_key"].values, b["experiment_key"].values])
+    assert np.isin(first["experiment_key"].values, both).all()
+    assert len(set(both)) == 41
+    mask = script.mask_of(4)
+    ijk = mask.to_grid(np.concatenate([f["focus_xyz"].values for f in (a, b)]))
+    assert len(ijk) == 320
+    np.testing.assert_array_equal(ijk, np.rint(ijk))
+    assert mask.volume[tuple(ijk.astype(int).T)].all()
+    anywhere = mask.to_grid(script.simulated(7, replace(settings, jitter=True))[0]["focus_xyz"].values)
+    assert 0 < np.abs(anywhere - np.rint(anywhere)).max() <= 0.5
+    assert not np.array_equal(first["focus_xyz"].values, script.simulated(8, settings)[0]["focus_xyz"].values)
+
+
+def test_what_is_shared_changes_no_result(script):
+    settings = script.Settings(grid=4, iterations=59, tfce_iterations=19)
+    mask = script.mask_of(4)
+    foci = script.simulated(3, settings)[0]
+    plain, enhanced = script.main_effect(foci, 3, settings)
+    public = ale.main_effect(foci, mask=mask, seed=3, iterations=59)
+    with_tfce = ale.main_effect(foci, mask=mask, seed=3, iterations=19, correction="tfce")
+    np.testing.assert_array_equal(plain["null"].values, public["null"].values)
+    for cut in ("cut_s", "cut_size", "cut_mass"):
+        assert plain.attrs[cut] == public.attrs[cut]
+    assert enhanced.attrs["cut_tfce"] == with_tfce.attrs["cut_tfce"]
+    for survives, _ in script.MAIN.values():
+        one, other = (plain, public) if survives in public else (enhanced, with_tfce)
+        np.testing.assert_array_equal(one[survives].values, other[survives].values)
+    assert script.study(("contrast", 3, settings)) == script.contrast_outcomes(3, settings)
