@@ -166,7 +166,8 @@ def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]
     n_parts = len(plan.statistics) // 2
     exceed = np.zeros((2, len(plan.arrays["candidate"])), dtype=np.int64)
     greatest = np.full((count, 2, n_parts), -(2**DIFFERENCE_BITS), dtype=np.int64)
-    count_exceedances(chosen, _candidates(plan), plan.arrays["digits"], exceed, greatest)
+    bits = int(plan.settings["bits"])
+    count_exceedances(chosen, _candidates(plan), plan.arrays["digits"], bits, exceed, greatest)
     return {"null": greatest.reshape(count, 2 * n_parts), "exceed": exceed}
 
 

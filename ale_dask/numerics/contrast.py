@@ -2,7 +2,8 @@
 
 With t the sum of S over both arms, which no relabelling changes, and s the first arm's part of it,
 ALE_A - ALE_B = exp(-(t - s)) - exp(-s) increases strictly with s. Whether a relabelling reaches the observed
-difference is therefore a comparison of two integers, ties included; only the maximum needs an exponential.
+difference is therefore a comparison of two integers, ties included; only the maximum needs an exponential, where a
+bound says that it may rise.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.numerics.draws import rank_words
+from ale_dask.numerics.lanes import LANES, at_least, at_most, count_lanes, fill_members, has_lane, lane_sums, may_raise
 
 I64 = npt.NDArray[np.int64]
 DIFFERENCE_BITS = 40
-_LANES = 64
 _DIGIT = 10
 _ENTRIES = 1 << _DIGIT
 
@@ -125,7 +126,31 @@ def difference_map(s: I64, total: I64, digits: npt.NDArray[np.float64], out: I64
 
 
 @numba.njit(cache=True, nogil=True)
-def count_exceedances(chosen, candidates, digits, exceed, greatest) -> None:  # type: ignore[no-untyped-def]
+def _slopes(total, bits):  # type: ignore[no-untyped-def]
+    """Return float32 slopes, in 2^-40 per unit of x = 2 s - total, between which ALE_A - ALE_B lies.
+
+    With t the total, |x| (1 - t / 2) <= |ALE_A - ALE_B| = 2 exp(-t / 2) sinh(|x| / 2) <= |x| / (1 + t / 2),
+    since sinh is convex, |x| <= t, and (1 - exp(-t)) / t <= 1 / (1 + t / 2).
+    """
+    half = total * 0.5 / (1 << bits)
+    unit = 2.0 ** (DIFFERENCE_BITS - bits)
+    return np.float32(unit / (1.0 + half)), np.float32(unit * max(0.0, 1.0 - half))
+
+
+@numba.njit(cache=True, nogil=True)
+def _short_of(greatest):  # type: ignore[no-untyped-def]
+    """Return a float32 below `greatest` by more than the errors of a bound: 5 roundings of 2^-24, and 2 units."""
+    return np.float32(greatest - 3 - abs(greatest) * 2.0**-20)
+
+
+@numba.njit(cache=True, nogil=True)
+def _least(bounds):  # type: ignore[no-untyped-def]
+    """Return the smallest |ALE_A - ALE_B| that may raise the maximum of any lane, or less."""
+    return min(bounds[0].min(), -bounds[1].max())
+
+
+@numba.njit(cache=True, nogil=True)
+def count_exceedances(chosen, candidates, digits, bits, exceed, greatest) -> None:  # type: ignore[no-untyped-def]
     """Add to exceed (2, candidate) and raise greatest (iteration, 2, component), int64, by relabellings.
 
     exceed[0] counts s >= observed (the first arm is greater), exceed[1] s <= observed; greatest holds the
@@ -133,35 +158,45 @@ def count_exceedances(chosen, candidates, digits, exceed, greatest) -> None:  # 
     component -1 count but belong to no maximum. `chosen` is (iteration, experiment), bool.
     """
     n, n_experiments = chosen.shape
-    member = np.zeros((n_experiments, _LANES), dtype=np.int32)
-    sums = np.zeros(_LANES, dtype=np.int32)
-    for first in range(0, n, _LANES):
-        lanes = min(_LANES, n - first)
-        for e in range(n_experiments):
+    n_parts = greatest.shape[2]
+    member = np.empty((n_experiments, LANES), dtype=np.int32)
+    sums = np.empty(LANES, dtype=np.int32)
+    bounds = np.empty((n_parts, 2, LANES), dtype=np.float32)
+    least = np.empty(n_parts, dtype=np.float32)
+    unit = 2.0 ** (DIFFERENCE_BITS - bits)
+    for first in range(0, n, LANES):
+        lanes = fill_members(chosen, first, member)
+        spare = LANES - lanes
+        # Lanes to spare raise nothing.
+        bounds[:, 0] = np.inf
+        bounds[:, 1] = -np.inf
+        for part in range(n_parts):
             for lane in range(lanes):
-                member[e, lane] = -1 if chosen[first + lane, e] else 0
+                bounds[part, 0, lane] = _short_of(greatest[first + lane, 0, part])
+                bounds[part, 1, lane] = -_short_of(greatest[first + lane, 1, part])
+            least[part] = _least(bounds[part])
         for v in range(candidates.observed.shape[0]):
-            sums[:] = 0
-            for t in range(candidates.begin[v], candidates.begin[v + 1]):
-                value = candidates.value[t]
-                row = member[candidates.experiment[t]]
-                for lane in range(_LANES):
-                    sums[lane] += value & row[lane]
+            begin, end = candidates.begin[v], candidates.begin[v + 1]
+            lane_sums(candidates.value, candidates.experiment, begin, end, member, sums)
             observed = candidates.observed[v]
-            greater = 0
-            less = 0
-            for lane in range(lanes):
-                greater += sums[lane] >= observed
-                less += sums[lane] <= observed
-            exceed[0, v] += greater
-            exceed[1, v] += less
+            exceed[0, v] += count_lanes(at_least(sums, observed)) - spare * (sums[0] >= observed)
+            exceed[1, v] += count_lanes(at_most(sums, observed)) - spare * (sums[0] <= observed)
             part = candidates.component[v]
-            if part >= 0:
-                total = candidates.total[v]
-                for lane in range(lanes):
+            total = candidates.total[v]
+            if part < 0 or total * unit <= least[part]:
+                continue
+            steep, flat = _slopes(total, bits)
+            rising = may_raise(sums, total, steep, flat, bounds, part)
+            if rising == 0:
+                continue
+            for lane in range(lanes):
+                if has_lane(rising, lane):
                     d = difference_of(np.int64(sums[lane]), total, digits)
                     b = first + lane
                     if d > greatest[b, 0, part]:
                         greatest[b, 0, part] = d
+                        bounds[part, 0, lane] = _short_of(d)
                     if -d > greatest[b, 1, part]:
                         greatest[b, 1, part] = -d
+                        bounds[part, 1, lane] = -_short_of(-d)
+            least[part] = _least(bounds[part])

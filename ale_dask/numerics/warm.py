@@ -41,4 +41,4 @@ def compile_kernels() -> None:
     entries = none[:0].astype(np.int32)
     candidates = contrast.Candidates(none, entries, entries, none[:0], none[:0], none[:0])
     chosen, greatest = np.zeros((0, 1), dtype=bool), np.zeros((0, 2, 1), dtype=np.int64)
-    contrast.count_exceedances(chosen, candidates, np.ones((4, 1)), np.zeros((2, 0), dtype=np.int64), greatest)
+    contrast.count_exceedances(chosen, candidates, np.ones((4, 1)), 1, np.zeros((2, 0), dtype=np.int64), greatest)
