@@ -51,31 +51,43 @@ def test_comparisons_set_the_lanes_that_hold(random):
 
 @MANY
 @given(SEEDS, st.sampled_from([10, 24, 33]))
-def test_a_lane_that_raises_a_maximum_is_never_passed_over(random, bits):
-    total = int(random.integers(1, 1 << random.integers(2, 31)))
-    sums = random.integers(0, total + 1, 64).astype(np.int32)
+def test_the_largest_and_smallest_difference_are_never_passed_over(random, bits):
     digits = contrast.exponential_digits(bits)
-    difference = np.array([contrast.difference_of(np.int64(s), total, digits) for s in sums])
-    # Maxima so far that a few lanes exceed by one unit, just reach, or miss.
-    so_far = np.stack([difference, -difference]) + random.integers(-1, 2, (2, 64))
-    bounds = np.stack([[contrast._short_of(g) for g in side] for side in so_far])[None].astype(np.float32)
-    bounds[:, 1] *= -1
-    steep, flat = map(np.float32, contrast._slopes(total, bits))
-    arguments = (sums, np.int32(total), steep, flat, bounds, 0)
-    mask = lanes.fast_may_raise(*arguments)
-    assert mask == lanes.plain_may_raise(*arguments)
-    raises = (difference > so_far[0]) | (-difference > so_far[1])
-    assert not np.any(raises & ~np.array([lanes.has_lane(mask, lane) for lane in range(64)]))
+    bounds = np.empty((2, 2, 64), dtype=np.float32)
+    bounds[:, 0], bounds[:, 1] = -np.inf, np.inf
+    also = bounds.copy()
+    totals = random.integers(1, 1 << random.integers(2, 31), 12)
+    # Twins and near twins: ties, and differences of a unit.
+    totals[6:] = totals[:6] + random.integers(0, 2, 6)
+    sums = (random.random((6, 64)) * (totals[:6, None] + 1)).astype(np.int32)
+    sums = np.concatenate([sums, sums + random.integers(0, 2, (6, 64), dtype=np.int32)])
+    sums = np.minimum(sums, totals[:, None].astype(np.int32))
+    for again in range(2):
+        for total, row in zip(totals, sums, strict=True):
+            arguments = (row, np.int32(total), *map(np.float32, contrast._slopes(total, bits)))
+            mask = lanes.fast_rising(*arguments, bounds, 1)
+            assert mask == lanes.plain_rising(*arguments, also, 1)
+            if again:
+                every = [
+                    [contrast.difference_of(np.int64(s), t, digits) for s in r]
+                    for t, r in zip(totals, sums, strict=True)
+                ]
+                here = [contrast.difference_of(np.int64(s), total, digits) for s in row]
+                extreme = (here == np.max(every, axis=0)) | (here == np.min(every, axis=0))
+                assert not np.any(extreme & ~np.array([lanes.has_lane(np.uint64(mask), lane) for lane in range(64)]))
+    assert np.array_equal(bounds, also)
+    assert np.all(bounds[0, 0] == -np.inf)
 
 
-def test_a_lane_far_below_its_maximum_is_passed_over():
-    sums = np.full(64, 1 << 20, dtype=np.int32)
-    steep, flat = map(np.float32, contrast._slopes(3 << 19, 24))
+def test_a_lane_far_within_its_bounds_is_passed_over():
     bounds = np.full((1, 2, 64), 0.1 * 2**40, dtype=np.float32) * np.array([1, -1], dtype=np.float32)[None, :, None]
-    # x = 2^20 of 2^24: a difference of .06, below .1 in both directions.
-    assert lanes.fast_may_raise(sums, np.int32(3 << 19), steep, flat, bounds, 0) == 0
+    # x = 2^19 of 2^24: a difference of .03, within .1 either way.
+    arguments = (np.full(64, 1 << 20, dtype=np.int32), np.int32(3 << 19))
+    slopes = [np.float32(s) for s in contrast._slopes(3 << 19, 24)]
+    assert lanes.fast_rising(*arguments, *slopes, bounds, 0) == 0
     bounds[0, 0, 5] = 0.01 * 2**40
-    assert lanes.fast_may_raise(sums, np.int32(3 << 19), steep, flat, bounds, 0) == 1 << 5
+    assert lanes.fast_rising(*arguments, *slopes, bounds, 0) == 1 << 5
+    assert 0.029 < bounds[0, 0, 5] / 2**40 < 0.0313
 
 
 @pytest.mark.parametrize("count", [1, 63, 64])

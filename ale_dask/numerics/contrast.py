@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.numerics.draws import rank_words
-from ale_dask.numerics.lanes import LANES, at_least, at_most, count_lanes, fill_members, has_lane, lane_sums, may_raise
+from ale_dask.numerics.lanes import LANES, at_least, at_most, count_lanes, fill_members, has_lane, lane_sums, rising
 
 I64 = npt.NDArray[np.int64]
 DIFFERENCE_BITS = 40
@@ -129,24 +129,21 @@ def difference_map(s: I64, total: I64, digits: npt.NDArray[np.float64], out: I64
 def _slopes(total, bits):  # type: ignore[no-untyped-def]
     """Return float32 slopes, in 2^-40 per unit of x = 2 s - total, between which ALE_A - ALE_B lies.
 
-    With t the total, |x| (1 - t / 2) <= |ALE_A - ALE_B| = 2 exp(-t / 2) sinh(|x| / 2) <= |x| / (1 + t / 2),
-    since sinh is convex, |x| <= t, and (1 - exp(-t)) / t <= 1 / (1 + t / 2).
+    With t the total, |x| (1 - t / 2) <= |ALE_A - ALE_B| = 2 exp(-t / 2) sinh(|x| / 2) <= |x| / (1 + t / 2), since
+    sinh is convex, |x| <= t, and (1 - exp(-t)) / t <= 1 / (1 + t / 2). 2^-20 covers three roundings of 2^-24.
     """
     half = total * 0.5 / (1 << bits)
     unit = 2.0 ** (DIFFERENCE_BITS - bits)
-    return np.float32(unit / (1.0 + half)), np.float32(unit * max(0.0, 1.0 - half))
-
-
-@numba.njit(cache=True, nogil=True)
-def _short_of(greatest):  # type: ignore[no-untyped-def]
-    """Return a float32 below `greatest` by more than the errors of a bound: 5 roundings of 2^-24, and 2 units."""
-    return np.float32(greatest - 3 - abs(greatest) * 2.0**-20)
+    return np.float32(unit / (1.0 + half) * (1 + 2.0**-20)), np.float32(unit * max(0.0, 1.0 - half) * (1 - 2.0**-20))
 
 
 @numba.njit(cache=True, nogil=True)
 def _least(bounds):  # type: ignore[no-untyped-def]
-    """Return the smallest |ALE_A - ALE_B| that may raise the maximum of any lane, or less."""
-    return min(bounds[0].min(), -bounds[1].max())
+    """Return the smallest |ALE_A - ALE_B| that may be an extreme of any lane."""
+    least = np.float32(np.inf)
+    for lane in range(LANES):
+        least = min(least, min(bounds[0, lane], -bounds[1, lane]))
+    return least
 
 
 @numba.njit(cache=True, nogil=True)
@@ -164,17 +161,14 @@ def count_exceedances(chosen, candidates, digits, bits, exceed, greatest) -> Non
     bounds = np.empty((n_parts, 2, LANES), dtype=np.float32)
     least = np.empty(n_parts, dtype=np.float32)
     unit = 2.0 ** (DIFFERENCE_BITS - bits)
+    promising = np.empty(candidates.observed.shape[0], dtype=np.int64)
     for first in range(0, n, LANES):
         lanes = fill_members(chosen, first, member)
         spare = LANES - lanes
-        # Lanes to spare raise nothing.
-        bounds[:, 0] = np.inf
-        bounds[:, 1] = -np.inf
-        for part in range(n_parts):
-            for lane in range(lanes):
-                bounds[part, 0, lane] = _short_of(greatest[first + lane, 0, part])
-                bounds[part, 1, lane] = -_short_of(greatest[first + lane, 1, part])
-            least[part] = _least(bounds[part])
+        bounds[:, 0] = -np.inf
+        bounds[:, 1] = np.inf
+        least[:] = -np.inf
+        found = 0
         for v in range(candidates.observed.shape[0]):
             begin, end = candidates.begin[v], candidates.begin[v + 1]
             lane_sums(candidates.value, candidates.experiment, begin, end, member, sums)
@@ -183,20 +177,28 @@ def count_exceedances(chosen, candidates, digits, bits, exceed, greatest) -> Non
             exceed[1, v] += count_lanes(at_most(sums, observed)) - spare * (sums[0] <= observed)
             part = candidates.component[v]
             total = candidates.total[v]
-            if part < 0 or total * unit <= least[part]:
+            # |x| <= total: most voxels of a brain end here.
+            if part >= 0 and total * unit >= least[part]:
+                steep, flat = _slopes(total, bits)
+                if rising(sums, total, steep, flat, bounds, part) != 0:
+                    promising[found] = v
+                    if found % 16 == 0:
+                        least[part] = _least(bounds[part])
+                    found += 1
+        # Now that the bounds are as narrow as they get, few differences are worth their exponentials.
+        for v in promising[:found]:
+            part = candidates.component[v]
+            total = candidates.total[v]
+            if total * unit < least[part]:
                 continue
+            lane_sums(
+                candidates.value, candidates.experiment, candidates.begin[v], candidates.begin[v + 1], member, sums
+            )
             steep, flat = _slopes(total, bits)
-            rising = may_raise(sums, total, steep, flat, bounds, part)
-            if rising == 0:
-                continue
-            for lane in range(lanes):
-                if has_lane(rising, lane):
+            mask = rising(sums, total, steep, flat, bounds, part)
+            for lane in range(lanes if mask != 0 else 0):
+                if has_lane(mask, lane):
                     d = difference_of(np.int64(sums[lane]), total, digits)
                     b = first + lane
-                    if d > greatest[b, 0, part]:
-                        greatest[b, 0, part] = d
-                        bounds[part, 0, lane] = _short_of(d)
-                    if -d > greatest[b, 1, part]:
-                        greatest[b, 1, part] = -d
-                        bounds[part, 1, lane] = -_short_of(-d)
-            least[part] = _least(bounds[part])
+                    greatest[b, 0, part] = max(greatest[b, 0, part], d)
+                    greatest[b, 1, part] = max(greatest[b, 1, part], -d)

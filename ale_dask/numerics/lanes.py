@@ -17,9 +17,12 @@ from numba.extending import intrinsic
 from ale_dask.numerics.simd import PLAIN
 
 LANES = 64
+SLACK = 4.0
+"""Units of a difference: more than two of them, rounded to integers, can be wrong about which is larger."""
 _INT, _WORD, _FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
 _LANES = ir.VectorType(_INT, LANES)
 _FLOATS = ir.VectorType(_FLOAT, LANES)
+_TO = ir.PointerType(_FLOATS)
 
 
 def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
@@ -74,20 +77,34 @@ _at_least, _at_most = _comparison(">="), _comparison("<=")
 
 
 @intrinsic
-def _may_raise(typing_context, sums, total, steep, flat, bounds, row):  # type: ignore[no-untyped-def]
+def _rising(typing_context, sums, total, steep, flat, bounds, row):  # type: ignore[no-untyped-def]
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         s, t, steepest, flattest, bound, at = arguments
+
+        def larger(a: Any, b: Any) -> Any:
+            return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+        def smaller(a: Any, b: Any) -> Any:
+            return builder.select(builder.fcmp_ordered("<", a, b), a, b)
+
         found = _load(builder, _data(context, builder, signature.args[0], s), ir.Constant(_WORD, 0), _LANES)
         bound = _data(context, builder, signature.args[4], bound)
-        at = builder.mul(at, ir.Constant(_WORD, 2 * LANES))
-        greatest = _load(builder, bound, at, _FLOATS)
-        least = _load(builder, bound, builder.add(at, ir.Constant(_WORD, LANES)), _FLOATS)
+        places = [
+            builder.bitcast(
+                builder.gep(bound, [builder.add(builder.mul(at, ir.Constant(_WORD, 2 * LANES)), offset)]), _TO
+            )
+            for offset in (ir.Constant(_WORD, 0), ir.Constant(_WORD, LANES))
+        ]
+        greatest, least = (builder.load(place, align=4) for place in places)
         rest = builder.sub(_spread(builder, t, _LANES), found)
         x = builder.sitofp(builder.sub(found, rest), _FLOATS)
         one, two = (builder.fmul(x, _spread(builder, c, _FLOATS)) for c in (steepest, flattest))
-        above = builder.or_(builder.fcmp_ordered(">", one, greatest), builder.fcmp_ordered(">", two, greatest))
-        below = builder.or_(builder.fcmp_ordered("<", one, least), builder.fcmp_ordered("<", two, least))
-        return builder.bitcast(builder.or_(above, below), _WORD)
+        high, low = larger(one, two), smaller(one, two)
+        rises = builder.or_(builder.fcmp_ordered(">=", high, greatest), builder.fcmp_ordered("<=", low, least))
+        slack = ir.Constant(_FLOATS, [SLACK] * LANES)
+        builder.store(larger(builder.fsub(low, slack), greatest), places[0], align=4)
+        builder.store(smaller(builder.fadd(high, slack), least), places[1], align=4)
+        return builder.bitcast(rises, _WORD)
 
     return types.uint64(sums, types.int32, types.float32, types.float32, bounds, types.int64), generate
 
@@ -121,15 +138,23 @@ def plain_at_most(sums, bound):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def plain_may_raise(sums, total, steep, flat, bounds, row):  # type: ignore[no-untyped-def]
-    """Return the mask of lanes with steep * x or flat * x outside bounds[row, 1] … bounds[row, 0], x = 2 s - total."""
+def plain_rising(sums, total, steep, flat, bounds, row):  # type: ignore[no-untyped-def]
+    """Return the mask of lanes whose difference may be the largest or smallest, and narrow bounds (row, 2, lane).
+
+    The difference lies between steep * x and flat * x, x = 2 s - total, float32; bounds[row, 0] is what the largest
+    is known to reach, bounds[row, 1] the smallest, with SLACK for units that are rounded.
+    """
     mask = np.uint64(0)
+    slack = np.float32(SLACK)
     for lane in range(LANES):
         x = np.float32(np.int32(sums[lane] - (total - sums[lane])))
-        high = bounds[row, 0, lane]
-        low = bounds[row, 1, lane]
-        outside = x * steep > high or x * flat > high or x * steep < low or x * flat < low
-        mask |= np.uint64(outside) << np.uint64(lane)
+        one = x * steep
+        two = x * flat
+        high = max(one, two)
+        low = min(one, two)
+        mask |= np.uint64(high >= bounds[row, 0, lane] or low <= bounds[row, 1, lane]) << np.uint64(lane)
+        bounds[row, 0, lane] = max(low - slack, bounds[row, 0, lane])
+        bounds[row, 1, lane] = min(high + slack, bounds[row, 1, lane])
     return mask
 
 
@@ -152,14 +177,14 @@ def fast_at_most(sums, bound):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def fast_may_raise(sums, total, steep, flat, bounds, row):  # type: ignore[no-untyped-def]
-    """As `plain_may_raise`."""
-    return _may_raise(sums, total, steep, flat, bounds, row)
+def fast_rising(sums, total, steep, flat, bounds, row):  # type: ignore[no-untyped-def]
+    """As `plain_rising`."""
+    return _rising(sums, total, steep, flat, bounds, row)
 
 
-_plain = (plain_sums, plain_at_least, plain_at_most, plain_may_raise)
-_fast = (fast_sums, fast_at_least, fast_at_most, fast_may_raise)
-lane_sums, at_least, at_most, may_raise = _plain if PLAIN else _fast
+_plain = (plain_sums, plain_at_least, plain_at_most, plain_rising)
+_fast = (fast_sums, fast_at_least, fast_at_most, fast_rising)
+lane_sums, at_least, at_most, rising = _plain if PLAIN else _fast
 
 
 @numba.njit(cache=True, nogil=True)
