@@ -16,6 +16,7 @@ import numpy.typing as npt
 import xarray as xr
 from scipy import special
 
+from ale_dask.analyses.contrast_clusters import family_wise_p, tested
 from ale_dask.analyses.main_effect import identity_of, inference_of, mask_of, result_attrs, thresholded
 from ale_dask.analyses.sample import Sample
 from ale_dask.data import foci as foci_data
@@ -172,11 +173,9 @@ def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]
 
 
 def _p(r: npt.NDArray[np.int64], n: int, *, complete: bool, profile: str) -> npt.NDArray[np.float64]:
-    if complete:
-        return np.asarray(r / n)
-    if profile == "gingerale":
+    if profile == "gingerale" and not complete:
         return np.asarray(np.maximum(r, 1) / n)
-    return np.asarray((1 + r) / (1 + n))
+    return family_wise_p(r, n, complete=complete)
 
 
 def collect(
@@ -187,11 +186,13 @@ def collect(
     arms: tuple[xr.Dataset, xr.Dataset],
     pooled: xr.Dataset,
     inference: Inference,
+    second: tuple[Plan, npt.NDArray[np.int64]] | None = None,
 ) -> xr.Dataset:
     """Return the result: difference (voxel), one-sided p (voxel), signed z (input, voxel) for both inputs.
 
     `null` is (iteration, direction x component), `exceed` (2, candidate) the summed counts. T = ALE_A - ALE_B;
-    p = (1 + #{T_b >= T}) / (1 + B), or #{T_b >= T} / C when all C relabellings were gone through.
+    p = (1 + #{T_b >= T}) / (1 + B), or #{T_b >= T} / C when all C relabellings were gone through. `second` is the
+    plan and null of the second pass, from which clusters have their p.
     """
     mask = mask_of(pooled)
     n = len(null)
@@ -223,9 +224,14 @@ def collect(
                 inside = region & np.isin(component, parts)
                 top = greatest[:, d, parts].max(axis=1)
                 r = correct.exceedances(top, sign * difference[inside])
-                p_fwe[i, d, inside] = _p(r, n, complete=complete, profile="recommended")
+                p_fwe[i, d, inside] = family_wise_p(r, n, complete=complete)
                 survives = inside & (np.nan_to_num(p_fwe[i, d], nan=1.0) <= inference.contrast_p)
                 z_fwe[i, survives] = sign * _z(p[d, survives])
+    of_clusters: dict[str, tuple[Any, Any]] = {}
+    if second is not None:
+        signed = np.zeros((2, mask.n_voxels), dtype=np.float32)
+        signed[:, candidate] = _z(p[:, candidate]) * np.array([[1], [-1]], dtype=np.float32)
+        of_clusters = tested(*second, z=signed, pooled=pooled, inference=inference, mask=mask)
     result = xr.Dataset(
         {
             "difference": ("voxel", (difference / 2.0**DIFFERENCE_BITS).astype(np.float32)),
@@ -235,6 +241,7 @@ def collect(
             "z_contrast_voxel_fwe": (("input", "voxel"), z_fwe),
             "p_voxel_fwe_greater": (("input", "voxel"), p_fwe[:, 0].astype(np.float32)),
             "p_voxel_fwe_less": (("input", "voxel"), p_fwe[:, 1].astype(np.float32)),
+            **of_clusters,
             "voxel_ijk": (("voxel", "axis"), mask.voxel_ijk),
         },
         coords={"input": np.array(INPUTS, dtype=object)},
