@@ -81,7 +81,7 @@ class Case:
         return Region(*self.rows(), edge, self.component, neighbours_before(self.ijk))
 
     def largest(self, chosen, edge):
-        out = np.full((len(chosen), 2, 2, self.component.max() + 1), -7, dtype=np.int64)
+        out = np.zeros((len(chosen), 2, 2, self.component.max() + 1), dtype=np.int64)
         largest_clusters(chosen, self.region(edge), out)
         return out
 

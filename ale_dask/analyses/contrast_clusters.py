@@ -110,7 +110,7 @@ def block(plan: Plan, first: int, count: int) -> dict[str, I64]:
         count=count,
         enumerate_all=bool(plan.settings["enumerate"]),
     )
-    out = np.empty((count, 2, 2, len(plan.statistics) // 4), dtype=np.int64)
+    out = np.zeros((count, 2, 2, len(plan.statistics) // 4), dtype=np.int64)
     largest_clusters(chosen, _region(plan), out)
     return {"null": out.reshape(count, -1)}
 

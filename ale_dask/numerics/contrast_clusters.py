@@ -179,14 +179,36 @@ def _join(voxel, excess, region, node, parent, size, mass, out) -> None:  # type
 
 @numba.njit(cache=True, nogil=True)
 def _longer(array):  # type: ignore[no-untyped-def]
-    out = np.empty(2 * array.shape[0], dtype=array.dtype)
-    out[: array.shape[0]] = array
+    out = np.empty((2 * array.shape[0], array.shape[1]), dtype=np.int32)
+    for t in range(array.shape[0]):
+        for column in range(array.shape[1]):
+            out[t, column] = array[t, column]
     return out
 
 
 @numba.njit(cache=True, nogil=True)
+def _by_list(beyond, n, begin, voxel, excess) -> None:  # type: ignore[no-untyped-def]
+    """Sort list, voxel and excess (entry, 3) by list, stably; begin (list + 1) says where each one starts."""
+    for which in range(begin.shape[0]):
+        begin[which] = 0
+    for t in range(n):
+        begin[beyond[t, 0] + 1] += 1
+    for which in range(1, begin.shape[0]):
+        begin[which] += begin[which - 1]
+    for t in range(n):
+        at = begin[beyond[t, 0]]
+        voxel[at] = beyond[t, 1]
+        excess[at] = beyond[t, 2]
+        begin[beyond[t, 0]] += 1
+    # Each start has moved to the next one's.
+    for which in range(begin.shape[0] - 1, 0, -1):
+        begin[which] = begin[which - 1]
+    begin[0] = 0
+
+
+@numba.njit(cache=True, nogil=True)
 def largest_clusters(chosen, region, out) -> None:  # type: ignore[no-untyped-def]
-    """Fill out (iteration, 2, 2, component), int64: by direction, the largest size in voxels and the largest mass.
+    """Raise out (iteration, 2, 2, component), int64: by direction, the largest size in voxels and the largest mass.
 
     Clusters are of voxels with s > edge[0] (the first arm is greater) or s < edge[1] that share faces; mass is the
     sum of |s - edge| over a cluster, in fixed-point units. `chosen` is (iteration, experiment), bool.
@@ -195,11 +217,9 @@ def largest_clusters(chosen, region, out) -> None:  # type: ignore[no-untyped-de
     member = np.empty((chosen.shape[1], LANES), dtype=np.int32)
     sums = np.empty(LANES, dtype=np.int32)
     node = np.full(n_voxels, -1, dtype=np.int32)
+    begin = np.empty(2 * LANES + 1, dtype=np.int64)
     # What lies beyond, voxel by voxel; of 64 relabellings about 64 * 2 * p of all voxels do.
-    list_of = np.empty(1024, dtype=np.int32)
-    voxel = np.empty(1024, dtype=np.int32)
-    excess = np.empty(1024, dtype=np.int32)
-    out[:] = 0
+    beyond = np.empty((1024, 3), dtype=np.int32)
     for first in range(0, chosen.shape[0], LANES):
         lanes = fill_members(chosen, first, member)
         n = 0
@@ -212,17 +232,18 @@ def largest_clusters(chosen, region, out) -> None:  # type: ignore[no-untyped-de
             for lane in range(lanes):
                 for side in range(2):
                     if has_lane(below if side else above, lane):
-                        if n == voxel.shape[0]:
-                            list_of, voxel, excess = _longer(list_of), _longer(voxel), _longer(excess)
-                        list_of[n] = 2 * lane + side
-                        voxel[n] = v
-                        excess[n] = abs(sums[lane] - region.edge[side, v])
+                        if n == beyond.shape[0]:
+                            beyond = _longer(beyond)
+                        beyond[n, 0] = 2 * lane + side
+                        beyond[n, 1] = v
+                        beyond[n, 2] = abs(sums[lane] - region.edge[side, v])
                         n += 1
-        order = np.argsort(list_of[:n], kind="mergesort")
-        start = np.searchsorted(list_of[:n][order], np.arange(2 * lanes + 1))
+        voxel = np.empty(n, dtype=np.int32)
+        excess = np.empty(n, dtype=np.int32)
         parent = np.empty(n, dtype=np.int32)
         size = np.empty(n, dtype=np.int64)
         mass = np.empty(n, dtype=np.int64)
+        _by_list(beyond, n, begin, voxel, excess)
         for which in range(2 * lanes):
-            mine = order[start[which] : start[which + 1]]
+            mine = slice(begin[which], begin[which + 1])
             _join(voxel[mine], excess[mine], region, node, parent, size, mass, out[first + which // 2, which % 2])
