@@ -140,6 +140,8 @@ def test_drawn_relabellings_follow_keys_and_iterations_only(key, first, count, s
     later = relabellings(key, size=size, first=first + skip, count=count, enumerate_all=False)
     assert np.array_equal(chosen[skip:], later)
     order = random.sample(range(len(key)), len(key))
+    second = relabellings(key, size=size, first=first, count=count + skip, enumerate_all=False, complement=True)
+    assert np.array_equal(second, ~chosen)
     moved = relabellings(key[order], size=size, first=first, count=count + skip, enumerate_all=False)
     assert np.array_equal(moved, chosen[:, order])
 
@@ -159,6 +161,7 @@ def test_difference_is_within_two_units_of_float64(a, b):
     total = a + b
     exact = math.exp(-b / 2**BITS) - math.exp(-a / 2**BITS)  # ALE_A - ALE_B
     assert abs(difference_of(a, total, DIGITS) * UNIT - exact) <= 2 * UNIT
+    assert difference_of(a, total, DIGITS) == -difference_of(b, total, DIGITS)
     assert difference_of(a, total, DIGITS) <= difference_of(a + 1, total + 1, DIGITS)
     if b:
         assert difference_of(a, total, DIGITS) <= difference_of(a + 1, total, DIGITS)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import xarray as xr
 from scipy import special
 
-from ale_dask.analyses.contrast_clusters import family_wise_p, tested
+from ale_dask.analyses.contrast_clusters import family_wise_p, how, tested
 from ale_dask.analyses.main_effect import identity_of, inference_of, mask_of, result_attrs, thresholded
 from ale_dask.analyses.sample import Sample
 from ale_dask.data import foci as foci_data
@@ -102,14 +102,15 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str) -> 
     voxel = np.concatenate([rows[0][1], rows[1][1]])
     value = np.concatenate([rows[0][2], rows[1][2]])
     s_a, s_b = (sum_rows(r[1], r[2], n_voxels=mask.n_voxels) for r in rows)
-    # The order of experiments is that of their keys, so that naming the arms the other way round or sorting
-    # files changes no relabelling.
+    # The order of experiments is that of their keys, and what is drawn are the members of the arm that holds the
+    # smallest key, so that naming the arms the other way round or sorting files changes no relabelling.
     key = np.concatenate([a.key, b.key])
     order = np.argsort(key, kind="stable")
     rank = np.empty(len(key), dtype=np.int32)
     rank[order] = np.arange(len(key))
     v_begin, v_experiment, v_value = by_voxel(begin, voxel, value, candidate=candidate, n_voxels=mask.n_voxels)
     n = n_relabellings(len(key), len(a.key))
+    behind = bool(order[0] >= len(a.key))
     conventions = conventions_of(a, b, plans=plans)
     n_parts = int(part.max(initial=-1)) + 1
     return Plan(
@@ -120,7 +121,8 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str) -> 
         settings={
             "conventions": conventions,
             "bits": bits,
-            "size": len(a.key),
+            "size": len((b if behind else a).key),
+            "complement": behind,
             "relabellings": n if n < 2**62 else 2**62,
             "enumerate": conventions["enumerate"],
         },
@@ -157,13 +159,7 @@ def _candidates(plan: Plan) -> Candidates:
 
 def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
     """Return null (iteration, direction x component) and exceed (2, candidate), int64, of some relabellings."""
-    chosen = relabellings(
-        plan.arrays["draw_key"],
-        size=int(plan.settings["size"]),
-        first=first,
-        count=count,
-        enumerate_all=bool(plan.settings["enumerate"]),
-    )
+    chosen = relabellings(plan.arrays["draw_key"], first=first, count=count, **how(plan))
     n_parts = len(plan.statistics) // 2
     exceed = np.zeros((2, len(plan.arrays["candidate"])), dtype=np.int64)
     greatest = np.full((count, 2, n_parts), -(2**DIFFERENCE_BITS), dtype=np.int64)

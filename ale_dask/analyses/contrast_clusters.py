@@ -33,6 +33,15 @@ def clusters_name(contrast: str) -> str:
     return f"{contrast}_clusters"
 
 
+def how(plan: Plan) -> dict[str, Any]:
+    """Return how the relabellings of a contrast and of its second pass are made: `relabellings`' own keywords."""
+    return {
+        "size": int(plan.settings["size"]),
+        "enumerate_all": bool(plan.settings["enumerate"]),
+        "complement": bool(plan.settings["complement"]),
+    }
+
+
 def second_pass(contrast: Plan, inference: Inference, *, iterations: int) -> bool:
     """Return whether a contrast has a second pass: a cluster-level correction, a region, and enough relabellings."""
     return (
@@ -64,16 +73,15 @@ def plan_clusters(
         "experiment": contrast.arrays["experiment"][entry],
         "value": contrast.arrays["value"][entry],
     }
-    settings = {name: contrast.settings[name] for name in ("bits", "size", "enumerate")}
+    settings = {name: contrast.settings[name] for name in ("bits", "size", "enumerate", "complement")}
     key, candidate = contrast.arrays["draw_key"], contrast.arrays["candidate"][kept]
     conventions = conventions_of(contrast, iterations=iterations)
     edge = edges(
         key,
         **rows,
         observed=contrast.arrays["observed"][kept],
-        size=int(settings["size"]),
         count=iterations,
-        enumerate_all=bool(settings["enumerate"]),
+        **how(contrast),
         allowed=_allowed(contrast, inference, iterations=iterations),
         threads=threads,
     )
@@ -103,13 +111,7 @@ def _region(plan: Plan) -> Region:
 
 def block(plan: Plan, first: int, count: int) -> dict[str, I64]:
     """Return {"null": (iteration, direction x measure x component)}, int64, of some relabellings."""
-    chosen = relabellings(
-        plan.arrays["draw_key"],
-        size=int(plan.settings["size"]),
-        first=first,
-        count=count,
-        enumerate_all=bool(plan.settings["enumerate"]),
-    )
+    chosen = relabellings(plan.arrays["draw_key"], first=first, count=count, **how(plan))
     out = np.zeros((count, 2, 2, len(plan.statistics) // 4), dtype=np.int64)
     largest_clusters(chosen, _region(plan), out)
     return {"null": out.reshape(count, -1)}

@@ -82,22 +82,22 @@ def n_relabellings(n: int, k: int) -> int:
 
 
 def relabellings(
-    key: npt.NDArray[np.uint64], *, size: int, first: int, count: int, enumerate_all: bool
+    key: npt.NDArray[np.uint64], *, size: int, first: int, count: int, enumerate_all: bool, complement: bool = False
 ) -> npt.NDArray[np.bool_]:
     """Return whether each experiment is in the first arm (iteration, experiment).
 
     Drawn: the `size` experiments with the smallest words of their own Philox streams. Enumerated: combination
-    number `first`, `first` + 1 … in lexicographic order.
+    number `first`, `first` + 1 … in lexicographic order. With `complement` those `size` are the second arm.
     """
     chosen = np.zeros((count, len(key)), dtype=bool)
     if enumerate_all:
         for row, members in zip(chosen, islice(combinations(range(len(key)), size), first, first + count), strict=True):
             row[list(members)] = True
-        return chosen
+        return ~chosen if complement else chosen
     words = np.empty((count, len(key)), dtype=np.uint64)
     rank_words(key, first, words)
     np.put_along_axis(chosen, np.argsort(words, axis=1, kind="stable")[:, :size], True, axis=1)
-    return chosen
+    return ~chosen if complement else chosen
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -114,8 +114,10 @@ def _exp_of(s, digits):  # type: ignore[no-untyped-def]
 @numba.njit(cache=True, nogil=True)
 def difference_of(s: int, total: int, digits: npt.NDArray[np.float64]) -> int:
     """Return ALE_A - ALE_B in units of 2^-40, int64, of the first arm's sum and both arms' total."""
-    units: int = math.floor((_exp_of(total - s, digits) - _exp_of(s, digits)) * 2.0**DIFFERENCE_BITS + 0.5)
-    return units
+    d = _exp_of(total - s, digits) - _exp_of(s, digits)
+    # Odd, so that exchanging the arms changes the sign and nothing else.
+    units: int = math.floor(abs(d) * 2.0**DIFFERENCE_BITS + 0.5)
+    return units if d >= 0 else -units
 
 
 @numba.njit(cache=True, nogil=True)

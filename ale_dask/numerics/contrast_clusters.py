@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -90,12 +90,12 @@ def keep_extremes(chosen, begin, experiment, value, kept) -> None:  # type: igno
                         _replace_least(kept[1, v], -sums[lane])
 
 
-def _packed(key: npt.NDArray[np.uint64], *, size: int, count: int, enumerate_all: bool) -> list[npt.NDArray[np.uint8]]:
+def _packed(key: npt.NDArray[np.uint64], *, count: int, **how: Any) -> list[npt.NDArray[np.uint8]]:
     """Return all relabellings in batches of (iteration, experiment / 8), one bit each."""
     batch = max(LANES, min(1 << 14, (1 << 24) // len(key)) // LANES * LANES)
     return [
         np.packbits(
-            relabellings(key, size=size, first=first, count=min(batch, count - first), enumerate_all=enumerate_all),
+            relabellings(key, first=first, count=min(batch, count - first), **how),
             axis=1,
         )
         for first in range(0, count, batch)
@@ -112,6 +112,7 @@ def edges(
     size: int,
     count: int,
     enumerate_all: bool,
+    complement: bool = False,
     allowed: int,
     threads: int,
 ) -> I32:
@@ -121,7 +122,7 @@ def edges(
     edge[1] the (k + 1)-th smallest: at most k of them lie beyond. In a complete enumeration the observed labels
     are one of the relabellings.
     """
-    packed = _packed(key, size=size, count=count, enumerate_all=enumerate_all)
+    packed = _packed(key, size=size, count=count, enumerate_all=enumerate_all, complement=complement)
     n_voxels = len(begin) - 1
     out = np.empty((2, n_voxels), dtype=np.int32)
     step = max(1, min(4096, _CELLS // (allowed + 1)))
