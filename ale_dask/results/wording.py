@@ -139,9 +139,17 @@ def _contrast(result: xr.Dataset) -> list[tuple[str, str]]:
         ("Subjects per experiment", per(*attrs["subjects_per_experiment"])),
         ("Level", f"p < {i.contrast_p:g} in each direction, at least {i.min_volume:g} mm³"),
         ("Gate", attrs["gate"]),
+        *_clusters(result),
         ("Permutations", f"{attrs['iterations']:,} {drawn}, seed {i.seed}"),
         ("Mask", _mask(result)),
     ]
+
+
+def _clusters(result: xr.Dataset) -> list[tuple[str, str]]:
+    if "contrast_cluster_size" not in result:
+        return []
+    i, n = inference_of(result), result.sizes["contrast_cluster"]
+    return [("Clusters tested", f"{n}, formed where p < {i.voxel_p:g} among all relabellings; FWE p < {i.cluster_p:g}")]
 
 
 def _conjunction(result: xr.Dataset) -> list[tuple[str, str]]:
