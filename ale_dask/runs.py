@@ -14,6 +14,7 @@ import xarray as xr
 
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
+from ale_dask.analyses import contrast_clusters as second
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.ma import ale_union, store_ma
 from ale_dask.data.places import Place, place, replace_file, staged
@@ -161,6 +162,7 @@ def _collect(
     for name, analysis in prepared.study.analysis.items():
         if isinstance(analysis, Contrast):
             null, counts = read(name)
+            again = second.clusters_name(name)
             a, b = (results[arm] for arm in analysis.arms)
             results[name] = contrasts.collect(
                 made[name],
@@ -169,6 +171,7 @@ def _collect(
                 arms=(a, b),
                 pooled=results[pooled_name(name)],
                 inference=inference,
+                second=(made[again], read(again)[0]) if again in made else None,
             ).assign_attrs(name=name)
         elif isinstance(analysis, Conjunction):
             results[name] = conjunctions.collect([results[n] for n in analysis.of], name=name, inference=inference)

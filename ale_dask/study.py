@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from ale_dask.analyses import contrast as contrasts
+from ale_dask.analyses import contrast_clusters as second
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.functions import seconds_per_iteration
 from ale_dask.analyses.sample import Sample, sample, study_bits
@@ -23,7 +24,11 @@ from ale_dask.words.config import Contrast, Inference, Study
 from ale_dask.words.config import main_effects as main_effects_of
 from ale_dask.words.errors import InputError
 
-BLOCKS: dict[str, BlockFunction] = {main_effects.KIND: main_effects.block, contrasts.KIND: contrasts.block}
+BLOCKS: dict[str, BlockFunction] = {
+    main_effects.KIND: main_effects.block,
+    contrasts.KIND: contrasts.block,
+    second.KIND: second.block,
+}
 """What floor 3 computes for each kind of plan."""
 
 
@@ -73,8 +78,9 @@ def prepare(study: Study) -> Prepared:
     for name, analysis in study.analysis.items():
         if not isinstance(analysis, Contrast):
             continue
-        if pooled_name(name) in study.analysis:
-            raise InputError(f"analysis.{pooled_name(name)}: this name is kept for the pooled arms of '{name}'")
+        for kept, what in ((pooled_name(name), "pooled arms"), (second.clusters_name(name), "clusters")):
+            if kept in study.analysis:
+                raise InputError(f"analysis.{kept}: this name is kept for the {what} of '{name}'")
         a, b = (samples[arm].foci for arm in analysis.arms)
         a, b = contrasts.disjoint_arms(a, b, shared=inference.shared, name=f"analysis.{name}")
         arms[name] = (make(a, name=f"analysis.{name}"), make(b, name=f"analysis.{name}"))
@@ -83,7 +89,10 @@ def prepare(study: Study) -> Prepared:
 
 
 def plans(prepared: Prepared, *, out: Place | None = None) -> dict[str, Plan]:
-    """Return the frozen plans of all main effects and contrasts by name; those in OUT are used as they are."""
+    """Return the frozen plans of all main effects, contrasts and their second passes by name.
+
+    Those in OUT are used as they are.
+    """
     found: dict[str, Plan] = {}
 
     def keep(name: str, conventions: dict[str, Any], kind: str, make: Any) -> Plan:
@@ -101,12 +110,29 @@ def plans(prepared: Prepared, *, out: Place | None = None) -> dict[str, Plan]:
         # All relabellings, and some drawn ones, are different lists of iterations: each has its own place.
         stored = f"{name}_enumerated" if conventions["enumerate"] else name
         make = partial(contrasts.plan_contrast, a, b, plans=parents, name=stored)
-        found[name] = keep(stored, conventions, contrasts.KIND, make)
+        found[name] = plan = keep(stored, conventions, contrasts.KIND, make)
+        n = contrasts.how_many(plan, prepared.study.inference.iterations)
+        if second.second_pass(plan, prepared.study.inference, iterations=n):
+            # Every number of relabellings has other cluster-forming values, and a place of its own.
+            stored = f"{second.clusters_name(stored)}-{n}"
+            make = partial(
+                second.plan_clusters,
+                plan,
+                mask=prepared.mask,
+                inference=prepared.study.inference,
+                iterations=n,
+                name=stored,
+                threads=cpu_count(),
+            )
+            again = second.conventions_of(plan, iterations=n)
+            found[second.clusters_name(name)] = keep(stored, again, second.KIND, make)
     return found
 
 
 def iterations_of(plan: Plan, inference: Inference) -> int:
     """Return the number of iterations that a plan is run for."""
+    if plan.kind == second.KIND:
+        return int(plan.settings["iterations"])
     return contrasts.how_many(plan, inference.iterations) if plan.kind == contrasts.KIND else inference.iterations
 
 
@@ -153,7 +179,8 @@ def cost(prepared: Prepared, plan: Plan, *, name: str, workers: int) -> Cost:
     )
     blocks = -(-iterations // size)
     width = 8 * (iterations * (1 + len(plan.statistics)) + blocks * sum(1 + n for n in counts_of(plan).values()))
-    samples = [prepared.samples[name]] if name in prepared.samples else list(prepared.arms[name])
+    first = name if name in (*prepared.samples, *prepared.arms) else name.removesuffix(second.clusters_name(""))
+    samples = [prepared.samples[first]] if first in prepared.samples else list(prepared.arms[first])
     return Cost(
         name,
         plan.kind,

@@ -126,7 +126,8 @@ class Watch:
         inference = self.prepared.study.inference
         have = segments(self.out, plan)
         now, recent = time.time(), 0
-        column, unit = _CUTS[inference.correction] if plan.kind == main_effects.KIND else (0, "")
+        # A contrast without a component has no statistic: only its stamps are counted.
+        column, unit = _CUTS[inference.correction] if plan.kind == main_effects.KIND else (-1, "")
         nulls = []
         for segment in have:
             kept = sink(self.out, plan, segment, extra=counts_of(plan), nonce=nonce_of(self.out))

@@ -98,7 +98,8 @@ def test_plan_and_dry_run_say_the_cost_and_write_nothing(tiny: Path) -> None:
     rows = said["analyses"]
     assert said["core_hours"] > 0
     assert said["memory_per_worker"] > 5e7
-    assert [r["name"] for r in rows] == ["drug", "therapy", "drug-vs-therapy_pooled", "drug-vs-therapy"]
+    contrast = ["drug-vs-therapy_pooled", "drug-vs-therapy", "drug-vs-therapy_clusters"]
+    assert [r["name"] for r in rows] == ["drug", "therapy", *contrast]
     assert all(r["blocks"] * r["block_size"] >= r["iterations"] for r in rows)
     assert all(r["core_seconds"] > 0 and r["bytes_written"] > 0 for r in rows)
     done = ale("run", tiny / "study.toml", "-o", tiny / "out", "-n")

@@ -21,7 +21,7 @@ from ale_dask import runs
 from ale_dask.data.foci import n_foci
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.results import long_records, long_table, long_tsv
-from ale_dask.results.tables import LEVELS, directions
+from ale_dask.results.tables import directions, levels_of
 from ale_dask.results.write import cluster_tables, write_results
 from ale_dask.words.config import Inference, Study, load_study
 from ale_dask.words.errors import StoreError
@@ -208,7 +208,7 @@ def test_what_has_no_cluster_has_its_row(tiny_study: Study, tmp_path: Path) -> N
               if r.attrs["kind"] == "main-effect"} | {
         (name, level, source, direction)
         for name, r in results.items()
-        for level, source in LEVELS.get(r.attrs["kind"], ())
+        for level, source in levels_of(r)
         for direction in directions(r)
     }  # fmt: skip
     keys = table[WHICH].drop_duplicates().fillna("").itertuples(index=False, name=None)

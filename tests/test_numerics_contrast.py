@@ -45,7 +45,7 @@ def candidates(s_q, in_a, candidate, component):
 def counted(chosen, case, n_parts):
     exceed = np.zeros((2, len(case.observed)), dtype=np.int64)
     greatest = np.full((len(chosen), 2, n_parts), -(2**DIFFERENCE_BITS), dtype=np.int64)
-    count_exceedances(chosen, case, DIGITS, exceed, greatest)
+    count_exceedances(chosen, case, DIGITS, BITS, exceed, greatest)
     return exceed, greatest
 
 
@@ -81,6 +81,10 @@ def test_exceedances_and_maxima_equal_the_float_reference(case, count):
         if len(here):
             _, largest = reference.contrast(s[:, here], chosen, in_a)
             np.testing.assert_allclose(greatest[:, :, part] * UNIT, largest, rtol=0, atol=2 * UNIT)
+            sums, total = chosen.astype(np.int64) @ s_q[:, here], s_q[:, here].sum(axis=0)
+            every = np.array([[difference_of(s, t, DIGITS) for s, t in zip(row, total, strict=True)] for row in sums])
+            # To the unit: no voxel that a bound passed over would have raised a maximum.
+            assert np.array_equal(greatest[:, :, part], np.stack([every.max(axis=1), -every.min(axis=1)], axis=1))
         else:
             assert np.all(greatest[:, :, part] == -(2**DIFFERENCE_BITS))
 
@@ -136,6 +140,8 @@ def test_drawn_relabellings_follow_keys_and_iterations_only(key, first, count, s
     later = relabellings(key, size=size, first=first + skip, count=count, enumerate_all=False)
     assert np.array_equal(chosen[skip:], later)
     order = random.sample(range(len(key)), len(key))
+    second = relabellings(key, size=size, first=first, count=count + skip, enumerate_all=False, complement=True)
+    assert np.array_equal(second, ~chosen)
     moved = relabellings(key[order], size=size, first=first, count=count + skip, enumerate_all=False)
     assert np.array_equal(moved, chosen[:, order])
 
@@ -155,6 +161,7 @@ def test_difference_is_within_two_units_of_float64(a, b):
     total = a + b
     exact = math.exp(-b / 2**BITS) - math.exp(-a / 2**BITS)  # ALE_A - ALE_B
     assert abs(difference_of(a, total, DIGITS) * UNIT - exact) <= 2 * UNIT
+    assert difference_of(a, total, DIGITS) == -difference_of(b, total, DIGITS)
     assert difference_of(a, total, DIGITS) <= difference_of(a + 1, total + 1, DIGITS)
     if b:
         assert difference_of(a, total, DIGITS) <= difference_of(a + 1, total, DIGITS)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_cli import ALE, ale
-from test_determinism import digests, with_backend, with_inference
+from test_determinism import digests, digests_of, with_backend, with_inference
 
 from ale_dask import layout, runs, upkeep
 from ale_dask.data.store import open_store
@@ -25,16 +25,12 @@ def small(tiny_study: Study) -> Study:
     return with_backend(tiny_study, name="serial", block_size=10)
 
 
-def digests_of(record: dict[str, dict[str, dict[str, str]]]) -> dict[str, str]:
-    return {name: entry["digest"] for name, entry in record["analyses"].items() if entry["digest"]}
-
-
 def test_extending_repeats_nothing_and_gives_the_longer_run(small: Study, tmp_path: Path) -> None:
     direct = digests(with_inference(small, iterations=100), tmp_path / "direct")
     digests(small, tmp_path / "o")
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "o/store.zarr").glob("*/null/*/c/*/0")}
     _, record = upkeep.extend(tmp_path / "o", iterations=100, quiet=True)
-    assert digests_of(record) == direct
+    assert digests_of(record["analyses"]) == direct
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
 
@@ -66,7 +62,7 @@ def test_a_longer_run_that_somebody_has_only_planned_does_not_disturb(small: Stu
     _, plans = layout.stored(tmp_path)
     for plan in plans.values():
         assert len(cover(tmp_path, plan, iterations=1000, block_size=10)) == 2
-    assert digests_of(runs.collect(tmp_path)[2]) == expected
+    assert digests_of(runs.collect(tmp_path)[2]["analyses"]) == expected
 
 
 def test_verify_finds_values_that_are_whole_but_wrong(small: Study, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import xarray as xr
 from scipy import special
 
+from ale_dask.analyses.contrast_clusters import family_wise_p, how, tested
 from ale_dask.analyses.main_effect import identity_of, inference_of, mask_of, result_attrs, thresholded
 from ale_dask.analyses.sample import Sample
 from ale_dask.data import foci as foci_data
@@ -101,14 +102,15 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str) -> 
     voxel = np.concatenate([rows[0][1], rows[1][1]])
     value = np.concatenate([rows[0][2], rows[1][2]])
     s_a, s_b = (sum_rows(r[1], r[2], n_voxels=mask.n_voxels) for r in rows)
-    # The order of experiments is that of their keys, so that naming the arms the other way round or sorting
-    # files changes no relabelling.
+    # The order of experiments is that of their keys, and what is drawn are the members of the arm that holds the
+    # smallest key, so that naming the arms the other way round or sorting files changes no relabelling.
     key = np.concatenate([a.key, b.key])
     order = np.argsort(key, kind="stable")
     rank = np.empty(len(key), dtype=np.int32)
     rank[order] = np.arange(len(key))
     v_begin, v_experiment, v_value = by_voxel(begin, voxel, value, candidate=candidate, n_voxels=mask.n_voxels)
     n = n_relabellings(len(key), len(a.key))
+    behind = bool(order[0] >= len(a.key))
     conventions = conventions_of(a, b, plans=plans)
     n_parts = int(part.max(initial=-1)) + 1
     return Plan(
@@ -119,7 +121,8 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str) -> 
         settings={
             "conventions": conventions,
             "bits": bits,
-            "size": len(a.key),
+            "size": len((b if behind else a).key),
+            "complement": behind,
             "relabellings": n if n < 2**62 else 2**62,
             "enumerate": conventions["enumerate"],
         },
@@ -156,26 +159,19 @@ def _candidates(plan: Plan) -> Candidates:
 
 def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
     """Return null (iteration, direction x component) and exceed (2, candidate), int64, of some relabellings."""
-    chosen = relabellings(
-        plan.arrays["draw_key"],
-        size=int(plan.settings["size"]),
-        first=first,
-        count=count,
-        enumerate_all=bool(plan.settings["enumerate"]),
-    )
+    chosen = relabellings(plan.arrays["draw_key"], first=first, count=count, **how(plan))
     n_parts = len(plan.statistics) // 2
     exceed = np.zeros((2, len(plan.arrays["candidate"])), dtype=np.int64)
     greatest = np.full((count, 2, n_parts), -(2**DIFFERENCE_BITS), dtype=np.int64)
-    count_exceedances(chosen, _candidates(plan), plan.arrays["digits"], exceed, greatest)
+    bits = int(plan.settings["bits"])
+    count_exceedances(chosen, _candidates(plan), plan.arrays["digits"], bits, exceed, greatest)
     return {"null": greatest.reshape(count, 2 * n_parts), "exceed": exceed}
 
 
 def _p(r: npt.NDArray[np.int64], n: int, *, complete: bool, profile: str) -> npt.NDArray[np.float64]:
-    if complete:
-        return np.asarray(r / n)
-    if profile == "gingerale":
+    if profile == "gingerale" and not complete:
         return np.asarray(np.maximum(r, 1) / n)
-    return np.asarray((1 + r) / (1 + n))
+    return family_wise_p(r, n, complete=complete)
 
 
 def collect(
@@ -186,11 +182,13 @@ def collect(
     arms: tuple[xr.Dataset, xr.Dataset],
     pooled: xr.Dataset,
     inference: Inference,
+    second: tuple[Plan, npt.NDArray[np.int64]] | None = None,
 ) -> xr.Dataset:
     """Return the result: difference (voxel), one-sided p (voxel), signed z (input, voxel) for both inputs.
 
     `null` is (iteration, direction x component), `exceed` (2, candidate) the summed counts. T = ALE_A - ALE_B;
-    p = (1 + #{T_b >= T}) / (1 + B), or #{T_b >= T} / C when all C relabellings were gone through.
+    p = (1 + #{T_b >= T}) / (1 + B), or #{T_b >= T} / C when all C relabellings were gone through. `second` is the
+    plan and null of the second pass, from which clusters have their p.
     """
     mask = mask_of(pooled)
     n = len(null)
@@ -222,9 +220,14 @@ def collect(
                 inside = region & np.isin(component, parts)
                 top = greatest[:, d, parts].max(axis=1)
                 r = correct.exceedances(top, sign * difference[inside])
-                p_fwe[i, d, inside] = _p(r, n, complete=complete, profile="recommended")
+                p_fwe[i, d, inside] = family_wise_p(r, n, complete=complete)
                 survives = inside & (np.nan_to_num(p_fwe[i, d], nan=1.0) <= inference.contrast_p)
                 z_fwe[i, survives] = sign * _z(p[d, survives])
+    of_clusters: dict[str, tuple[Any, Any]] = {}
+    if second is not None:
+        signed = np.zeros((2, mask.n_voxels), dtype=np.float32)
+        signed[:, candidate] = _z(p[:, candidate]) * np.array([[1], [-1]], dtype=np.float32)
+        of_clusters = tested(*second, z=signed, pooled=pooled, inference=inference, mask=mask)
     result = xr.Dataset(
         {
             "difference": ("voxel", (difference / 2.0**DIFFERENCE_BITS).astype(np.float32)),
@@ -234,6 +237,7 @@ def collect(
             "z_contrast_voxel_fwe": (("input", "voxel"), z_fwe),
             "p_voxel_fwe_greater": (("input", "voxel"), p_fwe[:, 0].astype(np.float32)),
             "p_voxel_fwe_less": (("input", "voxel"), p_fwe[:, 1].astype(np.float32)),
+            **of_clusters,
             "voxel_ijk": (("voxel", "axis"), mask.voxel_ijk),
         },
         coords={"input": np.array(INPUTS, dtype=object)},

@@ -10,13 +10,14 @@ import xarray as xr
 
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
+from ale_dask.analyses import contrast_clusters as second
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.ma import ale_union, ma_maps
 from ale_dask.analyses.main_effect import inference_of, mask_of
 from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.data import foci as foci_data
 from ale_dask.data.masks import load_mask
-from ale_dask.distribution.backends import active_client
+from ale_dask.distribution.backends import active_client, cpu_count
 from ale_dask.distribution.executors import BlockArrays, Job, MemorySink, execute, pending
 from ale_dask.distribution.plan import BlockFunction, Plan, Segment, block_size
 from ale_dask.numerics.space import Mask
@@ -135,6 +136,12 @@ def contrast(
     plan = contrasts.plan_contrast(arms[0], arms[1], plans=plans, name=title)
     iterations = contrasts.how_many(plan, inference.iterations)
     arrays = _run(plan, contrasts.block, iterations=iterations, client=client)
+    clusters = None
+    if second.second_pass(plan, inference, iterations=iterations):
+        again = second.plan_clusters(
+            plan, mask=mask, inference=inference, iterations=iterations, name=title, threads=cpu_count()
+        )
+        clusters = again, _run(again, second.block, iterations=iterations, client=client)["null"][:, 1:]
     return contrasts.collect(
         plan,
         arrays["null"][:, 1:],
@@ -142,6 +149,7 @@ def contrast(
         arms=(a, b),
         pooled=pooled,
         inference=inference,
+        second=clusters,
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numba
 
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 """Part of every analysis's identity: raised when the same input would give other integers."""
 
 

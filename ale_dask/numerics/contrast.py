@@ -2,7 +2,8 @@
 
 With t the sum of S over both arms, which no relabelling changes, and s the first arm's part of it,
 ALE_A - ALE_B = exp(-(t - s)) - exp(-s) increases strictly with s. Whether a relabelling reaches the observed
-difference is therefore a comparison of two integers, ties included; only the maximum needs an exponential.
+difference is therefore a comparison of two integers, ties included; only the maximum needs an exponential, where a
+bound says that it may rise.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.numerics.draws import rank_words
+from ale_dask.numerics.lanes import LANES, at_least, at_most, count_lanes, fill_members, has_lane, lane_sums, rising
 
 I64 = npt.NDArray[np.int64]
 DIFFERENCE_BITS = 40
-_LANES = 64
 _DIGIT = 10
 _ENTRIES = 1 << _DIGIT
 
@@ -85,22 +86,22 @@ def n_relabellings(n: int, k: int) -> int:
 
 
 def relabellings(
-    key: npt.NDArray[np.uint64], *, size: int, first: int, count: int, enumerate_all: bool
+    key: npt.NDArray[np.uint64], *, size: int, first: int, count: int, enumerate_all: bool, complement: bool = False
 ) -> npt.NDArray[np.bool_]:
     """Return whether each experiment is in the first arm (iteration, experiment).
 
     Drawn: the `size` experiments with the smallest words of their own Philox streams. Enumerated: combination
-    number `first`, `first` + 1 … in lexicographic order.
+    number `first`, `first` + 1 … in lexicographic order. With `complement` those `size` are the second arm.
     """
     chosen = np.zeros((count, len(key)), dtype=bool)
     if enumerate_all:
         for row, members in zip(chosen, islice(combinations(range(len(key)), size), first, first + count), strict=True):
             row[list(members)] = True
-        return chosen
+        return ~chosen if complement else chosen
     words = np.empty((count, len(key)), dtype=np.uint64)
     rank_words(key, first, words)
     np.put_along_axis(chosen, np.argsort(words, axis=1, kind="stable")[:, :size], True, axis=1)
-    return chosen
+    return ~chosen if complement else chosen
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -117,8 +118,10 @@ def _exp_of(s, digits):  # type: ignore[no-untyped-def]
 @numba.njit(cache=True, nogil=True)
 def difference_of(s: int, total: int, digits: npt.NDArray[np.float64]) -> int:
     """Return ALE_A - ALE_B in units of 2^-40, int64, of the first arm's sum and both arms' total."""
-    units: int = math.floor((_exp_of(total - s, digits) - _exp_of(s, digits)) * 2.0**DIFFERENCE_BITS + 0.5)
-    return units
+    d = _exp_of(total - s, digits) - _exp_of(s, digits)
+    # Odd, so that exchanging the arms changes the sign and nothing else.
+    units: int = math.floor(abs(d) * 2.0**DIFFERENCE_BITS + 0.5)
+    return units if d >= 0 else -units
 
 
 @numba.njit(cache=True, nogil=True)
@@ -129,7 +132,28 @@ def difference_map(s: I64, total: I64, digits: npt.NDArray[np.float64], out: I64
 
 
 @numba.njit(cache=True, nogil=True)
-def count_exceedances(chosen, candidates, digits, exceed, greatest) -> None:  # type: ignore[no-untyped-def]
+def _slopes(total, bits):  # type: ignore[no-untyped-def]
+    """Return float32 slopes, in 2^-40 per unit of x = 2 s - total, between which ALE_A - ALE_B lies.
+
+    With t the total, |x| (1 - t / 2) <= |ALE_A - ALE_B| = 2 exp(-t / 2) sinh(|x| / 2) <= |x| / (1 + t / 2), since
+    sinh is convex, |x| <= t, and (1 - exp(-t)) / t <= 1 / (1 + t / 2). 2^-20 covers three roundings of 2^-24.
+    """
+    half = total * 0.5 / (1 << bits)
+    unit = 2.0 ** (DIFFERENCE_BITS - bits)
+    return np.float32(unit / (1.0 + half) * (1 + 2.0**-20)), np.float32(unit * max(0.0, 1.0 - half) * (1 - 2.0**-20))
+
+
+@numba.njit(cache=True, nogil=True)
+def _least(bounds):  # type: ignore[no-untyped-def]
+    """Return the smallest |ALE_A - ALE_B| that may be an extreme of any lane."""
+    least = np.float32(np.inf)
+    for lane in range(LANES):
+        least = min(least, min(bounds[0, lane], -bounds[1, lane]))
+    return least
+
+
+@numba.njit(cache=True, nogil=True)
+def count_exceedances(chosen, candidates, digits, bits, exceed, greatest) -> None:  # type: ignore[no-untyped-def]
     """Add to exceed (2, candidate) and raise greatest (iteration, 2, component), int64, by relabellings.
 
     exceed[0] counts s >= observed (the first arm is greater), exceed[1] s <= observed; greatest holds the
@@ -137,35 +161,50 @@ def count_exceedances(chosen, candidates, digits, exceed, greatest) -> None:  # 
     component -1 count but belong to no maximum. `chosen` is (iteration, experiment), bool.
     """
     n, n_experiments = chosen.shape
-    member = np.zeros((n_experiments, _LANES), dtype=np.int32)
-    sums = np.zeros(_LANES, dtype=np.int32)
-    for first in range(0, n, _LANES):
-        lanes = min(_LANES, n - first)
-        for e in range(n_experiments):
-            for lane in range(lanes):
-                member[e, lane] = -1 if chosen[first + lane, e] else 0
+    n_parts = greatest.shape[2]
+    member = np.empty((n_experiments, LANES), dtype=np.int32)
+    sums = np.empty(LANES, dtype=np.int32)
+    bounds = np.empty((n_parts, 2, LANES), dtype=np.float32)
+    least = np.empty(n_parts, dtype=np.float32)
+    unit = 2.0 ** (DIFFERENCE_BITS - bits)
+    promising = np.empty(candidates.observed.shape[0], dtype=np.int64)
+    for first in range(0, n, LANES):
+        lanes = fill_members(chosen, first, member)
+        spare = LANES - lanes
+        bounds[:, 0] = -np.inf
+        bounds[:, 1] = np.inf
+        least[:] = -np.inf
+        found = 0
         for v in range(candidates.observed.shape[0]):
-            sums[:] = 0
-            for t in range(candidates.begin[v], candidates.begin[v + 1]):
-                value = candidates.value[t]
-                row = member[candidates.experiment[t]]
-                for lane in range(_LANES):
-                    sums[lane] += value & row[lane]
+            begin, end = candidates.begin[v], candidates.begin[v + 1]
+            lane_sums(candidates.value, candidates.experiment, begin, end, member, sums)
             observed = candidates.observed[v]
-            greater = 0
-            less = 0
-            for lane in range(lanes):
-                greater += sums[lane] >= observed
-                less += sums[lane] <= observed
-            exceed[0, v] += greater
-            exceed[1, v] += less
+            exceed[0, v] += count_lanes(at_least(sums, observed)) - spare * (sums[0] >= observed)
+            exceed[1, v] += count_lanes(at_most(sums, observed)) - spare * (sums[0] <= observed)
             part = candidates.component[v]
-            if part >= 0:
-                total = candidates.total[v]
-                for lane in range(lanes):
+            total = candidates.total[v]
+            # |x| <= total: most voxels of a brain end here.
+            if part >= 0 and total * unit >= least[part]:
+                steep, flat = _slopes(total, bits)
+                if rising(sums, total, steep, flat, bounds, part) != 0:
+                    promising[found] = v
+                    if found % 16 == 0:
+                        least[part] = _least(bounds[part])
+                    found += 1
+        # Now that the bounds are as narrow as they get, few differences are worth their exponentials.
+        for v in promising[:found]:
+            part = candidates.component[v]
+            total = candidates.total[v]
+            if total * unit < least[part]:
+                continue
+            lane_sums(
+                candidates.value, candidates.experiment, candidates.begin[v], candidates.begin[v + 1], member, sums
+            )
+            steep, flat = _slopes(total, bits)
+            mask = rising(sums, total, steep, flat, bounds, part)
+            for lane in range(lanes if mask != 0 else 0):
+                if has_lane(mask, lane):
                     d = difference_of(np.int64(sums[lane]), total, digits)
                     b = first + lane
-                    if d > greatest[b, 0, part]:
-                        greatest[b, 0, part] = d
-                    if -d > greatest[b, 1, part]:
-                        greatest[b, 1, part] = -d
+                    greatest[b, 0, part] = max(greatest[b, 0, part], d)
+                    greatest[b, 1, part] = max(greatest[b, 1, part], -d)

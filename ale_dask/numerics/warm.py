@@ -30,7 +30,7 @@ def compile_beside() -> subprocess.Popen[bytes] | None:
 
 def compile_kernels() -> None:
     """Compile the kernels of null iterations and of relabellings by running none of them."""
-    from ale_dask.numerics import contrast, permute, stamps, visits
+    from ale_dask.numerics import contrast, contrast_clusters, permute, stamps, visits
 
     nowhere = np.zeros((1, 3), dtype=np.int64)
     space = stamps.geometry(nowhere.astype(np.int16), radius=nowhere)
@@ -40,5 +40,9 @@ def compile_kernels() -> None:
     permute.null_iterations(0, 0, np.int32(1), design, rows, space, np.empty((0, 3), dtype=np.int64))
     entries = none[:0].astype(np.int32)
     candidates = contrast.Candidates(none, entries, entries, none[:0], none[:0], none[:0])
+    edge = np.empty((2, 0), dtype=np.int32)
+    region = contrast_clusters.Region(none, entries, entries, edge, none[:0], np.empty((3, 0), dtype=np.int32))
     chosen, greatest = np.zeros((0, 1), dtype=bool), np.zeros((0, 2, 1), dtype=np.int64)
-    contrast.count_exceedances(chosen, candidates, np.ones((4, 1)), np.zeros((2, 0), dtype=np.int64), greatest)
+    contrast.count_exceedances(chosen, candidates, np.ones((4, 1)), 1, np.zeros((2, 0), dtype=np.int64), greatest)
+    contrast_clusters.keep_extremes(chosen, none, entries, entries, np.empty((2, 0, 1), dtype=np.int32))
+    contrast_clusters.largest_clusters(chosen, region, np.empty((0, 2, 2, 1), dtype=np.int64))

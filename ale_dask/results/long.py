@@ -12,7 +12,7 @@ from ale_dask.analyses.contrast import disjoint_arms
 from ale_dask.analyses.main_effect import inference_of
 from ale_dask.data.foci import n_foci
 from ale_dask.results.clusters import grid_of
-from ale_dask.results.tables import LEVELS, cluster_table, conjunction_table, contrast_table, directions
+from ale_dask.results.tables import cluster_table, conjunction_table, contrast_table, directions, levels_of
 from ale_dask.results.wording import ale_of, mask_name, setting
 from ale_dask.words.config import Inference, Study
 from ale_dask.words.variables import FOCI
@@ -82,8 +82,9 @@ def long_table(runs: Iterable[Run]) -> pd.DataFrame:
         name; main-effect, contrast or conjunction. "…_pooled" is the main effect of both arms of a contrast
     level, input, direction
         How the map was thresholded. Main effects: their correction, and "uncorrected", which lists its clusters
-        once more among all of the minimum volume. Contrasts: "uncorrected" inside the gate and "voxel-fwe", at
-        the input "cluster-fwe" or "uncorrected", per direction, "drug > therapy". Conjunctions: "thresholded"
+        once more among all of the minimum volume. Contrasts: "uncorrected" inside the gate and "voxel-fwe",
+        "size-fwe", "mass-fwe" over the label-invariant region, at the input "cluster-fwe" or "uncorrected", per
+        direction, "drug > therapy". Conjunctions: "thresholded"
         at both inputs, and "voxel-fwe"
     voxel_p, cluster_p, iterations, seed, correction, mask, within, fwhm, support, min_volume, contrast_p …
         The settings of [inference]; iterations are those used (of a contrast, all relabellings where there are
@@ -104,19 +105,21 @@ def long_table(runs: Iterable[Run]) -> pd.DataFrame:
     peak_statistic, peak_z
         ALE, difference of ALE or minimum ALE at the peak; z there. Those of a contrast count along its direction
     size_voxels, size_mm3, mass
-        mass is the sum of -log(1 - ALE) above its threshold over the voxels, main effects only
+        mass is the sum of -log(1 - ALE) above its threshold over the voxels, in a contrast's clusters of that of
+        the first arm above its largest value that is not yet below voxel_p, or below its smallest
     center_x, center_y, center_z
         centre of mass in mm MNI
     cluster_experiments, cluster_foci
         numbers of experiments and foci inside a main effect's cluster
     p_peak
-        p at a contrast's peak: uncorrected at level "uncorrected", family-wise at "voxel-fwe"
+        p at a contrast's peak: uncorrected at level "uncorrected", family-wise at "voxel-fwe"; of its cluster,
+        family-wise, at "size-fwe" and "mass-fwe"
     p_size, p_mass
-        Family-wise p of a main effect's cluster, each with its 95 % interval, "…_low" and "…_high", and
+        Family-wise p of a cluster, each with its 95 % interval, "…_low" and "…_high", and of a main effect's
         decision_size, decision_mass: significant, not or undecided at these iterations
     survives
         whether (yes, no) the cluster survives family-wise error: in a main effect its correction, elsewhere the
-        level "voxel-fwe"; missing at levels that control no such error over the cluster
+        levels that end in "-fwe"; missing at levels that control no such error over the cluster
     digest, ale_dask_version
         hash of the stored null that it was computed from; version of ale_dask that read it
     """
@@ -166,7 +169,7 @@ def _tables(result: xr.Dataset) -> Iterator[tuple[str, str | None, pd.DataFrame]
     if kind == "main-effect":
         yield inference_of(result).correction, None, cluster_table(result)
         yield "uncorrected", None, cluster_table(result, source="uncorrected")
-    for level, source in LEVELS.get(kind, ()):
+    for level, source in levels_of(result):
         if kind == "contrast":
             yield level, source, contrast_table(result, source=source, level=level)
         else:
@@ -235,7 +238,7 @@ def _cluster(row: Mapping[Any, Any], result: xr.Dataset, *, level: str) -> dict[
 def _survives(row: Mapping[Any, Any], result: xr.Dataset, *, level: str) -> str | None:
     attrs = result.attrs
     if attrs["kind"] != "main-effect":
-        return "yes" if level == "voxel-fwe" else None
+        return "yes" if level in ("voxel-fwe", "size-fwe", "mass-fwe") else None
     correction = inference_of(result).correction
     if correction in ("voxel", "tfce"):
         return _yes(row["Voxels FWE" if correction == "voxel" else "Voxels TFCE"] > 0)

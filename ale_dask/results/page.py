@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.main_effect import inference_of
 from ale_dask.data.foci import n_foci
 from ale_dask.data.places import replace_file
 from ale_dask.results.figures import alt_text, picture_path
@@ -62,7 +63,8 @@ def _analysis(name: str, result: xr.Dataset, folder: Path, pictures: Sequence[Pa
     kind = result.attrs["kind"]
     drawn = pictured(result)
     # The corrected maps that have no picture have their table and words all the same.
-    views = drawn + [v for v in views_of(result) if v.level == "voxel-fwe"]
+    corrected = ("voxel-fwe", {"cluster-mass": "mass-fwe"}.get(inference_of(result).correction, "size-fwe"))
+    views = drawn + [v for v in views_of(result) if v.level in corrected]
     return {
         "name": name,
         "kind": _KINDS[kind],

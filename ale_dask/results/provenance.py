@@ -12,6 +12,7 @@ from typing import Any
 
 import xarray as xr
 
+from ale_dask.analyses.contrast_clusters import clusters_name
 from ale_dask.numerics import NUMERICS_VERSION
 from ale_dask.words.config import Study
 from ale_dask.words.version import __version__
@@ -57,6 +58,7 @@ def run_record(
                 if k not in _LEFT_OUT
             }
             | {"mask": Path(result.attrs["mask"]).name, "digest": digests.get(name)}
+            | ({"digest_clusters": digests[again]} if (again := clusters_name(name)) in digests else {})
             | {"segments": [{"iterations": n, "block_size": size} for n, size in segments.get(name, ())]}
             for name, result in results.items()
         },

@@ -12,7 +12,7 @@ import xarray as xr
 
 from ale_dask.numerics.space import Mask
 from ale_dask.results.clusters import Cluster, clusters_of, grid_of
-from ale_dask.results.views import find_view, main_clusters
+from ale_dask.results.views import find_view, main_clusters, views_of
 from ale_dask.results.wording import controls
 from ale_dask.words.config import INPUTS
 from ale_dask.words.variables import check
@@ -40,7 +40,17 @@ MAIN = (
     "Experiments",
     "Foci",
 )
-CONTRAST = (*NILEARN, "Direction", "p", "Peak Difference", "Cluster Size (voxels)", *PLACE)
+_CLUSTER_P = ("p size FWE", "p size low", "p size high", "p mass FWE", "p mass low", "p mass high")
+CONTRAST = (
+    *NILEARN,
+    "Direction",
+    "p",
+    "Peak Difference",
+    "Cluster Size (voxels)",
+    "Cluster Mass",
+    *_CLUSTER_P,
+    *PLACE,
+)
 CONJUNCTION = (*NILEARN, "Peak ALE", "Cluster Size (voxels)", *PLACE)
 _WHICH = ("analysis", "kind", "input", "level", "direction", "cluster")
 STUDY = (*_WHICH, "Z", "ALE", "p", "x", "y", "z", "volume_mm3", "controls")
@@ -100,28 +110,44 @@ def contrast_table(result: xr.Dataset, *, source: str, level: str = "uncorrected
     """Return the clusters of a contrast at an input, both directions: peak z, p at the peak, xyz and mm3.
 
     `level` "uncorrected" is the map inside the gate with its uncorrected p; "voxel-fwe" the map over the
-    label-invariant region with its family-wise p. Of equal z the larger difference is the peak.
+    label-invariant region with its family-wise p, "size-fwe" and "mass-fwe" the clusters there, whose p is that of
+    the cluster and whose mass sums how far the arm's S lies beyond its cluster-forming value. Of equal z the larger
+    difference is the peak.
     """
     check(result, "difference", "z_contrast", "z_contrast_voxel_fwe")
     mask = grid_of(result)
-    fwe = level == "voxel-fwe"
     z = find_view(result, level=level, source=source).read(result)
     difference = result["difference"].values
     sides = {1: "greater", -1: "less"}
     rows = []
     for cluster in clusters_of(result, z):
         side = sides[cluster.sign]
-        p = result[f"p_voxel_fwe_{side}"].sel(input=source) if fwe else result[f"p_{side}"]
+        of_cluster: dict[str, Any] = {}
+        if level in ("size-fwe", "mass-fwe"):
+            of_cluster = _contrast_cluster(result, cluster, source=source)
+            p = of_cluster[f"p {level[:4]} FWE"]
+        else:
+            of_voxel = result[f"p_voxel_fwe_{side}"].sel(input=source) if level == "voxel-fwe" else result[f"p_{side}"]
+            p = float(of_voxel.values[cluster.peak])
         rows.append(
             {
                 **_place(cluster, mask, z),
+                **of_cluster,
                 "Peak Stat": float(z[cluster.peak]),
                 "Direction": directions(result)[0 if cluster.sign > 0 else 1],
-                "p": float(p.values[cluster.peak]),
+                "p": p,
                 "Peak Difference": float(difference[cluster.peak]),
             }
         )
     return _frame(rows, CONTRAST)
+
+
+def _contrast_cluster(result: xr.Dataset, cluster: Cluster, *, source: str) -> dict[str, Any]:
+    label = result["contrast_cluster_of_voxel"].values[0 if cluster.sign > 0 else 1, cluster.peak]
+    mine = result.sel(input=source).isel(contrast_cluster=int(label) - 1)
+    unit = 2.0 ** -int(result.attrs["scale_bits"])
+    of_p = {column: float(mine[f"contrast_{_PER_CLUSTER[column]}"]) for column in _CLUSTER_P}
+    return {"Cluster Mass": float(mine["contrast_cluster_mass"]) * unit, **of_p}
 
 
 def conjunction_table(result: xr.Dataset, *, source: str) -> pd.DataFrame:
@@ -156,7 +182,7 @@ def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for name, result in results.items():
         kind = result.attrs["kind"]
-        for level, source in LEVELS.get(kind, ()):
+        for level, source in levels_of(result):
             words = controls(result, find_view(result, level=level, source=source))
             fixed = {"analysis": name, "kind": kind, "input": source, "level": level, "controls": words}
             if kind == "contrast":
@@ -171,8 +197,16 @@ def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     return _frame(rows, STUDY)
 
 
-LEVELS: dict[str, tuple[tuple[str, str], ...]] = {
-    "contrast": tuple((level, source) for level in ("uncorrected", "voxel-fwe") for source in INPUTS),
+def levels_of(result: xr.Dataset) -> list[tuple[str, str]]:
+    """Return the level and input of every thresholded map of a contrast or conjunction that has a table."""
+    have = {(v.level, v.source) for v in views_of(result)}
+    return [pair for pair in _LEVELS.get(result.attrs["kind"], ()) if pair in have]
+
+
+_LEVELS: dict[str, tuple[tuple[str, str], ...]] = {
+    "contrast": tuple(
+        (level, source) for level in ("uncorrected", "voxel-fwe", "size-fwe", "mass-fwe") for source in INPUTS
+    ),
     "conjunction": (*(("thresholded", source) for source in INPUTS), ("voxel-fwe", "voxel-fwe")),
 }
 _STUDY_NAMES = {
@@ -227,7 +261,7 @@ def _volume(value: float) -> str:
 
 
 _MM = ("X", "Y", "Z", *PLACE[:3], "x", "y", "z")
-_P = ("p", "p size FWE", "p size low", "p size high", "p mass FWE", "p mass low", "p mass high")
+_P = ("p", *_CLUSTER_P)
 _COUNTS = ("Cluster Size (mm3)", "Cluster Size (voxels)", "volume_mm3", "Experiments", "Foci", *_CRITERIA)
 _FORMAT: dict[str, Callable[[float], str]] = {
     **dict.fromkeys(_MM, _mm),

@@ -81,6 +81,11 @@ _CONTRAST_FWE = (
     "family-wise error of voxels at {contrast_p:g}, each direction by itself, over a region that no "
     "relabelling changes: the thresholded map of the pooled experiments, or with gate none the mask"
 )
+_CONTRAST_CLUSTER = (
+    "family-wise error of clusters at {cluster_p:g}, each direction by itself, over a region that no relabelling "
+    "changes: the thresholded map of the pooled experiments, or with gate none the mask; it does not say in which of "
+    "its voxels the arms differ"
+)
 _CONJUNCTION_FWE = (
     "family-wise error of voxels at {cluster_p:g} in each map: a voxel shown survives in every one of them"
 )
@@ -180,7 +185,7 @@ _MAIN_EFFECT = (
 )
 
 
-def _contrast(source: str, short: str) -> tuple[View, View]:
+def _contrast(source: str, short: str) -> tuple[View, ...]:
     gate = "signed z inside the gate, uncorrected p, in clusters of the minimum volume"
     fwe = "signed z where the voxel survives FWE by the maximum difference"
     cuts = ("contrast_p", "gate", "min_volume")
@@ -194,6 +199,19 @@ def _contrast(source: str, short: str) -> tuple[View, View]:
             "voxel-fwe",
             source,
             cuts=("contrast_p",),
+        ),
+        *(
+            View(
+                f"z_{_DIFF}{what.title()}_level-cluster_corr-FWE_input-{short}",
+                of(f"z_contrast_{what}_fwe", source),
+                f"signed z in clusters that survive cluster-{what} FWE",
+                _CONTRAST_CLUSTER,
+                f"{what}-fwe",
+                source,
+                cuts=("voxel_p", "cluster_p"),
+                optional=f"z_contrast_{what}_fwe",
+            )
+            for what in ("size", "mass")
         ),
     )
 

@@ -35,6 +35,9 @@ def label(result: xr.Dataset, view: View) -> str:
     i = inference_of(result)
     source = input_words(view.source, correction=i.correction)
     if result.attrs["kind"] == "contrast":
+        if view.level in ("size-fwe", "mass-fwe"):
+            forming = f"cluster-forming p < {i.voxel_p:g}"
+            return f"cluster-{view.level[:4]} FWE p < {i.cluster_p:g}, {forming}, pooled experiments at {source}"
         level = "voxel FWE" if view.level == "voxel-fwe" else "uncorrected"
         return f"{level} p < {i.contrast_p:g}, arms at {source}"
     if result.attrs["kind"] == "conjunction":
@@ -82,6 +85,14 @@ def notes(result: xr.Dataset) -> list[str]:
         found.append(f"Only {attrs['n_experiments']} experiments, fewer than {FEWEST}: underpowered.")
     if attrs["kind"] == "main-effect" and _plain(attrs["cut_size"]) is None:
         found.append(f"{attrs['iterations']} iterations are too few for family-wise error at this level.")
+    if attrs["kind"] == "contrast" and inference_of(result).correction in ("cluster-size", "cluster-mass"):
+        if not attrs["components"]:
+            found.append("The pooled experiments have no voxel above the cluster-forming value: no cluster is tested.")
+        elif "z_contrast_size_fwe" not in result:
+            found.append(
+                f"{attrs['iterations']:,} relabellings are too few for any voxel's p to fall below "
+                f"{inference_of(result).voxel_p:g}: no cluster is tested."
+            )
     if attrs.get("unbalanced"):
         found.append(
             "The arms differ more than 1.5-fold in foci or subjects per experiment; that alone can reject "
@@ -128,9 +139,17 @@ def _contrast(result: xr.Dataset) -> list[tuple[str, str]]:
         ("Subjects per experiment", per(*attrs["subjects_per_experiment"])),
         ("Level", f"p < {i.contrast_p:g} in each direction, at least {i.min_volume:g} mm³"),
         ("Gate", attrs["gate"]),
+        *_clusters(result),
         ("Permutations", f"{attrs['iterations']:,} {drawn}, seed {i.seed}"),
         ("Mask", _mask(result)),
     ]
+
+
+def _clusters(result: xr.Dataset) -> list[tuple[str, str]]:
+    if "contrast_cluster_size" not in result:
+        return []
+    i, n = inference_of(result), result.sizes["contrast_cluster"]
+    return [("Clusters tested", f"{n}, formed where p < {i.voxel_p:g} among all relabellings; FWE p < {i.cluster_p:g}")]
 
 
 def _conjunction(result: xr.Dataset) -> list[tuple[str, str]]:

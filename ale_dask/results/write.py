@@ -19,6 +19,7 @@ from ale_dask.results.tables import (
     conjunction_table,
     contrast_table,
     formatted,
+    levels_of,
     study_table,
     tsv,
 )
@@ -123,13 +124,18 @@ def cluster_tables(result: xr.Dataset) -> dict[str, pd.DataFrame]:
         by_source = {_ENDS[source]: conjunction_table(result, source=source) for source in INPUTS}
         return {**by_source, "_level-voxel": conjunction_table(result, source="voxel-fwe")}
     return {
-        f"{end}{_ENDS[source]}": contrast_table(result, source=source, level=level)
-        for level, end in (("uncorrected", ""), ("voxel-fwe", "_level-voxel"))
-        for source in INPUTS
+        f"{_LEVEL_ENDS[level]}{_ENDS[source]}": contrast_table(result, source=source, level=level)
+        for level, source in levels_of(result)
     }
 
 
 _ENDS = {"cluster-fwe": "", "uncorrected": "_uncorrected"}
+_LEVEL_ENDS = {
+    "uncorrected": "",
+    "voxel-fwe": "_level-voxel",
+    "size-fwe": "_desc-size_level-cluster",
+    "mass-fwe": "_desc-mass_level-cluster",
+}
 
 
 def _description(title: str, *, simulated: bool) -> bytes:

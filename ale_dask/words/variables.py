@@ -66,6 +66,23 @@ _CONTRAST = (
         "z",
         "voxel FWE over the label-invariant region; signed",
     ),
+    Variable(
+        "contrast_cluster_of_voxel",
+        ("direction", "voxel"),
+        "i",
+        "",
+        "cluster of voxels below the cluster-forming p, first arm greater, then less; 0 in none",
+    ),
+    Variable("contrast_cluster_size", ("contrast_cluster",), "i", "voxels", "size"),
+    Variable(
+        "contrast_cluster_mass",
+        ("contrast_cluster",),
+        "i",
+        "2^-scale_bits",
+        "sum of how far the first arm's S lies beyond its cluster-forming value",
+    ),
+    Variable("z_contrast_size_fwe", ("input", "voxel"), "f", "z", "inside clusters of cluster-size FWE; signed"),
+    Variable("z_contrast_mass_fwe", ("input", "voxel"), "f", "z", "inside clusters of cluster-mass FWE; signed"),
 )
 _CONJUNCTION = (
     Variable(

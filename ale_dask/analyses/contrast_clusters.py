@@ -1,0 +1,176 @@
+"""Cluster-level family-wise error of a contrast: a second pass over its relabellings.
+
+The cluster-forming value of a voxel comes from all relabellings, so it depends on how many there are: the second
+pass has a plan of its own for each number, is repeated by an extension, and is the one statistic whose first
+iterations are not those of a shorter run. Clusters lie in the components of the pooled experiments' thresholded
+map, or with gate "none" in the mask: regions that no relabelling changes.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ale_dask.analyses.main_effect import identity_of, thresholded
+from ale_dask.distribution.plan import Plan
+from ale_dask.numerics import clusters, correct
+from ale_dask.numerics.contrast import relabellings
+from ale_dask.numerics.contrast_clusters import Region, allowed_beyond, edges, largest_clusters, neighbours_before
+from ale_dask.numerics.space import Mask
+from ale_dask.words.config import INPUTS, Inference
+
+KIND = "contrast-clusters"
+SIDES, MEASURES = ("greater", "less"), ("size", "mass")
+I64 = npt.NDArray[np.int64]
+
+
+def clusters_name(contrast: str) -> str:
+    """Return what the second pass of a contrast is called."""
+    return f"{contrast}_clusters"
+
+
+def how(plan: Plan) -> dict[str, Any]:
+    """Return how the relabellings of a contrast and of its second pass are made: `relabellings`' own keywords."""
+    return {
+        "size": int(plan.settings["size"]),
+        "enumerate_all": bool(plan.settings["enumerate"]),
+        "complement": bool(plan.settings["complement"]),
+    }
+
+
+def second_pass(contrast: Plan, inference: Inference, *, iterations: int) -> bool:
+    """Return whether a contrast has a second pass: a cluster-level correction, a region, and enough relabellings."""
+    return (
+        inference.correction in ("cluster-size", "cluster-mass")
+        and bool((contrast.arrays["component"] >= 0).any())
+        and _allowed(contrast, inference, iterations=iterations) > 0
+    )
+
+
+def _allowed(contrast: Plan, inference: Inference, *, iterations: int) -> int:
+    # A complete enumeration holds the observed labels already.
+    return allowed_beyond(inference.voxel_p, values=iterations + (not contrast.settings["enumerate"]))
+
+
+def conventions_of(contrast: Plan, *, iterations: int) -> dict[str, Any]:
+    """Return every setting that changes a number of the second pass; the cluster-forming p is the contrast's."""
+    return {"contrast": contrast.identity, "iterations": iterations}
+
+
+def plan_clusters(
+    contrast: Plan, *, mask: Mask, inference: Inference, iterations: int, name: str, threads: int
+) -> Plan:
+    """Return the frozen plan of the second pass over all `iterations` relabellings, for which it goes through them."""
+    kept = np.flatnonzero(contrast.arrays["component"] >= 0)
+    begin, counts = contrast.arrays["begin"], np.diff(contrast.arrays["begin"])
+    entry = np.repeat(contrast.arrays["component"] >= 0, counts)
+    rows = {
+        "begin": np.r_[0, np.cumsum(counts[kept])].astype(begin.dtype),
+        "experiment": contrast.arrays["experiment"][entry],
+        "value": contrast.arrays["value"][entry],
+    }
+    settings = {name: contrast.settings[name] for name in ("bits", "size", "enumerate", "complement")}
+    key, candidate = contrast.arrays["draw_key"], contrast.arrays["candidate"][kept]
+    conventions = conventions_of(contrast, iterations=iterations)
+    edge = edges(
+        key,
+        **rows,
+        observed=contrast.arrays["observed"][kept],
+        count=iterations,
+        **how(contrast),
+        allowed=_allowed(contrast, inference, iterations=iterations),
+        threads=threads,
+    )
+    n_parts = len(contrast.statistics) // 2
+    return Plan(
+        name=name,
+        kind=KIND,
+        identity=identity_of(KIND, conventions),
+        statistics=tuple(f"{side}:{what}:{i}" for side in SIDES for what in MEASURES for i in range(n_parts)),
+        settings={**settings, "conventions": conventions, "iterations": iterations},
+        arrays={
+            **rows,
+            "edge": edge,
+            "component": contrast.arrays["component"][kept],
+            "before": neighbours_before(mask.voxel_ijk[candidate]),
+            "draw_key": key,
+            "candidate": candidate,
+            "observed": contrast.arrays["observed"][kept],
+        },
+    )
+
+
+@lru_cache(maxsize=8)
+def _region(plan: Plan) -> Region:
+    return Region(*(plan.arrays[n] for n in ("begin", "experiment", "value", "edge", "component", "before")))
+
+
+def block(plan: Plan, first: int, count: int) -> dict[str, I64]:
+    """Return {"null": (iteration, direction x measure x component)}, int64, of some relabellings."""
+    chosen = relabellings(plan.arrays["draw_key"], first=first, count=count, **how(plan))
+    out = np.zeros((count, 2, 2, len(plan.statistics) // 4), dtype=np.int64)
+    largest_clusters(chosen, _region(plan), out)
+    return {"null": out.reshape(count, -1)}
+
+
+def family_wise_p(r: I64, n: int, *, complete: bool) -> npt.NDArray[np.float64]:
+    """Return p of r exceedances in n relabellings: (1 + r) / (1 + n), or r / n where these are all there are."""
+    return np.asarray(r / n if complete else (1 + r) / (1 + n))
+
+
+def tested(
+    plan: Plan, null: I64, *, z: npt.NDArray[np.float32], pooled: xr.Dataset, inference: Inference, mask: Mask
+) -> dict[str, tuple[Any, Any]]:
+    """Return the variables of a contrast's clusters: label, size, mass, p with 95 % interval, thresholded z.
+
+    `null` is (iteration, direction x measure x component); `z` (direction, voxel) what the voxels of surviving
+    clusters show, signed. Clusters are those of voxels beyond their edge; mass is the sum of |s - edge| in
+    fixed-point units. p counts the relabellings whose largest cluster in the components that survive in the pooled
+    map is as large; it is NaN for clusters elsewhere.
+    """
+    n, complete = len(null), bool(plan.settings["enumerate"])
+    candidate, edge, observed = plan.arrays["candidate"], plan.arrays["edge"].astype(np.int64), plan.arrays["observed"]
+    largest = null.reshape(n, 2, 2, -1)
+    component = np.full(mask.n_voxels, -1, dtype=np.int64)
+    component[candidate] = plan.arrays["component"]
+    surviving = [
+        np.unique(component[(thresholded(pooled, source) | (inference.gate == "none")) & (component >= 0)])
+        for source in INPUTS
+    ]
+    labels = np.zeros((2, mask.n_voxels), dtype=np.int32)
+    side, part, found = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)], [np.empty((2, 0), dtype=np.int64)]
+    for d in range(2):
+        excess = np.zeros(mask.n_voxels, dtype=np.int64)
+        excess[candidate] = (observed - edge[0], edge[1] - observed)[d]
+        mine = clusters.label_clusters(excess > 0, volume=mask.volume)
+        mass = clusters.masses(mine, s=np.maximum(excess, 0), threshold=0)
+        one = np.unique(mine, return_index=True)[1][1 if (mine == 0).any() else 0 :]
+        labels[d] = np.where(mine > 0, mine + sum(map(len, side)), 0)
+        side.append(np.full(len(mass), d))
+        part.append(component[one])
+        found.append(np.stack([clusters.sizes(mine), mass]))
+    of_side, of_part, measured = np.concatenate(side), np.concatenate(part), np.concatenate(found, axis=1)
+    out: dict[str, tuple[Any, Any]] = {"contrast_cluster_of_voxel": (("direction", "voxel"), labels)}
+    for w, what in enumerate(MEASURES):
+        p = np.full((3, len(INPUTS), len(of_side)), np.nan)
+        shown = np.zeros((len(INPUTS), mask.n_voxels), dtype=np.float32)
+        for i, parts in enumerate(surviving):
+            for d in range(2):
+                at = (of_side == d) & np.isin(of_part, parts)
+                if not at.any():
+                    continue
+                r = correct.exceedances(largest[:, d, w, parts].max(axis=1), measured[w, at])
+                exact = family_wise_p(r, n, complete=complete)
+                p[:, i, at] = exact, *((exact, exact) if complete else correct.clopper_pearson(r, n))
+                kept = np.flatnonzero(at & (np.nan_to_num(p[0, i], nan=1.0) <= inference.cluster_p)) + 1
+                inside = np.isin(labels[d], kept)
+                shown[i, inside] = z[d, inside]
+        out[f"z_contrast_{what}_fwe"] = (("input", "voxel"), shown)
+        out[f"contrast_cluster_{what}"] = ("contrast_cluster", measured[w])
+        for end, values in zip(("", "_low", "_high"), p, strict=True):
+            out[f"contrast_cluster_{what}_p{end}"] = (("input", "contrast_cluster"), values)
+    return out
