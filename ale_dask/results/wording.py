@@ -37,7 +37,8 @@ def label(result: xr.Dataset, view: View) -> str:
     if result.attrs["kind"] == "contrast":
         if view.level in ("size-fwe", "mass-fwe"):
             forming = f"cluster-forming p < {i.voxel_p:g}"
-            return f"cluster-{view.level[:4]} FWE p < {i.cluster_p:g}, {forming}, pooled experiments at {source}"
+            where = "whole mask" if i.gate == "none" else f"pooled experiments at {source}"
+            return f"cluster-{view.level[:4]} FWE p < {i.cluster_p:g}, {forming}, {where}"
         level = "voxel FWE" if view.level == "voxel-fwe" else "uncorrected"
         return f"{level} p < {i.contrast_p:g}, arms at {source}"
     if result.attrs["kind"] == "conjunction":
