@@ -13,8 +13,8 @@ import zarr
 from ale_dask.analyses.sample import Sample
 from ale_dask.data.places import Place, zarr_store
 from ale_dask.data.store import open_store, writing
-from ale_dask.numerics.ale import cell_index, modelled_activation, support_for_floor
-from ale_dask.numerics.elementary import fixed_point
+from ale_dask.numerics.ale import cell_index, modelled_activation, scratch_of, support_for_floor
+from ale_dask.numerics.elementary import fixed_point_sum
 
 VOXEL_CHUNK = 16384
 UNION_BITS = 40
@@ -28,7 +28,7 @@ def experiment_chunk(n_voxels: int) -> int:
 
 def _block(experiments: npt.NDArray[np.int64], sample: Sample) -> npt.NDArray[np.float32]:
     index = cell_index(sample.mask.volume)
-    scratch = np.zeros(index.shape)
+    scratch = scratch_of(index)
     out = np.zeros((len(experiments), sample.mask.n_voxels), dtype=np.float32)
     for row, e in enumerate(experiments):
         sigma = sample.sigma[e]
@@ -120,15 +120,16 @@ def ale_union(*maps: xr.Dataset) -> xr.DataArray:
     ALE = 1 - prod(1 - MA), as -expm1 of an integer sum of rint(-log1p(-MA) * 2^40): a sum of integers is the
     same for any chunking, a sum of floats is not.
     """
-    total: Any = None
-    for dataset in maps:
-        term = xr.apply_ufunc(
-            fixed_point,
-            dataset["ma"],
-            kwargs={"bits": UNION_BITS},
-            dask="parallelized",
-            output_dtypes=[np.int64],
-        ).sum("experiment")
-        total = term if total is None else total + term
-    ale: xr.DataArray = -np.expm1(-(total / 2.0**UNION_BITS))
-    return ale.rename("ale")
+    total = sum(_union_sum(dataset["ma"].data) for dataset in maps)
+    return xr.DataArray(-np.expm1(-(total / 2.0**UNION_BITS)), dims="voxel", name="ale")
+
+
+def _union_sum(ma: Any) -> da.Array:
+    """Return the lazy sum (voxel), int64: each chunk of MA maps becomes one row of it at once."""
+
+    def of_chunk(ma: npt.NDArray[np.float32], axis: tuple[int, ...], keepdims: bool) -> npt.NDArray[np.int64]:
+        return fixed_point_sum(ma, bits=UNION_BITS)[None, :]
+
+    return da.reduction(
+        da.asarray(ma), chunk=of_chunk, aggregate=np.sum, axis=0, dtype=np.int64, meta=np.empty(0, np.int64)
+    )
