@@ -23,6 +23,8 @@ STEP = 1e-5
 _SPLICE = math.log(1e-8)
 _NEGLIGIBLE = math.log(1e-18)
 _FOLD = 8
+_REACH = 4.0
+"""Standard deviations that a tilt is used for on both sides of its mean: exp(-8) of its largest term, 1e-13 exact."""
 _BLOCK = 128
 
 
@@ -112,8 +114,8 @@ class _Laws:
         here = self.log_moments([theta])
         bounds = self.log_moments(theta + etas) - here
         weight = np.exp(theta * self.x)
-        tilted = [block * weight[: block.shape[1]] for block in self.blocks]
-        laws = [row[: top + 1] / row.sum() for row, top in zip((r for b in tilted for r in b), self.top, strict=True)]
+        tilted = (row for block in self.blocks for row in block * weight[: block.shape[1]])
+        laws = [row[: top + 1] / row.sum() for row, top in zip(tilted, self.top, strict=True)]
         top = self.top
         while len(laws) > 1:
             starts = np.arange(0, len(laws), _FOLD)
@@ -134,13 +136,11 @@ def _padded(rows: Sequence[F64]) -> F64:
 def _folded(laws: Sequence[F64], length: npt.NDArray[np.int64]) -> list[F64]:
     """Return the convolution of each eight laws, cut at `length` (eight)."""
     out: list[F64] = []
-    nothing = np.ones(1)
-    while len(out) < len(length):
-        first = len(out)
-        # As many at once as fit 2^20 complex numbers: it is the spectra that take memory.
-        at_once = max(1, 2**20 // (_FOLD * int(length[first])))
+    # As many at once as fit 2^18 complex numbers, 4 MB: it is the spectra that take memory.
+    at_once = max(1, 2**18 // (_FOLD * int(length.max())))
+    for first in range(0, len(length), at_once):
         part = laws[_FOLD * first : _FOLD * (first + at_once)]
-        part = [*part, *[nothing] * (-len(part) % _FOLD)]
+        part = [*part, *[np.ones(1)] * (-len(part) % _FOLD)]
         bins = fft.next_fast_len(int(length[first : first + at_once].max()), real=True)
         spectra = fft.rfft(_padded(part), bins).reshape(-1, _FOLD, bins // 2 + 1)
         mass = fft.irfft(spectra.prod(axis=1), bins)
@@ -149,12 +149,12 @@ def _folded(laws: Sequence[F64], length: npt.NDArray[np.int64]) -> list[F64]:
 
 
 def _solve_theta(laws: _Laws, *, target: float, start: float) -> float:
-    """Return the tilt whose mean lies at `target` + 3 sd, to a tenth of an sd, or the most that there is."""
+    """Return the tilt whose mean lies at `target` + 4 sd, to a tenth of an sd, or the most that there is."""
     low, high = start, laws.most
     theta = start
     while high - low > 1e-3 * laws.most:
         mean, sd = laws.mean_sd(theta)
-        gap = target + 3 * sd - mean
+        gap = target + _REACH * sd - mean
         if abs(gap) < 0.1 * sd:
             return theta
         low, high = (theta, high) if gap > 0 else (low, theta)
@@ -189,7 +189,7 @@ def analytic_null(histograms: Iterable[F64], *, bits: int, s_max: int) -> NullTa
         theta = _solve_theta(laws, target=filled * STEP, start=theta)
         mean, sd = laws.mean_sd(theta)
         tail = _log_tail(laws.mass(theta), theta, float(laws.log_moments([theta]).sum()))
-        end = min(wanted, len(tail), max(int((mean + 3 * sd) / STEP), filled + 1))
+        end = min(wanted, len(tail), max(int((mean + _REACH * sd) / STEP), filled + 1))
         if theta >= 0.999 * laws.most:
             end = min(wanted, len(tail))
         log_p[filled:end] = tail[filled:end]
