@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dask
@@ -28,15 +28,33 @@ def experiment_chunk(n_voxels: int) -> int:
     return max(1, min(64, 2**24 // n_voxels))
 
 
-def _block(
+def per_experiment(
+    sample: Sample, block: Callable[..., npt.NDArray[Any]], *, size: int, dtype: npt.DTypeLike, **more: Any
+) -> da.Array:
+    """Return a lazy array (experiment, voxel), one Dask task per `size` experiments; nothing is computed here.
+
+    `block` gets their foci in voxels, sigma (experiment, axis), the mask voxel of each cell, whether foci add, and
+    `more`. A task carries its own experiments only: all of 14,000 in each would be 20 MB times 225 tasks.
+    """
+    index = dask.delayed(cell_index)(sample.mask.volume)
+    task = dask.delayed(block)
+    more = {name: dask.delayed(value) for name, value in more.items()}
+    chunks = []
+    for first in range(0, len(sample.key), size):
+        points, sigma = sample.points[first : first + size], sample.sigma[first : first + size]
+        shape = (len(points), sample.mask.n_voxels)
+        chunks.append(da.from_delayed(task(points, sigma, index, sample.additive, **more), shape, dtype=dtype))
+    return da.concatenate(chunks)
+
+
+def _ma_block(
     points: Sequence[npt.NDArray[np.float64]],
     sigma: npt.NDArray[np.float64],
     index: npt.NDArray[np.int32],
-    shape: tuple[int, int],
     additive: bool,
 ) -> npt.NDArray[np.float32]:
     scratch = scratch_of(index)
-    out = np.zeros(shape, dtype=np.float32)
+    out = np.zeros((len(points), int(index.max()) + 1), dtype=np.float32)
     for row, foci, width in zip(out, points, sigma, strict=True):
         voxel, ma = modelled_activation(
             foci, sigma=width, support=support_for_floor(width), voxel_of_cell=index, additive=additive, scratch=scratch
@@ -50,32 +68,25 @@ def ma_maps(sample: Sample, *, experiments_per_chunk: int | None = None) -> xr.D
 
     MA_i(v) = max over the experiment's foci of K(v) (Turkeltaub 2012); nothing is computed here.
     """
-    n_voxels = sample.mask.n_voxels
-    size = experiments_per_chunk or experiment_chunk(n_voxels)
-    # A task carries the foci of its own experiments: all of 14,000 in each would be 20 MB times 225 tasks.
-    index = dask.delayed(cell_index)(sample.mask.volume)
-    block = dask.delayed(_block, traverse=False)
-    chunks = []
-    for first in range(0, len(sample.key), size):
-        points, sigma = sample.points[first : first + size], sample.sigma[first : first + size]
-        shape = (len(points), n_voxels)
-        chunks.append(da.from_delayed(block(points, sigma, index, shape, sample.additive), shape, dtype=np.float32))
-    ma = da.concatenate(chunks)
+    size = experiments_per_chunk or experiment_chunk(sample.mask.n_voxels)
+    ma = per_experiment(sample, _ma_block, size=size, dtype=np.float32)
     dataset = xr.Dataset(
         {
             "ma": (("experiment", "voxel"), ma),
             "voxel_ijk": (("voxel", "axis"), sample.mask.voxel_ijk),
             "experiment_key": ("experiment", sample.key),
         },
-        attrs={
-            "affine": sample.mask.affine.reshape(-1).tolist(),
-            "shape": list(sample.mask.volume.shape),
-            "mask_sha256": sample.mask.sha256,
-            "space": "MNI",
-        },
+        attrs=grid_attrs(sample),
     )
     dataset["ma"].attrs.update(units="probability", long_name="modelled activation")
     return dataset
+
+
+def grid_attrs(sample: Sample) -> dict[str, Any]:
+    """Return what says where the voxels of maps lie."""
+    mask = sample.mask
+    affine = mask.affine.reshape(-1).tolist()
+    return {"affine": affine, "shape": list(mask.volume.shape), "mask_sha256": mask.sha256, "space": "MNI"}
 
 
 def store_ma(out: Place, name: str, sample: Sample, *, identity: str) -> xr.Dataset:

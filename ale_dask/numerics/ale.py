@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numba
 import numpy as np
@@ -205,7 +206,7 @@ def scale_bits(peaks: npt.NDArray[np.float64], *, most: int = 30) -> int:
     return int(min(most, math.floor(math.log2(room / max(bound, 1e-12)) - 1e-6)))
 
 
-def ale_from_s(s: npt.NDArray[np.int64], *, bits: int) -> npt.NDArray[np.float64]:
+def ale_from_s(s: npt.NDArray[np.integer[Any]], *, bits: int) -> npt.NDArray[np.float64]:
     """Return ALE = 1 - exp(-S) (voxel), float64, of fixed-point sums (voxel)."""
     ale: npt.NDArray[np.float64] = -np.expm1(-(s / 2.0**bits))
     return ale
