@@ -30,8 +30,7 @@ def leave_one_out(sample: Sample, *, s: npt.NDArray[Any], bits: int) -> xr.Datas
     without = per_experiment(
         sample,
         _block,
-        # A quarter of the MA chunk: the same memory, with the doubles from which ALE is rounded.
-        size=max(1, experiment_chunk(sample.mask.n_voxels) // 4),
+        size=experiment_chunk(sample.mask.n_voxels),
         dtype=np.int32,
         support=sample.inference.support,
         s=s.astype(np.int32),

@@ -18,14 +18,17 @@ from ale_dask.data.store import open_store, writing
 from ale_dask.numerics.ale import cell_index, modelled_activation, scratch_of, support_for_floor
 from ale_dask.numerics.elementary import fixed_point_sum
 
-VOXEL_CHUNK = 16384
+VOXEL_CHUNK = 65536
 UNION_BITS = 40
 _ATTEMPTS = 10
 
 
 def experiment_chunk(n_voxels: int) -> int:
-    """Return the experiments of a chunk: 64 at 2 mm, fewer on finer grids, so that a task holds 64 MB at most."""
-    return max(1, min(64, 2**24 // n_voxels))
+    """Return the experiments of a chunk: 18 at 2 mm, fewer on finer grids, so that a task holds 17 MB at most.
+
+    Writing needs that twice, in each thread: with 64 experiments two threads held 240 MB.
+    """
+    return max(1, min(64, 2**22 // n_voxels))
 
 
 def per_experiment(
@@ -100,12 +103,14 @@ def store_ma(out: Place, name: str, sample: Sample, *, identity: str) -> xr.Data
     kept = root.get(group)
     if kept is None or kept.attrs.get("complete") != identity:
         maps = ma_maps(sample)
-        chunks = (experiment_chunk(sample.mask.n_voxels), VOXEL_CHUNK)
+        n_experiments, n_voxels = maps["ma"].shape
+        voxels = min(VOXEL_CHUNK, n_voxels)
         encoding = {
             "ma": {
-                "chunks": tuple(min(size, n) for size, n in zip(chunks, maps["ma"].shape, strict=True)),
+                "chunks": (min(experiment_chunk(n_voxels), n_experiments), voxels),
                 "compressors": [zarr.codecs.ZstdCodec(level=1), zarr.codecs.Crc32cCodec()],
-            }
+            },
+            "voxel_ijk": {"chunks": (voxels, 3)},
         }
         with writing(f"{out}/store.zarr/{group}"):
             for attempt in range(_ATTEMPTS):
@@ -121,8 +126,8 @@ def store_ma(out: Place, name: str, sample: Sample, *, identity: str) -> xr.Data
                         raise
                     kept = open_store(out).get(group)
             open_store(out)[group].attrs["complete"] = identity
-    # 17 MB a task: chunk by chunk, the union of 14,000 experiments would be 3,000 tasks.
-    stored: xr.Dataset = xr.open_zarr(path, group=group, consolidated=False, chunks={"voxel": 4 * VOXEL_CHUNK})
+    # 9 MB a task: chunk by chunk, the union of 14,000 experiments would be 3,000 tasks.
+    stored: xr.Dataset = xr.open_zarr(path, group=group, consolidated=False, chunks={"voxel": 2 * VOXEL_CHUNK})
     return stored
 
 
@@ -147,7 +152,7 @@ def _union_sum(ma: Any) -> da.Array:
         chunk=_sum_of_chunk,
         aggregate=np.sum,
         axis=0,
-        split_every=16,
+        split_every=8,
         dtype=np.int64,
         meta=np.empty(0, dtype=np.int64),
     )
