@@ -37,7 +37,8 @@ def exp_neg(x: float) -> float:
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+# Without numpy's error model every division is followed by a branch, for an exception that 2 - k cannot raise.
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _small_neg_log1p_neg(k: float) -> float:
     # log((1 + t) / (1 - t)) with t = k / (2 - k) <= 0.053: t^17/17 is below 1e-22.
     t = k / (2.0 - k)
@@ -61,13 +62,9 @@ def neg_log1p_neg(probability: float) -> float:
     return float(doublings * _small_neg_log1p_neg(1.0 - q))
 
 
-@numba.njit(cache=True, nogil=True)
-def _fixed_point(ma: npt.NDArray[np.float64], unit: float, out: npt.NDArray[np.int32]) -> None:
-    greatest = 0.0
-    for i in range(ma.size):
-        greatest = max(greatest, ma[i])
-    if greatest <= 0.1:
-        # The usual kernels' peaks are below 0.02. Without a branch the compiler works on four values at once.
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _fixed_point(ma: npt.NDArray[np.float64], unit: float, small: bool, out: npt.NDArray[np.int32]) -> None:
+    if small:
         for i in range(ma.size):
             out[i] = np.int32(_small_neg_log1p_neg(ma[i]) * unit + 0.5)
     else:
@@ -78,7 +75,8 @@ def _fixed_point(ma: npt.NDArray[np.float64], unit: float, out: npt.NDArray[np.i
 def fixed_point(ma: npt.NDArray[np.float64], *, bits: int) -> npt.NDArray[np.int32]:
     """Return rint(-log1p(-MA) * 2^bits) (entry), int32, of MA probabilities (entry); the scale leaves no overflow."""
     out = np.empty(ma.size, dtype=np.int32)
-    _fixed_point(ma, 2.0**bits, out)
+    # The usual kernels' peaks are below 0.02. Without a branch the compiler takes four values at once: 1.3 ns, not 5.
+    _fixed_point(ma, 2.0**bits, bool(ma.max(initial=0.0) <= 0.1), out)
     return out
 
 

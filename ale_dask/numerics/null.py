@@ -5,6 +5,9 @@ neighbouring bins so that its mean is kept: with bins of 1e-5 the relative error
 the nearest bin gives 10-60 times that. Rounding noise of an FFT, about 1e-16 of its largest term, hides tails
 below p = 1e-9; there the histograms are tilted by exp(theta x), which moves their bulk into the tail, and a
 ladder of such tilts is joined to the body.
+
+Eight by eight, then eight of these: each transform is as long as its own sum's law is wide, a fiftieth of the whole
+for the first eight of 14,000, which took 40 ms each otherwise and now take less than 0.1.
 """
 
 from __future__ import annotations
@@ -23,9 +26,11 @@ STEP = 1e-5
 _SPLICE = math.log(1e-8)
 _NEGLIGIBLE = math.log(1e-18)
 _FOLD = 8
+"""Laws convolved at once. Two or four ask for more transforms, sixteen for longer ones than their tails need."""
 _REACH = 4.0
-"""Standard deviations that a tilt is used for on both sides of its mean: exp(-8) of its largest term, 1e-13 exact."""
+"""Standard deviations for which a tilt is used on both sides of its mean, where it is exp(-8) = 3e-4 of its peak."""
 _BLOCK = 128
+"""Experiments in one matrix, as wide as its widest: one of 2,000 foci that add up does not widen 14,000 others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +66,7 @@ def z_of_log_p(log_p: npt.ArrayLike) -> F64:
     return z
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _split(value, width, lower, upper) -> None:  # type: ignore[no-untyped-def]
     for i in range(value.size):
         x = value[i] / width
