@@ -48,21 +48,15 @@ def identity_of(kind: str, conventions: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps([kind, conventions], sort_keys=True).encode()).hexdigest()
 
 
-def observed(sample: Sample, *, bits: int) -> tuple[npt.NDArray[np.int64], list[npt.NDArray[np.float64]]]:
-    """Return S (voxel), int64, and the histogram (bin), float64, of every experiment; one row is held at a time."""
+def plan_main_effect(sample: Sample, *, bits: int, name: str) -> Plan:
+    """Return the frozen plan: observed sums, analytic null, cluster-forming value and integer kernels."""
+    inference = sample.inference
     n_voxels = sample.mask.n_voxels
     s = np.zeros(n_voxels, dtype=np.int64)
     laws = []
     for voxel, value in sample.rows(bits):
         add_row(voxel, value, s)
         laws.append(histogram(value, n_voxels=n_voxels, bits=bits))
-    return s, laws
-
-
-def plan_main_effect(sample: Sample, *, bits: int, name: str) -> Plan:
-    """Return the frozen plan: observed sums, analytic null, cluster-forming value and integer kernels."""
-    inference = sample.inference
-    s, laws = observed(sample, bits=bits)
     table = analytic_null(laws, bits=bits, s_max=int(s.max(initial=1)))
     distinct, kernel = sample.kernels
     boxes = [kernel_box(sigma, support=inference.support, bits=bits) for sigma in distinct]
