@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ale_dask.analyses.functions import conjunction, contrast, main_effect
+    from ale_dask.analyses.functions import conjunction, contrast, leave_one_out, main_effect
     from ale_dask.data.lint import lint
     from ale_dask.data.masks import load_mask
     from ale_dask.data.readers import read_foci
@@ -44,6 +44,7 @@ _WHERE = {
     "contrast": "analyses.functions",
     "extend": "upkeep",
     "follow": "following",
+    "leave_one_out": "analyses.functions",
     "lint": "data.lint",
     "load_mask": "data.masks",
     "load_study": "words.config",
@@ -74,6 +75,7 @@ __all__ = [
     "contrast",
     "extend",
     "follow",
+    "leave_one_out",
     "lint",
     "load_mask",
     "load_study",

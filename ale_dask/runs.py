@@ -131,8 +131,10 @@ def _ale(prepared: Prepared, out: Place, made: Mapping[str, Plan], client: Clien
         for name, arms in prepared.arms.items():
             key = np.concatenate([s.key for s in arms])
             parts = [maps[arm] for arm in prepared.contrast(name).arms]
+            kept = [np.isin(m["experiment_key"].values, key) for m in parts]
+            # Whole arms have been summed: the graph holds their sums once.
             union[pooled_name(name)] = ale_union(
-                *(m.isel(experiment=np.isin(m["experiment_key"].values, key)) for m in parts)
+                *(m if k.all() else m.isel(experiment=k) for m, k in zip(parts, kept, strict=True))
             )
         return {name: array.values for name, array in xr.Dataset(union).compute().items()}  # type: ignore[misc]
 

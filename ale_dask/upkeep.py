@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ale_dask.analyses import leave_one_out as left_out
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.data.places import Place, place
 from ale_dask.distribution.executors import execute
@@ -93,6 +94,28 @@ def verify(out: str | Place, *, blocks: int = 10, seed: int | None = None) -> li
             first, count = job.segment.range_of(block)
             wrong.append(f"{job.plan.name}: iterations {first} to {first + count - 1} differ from the stored ones")
     return wrong
+
+
+def leave_one_out(out: str | Place, *, analysis: str | None = None) -> list[str]:
+    """Return where the ALE maps without each experiment of one or every main effect in OUT have been written.
+
+    Raises
+    ------
+    StoreError
+        when OUT holds no run, or cannot be written.
+    InputError
+        when there is no such main effect.
+    """
+    out = place(out)
+    prepared, made = stored(out)
+    if analysis is not None and analysis not in prepared.samples:
+        raise InputError(f"{analysis}: no main effect of {out}, which has {', '.join(prepared.samples)}")
+    written = []
+    for name in [analysis] if analysis else prepared.samples:
+        plan, chosen = made[name], prepared.samples[name]
+        maps = left_out.leave_one_out(chosen, s=plan.arrays["s"], bits=int(plan.settings["bits"]))
+        written.append(left_out.store_leave_one_out(out, name, maps))
+    return written
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cloudpickle
 import dask
 import numpy as np
 import pytest
@@ -37,6 +38,13 @@ def test_building_the_graph_computes_nothing(drug: Sample) -> None:
         assert union.chunks is not None
         with pytest.raises(AssertionError, match="computed"):
             union.compute()
+
+
+def test_a_task_carries_its_own_experiments_only(drug: Sample) -> None:
+    tasks = dict(ma_maps(drug, experiments_per_chunk=3)["ma"].data.dask).values()
+    carried = [cloudpickle.dumps(task) for task in tasks]
+    for points in drug.points:
+        assert sum(points.tobytes() in task for task in carried) == 1
 
 
 def test_opening_the_store_and_building_the_union_computes_nothing(drug: Sample, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from ale_dask.numerics.ale import (
     fixed_point_rows,
     modelled_activation,
     scale_bits,
+    scratch_of,
     sum_rows,
     support_for_floor,
 )
@@ -112,7 +113,8 @@ def test_additive_is_at_least_the_maximum_and_differs_where_foci_overlap():
 
 
 def test_scratch_is_given_back_as_zeros():
-    volume, scratch = blob(3), np.zeros((9, 8, 7))
+    volume = blob(3)
+    scratch = scratch_of(cell_index(volume))
     for foci in FOCI.values():
         plain = dense(volume, foci, (1.5,) * 3, support=4.0)
         voxel, value = modelled_activation(
@@ -152,24 +154,26 @@ def test_the_fixed_point_is_off_by_half_a_unit_per_covering_experiment(experimen
     volume = blob(seed, shape=(7, 6, 5))
     ijk = np.argwhere(volume)
     support = 3.0
-    begin, voxel, value = fixed_point_rows(
-        [np.array(foci) for foci, _ in experiments],
-        sigma=np.array([sigma for _, sigma in experiments]),
-        support=np.full(len(experiments), support),
-        voxel_of_cell=cell_index(volume),
-        bits=bits,
-        additive=additive,
+    rows = list(
+        fixed_point_rows(
+            [np.array(foci) for foci, _ in experiments],
+            sigma=np.array([sigma for _, sigma in experiments]),
+            support=np.full(len(experiments), support),
+            voxel_of_cell=cell_index(volume),
+            bits=bits,
+            additive=additive,
+        )
     )
     mas = np.array(
         [reference.modelled_activation(ijk, f, s, additive=additive, support=support) for f, s in experiments]
     )
-    found = sum_rows(voxel, value, n_voxels=len(ijk))
+    found = sum_rows(rows, n_voxels=len(ijk))
     covering = (mas > 0).sum(axis=0)
     # 1e-14: the rounding of a reference in doubles.
     error = np.abs(found / 2.0**bits + np.log1p(-mas).sum(axis=0))
     assert np.all(error <= covering * 2.0 ** -(bits + 1) + 1e-14)
-    assert begin[-1] == len(voxel)
-    assert np.all(value > 0)
+    assert len(rows) == len(experiments)
+    assert all(np.all(value > 0) for _, value in rows)
 
 
 def test_ale_equals_the_union_of_the_reference():
@@ -180,17 +184,19 @@ def test_ale_equals_the_union_of_the_reference():
     ours = [dense(volume, f, s) for f, s in zip(FOCI.values(), sigmas, strict=True)]
     union = -np.expm1(-sum(-np.log1p(-m) for m in ours))
     np.testing.assert_allclose(union, reference.union(mas), rtol=0, atol=1e-12)
-    begin, voxel, value = fixed_point_rows(
-        [np.array(f) for f in FOCI.values()],
-        sigma=np.array(sigmas),
-        support=np.full(4, EVERYWHERE),
-        voxel_of_cell=cell_index(volume),
-        bits=28,
+    rows = list(
+        fixed_point_rows(
+            [np.array(f) for f in FOCI.values()],
+            sigma=np.array(sigmas),
+            support=np.full(4, EVERYWHERE),
+            voxel_of_cell=cell_index(volume),
+            bits=28,
+        )
     )
-    s = sum_rows(voxel, value, n_voxels=len(ijk))
+    s = sum_rows(rows, n_voxels=len(ijk))
     np.testing.assert_allclose(ale_from_s(s, bits=28), reference.union(mas), rtol=0, atol=4 * 2.0**-29)
     # Leave one out: S without the row of experiment 1.
-    without = s - sum_rows(voxel[begin[1] : begin[2]], value[begin[1] : begin[2]], n_voxels=len(ijk))
+    without = s - sum_rows(rows[1:2], n_voxels=len(ijk))
     rest = reference.union(mas[:1] + mas[2:])
     np.testing.assert_allclose(ale_from_s(without, bits=28), rest, rtol=0, atol=4 * 2.0**-29)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ale_dask.numerics.elementary import exp_neg, fixed_point, neg_log1p_neg
+from ale_dask.numerics.elementary import exp_neg, fixed_point, fixed_point_sum, neg_log1p_neg
 
 MANY = settings(deadline=None, max_examples=300)
 
@@ -76,15 +76,19 @@ def test_neg_log1p_neg_rises(a, b):
 
 
 @MANY
-@given(st.lists(st.floats(0, 0.96875, width=32), max_size=20), st.integers(1, 30))
-def test_fixed_point_is_nearest_and_monotone(values, bits):
-    ma = np.sort(np.array(values, dtype=np.float32))
+@given(st.lists(st.floats(0, 0.6), max_size=20), st.sampled_from([1.0, 0.1]), st.integers(1, 30))
+def test_fixed_point_is_nearest_and_monotone(values, greatest, bits):
+    ma = np.sort(np.array(values)) * greatest
     found = fixed_point(ma, bits=bits)
-    exact = -np.log1p(-ma.astype(np.float64)) * 2**bits
+    exact = -np.log1p(-ma) * 2**bits
     assert np.all(np.abs(found - exact) <= 0.5 + 1e-14 * exact)
     assert np.all(np.diff(found) >= 0)
+    # The path of small values alone gives what the other gives.
+    assert found.tolist() == fixed_point(np.r_[ma, 0.6], bits=bits)[:-1].tolist()
 
 
-def test_fixed_point_keeps_the_shape_and_zero():
-    found = fixed_point(np.array([[0, 0.5], [0.25, 0]], dtype=np.float32)[:, ::-1], bits=20)
-    assert found.tolist() == [[726817, 0], [0, 301657]]  # ln 2 and -ln 0.75 times 2^20
+def test_fixed_point_sum_adds_over_experiments():
+    ma = np.array([[0, 0.5, 0.5], [0.25, 0, 0.5]], dtype=np.float32)
+    assert fixed_point_sum(ma[:, ::-1], bits=20).tolist() == [2 * 726817, 726817, 301657]  # ln 2, -ln 0.75 times 2^20
+    assert fixed_point_sum(ma[:0], bits=20).tolist() == [0, 0, 0]
+    assert fixed_point_sum(np.full((1000, 1), 0.5, dtype=np.float32), bits=40).tolist() == [1000 * 762123384786]

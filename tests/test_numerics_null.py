@@ -8,7 +8,7 @@ import pytest
 import reference
 from scipy import stats
 
-from ale_dask.numerics.null import STEP, analytic_null, histograms, z_of_log_p
+from ale_dask.numerics.null import STEP, analytic_null, histogram, z_of_log_p
 
 BITS = 28
 
@@ -21,9 +21,7 @@ def integers(volume, experiments):
 
 
 def table_of(x, s_max=None):
-    values = [row[row > 0] for row in x]
-    begin = np.r_[0, np.cumsum([len(v) for v in values])].astype(np.int64)
-    rows = histograms(begin, np.concatenate(values).astype(np.int32), n_voxels=x.shape[1], bits=BITS)
+    rows = [histogram(row[row > 0].astype(np.int32), n_voxels=x.shape[1], bits=BITS) for row in x]
     return analytic_null(rows, bits=BITS, s_max=int(x.max(axis=1).sum() if s_max is None else s_max))
 
 
@@ -118,13 +116,31 @@ def test_tail_equals_exact_fractions(laws):
     assert np.all(np.diff(log_p) <= 0)
 
 
+@pytest.mark.parametrize("n", [1, 8, 9, 601])
+def test_many_equal_laws_are_binomial(n):
+    law = np.array([0.9, 0, 0, 0.1])
+    log_p = analytic_null([law] * n, bits=BITS, s_max=2**31 - 1).log_p
+    exact = stats.binom.logsf(np.arange(n + 1) - 1, n, 0.1)
+    # The bin of 3 k and the two below it: P(S >= 3 k).
+    deep = np.flatnonzero(exact > math.log(1e-200))
+    np.testing.assert_allclose(log_p[3 * deep], exact[deep], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(log_p[3 * deep[1:] - 2], exact[deep[1:]], rtol=0, atol=1e-6)
+    assert len(deep) == min(n + 1, len(exact)) or exact[deep[-1]] < math.log(1e-190)
+
+
+def test_the_order_of_experiments_and_one_of_another_width_change_nothing_but_rounding(many):
+    laws = [histogram(row[row > 0].astype(np.int32), n_voxels=1000, bits=BITS) for row in many]
+    wide = np.zeros(5000)
+    wide[[0, 4999]] = 0.999, 0.001
+    tables = [analytic_null(some, bits=BITS, s_max=2**BITS // 5) for some in ([*laws, wide], [wide, *laws[::-1]])]
+    np.testing.assert_allclose(tables[0].log_p, tables[1].log_p, rtol=0, atol=1e-6)
+
+
 def test_splitting_a_value_over_two_bins_keeps_its_mean(many):
-    values = [row[row > 0] for row in many]
-    begin = np.r_[0, np.cumsum([len(v) for v in values])].astype(np.int64)
-    rows = histograms(begin, np.concatenate(values).astype(np.int32), n_voxels=1000, bits=BITS)
-    np.testing.assert_allclose(rows.sum(axis=1), 1, rtol=1e-12)
-    mean = rows @ (STEP * np.arange(rows.shape[1]))
-    np.testing.assert_allclose(mean, many.mean(axis=1) / 2.0**BITS, rtol=1e-9)
+    for row in many:
+        law = histogram(row[row > 0].astype(np.int32), n_voxels=1000, bits=BITS)
+        assert law.sum() == pytest.approx(1, rel=1e-12)
+        assert law @ (STEP * np.arange(len(law))) == pytest.approx(row.mean() / 2.0**BITS, rel=1e-9)
 
 
 @pytest.mark.parametrize("p", [0.5, 0.05, 1e-3, 1e-6, 1e-9, 1e-15])

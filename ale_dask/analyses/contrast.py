@@ -22,7 +22,7 @@ from ale_dask.analyses.sample import Sample
 from ale_dask.data import foci as foci_data
 from ale_dask.distribution.plan import Plan
 from ale_dask.numerics import clusters, correct
-from ale_dask.numerics.ale import sum_rows
+from ale_dask.numerics.ale import add_row
 from ale_dask.numerics.contrast import (
     DIFFERENCE_BITS,
     Candidates,
@@ -97,11 +97,16 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str) -> 
         part = labels[candidate]
     # Whole kernels: nothing here is compared with relocated foci, and cut at 4 sigma one voxel in a thousand of a
     # real contrast moved from p = .055 to .076.
-    rows = [s.rows(bits, exact=True) for s in (a, b)]
-    begin = np.r_[rows[0][0], rows[0][0][-1] + rows[1][0][1:]]
-    voxel = np.concatenate([rows[0][1], rows[1][1]])
-    value = np.concatenate([rows[0][2], rows[1][2]])
-    s_a, s_b = (sum_rows(r[1], r[2], n_voxels=mask.n_voxels) for r in rows)
+    wanted = np.zeros(mask.n_voxels, dtype=bool)
+    wanted[candidate] = True
+    s_a, s_b = np.zeros((2, mask.n_voxels), dtype=np.int64)
+    rows = []
+    for arm, total in ((a, s_a), (b, s_b)):
+        for all_voxels, all_values in arm.rows(bits, exact=True):
+            add_row(all_voxels, all_values, total)
+            rows.append((all_voxels[wanted[all_voxels]], all_values[wanted[all_voxels]]))
+    begin = np.r_[0, np.cumsum([len(v) for v, _ in rows])].astype(np.int64)
+    voxel, value = (np.concatenate(part) for part in zip(*rows, strict=True))
     # The order of experiments is that of their keys, and what is drawn are the members of the arm that holds the
     # smallest key, so that naming the arms the other way round or sorting files changes no relabelling.
     key = np.concatenate([a.key, b.key])

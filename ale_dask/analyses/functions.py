@@ -11,6 +11,7 @@ import xarray as xr
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
+from ale_dask.analyses import leave_one_out as left_out
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.ma import ale_union, ma_maps
 from ale_dask.analyses.main_effect import inference_of, mask_of
@@ -22,6 +23,7 @@ from ale_dask.distribution.executors import BlockArrays, Job, MemorySink, execut
 from ale_dask.distribution.plan import BlockFunction, Plan, Segment, block_size
 from ale_dask.numerics.space import Mask
 from ale_dask.words.config import Inference, inference_from
+from ale_dask.words.errors import InputError
 from ale_dask.words.variables import FOCI
 
 if TYPE_CHECKING:
@@ -151,6 +153,23 @@ def contrast(
         inference=inference,
         second=clusters,
     )
+
+
+def leave_one_out(result: xr.Dataset) -> xr.Dataset:
+    """Return lazy ALE, float32 probability, and S, int32, of a main effect without each experiment (experiment, voxel).
+
+    S without i is S - X_i, in the main effect's own integers: nothing is computed again. Compute or write it as any
+    chunked Dataset.
+
+    Raises
+    ------
+    InputError
+        for a result that is no main effect.
+    """
+    if result.attrs.get("kind") != main_effects.KIND:
+        raise InputError(f"'{result.attrs.get('name')}' is no main effect: only experiments of one can be left out")
+    chosen = _sample_of(result, inference=inference_of(result), mask=mask_of(result))
+    return left_out.leave_one_out(chosen, s=result["s"].values, bits=int(result.attrs["scale_bits"]))
 
 
 def conjunction(results: Sequence[xr.Dataset], *, name: str = "conjunction", **changes: Any) -> xr.Dataset:

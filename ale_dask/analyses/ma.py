@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
@@ -13,34 +15,54 @@ import zarr
 from ale_dask.analyses.sample import Sample
 from ale_dask.data.places import Place, zarr_store
 from ale_dask.data.store import open_store, writing
-from ale_dask.numerics.ale import cell_index, modelled_activation, support_for_floor
-from ale_dask.numerics.elementary import fixed_point
+from ale_dask.numerics.ale import cell_index, modelled_activation, scratch_of, support_for_floor
+from ale_dask.numerics.elementary import fixed_point_sum
 
-VOXEL_CHUNK = 16384
+VOXEL_CHUNK = 65536
 UNION_BITS = 40
 _ATTEMPTS = 10
 
 
 def experiment_chunk(n_voxels: int) -> int:
-    """Return the experiments of a chunk: 64 at 2 mm, fewer on finer grids, so that a task holds 64 MB at most."""
-    return max(1, min(64, 2**24 // n_voxels))
+    """Return the experiments of a chunk: 18 at 2 mm, fewer on finer grids, so that a task holds 17 MB at most.
+
+    Writing needs that twice, in each thread: with 64 experiments two threads held 240 MB.
+    """
+    return max(1, min(64, 2**22 // n_voxels))
 
 
-def _block(experiments: npt.NDArray[np.int64], sample: Sample) -> npt.NDArray[np.float32]:
-    index = cell_index(sample.mask.volume)
-    scratch = np.zeros(index.shape)
-    out = np.zeros((len(experiments), sample.mask.n_voxels), dtype=np.float32)
-    for row, e in enumerate(experiments):
-        sigma = sample.sigma[e]
+def per_experiment(
+    sample: Sample, block: Callable[..., npt.NDArray[Any]], *, size: int, dtype: npt.DTypeLike, **more: Any
+) -> da.Array:
+    """Return a lazy array (experiment, voxel), one Dask task per `size` experiments; nothing is computed here.
+
+    `block` gets their foci in voxels, sigma (experiment, axis), the mask voxel of each cell, whether foci add, and
+    `more`. A task carries its own experiments only: all of 14,000 in each would be 20 MB times 225 tasks.
+    """
+    index = dask.delayed(cell_index)(sample.mask.volume)
+    task = dask.delayed(block)
+    more = {name: dask.delayed(value) for name, value in more.items()}
+    chunks = []
+    for first in range(0, len(sample.key), size):
+        points, sigma = sample.points[first : first + size], sample.sigma[first : first + size]
+        shape = (len(points), sample.mask.n_voxels)
+        chunks.append(da.from_delayed(task(points, sigma, index, sample.additive, **more), shape, dtype=dtype))
+    return da.concatenate(chunks)
+
+
+def _ma_block(
+    points: Sequence[npt.NDArray[np.float64]],
+    sigma: npt.NDArray[np.float64],
+    index: npt.NDArray[np.int32],
+    additive: bool,
+) -> npt.NDArray[np.float32]:
+    scratch = scratch_of(index)
+    out = np.zeros((len(points), int(index.max()) + 1), dtype=np.float32)
+    for row, foci, width in zip(out, points, sigma, strict=True):
         voxel, ma = modelled_activation(
-            sample.points[e],
-            sigma=sigma,
-            support=support_for_floor(sigma),
-            voxel_of_cell=index,
-            additive=sample.additive,
-            scratch=scratch,
+            foci, sigma=width, support=support_for_floor(width), voxel_of_cell=index, additive=additive, scratch=scratch
         )
-        out[row, voxel] = ma
+        row[voxel] = ma
     return out
 
 
@@ -49,33 +71,25 @@ def ma_maps(sample: Sample, *, experiments_per_chunk: int | None = None) -> xr.D
 
     MA_i(v) = max over the experiment's foci of K(v) (Turkeltaub 2012); nothing is computed here.
     """
-    n = len(sample.key)
-    chunk = experiments_per_chunk or experiment_chunk(sample.mask.n_voxels)
-    which = da.from_array(np.arange(n), chunks=chunk)
-    ma = da.map_blocks(
-        _block,
-        which,
-        sample=sample,
-        new_axis=1,
-        chunks=(which.chunks[0], (sample.mask.n_voxels,)),
-        dtype=np.float32,
-        meta=np.empty((0, 0), dtype=np.float32),
-    )
+    size = experiments_per_chunk or experiment_chunk(sample.mask.n_voxels)
+    ma = per_experiment(sample, _ma_block, size=size, dtype=np.float32)
     dataset = xr.Dataset(
         {
             "ma": (("experiment", "voxel"), ma),
             "voxel_ijk": (("voxel", "axis"), sample.mask.voxel_ijk),
             "experiment_key": ("experiment", sample.key),
         },
-        attrs={
-            "affine": sample.mask.affine.reshape(-1).tolist(),
-            "shape": list(sample.mask.volume.shape),
-            "mask_sha256": sample.mask.sha256,
-            "space": "MNI",
-        },
+        attrs=grid_attrs(sample),
     )
     dataset["ma"].attrs.update(units="probability", long_name="modelled activation")
     return dataset
+
+
+def grid_attrs(sample: Sample) -> dict[str, Any]:
+    """Return what says where the voxels of maps lie."""
+    mask = sample.mask
+    affine = mask.affine.reshape(-1).tolist()
+    return {"affine": affine, "shape": list(mask.volume.shape), "mask_sha256": mask.sha256, "space": "MNI"}
 
 
 def store_ma(out: Place, name: str, sample: Sample, *, identity: str) -> xr.Dataset:
@@ -89,12 +103,14 @@ def store_ma(out: Place, name: str, sample: Sample, *, identity: str) -> xr.Data
     kept = root.get(group)
     if kept is None or kept.attrs.get("complete") != identity:
         maps = ma_maps(sample)
-        chunks = (experiment_chunk(sample.mask.n_voxels), VOXEL_CHUNK)
+        n_experiments, n_voxels = maps["ma"].shape
+        voxels = min(VOXEL_CHUNK, n_voxels)
         encoding = {
             "ma": {
-                "chunks": tuple(min(size, n) for size, n in zip(chunks, maps["ma"].shape, strict=True)),
+                "chunks": (min(experiment_chunk(n_voxels), n_experiments), voxels),
                 "compressors": [zarr.codecs.ZstdCodec(level=1), zarr.codecs.Crc32cCodec()],
-            }
+            },
+            "voxel_ijk": {"chunks": (voxels, 3)},
         }
         with writing(f"{out}/store.zarr/{group}"):
             for attempt in range(_ATTEMPTS):
@@ -110,7 +126,8 @@ def store_ma(out: Place, name: str, sample: Sample, *, identity: str) -> xr.Data
                         raise
                     kept = open_store(out).get(group)
             open_store(out)[group].attrs["complete"] = identity
-    stored: xr.Dataset = xr.open_zarr(path, group=group, consolidated=False)
+    # 9 MB a task: chunk by chunk, the union of 14,000 experiments would be 3,000 tasks.
+    stored: xr.Dataset = xr.open_zarr(path, group=group, consolidated=False, chunks={"voxel": 2 * VOXEL_CHUNK})
     return stored
 
 
@@ -120,15 +137,22 @@ def ale_union(*maps: xr.Dataset) -> xr.DataArray:
     ALE = 1 - prod(1 - MA), as -expm1 of an integer sum of rint(-log1p(-MA) * 2^40): a sum of integers is the
     same for any chunking, a sum of floats is not.
     """
-    total: Any = None
-    for dataset in maps:
-        term = xr.apply_ufunc(
-            fixed_point,
-            dataset["ma"],
-            kwargs={"bits": UNION_BITS},
-            dask="parallelized",
-            output_dtypes=[np.int64],
-        ).sum("experiment")
-        total = term if total is None else total + term
-    ale: xr.DataArray = -np.expm1(-(total / 2.0**UNION_BITS))
-    return ale.rename("ale")
+    total = sum(_union_sum(dataset["ma"].data) for dataset in maps)
+    return xr.DataArray(-np.expm1(-(total / 2.0**UNION_BITS)), dims="voxel", name="ale")
+
+
+def _sum_of_chunk(ma: npt.NDArray[np.float32], axis: tuple[int, ...], keepdims: bool) -> npt.NDArray[np.int64]:
+    return fixed_point_sum(ma, bits=UNION_BITS)[None, :]
+
+
+def _union_sum(ma: Any) -> da.Array:
+    """Return the lazy sum (voxel), int64: each chunk of MA maps becomes one row of it at once."""
+    return da.reduction(
+        da.asarray(ma),
+        chunk=_sum_of_chunk,
+        aggregate=np.sum,
+        axis=0,
+        split_every=8,
+        dtype=np.int64,
+        meta=np.empty(0, dtype=np.int64),
+    )

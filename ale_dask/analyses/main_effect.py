@@ -16,10 +16,10 @@ import xarray as xr
 from ale_dask.analyses.sample import Sample
 from ale_dask.distribution.plan import Plan
 from ale_dask.numerics import clusters, correct
-from ale_dask.numerics.ale import ale_from_s, sum_rows
+from ale_dask.numerics.ale import add_row, ale_from_s
 from ale_dask.numerics.draws import NULL, draw_keys
 from ale_dask.numerics.kernels import kernel_box
-from ale_dask.numerics.null import NullTable, analytic_null, histograms, z_of_log_p
+from ale_dask.numerics.null import NullTable, analytic_null, histogram, z_of_log_p
 from ale_dask.numerics.permute import null_iterations
 from ale_dask.numerics.space import Mask
 from ale_dask.numerics.stamps import Geometry, Stamps, geometry, stamps
@@ -52,12 +52,13 @@ def identity_of(kind: str, conventions: dict[str, Any]) -> str:
 def plan_main_effect(sample: Sample, *, bits: int, name: str) -> Plan:
     """Return the frozen plan: observed sums, analytic null, cluster-forming value and integer kernels."""
     inference = sample.inference
-    begin, voxel, value = sample.rows(bits)
     n_voxels = sample.mask.n_voxels
-    s = sum_rows(voxel, value, n_voxels=n_voxels)
-    table = analytic_null(
-        histograms(begin, value, n_voxels=n_voxels, bits=bits), bits=bits, s_max=int(s.max(initial=1))
-    )
+    s = np.zeros(n_voxels, dtype=np.int64)
+    laws = []
+    for voxel, value in sample.rows(bits):
+        add_row(voxel, value, s)
+        laws.append(histogram(value, n_voxels=n_voxels, bits=bits))
+    table = analytic_null(laws, bits=bits, s_max=int(s.max(initial=1)))
     distinct, kernel = sample.kernels
     boxes = [kernel_box(sigma, support=inference.support, bits=bits) for sigma in distinct]
     conventions = sample.conventions(bits)

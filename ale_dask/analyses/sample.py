@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +13,7 @@ import xarray as xr
 
 from ale_dask.data import foci as foci_data
 from ale_dask.numerics import NUMERICS_VERSION
-from ale_dask.numerics.ale import cell_index, fixed_point_rows, scale_bits, support_for_floor
+from ale_dask.numerics.ale import Row, cell_index, fixed_point_rows, scale_bits, support_for_floor
 from ale_dask.numerics.kernels import FWHM_PER_SIGMA, peak, sigma_mm
 from ale_dask.numerics.space import Mask
 from ale_dask.numerics.tfce import GRID_BITS
@@ -38,7 +38,8 @@ class Sample:
     @cached_property
     def points(self) -> list[npt.NDArray[np.float64]]:
         """Foci in voxels, one (focus, axis) array per experiment."""
-        return [self.mask.to_grid(xyz) for xyz in foci_data.foci_of(self.foci)]
+        placed = self.foci.assign(focus_xyz=(("focus", "axis"), self.mask.to_grid(self.foci["focus_xyz"].values)))
+        return foci_data.foci_of(placed)
 
     @cached_property
     def n_foci(self) -> npt.NDArray[np.int64]:
@@ -70,10 +71,8 @@ class Sample:
         """Whether an experiment's foci add (1 - prod(1 - K)) instead of the largest counting."""
         return self.inference.within == "additive"
 
-    def rows(
-        self, bits: int, *, exact: bool = False
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Return the observed fixed-point rows: begin (experiment + 1), voxel and value (entry).
+    def rows(self, bits: int, *, exact: bool = False) -> Iterator[Row]:
+        """Yield the observed fixed-point row of each experiment: voxel and value (entry), int32.
 
         Kernels end where the null's do, or, `exact`, where they are less than half a unit of the fixed point.
         """

@@ -146,6 +146,17 @@ def verify(
     print(f"{out}: the blocks computed again have the stored bits")
 
 
+def leave_one_out(
+    out: Stored,
+    analysis: Annotated[str | None, typer.Argument(help="Main effect; all of them if not given.")] = None,
+) -> None:
+    """Write the ALE maps without each experiment in turn into the store of a run, finished or not."""
+    from ale_dask.upkeep import leave_one_out as write
+
+    for where in write(out, analysis=analysis):
+        print(where)
+
+
 def block(
     out: Stored,
     index: Annotated[int | None, typer.Argument(help="Block, or with --of the share.")] = None,

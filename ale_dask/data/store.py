@@ -3,6 +3,7 @@
     OUT/store.zarr/<analysis>/null/<segment>     int64 (iteration, statistic), one chunk per block
     OUT/store.zarr/<analysis>/<count>/<segment>  int64 (block, 1 + n), what a block counts besides
     OUT/store.zarr/<analysis>/maps               the modelled activation maps, an xarray dataset
+    OUT/store.zarr/<analysis>/leave_one_out      ALE maps (experiment, voxel) without each experiment, the same
     OUT/plans/<analysis>/plan.npz, <segment>.json   created once, never changed
 
 zarr writes a chunk to a temporary file and renames it, and object storage puts it whole: a killed process leaves a

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.numerics.elementary import neg_log1p_neg
+from ale_dask.numerics.elementary import fixed_point
 from ale_dask.numerics.kernels import focus_box, gaussian_factors, peak
 
+Row = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
+"""Voxel and fixed-point value (entry) of one experiment, where it is not 0."""
+_AT_ONCE = 16
+"""Cells of a piece of a column: four AVX2 registers."""
 STORED_FLOOR = 2.0**-32
 """MA probabilities below this are stored as 0: it is half an ulp of a float32 at the peak of usual kernels."""
 
@@ -22,13 +27,12 @@ def support_for_floor(sigma: npt.NDArray[np.float64], *, floor: float = STORED_F
 
 
 @numba.njit(cache=True, nogil=True)
-def _modelled_activation(foci, sigma, support, height, additive, volume, touched) -> int:  # type: ignore[no-untyped-def]
-    """Fill `volume` with the MA of one experiment and list the cells it touches; returns their number."""
-    nx, ny, nz = volume.shape
-    flat = volume.reshape(-1)
-    squared = np.empty((3, max(nx, ny, nz)))
-    factor = np.empty((3, max(nx, ny, nz)))
-    n = 0
+def _stamp(foci, sigma, support, height, additive, shape, flat, low, high) -> None:  # type: ignore[no-untyped-def]
+    """Raise `flat` to the MA of one experiment; cells `low` to `high` of each column (x * ny + y) are touched."""
+    nx, ny, nz = shape
+    squared = np.empty((3, max(nx, ny, nz) + _AT_ONCE))
+    factor = np.zeros((3, max(nx, ny, nz) + _AT_ONCE))
+    limit = support * support
     for f in range(foci.shape[0]):
         x0, x1 = focus_box(foci[f, 0], sigma[0], support, nx)
         y0, y1 = focus_box(foci[f, 1], sigma[1], support, ny)
@@ -36,27 +40,68 @@ def _modelled_activation(foci, sigma, support, height, additive, volume, touched
         gaussian_factors(foci[f, 0], sigma[0], x0, x1, squared[0], factor[0])
         gaussian_factors(foci[f, 1], sigma[1], y0, y1, squared[1], factor[1])
         gaussian_factors(foci[f, 2], sigma[2], z0, z1, squared[2], factor[2])
+        squared[2, max(0, z1 - z0) :] = np.inf
         for x in range(x0, x1):
             for y in range(y0, y1):
                 d2 = squared[0, x - x0] + squared[1, y - y0]
-                if d2 > support * support:
+                if d2 > limit:
                     continue
+                # Perhaps a cell more than is within reach, never one less.
+                half = math.sqrt(limit - d2) * sigma[2]
+                first = max(z0, math.floor(foci[f, 2] - half))
+                last = min(z1, math.ceil(foci[f, 2] + half) + 1)
+                if first >= last:
+                    continue
+                column = x * ny + y
+                low[column] = min(low[column], first)
+                high[column] = max(high[column], last)
                 row = factor[0, x - x0] * factor[1, y - y0]
-                for z in range(z0, z1):
-                    if d2 + squared[2, z - z0] <= support * support:
-                        k = row * factor[2, z - z0] * height
-                        cell = (x * ny + y) * nz + z
-                        old = flat[cell]
-                        if old == 0.0:
-                            touched[n] = cell
-                            n += 1
-                            flat[cell] = k
-                        elif additive:
+                begin = column * nz + first
+                # Whole pieces without a branch, and slices, whose indices cannot be negative: the compiler then works
+                # on four cells at once. What lies beyond reach is raised to 0, that is, left as it is.
+                size = (last - first + _AT_ONCE - 1) // _AT_ONCE * _AT_ONCE
+                cells = flat[begin : begin + size]
+                away = squared[2, first - z0 : first - z0 + size]
+                along = factor[2, first - z0 : first - z0 + size]
+                if additive:
+                    for z in range(cells.shape[0]):
+                        k = row * along[z] * height if d2 + away[z] <= limit else 0.0
+                        if cells[z] > 0 and k > 0:
                             # Many foci in one place round to 1, whose logarithm has no end.
-                            flat[cell] = min(1.0 - (1.0 - old) * (1.0 - k), 1.0 - 2.0**-53)
-                        elif k > old:
-                            flat[cell] = k
-    return n
+                            cells[z] = min(1.0 - (1.0 - cells[z]) * (1.0 - k), 1.0 - 2.0**-53)
+                        else:
+                            cells[z] += k
+                else:
+                    for z in range(cells.shape[0]):
+                        k = row * along[z] * height if d2 + away[z] <= limit else 0.0
+                        cells[z] = k if k > cells[z] else cells[z]
+
+
+@numba.njit(cache=True, nogil=True)
+def _modelled_activation(foci, sigma, support, height, additive, voxel_of_cell, flat):  # type: ignore[no-untyped-def]
+    """Return voxel and MA (entry) of one experiment in the order of cells, and leave `flat` as zeros."""
+    nx, ny, nz = voxel_of_cell.shape
+    low = np.full(nx * ny, nz, dtype=np.int32)
+    high = np.zeros(nx * ny, dtype=np.int32)
+    _stamp(foci, sigma, support, height, additive, voxel_of_cell.shape, flat, low, high)
+    most = 1
+    for column in range(nx * ny):
+        most += max(0, high[column] - low[column])
+    voxels = np.empty(most, dtype=np.int32)
+    values = np.empty(most)
+    inside = voxel_of_cell.reshape(-1)
+    n = np.uint64(0)
+    for column in range(nx * ny):
+        if low[column] < high[column]:
+            cells = flat[column * nz + low[column] : column * nz + high[column]]
+            voxel = inside[column * nz + low[column] : column * nz + high[column]]
+            for z in range(cells.shape[0]):
+                # Written over by the next one if it does not count: cheaper than a branch that nobody can predict.
+                voxels[n] = voxel[z]
+                values[n] = cells[z]
+                n += np.uint64((voxel[z] >= 0) & (cells[z] > 0))
+                cells[z] = 0.0
+    return voxels[:n], values[:n]
 
 
 def modelled_activation(
@@ -83,17 +128,18 @@ def modelled_activation(
     additive
         1 - prod(1 - K) over the foci instead of max K (Turkeltaub 2012: max)
     scratch
-        (x, y, z) zeros, given back as zeros; saves an allocation per experiment
+        `scratch_of(voxel_of_cell)`, given back as zeros; saves an allocation per experiment
     """
-    volume = np.zeros(voxel_of_cell.shape) if scratch is None else scratch
-    touched = np.empty(volume.size, dtype=np.int64)
-    n = _modelled_activation(np.atleast_2d(foci), sigma, float(support), peak(sigma), additive, volume, touched)
-    cells = touched[:n]
-    voxels, values = voxel_of_cell.reshape(-1)[cells], volume.reshape(-1)[cells]
-    volume.reshape(-1)[cells] = 0.0
-    inside = voxels >= 0
-    order = np.argsort(voxels[inside])
-    return voxels[inside][order], values[inside][order]
+    flat = scratch_of(voxel_of_cell) if scratch is None else scratch
+    voxels, values = _modelled_activation(
+        np.atleast_2d(foci), sigma, float(support), peak(sigma), additive, voxel_of_cell, flat
+    )
+    return voxels, values
+
+
+def scratch_of(voxel_of_cell: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+    """Return zeros (cell), float64, for `modelled_activation`: a piece of the last column may end behind the grid."""
+    return np.zeros(voxel_of_cell.size + _AT_ONCE)
 
 
 def cell_index(volume: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
@@ -101,12 +147,6 @@ def cell_index(volume: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
     index = np.full(volume.shape, -1, dtype=np.int32)
     index[volume] = np.arange(np.count_nonzero(volume), dtype=np.int32)
     return index
-
-
-@numba.njit(cache=True, nogil=True)
-def _quantise(values, unit, out) -> None:  # type: ignore[no-untyped-def]
-    for i in range(values.size):
-        out[i] = np.int64(neg_log1p_neg(values[i]) * unit + 0.5)
 
 
 def fixed_point_rows(
@@ -117,16 +157,13 @@ def fixed_point_rows(
     voxel_of_cell: npt.NDArray[np.int32],
     bits: int,
     additive: bool = False,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Return the sparse rows of rint(-log1p(-MA) * 2^bits): begin (experiment + 1), voxel and value (entry).
+) -> Iterator[Row]:
+    """Yield the sparse row of rint(-log1p(-MA) * 2^bits), voxel and value (entry), int32, of each experiment.
 
     `foci` holds one (focus, axis) array in voxels per experiment, `sigma` is (experiment, axis) in voxels and
-    `support` (experiment) in standard deviations.
+    `support` (experiment) in standard deviations. One row at a time: 14,000 together take 7 GB.
     """
-    scratch = np.zeros(voxel_of_cell.shape)
-    begin = np.zeros(len(foci) + 1, dtype=np.int64)
-    voxels: list[npt.NDArray[np.int32]] = []
-    values: list[npt.NDArray[np.int32]] = []
+    scratch = scratch_of(voxel_of_cell)
     for i, points in enumerate(foci):
         voxel, ma = modelled_activation(
             points,
@@ -136,19 +173,25 @@ def fixed_point_rows(
             additive=additive,
             scratch=scratch,
         )
-        value = np.empty(ma.size, dtype=np.int32)
-        _quantise(ma, 2.0**bits, value)
-        seen = value > 0
-        voxels.append(voxel[seen])
-        values.append(value[seen])
-        begin[i + 1] = begin[i] + int(seen.sum())
-    return begin, np.concatenate(voxels), np.concatenate(values)
+        value = fixed_point(ma, bits=bits)
+        if not value.all():
+            voxel, value = voxel[value > 0], value[value > 0]
+        yield voxel, value
 
 
-def sum_rows(voxel: npt.NDArray[np.int32], value: npt.NDArray[np.int32], *, n_voxels: int) -> npt.NDArray[np.int64]:
-    """Return S (voxel), int64: the sum over experiments of sparse fixed-point rows (entry)."""
-    # bincount adds in float64, which is exact: a sum stays below 2^31, far below 2^53.
-    return np.bincount(voxel, weights=value, minlength=n_voxels).astype(np.int64)
+@numba.njit(cache=True, nogil=True)
+def add_row(voxel: npt.NDArray[np.int32], value: npt.NDArray[np.int32], total: npt.NDArray[np.int64]) -> None:
+    """Add one sparse row (entry) to the fixed-point sums `total` (voxel), int64."""
+    for t in range(voxel.size):
+        total[voxel[t]] += value[t]
+
+
+def sum_rows(rows: Iterable[Row], *, n_voxels: int) -> npt.NDArray[np.int64]:
+    """Return S (voxel), int64: the sum over experiments of sparse fixed-point rows."""
+    total = np.zeros(n_voxels, dtype=np.int64)
+    for voxel, value in rows:
+        add_row(voxel, value, total)
+    return total
 
 
 def scale_bits(peaks: npt.NDArray[np.float64], *, most: int = 30) -> int:
@@ -163,7 +206,7 @@ def scale_bits(peaks: npt.NDArray[np.float64], *, most: int = 30) -> int:
     return int(min(most, math.floor(math.log2(room / max(bound, 1e-12)) - 1e-6)))
 
 
-def ale_from_s(s: npt.NDArray[np.int64], *, bits: int) -> npt.NDArray[np.float64]:
+def ale_from_s(s: npt.NDArray[np.integer[Any]], *, bits: int) -> npt.NDArray[np.float64]:
     """Return ALE = 1 - exp(-S) (voxel), float64, of fixed-point sums (voxel)."""
     ale: npt.NDArray[np.float64] = -np.expm1(-(s / 2.0**bits))
     return ale

@@ -37,36 +37,59 @@ def exp_neg(x: float) -> float:
     return total
 
 
+# Without numpy's error model every division is followed by a branch, for an exception that 2 - k cannot raise.
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _small_neg_log1p_neg(k: float) -> float:
+    # log((1 + t) / (1 - t)) with t = k / (2 - k) <= 0.053: t^17/17 is below 1e-22.
+    t = k / (2.0 - k)
+    s = t * t
+    # Written out: a loop in here keeps the compiler from taking four values at once.
+    total = 1 / 7 + s * (1 / 9 + s * (1 / 11 + s * (1 / 13 + s * (1 / 15))))
+    return 2.0 * t * (1.0 + s * (1 / 3 + s * (1 / 5 + s * total)))
+
+
 @numba.njit(cache=True, nogil=True)
 def neg_log1p_neg(probability: float) -> float:
     """Return -log(1 - p) for 0 <= p < 1, within 16 ulp (below 0.1: 4 ulp)."""
-    k = probability
+    if probability <= 0.1:
+        return float(_small_neg_log1p_neg(probability))
+    # -log(q) = 2 * -log(sqrt(q)), until 1 - q is small and exact (Sterbenz).
+    q = 1.0 - probability
     doublings = 1.0
-    if k > 0.1:
-        # -log(q) = 2 * -log(sqrt(q)), until 1 - q is small and exact (Sterbenz).
-        q = 1.0 - k
-        while q < 0.9:
-            q = math.sqrt(q)
-            doublings *= 2.0
-        k = 1.0 - q
-    # log((1 + t) / (1 - t)) with t = k / (2 - k) <= 0.053: t^17/17 is below 1e-22.
-    t = k / (2.0 - k)
-    square = t * t
-    total = 0.0
-    for n in range(15, 0, -2):
-        total = 1.0 / n + square * total
-    return 2.0 * doublings * t * total
+    while q < 0.9:
+        q = math.sqrt(q)
+        doublings *= 2.0
+    return float(doublings * _small_neg_log1p_neg(1.0 - q))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _fixed_point(ma: npt.NDArray[np.float64], unit: float, small: bool, out: npt.NDArray[np.int32]) -> None:
+    if small:
+        for i in range(ma.size):
+            out[i] = np.int32(_small_neg_log1p_neg(ma[i]) * unit + 0.5)
+    else:
+        for i in range(ma.size):
+            out[i] = np.int32(neg_log1p_neg(ma[i]) * unit + 0.5)
+
+
+def fixed_point(ma: npt.NDArray[np.float64], *, bits: int) -> npt.NDArray[np.int32]:
+    """Return rint(-log1p(-MA) * 2^bits) (entry), int32, of MA probabilities (entry); the scale leaves no overflow."""
+    out = np.empty(ma.size, dtype=np.int32)
+    # The usual kernels' peaks are below 0.02. Without a branch the compiler takes four values at once: 1.3 ns, not 5.
+    _fixed_point(ma, 2.0**bits, bool(ma.max(initial=0.0) <= 0.1), out)
+    return out
 
 
 @numba.njit(cache=True, nogil=True)
-def _fixed_point(ma: npt.NDArray[np.float32], unit: float, out: npt.NDArray[np.int64]) -> None:
-    for i in range(ma.size):
-        if ma[i] > 0:
-            out[i] = np.int64(neg_log1p_neg(np.float64(ma[i])) * unit + 0.5)
+def _add_fixed_points(ma: npt.NDArray[np.float32], unit: float, out: npt.NDArray[np.int64]) -> None:
+    for e in range(ma.shape[0]):
+        for v in range(ma.shape[1]):
+            if ma[e, v] > 0:
+                out[v] += np.int64(neg_log1p_neg(np.float64(ma[e, v])) * unit + 0.5)
 
 
-def fixed_point(ma: npt.NDArray[np.float32], *, bits: int) -> npt.NDArray[np.int64]:
-    """Return rint(-log1p(-MA) * 2^bits), int64, of the same shape as the MA probabilities."""
-    out = np.zeros(ma.shape, dtype=np.int64)
-    _fixed_point(np.ascontiguousarray(ma).reshape(-1), 2.0**bits, out.reshape(-1))
+def fixed_point_sum(ma: npt.NDArray[np.float32], *, bits: int) -> npt.NDArray[np.int64]:
+    """Return sum_i rint(-log1p(-MA_i) * 2^bits) (voxel), int64, of MA probabilities (experiment, voxel)."""
+    out = np.zeros(ma.shape[1], dtype=np.int64)
+    _add_fixed_points(np.ascontiguousarray(ma), 2.0**bits, out)
     return out

@@ -5,13 +5,18 @@ neighbouring bins so that its mean is kept: with bins of 1e-5 the relative error
 the nearest bin gives 10-60 times that. Rounding noise of an FFT, about 1e-16 of its largest term, hides tails
 below p = 1e-9; there the histograms are tilted by exp(theta x), which moves their bulk into the tail, and a
 ladder of such tilts is joined to the body.
+
+Eight by eight, then eight of these: each transform is as long as its own sum's law is wide, a fiftieth of the whole
+for the first eight of 14,000, which took 40 ms each otherwise and now take less than 0.1.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 import numpy.typing as npt
 from scipy import fft, special
@@ -20,6 +25,12 @@ F64 = npt.NDArray[np.float64]
 STEP = 1e-5
 _SPLICE = math.log(1e-8)
 _NEGLIGIBLE = math.log(1e-18)
+_FOLD = 8
+"""Laws convolved at once. Two or four ask for more transforms, sixteen for longer ones than their tails need."""
+_REACH = 4.0
+"""Standard deviations for which a tilt is used on both sides of its mean, where it is exp(-8) = 3e-4 of its peak."""
+_BLOCK = 128
+"""Experiments in one matrix, as wide as its widest: one of 2,000 foci that add up does not widen 14,000 others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,73 +66,106 @@ def z_of_log_p(log_p: npt.ArrayLike) -> F64:
     return z
 
 
-def histograms(begin: npt.NDArray[np.int64], value: npt.NDArray[np.int32], *, n_voxels: int, bits: int) -> F64:
-    """Return P(X_i = bin * STEP) (experiment, bin), float64, from sparse fixed-point rows (entry)."""
-    n_experiments = len(begin) - 1
-    x = value / (2.0**bits * STEP)
-    bins = int(x.max(initial=0.0)) + 2
-    low = x.astype(np.int64)
-    upper = x - low
-    at = np.repeat(np.arange(n_experiments), np.diff(begin)) * bins + low
-    flat = np.bincount(at, weights=1.0 - upper, minlength=n_experiments * bins)
-    flat += np.bincount(at + 1, weights=upper, minlength=n_experiments * bins)[: n_experiments * bins]
-    table = flat.reshape(n_experiments, bins)
-    table[:, 0] += n_voxels - np.diff(begin)
-    return np.asarray(table / n_voxels)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _split(value, width, lower, upper) -> None:  # type: ignore[no-untyped-def]
+    for i in range(value.size):
+        x = value[i] / width
+        low = np.int64(x)
+        lower[low] += 1.0 - (x - low)
+        upper[low + 1] += x - low
 
 
-class _Tilted:
-    """The sum's law with weights exp(theta x); x is taken from each histogram's top to stay in range."""
+def histogram(value: npt.NDArray[np.int32], *, n_voxels: int, bits: int) -> F64:
+    """Return P(X_i = bin * STEP) (bin), float64, from the fixed-point row (entry) of one experiment."""
+    width = 2.0**bits * STEP
+    lower, upper = np.zeros((2, int(value.max(initial=0) / width) + 2))
+    _split(value, width, lower, upper)
+    lower[0] += n_voxels - value.size
+    return np.asarray((lower + upper) / n_voxels)
 
-    def __init__(self, table: F64) -> None:
-        self.table = table
-        self.x = STEP * np.arange(table.shape[1])
-        self.top = np.array([self.x[np.flatnonzero(row)[-1]] for row in table])
 
-    def log_moment(self, theta: float) -> float:
-        """Return log E exp(theta S)."""
-        shifted = np.exp(np.minimum(theta * (self.x[None, :] - self.top[:, None]), 0.0))
-        return float((np.log((self.table * shifted).sum(axis=1)) + theta * self.top).sum())
+class _Laws:
+    """The laws of all X_i in blocks (experiment, bin) of like width, narrow ones first, and their tilts.
+
+    Tilts end where exp(theta x) would leave the normal doubles, which it does not before 700.
+    """
+
+    def __init__(self, histograms: Iterable[F64]) -> None:
+        rows = sorted((np.trim_zeros(h, "b") for h in histograms), key=len)
+        self.top = np.array([len(row) - 1 for row in rows])
+        self.x = STEP * np.arange(len(rows[-1]))
+        self.most = 600.0 / (STEP * len(rows[-1]))
+        self.blocks = [_padded(rows[first : first + _BLOCK]) for first in range(0, len(rows), _BLOCK)]
+
+    def log_moments(self, thetas: npt.ArrayLike) -> F64:
+        """Return log E exp(theta X_i) (experiment, theta)."""
+        weights = np.exp(self.x[:, None] * np.asarray(thetas))
+        return np.asarray(np.log(np.concatenate([block @ weights[: block.shape[1]] for block in self.blocks])))
 
     def mean_sd(self, theta: float) -> tuple[float, float]:
         """Return the mean and standard deviation of S under the tilt."""
-        weights = self._weights(theta)
-        mean = weights @ self.x
-        variance = weights @ (self.x * self.x) - mean * mean
-        return float(mean.sum()), math.sqrt(max(float(variance.sum()), 1e-30))
-
-    def _weights(self, theta: float) -> F64:
-        weights = self.table * np.exp(np.minimum(theta * (self.x[None, :] - self.top[:, None]), 0.0))
-        return np.asarray(weights / weights.sum(axis=1, keepdims=True))
-
-    def length(self, theta: float) -> int:
-        """Return the number of bins beyond which the tilted law holds less than 1e-18 (Chernoff)."""
-        _, sd = self.mean_sd(theta)
-        here = self.log_moment(theta)
-        bounds = [
-            (self.log_moment(theta + eta) - here - _NEGLIGIBLE) / eta for eta in np.geomspace(0.5 / sd, 60 / sd, 16)
-        ]
-        full = float(self.top.sum())
-        return int(min(*bounds, full) / STEP) + int(self.table.shape[1]) + 2
+        weight = np.exp(theta * self.x)
+        powers = np.stack([weight, weight * self.x, weight * self.x**2], axis=1)
+        total, first, second = np.concatenate([block @ powers[: block.shape[1]] for block in self.blocks]).T
+        mean = first / total
+        return float(mean.sum()), math.sqrt(max(float((second / total - mean * mean).sum()), 1e-30))
 
     def mass(self, theta: float) -> F64:
-        """Return the tilted probability of each bin of S."""
-        bins = int(fft.next_fast_len(self.length(theta), real=True))
-        spectrum = np.ones(bins // 2 + 1, dtype=np.complex128)
-        weights = self._weights(theta)
-        for first in range(0, len(weights), 64):
-            spectrum *= np.prod(fft.rfft(weights[first : first + 64], bins, axis=1), axis=0)
-        mass: F64 = np.maximum(fft.irfft(spectrum, bins), 0.0)
-        return mass
+        """Return the probability of each bin of S under the tilt, by convolving eight by eight."""
+        _, sd = self.mean_sd(theta)
+        # One experiment's tail asks for a steeper bound than the sum's: sqrt(14,000) = 118 times as steep.
+        steepest = 1.1 * self.most - theta
+        etas = np.geomspace(min(0.5 / sd, steepest / 32), steepest, 32)
+        here = self.log_moments([theta])
+        bounds = self.log_moments(theta + etas) - here
+        weight = np.exp(theta * self.x)
+        tilted = (row for block in self.blocks for row in block * weight[: block.shape[1]])
+        laws = [row[: top + 1] / row.sum() for row, top in zip(tilted, self.top, strict=True)]
+        top = self.top
+        while len(laws) > 1:
+            starts = np.arange(0, len(laws), _FOLD)
+            bounds, top = np.add.reduceat(bounds, starts), np.add.reduceat(top, starts)
+            # Chernoff: beyond it a law holds less than 1e-18, and what is folded back from there is as little.
+            length = np.minimum(np.ceil(((bounds - _NEGLIGIBLE) / etas).min(axis=1) / STEP), top).astype(np.int64) + 1
+            laws = _folded(laws, length)
+        return np.asarray(np.maximum(laws[0], 0.0))
 
 
-def _solve_theta(tilted: _Tilted, *, target: float, start: float, most: float) -> float:
-    """Return the tilt whose mean lies at `target` + 3 sd, or `most`, by bisection."""
-    low, high = start, most
-    for _ in range(40):
-        middle = 0.5 * (low + high)
-        mean, sd = tilted.mean_sd(middle)
-        low, high = (middle, high) if mean < target + 3 * sd else (low, middle)
+def _padded(rows: Sequence[F64]) -> F64:
+    out = np.zeros((len(rows), max(map(len, rows))))
+    for filled, row in zip(out, rows, strict=True):
+        filled[: len(row)] = row
+    return out
+
+
+def _folded(laws: Sequence[F64], length: npt.NDArray[np.int64]) -> list[F64]:
+    """Return the convolution of each eight laws, cut at `length` (eight)."""
+    out: list[F64] = []
+    # As many at once as fit 2^18 complex numbers, 4 MB: it is the spectra that take memory.
+    at_once = max(1, 2**18 // (_FOLD * int(length.max())))
+    for first in range(0, len(length), at_once):
+        part = laws[_FOLD * first : _FOLD * (first + at_once)]
+        part = [*part, *[np.ones(1)] * (-len(part) % _FOLD)]
+        bins = fft.next_fast_len(int(length[first : first + at_once].max()), real=True)
+        spectra = fft.rfft(_padded(part), bins).reshape(-1, _FOLD, bins // 2 + 1)
+        mass = fft.irfft(spectra.prod(axis=1), bins)
+        out += [row[:n] for row, n in zip(mass, length[first : first + at_once], strict=True)]
+    return out
+
+
+def _solve_theta(laws: _Laws, *, target: float, start: float) -> float:
+    """Return the tilt whose mean lies at `target` + 4 sd, to a tenth of an sd, or the most that there is."""
+    low, high = start, laws.most
+    theta = start
+    while high - low > 1e-3 * laws.most:
+        mean, sd = laws.mean_sd(theta)
+        gap = target + _REACH * sd - mean
+        if abs(gap) < 0.1 * sd:
+            return theta
+        low, high = (theta, high) if gap > 0 else (low, theta)
+        # Newton: the mean's derivative is the variance.
+        newton = theta + gap / sd**2
+        theta = newton if low < newton < high else 0.5 * (low + high)
     return high
 
 
@@ -133,27 +177,25 @@ def _log_tail(mass: F64, theta: float, log_moment: float) -> F64:
     return np.asarray(np.logaddexp.accumulate(log_mass[::-1])[::-1] + log_moment)
 
 
-def analytic_null(table: F64, *, bits: int, s_max: int) -> NullTable:
-    """Return the null of S, to the largest fixed-point sum `s_max`, of histograms (experiment, bin).
+def analytic_null(histograms: Iterable[F64], *, bits: int, s_max: int) -> NullTable:
+    """Return the null of S, to the largest fixed-point sum `s_max`, of the `histogram` (bin) of each experiment.
 
-    Formula: P(S >= s) with S = sum_i X_i and X_i from row i (Eickhoff 2012, Human Brain Mapping 33:1).
+    Formula: P(S >= s) with S = sum_i X_i and X_i from histogram i (Eickhoff 2012, Human Brain Mapping 33:1).
     """
-    tilted = _Tilted(table)
-    body = _log_tail(tilted.mass(0.0), 0.0, 0.0)
+    laws = _Laws(histograms)
+    body = _log_tail(laws.mass(0.0), 0.0, 0.0)
     trusted = int(np.searchsorted(-body, -_SPLICE))
     # The body comes at no cost and is kept whole: a critical value may lie above every observed sum.
-    wanted = max(int(min(1.25 * s_max / 2.0**bits, float(tilted.top.sum())) / STEP) + 3, trusted)
+    wanted = max(int(min(1.25 * s_max / (2.0**bits * STEP), float(laws.top.sum()))) + 3, trusted)
     log_p = np.full(wanted, -np.inf)
     log_p[:trusted] = body[:trusted]
     theta, filled = 0.0, trusted
-    # exp(-600) is still a normal double; a lower bound leaves experiments of low tops untilted beside a high one.
-    most = 600.0 / STEP / table.shape[1]
     while filled < wanted:
-        theta = _solve_theta(tilted, target=filled * STEP, start=theta, most=most)
-        mean, sd = tilted.mean_sd(theta)
-        tail = _log_tail(tilted.mass(theta), theta, tilted.log_moment(theta))
-        end = min(wanted, len(tail), max(int((mean + 3 * sd) / STEP), filled + 1))
-        if theta >= 0.999 * most:
+        theta = _solve_theta(laws, target=filled * STEP, start=theta)
+        mean, sd = laws.mean_sd(theta)
+        tail = _log_tail(laws.mass(theta), theta, float(laws.log_moments([theta]).sum()))
+        end = min(wanted, len(tail), max(int((mean + _REACH * sd) / STEP), filled + 1))
+        if theta >= 0.999 * laws.most:
             end = min(wanted, len(tail))
         log_p[filled:end] = tail[filled:end]
         if end == filled:

@@ -39,6 +39,8 @@ _FOCI = (
 _MAPS = (
     Variable("voxel_ijk", ("voxel", "axis"), "i", "voxels", "grid position of each voxel of the mask, C order"),
     Variable("ma", ("experiment", "voxel"), "f", "probability", "modelled activation, in [0, 1)"),
+    Variable("ale_without", ("experiment", "voxel"), "f", "probability", "ALE of all other experiments"),
+    Variable("s_without", ("experiment", "voxel"), "i", "2^-scale_bits", "fixed-point sum of all other experiments"),
 )
 _MAIN_EFFECT = (
     Variable("ale", ("voxel",), "f", "probability", "1 - prod(1 - MA), from the stored MA maps"),
