@@ -104,6 +104,23 @@ def test_200_foci_in_a_tiny_mask(additive):
         assert case.rows(iteration, 1, threshold).tolist() == [reference.cluster_statistics(case.ijk, s, threshold)]
 
 
+def test_2000_foci_of_one_experiment():
+    case = Case(blob(4, (30, 25, 20)), [(1.9,) * 3, (1.3,) * 3], [0, 1, 1], [2000, 10, 10])
+    s = case.reference_sum(case.drawn(0))
+    threshold = int(np.quantile(s, 0.9))
+    assert case.rows(0, 1, threshold).tolist() == [reference.cluster_statistics(case.ijk, s, threshold)]
+
+
+def test_kernels_of_a_grid_of_1_mm():
+    # Radius 14, 15 and 21: rows of four to seven pieces, and foci that meet one, two and more others.
+    case = Case(blob(6, (37, 33, 45)), [(4.9,) * 3, (5.2, 5.0, 7.1)], [0, 1, 0, 1], [6, 5, 1, 2])
+    for iteration in range(3):
+        s = case.reference_sum(case.drawn(iteration))
+        assert np.array_equal(case.sum(case.drawn(iteration)), s)
+        threshold = int(np.quantile(s, 0.8))
+        assert case.rows(iteration, 1, threshold).tolist() == [reference.cluster_statistics(case.ijk, s, threshold)]
+
+
 def test_a_threshold_that_nothing_reaches_leaves_the_maximum_only():
     case = Case(blob(2, (6, 6, 6)), [(1.3,) * 3], [0, 0], [3, 4])
     best = int(case.reference_sum(case.drawn(0)).max())

@@ -1,8 +1,8 @@
 """The null of the cluster-level tests: foci drawn anew, ALE maximum, largest cluster and largest mass.
 
-One iteration in one pass: what a plane has collected is scanned along the mask's columns for voxels above the
-cluster-forming value, and union-find joins those few voxels by faces. They come in order of their cells, so
-that three pointers that only move forward find each one's earlier neighbours.
+One iteration in one pass: what a plane has collected is scanned for voxels above the cluster-forming value, and
+union-find joins those few voxels by faces. They come in order of their cells, so that three pointers that only move
+forward find each one's earlier neighbours.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.numerics.simd import SCAN, WIDTH, reaches32
+from ale_dask.numerics.simd import SCAN, reaches32
 from ale_dask.numerics.sweep import stamp_plane
 from ale_dask.numerics.visits import draw_foci, list_foci, sweep_memory
 
@@ -50,20 +50,21 @@ def scan_plane(x, geometry, threshold, n, best, plane, found):  # type: ignore[n
 
     `n` and `best` are those of the planes before.
     """
-    origin = x * geometry.stride_x
-    for c in range(geometry.plane_begin[x], geometry.plane_begin[x + 1]):
-        begin = geometry.column_begin[c] - origin
-        end = geometry.column_end[c] - origin
-        for at in range(begin & -WIDTH, end, SCAN):
-            if reaches32(plane, at, min(threshold, best + np.int32(1))):
-                for j in range(np.uint64(max(begin, at)), np.uint64(min(end, at + SCAN))):
-                    v = plane[j]
-                    if geometry.inside[np.uint64(origin) + j]:
-                        if v >= threshold:
-                            found.cell[n] = np.uint64(origin) + j
-                            found.value[n] = v
-                            n += 1
-                        best = max(best, v)
+    origin = np.uint64(x * geometry.stride_x)
+    inside = geometry.inside
+    cell, value = found.cell, found.value
+    limit = min(threshold, best + np.int32(1))
+    for at in range(geometry.row_low[x] * geometry.stride_y, (geometry.row_high[x] + 1) * geometry.stride_y, SCAN):
+        if reaches32(plane, at, limit):
+            for j in range(np.uint64(at), np.uint64(at + SCAN)):
+                v = plane[j]
+                if v >= limit and inside[origin + j]:
+                    if v >= threshold:
+                        cell[n] = origin + j
+                        value[n] = v
+                        n += 1
+                    best = max(best, v)
+            limit = min(threshold, best + np.int32(1))
     return n, best
 
 

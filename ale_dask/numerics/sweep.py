@@ -129,10 +129,8 @@ def _add_paired(x, plane, stride, visit, begin, end, foci, overlap, met, local, 
 def stamp_plane(x, stamps, geometry, work) -> None:  # type: ignore[no-untyped-def]
     """Fill the plane at x with S, at the voxels of the mask; elsewhere it holds anything."""
     stride = geometry.stride_y
-    for c in range(geometry.plane_begin[x], geometry.plane_begin[x + 1]):
-        begin = geometry.column_begin[c] - x * geometry.stride_x
-        for at in range(begin & -WIDTH, geometry.column_end[c] - x * geometry.stride_x, SCAN):
-            clear32(work.plane, at)
+    for at in range(geometry.row_low[x] * stride, (geometry.row_high[x] + 1) * stride, SCAN):
+        clear32(work.plane, at)
     table, entries = stamps.table, stamps.entry
     _add_alone(work.plane, stride, work.visit, work.begin[x], work.alone_end[x], table, entries)
     _add_paired(
