@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 import nibabel as nib
@@ -10,6 +13,7 @@ import pytest
 
 from ale_dask.words.config import Study, load_study
 
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 STUDY = """
@@ -96,3 +100,20 @@ def shared(name: str) -> Path:
     if not path.is_dir():
         pytest.skip(f"real coordinates '{name}' are not here (expected in {path.parent.name}/ beside the repository)")
     return path
+
+
+@pytest.fixture(scope="module")
+def load_script():
+    """A function that gives one of scripts/ as a module; without .pyc files beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+
+        def load(name):
+            loader = SourceFileLoader(name, str(SCRIPTS / name))
+            module = module_from_spec(spec_from_loader(name, loader))
+            # dataclasses look their module up by name.
+            patch.setitem(sys.modules, name, module)
+            loader.exec_module(module)
+            return module
+
+        yield load

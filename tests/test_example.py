@@ -1,8 +1,5 @@
 """The built-in example: its sizes, its mark, and that the script makes these very bytes."""
 
-import sys
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 import pytest
@@ -18,16 +15,8 @@ SAMPLES = {"antidepressants": (24, 200, 343), "psychotherapy": (17, 120, 276), "
 
 
 @pytest.fixture(scope="module")
-def script():
-    """The generator as a module; without .pyc files beside it."""
-    loader = SourceFileLoader("make_example", str(SCRIPT))
-    module = module_from_spec(spec_from_loader(loader.name, loader))
-    # dataclasses look their module up by name.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "dont_write_bytecode", True)
-        patch.setitem(sys.modules, loader.name, module)
-        loader.exec_module(module)
-        yield module
+def script(load_script):
+    return load_script("make_example")
 
 
 @pytest.mark.parametrize(("name", "sizes"), SAMPLES.items())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 
@@ -13,13 +11,8 @@ from conftest import shared
 
 
 @pytest.fixture(scope="module")
-def parity() -> ModuleType:
-    loader = SourceFileLoader("parity", str(Path(__file__).resolve().parents[1] / "scripts" / "parity"))
-    spec = spec_from_loader("parity", loader)
-    assert spec is not None
-    module = module_from_spec(spec)
-    loader.exec_module(module)
-    return module
+def parity(load_script) -> ModuleType:
+    return load_script("parity")
 
 
 @pytest.fixture(scope="module")

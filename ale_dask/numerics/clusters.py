@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -39,3 +40,12 @@ def at_least(keep: Bools, *, volume: Bools, minimum: int) -> Bools:
     """Return the kept voxels (voxel) that lie in clusters of at least `minimum` voxels."""
     labels = label_clusters(keep, volume=volume)
     return keep_clusters(labels, sizes(labels) >= minimum)
+
+
+@numba.njit(cache=True, nogil=True)
+def root(parent, t):  # type: ignore[no-untyped-def]
+    """Return the member that stands for t's cluster in a union-find forest, halving the way there."""
+    while parent[t] != t:
+        parent[t] = parent[parent[t]]
+        t = parent[t]
+    return t

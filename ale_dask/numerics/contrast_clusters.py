@@ -15,6 +15,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from ale_dask.numerics.clusters import root
 from ale_dask.numerics.contrast import relabellings
 from ale_dask.numerics.lanes import LANES, at_least, at_most, fill_members, has_lane, lane_sums
 
@@ -145,14 +146,6 @@ def edges(
 
 
 @numba.njit(cache=True, nogil=True)
-def _root(parent, t):  # type: ignore[no-untyped-def]
-    while parent[t] != t:
-        parent[t] = parent[parent[t]]
-        t = parent[t]
-    return t
-
-
-@numba.njit(cache=True, nogil=True)
 def _join(voxel, excess, region, node, parent, size, mass, out) -> None:  # type: ignore[no-untyped-def]
     """Raise out (2, component), size in voxels and mass, to the face-connected clusters of voxels in C order."""
     for t in range(voxel.shape[0]):
@@ -164,8 +157,8 @@ def _join(voxel, excess, region, node, parent, size, mass, out) -> None:  # type
         for axis in range(3):
             other = region.before[axis, v]
             if other >= 0 and node[other] >= 0:
-                a = _root(parent, node[other])
-                b = _root(parent, t)
+                a = root(parent, node[other])
+                b = root(parent, t)
                 if a != b:
                     parent[b] = a
                     size[a] += size[b]

@@ -13,6 +13,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from ale_dask.numerics.clusters import root
 from ale_dask.numerics.simd import SCAN, reaches32
 from ale_dask.numerics.sweep import stamp_plane
 from ale_dask.numerics.visits import draw_foci, list_foci, sweep_memory
@@ -69,14 +70,6 @@ def scan_plane(x, geometry, threshold, n, best, plane, found):  # type: ignore[n
 
 
 @numba.njit(cache=True, nogil=True)
-def _root(parent, t):  # type: ignore[no-untyped-def]
-    while parent[t] != t:
-        parent[t] = parent[parent[t]]
-        t = parent[t]
-    return t
-
-
-@numba.njit(cache=True, nogil=True)
 def largest(n, threshold, geometry, found):  # type: ignore[no-untyped-def]
     """Return the size in voxels and the mass (sum of value - threshold) of the largest face-connected cluster."""
     cell, parent, size, mass = found.cell, found.parent, found.size, found.mass
@@ -91,8 +84,8 @@ def largest(n, threshold, geometry, found):  # type: ignore[no-untyped-def]
             while cell[before[s]] < wanted:
                 before[s] += 1
             if cell[before[s]] == wanted:
-                a = _root(parent, before[s])
-                b = _root(parent, t)
+                a = root(parent, before[s])
+                b = root(parent, t)
                 if a != b:
                     if size[a] < size[b]:
                         a, b = b, a

@@ -27,6 +27,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from ale_dask.numerics.clusters import root
 from ale_dask.numerics.null import NullTable, z_of_log_p
 from ale_dask.numerics.stamps import geometry
 
@@ -134,21 +135,13 @@ def _gain(size, upper, lower):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _root(parent, t):  # type: ignore[no-untyped-def]
-    while parent[t] != t:
-        parent[t] = parent[parent[t]]
-        t = parent[t]
-    return t
-
-
-@numba.njit(cache=True, nogil=True)
 def _fill_map(level, space, out) -> None:  # type: ignore[no-untyped-def]
     """Union-find over the voxels from high to low (Najman & Couprie 2006): the plain way."""
     n = level.shape[0]
     order = np.argsort(-level, kind="mergesort")
     label = np.full(space.size, -1, dtype=np.int64)
     above = np.arange(n)
-    root = np.arange(n)
+    joined = np.arange(n)
     size = np.ones(n, dtype=np.int64)
     # The voxel that came last stands for its component: `above[r] = v` says that v's component swallowed r's.
     for v in order:
@@ -159,9 +152,9 @@ def _fill_map(level, space, out) -> None:  # type: ignore[no-untyped-def]
         for step in (1, space.stride_y, space.stride_x):
             for other in (label[cell - step], label[cell + step]):
                 if other >= 0:
-                    r = _root(root, other)
+                    r = root(joined, other)
                     if r != v:
-                        root[r] = v
+                        joined[r] = v
                         above[r] = v
                         size[v] += size[r]
     for v in order[::-1]:
@@ -327,8 +320,8 @@ def _sweep(basins, top, work):  # type: ignore[no-untyped-def]
     parent, size = work.parent, work.size
     for level in range(top, 0, -1):
         for q in range(work.edge_end[level - 1], work.edge_end[level]):
-            a = _root(parent, (work.edge_by_level[q] >> _NUMBER_BITS) & _NUMBER)
-            b = _root(parent, work.edge_by_level[q] & _NUMBER)
+            a = root(parent, (work.edge_by_level[q] >> _NUMBER_BITS) & _NUMBER)
+            b = root(parent, work.edge_by_level[q] & _NUMBER)
             if a != b:
                 _settle(work, a, level)
                 _settle(work, b, level)
@@ -338,7 +331,7 @@ def _sweep(basins, top, work):  # type: ignore[no-untyped-def]
                 size[a] += size[b]
                 work.best[a] = max(work.best[a], work.best[b])
         for q in range(work.voxel_end[level - 1], work.voxel_end[level]):
-            r = _root(parent, np.int64(work.by_level[q]))
+            r = root(parent, np.int64(work.by_level[q]))
             _settle(work, r, level)
             size[r] += 1
     greatest = np.int64(0)

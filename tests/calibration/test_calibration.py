@@ -4,8 +4,6 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +22,8 @@ VOXEL = {f"contrast, {region}: {way}, voxel" for region in REGIONS for way in ("
 
 
 @pytest.fixture(scope="module")
-def script():
-    """The script as a module; without .pyc files beside it."""
-    loader = SourceFileLoader("calibrate", str(SCRIPT))
-    module = module_from_spec(spec_from_loader(loader.name, loader))
-    # dataclasses look their module up by name.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "dont_write_bytecode", True)
-        patch.setitem(sys.modules, loader.name, module)
-        loader.exec_module(module)
-        yield module
+def script(load_script):
+    return load_script("calibrate")
 
 
 @pytest.fixture(scope="module")
