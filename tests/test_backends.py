@@ -21,7 +21,7 @@ from distributed import Client, LocalCluster
 from schedulers import Scheduler, scheduler
 from slurm import lacking, slurm, wait_until
 from sshd import sshd
-from test_determinism import chunks, digests, with_backend
+from test_determinism import chunks, digests, digests_of, with_backend
 
 from ale_dask.distribution import queues
 from ale_dask.distribution.backends import STARTERS, active_client, connect
@@ -59,10 +59,6 @@ def run(tiny: Path, *words: object, code: int = 0, **environment: str) -> subpro
     )
     assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
-
-
-def digests_of(text: str) -> dict[str, str]:
-    return {name: entry["digest"] for name, entry in json.loads(text)["analyses"].items() if entry["digest"]}
 
 
 def with_lines(tiny: Path, *lines: str) -> None:

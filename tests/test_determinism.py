@@ -30,7 +30,9 @@ def with_inference(study: Study, **changes: Any) -> Study:
     return study.model_copy(update={"inference": study.inference.model_copy(update=changes)})
 
 
-def digests_of(analyses: dict[str, Any]) -> dict[str, str]:
+def digests_of(record: dict[str, Any] | str) -> dict[str, str]:
+    """Return the digests of a run record, or of its JSON, by what was permuted."""
+    analyses = (json.loads(record) if isinstance(record, str) else record)["analyses"]
     found = {name: entry["digest"] for name, entry in analyses.items() if entry["digest"]}
     again = {f"{name}_clusters": entry.get("digest_clusters") for name, entry in analyses.items()}
     return found | {name: digest for name, digest in again.items() if digest}
@@ -38,7 +40,7 @@ def digests_of(analyses: dict[str, Any]) -> dict[str, str]:
 
 def digests(study: Study, out: Path) -> dict[str, str]:
     _, record = runs.run(study, out, quiet=True)
-    return digests_of(record["analyses"])
+    return digests_of(record)
 
 
 @pytest.fixture
@@ -133,8 +135,7 @@ def chunks(out: Path) -> int:
 def finished(process: subprocess.Popen[str]) -> dict[str, str]:
     text, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
-    analyses = json.loads(text)["analyses"]
-    return digests_of(analyses)
+    return digests_of(text)
 
 
 def test_sigkill_at_three_points_and_resume_gives_the_same_digest(

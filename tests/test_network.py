@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from slurm import wait_until
-from test_determinism import chunks, digests, with_backend
+from test_determinism import chunks, digests, digests_of, with_backend
 
 from ale_dask.words.config import load_study
 
@@ -94,10 +93,10 @@ def test_a_cut_link_costs_nothing_but_time(hosts: None, tiny: Path, tmp_path: Pa
         ip("-n", HOSTS[0], "link", "set", "link2", "down")
         said, errors = run.communicate(timeout=180)
         assert run.returncode == 0, errors
-        assert before < 4 * 300, "the run had ended before the link was cut"
+        assert before < 5 * 300, "the run had ended before the link was cut"
         left = subprocess.run([*asked[:-1], HOW_MANY], check=True, capture_output=True, text=True, env=environment)
         assert left.stdout.strip() == "1"
-    assert {name: e["digest"] for name, e in json.loads(said)["analyses"].items() if e["digest"]} == expected
+    assert digests_of(said) == expected
 
 
 TWO_WORKERS = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import re
 import shlex
@@ -18,7 +17,7 @@ from unittest import mock
 import pytest
 from conftest import write_tiny
 from slurm import lacking, slurm, wait_until
-from test_determinism import chunks, digests, with_backend
+from test_determinism import chunks, digests, digests_of, with_backend
 
 from ale_dask import following, layout, runs, submission
 from ale_dask.cli import main
@@ -31,7 +30,7 @@ from ale_dask.words.errors import BackendError, UnfinishedError
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy" / "slurm"
 ITERATIONS = 200
-BLOCKS = 4 * ITERATIONS
+BLOCKS = 5 * ITERATIONS
 
 
 @pytest.fixture(scope="module")
@@ -119,15 +118,11 @@ def logs(folder: Path) -> str:
     return "\n".join(f"{path.name}: {path.read_text()}" for path in sorted(folder.glob("*.out")))
 
 
-def digests_of(record: dict[str, dict[str, dict[str, str]]]) -> dict[str, str]:
-    return {name: entry["digest"] for name, entry in record["analyses"].items() if entry["digest"]}
-
-
 def written(out: Path) -> dict[str, str]:
     """Return the digests in the results that a job has written."""
     assert (out / "run.json").is_file(), logs(out / "logs")
     assert (out / "report.html").is_file()
-    return digests_of(json.loads((out / "run.json").read_text()))
+    return digests_of((out / "run.json").read_text())
 
 
 def laid_out(study: Study, out: Path) -> Path:

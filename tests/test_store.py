@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_determinism import chunks, digests, with_backend, with_inference
+from test_determinism import chunks, digests, digests_of, with_backend, with_inference
 
 from ale_dask import runs, upkeep
 from ale_dask.data.places import create_once
@@ -105,7 +105,7 @@ def test_a_refused_configuration_changes_nothing(tiny_study: Study, tmp_path: Pa
     with pytest.raises(StoreError):
         digests(with_inference(study, seed=4), tmp_path)
     _, _, record = runs.collect(tmp_path)
-    assert {n: e["digest"] for n, e in record["analyses"].items() if e["digest"]} == expected
+    assert digests_of(record) == expected
 
 
 def test_overwrite_discards_it(tiny_study: Study, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_overwrite_discards_it(tiny_study: Study, tmp_path: Path) -> None:
     expected = digests(with_inference(study, seed=4), tmp_path / "fresh")
     digests(study, tmp_path / "o")
     _, record = runs.run(with_inference(study, seed=4), tmp_path / "o", overwrite=True, quiet=True)
-    assert {n: e["digest"] for n, e in record["analyses"].items() if e["digest"]} == expected
+    assert digests_of(record) == expected
 
 
 def test_alpha_and_minimum_volume_do_not_invalidate_work(tiny_study: Study, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_out_is_all_that_a_run_needs(tiny: Path, tiny_study: Study, tmp_path: Pa
     moved = tmp_path / "elsewhere"
     out.rename(moved)
     _, _, record = runs.collect(moved)
-    assert {n: e["digest"] for n, e in record["analyses"].items() if e["digest"]} == expected
+    assert digests_of(record) == expected
 
 
 def test_a_run_goes_on_from_its_own_study_file(tiny_study: Study, tmp_path: Path) -> None:
@@ -183,4 +183,4 @@ def test_overwriting_from_its_own_study_file_keeps_the_foci(tiny_study: Study, t
     expected = digests(with_backend(tiny_study, name="serial"), tmp_path)
     runs.run(load_study(tmp_path / "study.toml"), tmp_path, overwrite=True, quiet=True)
     _, _, record = runs.collect(tmp_path)
-    assert {n: e["digest"] for n, e in record["analyses"].items() if e["digest"]} == expected
+    assert digests_of(record) == expected

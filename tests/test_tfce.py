@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from test_determinism import digests, with_backend, with_inference
+from test_determinism import digests, digests_of, with_backend, with_inference
 
 from ale_dask import layout, runs, upkeep
 from ale_dask.analyses.main_effect import _levels, machinery
@@ -43,9 +43,9 @@ def test_tfce_end_to_end(tiny_study: Study, tmp_path: Path) -> None:
     z = result["z"].values != 0
     np.testing.assert_array_equal(kept, (units >= result.attrs["cut_tfce"]) & z)
     assert 0 < kept.sum() < len(kept)
-    assert digests(with_backend(wanted, name="threads", workers=2, block_size=7), tmp_path / "threads") == {
-        name: entry["digest"] for name, entry in record["analyses"].items() if entry["digest"]
-    }
+    assert digests(with_backend(wanted, name="threads", workers=2, block_size=7), tmp_path / "threads") == digests_of(
+        record
+    )
 
     runs.write(results, record, out, study=wanted, drawn_by=None)
     assert list((out / "drug").glob("*z_desc-tfce_level-voxel_corr-FWE_method-montecarlo.nii.gz"))

@@ -30,7 +30,7 @@ def test_extending_repeats_nothing_and_gives_the_longer_run(small: Study, tmp_pa
     digests(small, tmp_path / "o")
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "o/store.zarr").glob("*/null/*/c/*/0")}
     _, record = upkeep.extend(tmp_path / "o", iterations=100, quiet=True)
-    assert digests_of(record["analyses"]) == direct
+    assert digests_of(record) == direct
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
 
@@ -62,7 +62,7 @@ def test_a_longer_run_that_somebody_has_only_planned_does_not_disturb(small: Stu
     _, plans = layout.stored(tmp_path)
     for plan in plans.values():
         assert len(cover(tmp_path, plan, iterations=1000, block_size=10)) == 2
-    assert digests_of(runs.collect(tmp_path)[2]["analyses"]) == expected
+    assert digests_of(runs.collect(tmp_path)[2]) == expected
 
 
 def test_verify_finds_values_that_are_whole_but_wrong(small: Study, tmp_path: Path) -> None:

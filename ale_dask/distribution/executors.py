@@ -28,6 +28,8 @@ _IN_FLIGHT = 4
 """Blocks in flight per worker thread: enough to hide the way to the scheduler, few enough to hold in memory."""
 _LOOK_SECONDS = 2.0
 """Workers come and go; how many there are is asked this often."""
+_FORGET_BLOCKS = 5_000
+"""Dask remembers the prefixes of the last 100,000 keys, 18 MB in each process, of what is never asked again."""
 
 BlockArrays = dict[str, npt.NDArray[np.int64]]
 
@@ -192,7 +194,7 @@ def _dask(todo: Todo, client: Client, report: Report) -> Mapping[tuple[str, int]
     versions = worker_versions()
     # Another driver of the same run may share the scheduler: its tasks are not ours to cancel.
     token = uuid.uuid4().hex[:8]
-    looked, room = -_LOOK_SECONDS, 0
+    looked, room, since = -_LOOK_SECONDS, 0, 0
 
     def plan_of(job: Job) -> Future:
         if job.plan.id not in plans:
@@ -223,10 +225,13 @@ def _dask(todo: Todo, client: Client, report: Report) -> Mapping[tuple[str, int]
         while queue or running:
             if time.monotonic() - looked > _LOOK_SECONDS:
                 looked, room = time.monotonic(), _IN_FLIGHT * max(1, sum(client.nthreads().values()))
-                # Dask remembers the prefix of the last 100,000 keys, 18 MB of what is never asked again.
-                key_split.cache_clear()
             submit([queue.popleft() for _ in range(min(len(queue), room - len(running)))])
+            if since >= _FORGET_BLOCKS:
+                since = 0
+                key_split.cache_clear()
+                client.run_on_scheduler(key_split.cache_clear)
             for future in arriving.next_batch():
+                since += 1
                 job, block, attempt = running.pop(future)
                 count = job.segment.range_of(block)[1]
                 if future.status == "lost":

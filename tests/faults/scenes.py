@@ -21,7 +21,7 @@ import pytest
 from conftest import STUDY, experiments, write_ball, write_sample
 from distributed import Client
 from slurm import wait_until
-from test_determinism import chunks, digests, with_backend, with_inference
+from test_determinism import chunks, digests, digests_of, with_backend, with_inference
 
 from ale_dask.distribution.journal import events
 from ale_dask.distribution.plan import BlockFunction
@@ -69,12 +69,6 @@ def ended(process: subprocess.Popen[str], *, code: int = 0, seconds: float = 120
     if code:
         assert "Traceback" not in errors or code == 75, errors
     return text, errors
-
-
-def digests_of(text: str) -> dict[str, str]:
-    """Return the digests that a `run --json` printed."""
-    analyses = json.loads(text)["analyses"]
-    return {name: entry["digest"] for name, entry in analyses.items() if entry["digest"]}
 
 
 def recorded(out: Path) -> dict[str, str]:

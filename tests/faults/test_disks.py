@@ -11,9 +11,9 @@ from subprocess import CalledProcessError
 
 import nibabel as nib
 import pytest
-from scenes import ale, amid_blocks, digests_of, disk, ended, expected, mount, needs_root, start, write_study
+from scenes import ale, amid_blocks, disk, ended, expected, mount, needs_root, start, write_study
 from slurm import wait_until
-from test_determinism import chunks, digests, with_backend
+from test_determinism import chunks, digests, digests_of, with_backend
 
 from ale_dask import following, runs, upkeep
 from ale_dask.distribution.plan import Plan

@@ -15,7 +15,6 @@ from scenes import (
     ale,
     amid_blocks,
     cluster,
-    digests_of,
     ended,
     expected,
     kill_group,
@@ -25,7 +24,7 @@ from scenes import (
     write_study,
 )
 from slurm import wait_until
-from test_determinism import chunks, digests, with_backend, with_inference
+from test_determinism import chunks, digests, digests_of, with_backend, with_inference
 
 from ale_dask import following, submission
 from ale_dask.words.config import load_study

@@ -18,7 +18,6 @@ from scenes import (
     amid_blocks,
     children,
     cluster,
-    digests_of,
     disturb,
     ended,
     expected,
@@ -28,7 +27,7 @@ from scenes import (
     write_study,
 )
 from slurm import wait_until
-from test_determinism import chunks, digests, with_backend
+from test_determinism import chunks, digests, digests_of, with_backend
 
 import ale_dask
 from ale_dask import following, runs, submission
@@ -53,7 +52,7 @@ def run_on(there: Cluster, study: Path, out: Path) -> dict[str, str]:
     there.wait_for(2)
     with there.client() as client:
         _, record = runs.run(load_study(study), out, quiet=True, client=client)
-    return {name: entry["digest"] for name, entry in record["analyses"].items() if entry["digest"]}
+    return digests_of(record)
 
 
 def test_a_killed_worker_of_processes(tmp_path: Path) -> None:
