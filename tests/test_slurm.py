@@ -178,7 +178,7 @@ def test_the_commands_of_the_readme_by_hand(
     text = commands((DEPLOY / "README.md").read_text(), 1, study=study, out=out)
     assert "0-15%8" in text
     said = ask(cluster, "bash", "-euc", text.replace("0-15%8", "0-1%2"), folder=tmp_path)
-    assert re.search(r"drug-vs-therapy +\d+ of +200 iterations", said)
+    assert re.search(rf"drug-vs-therapy +\d+ of +{ITERATIONS} iterations", said)
     wait_for_all(cluster, tmp_path)
     assert logs(tmp_path).count(" blocks computed") == 2, logs(tmp_path)
     assert written(out) == expected
