@@ -65,7 +65,7 @@ def run(
         if connected is not None and (address := dashboard(connected)):
             say(f"dashboard {address}")
         if (compiler := compile_beside()) is not None:
-            say("compiling the kernels, once on this machine: about 20 s")
+            say("compiling the kernels, once on this machine: about 30 s")
         made = lay_out(prepared, out, overwrite=overwrite)
         journal = Journal(out)
         try:

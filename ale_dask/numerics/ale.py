@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numba
@@ -184,14 +184,6 @@ def add_row(voxel: npt.NDArray[np.int32], value: npt.NDArray[np.int32], total: n
     """Add one sparse row (entry) to the fixed-point sums `total` (voxel), int64."""
     for t in range(voxel.size):
         total[voxel[t]] += value[t]
-
-
-def sum_rows(rows: Iterable[Row], *, n_voxels: int) -> npt.NDArray[np.int64]:
-    """Return S (voxel), int64: the sum over experiments of sparse fixed-point rows."""
-    total = np.zeros(n_voxels, dtype=np.int64)
-    for voxel, value in rows:
-        add_row(voxel, value, total)
-    return total
 
 
 def scale_bits(peaks: npt.NDArray[np.float64], *, most: int = 30) -> int:

@@ -2,7 +2,8 @@
 
 Each operation has a plain twin of the same signature (`plain_…`), which the tests hold it to and which
 runs instead when ALE_DASK_PLAIN=1 is set. A plain loop of 8 would do if the compiler could know that the
-arrays do not overlap; it cannot, and its run-time check costs more than the loop.
+arrays do not overlap; it cannot, and its run-time check costs more than the loop. `load`, an index without numba's
+test for negative ones, has no twin: it computes nothing.
 """
 
 from __future__ import annotations

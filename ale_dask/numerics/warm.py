@@ -19,7 +19,7 @@ def compile_beside() -> subprocess.Popen[bytes] | None:
     """Return a process that compiles while this one plans, or None when all is compiled.
 
     numba holds one lock for all compilation in a process, and its work holds the interpreter: a thread would
-    gain nothing. The process ends by itself after about 10 s.
+    gain nothing. The process ends by itself after about 30 s.
     """
     if not cold():
         return None
