@@ -9,7 +9,7 @@ import strategies as ours
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ale_dask.data.foci import Experiment, build, concat, foci_of, n_foci, shared_keys, subset
+from ale_dask.data.foci import Experiment, build, concat, foci_of, n_foci, shared_keys, study_of, subset, table
 from ale_dask.numerics.space import talairach_to_mni
 from ale_dask.words.errors import InputError
 from ale_dask.words.variables import FOCI, check
@@ -27,7 +27,8 @@ def test_build_fills_the_vocabulary():
     found = check(build([experiment(), experiment("B", None, ())]), *FOCI)
     assert found["experiment_n_subjects"].values.tolist() == [12, 0]
     assert n_foci(found).tolist() == [1, 0]
-    assert {found[n].dtype.kind for n in ("experiment_id", "experiment_study", "experiment_source")} == {"O"}
+    texts = ("experiment_id", "experiment_name", "experiment_study", "experiment_source")
+    assert {found[n].dtype.kind for n in texts} == {"O"}
     assert found["focus_xyz"].attrs["units"] == "mm MNI"
     assert (found.attrs["space"], json.loads(found.attrs["sources"])) == ("MNI", [])
     assert "experiment_tag" not in found
@@ -56,7 +57,7 @@ def test_talairach_foci_are_converted_and_others_are_not(variant):
 def test_ids_are_unique(names, ids):
     found = build([experiment(name) for name in names])
     assert found["experiment_id"].values.tolist() == ids
-    assert found["experiment_study"].values.tolist() == names
+    assert found["experiment_name"].values.tolist() == names
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_concat_keeps_keys_and_fills_columns():
 @given(ours.experiments(), ours.experiments())
 def test_concat_is_build_of_both_but_for_keys(a, b):
     parts, whole = concat([build(a), build(b)]), build([*a, *b])
-    for name in ("experiment_study", "experiment_n_subjects", "focus_experiment"):
+    for name in ("experiment_name", "experiment_study", "experiment_n_subjects", "focus_experiment"):
         np.testing.assert_array_equal(parts[name].values, whole[name].values)
     np.testing.assert_allclose(parts["focus_xyz"].values, whole["focus_xyz"].values, atol=1e-12)
     assert np.unique(parts["experiment_id"].values).size == len(a) + len(b)
@@ -198,3 +199,13 @@ def test_foci_of_takes_foci_in_any_order():
 
 
 KEYS = [7538766204251073637, 7049700820907957731, 9084489036264805464]
+
+
+def test_the_study_is_named_by_the_file_or_begins_the_name():
+    named = Experiment("Lee 2011; pre > post", 9, ((1.0, 2.0, 3.0),), "MNI", "f.txt:1", {"drug": "yes", "age": "30"})
+    said = Experiment("a contrast", 9, (), "MNI", "f.txt:5", {"n": "8"}, study="Lee 2011")
+    found = table(build([named, said]))
+    assert found["study"].tolist() == ["Lee 2011", "Lee 2011"]
+    assert found["name"].tolist() == ["Lee 2011; pre > post", "a contrast"]
+    assert (found["n"].tolist(), found["foci"].tolist(), found["drug"].tolist()) == ([9, 9], [1, 0], [True, False])
+    assert study_of("; no study") == "; no study"

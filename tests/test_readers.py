@@ -119,7 +119,7 @@ def test_empty_names_and_a_closing_separator():
 def test_repeated_names_are_two_experiments():
     found = build(sleuth("//Reference=MNI\n//A\n//Subjects=9\n1 2 3\n//A\n//Subjects=9\n1 2 3"))
     assert found["experiment_id"].values.tolist() == ["A", "A#2"]
-    assert found["experiment_study"].values.tolist() == ["A", "A"]
+    assert found["experiment_name"].values.tolist() == ["A", "A"]
 
 
 SLEUTH_ERRORS = {
@@ -227,7 +227,8 @@ def test_a_table_with_any_delimiter(delimiter):
     ]
     text = "\r\n".join(rows).replace(",", delimiter)
     a, b = parse(text.encode(), name="t.csv")
-    assert (a.name, a.n, a.space, a.source, a.columns) == ("A; one", 11, "MNI", "t.csv:2", {"drug": "yes"})
+    assert (a.name, a.n, a.space, a.source) == ("A; one", 11, "MNI", "t.csv:2")
+    assert a.columns == {"contrast": "one", "drug": "yes"}
     assert a.xyz == ((1, 2, 3.5), (7, 8, 9))
     assert (b.name, b.n, b.space) == ("B", 9, "TAL")
 
@@ -317,6 +318,7 @@ def test_round_trip_through_sleuth_text(listed):
     after = build(sleuth(write_sleuth(before)))
     for name in (
         "experiment_id",
+        "experiment_name",
         "experiment_study",
         "experiment_n_subjects",
         "focus_xyz",

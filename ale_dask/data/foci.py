@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
 
 from ale_dask.numerics.space import talairach_to_mni
@@ -35,6 +37,8 @@ class Experiment:
     space: str
     source: str
     columns: Mapping[str, str] = field(default_factory=dict)
+    study: str = ""
+    """Its study, where the file names it; else what its name begins with."""
 
     def __post_init__(self) -> None:
         if self.space not in ("MNI", "TAL"):
@@ -74,7 +78,8 @@ def build(
         xyz[talairach_foci] = talairach_to_mni(xyz[talairach_foci], variant=talairach)
     variables: dict[str, Any] = {
         "experiment_id": ("experiment", _strings(_unique((e.name, e.name) for e in experiments))),
-        "experiment_study": ("experiment", _strings(e.name for e in experiments)),
+        "experiment_name": ("experiment", _strings(e.name for e in experiments)),
+        "experiment_study": ("experiment", _strings(e.study or study_of(e.name) for e in experiments)),
         "experiment_source": ("experiment", _strings(e.source for e in experiments)),
         "experiment_key": ("experiment", _keys(experiments)),
         "experiment_n_subjects": ("experiment", np.array([e.n or 0 for e in experiments], dtype=np.int32)),
@@ -90,6 +95,11 @@ def build(
         else:
             variables[f"moderator_{column}"] = ("experiment", _moderator(values))
     return _dataset(variables, tags=tags, sources=sources)
+
+
+def study_of(name: str) -> str:
+    """Return the part of an experiment's name that names its study: "Smith 2010" of "Smith 2010; faces > houses"."""
+    return re.split(r"[;:]", name, maxsplit=1)[0].strip() or name
 
 
 def concat(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -148,6 +158,18 @@ def subset(dataset: xr.Dataset, keep: npt.ArrayLike) -> xr.Dataset:
     position = (np.cumsum(chosen) - 1).astype(np.int32)
     cut = dataset.isel(experiment=np.flatnonzero(chosen), focus=foci)
     return describe(cut.assign(focus_experiment=("focus", position[owner[foci]])))
+
+
+def table(dataset: xr.Dataset) -> pd.DataFrame:
+    """Return the experiments as rows: id, study, name, source, n (0 if not known), foci, tags and moderators."""
+    check(dataset, *FOCI)
+    columns: dict[str, Any] = {c: dataset[f"experiment_{c}"].values for c in ("id", "study", "name", "source")}
+    columns |= {"n": dataset["experiment_n_subjects"].values, "foci": n_foci(dataset)}
+    if "experiment_tag" in dataset:
+        columns |= {str(t): v for t, v in zip(dataset["tag"].values, dataset["experiment_tag"].values.T, strict=True)}
+    moderators = {str(v).removeprefix("moderator_"): v for v in dataset.data_vars if str(v).startswith("moderator_")}
+    # A column of the file that has one of our names gives way.
+    return pd.DataFrame({c: dataset[v].values for c, v in moderators.items()} | columns)
 
 
 def n_foci(dataset: xr.Dataset) -> npt.NDArray[np.int64]:
@@ -223,7 +245,7 @@ def _unique(names: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _ids(dataset: xr.Dataset) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    return dataset["experiment_id"].values, dataset["experiment_study"].values
+    return dataset["experiment_id"].values, dataset["experiment_name"].values
 
 
 def _strings(values: Iterable[str]) -> npt.NDArray[np.object_]:

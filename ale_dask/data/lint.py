@@ -43,7 +43,7 @@ def lint(dataset: xr.Dataset, *, mask: Mask) -> list[Finding]:
         *(Finding("empty-experiment", f"{ids[i]} has no foci", sources[i]) for i, f in enumerate(foci) if not len(f)),
         *_outside(dataset, mask=mask, ids=ids, sources=sources),
         *_duplicate_foci(foci, ids=ids, sources=sources),
-        *_repeated_names([str(s) for s in dataset["experiment_study"].values], sources=sources),
+        *_repeated_names([str(s) for s in dataset["experiment_name"].values], sources=sources),
         *_duplicate_experiments(dataset, foci=foci, ids=ids, sources=sources),
     ]
 

@@ -28,7 +28,8 @@ class Variable:
 
 _FOCI = (
     Variable("experiment_id", ("experiment",), "OUT", "", "unique name; repeats of a name end in #2, #3 …"),
-    Variable("experiment_study", ("experiment",), "OUT", "", "the name as written in the file"),
+    Variable("experiment_name", ("experiment",), "OUT", "", "the name as written in the file"),
+    Variable("experiment_study", ("experiment",), "OUT", "", "its study, which other experiments may share"),
     Variable("experiment_source", ("experiment",), "OUT", "", "file:line of the experiment's first line"),
     Variable("experiment_key", ("experiment",), "u", "", "64-bit key of its random draws, inherited by subsets"),
     Variable("experiment_n_subjects", ("experiment",), "i", "subjects", "sample size; 0 where the file has none"),

@@ -113,7 +113,7 @@ def write_sleuth(dataset: xr.Dataset) -> str:
     """
     check(dataset, *FOCI)
     lines = ["// Reference=MNI"]
-    names, sizes = dataset["experiment_study"].values, dataset["experiment_n_subjects"].values
+    names, sizes = dataset["experiment_name"].values, dataset["experiment_n_subjects"].values
     for study, n, xyz in zip(names, sizes, foci_of(dataset), strict=True):
         title = clean(str(study).replace("\r", " ").replace("\n", " "))
         if _FIELD.fullmatch(title):

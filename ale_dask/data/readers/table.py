@@ -73,7 +73,7 @@ def parse_lines(lines: list[str], *, name: str, space: str | None = None) -> tup
             raise InputError(
                 f"{where}: no space for {shown(title)}; add a column space with MNI or Talairach, or give space"
             )
-        done.append(Experiment(title, record.n, tuple(record.xyz), known, where, record.columns))
+        done.append(Experiment(title, record.n, tuple(record.xyz), known, where, record.columns, study))
     if not any(e.xyz for e in done):
         raise InputError(f"{name}:{len(lines)}: no foci in the whole table; write one row with x, y, z in mm per focus")
     return tuple(done)
@@ -142,7 +142,7 @@ def _gather(values: Mapping[str, str], *, into: dict[tuple[str, str], _Open], wh
             )
         record.space = space
     for column, value in values.items():
-        if column in REQUIRED or column in _OPTIONAL:
+        if column in REQUIRED or column in ("n", "space"):
             continue
         earlier = record.columns.get(column, "")
         if earlier and value and earlier != value:
