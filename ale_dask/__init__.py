@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ale_dask.data.lint import lint
     from ale_dask.data.masks import load_mask
     from ale_dask.data.readers import read_foci
+    from ale_dask.data.selection import flow, select
     from ale_dask.following import cancel, follow, logs
     from ale_dask.results import cluster_table, long_table, write_report
     from ale_dask.runs import collect, run
@@ -43,6 +44,7 @@ _WHERE = {
     "conjunction": "analyses.functions",
     "contrast": "analyses.functions",
     "extend": "upkeep",
+    "flow": "data.selection",
     "follow": "following",
     "leave_one_out": "analyses.functions",
     "lint": "data.lint",
@@ -54,6 +56,7 @@ _WHERE = {
     "read_foci": "data.readers",
     "run": "runs",
     "run_share": "upkeep",
+    "select": "data.selection",
     "status": "upkeep",
     "submit": "submission",
     "verify": "upkeep",
@@ -74,6 +77,7 @@ __all__ = [
     "conjunction",
     "contrast",
     "extend",
+    "flow",
     "follow",
     "leave_one_out",
     "lint",
@@ -85,6 +89,7 @@ __all__ = [
     "read_foci",
     "run",
     "run_share",
+    "select",
     "status",
     "submit",
     "verify",

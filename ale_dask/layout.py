@@ -11,36 +11,35 @@ OUT/run.json     what was run, with what, how long
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from ale_dask.data.masks import BUILT_IN
 from ale_dask.data.places import Place, create_once, local_copy, remove, replace_file
 from ale_dask.distribution.executors import Job
 from ale_dask.distribution.plan import Plan
 from ale_dask.distribution.segments import cover, segments, sink
 from ale_dask.study import BLOCKS, Prepared, cost, counts_of, iterations_of, plans, prepare
-from ale_dask.words.config import Backend, Study, load_study, parse_study, to_toml
+from ale_dask.words.config import Backend, Study, load_study, parse_study, to_toml, with_files
 from ale_dask.words.errors import InputError, StoreError
 
 
 def save_inputs(study: Study, out: Place, *, backend: Backend) -> None:
     """Write copies of a study's files into OUT, and study.toml that names these copies and a backend."""
-    foci = {}
-    for name, source in study.foci.items():
-        kept = []
-        for i, file in enumerate(source.files):
-            # Only the last part of the user's path: nothing may be written outside OUT.
-            last = Path(file).name
-            kept.append(f"foci/{name}/{last if last.startswith(f'{i + 1}_') else f'{i + 1}_{last}'}")
-            replace_file(out / kept[-1], Path(file).read_bytes())
-        foci[name] = source.model_copy(update={"files": kept})
-    inference = study.inference
-    if inference.mask not in BUILT_IN:
-        mask = f"mask{''.join(Path(inference.mask).suffixes[-2:])}"
-        replace_file(out / mask, Path(inference.mask).read_bytes())
-        inference = inference.model_copy(update={"mask": mask})
-    resolved = study.model_copy(update={"foci": foci, "inference": inference, "backend": backend})
+    count: Counter[str] = Counter()
+
+    def copied(name: str, file: str) -> str:
+        # Only the last part of the user's path: nothing may be written outside OUT.
+        last = Path(file).name
+        count[name] += 1
+        begin = f"{count[name]}_"
+        to = f"foci/{name}/{last if last.startswith(begin) else begin + last}"
+        if not name:
+            to = f"mask{''.join(Path(file).suffixes[-2:])}"
+        replace_file(out / to, Path(file).read_bytes())
+        return to
+
+    resolved = with_files(study, copied).model_copy(update={"backend": backend})
     replace_file(out / "study.toml", to_toml(resolved).encode())
 
 

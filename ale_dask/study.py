@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import xarray as xr
+
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
 from ale_dask.analyses import main_effect as main_effects
@@ -16,11 +18,12 @@ from ale_dask.data import foci as foci_data
 from ale_dask.data.masks import load_mask
 from ale_dask.data.places import Place
 from ale_dask.data.readers import read_foci
+from ale_dask.data.selection import select
 from ale_dask.distribution.backends import cpu_count
 from ale_dask.distribution.plan import TASK_SECONDS, BlockFunction, Plan, block_size
 from ale_dask.distribution.segments import store_plan
 from ale_dask.numerics.space import Mask
-from ale_dask.words.config import Contrast, Inference, Study
+from ale_dask.words.config import Contrast, FociSource, Inference, Study
 from ale_dask.words.config import main_effects as main_effects_of
 from ale_dask.words.errors import InputError
 
@@ -34,11 +37,12 @@ BLOCKS: dict[str, BlockFunction] = {
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A study read and checked: experiments per main effect, pooled ones included, and arms per contrast."""
+    """A study read and checked: foci by name, experiments per main effect, pooled ones too, and arms per contrast."""
 
     study: Study
     mask: Mask
     bits: int
+    foci: dict[str, xr.Dataset]
     samples: dict[str, Sample]
     arms: dict[str, tuple[Sample, Sample]]
 
@@ -64,10 +68,7 @@ def prepare(study: Study) -> Prepared:
     """
     inference = study.inference
     mask = load_mask(inference.mask)
-    sources = {
-        name: read_foci(*s.files, n=s.n, space=s.space, talairach=s.talairach, require_n=inference.fwhm is None)
-        for name, s in study.foci.items()
-    }
+    sources = {name: _read(name, s, need_n=inference.fwhm is None) for name, s in study.foci.items()}
     make = partial(sample, mask=mask, inference=inference)
     bits = study_bits([make(foci, name=f"foci.{name}") for name, foci in sources.items()])
     samples: dict[str, Sample] = {}
@@ -85,7 +86,14 @@ def prepare(study: Study) -> Prepared:
         a, b = contrasts.disjoint_arms(a, b, shared=inference.shared, name=f"analysis.{name}")
         arms[name] = (make(a, name=f"analysis.{name}"), make(b, name=f"analysis.{name}"))
         samples[pooled_name(name)] = make(foci_data.concat([a, b]), name=f"analysis.{name}")
-    return Prepared(study, mask, bits, samples, arms)
+    return Prepared(study, mask, bits, sources, samples, arms)
+
+
+def _read(name: str, source: FociSource, *, need_n: bool) -> xr.Dataset:
+    # Experiments without a sample size may be those that are not selected.
+    need_n = need_n and not source.select
+    foci = read_foci(*source.files, n=source.n, space=source.space, talairach=source.talairach, require_n=need_n)
+    return select(foci, *source.select, name=name, where=f"foci.{name}.select") if source.select else foci
 
 
 def plans(prepared: Prepared, *, out: Place | None = None) -> dict[str, Plan]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.data import foci as foci_data
+from ale_dask.data.selection import drop_empty
 from ale_dask.numerics import NUMERICS_VERSION
 from ale_dask.numerics.ale import Row, cell_index, fixed_point_rows, scale_bits, support_for_floor
 from ale_dask.numerics.kernels import FWHM_PER_SIGMA, peak, sigma_mm
@@ -120,7 +121,7 @@ def sample(foci: xr.Dataset, *, mask: Mask, inference: Inference, name: str = "f
         when an experiment has no sample size, appears twice, or none has a focus.
     """
     check(foci, *FOCI)
-    used = foci_data.subset(foci, foci_data.n_foci(foci) > 0)
+    used = drop_empty(foci)
     if used.sizes["experiment"] == 0:
         raise InputError(f"{name}: no experiment has a focus; check the files")
     order = np.argsort(used["experiment_key"].values, kind="stable")

@@ -102,12 +102,7 @@ def check(
         study = with_settings(load(str(path)), mask=mask)
         prepared = prepare(study)
         grid = prepared.mask
-        foci = {
-            name: read_foci(
-                *s.files, n=s.n, space=s.space, talairach=s.talairach, require_n=study.inference.fwhm is None
-            )
-            for name, s in study.foci.items()
-        }
+        foci = prepared.foci
     else:
         grid = load_mask(mask or "brain")
         foci = {path.name: read_foci(path)}

@@ -137,7 +137,9 @@ def concat(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
                 tags[str(label)][begin : begin + n] = carried
     listed = [source for d in datasets for source in json.loads(d.attrs.get("sources", "[]"))]
     sources = list({json.dumps(s, sort_keys=True): s for s in listed}.values())
-    return _dataset(variables, tags=tags, sources=sources)
+    joined = _dataset(variables, tags=tags, sources=sources)
+    steps = [row for d in datasets for row in json.loads(d.attrs.get("selection", "[]"))]
+    return joined.assign_attrs(selection=json.dumps(steps)) if steps else joined
 
 
 def subset(dataset: xr.Dataset, keep: npt.ArrayLike) -> xr.Dataset:
@@ -169,7 +171,7 @@ def table(dataset: xr.Dataset) -> pd.DataFrame:
         columns |= {str(t): v for t, v in zip(dataset["tag"].values, dataset["experiment_tag"].values.T, strict=True)}
     moderators = {str(v).removeprefix("moderator_"): v for v in dataset.data_vars if str(v).startswith("moderator_")}
     # A column of the file that has one of our names gives way.
-    return pd.DataFrame({c: dataset[v].values for c, v in moderators.items()} | columns)
+    return pd.DataFrame(columns | {c: dataset[v].values for c, v in moderators.items() if c not in columns})
 
 
 def n_foci(dataset: xr.Dataset) -> npt.NDArray[np.int64]:

@@ -85,13 +85,18 @@ class Mask:
         mm: npt.NDArray[np.float64] = points @ self.affine[:3, :3].T + self.affine[:3, 3]
         return mm
 
-    def distance(self, xyz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return the distance in mm (focus) of each point to the mask, 0 for those inside one of its voxels."""
+    def contains(self, xyz: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """Return whether each point (focus), given in mm (focus, axis), lies in a voxel of the mask."""
         ijk = np.rint(self.to_grid(xyz)).astype(np.int64)
         inside: npt.NDArray[np.bool_] = np.all((ijk >= 0) & (ijk < np.array(self.volume.shape)), axis=1)
         clipped = np.where(inside[:, None], ijk, 0)
         inside &= self.volume[tuple(clipped.T)]
-        far = np.zeros(len(ijk))
+        return inside
+
+    def distance(self, xyz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the distance in mm (focus) of each point to the mask, 0 for those inside one of its voxels."""
+        inside = self.contains(xyz)
+        far = np.zeros(len(inside))
         if not inside.all():
             far[~inside], _ = self._tree.query(np.asarray(xyz)[~inside])
         return far

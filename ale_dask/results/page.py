@@ -16,6 +16,7 @@ from ale_dask.analyses.main_effect import inference_of
 from ale_dask.data.foci import n_foci
 from ale_dask.data.places import replace_file
 from ale_dask.results.figures import alt_text, picture_path
+from ale_dask.results.flow import flow_svg, flow_table
 from ale_dask.results.tables import (
     cluster_table,
     conjunction_table,
@@ -52,11 +53,19 @@ def write_page(
         simulated=simulated,
         version=__version__,
         study=_cells(study_table(results).drop(columns="controls")),
+        selections=_selections(results, simulated=simulated),
         analyses=[_analysis(name, r, folder / stem(name), pictures) for name, r in results.items()],
     )
     path = folder / PAGE
     replace_file(path, text.encode())
     return path
+
+
+def _selections(results: Mapping[str, xr.Dataset], *, simulated: bool) -> list[dict[str, Any]]:
+    return [
+        {"sample": name, "figure": flow_svg(steps, simulated=simulated), "table": _cells(steps.drop(columns="sample"))}
+        for name, steps in flow_table(results).groupby("sample", sort=False)
+    ]
 
 
 def _analysis(name: str, result: xr.Dataset, folder: Path, pictures: Sequence[Path] | None) -> dict[str, Any]:

@@ -14,11 +14,12 @@ import xarray as xr
 
 from ale_dask.analyses.contrast_clusters import clusters_name
 from ale_dask.numerics import NUMERICS_VERSION
-from ale_dask.words.config import Study
+from ale_dask.words.config import BUILT_IN, Study
 from ale_dask.words.version import __version__
 
 _LIBRARIES = ("dask", "distributed", "numba", "numpy", "scipy", "xarray", "zarr")
-_LEFT_OUT = {"affine", "inference", "shape"}
+# The selection has a file of its own.
+_LEFT_OUT = {"affine", "inference", "selection", "shape"}
 
 
 def run_record(
@@ -33,7 +34,7 @@ def run_record(
     inputs = {
         name: [
             {"file": Path(file).name, "sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest()}
-            for file in source.files
+            for file in (*source.files, *(s.inside for s in source.select if s.inside not in (None, *BUILT_IN)))
         ]
         for name, source in study.foci.items()
     }

@@ -11,6 +11,7 @@ import xarray as xr
 
 from ale_dask.data.places import replace_file
 from ale_dask.results.extra import PAGE, available
+from ale_dask.results.flow import flow_svg, flow_table
 from ale_dask.results.maps import SIMULATED, write_maps
 from ale_dask.results.page import write_page
 from ale_dask.results.painters import DrawsHere, Painters
@@ -59,6 +60,12 @@ def write_results(
         for suffix, table in cluster_tables(result).items():
             replace_file(folders[name] / f"{stem(result.attrs['name'])}_clusters{suffix}.tsv", tsv(table))
     replace_file(out / "study_results.tsv", tsv(study_table(results)))
+    selected = flow_table(results)
+    if len(selected):
+        replace_file(out / "selection.tsv", tsv(selected))
+    for sample, steps in selected.groupby("sample", sort=False):
+        # Names come from study.toml, or from a Python user who may write anything.
+        replace_file(out / f"selection_{stem(str(sample))}.svg", flow_svg(steps, simulated=simulated).encode())
     replace_file(out / "dataset_description.json", _description(title, simulated=simulated))
     for paths in drawing:
         drawn += paths

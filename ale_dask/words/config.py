@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ale_dask.words.errors import InputError
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
+BUILT_IN = ("brain", "gm")
+"""The masks that come with the package."""
 INPUTS = ("cluster-fwe", "uncorrected")
 """The two thresholded maps that contrasts and conjunctions are run on, as Nord et al. 2021 report both."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -46,13 +49,63 @@ class Inference(_Frozen):
         return max(1, math.ceil(self.min_volume / voxel_volume - 1e-9))
 
 
+class Step(_Frozen):
+    """One rule that experiments are selected by: exactly one of the first six, with what belongs to it."""
+
+    where: str | None = None
+    """A condition on columns, such as "patients and weeks >= 4"."""
+    drop_empty: Literal[True] | None = None
+    one_per: str | None = None
+    """The column that names groups of subjects: one experiment of each stays."""
+    exclude: list[str] | None = None
+    """Experiments or studies."""
+    near: Annotated[list[float], Field(min_length=3, max_length=3)] | None = None
+    """x y z in mm MNI: experiments with a focus within `mm` of it."""
+    inside: str | None = None
+    """An image: experiments with a focus in a voxel above 0."""
+    rule: Literal["first", "latest", "pooled"] | None = None
+    by: str | None = None
+    """Of "latest": the column of numbers whose largest stays."""
+    mm: Annotated[float, Field(gt=0, le=1000)] | None = None
+    why: str = ""
+
+    @field_validator("exclude", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Step:
+        given = [name for name in RULES if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of {', '.join(RULES)}, not {' and '.join(given) or 'none'}")
+        wanted = {"one_per": {"rule"}, "near": {"mm"}}.get(given[0], set()) | (
+            {"by"} if self.rule == "latest" else set()
+        )
+        have = {name for name in ("rule", "by", "mm") if getattr(self, name) is not None}
+        if have != wanted:
+            raise ValueError(
+                f"{given[0]} needs {' and '.join(sorted(wanted - have))}"
+                if wanted - have
+                else f"{' and '.join(sorted(have - wanted))} does not belong to {given[0]}"
+            )
+        if self.exclude is not None and not self.why:
+            raise ValueError("exclude needs why: the reason")
+        return self
+
+
+RULES = ("where", "drop_empty", "one_per", "exclude", "near", "inside")
+"""The rules of a step."""
+
+
 class FociSource(_Frozen):
-    """One sample of experiments: files, and what the files leave out."""
+    """One sample of experiments: files, what the files leave out, and which experiments count."""
 
     files: list[str]
     n: Annotated[int, Field(ge=1)] | None = None
     space: Literal["MNI", "Talairach"] | None = None
     talairach: Literal["other", "fsl", "spm"] = "other"
+    select: list[Step] = []
 
     @field_validator("files", mode="before")
     @classmethod
@@ -234,6 +287,14 @@ def backend_from(values: dict[str, Any], *, source: str = "settings") -> Backend
         raise InputError(_message(error, source)) from error
 
 
+def step_from(values: dict[str, Any], *, source: str = "select") -> Step:
+    """Return the rule of selection of keyword values; errors name the key."""
+    try:
+        return Step.model_validate(values)
+    except ValidationError as error:
+        raise InputError(_message(error, source)) from error
+
+
 def inference_from(values: dict[str, Any], *, source: str = "settings") -> Inference:
     """Return the inference settings of keyword values; errors name the key."""
     try:
@@ -245,7 +306,9 @@ def inference_from(values: dict[str, Any], *, source: str = "settings") -> Infer
 def _message(error: ValidationError, source: str) -> str:
     lines = []
     for problem in error.errors():
-        parts = [str(p) for p in problem["loc"] if str(p) not in ("main-effect", "contrast", "conjunction")]
+        parts = [p for p in problem["loc"] if p not in ("main-effect", "contrast", "conjunction")]
+        # People count the tables of a list from 1.
+        key = "".join(f"[{p + 1}]" if isinstance(p, int) else f".{p}" for p in parts).removeprefix(".")
         what = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             what = "unknown key"
@@ -253,7 +316,7 @@ def _message(error: ValidationError, source: str) -> str:
             what = "is missing"
         elif problem["type"].startswith("union_tag"):
             what = "kind must be 'main-effect', 'contrast' or 'conjunction'"
-        lines.append(f"{source}: {'.'.join(parts) or 'study'}: {what}")
+        lines.append(f"{source}{': ' if key[:1] != '[' else ''}{key or 'study'}: {what}")
     return "\n".join(lines)
 
 
@@ -265,13 +328,29 @@ def load_study(path: str | Path) -> Study:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     study = parse_study(text, source=str(path))
+    return with_files(study, lambda name, file: str((path.parent / file).resolve()))
+
+
+def with_files(study: Study, place: Callable[[str, str], str]) -> Study:
+    """Return the study with each file of a sample, (name, file), and the mask, ("", file), where `place` says."""
+
+    def step(name: str, one: Step) -> Step:
+        if one.inside in (None, *BUILT_IN):
+            return one
+        return one.model_copy(update={"inside": place(name, str(one.inside))})
+
     foci = {
-        name: source.model_copy(update={"files": [str((path.parent / f).resolve()) for f in source.files]})
+        name: source.model_copy(
+            update={
+                "files": [place(name, f) for f in source.files],
+                "select": [step(name, one) for one in source.select],
+            }
+        )
         for name, source in study.foci.items()
     }
     inference = study.inference
-    if inference.mask not in ("brain", "gm"):
-        inference = inference.model_copy(update={"mask": str((path.parent / inference.mask).resolve())})
+    if inference.mask not in BUILT_IN:
+        inference = inference.model_copy(update={"mask": place("", inference.mask)})
     return study.model_copy(update={"foci": foci, "inference": inference})
 
 

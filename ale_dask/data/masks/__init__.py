@@ -11,9 +11,8 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 
 from ale_dask.numerics.space import Mask
+from ale_dask.words.config import BUILT_IN
 from ale_dask.words.errors import InputError
-
-BUILT_IN = ("brain", "gm")
 
 
 def load_mask(name: str | Path) -> Mask:
