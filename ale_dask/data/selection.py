@@ -192,7 +192,7 @@ def _inside(dataset: xr.Dataset, step: Step, where: str) -> xr.Dataset:
         region = load_mask(str(step.inside))
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    return _with_a_focus(dataset, region.contains(dataset["focus_xyz"].values))
+    return _with_a_focus(dataset, region.voxel_at(dataset["focus_xyz"].values) >= 0)
 
 
 def _with_a_focus(dataset: xr.Dataset, chosen: Keep) -> xr.Dataset:

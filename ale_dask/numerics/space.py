@@ -85,17 +85,22 @@ class Mask:
         mm: npt.NDArray[np.float64] = points @ self.affine[:3, :3].T + self.affine[:3, 3]
         return mm
 
-    def contains(self, xyz: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-        """Return whether each point (focus), given in mm (focus, axis), lies in a voxel of the mask."""
+    def voxel_at(self, xyz: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Return the voxel (focus), int64, that each point, in mm (focus, axis), lies in; -1 outside the mask."""
         ijk = np.rint(self.to_grid(xyz)).astype(np.int64)
-        inside: npt.NDArray[np.bool_] = np.all((ijk >= 0) & (ijk < np.array(self.volume.shape)), axis=1)
-        clipped = np.where(inside[:, None], ijk, 0)
-        inside &= self.volume[tuple(clipped.T)]
-        return inside
+        on_grid = np.all((ijk >= 0) & (ijk < np.array(self.volume.shape)), axis=1)
+        found = self._number[tuple(np.where(on_grid[:, None], ijk, 0).T)]
+        return np.where(on_grid, found, -1)
+
+    @cached_property
+    def _number(self) -> npt.NDArray[np.int64]:
+        number = np.full(self.volume.shape, -1, dtype=np.int64)
+        number[self.volume] = np.arange(self.n_voxels)
+        return number
 
     def distance(self, xyz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return the distance in mm (focus) of each point to the mask, 0 for those inside one of its voxels."""
-        inside = self.contains(xyz)
+        inside = self.voxel_at(xyz) >= 0
         far = np.zeros(len(inside))
         if not inside.all():
             far[~inside], _ = self._tree.query(np.asarray(xyz)[~inside])

@@ -83,7 +83,7 @@ def cluster_table(result: xr.Dataset, *, source: str = "cluster-fwe") -> pd.Data
     mask = grid_of(result)
     s, z, ale = (result[n].values for n in ("s", "z", "ale"))
     unit = 2.0 ** -int(result.attrs["scale_bits"])
-    at_focus = _voxel_of_focus(result, mask)
+    at_focus = mask.voxel_at(result["focus_xyz"].values)
     rows: list[dict[str, Any]] = []
     for cluster in main_clusters(result, source=source):
         row = _place(cluster, mask, ale)
@@ -233,15 +233,6 @@ def _place(cluster: Cluster, mask: Mask, weight: npt.NDArray[Any]) -> dict[str, 
     n = len(cluster.voxels)
     size = {"Cluster Size (mm3)": n * mask.voxel_volume, "Cluster Size (voxels)": n}
     return {"Cluster ID": str(cluster.number), **where, **size, **center, PLACE[3]: cluster.bounds(mask=mask)}
-
-
-def _voxel_of_focus(result: xr.Dataset, mask: Mask) -> npt.NDArray[np.int64]:
-    """Return the voxel (focus) that each focus lies in, -1 outside the mask."""
-    ijk = np.rint(mask.to_grid(result["focus_xyz"].values)).astype(np.int64)
-    on_grid = np.asarray(((ijk >= 0) & (ijk < mask.volume.shape)).all(axis=1))
-    number = np.full(mask.volume.shape, -1, dtype=np.int64)
-    number[mask.volume] = np.arange(mask.n_voxels)
-    return np.where(on_grid, number[tuple(np.where(on_grid[:, None], ijk, 0).T)], -1)
 
 
 def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:

@@ -57,6 +57,11 @@ _MAIN_EFFECT = (
     Variable("z_fdr_bh", ("voxel",), "f", "z", "z where the voxel survives Benjamini-Hochberg FDR"),
     Variable("z_fdr_by", ("voxel",), "f", "z", "z where the voxel survives Benjamini-Yekutieli FDR"),
 )
+_CONTRIBUTIONS = (
+    Variable("contribution", ("cluster", "experiment"), "f", "%", "mean of 1 - ALE_-i / ALE, rescaled to 100 %"),
+    Variable("contribution_largest", ("cluster", "experiment"), "f", "", "largest 1 - ALE_-i / ALE of its voxels"),
+    Variable("contribution_foci", ("cluster", "experiment"), "i", "foci", "foci inside the cluster"),
+)
 _CONTRAST = (
     Variable("difference", ("voxel",), "f", "probability", "ALE of the first arm minus ALE of the second"),
     Variable("p_greater", ("voxel",), "f", "p", "one-sided, first arm > second; nan where not tested"),
@@ -99,7 +104,9 @@ _CONJUNCTION = (
     Variable("z_min_voxel_fwe", ("voxel",), "f", "z", "minimum of the voxel-FWE z maps"),
     Variable("z_min_unthresholded", ("voxel",), "f", "z", "minimum of the z maps before any threshold"),
 )
-VARIABLES: dict[str, Variable] = {v.name: v for v in _FOCI + _MAPS + _MAIN_EFFECT + _CONTRAST + _CONJUNCTION}
+VARIABLES: dict[str, Variable] = {
+    v.name: v for v in _FOCI + _MAPS + _MAIN_EFFECT + _CONTRIBUTIONS + _CONTRAST + _CONJUNCTION
+}
 FOCI: tuple[str, ...] = tuple(v.name for v in _FOCI if v.name != "experiment_tag")
 
 
