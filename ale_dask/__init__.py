@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ale_dask.analyses.functions import conjunction, contrast, leave_one_out, main_effect
+    from ale_dask.data.fetch import fetch
     from ale_dask.data.lint import lint
     from ale_dask.data.masks import load_mask
     from ale_dask.data.readers import read_foci
@@ -44,6 +45,7 @@ _WHERE = {
     "conjunction": "analyses.functions",
     "contrast": "analyses.functions",
     "extend": "upkeep",
+    "fetch": "data.fetch",
     "flow": "data.selection",
     "follow": "following",
     "leave_one_out": "analyses.functions",
@@ -77,6 +79,7 @@ __all__ = [
     "conjunction",
     "contrast",
     "extend",
+    "fetch",
     "flow",
     "follow",
     "leave_one_out",

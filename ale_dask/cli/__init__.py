@@ -7,15 +7,15 @@ import traceback
 
 import typer
 
-from ale_dask.cli import following, looking, running
+from ale_dask.cli import fetching, following, looking, running
 from ale_dask.cli.options import Stopped, say
 from ale_dask.words.errors import AleError, UnfinishedError
 
 app = typer.Typer(
     name="ale-dask",
     help="Activation likelihood estimation (ALE) meta-analysis on Dask.\n\n"
-    "Exit codes: 0 done, 2 usage, 65 bad input, 69 backend unreachable, 70 a bug of ours, 74 store damaged or of "
-    "another configuration, 75 unfinished (the same command resumes).",
+    "Exit codes: 0 done, 2 usage, 65 bad input, 69 backend or server unreachable, 70 a bug of ours, 74 store "
+    "damaged or of another configuration, 75 unfinished (the same command resumes).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -23,6 +23,7 @@ app = typer.Typer(
 
 for command in (
     looking.example,
+    fetching.fetch,
     looking.check,
     looking.plan,
     running.run,

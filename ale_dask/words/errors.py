@@ -2,7 +2,7 @@
 
     AleError (70)
      ├─ InputError(ValueError)          65  a file, a key or a value of the user's is wrong
-     ├─ BackendError(ConnectionError)   69  the workers cannot be reached
+     ├─ BackendError(ConnectionError)   69  the workers, or a server of data, cannot be reached
      ├─ StoreError(OSError)             74  the store is damaged, or belongs to another configuration
      └─ UnfinishedError(RuntimeError)   75  stopped before the end; the same command resumes
 
@@ -25,7 +25,7 @@ class InputError(AleError, ValueError):
 
 
 class BackendError(AleError, ConnectionError):
-    """The backend named by the user cannot be reached or does not fit this client."""
+    """The backend or server named by the user cannot be reached or does not fit this client."""
 
     exit_code = 69
 
