@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ale_dask.data.readers import read_foci
     from ale_dask.data.selection import flow, select
     from ale_dask.following import cancel, follow, logs
-    from ale_dask.results import cluster_table, long_table, write_report
+    from ale_dask.results import cluster_table, contribution_table, long_table, write_report
     from ale_dask.runs import collect, run
     from ale_dask.submission import submit
     from ale_dask.upkeep import extend, run_share, status, verify
@@ -44,6 +44,7 @@ _WHERE = {
     "collect": "runs",
     "conjunction": "analyses.functions",
     "contrast": "analyses.functions",
+    "contribution_table": "results",
     "extend": "upkeep",
     "fetch": "data.fetch",
     "flow": "data.selection",
@@ -78,6 +79,7 @@ __all__ = [
     "collect",
     "conjunction",
     "contrast",
+    "contribution_table",
     "extend",
     "fetch",
     "flow",

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from ale_dask.analyses.contributions import contributions
-from ale_dask.analyses.functions import leave_one_out, main_effect
+from ale_dask.analyses.functions import contrast, leave_one_out, main_effect
 from ale_dask.data.foci import Experiment, build
 from ale_dask.numerics.ale import ale_from_s
+from ale_dask.results import contribution_table
+from ale_dask.words.errors import InputError
 
 POINTS = {"A": [(0, 0, 0), (2, 2, 0)], "B": [(4, 0, 0)], "C": [(-40, 0, 20)], "D": [(0, 4, 0), (60, -90, 90)]}
 
@@ -49,3 +51,29 @@ def test_contributions_are_those_of_the_definition(result):
 
 def test_no_cluster_has_no_contributions(result):
     assert contributions(result, np.zeros(result.sizes["voxel"], dtype=np.int64)).sizes["cluster"] == 0
+
+
+def test_the_table_lists_each_arm_and_marks_who_holds_more_than_half(result):
+    def far_from(name, x, seed):
+        some = np.random.default_rng(seed).normal([x, 0, 20], 3, size=(9, 1, 3))
+        return build(
+            [Experiment(f"{name} {i}", 20, tuple(map(tuple, xyz)), "MNI", "f:1") for i, xyz in enumerate(some)]
+        )
+
+    a, b = (
+        main_effect(far_from(n, x, 1), name=n, iterations=9, voxel_p=0.01) for n, x in (("left", -40), ("right", 40))
+    )
+    found = contrast(a, b, iterations=200, gate="none")
+    table = contribution_table(found, {"left": a, "right": b})
+    assert set(table["Arm"]) == {"left", "right"}
+    first = table[table["Cluster ID"] == "1"]
+    shares = first.groupby("Arm")["Share (%)"].sum()
+    np.testing.assert_allclose(shares, 100)
+    assert first[first["Arm"] == "left"]["Foci"].sum() > 0
+    assert not (table["Note"] != "").any()
+    with pytest.raises(InputError, match="need the main effect 'right'"):
+        contribution_table(found, {"left": a})
+    alone = main_effect(build([Experiment("one", 9, ((0, 0, 0),) * 2, "MNI", "f:1")]), iterations=9)
+    marked = contribution_table(alone, source="uncorrected")
+    assert set(marked["Note"]) == {"more than half"}
+    assert marked["Share (%)"].tolist() == [100.0] * len(marked)

@@ -3,6 +3,7 @@
 nilearn, matplotlib and jinja2 are the extra [report] and imported inside functions only.
 """
 
+from ale_dask.results.contributing import contribution_table
 from ale_dask.results.extra import missing_extra
 from ale_dask.results.figures import write_figures
 from ale_dask.results.long import long_records, long_table, long_tsv
@@ -17,6 +18,7 @@ __all__ = [
     "cluster_table",
     "conjunction_table",
     "contrast_table",
+    "contribution_table",
     "long_records",
     "long_table",
     "long_tsv",

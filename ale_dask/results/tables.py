@@ -264,11 +264,13 @@ def _volume(value: float) -> str:
 
 _MM = ("X", "Y", "Z", *PLACE[:3], "x", "y", "z")
 _P = ("p", *_CLUSTER_P)
+_SHARES = ("Share (%)", "Largest Share (%)")
 _COUNTS = ("Cluster Size (mm3)", "Cluster Size (voxels)", "volume_mm3", "Experiments", "Foci", *_CRITERIA)
 _FORMAT: dict[str, Callable[[float], str]] = {
     **dict.fromkeys(_MM, _mm),
     **dict.fromkeys((*_P, "ALE", "Peak ALE", "Peak Difference", "Cluster Mass"), "{:.4g}".format),
     **dict.fromkeys(_COUNTS, _volume),
+    **dict.fromkeys(_SHARES, "{:.1f}".format),
     "Peak Stat": "{:.3f}".format,
 }
 

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.data.places import replace_file
+from ale_dask.results.contributing import contribution_table, parts_of
 from ale_dask.results.extra import PAGE, available
 from ale_dask.results.flow import flow_svg, flow_table
 from ale_dask.results.maps import SIMULATED, write_maps
@@ -59,6 +60,10 @@ def write_results(
         write_maps(result, folders[name], simulated=simulated)
         for suffix, table in cluster_tables(result).items():
             replace_file(folders[name] / f"{stem(result.attrs['name'])}_clusters{suffix}.tsv", tsv(table))
+        if set(parts_of(result)) <= set(results):
+            for source, end in _ENDS.items():
+                table = contribution_table(result, results, source=source)
+                replace_file(folders[name] / f"{stem(result.attrs['name'])}_contributions{end}.tsv", tsv(table))
     replace_file(out / "study_results.tsv", tsv(study_table(results)))
     selected = flow_table(results)
     if len(selected):
