@@ -296,10 +296,11 @@ def test_page_is_one_file_and_escapes_what_users_name(folder):
     assert "SIMULATED DATA" in text
     assert "/home/somebody" not in text
     assert "drug AND therapy" in "".join(page.text)
-    assert len(page.images) == len(list(folder.rglob("*.png"))) > 6
+    assert len(page.images) == len([*folder.rglob("*.png"), *folder.rglob("*_*.svg")]) > 6
     for image in page.images:
-        assert image["src"].startswith("data:image/png;base64,")
-        assert "clusters at" in image["alt"] or "clusters drug > therapy at" in image["alt"]
+        assert image["src"].startswith(("data:image/png;base64,", "data:image/svg+xml;base64,"))
+        said = ("clusters at", "clusters drug > therapy at", "random studies", "iterations", "The sample")
+        assert any(words in image["alt"] for words in said)
         assert int(image["width"]) > 500
 
 

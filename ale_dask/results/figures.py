@@ -17,6 +17,7 @@ from ale_dask.numerics.space import Mask
 from ale_dask.results.clusters import Cluster, clusters_of, grid_of
 from ale_dask.results.extra import PICTURES, available
 from ale_dask.results.maps import SIMULATED, to_volume
+from ale_dask.results.plots import write_plots
 from ale_dask.results.tables import directions
 from ale_dask.results.views import View, pictured, stem
 from ale_dask.results.wording import label
@@ -33,7 +34,7 @@ _COLOURS = {"main-effect": _ORANGE, "contrast": (*_BLUE, *_ORANGE), "conjunction
 
 
 def write_figures(result: xr.Dataset, folder: Path, *, simulated: bool = False) -> list[Path]:
-    """Write a PNG of each thresholded map that holds any voxel and return their paths.
+    """Write a PNG of each thresholded map that holds any voxel, and the plots, and return their paths.
 
     Without matplotlib or nilearn none is written, and the log says what to install.
     """
@@ -49,7 +50,7 @@ def write_figures(result: xr.Dataset, folder: Path, *, simulated: bool = False) 
         else:
             # One of an earlier run would show what is no longer found.
             path.unlink(missing_ok=True)
-    return paths
+    return paths + write_plots(result, folder, simulated=simulated)
 
 
 def picture_path(result: xr.Dataset, view: View, folder: Path) -> Path:

@@ -17,6 +17,7 @@ from ale_dask.data.foci import n_foci
 from ale_dask.data.places import replace_file
 from ale_dask.results.figures import alt_text, picture_path
 from ale_dask.results.flow import flow_svg, flow_table
+from ale_dask.results.plots import plot_path, plots_of
 from ale_dask.results.tables import (
     cluster_table,
     conjunction_table,
@@ -80,8 +81,18 @@ def _analysis(name: str, result: xr.Dataset, folder: Path, pictures: Sequence[Pa
         "facts": facts(result),
         "notes": notes(result),
         "parts": [_part(result, view, folder, pictures) for view in views],
+        "plots": _plots(result, folder, pictures),
         "experiments": _cells(_experiments(result)),
     }
+
+
+def _plots(result: xr.Dataset, folder: Path, pictures: Sequence[Path] | None) -> list[dict[str, str]]:
+    drawn = {plot: plot_path(result, plot, folder) for plot in plots_of(result)}
+    return [
+        {"title": plot.title, "says": plot.says, "svg": base64.b64encode(path.read_bytes()).decode()}
+        for plot, path in drawn.items()
+        if (path in pictures if pictures is not None else path.is_file())
+    ]
 
 
 def _part(result: xr.Dataset, view: View, folder: Path, pictures: Sequence[Path] | None) -> dict[str, Any]:
