@@ -1,4 +1,4 @@
-"""Readers of foci: Sleuth text and tidy tables, told apart by their content."""
+"""Readers of foci: Sleuth text, tables and workbooks, gzipped or not, told apart by their content."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from pathlib import Path
 import xarray as xr
 
 from ale_dask.data.foci import MAX_SUBJECTS, Experiment, build
-from ale_dask.data.readers import sleuth, table
+from ale_dask.data.readers import corpus, sleuth, table, workbook
+from ale_dask.data.readers.packed import unpacked
 from ale_dask.data.readers.sleuth import parse_sleuth, write_sleuth
 from ale_dask.data.readers.table import parse_table
 from ale_dask.data.readers.text import as_space, clean, decode, shown
 from ale_dask.words.errors import InputError
 
 __all__ = ["parse", "parse_sleuth", "parse_table", "read_foci", "write_sleuth"]
+
+_MOST_NAMED = 100
 
 
 def read_foci(
@@ -27,14 +30,16 @@ def read_foci(
     talairach: str = "other",
     require_n: bool = True,
 ) -> xr.Dataset:
-    """Return the foci Dataset (MNI mm) of one or more files, Sleuth text or tables, in any mix of spaces.
+    """Return the foci Dataset (MNI mm) of one or more files, Sleuth text, tables or workbooks, in any mix of spaces.
+
+    A table of studies (id, title, year …) among them adds its columns to the experiments of those ids.
 
     Parameters
     ----------
     n
         Subjects of the experiments whose file gives no sample size.
     space
-        "MNI" or "TAL", for files that do not state theirs.
+        "MNI" or "TAL", for foci whose file does not state theirs or calls it unknown.
     talairach
         Software that had normalised the Talairach data: "other", "fsl" or "spm".
     require_n
@@ -53,6 +58,7 @@ def read_foci(
     if space is not None and default is None:
         raise InputError(f"space is {shown(space)}; give MNI or TAL")
     experiments: list[Experiment] = []
+    studies = []
     sources = []
     for path in map(Path, paths):
         try:
@@ -60,8 +66,13 @@ def read_foci(
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"{path}: cannot read the file ({reason}); check its path") from error
-        experiments += parse(data, name=path.name, space=default)
+        told = corpus.parse_studies(data, name=path.name)
+        if told is None:
+            experiments += parse(data, name=path.name, space=default)
+        else:
+            studies.append(told)
         sources.append({"path": path.name, "sha256": hashlib.sha256(data).hexdigest()})
+    experiments = corpus.describe(experiments, studies)
     if n is not None:
         experiments = [replace(e, n=n) if e.n is None else e for e in experiments]
     elif require_n:
@@ -70,13 +81,16 @@ def read_foci(
 
 
 def parse(data: bytes, *, name: str, space: str | None = None) -> tuple[Experiment, ...]:
-    """Return the experiments of a file's bytes, be they Sleuth text or a table.
+    """Return the experiments of a file's bytes, be they Sleuth text, a table or a workbook, gzipped or not.
 
     Raises
     ------
     InputError
         with file:line, for whatever cannot be read.
     """
+    data = unpacked(data, name=name)
+    if workbook.is_workbook(data):
+        return workbook.parse_workbook(data, name=name, space=space)
     lines = decode(data, name=name)
     first, number = next(((clean(x), i) for i, x in enumerate(lines, 1) if clean(x)), ("", 1))
     if not first:
@@ -96,7 +110,10 @@ def parse(data: bytes, *, name: str, space: str | None = None) -> tuple[Experime
 def _refuse_missing(experiments: Sequence[Experiment]) -> None:
     missing = [f"{e.source} {e.name or '(unnamed)'}" for e in experiments if e.n is None]
     if missing:
+        # Of the 14,371 of Neurosynth, a thousand lines would hide what to do.
+        more = f" and {len(missing) - _MOST_NAMED:,} more" if len(missing) > _MOST_NAMED else ""
         raise InputError(
-            f"{len(missing)} of {len(experiments)} experiments have no sample size: {', '.join(missing)}; "
+            f"{len(missing)} of {len(experiments)} experiments have no sample size: "
+            f"{', '.join(missing[:_MOST_NAMED])}{more}; "
             "write it as '// Subjects=' or in column n, or give n"
         )
