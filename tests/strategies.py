@@ -1,7 +1,12 @@
-"""Hypothesis strategies: experiments, Sleuth text, tables and damaged files."""
+"""Hypothesis strategies: experiments, Sleuth text, tables, workbooks and damaged files."""
 
 from __future__ import annotations
 
+import io
+import re
+import zipfile
+
+import openpyxl
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
@@ -61,6 +66,59 @@ def damaged(draw, *, files):
         at, width = draw(st.integers(0, len(data))), draw(st.integers(0, 6))
         data = data[:at] + draw(st.binary(max_size=6) | SCRAPS) + data[at + width :]
     return data
+
+
+def workbook(sheets):
+    """The bytes of an Excel workbook of these sheets, title to rows."""
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for title, rows in sheets.items():
+        sheet = book.create_sheet(title)
+        for row in rows:
+            sheet.append(row)
+    book.save(out := io.BytesIO())
+    return out.getvalue()
+
+
+def repacked(data, change):
+    """A zip file again, each member's name and content as `change` gives them."""
+    with (
+        zipfile.ZipFile(io.BytesIO(data)) as old,
+        zipfile.ZipFile(out := io.BytesIO(), "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for member in old.namelist():
+            new.writestr(member, change(member, old.read(member)))
+    return out.getvalue()
+
+
+def shared_strings(data):
+    """A workbook of openpyxl's again, its text in a table of its own as Excel writes it."""
+    texts = []
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"
+
+    def moved(found):
+        texts.append(found[1])
+        return b't="s"><v>%d</v></c>' % (len(texts) - 1)
+
+    def change(member, content):
+        if member == "[Content_Types].xml":
+            part = f'<Override PartName="/xl/sharedStrings.xml" ContentType="{kind}" /></Types>'
+            return content.replace(b"</Types>", part.encode())
+        return re.sub(rb't="inlineStr"><is>(.*?)</is></c>', moved, content)
+
+    with zipfile.ZipFile(out := io.BytesIO(repacked(data, change)), "a", zipfile.ZIP_DEFLATED) as archive:
+        space = b'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+        archive.writestr("xl/sharedStrings.xml", b"<sst %s><si>%s</si></sst>" % (space, b"</si><si>".join(texts)))
+    return out.getvalue()
+
+
+@st.composite
+def damaged_workbooks(draw, *, data):
+    """Workbooks whose zip file is whole, but one of the files in it is damaged."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        chosen = draw(st.sampled_from(archive.namelist()))
+        inside = draw(damaged(files=st.just(archive.read(chosen))))
+    return repacked(data, lambda member, content: inside if member == chosen else content)
 
 
 SCRAPS = st.sampled_from(

@@ -24,6 +24,7 @@ app = typer.Typer(
 for command in (
     looking.example,
     fetching.fetch,
+    looking.import_jale,
     looking.check,
     looking.plan,
     running.run,

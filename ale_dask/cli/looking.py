@@ -1,4 +1,4 @@
-"""Commands that compute no block: example, check, plan, collect."""
+"""Commands that compute no block: example, import-jale, check, plan, collect."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ale_dask.cli.options import (
     MaskName,
     Pictures,
     Quiet,
+    Space,
     StudyFile,
     Workers,
     load,
@@ -81,6 +82,25 @@ def example(folder: Annotated[Path, typer.Argument(help="Folder to make.")]) -> 
 
     write_example(folder)
     print(f"simulated example in {folder}; next: ale-dask run {folder / 'study.toml'} -o {folder / 'out'}")
+
+
+def import_jale(
+    experiments: Annotated[Path, typer.Argument(help="JALE's sheet of experiments, .xlsx or .csv.")],
+    analyses: Annotated[Path, typer.Argument(help="JALE's sheet of analyses, .xlsx or .csv.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for study.toml and foci.csv.")],
+    space: Space = None,
+) -> None:
+    """Write JALE's two sheets as a study.toml and a table of foci; say of each row what becomes of it."""
+    from ale_dask.data.jale import import_jale as imported
+    from ale_dask.data.places import fill_folder
+    from ale_dask.data.readers import read_file, space_of
+
+    contents = (read_file(experiments), read_file(analyses))
+    made = imported(*contents, names=(experiments.name, analyses.name), space=space_of(space))
+    fill_folder(out, made.files, what="the study")
+    for note in made.notes:
+        say(f"{'' if note.same else 'warning: '}{note.where}: {note.text}")
+    print(f"study in {out}; next: ale-dask check {out / 'study.toml'}")
 
 
 def check(

@@ -54,18 +54,12 @@ def read_foci(
         raise InputError("no foci file given; name one or more Sleuth files or tables")
     if n is not None and not 1 <= n <= MAX_SUBJECTS:
         raise InputError(f"n is {n}; give a sample size of 1 or more")
-    default = None if space is None else as_space(space)
-    if space is not None and default is None:
-        raise InputError(f"space is {shown(space)}; give MNI or TAL")
+    default = space_of(space)
     experiments: list[Experiment] = []
     studies = []
     sources = []
     for path in map(Path, paths):
-        try:
-            data = path.read_bytes()
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"{path}: cannot read the file ({reason}); check its path") from error
+        data = read_file(path)
         told = corpus.parse_studies(data, name=path.name)
         if told is None:
             experiments += parse(data, name=path.name, space=default)
@@ -78,6 +72,23 @@ def read_foci(
     elif require_n:
         _refuse_missing(experiments)
     return build(experiments, talairach=talairach, sources=sources)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a file; an InputError for one that cannot be read."""
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot read the file ({reason}); check its path") from error
+
+
+def space_of(text: str | None) -> str | None:
+    """Return "MNI" or "TAL" for a name of either, None for None; an InputError for anything else."""
+    known = None if text is None else as_space(text)
+    if text is not None and known is None:
+        raise InputError(f"space is {shown(text)}; give MNI or TAL")
+    return known
 
 
 def parse(data: bytes, *, name: str, space: str | None = None) -> tuple[Experiment, ...]:

@@ -38,14 +38,14 @@ def is_header(header: Sequence[str]) -> bool:
 
 
 def filled(cell: str) -> str:
-    """Return a cell's text, empty where JALE takes it for empty."""
-    text = clean(cell)
+    """Return a cell's text in one line, empty where JALE takes it for empty."""
+    text = " ".join(clean(cell).split())
     return "" if text in _EMPTY else text
 
 
 def tag_of(text: str) -> str:
     """Return a tag as JALE compares it, without regard to case, and as a column can be named."""
-    tag = clean(text).lower().replace("/", "_").replace("`", "'")
+    tag = filled(text).lower().replace("/", "_").replace("`", "'")
     return f"{tag} tag" if tag in _TAKEN else tag
 
 

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
+from itertools import islice
 from typing import Any
 
 from ale_dask.data.foci import Experiment
@@ -91,12 +92,8 @@ def _said(name: str) -> Iterator[None]:
 def _rows(sheet: Any, *, name: str) -> Iterator[table.Row]:
     found = sheet.iter_rows(max_row=_MOST_ROWS, max_col=_MOST_COLUMNS + 1, values_only=True)
     before, number = None, 0
-    while True:
-        with _said(name):
-            row = next(found, None)
+    for row in _unbroken(found, name=name):
         number += 1
-        if row is None:
-            return
         # For rows that a sheet leaves out, openpyxl gives the same tuple of None again: there may be a million.
         if row is before:
             continue
@@ -106,6 +103,15 @@ def _rows(sheet: Any, *, name: str) -> Iterator[table.Row]:
         if end > _MOST_COLUMNS:
             raise InputError(f"{name}:{sheet.title}:{number}: more than {_MOST_COLUMNS} columns; save the table as CSV")
         yield number, [_text(cell) for cell in row[:end]]
+
+
+def _unbroken(rows: Iterator[Any], *, name: str) -> Iterator[Any]:
+    while True:
+        with _said(name):
+            some = list(islice(rows, 256))
+        yield from some
+        if not some:
+            return
 
 
 def _text(cell: object) -> str:
