@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from ale_dask.data.foci import LIMIT_MM
@@ -16,6 +16,8 @@ from ale_dask.words.errors import InputError
 
 Focus = tuple[float, float, float]
 
+# Possessive: each repetition that could be undone would cost memory.
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"(\s*+:)?', re.DOTALL)
 _START = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\s\0]*[\[{]")
 # Bytes of memory behind one such character (CPython 3.11, 64 bit): a dict, a list, a key, an item. "[],[],…" would
 # take 22 times the file; study sets take 3 to 9 times.
@@ -24,11 +26,14 @@ _MOST_TIMES = 18
 _FREE_BYTES = 1 << 20
 # The smallest real analysis takes 150 bytes. What we keep of one: 900 bytes, its name and its columns.
 _BYTES_PER_EXPERIMENT = 80
-_BYTES_PER_CELL = 4
-_FREE_CELLS = 50_000
+_BYTES_PER_CELL = 8
+_MOST_COLUMNS = 10_000
+_FREE_CELLS = 10_000
 _LONGEST_NAME = 500
 # Longer ones overflow every use, and int() refuses more than 4,300 digits.
 _INTEGER_DIGITS = 18
+_NUMBERS = {int, float}
+_real = lru_cache(maxsize=4096)(float)
 _SAMPLE_SIZES = ("sample_sizes", "sample_size")
 # NeuroStore exports carry "None" where null was meant.
 _NOT_KNOWN = frozenset({"", "none", "null", "na", "n/a", "nan"})
@@ -52,22 +57,41 @@ def load(data: bytes, *, name: str) -> Any:
     if sum(cost * text.count(mark) for mark, cost in _COSTS.items()) > _FREE_BYTES + _MOST_TIMES * len(data):
         raise InputError(f"{name}:1: almost all brackets and commas; this is no study set, check how it was saved")
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            key = Counter(k for k, _ in pairs).most_common(1)[0][0]
-            raise InputError(f"{name}: the key {shown(key)} is there twice in one object; rename or remove one")
-        return found
-
     # Coordinates repeat: shared numbers take a third of the memory.
     integer = lru_cache(maxsize=4096)(lambda digits: int(digits) if len(digits) <= _INTEGER_DIGITS else float(digits))
-    real = lru_cache(maxsize=4096)(float)
+    read = partial(json.loads, text, parse_int=integer, parse_float=lru_cache(maxsize=4096)(float))
     try:
-        return json.loads(text, object_pairs_hook=once, parse_int=integer, parse_float=real)
+        root = read()
     except json.JSONDecodeError as error:
         raise InputError(f"{name}:{error.lineno}: not JSON ({error.msg}); save or download it again") from error
     except RecursionError as error:
         raise InputError(f"{name}:1: nested too deeply for a study set; check how it was saved") from error
+    # A hook on all objects would see it too, but takes 10 times the file where one object has most of the keys.
+    if _keys(root) < sum(found[1] is not None for found in _STRING.finditer(text)):
+        if len(text) < _FREE_BYTES:
+            read(object_pairs_hook=partial(_once, name=name))
+        raise InputError(f"{name}: a key is there twice in one object; rename or remove one")
+    return root
+
+
+def _once(pairs: list[tuple[str, Any]], *, name: str) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        key = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise InputError(f"{name}: the key {shown(key)} is there twice in one object; rename or remove one")
+    return found
+
+
+def _keys(root: Any) -> int:
+    """Return the number of keys of all objects."""
+    count, left = 0, [root]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            count += len(value)
+            value = value.values()
+        left += [one for one in value if isinstance(one, (dict, list))] if not isinstance(value, str) else []
+    return count
 
 
 def below(where: str, key: str) -> str:
@@ -119,7 +143,8 @@ def word(value: Any, *, where: str) -> str:
 
 def bound(experiments: int, columns: int, *, size: int, name: str) -> None:
     """Refuse more experiments and columns, each with all of them, than a file of `size` bytes can mean."""
-    if experiments * (_BYTES_PER_EXPERIMENT + _BYTES_PER_CELL * columns) > _FREE_CELLS * _BYTES_PER_CELL + size:
+    least = experiments * (_BYTES_PER_EXPERIMENT + _BYTES_PER_CELL * columns)
+    if columns > _MOST_COLUMNS or least > _FREE_CELLS * _BYTES_PER_CELL + size:
         raise InputError(
             f"{name}: {experiments:,} experiments with {columns:,} columns in {size:,} bytes; "
             "remove metadata, labels or notes that few of them have"
@@ -134,14 +159,24 @@ def title_of(value: Any, *, where: str) -> str:
     return text
 
 
+def plain(values: Any) -> Focus | None:
+    """Return the coordinates of three numbers within a metre, None for anything else."""
+    if isinstance(values, (list, tuple)) and len(values) == 3:
+        x, y, z = values
+        numbers = {type(x), type(y), type(z)} <= _NUMBERS
+        # One by one: max() of a NaN may be any of the others.
+        if numbers and abs(x) <= LIMIT_MM and abs(y) <= LIMIT_MM and abs(z) <= LIMIT_MM:
+            return _float(x), _float(y), _float(z)
+    return None
+
+
 def focus(values: Any, *, where: str) -> Focus:
     """Return the coordinates in mm of a list of three numbers; an InputError for anything else."""
     if not isinstance(values, (list, tuple)):
         raise InputError(f"{where}: found {_kind(values)}; a focus is a list of three numbers, x y z in mm")
-    if len(values) == 3:
-        x, y, z = values
-        if all(type(v) in (int, float) and abs(v) <= LIMIT_MM for v in values):
-            return float(x), float(y), float(z)
+    known = plain(values)
+    if known:
+        return known
     tokens = [v if isinstance(v, str) else _kind(v) if isinstance(v, (list, dict)) else str(v) for v in values[:9]]
     return as_focus(tokens if len(values) < 9 else [*tokens, "…"], line=" ".join(tokens), where=where)
 
@@ -193,7 +228,14 @@ def columns(holder: Mapping[str, Any], *, where: str) -> dict[str, str]:
         column = word(key, where=where).replace("/", "_")
         if column and not is_sample_size(column) and not isinstance(value, (list, dict)):
             found[column] = word(value, where=f"{where}.{column}")
+            if len(found) > _MOST_COLUMNS:
+                raise InputError(f"{where}: more than {_MOST_COLUMNS:,} columns; remove those that are not needed")
     return found
+
+
+def _float(value: float) -> float:
+    # Whole numbers come as int, and repeat.
+    return value if type(value) is float else _real(value)
 
 
 def _encodes(text: str) -> bool:

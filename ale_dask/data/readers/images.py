@@ -29,7 +29,7 @@ _GZIP = b"\x1f\x8b"
 _LAYOUTS = {348: (344, (b"n+1\0", b"ni1\0"), 108, "f"), 540: (4, (b"n+2\0", b"ni2\0"), 168, "q")}
 _HEADER = 544
 # The 50 experiments of a contrast take 9 KB.
-_FREE_BYTES = 1 << 20
+_FREE_BYTES = 1 << 19
 _MOST_TIMES = 4
 _NO_FOCI = (
     "a NIfTI image without foci in its header; give a result image as GingerALE wrote it, or the file of its foci"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from ale_dask.data.readers.document import (
     load,
     mapping,
     part,
+    plain,
     space_of,
     subjects,
     title_of,
@@ -32,6 +33,8 @@ from ale_dask.data.readers.document import (
 from ale_dask.data.readers.text import shown
 from ale_dask.words.errors import InputError
 
+# Of an annotation's name, where it stands before a column's.
+_LONGEST_LABEL = 60
 _YEAR = re.compile(r"(?:1[89]|20)\d\d", re.ASCII)
 
 
@@ -86,14 +89,12 @@ def experiments(root: Any, *, size: int, name: str, space: str | None = None) ->
         )
     inner = "studies" not in root
     studyset = mapping(root["studyset"], where=f"{where}studyset") if inner else root
+    holders = [(where, root), (f"{where}studyset", studyset)] if inner else [(where, root)]
     analyses: list[_Analysis] = []
-    for analysis in _analyses(studyset, where=f"{where}studyset" if inner else where):
+    for analysis in _analyses(studyset, where=holders[-1][0]):
         analyses.append(analysis)
         bound(len(analyses), 0, size=size, name=name)
-    notes = _notes(root, analyses, where=where)
-    if inner:
-        for ids, more in _notes(studyset, analyses, where=f"{where}studyset").items():
-            notes.setdefault(ids, []).extend(more)
+    notes = _notes(holders, analyses)
     # Two annotations may have one key, "included" most often: the second one's column bears its name.
     owners: dict[str, str | None] = {}
     told = []
@@ -107,7 +108,7 @@ def experiments(root: Any, *, size: int, name: str, space: str | None = None) ->
     names = set(owners)
     done: list[Experiment] = []
     for analysis, row in zip(analyses, told, strict=True):
-        said = notes.get(analysis.ids, [])
+        said = [*notes.get(analysis.ids, ()), *_inline(analysis)]
         for note in said:
             for column, value in columns(note.says, where=note.where).items():
                 if owners.setdefault(column, note.annotation) != note.annotation:
@@ -158,16 +159,21 @@ def _title(study: Mapping[str, Any], *, where: str) -> str:
     return name or id_ or f"study {where.rpartition('[')[2].rstrip(']')}"
 
 
-def _notes(holder: Mapping[str, Any], analyses: list[_Analysis], *, where: str) -> dict[tuple[str, str], list[_Note]]:
-    """Return the notes of an object's annotations by the (study id, analysis id) that they are about."""
+def _notes(
+    holders: Iterable[tuple[str, Mapping[str, Any]]], analyses: Iterable[_Analysis]
+) -> dict[tuple[str, str], list[_Note]]:
+    """Return the notes of the objects' annotations by the (study id, analysis id) that they are about."""
     found: dict[tuple[str, str], list[_Note]] = {}
     known = {a.ids for a in analyses}
     full = {f"{study}-{analysis}": (study, analysis) for study, analysis in known}
     alone = Counter(analysis for _, analysis in known)
     short = {analysis: (study, analysis) for study, analysis in known if alone[analysis] == 1}
-    for key, annotation in _annotations(holder, where=where):
-        at = below(where, key)
-        label = next((w for k in ("name", "id") if (w := title_of(annotation.get(k), where=f"{at}.{k}"))), key)
+    labels: Counter[str] = Counter()
+    for at, annotation in _annotations(holders):
+        label = next((w for k in ("name", "id") if (w := word(annotation.get(k), where=f"{at}.{k}"))), "annotation")
+        label = label[:_LONGEST_LABEL]
+        labels[label] += 1
+        label = f"{label}#{labels[label]}" if labels[label] > 1 else label
         for i, one in enumerate(items(annotation, "notes", where=at)):
             path = f"{at}.notes[{i}]"
             note = mapping(one, where=path)
@@ -182,14 +188,26 @@ def _notes(holder: Mapping[str, Any], analyses: list[_Analysis], *, where: str) 
     return found
 
 
-def _annotations(holder: Mapping[str, Any], *, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for key in ("annotation", "annotations"):
-        value = holder.get(key)
-        for i, one in enumerate(value if isinstance(value, list) else [value]):
-            at = f"{key}[{i}]" if isinstance(value, list) else key
-            # NeuroStore may list only the ids.
-            if one is not None and not isinstance(one, str):
-                yield at, mapping(one, where=below(where, at))
+def _annotations(holders: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for where, holder in holders:
+        for key in ("annotation", "annotations"):
+            value = holder.get(key)
+            for i, one in enumerate(value if isinstance(value, list) else [value]):
+                at = below(where, f"{key}[{i}]" if isinstance(value, list) else key)
+                # NeuroStore may list only the ids.
+                if one is not None and not isinstance(one, str):
+                    yield at, mapping(one, where=at)
+
+
+def _inline(analysis: _Analysis) -> Iterator[_Note]:
+    """Yield the notes that an analysis has itself, by annotation, as NiMARE reads them too."""
+    where = f"{analysis.where}.annotations"
+    for key, says in part(analysis.content, "annotations", where=analysis.where).items():
+        if isinstance(says, dict):
+            label = word(key, where=where)[:_LONGEST_LABEL]
+            yield _Note(label, f"{where}.{label}", says)
+        else:
+            yield _Note("annotations", where, {key: says})
 
 
 def _experiment(analysis: _Analysis, notes: list[_Note], row: Mapping[str, str], *, space: str | None) -> Experiment:
@@ -223,5 +241,6 @@ def _foci(analysis: _Analysis, *, default: str | None) -> tuple[list[Focus], str
         if known not in (None, space):
             raise InputError(f"{at}.space: {space} after points in {known}; give an analysis one space")
         known = space
-        xyz.append(focus(content.get("coordinates"), where=f"{at}.coordinates"))
+        values = content.get("coordinates")
+        xyz.append(plain(values) or focus(values, where=f"{at}.coordinates"))
     return xyz, known or default or "MNI"

@@ -19,6 +19,7 @@ from ale_dask.data.readers.document import (
     load,
     mapping,
     part,
+    plain,
     space_of,
     subjects,
     title_of,
@@ -99,7 +100,7 @@ def _foci(coords: Mapping[str, Any], *, default: str | None, where: str) -> tupl
         raise InputError(f"{where}: {x} x, {y} y and {z} z; give every focus all three")
     # NiMARE writes [null] in each axis of a contrast without coordinates.
     xyz = [
-        focus(values, where=f"{where}.x, y, z[{i}]")
+        plain(values) or focus(values, where=f"{where}.x, y, z[{i}]")
         for i, values in enumerate(zip(*axes, strict=True))
         if any(v is not None for v in values)
     ]
