@@ -377,6 +377,13 @@ def test_no_document_fills_the_memory(data):
     assert peak < 20 * len(data) + (1 << 20)
 
 
+@pytest.mark.parametrize("text", ["3", "1.5", '"studies"', "null", "NaN"])
+def test_a_document_that_is_one_value(text):
+    for parser in (parse_nimads, parse_nimare):
+        with pytest.raises(InputError, match=r"^f:1: JSON, but"):
+            parser(text.encode(), name="f")
+
+
 @pytest.mark.parametrize("parser", [parse, parse_nimads, parse_nimare])
 @ours.QUICK
 @given(

@@ -89,8 +89,9 @@ def _keys(root: Any) -> int:
         value = left.pop()
         if isinstance(value, dict):
             count += len(value)
-            value = value.values()
-        left += [one for one in value if isinstance(one, (dict, list))] if not isinstance(value, str) else []
+            value = list(value.values())
+        if isinstance(value, list):
+            left += [one for one in value if isinstance(one, (dict, list))]
     return count
 
 
