@@ -438,6 +438,9 @@ def test_real_foci_are_written_and_read_back(suffix, tmp_path):
     assert [path.name for path in (tmp_path / "deeper").iterdir()] == [f"foci{suffix}"]
 
 
+SIZED = b"study,n,space,x,y,z,Sample_Size\nA,9,MNI,1,2,3,yes\n"
+
+
 def small(*, names=("A; one", "B"), **columns):
     listed = ours.nimare_dataset(a=ours.contrast((1, 2, 3)), b=ours.contrast((4, 5, 0.1)))
     found = build(parse(listed, name="f.json"))
@@ -457,6 +460,13 @@ def test_a_written_table():
     ]
 
 
+def test_a_table_holds_any_name_of_one_line():
+    columns = {'a,"b";\u00a0c': ["x\ny", "=1"], "sample_size": ["many", "few"]}
+    found = build(parse(write_table(small(names=('A,"a"\n', "B;c"), **columns)).encode(), name="f.csv"))
+    assert {c: found[f"moderator_{c}"].values.tolist() for c in columns} == columns
+    assert found["experiment_name"].values.tolist() == ['A,"a"', "B;c"]
+
+
 def test_a_written_study_set():
     studies = json.loads(write_nimads(small(names=("A; one", "A; two"), drug=["a", "b"])))["studies"]
     assert [study["name"] for study in studies] == ["A"]
@@ -473,9 +483,11 @@ def test_a_written_study_set():
         ("f.csv", small(names=("A", "A")), "a table joins 'pain_01; b' to another of its name"),
         ("f.tsv", small(names=("", "B")), "experiment 'pain_01; a' has no name"),
         ("f.csv", small(X=["1", "2"]), "a table cannot have a column 'X'"),
+        ("f.csv", small(**{"a\nb": ["1", "2"]}), "a table cannot have a column 'a\\nb'"),
         ("f.csv", small(contrast=["1", "2"]), "the column contrast of 'pain_01; a' is not what its name says"),
         ("f.csv", small(note=["n" * 200_000, ""]), "a table cannot hold the value 'nnn"),
         ("f.json", small(sample_size=["1", "2"]), "the column 'sample_size' would be read as a sample size"),
+        ("f.json", build(parse(SIZED, name="f.csv")), "the column 'Sample_Size' would be read as a sample size"),
         ("f.json", small(names=("n" * 501, "B")), "experiment 'pain_01; a': 501 characters"),
         ("f.txt", small(names=("Subjects=3", "B")), "cannot be written to Sleuth text"),
     ],

@@ -82,7 +82,7 @@ def write_table(dataset: xr.Dataset, *, delimiter: str = ",") -> str:
     own = [c for c in _OWN if contrasts or c != "contrast"]
     further = [c for c in columns if c != "contrast"]
     for column in further:
-        if column.lower() in _OWN or _heading(column) != column or further.count(column) > 1:
+        if not column or column.lower() in _OWN or _heading(column) != column or further.count(column) > 1:
             raise InputError(f"a table cannot have a column {shown(column)} beside its others; rename or drop it")
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
@@ -113,12 +113,12 @@ def write_nimads(dataset: xr.Dataset) -> str:
     Raises
     ------
     InputError
-        for a name that readers refuse, and a moderator that they would take for sample sizes.
+        for a name that readers refuse, and a column that they would take for sample sizes.
     """
     studies: dict[str, dict[str, Any]] = {}
     notes = []
     for row in _rows(dataset):
-        wrong = next((m for m in row.moderators if is_sample_size(m)), None)
+        wrong = next((c for c in (*row.tags, *row.moderators) if is_sample_size(c)), None)
         if wrong is not None:
             raise InputError(f"the column {shown(wrong)} would be read as a sample size; rename or drop it")
         for title in (row.study, row.contrast, row.id):
@@ -202,7 +202,8 @@ def _agrees(said: Any, contrast: str) -> bool:
 
 
 def _heading(text: str) -> str:
-    return clean(text).replace("/", "_") if text.isprintable() else ""
+    """Return a column's name as readers of tables take it, "" where it is in more than one line."""
+    return "" if set(text) & set("\0\r\n") else clean(text).replace("/", "_")
 
 
 def _cell(value: Any) -> str:
