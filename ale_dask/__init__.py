@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ale_dask.data.fetch import fetch
     from ale_dask.data.lint import lint
     from ale_dask.data.masks import load_mask
-    from ale_dask.data.readers import read_foci
+    from ale_dask.data.readers import read_foci, write_foci
     from ale_dask.data.selection import flow, select
     from ale_dask.following import cancel, follow, logs
     from ale_dask.results import cluster_table, contribution_table, long_table, write_report
@@ -63,6 +63,7 @@ _WHERE = {
     "status": "upkeep",
     "submit": "submission",
     "verify": "upkeep",
+    "write_foci": "data.readers",
     "write_report": "results",
 }
 
@@ -98,6 +99,7 @@ __all__ = [
     "status",
     "submit",
     "verify",
+    "write_foci",
     "write_report",
 ]
 

@@ -1,4 +1,4 @@
-"""Readers of foci: Sleuth text, tables and workbooks, gzipped or not, told apart by their content."""
+"""Readers of foci: Sleuth text, tables, workbooks, JSON and images, told apart by their content; and writers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,24 @@ from pathlib import Path
 import xarray as xr
 
 from ale_dask.data.foci import MAX_SUBJECTS, Experiment, build
-from ale_dask.data.readers import corpus, sleuth, table, workbook
+from ale_dask.data.readers import corpus, document, images, nimads, nimare, sleuth, table, workbook
 from ale_dask.data.readers.packed import unpacked
 from ale_dask.data.readers.sleuth import parse_sleuth, write_sleuth
 from ale_dask.data.readers.table import parse_table
 from ale_dask.data.readers.text import as_space, clean, decode, shown
+from ale_dask.data.readers.writers import write_foci, write_nimads, write_table
 from ale_dask.words.errors import InputError
 
-__all__ = ["parse", "parse_sleuth", "parse_table", "read_foci", "write_sleuth"]
+__all__ = [
+    "parse",
+    "parse_sleuth",
+    "parse_table",
+    "read_foci",
+    "write_foci",
+    "write_nimads",
+    "write_sleuth",
+    "write_table",
+]
 
 _MOST_NAMED = 100
 
@@ -92,16 +102,25 @@ def space_of(text: str | None) -> str | None:
 
 
 def parse(data: bytes, *, name: str, space: str | None = None) -> tuple[Experiment, ...]:
-    """Return the experiments of a file's bytes, be they Sleuth text, a table or a workbook, gzipped or not.
+    """Return the experiments of a file's bytes: Sleuth text, a table, a workbook, JSON of NIMADS or NiMARE, an image.
+
+    Of images those of GingerALE are read, which hold their foci; text may be gzipped.
 
     Raises
     ------
     InputError
-        with file:line, for whatever cannot be read.
+        with file:line or the path in a JSON file, for whatever cannot be read.
     """
+    # An image may be gzipped too, but only its header is unpacked.
+    if images.is_image(data):
+        return images.parse_image(data, name=name, space=space)
     data = unpacked(data, name=name)
     if workbook.is_workbook(data):
         return workbook.parse_workbook(data, name=name, space=space)
+    if document.is_json(data):
+        root = document.load(data, name=name)
+        experiments = nimare.experiments if nimare.is_dataset(root) else nimads.experiments
+        return experiments(root, size=len(data), name=name, space=space)
     lines = decode(data, name=name)
     first, number = next(((clean(x), i) for i, x in enumerate(lines, 1) if clean(x)), ("", 1))
     if not first:
