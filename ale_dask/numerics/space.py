@@ -123,6 +123,13 @@ def talairach_to_mni(xyz: npt.NDArray[np.float64], *, variant: str = "other") ->
     return invert(matrix[:, :3], matrix[:, 3], xyz)
 
 
+def mni_to_talairach(xyz: npt.NDArray[np.float64], *, variant: str = "other") -> npt.NDArray[np.float64]:
+    """Return Talairach coordinates in mm (focus, axis), float64, of MNI coordinates in mm (focus, axis)."""
+    matrix = np.array(ICBM2TAL[variant])
+    talairach: npt.NDArray[np.float64] = xyz @ matrix[:, :3].T + matrix[:, 3]
+    return talairach
+
+
 def invert(
     matrix: npt.NDArray[np.float64], offset: npt.NDArray[np.float64], points: npt.ArrayLike
 ) -> npt.NDArray[np.float64]:
