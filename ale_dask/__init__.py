@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ale_dask.analyses.functions import conjunction, contrast, leave_one_out, main_effect
-    from ale_dask.data.lint import lint
+    from ale_dask.data.describe import describe
+    from ale_dask.data.lint import lint, lint_contrast
     from ale_dask.data.masks import load_mask
     from ale_dask.data.readers import read_foci
     from ale_dask.data.selection import flow, select
@@ -43,11 +44,13 @@ _WHERE = {
     "collect": "runs",
     "conjunction": "analyses.functions",
     "contrast": "analyses.functions",
+    "describe": "data.describe",
     "extend": "upkeep",
     "flow": "data.selection",
     "follow": "following",
     "leave_one_out": "analyses.functions",
     "lint": "data.lint",
+    "lint_contrast": "data.lint",
     "load_mask": "data.masks",
     "load_study": "words.config",
     "logs": "following",
@@ -76,11 +79,13 @@ __all__ = [
     "collect",
     "conjunction",
     "contrast",
+    "describe",
     "extend",
     "flow",
     "follow",
     "leave_one_out",
     "lint",
+    "lint_contrast",
     "load_mask",
     "load_study",
     "logs",

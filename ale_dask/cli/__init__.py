@@ -24,6 +24,7 @@ app = typer.Typer(
 for command in (
     looking.example,
     looking.check,
+    looking.describe,
     looking.plan,
     running.run,
     following.submit,

@@ -194,15 +194,14 @@ def foci_of(dataset: xr.Dataset) -> list[npt.NDArray[np.float64]]:
 
 
 def as_stated(dataset: xr.Dataset) -> npt.NDArray[np.float64]:
-    """Return the coordinates as the files have them (focus, axis), to 1e-6 mm; nan where they stood in several spaces."""
+    """Return the coordinates as their files have them (focus, axis), to 1e-6 mm; nan where several spaces were pooled."""
     check(dataset, "experiment_space", "focus_xyz", "focus_experiment")
     spaces = dataset["experiment_space"].values.astype(str)[dataset["focus_experiment"].values]
     stated = np.where((spaces == "")[:, None], np.nan, dataset["focus_xyz"].values)
     for space in {s for s in spaces.tolist() if s.startswith("TAL-")}:
         here = spaces == space
         stated[here] = mni_to_talairach(stated[here], variant=space.removeprefix("TAL-"))
-    rounded: npt.NDArray[np.float64] = np.round(stated, 6)
-    return rounded
+    return np.asarray(np.round(stated, 6), dtype=np.float64)
 
 
 def shared_keys(a: xr.Dataset, b: xr.Dataset) -> npt.NDArray[np.uint64]:

@@ -18,8 +18,10 @@ from ale_dask.words.variables import FOCI, check
 _LISTED = 10
 # One or two foci in whole millimetres, of the amygdala say, are the same by chance.
 _ENOUGH_FOCI = 3
-_PARTICLES = frozenset("van von vom zu zur de der den del della di da dos du la le el al bin ben ter ten st".split())
-_JOINS = frozenset("et al and und y colleagues others".split())
+_PARTICLES = frozenset(
+    ("al", "bin", "ben", "da", "de", "del", "della", "den", "der", "di", "dos", "du", "el", "la", "le", "st", "ten")
+) | {"ter", "van", "vom", "von", "zu", "zur"}
+_JOINS = frozenset(["et", "al", "and", "und", "y", "colleagues", "others"])
 _YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 _WORD = re.compile(r"[^\W\d_][^\W\d_'’‐‑-]*(?:['’‐‑-][^\W\d_]+)*")
 
@@ -71,9 +73,10 @@ def _initials(word: str) -> bool:
 def shared(a: xr.Dataset, b: xr.Dataset) -> list[Shared]:
     """Return the groups of experiments of both arms that may have subjects in common, each pair in one of them.
 
-    First experiments with one key, then those with the same foci (three or more) and sample size, whatever their name,
-    then the experiments of one study, then those of one first author, year and sample size. A study is known by a name that is more than its experiment's own, or that holds a digit: a bare
-    word, as in files without real names, says nothing.
+    First experiments with one key, then those with the same foci (three or more) and sample size, whatever their
+    name, then the experiments of one study, then those of one first author, year and sample size. A study is known by
+    a name that is more than its experiment's own, or that holds a digit: a bare word, as in files without real names,
+    says nothing.
     """
     for arm in (a, b):
         check(arm, *FOCI)
@@ -154,7 +157,7 @@ def _group(why: str, a: xr.Dataset, b: xr.Dataset, in_a: Sequence[int], in_b: Se
 
 
 _Members = dict[Hashable, list[tuple[int, str]]]
-"""The experiments that have a value in common, each with what must not differ between two of them ("" for not known)."""
+"""The experiments of each value, each with what must not differ between two of them ("" for not known)."""
 
 
 def _keys(arm: xr.Dataset) -> _Members:
