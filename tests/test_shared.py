@@ -65,12 +65,15 @@ def test_the_same_study_in_other_experiments():
     assert not group.identical
 
 
-def test_a_study_may_have_a_number_for_a_name():
-    assert shared(*arms([experiment("155", n=9)], [experiment("155", n=10)]))[0].words.endswith("the same study")
+@pytest.mark.parametrize("name", ["12595193", "PMID 12595193", "https://doi.org/10.1192/bjp.2021.16", "Smith 2010"])
+def test_a_study_is_known_by_its_identifier(name):
+    (group,) = shared(*arms([experiment(name, n=9)], [experiment(name, n=10)]))
+    assert group.words.endswith("are of the same study")
 
 
-def test_bare_words_are_no_studies():
-    assert shared(*arms([experiment("kjdhf", n=9)], [experiment("kjdhf", n=10)])) == []
+@pytest.mark.parametrize("name", ["kjdhf", "experiment 3", "patients", "", "155"])
+def test_words_and_numbers_of_a_file_are_no_studies(name):
+    assert shared(*arms([experiment(name, n=9)], [experiment(name, n=10)])) == []
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,7 @@ def foci_of(dataset: xr.Dataset) -> list[npt.NDArray[np.float64]]:
 
 
 def as_stated(dataset: xr.Dataset) -> npt.NDArray[np.float64]:
-    """Return the coordinates as their files have them (focus, axis), to 1e-6 mm; nan where several spaces were pooled."""
+    """Return the coordinates as files have them (focus, axis), to 1e-6 mm; nan where those of several were pooled."""
     check(dataset, "experiment_space", "focus_xyz", "focus_experiment")
     spaces = dataset["experiment_space"].values.astype(str)[dataset["focus_experiment"].values]
     stated = np.where((spaces == "")[:, None], np.nan, dataset["focus_xyz"].values)

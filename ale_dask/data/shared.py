@@ -22,6 +22,8 @@ _PARTICLES = frozenset(
     ("al", "bin", "ben", "da", "de", "del", "della", "den", "der", "di", "dos", "du", "el", "la", "le", "st", "ten")
 ) | {"ter", "van", "vom", "von", "zu", "zur"}
 _JOINS = frozenset(["et", "al", "and", "und", "y", "colleagues", "others"])
+# Of PubMed, or a DOI.
+_IDENTIFIER = re.compile(r"(?:pmid\W*)?\d{5,}|\S*\b10\.\d{4,}/\S+", re.IGNORECASE)
 _YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 _WORD = re.compile(r"[^\W\d_][^\W\d_'’‐‑-]*(?:['’‐‑-][^\W\d_]+)*")
 
@@ -74,9 +76,9 @@ def shared(a: xr.Dataset, b: xr.Dataset) -> list[Shared]:
     """Return the groups of experiments of both arms that may have subjects in common, each pair in one of them.
 
     First experiments with one key, then those with the same foci (three or more) and sample size, whatever their
-    name, then the experiments of one study, then those of one first author, year and sample size. A study is known by
-    a name that is more than its experiment's own, or that holds a digit: a bare word, as in files without real names,
-    says nothing.
+    name, then the experiments of one study, then those of one first author, year and sample size. Where a study's name
+    is its experiment's own, it counts only as author and year, a PubMed id or a DOI: "patients 3" of two files, or a
+    bare word, says nothing.
     """
     for arm in (a, b):
         check(arm, *FOCI)
@@ -178,7 +180,7 @@ def _studies(arm: xr.Dataset) -> _Members:
     found: _Members = {}
     names = arm["experiment_name"].values.tolist()
     for i, (study, name) in enumerate(zip(arm["experiment_study"].values.tolist(), names, strict=True)):
-        if study and (study != name or any(c.isdigit() for c in study)):
+        if study and (study != name or _IDENTIFIER.fullmatch(study) or author_year(study)):
             found.setdefault(study.casefold(), []).append((i, ""))
     return found
 
