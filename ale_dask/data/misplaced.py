@@ -18,7 +18,7 @@ from ale_dask.numerics.space import Mask, talairach_to_mni
 # experiments with y negated 63 % do, with z negated 37 %.
 CLEAR_MM, FEWEST, SHARE, LEFT = 2.0, 3, 0.2, 0.25
 # 116 of Neurosynth's experiments have five foci or more and no negative coordinate; with only x negative, which is as
-# probable (14 % of foci), 7: sixteen of seventeen have lost their minus signs.
+# probable (14 % of foci), 7: by that estimate most of them have lost their minus signs.
 NO_NEGATIVE = 5
 # A file's foci fit the other space: their share in grey matter is larger there, by this many standard errors over
 # experiments.
