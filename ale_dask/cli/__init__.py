@@ -26,6 +26,7 @@ for command in (
     fetching.fetch,
     looking.import_jale,
     looking.check,
+    looking.describe,
     looking.plan,
     running.run,
     following.submit,

@@ -94,6 +94,11 @@ def notes(result: xr.Dataset) -> list[str]:
                 f"{attrs['iterations']:,} relabellings are too few for any voxel's p to fall below "
                 f"{inference_of(result).voxel_p:g}: no cluster is tested."
             )
+    if attrs["kind"] == "contrast" and attrs["shared"] and inference_of(result).shared == "keep":
+        found.append(
+            "Experiments of both arms that may be of the same subjects were kept: relabelling takes all experiments as "
+            "independent."
+        )
     if attrs.get("unbalanced"):
         found.append(
             "The arms differ more than 1.5-fold in foci or subjects per experiment; that alone can reject "
@@ -140,10 +145,19 @@ def _contrast(result: xr.Dataset) -> list[tuple[str, str]]:
         ("Subjects per experiment", per(*attrs["subjects_per_experiment"])),
         ("Level", f"p < {i.contrast_p:g} in each direction, at least {i.min_volume:g} mm³"),
         ("Gate", attrs["gate"]),
+        ("Shared subjects", _shared(result)),
         *_clusters(result),
         ("Permutations", f"{attrs['iterations']:,} {drawn}, seed {i.seed}"),
         ("Mask", _mask(result)),
     ]
+
+
+def _shared(result: xr.Dataset) -> str:
+    found = result.attrs["shared"]
+    if not found:
+        return "none found by experiment, foci, study, or first author, year and sample size"
+    done = "kept, as different subjects" if inference_of(result).shared == "keep" else "excluded from both arms"
+    return f"{'; '.join(found)}: {done}"
 
 
 def _clusters(result: xr.Dataset) -> list[tuple[str, str]]:
