@@ -43,8 +43,12 @@ class NullTable:
 
     def log_p_of(self, s: npt.ArrayLike) -> F64:
         """Return log p (voxel), float64, of fixed-point sums (voxel), log-linear between bins."""
-        at = np.asarray(s, dtype=np.float64) / (2.0**self.bits * self.step) + 0.5
-        log_p: F64 = np.interp(at, np.arange(len(self.log_p)), self.log_p)
+        last = len(self.log_p) - 1
+        at = np.clip(np.asarray(s, dtype=np.float64) / (2.0**self.bits * self.step) + 0.5, 0, last)
+        # The bins are what counts to 1: np.interp would search among them, and write all of them down, for each call.
+        below = at.astype(np.int64)
+        start = self.log_p[below]
+        log_p: F64 = (self.log_p[np.minimum(below + 1, last)] - start) * (at - below) + start
         return np.where(np.asarray(s) <= 0, 0.0, log_p)
 
     def critical(self, p: float) -> int:
@@ -91,7 +95,7 @@ class _Laws:
     """
 
     def __init__(self, histograms: Iterable[F64]) -> None:
-        rows = sorted((np.trim_zeros(h, "b") for h in histograms), key=len)
+        rows = sorted((h[: np.flatnonzero(h)[-1] + 1] for h in histograms), key=len)
         self.top = np.array([len(row) - 1 for row in rows])
         self.x = STEP * np.arange(len(rows[-1]))
         self.most = 600.0 / (STEP * len(rows[-1]))
