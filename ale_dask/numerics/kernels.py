@@ -50,7 +50,7 @@ def focus_box(centre: float, sigma: float, support: float, length: int) -> tuple
     return max(0, math.ceil(centre - support * sigma)), min(length, math.floor(centre + support * sigma) + 1)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def gaussian_factors(centre: float, sigma: float, first: int, last: int, squared, factor) -> None:  # type: ignore[no-untyped-def]
     """Fill (v - c)^2 / s^2 and exp(-(v - c)^2 / 2 s^2) for the voxels first <= v < last of one axis."""
     for v in range(first, last):
