@@ -178,7 +178,7 @@ def modelled_activation(
 
 
 def scratch_of(voxel_of_cell: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
-    """Return zeros (cell), float64, for `modelled_activation`: a plane, behind which its last column's piece may end."""
+    """Return zeros (cell), float64, for `modelled_activation`: a plane, its last column's piece may end behind it."""
     return np.zeros(voxel_of_cell[0].size + _AT_ONCE)
 
 
