@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ale_dask.data.readers import read_foci
     from ale_dask.data.selection import flow, select
     from ale_dask.following import cancel, follow, logs
-    from ale_dask.results import cluster_table, contribution_table, long_table, write_report
+    from ale_dask.results import cite, cluster_table, contribution_table, long_table, write_report
     from ale_dask.runs import collect, run
     from ale_dask.submission import submit
     from ale_dask.upkeep import extend, run_share, status, verify
@@ -40,6 +40,7 @@ _WHERE = {
     "Study": "words.config",
     "UnfinishedError": "words.errors",
     "cancel": "following",
+    "cite": "results",
     "cluster_table": "results",
     "collect": "runs",
     "conjunction": "analyses.functions",
@@ -75,6 +76,7 @@ __all__ = [
     "UnfinishedError",
     "__version__",
     "cancel",
+    "cite",
     "cluster_table",
     "collect",
     "conjunction",

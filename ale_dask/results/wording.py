@@ -12,11 +12,14 @@ from ale_dask.analyses.main_effect import inference_of
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.results.clusters import grid_of
 from ale_dask.results.views import View, find_view
+from ale_dask.words.config import Inference
 
 UNREACHABLE = 2**62
 """The cut of a null with too few iterations for its level: no value survives."""
 FEWEST = 17
 """Below so many experiments a main effect is underpowered (Eickhoff 2016)."""
+UNLIKE = "that alone can reject exchangeability, without any difference in where the effects are"
+"""What follows from arms that differ more than 1.5-fold."""
 CORRECTED = {
     "cluster-size": "cluster-size FWE",
     "cluster-mass": "cluster-mass FWE",
@@ -52,10 +55,16 @@ def label(result: xr.Dataset, view: View) -> str:
 def controls(result: xr.Dataset, view: View) -> str:
     """Return in words what a map controls, with this result's levels."""
     if view.controls is not None:
-        return view.controls.format(**inference_of(result).model_dump())
+        return controlled(view, inference_of(result))
     if view.level == "label":
         return controls(result, find_view(result, level=inference_of(result).correction))
     return str(result.attrs["controls"])
+
+
+def controlled(view: View, inference: Inference) -> str:
+    """Return in words what a map with these settings controls; for the views that have a template."""
+    region = "the mask" if inference.gate == "none" else "the thresholded map of the pooled experiments"
+    return str(view.controls).format(**inference.model_dump(), region=region)
 
 
 def setting(result: xr.Dataset, name: str) -> Any:
@@ -95,10 +104,7 @@ def notes(result: xr.Dataset) -> list[str]:
                 f"{inference_of(result).voxel_p:g}: no cluster is tested."
             )
     if attrs.get("unbalanced"):
-        found.append(
-            "The arms differ more than 1.5-fold in foci or subjects per experiment; that alone can reject "
-            "exchangeability, without any difference in where the effects are."
-        )
+        found.append(f"The arms differ more than 1.5-fold in foci or subjects per experiment; {UNLIKE}.")
     return found
 
 

@@ -60,8 +60,17 @@ def read_foci(
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"{path}: cannot read the file ({reason}); check its path") from error
-        experiments += parse(data, name=path.name, space=default)
-        sources.append({"path": path.name, "sha256": hashlib.sha256(data).hexdigest()})
+        found = parse(data, name=path.name, space=default)
+        experiments += found
+        sources.append(
+            {
+                "path": path.name,
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "experiments": len(found),
+                "talairach": sum(e.space == "TAL" for e in found),
+                "without_n": sum(e.n is None for e in found),
+            }
+        )
     if n is not None:
         experiments = [replace(e, n=n) if e.n is None else e for e in experiments]
     elif require_n:
