@@ -216,21 +216,21 @@ def test_collecting_again_gives_the_same_text(done):
 def test_the_page_holds_the_text_and_no_markup_of_a_user(done):
     out, _, record = done
     page = (out / "report.html").read_text()
-    for heading, paragraphs in methods_of(record).sections:
+    for heading, said in methods_of(record).sections:
         assert f"<h3>{heading}</h3>" in page
-        assert paragraphs
+        assert said
     assert "(Turkeltaub et al., 2012)" in page
     assert "<script>alert" not in page
     assert r'\<script>alert("x")\</script> \*sad\* &' in ale.cite(record)
 
 
-def numbers(text, *, of):
+def paragraphs(text, *, of):
     return [paragraph for paragraph in text.split("\n\n") if of in paragraph]
 
 
 def test_the_text_says_what_was_done(record):
     text = ale.cite(record)
-    (selected,) = numbers(text, of="in this order")
+    (selected,) = paragraphs(text, of="in this order")
     rules = re.findall(r"\(\d\) “([^”]*)”", selected)
     assert [rule.split(" ")[0] for rule in rules] == ["where", "at", "one", "excluded", "a", "a"]
     assert "“excluded by name”, namely S9 (reason: retracted): 1 experiment removed" in selected
@@ -269,7 +269,7 @@ def test_each_correction_is_told_by_itself(record):
 @pytest.mark.parametrize(
     ("gate", "said", "region"),
     [
-        ("arms", "thresholded main effect of its first-named arm", "changes: the thresholded map of the pooled"),
+        ("arms", "only within the thresholded main effect of A", "changes: the thresholded map of the pooled"),
         ("pooled", "within the thresholded map of the pooled", "changes: the thresholded map of the pooled"),
         ("none", "over the whole mask", "changes: the mask"),
     ],
@@ -354,6 +354,10 @@ def test_a_record_that_lacks_a_number_is_damaged(tmp_path, record):
 
 def test_without_sample_sizes_no_number_of_subjects_is_told(record):
     assert "subjects)" in as_markdown(methods_of(record))
-    record["inference"]["fwhm"] = 10.0
     record["samples"]["drug"] |= {"n": None, "without_n": 2}
+    # Selected by a rule, perhaps: those that are analysed have one.
+    text = as_markdown(methods_of(record))
+    assert "subjects)" in text
+    assert "subjects left" not in text
+    record["inference"]["fwhm"] = 10.0
     assert "subject" not in as_markdown(methods_of(record)).replace("foci and subjects of each experiment", "")
