@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ale_dask.analyses.functions import conjunction, contrast, leave_one_out, main_effect
+    from ale_dask.data.describe import describe
     from ale_dask.data.fetch import fetch
-    from ale_dask.data.lint import lint
+    from ale_dask.data.lint import lint, lint_contrast
     from ale_dask.data.masks import load_mask
-    from ale_dask.data.readers import read_foci
+    from ale_dask.data.readers import read_foci, write_foci
     from ale_dask.data.selection import flow, select
     from ale_dask.following import cancel, follow, logs
     from ale_dask.results import cite, cluster_table, contribution_table, long_table, write_report
@@ -46,12 +47,14 @@ _WHERE = {
     "conjunction": "analyses.functions",
     "contrast": "analyses.functions",
     "contribution_table": "results",
+    "describe": "data.describe",
     "extend": "upkeep",
     "fetch": "data.fetch",
     "flow": "data.selection",
     "follow": "following",
     "leave_one_out": "analyses.functions",
     "lint": "data.lint",
+    "lint_contrast": "data.lint",
     "load_mask": "data.masks",
     "load_study": "words.config",
     "logs": "following",
@@ -64,6 +67,7 @@ _WHERE = {
     "status": "upkeep",
     "submit": "submission",
     "verify": "upkeep",
+    "write_foci": "data.readers",
     "write_report": "results",
 }
 
@@ -82,12 +86,14 @@ __all__ = [
     "conjunction",
     "contrast",
     "contribution_table",
+    "describe",
     "extend",
     "fetch",
     "flow",
     "follow",
     "leave_one_out",
     "lint",
+    "lint_contrast",
     "load_mask",
     "load_study",
     "logs",
@@ -100,6 +106,7 @@ __all__ = [
     "status",
     "submit",
     "verify",
+    "write_foci",
     "write_report",
 ]
 

@@ -58,8 +58,8 @@ def pooled_name(contrast: str) -> str:
     return f"{contrast}_pooled"
 
 
-def prepare(study: Study) -> Prepared:
-    """Return the study with its files read, its experiments checked and its fixed-point scale chosen.
+def read_samples(study: Study, *, mask: Mask) -> tuple[dict[str, xr.Dataset], dict[str, Sample]]:
+    """Return the foci of a study by name, read and selected, and the experiments of its main effects by name.
 
     Raises
     ------
@@ -67,26 +67,61 @@ def prepare(study: Study) -> Prepared:
         for a file, an experiment or a name that cannot be used.
     """
     inference = study.inference
-    mask = load_mask(inference.mask)
     sources = {name: _read(name, s, need_n=inference.fwhm is None) for name, s in study.foci.items()}
-    make = partial(sample, mask=mask, inference=inference)
-    bits = study_bits([make(foci, name=f"foci.{name}") for name, foci in sources.items()])
     samples: dict[str, Sample] = {}
     for name, main in main_effects_of(study).items():
         parts = [sources[f] for f in main.foci]
-        samples[name] = make(parts[0] if len(parts) == 1 else foci_data.concat(parts), name=f"analysis.{name}")
+        foci = parts[0] if len(parts) == 1 else foci_data.concat(parts)
+        samples[name] = sample(foci, mask=mask, inference=inference, name=f"analysis.{name}")
+    for name in (n for n, analysis in study.analysis.items() if isinstance(analysis, Contrast)):
+        for kept, what in ((pooled_name(name), "pooled arms"), (second.clusters_name(name), "clusters")):
+            if kept in study.analysis:
+                raise InputError(f"analysis.{kept}: this name is kept for the {what} of '{name}'")
+    return sources, samples
+
+
+def prepare(study: Study) -> Prepared:
+    """Return the study with its files read, its experiments checked and its fixed-point scale chosen.
+
+    Raises
+    ------
+    InputError
+        for a file, an experiment or a name that cannot be used, or subjects that both arms of a contrast share.
+    """
+    inference = study.inference
+    mask = load_mask(inference.mask)
+    sources, samples = read_samples(study, mask=mask)
+    make = partial(sample, mask=mask, inference=inference)
+    bits = study_bits([make(foci, name=f"foci.{name}") for name, foci in sources.items()])
     arms: dict[str, tuple[Sample, Sample]] = {}
     for name, analysis in study.analysis.items():
         if not isinstance(analysis, Contrast):
             continue
-        for kept, what in ((pooled_name(name), "pooled arms"), (second.clusters_name(name), "clusters")):
-            if kept in study.analysis:
-                raise InputError(f"analysis.{kept}: this name is kept for the {what} of '{name}'")
         a, b = (samples[arm].foci for arm in analysis.arms)
         a, b = contrasts.disjoint_arms(a, b, shared=inference.shared, name=f"analysis.{name}")
         arms[name] = (make(a, name=f"analysis.{name}"), make(b, name=f"analysis.{name}"))
         samples[pooled_name(name)] = make(foci_data.concat([a, b]), name=f"analysis.{name}")
     return Prepared(study, mask, bits, sources, samples, arms)
+
+
+def arms_described(study: Study) -> tuple[dict[str, xr.Dataset], dict[str, tuple[str, str]]]:
+    """Return the experiments of a study's main effects by name, and of each contrast the names of its two arms.
+
+    Arms from which shared experiments are excluded are there under "CONTRAST: ARM".
+    """
+    _, samples = read_samples(study, mask=load_mask(study.inference.mask))
+    foci = {name: chosen.foci for name, chosen in samples.items()}
+    compared: dict[str, tuple[str, str]] = {}
+    for name, analysis in study.analysis.items():
+        if isinstance(analysis, Contrast):
+            one, two = analysis.arms
+            compared[name] = (one, two)
+            if study.inference.shared == "exclude":
+                kept = contrasts.disjoint_arms(foci[one], foci[two], shared="exclude", name=f"analysis.{name}")
+                if any(k.sizes != foci[arm].sizes for k, arm in zip(kept, (one, two), strict=True)):
+                    compared[name] = (f"{name}: {one}", f"{name}: {two}")
+                    foci |= dict(zip(compared[name], kept, strict=True))
+    return foci, compared
 
 
 def _read(name: str, source: FociSource, *, need_n: bool) -> xr.Dataset:

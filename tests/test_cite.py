@@ -246,7 +246,7 @@ def test_the_text_says_what_was_done(record):
     assert f"this applied to drug ({n}), therapy (6) and all ({n})" in text
     assert "nothing here is corrected for multiple comparisons" in text
     assert "does not show that any one voxel is active in all" in text
-    assert re.search(r"B = 40 relabellings of the [\d,]+ possible were drawn", text)
+    assert re.search(r"N = 40 relabellings of the [\d,]+ possible were drawn", text)
 
 
 def corrected(record, correction):
@@ -285,12 +285,15 @@ def test_a_contrast_says_where_it_looked_and_what_that_controls(record, gate, sa
 def test_a_contrast_counts_what_was_enumerated_excluded_and_unlike(record):
     entry = record["analyses"]["drug-vs-therapy"]
     entry |= {"enumerated": True, "iterations": 3003, "unbalanced": True, "clusters_tested": 2}
-    record["analyses"]["drug-vs-therapy_pooled"]["n_experiments"] -= 2
+    entry["shared"] = ["'S3' in both arms"]
+    record["inference"]["shared"] = "exclude"
     text = ale.cite(record)
-    assert "all B = 3,003 relabellings were enumerated, so that p = r/B is exact" in text
-    assert "of which 1 experiment in both arms was excluded" in text
+    assert "all N = 3,003 relabellings were enumerated, so that p = r/N is exact" in text
+    assert "may share: 'S3' in both arms: excluded from both arms." in text
     assert "more than 1.5-fold" in text
     assert "No cluster could be tested" not in text
+    record["inference"]["shared"] = "keep"
+    assert "takes all experiments as independent" in ale.cite(record)
     entry |= {"enumerated": False, "relabellings": 2**62}
     assert "3,003 relabellings were drawn" in ale.cite(record)
     entry["relabellings"] = 151_584_480_450
@@ -360,4 +363,4 @@ def test_without_sample_sizes_no_number_of_subjects_is_told(record):
     assert "subjects)" in text
     assert "subjects left" not in text
     record["inference"]["fwhm"] = 10.0
-    assert "subject" not in as_markdown(methods_of(record)).replace("foci and subjects of each experiment", "")
+    assert not re.search(r"\d subjects?\b", as_markdown(methods_of(record)))

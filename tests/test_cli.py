@@ -61,7 +61,32 @@ def test_check_counts_and_warns(tiny: Path) -> None:
     assert done.stdout.startswith("drug.txt: 8 experiments, ")
     assert "few-experiments" in done.stdout
     report = json.loads(ale("check", tiny / "study.toml", "--json").stdout)
-    assert [entry["name"] for entry in report] == ["drug", "therapy"]
+    assert [entry["name"] for entry in report] == ["drug", "therapy", "drug-vs-therapy"]
+    assert all(set(entry) == {"name", "experiments", "foci", "subjects", "warnings"} for entry in report)
+
+
+def test_check_strict_exits_65_with_the_number_of_warnings_after_printing_them(tiny: Path) -> None:
+    done = ale("check", tiny / "drug.txt", "--mask", tiny / "ball.nii.gz", "--strict", code=65)
+    assert f"{done.stdout.count('  warning ')} warning(s)" in done.stderr
+    assert "few-experiments" in done.stdout
+
+
+def test_check_prints_what_arms_share_where_a_run_refuses(tiny: Path) -> None:
+    (tiny / "therapy.txt").write_text((tiny / "drug.txt").read_text().replace("drug 1\n", "other 1\n"))
+    report = json.loads(ale("check", tiny / "study.toml", "--json").stdout)
+    codes = [f["code"] for f in report[-1]["warnings"]]
+    assert codes.count("shared-experiment") == 7
+    assert codes.count("shared-subjects") == 1
+    assert "stand in both arms" in ale("run", tiny / "study.toml", "-o", tiny / "out", code=65).stderr
+
+
+def test_describe_prints_json_and_writes_a_table(tiny: Path) -> None:
+    rows = json.loads(ale("describe", tiny / "study.toml", "--json").stdout)
+    counts = {r["sample"]: r["value"] for r in rows if r["statistic"] == "experiments"}
+    assert counts == {"drug": 8, "therapy": 6}
+    assert {r["sample"] for r in rows if r["statistic"].startswith("p ")} == {"drug-vs-therapy"}
+    ale("describe", tiny / "drug.txt", "-o", tiny / "table.tsv")
+    assert (tiny / "table.tsv").read_text().startswith("sample\tcolumn\tcategory\tstatistic\tvalue\ndrug.txt\t")
 
 
 def test_bad_input_exits_65_and_names_file_and_line(tiny: Path, tmp_path: Path) -> None:

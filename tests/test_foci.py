@@ -9,7 +9,19 @@ import strategies as ours
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ale_dask.data.foci import Experiment, build, concat, foci_of, n_foci, shared_keys, study_of, subset, table
+from ale_dask.data.foci import (
+    Experiment,
+    as_stated,
+    build,
+    concat,
+    foci_of,
+    n_foci,
+    shared_keys,
+    study_of,
+    subset,
+    table,
+)
+from ale_dask.data.selection import select
 from ale_dask.numerics.space import talairach_to_mni
 from ale_dask.words.errors import InputError
 from ale_dask.words.variables import FOCI, check
@@ -21,6 +33,19 @@ def experiment(name="A", n=12, xyz=((1.0, 2.0, 3.0),), space="MNI", **columns):
 
 def by_key(dataset):
     return {int(k): f.tolist() for k, f in zip(dataset["experiment_key"].values, foci_of(dataset), strict=True)}
+
+
+POOLED = {"one_per": "study", "rule": "pooled"}
+
+
+@pytest.mark.parametrize("variant", ["other", "fsl", "spm"])
+def test_coordinates_as_the_file_had_them(variant):
+    listed = [experiment(xyz=((1.5, -20.0, 30.0),), space="TAL"), experiment(xyz=((4.0, 5.25, 6.0),))]
+    found = build(listed, talairach=variant)
+    assert found["experiment_space"].values.tolist() == [f"TAL-{variant}", "MNI"]
+    assert as_stated(found).tolist() == [[1.5, -20.0, 30.0], [4.0, 5.25, 6.0]]
+    one = select(found.assign(experiment_study=("experiment", np.array(["S", "S"], dtype=object))), POOLED)
+    assert np.isnan(as_stated(one)).all()
 
 
 def test_build_fills_the_vocabulary():

@@ -20,6 +20,8 @@ from ale_dask.analyses.contrast_clusters import family_wise_p, how, tested
 from ale_dask.analyses.main_effect import identity_of, inference_of, mask_of, result_attrs, thresholded
 from ale_dask.analyses.sample import Sample
 from ale_dask.data import foci as foci_data
+from ale_dask.data.shared import shared as shared_by
+from ale_dask.data.shared import without_shared
 from ale_dask.distribution.plan import Plan
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.ale import add_row
@@ -48,24 +50,16 @@ WORDS = {
 
 
 def disjoint_arms(a: xr.Dataset, b: xr.Dataset, *, shared: str, name: str) -> tuple[xr.Dataset, xr.Dataset]:
-    """Return the arms' foci without experiments that stand in both.
+    """Return the arms' foci without what they share, if `shared` is "exclude".
 
     Raises
     ------
     InputError
-        when there are such and `shared` is "refuse".
+        when they share an experiment, or may share subjects, and `shared` is neither "exclude" nor, for the latter,
+        "keep".
     """
-    both = foci_data.shared_keys(a, b)
-    if not both.size:
-        return a, b
-    in_a = np.isin(a["experiment_key"].values, both)
-    names = ", ".join(f"'{i}'" for i in a["experiment_id"].values[in_a][:10])
-    if shared == "refuse":
-        raise InputError(
-            f"{name}: {both.size} experiment(s) stand in both arms ({names}) and cannot be exchanged; "
-            'remove them, or set inference.shared = "exclude"'
-        )
-    return foci_data.subset(a, ~in_a), foci_data.subset(b, ~np.isin(b["experiment_key"].values, both))
+    one, two, _ = without_shared(a, b, choice=shared, name=name)
+    return one, two
 
 
 def conventions_of(a: Sample, b: Sample, *, plans: Sequence[Plan]) -> dict[str, Any]:
@@ -261,6 +255,7 @@ def collect(
         components=n_parts,
         foci_per_experiment=means,
         subjects_per_experiment=subjects,
+        shared=[g.words for g in shared_by(*arms)],
         unbalanced=bool(max(_ratio(means), _ratio(subjects)) > 1.5),
     )
 

@@ -24,7 +24,9 @@ app = typer.Typer(
 for command in (
     looking.example,
     fetching.fetch,
+    looking.import_jale,
     looking.check,
+    looking.describe,
     looking.plan,
     running.run,
     following.submit,

@@ -1,4 +1,4 @@
-"""Commands that compute no block: example, check, plan, collect, cite."""
+"""Commands that compute no block: example, import-jale, check, describe, plan, collect, cite."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from ale_dask.cli.options import (
     MaskName,
     Pictures,
     Quiet,
+    Space,
     Stored,
     StudyFile,
     Workers,
@@ -25,6 +26,8 @@ from ale_dask.cli.options import (
 )
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from ale_dask.results.long import Run
     from ale_dask.words.config import Study
 
@@ -84,45 +87,109 @@ def example(folder: Annotated[Path, typer.Argument(help="Folder to make.")]) -> 
     print(f"simulated example in {folder}; next: ale-dask run {folder / 'study.toml'} -o {folder / 'out'}")
 
 
+def import_jale(
+    experiments: Annotated[Path, typer.Argument(help="JALE's sheet of experiments, .xlsx or .csv.")],
+    analyses: Annotated[Path, typer.Argument(help="JALE's sheet of analyses, .xlsx or .csv.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for study.toml and foci.csv.")],
+    space: Space = None,
+) -> None:
+    """Write JALE's two sheets as a study.toml and a table of foci; say of each row what becomes of it."""
+    from ale_dask.data.jale import import_jale as imported
+    from ale_dask.data.places import fill_folder
+    from ale_dask.data.readers import read_file, space_of
+
+    contents = (read_file(experiments), read_file(analyses))
+    made = imported(*contents, names=(experiments.name, analyses.name), space=space_of(space))
+    fill_folder(out, made.files, what="the study")
+    for note in made.notes:
+        say(f"{'' if note.same else 'warning: '}{note.where}: {note.text}")
+    print(f"study in {out}; next: ale-dask check {out / 'study.toml'}")
+
+
 def check(
     path: Annotated[Path, typer.Argument(help="A foci file or study.toml.")],
     mask: MaskName = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 65 if there is any warning.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Read and lint foci or a study; nothing is computed."""
+    """Read and lint foci, or a study with the arms of its contrasts; nothing is computed."""
     from dataclasses import asdict
 
-    from ale_dask.data.foci import n_foci
-    from ale_dask.data.lint import lint
+    from ale_dask.data.lint import lint, lint_contrast
     from ale_dask.data.masks import load_mask
+    from ale_dask.data.readers import read_foci
+    from ale_dask.words.errors import InputError
+
+    rows: list[tuple[dict[str, Any], list[Any]]] = []
+    if path.suffix == ".toml" or path.is_dir():
+        from ale_dask.study import read_samples
+        from ale_dask.words.config import Contrast, MainEffect
+
+        study = with_settings(load(str(path)), mask=mask)
+        grid = load_mask(study.inference.mask)
+        foci, samples = read_samples(study, mask=grid)
+        rows += [(_counts(name, dataset), lint(dataset, mask=grid)) for name, dataset in foci.items()]
+        for name, analysis in study.analysis.items():
+            if isinstance(analysis, MainEffect) and len(analysis.foci) > 1:
+                known = {(f.code, f.message) for _, found in rows for f in found}
+                pooled = lint(samples[name].foci, mask=grid)
+                rows.append(
+                    (_counts(name, samples[name].foci), [f for f in pooled if (f.code, f.message) not in known])
+                )
+            elif isinstance(analysis, Contrast):
+                arms = [samples[arm].foci for arm in analysis.arms]
+                rows.append((_counts(name, *arms), lint_contrast(*arms)))
+    else:
+        dataset = read_foci(path, require_n=False)
+        rows.append((_counts(path.name, dataset), lint(dataset, mask=load_mask(mask or "brain"))))
+    if as_json:
+        print(json.dumps([count | {"warnings": [asdict(f) for f in found]} for count, found in rows]))
+    else:
+        for count, found in rows:
+            print(f"{count['name']}: " + ", ".join(f"{n} {word}" for word, n in count.items() if word != "name"))
+            for finding in found:
+                print(f"  warning {finding.code}: {finding.where}: {finding.message}")
+    warnings = sum(len(found) for _, found in rows)
+    if strict and warnings:
+        raise InputError(f"{path}: {warnings} warning(s)")
+
+
+def _counts(name: str, *foci: xr.Dataset) -> dict[str, Any]:
+    return {
+        "name": name,
+        "experiments": sum(f.sizes["experiment"] for f in foci),
+        "foci": sum(f.sizes["focus"] for f in foci),
+        "subjects": sum(int(f["experiment_n_subjects"].values.sum()) for f in foci),
+    }
+
+
+def describe(
+    path: Annotated[Path, typer.Argument(help="A foci file or study.toml.")],
+    table: Annotated[
+        Path | None, typer.Option("-o", "--table", dir_okay=False, help="Write the table there, as TSV.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Describe the samples of a foci file or study, and compare the arms of its contrasts."""
+    from ale_dask.data.describe import describe as described
+    from ale_dask.data.places import replace_file
     from ale_dask.data.readers import read_foci
 
     if path.suffix == ".toml" or path.is_dir():
-        from ale_dask.study import prepare
+        from ale_dask.study import arms_described
 
-        study = with_settings(load(str(path)), mask=mask)
-        prepared = prepare(study)
-        grid = prepared.mask
-        foci = prepared.foci
+        foci, contrasts = arms_described(load(str(path)))
     else:
-        grid = load_mask(mask or "brain")
-        foci = {path.name: read_foci(path)}
-    found = {name: lint(dataset, mask=grid) for name, dataset in foci.items()}
-    counts = {
-        name: {
-            "experiments": dataset.sizes["experiment"],
-            "foci": int(n_foci(dataset).sum()),
-            "subjects": int(dataset["experiment_n_subjects"].values.sum()),
-        }
-        for name, dataset in foci.items()
-    }
+        foci, contrasts = {path.name: read_foci(path, require_n=False)}, {}
+    found = described(foci, contrasts=contrasts)
+    if table is not None:
+        replace_file(table, found.to_csv(sep="\t", index=False, lineterminator="\n", float_format="%.6g").encode())
     if as_json:
-        print(json.dumps([{"name": n, **counts[n], "warnings": [asdict(f) for f in found[n]]} for n in foci]))
-        return
-    for name, count in counts.items():
-        print(f"{name}: " + ", ".join(f"{number} {word}" for word, number in count.items()))
-        for finding in found[name]:
-            print(f"  warning {finding.code}: {finding.where}: {finding.message}")
+        print(found.to_json(orient="records", double_precision=15))
+    elif table is not None:
+        print(f"{table}: {len(found):,} rows")
+    else:
+        print(found.to_string(index=False, float_format="{:.6g}".format))
 
 
 def plan(

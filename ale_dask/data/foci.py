@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from ale_dask.numerics.space import talairach_to_mni
+from ale_dask.numerics.space import mni_to_talairach, talairach_to_mni
 from ale_dask.words.errors import InputError
 from ale_dask.words.variables import FOCI, check, describe
 
@@ -81,6 +81,10 @@ def build(
         "experiment_name": ("experiment", _strings(e.name for e in experiments)),
         "experiment_study": ("experiment", _strings(e.study or study_of(e.name) for e in experiments)),
         "experiment_source": ("experiment", _strings(e.source for e in experiments)),
+        "experiment_space": (
+            "experiment",
+            _strings("MNI" if e.space == "MNI" else f"TAL-{talairach}" for e in experiments),
+        ),
         "experiment_key": ("experiment", _keys(experiments)),
         "experiment_n_subjects": ("experiment", np.array([e.n or 0 for e in experiments], dtype=np.int32)),
         "focus_xyz": (("focus", "axis"), xyz),
@@ -187,6 +191,17 @@ def foci_of(dataset: xr.Dataset) -> list[npt.NDArray[np.float64]]:
     xyz: npt.NDArray[np.float64] = dataset["focus_xyz"].values[order]
     ends = np.cumsum(n_foci(dataset)).tolist()
     return [xyz[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=False)]
+
+
+def as_stated(dataset: xr.Dataset) -> npt.NDArray[np.float64]:
+    """Return the coordinates as files have them (focus, axis), to 1e-6 mm; nan where those of several were pooled."""
+    check(dataset, "experiment_space", "focus_xyz", "focus_experiment")
+    spaces = dataset["experiment_space"].values.astype(str)[dataset["focus_experiment"].values]
+    stated = np.where((spaces == "")[:, None], np.nan, dataset["focus_xyz"].values)
+    for space in {s for s in spaces.tolist() if s.startswith("TAL-")}:
+        here = spaces == space
+        stated[here] = mni_to_talairach(stated[here], variant=space.removeprefix("TAL-"))
+    return np.asarray(np.round(stated, 6), dtype=np.float64)
 
 
 def shared_keys(a: xr.Dataset, b: xr.Dataset) -> npt.NDArray[np.uint64]:

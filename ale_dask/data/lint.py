@@ -4,47 +4,68 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.data.foci import foci_of, n_foci
+from ale_dask.data.misplaced import Finding, misplaced
+from ale_dask.data.shared import shared
 from ale_dask.numerics.space import Mask
 from ale_dask.words.variables import FOCI, check
 
+__all__ = ["ENOUGH_EXPERIMENTS", "Finding", "lint", "lint_contrast"]
+
 # Below this, single experiments drive clusters: Eickhoff et al. 2016, NeuroImage 137:70.
 ENOUGH_EXPERIMENTS = 17
+# A group analysis needs about five people to have any degrees of freedom; beyond a thousand, few tasks were ever
+# measured, and 120 typed as 1200 gives an experiment the narrowest kernel of all.
+FEWEST_SUBJECTS, MOST_SUBJECTS = 5, 1000
+DOMINANT = 0.2
 _LISTED = 5
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing to look at: its code, what it is in words, and the file:line it concerns ("" for all)."""
-
-    code: str
-    message: str
-    where: str
 
 
 def lint(dataset: xr.Dataset, *, mask: Mask) -> list[Finding]:
     """Return the findings on a foci Dataset, by kind and then in the order of the experiments.
 
-    Codes: few-experiments, empty-experiment, outside-mask (distances in mm to the mask), duplicate-focus,
-    repeated-name, duplicate-experiment (same foci and sample size, whatever the name).
+    Codes: few-experiments, empty-experiment, missing-n, implausible-n (below 5 or above 1,000), dominant-experiment
+    (more than a fifth of all foci, and more than twice an equal share), outside-mask (distances in mm to the mask),
+    sign-flip, wrong-space and mixed-precision (see `data.misplaced`), duplicate-focus, repeated-name,
+    duplicate-experiment (same foci and sample size, whatever the name).
     """
     check(dataset, *FOCI)
     ids = [str(i) for i in dataset["experiment_id"].values]
     sources = [str(s) for s in dataset["experiment_source"].values]
     foci = foci_of(dataset)
+    far = mask.distance(dataset["focus_xyz"].values)
     return [
         *_few(n_foci(dataset)),
         *(Finding("empty-experiment", f"{ids[i]} has no foci", sources[i]) for i, f in enumerate(foci) if not len(f)),
-        *_outside(dataset, mask=mask, ids=ids, sources=sources),
+        *_sample_sizes(dataset["experiment_n_subjects"].values, ids=ids, sources=sources),
+        *_dominant(n_foci(dataset), ids=ids, sources=sources),
+        *_outside(dataset, far, mask=mask, ids=ids, sources=sources),
+        *misplaced(dataset, mask=mask, far=far),
         *_duplicate_foci(foci, ids=ids, sources=sources),
         *_repeated_names([str(s) for s in dataset["experiment_name"].values], sources=sources),
         *_duplicate_experiments(dataset, foci=foci, ids=ids, sources=sources),
+    ]
+
+
+def lint_contrast(a: xr.Dataset, b: xr.Dataset) -> list[Finding]:
+    """Return what the arms of a contrast share: shared-experiment (the same one) and shared-subjects.
+
+    Subjects may be shared by experiments with the same foci, of one study, or of one first author, year and sample
+    size.
+    """
+    both = [str(s) for arm in (a, b) for s in arm["experiment_source"].values]
+    return [
+        Finding(
+            "shared-experiment" if group.identical else "shared-subjects",
+            group.words,
+            _places([*group.a, *(i + a.sizes["experiment"] for i in group.b)], both),
+        )
+        for group in shared(a, b)
     ]
 
 
@@ -55,9 +76,41 @@ def _few(counts: npt.NDArray[np.int64]) -> list[Finding]:
     return [Finding("few-experiments", f"{n} experiments with foci; {ENOUGH_EXPERIMENTS} or more are advised", "")]
 
 
-def _outside(dataset: xr.Dataset, *, mask: Mask, ids: Sequence[str], sources: Sequence[str]) -> list[Finding]:
+def _sample_sizes(sizes: npt.NDArray[np.int32], *, ids: Sequence[str], sources: Sequence[str]) -> list[Finding]:
+    found = []
+    if missing := np.flatnonzero(sizes == 0).tolist():
+        listed = ", ".join(ids[i] for i in missing[:_LISTED])
+        message = f"{len(missing):,} experiments have no sample size: {listed}{_more(missing)}"
+        found.append(Finding("missing-n", message, _places(missing, sources)))
+    for i in np.flatnonzero((sizes > 0) & ((sizes < FEWEST_SUBJECTS) | (sizes > MOST_SUBJECTS))).tolist():
+        why = (
+            f"fewer than {FEWEST_SUBJECTS} are too few for a group result"
+            if sizes[i] < FEWEST_SUBJECTS
+            else f"more than {MOST_SUBJECTS:,} are rare, and such an experiment has the narrowest kernel"
+        )
+        found.append(Finding("implausible-n", f"{ids[i]} has {sizes[i]:,} subjects; {why}", sources[i]))
+    return found
+
+
+def _dominant(counts: npt.NDArray[np.int64], *, ids: Sequence[str], sources: Sequence[str]) -> list[Finding]:
+    # Of five experiments or fewer every one has its fifth: that they are few is a finding of its own.
+    share = counts / max(counts.sum(), 1)
+    above = np.flatnonzero((share > DOMINANT) & (share > 2 / max((counts > 0).sum(), 1)))
+    return [
+        Finding(
+            "dominant-experiment",
+            f"{ids[i]} has {counts[i]:,} of the {counts.sum():,} foci, {share[i]:.0%}; more than {DOMINANT:.0%} of a "
+            "sample in one experiment can carry its clusters",
+            sources[i],
+        )
+        for i in above.tolist()
+    ]
+
+
+def _outside(
+    dataset: xr.Dataset, far: npt.NDArray[np.float64], *, mask: Mask, ids: Sequence[str], sources: Sequence[str]
+) -> list[Finding]:
     xyz, owner = dataset["focus_xyz"].values, dataset["focus_experiment"].values.tolist()
-    far = mask.distance(xyz)
     by_experiment: dict[int, list[int]] = {}
     for focus in np.flatnonzero(far > 0).tolist():
         by_experiment.setdefault(owner[focus], []).append(focus)

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -113,6 +113,26 @@ def replace_file(path: Place, data: bytes) -> None:
         return
     with _written_beside(path, data) as temporary:
         os.replace(temporary, path)
+
+
+def fill_folder(folder: Path, content: Mapping[str, bytes], *, what: str) -> None:
+    """Write files of these names and bytes into a folder, made if need be; return nothing.
+
+    Raises
+    ------
+    InputError
+        when the folder cannot be written, or holds another file of one of these names: then nothing is written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in content.items():
+            path = folder / name
+            if path.exists() and path.read_bytes() != data:
+                raise InputError(f"{path}: is there already with other content; give an empty folder")
+        for name, data in content.items():
+            replace_file(folder / name, data)
+    except (OSError, StoreError) as error:
+        raise InputError(f"{folder}: {what} cannot be written there ({error}); give another folder") from error
 
 
 @contextlib.contextmanager

@@ -158,8 +158,10 @@ def _pooled(dataset: xr.Dataset, groups: Sequence[Sequence[int]]) -> xr.Dataset:
     first = np.array([group[0] for group in groups])
     keys = dataset["experiment_key"].values.copy()
     n = dataset["experiment_n_subjects"].values.copy()
+    spaces = dataset["experiment_space"].values.copy()
     for group in groups:
         if len(group) > 1:
+            spaces[group[0]] = spaces[group[0]] if len(set(spaces[group].tolist())) == 1 else ""
             # A group's draws are its own: they hang on its members, not on their order.
             text = ",".join(str(k) for k in sorted(keys[group].tolist()))
             keys[group[0]] = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
@@ -170,6 +172,7 @@ def _pooled(dataset: xr.Dataset, groups: Sequence[Sequence[int]]) -> xr.Dataset:
     made = dataset.assign(
         experiment_key=("experiment", keys, dataset["experiment_key"].attrs),
         experiment_n_subjects=("experiment", n, dataset["experiment_n_subjects"].attrs),
+        experiment_space=("experiment", spaces, dataset["experiment_space"].attrs),
     )
     attrs = {name: dataset[name].attrs for name in ("focus_xyz", "focus_experiment")}
     return (

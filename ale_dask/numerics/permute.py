@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.numerics.clusters import root
-from ale_dask.numerics.simd import SCAN, reaches32
-from ale_dask.numerics.sweep import stamp_plane
+from ale_dask.numerics.simd import BARE, SCAN, reaches32
+from ale_dask.numerics.sweep import plane_of, stamp_planes
 from ale_dask.numerics.visits import draw_foci, list_foci, sweep_memory
 
 I32 = npt.NDArray[np.int32]
@@ -45,7 +45,7 @@ def found_memory(geometry):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**BARE)
 def scan_plane(x, geometry, threshold, n, best, plane, found):  # type: ignore[no-untyped-def]
     """Collect the mask cells of a plane at or above the threshold; returns their number and the maximum.
 
@@ -115,8 +115,10 @@ def null_iterations(first, count, threshold, design, stamps, geometry, out) -> N
         list_foci(design, stamps, geometry, work)
         n = 0
         best = np.int32(0)
-        for x in range(1, geometry.plane_begin.shape[0] - 2):
-            stamp_plane(x, stamps, geometry, work)
-            n, best = scan_plane(x, geometry, threshold, n, best, work.plane, found)
+        for x in range(1, geometry.plane_begin.shape[0] - 2, 2):
+            stamp_planes(x, stamps, geometry, work)
+            for side in range(2):
+                plane = plane_of(side, geometry, work)
+                n, best = scan_plane(x + side, geometry, threshold, n, best, plane, found)
         out[b, 0] = best
         out[b, 1], out[b, 2] = largest(n, threshold, geometry, found)

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 
 from ale_dask.numerics.permute import found_memory, largest, scan_plane
-from ale_dask.numerics.sweep import stamp_plane
+from ale_dask.numerics.sweep import plane_of, stamp_planes
 from ale_dask.numerics.tfce import collect_plane, greatest, scratch
 from ale_dask.numerics.visits import draw_foci, list_foci, sweep_memory
 
@@ -26,10 +26,12 @@ def tfce_iterations(first, count, threshold, design, stamps, geometry, levels, o
         n = 0
         high = 0
         best = np.int32(0)
-        for x in range(1, geometry.plane_begin.shape[0] - 2):
-            stamp_plane(x, stamps, geometry, work)
-            high = collect_plane(x, work.plane, x * geometry.stride_x, geometry, levels, high, memory)
-            n, best = scan_plane(x, geometry, threshold, n, best, work.plane, found)
+        for x in range(1, geometry.plane_begin.shape[0] - 2, 2):
+            stamp_planes(x, stamps, geometry, work)
+            for side in range(2):
+                plane = plane_of(side, geometry, work)
+                high = collect_plane(x + side, plane, (x + side) * geometry.stride_x, geometry, levels, high, memory)
+                n, best = scan_plane(x + side, geometry, threshold, n, best, plane, found)
         out[b, 0] = best
         out[b, 1], out[b, 2] = largest(n, threshold, geometry, found)
         out[b, 3] = greatest(high, geometry, memory)

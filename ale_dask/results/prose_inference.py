@@ -17,7 +17,7 @@ from ale_dask.results.phrases import (
     voxel_mm3,
 )
 from ale_dask.results.views import VIEWS
-from ale_dask.results.wording import CORRECTED, UNLIKE, UNREACHABLE, controlled
+from ale_dask.results.wording import CORRECTED, KEPT, UNLIKE, UNREACHABLE, controlled, shared_words
 from ale_dask.words.config import Inference
 
 _LARGEST = {
@@ -27,6 +27,7 @@ _LARGEST = {
     "voxel": "largest ALE",
     "tfce": "largest threshold-free cluster enhancement (TFCE) [@smith2009; @frahm2022]",
 }
+_NONE_KEPT = "Experiments that may be of the same subjects would have been kept in both arms; there were none."
 _CUT = {"cluster-size": "cut_size", "cluster-mass": "cut_mass", "voxel": "cut_s", "tfce": "cut_tfce"}
 
 
@@ -92,11 +93,11 @@ def contrasts(record: Record) -> list[str]:
         "pooled": "Both directions were examined within the thresholded map of the pooled experiments of both arms",
         "none": "Both directions were examined over the whole mask",
     }[i.gate]
-    shared = (
-        "No experiment belonged to both arms of a contrast; shared ones would have been refused."
-        if i.shared == "refuse"
-        else "Experiments that belonged to both arms of a contrast were excluded from it."
-    )
+    shared = {
+        "refuse": "Arms that share an experiment, or may share subjects, would have been refused.",
+        "exclude": "Experiments that both arms share, or that may be of the same subjects, were excluded from both.",
+        "keep": KEPT if any(entry["shared"] for entry in entries.values()) else _NONE_KEPT,
+    }[i.shared]
     views = {v.level: v for v in VIEWS["contrast"]}
     found = [
         "Samples A and B were contrasted by the difference of their ALE maps, compared in each voxel with differences "
@@ -128,31 +129,30 @@ def contrasts(record: Record) -> list[str]:
 def _contrasted(name: str, entry: Record, record: Record) -> str:
     (first, a), (second, b) = ((arm, record["analyses"][arm]["n_experiments"]) for arm in entry["arms"])
     pooled = next(e for e in record["analyses"].values() if e.get("pooled_for") == name)
-    both = (a + b - pooled["n_experiments"]) // 2
-    excluded = f", of which {counted(both, 'experiment')} in both arms {_were(both)} excluded from each" if both else ""
     n = entry["iterations"]
     # A number above 2^62 is not kept.
     of = f" of the {_many(entry['relabellings'])} possible" if entry["relabellings"] < UNREACHABLE else ""
     how = (
-        f"all B = {n:,} relabellings were enumerated, so that p = r/B is exact"
+        f"all N = {n:,} relabellings were enumerated, so that p = r/N is exact"
         if entry["enumerated"]
-        else f"B = {n:,} relabellings{of} were drawn at random, with p = (1 + r)/(1 + B) [@phipson2010]"
+        else f"N = {n:,} relabellings{of} were drawn at random, with p = (1 + r)/(1 + N) [@phipson2010]"
     )
     if not entry["enumerated"] and record["inference"]["profile"] == "gingerale":
         how = (
-            f"B = {n:,} relabellings{of} were drawn at random, with p = max(r, 1)/B as in GingerALE where it is "
-            "uncorrected, and (1 + r)/(1 + B) [@phipson2010] where it is corrected"
+            f"N = {n:,} relabellings{of} were drawn at random, with p = max(r, 1)/N as in GingerALE where it is "
+            "uncorrected, and (1 + r)/(1 + N) [@phipson2010] where it is corrected"
         )
     foci, subjects = entry["foci_per_experiment"], entry["subjects_per_experiment"]
     means = f"{foci[0]:.1f} and {foci[1]:.1f} foci"
     if knows_n(record, used=True):
         means += f", {subjects[0]:.1f} and {subjects[1]:.1f} subjects"
     unlike = f" The arms differed more than 1.5-fold in these means; {UNLIKE}." if entry["unbalanced"] else ""
+    inference = inference_of_record(record)
     return (
-        f"The contrast “{name}” compared {first} ({counted(a, 'experiment')}) with {second} "
-        f"({counted(b, 'experiment')}){excluded}; the pooled analysis had "
-        f"{counted(pooled['n_experiments'], 'experiment')}. With r of B relabellings at least as extreme as the "
-        f"observed labels, {how}. On average, experiments of the arms had {means}.{unlike}"
+        f"The contrast “{name}” compared A, {first} ({counted(a, 'experiment')}), with B, {second} "
+        f"({counted(b, 'experiment')}). Subjects that both may share: {shared_words(entry['shared'], inference)}. The "
+        f"analysis of both pooled had {counted(pooled['n_experiments'], 'experiment')}. With r of N relabellings at "
+        f"least as extreme as the observed labels, {how}. On average, experiments of A and B had {means}.{unlike}"
     )
 
 
@@ -187,10 +187,6 @@ def _cut(entry: Record, i: Inference, record: Record) -> str:
 
 def _inputs(i: Inference) -> str:
     return f"{CORRECTED[i.correction]} and at an uncorrected p < {decimal(i.voxel_p)}"
-
-
-def _were(number: int) -> str:
-    return "was" if number == 1 else "were"
 
 
 def _many(number: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,10 @@ FEWEST = 17
 """Below so many experiments a main effect is underpowered (Eickhoff 2016)."""
 UNLIKE = "that alone can reject exchangeability, without any difference in where the effects are"
 """What follows from arms that differ more than 1.5-fold."""
+KEPT = (
+    "Experiments of both arms that may be of the same subjects were kept: relabelling takes all experiments as "
+    "independent."
+)
 CORRECTED = {
     "cluster-size": "cluster-size FWE",
     "cluster-mass": "cluster-mass FWE",
@@ -103,6 +108,8 @@ def notes(result: xr.Dataset) -> list[str]:
                 f"{attrs['iterations']:,} relabellings are too few for any voxel's p to fall below "
                 f"{inference_of(result).voxel_p:g}: no cluster is tested."
             )
+    if attrs["kind"] == "contrast" and attrs["shared"] and inference_of(result).shared == "keep":
+        found.append(KEPT)
     if attrs.get("unbalanced"):
         found.append(f"The arms differ more than 1.5-fold in foci or subjects per experiment; {UNLIKE}.")
     return found
@@ -146,10 +153,19 @@ def _contrast(result: xr.Dataset) -> list[tuple[str, str]]:
         ("Subjects per experiment", per(*attrs["subjects_per_experiment"])),
         ("Level", f"p < {i.contrast_p:g} in each direction, at least {i.min_volume:g} mm³"),
         ("Gate", attrs["gate"]),
+        ("Shared subjects", shared_words(attrs["shared"], i)),
         *_clusters(result),
         ("Permutations", f"{attrs['iterations']:,} {drawn}, seed {i.seed}"),
         ("Mask", _mask(result)),
     ]
+
+
+def shared_words(found: Sequence[str], inference: Inference) -> str:
+    """Return the subjects that both arms of a contrast may share, and what was done with them."""
+    if not found:
+        return "none found by experiment, foci, study, or first author, year and sample size"
+    done = "kept, as different subjects" if inference.shared == "keep" else "excluded from both arms"
+    return f"{'; '.join(found)}: {done}"
 
 
 def _clusters(result: xr.Dataset) -> list[tuple[str, str]]:

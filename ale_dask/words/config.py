@@ -41,7 +41,8 @@ class Inference(_Frozen):
     min_volume: Annotated[float, Field(ge=0)] = 50.0
     contrast_p: Probability = 0.05
     gate: Literal["arms", "pooled", "none"] = "arms"
-    shared: Literal["refuse", "exclude"] = "refuse"
+    shared: Literal["refuse", "exclude", "keep"] = "refuse"
+    """What a contrast does with experiments that both arms have, or that may be of the same subjects."""
     profile: Literal["recommended", "gingerale"] = "recommended"
 
     def min_voxels(self, voxel_volume: float) -> int:

@@ -31,6 +31,7 @@ _FOCI = (
     Variable("experiment_name", ("experiment",), "OUT", "", "the name as written in the file"),
     Variable("experiment_study", ("experiment",), "OUT", "", "its study, which other experiments may share"),
     Variable("experiment_source", ("experiment",), "OUT", "", "file:line of the experiment's first line"),
+    Variable("experiment_space", ("experiment",), "OUT", "", "of its file: MNI, or TAL-VARIANT; empty of several"),
     Variable("experiment_key", ("experiment",), "u", "", "64-bit key of its random draws, inherited by subsets"),
     Variable("experiment_n_subjects", ("experiment",), "i", "subjects", "sample size; 0 where the file has none"),
     Variable("experiment_tag", ("experiment", "tag"), "b", "", "whether the experiment carries the tag"),

@@ -1,4 +1,4 @@
-"""Readers of foci: Sleuth text and tidy tables, told apart by their content."""
+"""Readers of foci: Sleuth text, tables, workbooks, JSON and images, told apart by their content; and writers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,26 @@ from pathlib import Path
 import xarray as xr
 
 from ale_dask.data.foci import MAX_SUBJECTS, Experiment, build
-from ale_dask.data.readers import sleuth, table
+from ale_dask.data.readers import corpus, document, images, nimads, nimare, sleuth, table, workbook
+from ale_dask.data.readers.packed import unpacked
 from ale_dask.data.readers.sleuth import parse_sleuth, write_sleuth
 from ale_dask.data.readers.table import parse_table
 from ale_dask.data.readers.text import as_space, clean, decode, shown
+from ale_dask.data.readers.writers import write_foci, write_nimads, write_table
 from ale_dask.words.errors import InputError
 
-__all__ = ["parse", "parse_sleuth", "parse_table", "read_foci", "write_sleuth"]
+__all__ = [
+    "parse",
+    "parse_sleuth",
+    "parse_table",
+    "read_foci",
+    "write_foci",
+    "write_nimads",
+    "write_sleuth",
+    "write_table",
+]
+
+_MOST_NAMED = 100
 
 
 def read_foci(
@@ -27,14 +40,16 @@ def read_foci(
     talairach: str = "other",
     require_n: bool = True,
 ) -> xr.Dataset:
-    """Return the foci Dataset (MNI mm) of one or more files, Sleuth text or tables, in any mix of spaces.
+    """Return the foci Dataset (MNI mm) of one or more files, Sleuth text, tables or workbooks, in any mix of spaces.
+
+    A table of studies (id, title, year …) among them adds its columns to the experiments of those ids.
 
     Parameters
     ----------
     n
         Subjects of the experiments whose file gives no sample size.
     space
-        "MNI" or "TAL", for files that do not state theirs.
+        "MNI" or "TAL", for foci whose file does not state theirs or calls it unknown.
     talairach
         Software that had normalised the Talairach data: "other", "fsl" or "spm".
     require_n
@@ -49,19 +64,17 @@ def read_foci(
         raise InputError("no foci file given; name one or more Sleuth files or tables")
     if n is not None and not 1 <= n <= MAX_SUBJECTS:
         raise InputError(f"n is {n}; give a sample size of 1 or more")
-    default = None if space is None else as_space(space)
-    if space is not None and default is None:
-        raise InputError(f"space is {shown(space)}; give MNI or TAL")
+    default = space_of(space)
     experiments: list[Experiment] = []
+    studies = []
     sources = []
     for path in map(Path, paths):
-        try:
-            data = path.read_bytes()
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"{path}: cannot read the file ({reason}); check its path") from error
-        found = parse(data, name=path.name, space=default)
+        data = read_file(path)
+        told = corpus.parse_studies(data, name=path.name)
+        found = () if told is not None else parse(data, name=path.name, space=default)
         experiments += found
+        if told is not None:
+            studies.append(told)
         sources.append(
             {
                 "path": path.name,
@@ -71,6 +84,7 @@ def read_foci(
                 "without_n": sum(e.n is None for e in found),
             }
         )
+    experiments = corpus.describe(experiments, studies)
     if n is not None:
         experiments = [replace(e, n=n) if e.n is None else e for e in experiments]
     elif require_n:
@@ -78,14 +92,43 @@ def read_foci(
     return build(experiments, talairach=talairach, sources=sources)
 
 
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a file; an InputError for one that cannot be read."""
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot read the file ({reason}); check its path") from error
+
+
+def space_of(text: str | None) -> str | None:
+    """Return "MNI" or "TAL" for a name of either, None for None; an InputError for anything else."""
+    known = None if text is None else as_space(text)
+    if text is not None and known is None:
+        raise InputError(f"space is {shown(text)}; give MNI or TAL")
+    return known
+
+
 def parse(data: bytes, *, name: str, space: str | None = None) -> tuple[Experiment, ...]:
-    """Return the experiments of a file's bytes, be they Sleuth text or a table.
+    """Return the experiments of a file's bytes: Sleuth text, a table, a workbook, JSON of NIMADS or NiMARE, an image.
+
+    Of images those of GingerALE are read, which hold their foci; text may be gzipped.
 
     Raises
     ------
     InputError
-        with file:line, for whatever cannot be read.
+        with file:line or the path in a JSON file, for whatever cannot be read.
     """
+    # An image may be gzipped too, but only its header is unpacked.
+    if images.is_image(data):
+        return images.parse_image(data, name=name, space=space)
+    data = unpacked(data, name=name)
+    if workbook.is_workbook(data):
+        return workbook.parse_workbook(data, name=name, space=space)
+    if document.is_json(data):
+        root = document.load(data, name=name)
+        experiments = nimare.experiments if nimare.is_dataset(root) else nimads.experiments
+        return experiments(root, size=len(data), name=name, space=space)
     lines = decode(data, name=name)
     first, number = next(((clean(x), i) for i, x in enumerate(lines, 1) if clean(x)), ("", 1))
     if not first:
@@ -105,7 +148,10 @@ def parse(data: bytes, *, name: str, space: str | None = None) -> tuple[Experime
 def _refuse_missing(experiments: Sequence[Experiment]) -> None:
     missing = [f"{e.source} {e.name or '(unnamed)'}" for e in experiments if e.n is None]
     if missing:
+        # Of the 14,371 of Neurosynth, a thousand lines would hide what to do.
+        more = f" and {len(missing) - _MOST_NAMED:,} more" if len(missing) > _MOST_NAMED else ""
         raise InputError(
-            f"{len(missing)} of {len(experiments)} experiments have no sample size: {', '.join(missing)}; "
+            f"{len(missing)} of {len(experiments)} experiments have no sample size: "
+            f"{', '.join(missing[:_MOST_NAMED])}{more}; "
             "write it as '// Subjects=' or in column n, or give n"
         )

@@ -47,8 +47,8 @@ def parse_sleuth(data: bytes, *, name: str, space: str | None = None) -> tuple[E
     return parse_lines(decode(data, name=name), name=name, space=space)
 
 
-def parse_lines(lines: list[str], *, name: str, space: str | None = None) -> tuple[Experiment, ...]:
-    """Return the experiments of a Sleuth file's lines, as `parse_sleuth` does of its bytes."""
+def parse_lines(lines: list[str], *, name: str, space: str | None = None, first: int = 1) -> tuple[Experiment, ...]:
+    """Return the experiments of a Sleuth file's lines, as `parse_sleuth` does of its bytes; line 1 is its `first`."""
     done: list[Experiment] = []
     current: _Open | None = None
 
@@ -57,7 +57,7 @@ def parse_lines(lines: list[str], *, name: str, space: str | None = None) -> tup
         if current is not None and (current.names or current.sized or current.xyz):
             done.append(_finish(current, file=name, space=space))
 
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines, first):
         text = clean(line)
         if not text:
             continue
@@ -99,7 +99,9 @@ def parse_lines(lines: list[str], *, name: str, space: str | None = None) -> tup
                 current.names.append(body)
     close()
     if not any(e.xyz for e in done):
-        raise InputError(f"{name}:{len(lines)}: no foci in the whole file; write one 'x y z' in mm per line")
+        raise InputError(
+            f"{name}:{first + len(lines) - 1}: no foci in the whole file; write one 'x y z' in mm per line"
+        )
     return tuple(done)
 
 

@@ -1,4 +1,4 @@
-"""What both formats share: bytes to text, text to numbers and spaces."""
+"""What the formats share: bytes to text, text to numbers and spaces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE | re.ASCII)
 # Minus signs that word processors and PDF tables put in place of the hyphen.
 _MINUS = str.maketrans(dict.fromkeys("\u2212\u2013\u2010\u2011\ufe63\uff0d", "-"))
 _BLANK = "".join(chr(c) for c in range(0x10000) if chr(c).isspace()) + "\ufeff"
-_SPACES = {"mni": "MNI", "mni152": "MNI", "tal": "TAL", "talairach": "TAL"}
+_SPACES = {"mni": "MNI", "mni152": "MNI", "icbm152": "MNI", "tal": "TAL", "talairach": "TAL"}
+# Templates of MNI152 as TemplateFlow (MNI152NLin2009cAsym) and NiMARE (mni152_2mm, ale_2mm) name them. MNI305 and
+# MNIColin27 are other brains, millimetres apart.
+_MNI152 = re.compile(r"mni152n?lin[a-z0-9]*|(?:mni152|ale)_[12]mm", re.ASCII)
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
@@ -26,18 +29,23 @@ def decode(data: bytes, *, name: str) -> list[str]:
     InputError
         for bytes that are not text.
     """
-    encoding = next((e for bom, e in _BOMS if data.startswith(bom)), "utf-8")
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        if encoding == "utf-16":
-            raise InputError(f"{name}:1: marked as UTF-16 but is not; save it as UTF-8") from error
-        text = data.decode("latin-1")
+    text = as_text(data, name=name)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     if "\0" in text:
         at = next(i for i, line in enumerate(lines, 1) if "\0" in line)
         raise InputError(f"{name}:{at}: holds NUL bytes, so it is not a text file; give Sleuth text or a table")
     return lines
+
+
+def as_text(data: bytes, *, name: str) -> str:
+    """Return a file's bytes as text: UTF-8, UTF-16 with its mark, else Latin-1; an InputError if the mark lies."""
+    encoding = next((e for bom, e in _BOMS if data.startswith(bom)), "utf-8")
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding == "utf-16":
+            raise InputError(f"{name}:1: marked as UTF-16 but is not; save it as UTF-8") from error
+        return data.decode("latin-1")
 
 
 def clean(text: str) -> str:
@@ -52,7 +60,8 @@ def shown(text: str) -> str:
 
 def as_space(text: str) -> str | None:
     """Return "MNI" or "TAL" for a name of either, None for anything else."""
-    return _SPACES.get(clean(text).lower())
+    word = clean(text).lower()
+    return "MNI" if _MNI152.fullmatch(word) else _SPACES.get(word)
 
 
 def as_subjects(text: str, *, where: str) -> int | None:
