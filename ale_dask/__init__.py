@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ale_dask.data.readers import read_foci, write_foci
     from ale_dask.data.selection import flow, select
     from ale_dask.following import cancel, follow, logs
-    from ale_dask.results import cluster_table, contribution_table, long_table, write_report
+    from ale_dask.results import cite, cluster_table, contribution_table, long_table, write_report
     from ale_dask.runs import collect, run
     from ale_dask.submission import submit
     from ale_dask.upkeep import extend, run_share, status, verify
@@ -41,6 +41,7 @@ _WHERE = {
     "Study": "words.config",
     "UnfinishedError": "words.errors",
     "cancel": "following",
+    "cite": "results",
     "cluster_table": "results",
     "collect": "runs",
     "conjunction": "analyses.functions",
@@ -79,6 +80,7 @@ __all__ = [
     "UnfinishedError",
     "__version__",
     "cancel",
+    "cite",
     "cluster_table",
     "collect",
     "conjunction",

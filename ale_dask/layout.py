@@ -4,7 +4,7 @@ OUT/study.toml   resolved: every default written out, foci files copied beside i
 OUT/foci/        the input files as they were
 OUT/plans/       frozen plans and segments, created once
 OUT/store.zarr/  MA maps and nulls: the checkpoint
-OUT/logs/        what went wrong, and what submitted jobs say
+OUT/logs/        what went wrong, what submitted jobs say, and what to cite
 OUT/run.json     what was run, with what, how long
 """
 

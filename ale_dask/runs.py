@@ -26,6 +26,7 @@ from ale_dask.distribution.progress import Progress
 from ale_dask.distribution.segments import gather, sees, segments
 from ale_dask.layout import jobs_of, lay_out, nonce_of, stored
 from ale_dask.numerics.warm import compile_beside
+from ale_dask.results.methods import as_bibtex, as_markdown, methods_of
 from ale_dask.results.painters import DrawsHere, Painters
 from ale_dask.results.provenance import run_record
 from ale_dask.results.write import write_results
@@ -189,7 +190,7 @@ def write(
     study: Study,
     drawn_by: Painters | DrawsHere | None,
 ) -> None:
-    """Write maps, tables, pictures, the page and run.json of a run into OUT.
+    """Write maps, tables, pictures, the page, run.json and what to cite of a run into OUT.
 
     Raises
     ------
@@ -197,8 +198,11 @@ def write(
         when a file cannot be written.
     """
     out = place(out)
+    methods = methods_of(record)
     with staged(out) as folder:
-        write_results(results, folder, title=study.title, simulated=study.simulated, drawn_by=drawn_by)
+        write_results(results, folder, title=study.title, simulated=study.simulated, drawn_by=drawn_by, methods=methods)
+        replace_file(folder / "logs" / "CITATION.md", as_markdown(methods).encode())
+        replace_file(folder / "logs" / "CITATION.bib", as_bibtex(methods).encode())
         replace_file(folder / "run.json", (json.dumps(record, indent=2) + "\n").encode())
     Journal(out)("finished")
 

@@ -35,6 +35,7 @@ for command in (
     following.logs,
     following.doctor,
     looking.collect,
+    looking.cite,
     running.extend,
     running.verify,
     running.block,

@@ -1,4 +1,4 @@
-"""Commands that compute no block: example, import-jale, check, describe, plan, collect."""
+"""Commands that compute no block: example, import-jale, check, describe, plan, collect, cite."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ale_dask.cli.options import (
     Pictures,
     Quiet,
     Space,
+    Stored,
     StudyFile,
     Workers,
     load,
@@ -237,6 +238,16 @@ def collect(
     with painters(wanted=pictures) as drawn_by:
         study, results, record = of(outs[0])
         finish(results, record, outs[0], study=study, as_json=as_json, drawn_by=drawn_by, quiet=quiet)
+
+
+def cite(
+    out: Stored,
+    bibtex: Annotated[bool, typer.Option("--bibtex", help="The references instead of the text.")] = False,
+) -> None:
+    """Print methods text of a finished run for a paper (CC0), or what it cites as BibTeX, from its record alone."""
+    from ale_dask.results import cite as of
+
+    print(of(out, bibtex=bibtex), end="")
 
 
 def _collect_table(outs: list[str], table: Path, *, as_json: bool, quiet: bool) -> None:

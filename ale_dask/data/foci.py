@@ -51,12 +51,12 @@ def build(
     experiments: Sequence[Experiment],
     *,
     talairach: str = "other",
-    sources: Sequence[Mapping[str, str]] = (),
+    sources: Sequence[Mapping[str, Any]] = (),
 ) -> xr.Dataset:
     """Return the foci Dataset (MNI mm) of the experiments, in their order, those without foci included.
 
     `talairach` names the variant of icbm2tal that Talairach foci are taken back through; `sources` lists
-    the files as {"path", "sha256"}. Columns of true/false/yes/no/1/0/x become tags, the others moderators.
+    the files as {"path", "sha256", …}. Columns of true/false/yes/no/1/0/x become tags, the others moderators.
 
     Raises
     ------
@@ -216,7 +216,7 @@ def _dataset(
     variables: Mapping[str, Any],
     *,
     tags: Mapping[str, npt.NDArray[np.bool_]],
-    sources: Sequence[Mapping[str, str]],
+    sources: Sequence[Mapping[str, Any]],
 ) -> xr.Dataset:
     coords: dict[str, Any] = {}
     if tags:

@@ -8,6 +8,7 @@ from ale_dask.results.extra import missing_extra
 from ale_dask.results.figures import write_figures
 from ale_dask.results.long import long_records, long_table, long_tsv
 from ale_dask.results.maps import write_maps
+from ale_dask.results.methods import cite
 from ale_dask.results.page import write_page
 from ale_dask.results.painters import Painters, painters
 from ale_dask.results.tables import cluster_table, conjunction_table, contrast_table, study_table
@@ -15,6 +16,7 @@ from ale_dask.results.write import summary_lines, write_report, write_results
 
 __all__ = [
     "Painters",
+    "cite",
     "cluster_table",
     "conjunction_table",
     "contrast_table",

@@ -17,6 +17,7 @@ from ale_dask.data.foci import n_foci
 from ale_dask.data.places import replace_file
 from ale_dask.results.figures import alt_text, picture_path
 from ale_dask.results.flow import flow_svg, flow_table
+from ale_dask.results.methods import LICENCE, Methods
 from ale_dask.results.plots import plot_path, plots_of
 from ale_dask.results.tables import (
     cluster_table,
@@ -40,10 +41,12 @@ def write_page(
     title: str,
     simulated: bool,
     pictures: Sequence[Path] | None = None,
+    methods: Methods | None = None,
 ) -> Path:
     """Write one self-contained HTML page of all results into a folder and return its path.
 
-    `pictures` are the paths to inline; by default those that lie in the analyses' folders. Needs jinja2.
+    `pictures` are the paths to inline; by default those that lie in the analyses' folders. `methods` is a run's. Needs
+    jinja2.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -55,6 +58,8 @@ def write_page(
         version=__version__,
         study=_cells(study_table(results).drop(columns="controls")),
         selections=_selections(results, simulated=simulated),
+        methods=methods,
+        licence=LICENCE,
         analyses=[_analysis(name, r, folder / stem(name), pictures) for name, r in results.items()],
     )
     path = folder / PAGE

@@ -14,12 +14,16 @@ import xarray as xr
 
 from ale_dask.analyses.contrast_clusters import clusters_name
 from ale_dask.numerics import NUMERICS_VERSION
-from ale_dask.words.config import BUILT_IN, Study
+from ale_dask.results.clusters import grid_of
+from ale_dask.results.flow import flow_table
+from ale_dask.study import pooled_name
+from ale_dask.words.config import BUILT_IN, Contrast, FociSource, MainEffect, Study
 from ale_dask.words.version import __version__
 
 _LIBRARIES = ("dask", "distributed", "numba", "numpy", "scipy", "xarray", "zarr")
-# The selection has a file of its own.
-_LEFT_OUT = {"affine", "inference", "selection", "shape"}
+# Files and selection belong to samples, which several analyses may share.
+_LEFT_OUT = {"affine", "inference", "selection", "shape", "sources"}
+_COUNTED = ("experiments", "talairach", "without_n")
 
 
 def run_record(
@@ -38,13 +42,26 @@ def run_record(
         ]
         for name, source in study.foci.items()
     }
+    read = {s["sha256"]: s for r in results.values() for s in json.loads(r.attrs.get("sources", "[]"))}
+    one = next(iter(results.values()))
     return {
         "program": {"name": "ale_dask", "version": __version__, "numerics": NUMERICS_VERSION},
         "title": study.title,
         "simulated": study.simulated,
         "inputs": inputs,
+        "samples": {
+            name: _sample(source, [read.get(file["sha256"], {}) for file in inputs[name][: len(source.files)]])
+            for name, source in study.foci.items()
+        },
+        # What was removed has a file of its own.
+        "selection": flow_table(results).drop(columns="removed").to_dict("records"),
         "inference": study.inference.model_dump(mode="json")
-        | {"mask": Path(study.inference.mask).name, "mask_sha256": next(iter(results.values())).attrs["mask_sha256"]},
+        | {
+            "mask": Path(study.inference.mask).name,
+            "mask_sha256": one.attrs["mask_sha256"],
+            "mask_voxels": one.sizes["voxel"],
+            "mask_voxel_mm": grid_of(one).voxel_size.tolist(),
+        },
         "backend": {"name": study.backend.kind, "workers": study.backend.workers},
         "environment": {
             "python": platform.python_version(),
@@ -58,12 +75,35 @@ def run_record(
                 for k, v in json.loads(json.dumps(dict(result.attrs), default=_plain)).items()
                 if k not in _LEFT_OUT
             }
+            | _made_of(study, name, result)
             | {"mask": Path(result.attrs["mask"]).name, "digest": digests.get(name)}
             | ({"digest_clusters": digests[again]} if (again := clusters_name(name)) in digests else {})
             | {"segments": [{"iterations": n, "block_size": size} for n, size in segments.get(name, ())]}
             for name, result in results.items()
         },
     }
+
+
+def _sample(source: FociSource, read: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a sample's settings, and how many of its files' experiments are in Talairach space or state no n."""
+    select = [
+        step.model_dump(exclude_none=True) | ({"inside": Path(step.inside).name} if step.inside else {})
+        for step in source.select
+    ]
+    settings = {"n": source.n, "space": source.space, "talairach_variant": source.talairach, "select": select}
+    return settings | {key: sum(int(file.get(key, 0)) for file in read) for key in _COUNTED}
+
+
+def _made_of(study: Study, name: str, result: xr.Dataset) -> dict[str, Any]:
+    """Return what an analysis was made of that its result does not say."""
+    analysis = study.analysis.get(name)
+    if isinstance(analysis, MainEffect):
+        return {"foci": analysis.foci}
+    if isinstance(analysis, Contrast):
+        n = result.sizes.get("contrast_cluster")
+        return {"clusters_tested": n}
+    of = [other for other, a in study.analysis.items() if isinstance(a, Contrast) and pooled_name(other) == name]
+    return {"pooled_for": of[0]} if of else {}
 
 
 def _plain(value: Any) -> Any:

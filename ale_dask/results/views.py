@@ -22,7 +22,7 @@ Read = Callable[[xr.Dataset], npt.NDArray[Any]]
 class View:
     """One map of a result: how it was thresholded (`level`), from which input (`source`), by which `cuts`.
 
-    `controls` is a template over the settings; None means what the result's own attributes say.
+    `controls` is a template over the settings and {region}; None means what the result's own attributes say.
     """
 
     suffix: str
@@ -79,12 +79,11 @@ _NOTHING = (
 )
 _CONTRAST_FWE = (
     "family-wise error of voxels at {contrast_p:g}, each direction by itself, over a region that no "
-    "relabelling changes: the thresholded map of the pooled experiments, or with gate none the mask"
+    "relabelling changes: {region}"
 )
 _CONTRAST_CLUSTER = (
     "family-wise error of clusters at {cluster_p:g}, each direction by itself, over a region that no relabelling "
-    "changes: the thresholded map of the pooled experiments, or with gate none the mask; it does not say in which of "
-    "its voxels the arms differ"
+    "changes: {region}; it does not say in which of its voxels the arms differ"
 )
 _CONJUNCTION_FWE = (
     "family-wise error of voxels at {cluster_p:g} in each map: a voxel shown survives in every one of them"

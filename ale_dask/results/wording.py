@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,18 @@ from ale_dask.analyses.main_effect import inference_of
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.results.clusters import grid_of
 from ale_dask.results.views import View, find_view
+from ale_dask.words.config import Inference
 
 UNREACHABLE = 2**62
 """The cut of a null with too few iterations for its level: no value survives."""
 FEWEST = 17
 """Below so many experiments a main effect is underpowered (Eickhoff 2016)."""
+UNLIKE = "that alone can reject exchangeability, without any difference in where the effects are"
+"""What follows from arms that differ more than 1.5-fold."""
+KEPT = (
+    "Experiments of both arms that may be of the same subjects were kept: relabelling takes all experiments as "
+    "independent."
+)
 CORRECTED = {
     "cluster-size": "cluster-size FWE",
     "cluster-mass": "cluster-mass FWE",
@@ -52,10 +60,16 @@ def label(result: xr.Dataset, view: View) -> str:
 def controls(result: xr.Dataset, view: View) -> str:
     """Return in words what a map controls, with this result's levels."""
     if view.controls is not None:
-        return view.controls.format(**inference_of(result).model_dump())
+        return controlled(view, inference_of(result))
     if view.level == "label":
         return controls(result, find_view(result, level=inference_of(result).correction))
     return str(result.attrs["controls"])
+
+
+def controlled(view: View, inference: Inference) -> str:
+    """Return in words what a map with these settings controls; for the views that have a template."""
+    region = "the mask" if inference.gate == "none" else "the thresholded map of the pooled experiments"
+    return str(view.controls).format(**inference.model_dump(), region=region)
 
 
 def setting(result: xr.Dataset, name: str) -> Any:
@@ -95,15 +109,9 @@ def notes(result: xr.Dataset) -> list[str]:
                 f"{inference_of(result).voxel_p:g}: no cluster is tested."
             )
     if attrs["kind"] == "contrast" and attrs["shared"] and inference_of(result).shared == "keep":
-        found.append(
-            "Experiments of both arms that may be of the same subjects were kept: relabelling takes all experiments as "
-            "independent."
-        )
+        found.append(KEPT)
     if attrs.get("unbalanced"):
-        found.append(
-            "The arms differ more than 1.5-fold in foci or subjects per experiment; that alone can reject "
-            "exchangeability, without any difference in where the effects are."
-        )
+        found.append(f"The arms differ more than 1.5-fold in foci or subjects per experiment; {UNLIKE}.")
     return found
 
 
@@ -145,18 +153,18 @@ def _contrast(result: xr.Dataset) -> list[tuple[str, str]]:
         ("Subjects per experiment", per(*attrs["subjects_per_experiment"])),
         ("Level", f"p < {i.contrast_p:g} in each direction, at least {i.min_volume:g} mm³"),
         ("Gate", attrs["gate"]),
-        ("Shared subjects", _shared(result)),
+        ("Shared subjects", shared_words(attrs["shared"], i)),
         *_clusters(result),
         ("Permutations", f"{attrs['iterations']:,} {drawn}, seed {i.seed}"),
         ("Mask", _mask(result)),
     ]
 
 
-def _shared(result: xr.Dataset) -> str:
-    found = result.attrs["shared"]
+def shared_words(found: Sequence[str], inference: Inference) -> str:
+    """Return the subjects that both arms of a contrast may share, and what was done with them."""
     if not found:
         return "none found by experiment, foci, study, or first author, year and sample size"
-    done = "kept, as different subjects" if inference_of(result).shared == "keep" else "excluded from both arms"
+    done = "kept, as different subjects" if inference.shared == "keep" else "excluded from both arms"
     return f"{'; '.join(found)}: {done}"
 
 

@@ -14,6 +14,7 @@ from ale_dask.results.contributing import contribution_table, parts_of
 from ale_dask.results.extra import PAGE, available
 from ale_dask.results.flow import flow_svg, flow_table
 from ale_dask.results.maps import SIMULATED, write_maps
+from ale_dask.results.methods import Methods
 from ale_dask.results.page import write_page
 from ale_dask.results.painters import DrawsHere, Painters
 from ale_dask.results.tables import (
@@ -34,11 +35,17 @@ BIDS = "1.10.0"
 
 
 def write_results(
-    results: Mapping[str, xr.Dataset], out: Path, *, title: str, simulated: bool, drawn_by: Painters | DrawsHere | None
+    results: Mapping[str, xr.Dataset],
+    out: Path,
+    *,
+    title: str,
+    simulated: bool,
+    drawn_by: Painters | DrawsHere | None,
+    methods: Methods | None = None,
 ) -> None:
     """Write all maps, sidecars, tables and pictures of a study, and report.html, into a folder.
 
-    `drawn_by` are `painters` started earlier; None leaves the pictures out.
+    `drawn_by` are `painters` started earlier; None leaves the pictures out, as it does the `methods` of the page.
 
     Without the extra [report] pictures or page are left out, and the log says what to install.
 
@@ -75,7 +82,7 @@ def write_results(
     for paths in drawing:
         drawn += paths
     if available(*PAGE):
-        write_page(results, out, title=title, simulated=simulated, pictures=drawn)
+        write_page(results, out, title=title, simulated=simulated, pictures=drawn, methods=methods)
 
 
 def write_report(

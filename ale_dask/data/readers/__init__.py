@@ -71,11 +71,19 @@ def read_foci(
     for path in map(Path, paths):
         data = read_file(path)
         told = corpus.parse_studies(data, name=path.name)
-        if told is None:
-            experiments += parse(data, name=path.name, space=default)
-        else:
+        found = () if told is not None else parse(data, name=path.name, space=default)
+        experiments += found
+        if told is not None:
             studies.append(told)
-        sources.append({"path": path.name, "sha256": hashlib.sha256(data).hexdigest()})
+        sources.append(
+            {
+                "path": path.name,
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "experiments": len(found),
+                "talairach": sum(e.space == "TAL" for e in found),
+                "without_n": sum(e.n is None for e in found),
+            }
+        )
     experiments = corpus.describe(experiments, studies)
     if n is not None:
         experiments = [replace(e, n=n) if e.n is None else e for e in experiments]

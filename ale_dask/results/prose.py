@@ -1,0 +1,156 @@
+"""What a run analysed and how, in the sentences of a paper, from its record alone; [@key] cites a reference."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from ale_dask.numerics.kernels import SUBJECT_FWHM, TEMPLATE_FWHM
+from ale_dask.results.phrases import Record, counted, inference_of_record, knows_n, listed, mains_of
+from ale_dask.results.wording import FEWEST
+from ale_dask.words.config import BUILT_IN
+
+SIMULATED = "SIMULATED DATA: the coordinates were made up by a program. Nothing here is a finding."
+_VARIANT = {"other": "software other than FSL and SPM", "fsl": "FSL", "spm": "SPM"}
+_MASKS = {
+    "brain": "the MNI152 (NLin6Asym) brain mask",
+    "gm": "a grey-matter mask (probability above 10 % in the ICBM 2009 template)",
+}
+
+
+def experiments(record: Record) -> list[str]:
+    """Return paragraphs on files, selection and the samples' sizes."""
+    found = [SIMULATED] if record["simulated"] else []
+    found += [_read(name, record) for name in record["samples"]]
+    found += [_selected(name, record) for name in record["samples"]]
+    found.append("Experiments that reported no focus did not enter the analyses.")
+    mains = mains_of(record)
+    sizes = listed(_sized(name, entry, record) for name, entry in mains.items())
+    found.append(f"Main effects were computed for {sizes}.")
+    few = [f"{name} ({e['n_experiments']})" for name, e in mains.items() if e["n_experiments"] < FEWEST]
+    if few:
+        found.append(
+            f"Analyses of fewer than {FEWEST} experiments are underpowered [@eickhoff2016]; this applied to "
+            f"{listed(few)}."
+        )
+    return [paragraph for paragraph in found if paragraph]
+
+
+def _read(name: str, record: Record) -> str:
+    sample, inputs = record["samples"][name], record["inputs"][name]
+    n_images = sum(step.get("inside", BUILT_IN[0]) not in BUILT_IN for step in sample["select"])
+    # OUT numbers its copies; the name is the user's own.
+    files = [
+        f"{file['file'].removeprefix(f'{i}_')} (SHA-256 {file['sha256'][:12]}…)"
+        for i, file in enumerate(inputs[: len(inputs) - n_images], 1)
+    ]
+    said = [f"The sample “{name}” was read from {listed(files)}"]
+    if sample["space"]:
+        said.append(f"coordinates without a stated space were taken to be in {sample['space']} space")
+    if sample["n"]:
+        said.append(f"experiments without a stated sample size ({sample['without_n']:,}) were given n = {sample['n']}")
+    return "; ".join(said) + "."
+
+
+def _selected(name: str, record: Record) -> str:
+    rows = [row for row in record["selection"] if row["sample"] == name]
+    if len(rows) < 2:
+        return ""
+    steps = record["samples"][name]["select"]
+    said = []
+    for i, (before, row) in enumerate(pairwise(rows)):
+        excluded = steps[i].get("exclude", []) if i < len(steps) else []
+        rule = f"“{row['rule']}”" + (f", namely {listed(excluded)}" if excluded else "")
+        why = f" (reason: {row['why']})" if row["why"] else ""
+        gone = before["experiments"] - row["experiments"]
+        # Turkeltaub 2012 is where experiments of one group of subjects were first pooled.
+        how = "pooled [@turkeltaub2012]" if row["rule"].endswith("all pooled") else "removed"
+        said.append(f"({i + 1}) {rule}{why}: {counted(gone, 'experiment')} {how}, {_flow(row, record)} left")
+    return (
+        f"From “{name}”, with {_flow(rows[0], record)}, experiments were selected by these rules, in this order: "
+        f"{'; '.join(said)}."
+    )
+
+
+def coordinates(record: Record) -> list[str]:
+    """Return paragraphs on spaces and the mask."""
+    converted = [
+        f"{s['talairach']:,} of the {counted(s['experiments'], 'experiment')} read for “{name}” (the variant for data "
+        f"normalised with {_VARIANT[s['talairach_variant']]})"
+        for name, s in record["samples"].items()
+        if s["talairach"]
+    ]
+    space = "All coordinates were in MNI space."
+    if converted:
+        space = (
+            "Coordinates in Talairach space were converted to MNI space by the inverse of the icbm2tal transform "
+            f"[@lancaster2007]: {listed(converted)}. All other coordinates were in MNI space."
+        )
+    i = record["inference"]
+    edges = " × ".join(f"{edge:g}" for edge in i["mask_voxel_mm"])
+    # OUT's copy of an image has another name; the hash is of its grid and voxels.
+    mask = _MASKS.get(i["mask"], f"a mask given as an image (SHA-256 of its voxels {i['mask_sha256'][:12]}…)")
+    outside = [
+        f"{counted(e['foci_outside_mask'], 'focus')} in {n}"
+        for n, e in mains_of(record).items()
+        if e["foci_outside_mask"]
+    ]
+    kept = f" Foci outside the mask were kept ({listed(outside)})." if outside else ""
+    return [
+        f"{space} Coordinates were not rounded to voxels. Analyses were restricted to {mask}, {i['mask_voxels']:,} "
+        f"voxels of {edges} mm.{kept}"
+    ]
+
+
+def model(record: Record) -> list[str]:
+    """Return paragraphs on kernel, modelled activation, ALE and the voxel null."""
+    i = inference_of_record(record)
+    width = (
+        f"a fixed full width at half maximum (FWHM) of {i.fwhm:g} mm"
+        if i.fwhm is not None
+        else f"FWHM² = {TEMPLATE_FWHM:.2f}² + {SUBJECT_FWHM:.2f}²/n mm² (FWHM: full width at half maximum), n being "
+        "the sample size, from empirical estimates of the uncertainty between templates and between subjects "
+        "[@eickhoff2009]"
+    )
+    within = (
+        "the largest probability of its foci, so that foci of one experiment did not add [@turkeltaub2012]"
+        if i.within == "max"
+        else "the union of its foci's probabilities, 1 − ∏(1 − p), so that neighbouring foci of one experiment added"
+    )
+    return [
+        "Convergence was assessed by activation likelihood estimation (ALE) [@turkeltaub2002; @eickhoff2009; "
+        f"@eickhoff2012]. Each focus was modelled as a three-dimensional Gaussian with {width}. The modelled "
+        f"activation (MA) of an experiment was, in each voxel, {within}. ALE was the union over experiments, "
+        "1 − ∏(1 − MA).",
+        "The voxelwise p-value was derived analytically from the null distribution of ALE under spatial independence "
+        "of the experiments, the convolution of their distributions of MA over the mask [@eickhoff2012]. For inference "
+        f"the kernels ended at {i.support:g} standard deviations, in the observed map as in its null.",
+    ]
+
+
+def _sized(name: str, entry: Record, record: Record) -> str:
+    counts = [counted(entry["n_experiments"], "experiment"), counted(entry["n_foci"], "focus")]
+    if knows_n(record, used=True):
+        counts.append(counted(entry["n_subjects"], "subject"))
+    of = "" if entry["foci"] == [name] else f"sample {listed(entry['foci'])}; "
+    return f"{name} ({of}{', '.join(counts)})"
+
+
+def _flow(row: Record, record: Record) -> str:
+    parts = [
+        counted(row["experiments"], "experiment") + f" of {counted(row['studies'], 'study')}",
+        counted(row["foci"], "focus"),
+    ]
+    return ", ".join([*parts, counted(row["subjects"], "subject")] if knows_n(record, used=False) else parts)
+
+
+def software(record: Record) -> list[str]:
+    """Return a paragraph on programs and their versions."""
+    program, environment = record["program"], dict(record["environment"])
+    python, machine = environment.pop("python"), environment.pop("machine")
+    libraries = listed(f"{name} {version}" for name, version in environment.items())
+    bits = listed(str(b) for b in sorted({e["scale_bits"] for e in record["analyses"].values() if "scale_bits" in e}))
+    return [
+        f"Analyses were run with {program['name']} {program['version']} (numerics version {program['numerics']}) on "
+        f"Python {python} ({machine}) with {libraries}. Sums of −ln(1 − MA) were integers in units of 2^−{bits}, so "
+        "that results do not depend on the number of workers or the order of the work."
+    ]

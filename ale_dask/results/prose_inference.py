@@ -1,0 +1,196 @@
+"""What a run inferred, and what that controls and does not, in the sentences of a paper, from its record alone."""
+
+from __future__ import annotations
+
+from ale_dask.analyses.contrast import WORDS
+from ale_dask.analyses.main_effect import EPS
+from ale_dask.results.phrases import (
+    Record,
+    counted,
+    decimal,
+    inference_of_record,
+    knows_n,
+    listed,
+    mains_of,
+    of_kind,
+    volume,
+    voxel_mm3,
+)
+from ale_dask.results.views import VIEWS
+from ale_dask.results.wording import CORRECTED, KEPT, UNLIKE, UNREACHABLE, controlled, shared_words
+from ale_dask.words.config import Inference
+
+_LARGEST = {
+    "cluster-size": "size of the largest cluster",
+    "cluster-mass": "largest cluster mass, the sum over a cluster's voxels of how far −ln(1 − ALE) lay above its "
+    "cluster-forming value [@bullmore1999],",
+    "voxel": "largest ALE",
+    "tfce": "largest threshold-free cluster enhancement (TFCE) [@smith2009; @frahm2022]",
+}
+_NONE_KEPT = "Experiments that may be of the same subjects would have been kept in both arms; there were none."
+_CUT = {"cluster-size": "cut_size", "cluster-mass": "cut_mass", "voxel": "cut_s", "tfce": "cut_tfce"}
+
+
+def inference(record: Record) -> list[str]:
+    """Return paragraphs on thresholds, corrections, Monte-Carlo p-values and decisions of main effects."""
+    i, mains = inference_of_record(record), mains_of(record)
+    views = {v.level: v for v in VIEWS["main-effect"]}
+    of_clusters = i.correction in ("cluster-size", "cluster-mass")
+    forming = (
+        f"Clusters were formed of voxels with p < {decimal(i.voxel_p)} that share a face; the ALE value that "
+        "corresponds to it was held fixed in the null. "
+        if of_clusters
+        else ""
+    )
+    enhanced = (
+        " TFCE (E = 0.5, H = 2) was computed from z, floored at 0, as the exact sum over all its levels."
+        if i.correction == "tfce"
+        else ""
+    )
+    survivor = "clusters" if of_clusters else "voxels"
+    found = [
+        f"Maps were corrected by {CORRECTED[i.correction].replace('FWE', 'family-wise error (FWE)')}. {forming}The "
+        f"null consisted of {i.iterations:,} iterations (seed {i.seed}). In each, the foci of every experiment were "
+        "drawn anew, uniformly and with replacement, from the voxels of the mask, the numbers of foci and subjects of "
+        f"each experiment being kept, and the {_LARGEST[i.correction]} was recorded.{enhanced} With r of B iterations "
+        f"at least as extreme as the observed value, p = (1 + r)/(1 + B) [@phipson2010]; {survivor} with p ≤ "
+        f"{decimal(i.cluster_p)} were retained. This controlled {controlled(views[i.correction], i)}."
+    ]
+    if of_clusters:
+        found.append(
+            "For each cluster, p is reported with its exact (Clopper–Pearson) 95 % interval for the finite number of "
+            f"iterations. Clusters were called significant, not significant or undecided at {decimal(i.cluster_p)} by "
+            "a confidence sequence, which is valid at any number of iterations [@robbins1970], with an error of at "
+            f"most {decimal(EPS)} per analysis."
+        )
+    cuts = [f"{name}, {cut}" for name, entry in mains.items() if (cut := _cut(entry, i, record))]
+    if cuts:
+        found.append(f"The resulting thresholds were: {'; '.join(cuts)}.")
+    none = [name for name, entry in mains.items() if entry[_CUT[i.correction]] >= UNREACHABLE]
+    if none:
+        found.append(f"With so few iterations no {survivor[:-1]} of {listed(none)} could reach that level.")
+    if any(len(entry["segments"]) > 1 for entry in mains.values()):
+        found.append(
+            "The iterations were computed in several instalments. If their number was raised in the light of "
+            "earlier results, the p-values above are not exact, whereas decisions by the confidence sequence are valid."
+        )
+    found.append(
+        f"Maps at an uncorrected p < {decimal(i.voxel_p)}, in clusters of at least {volume(i, record)}, were produced "
+        f"beside them. This controlled {controlled(views['uncorrected'], i)}."
+    )
+    if i.profile == "gingerale":
+        found.append("As in GingerALE, positions of tied maxima were averaged.")
+    return found
+
+
+def contrasts(record: Record) -> list[str]:
+    """Return paragraphs on contrasts: relabellings, gate, and what is and is not controlled."""
+    entries, i = of_kind(record, "contrast"), inference_of_record(record)
+    if not entries:
+        return []
+    gate = {
+        "arms": "A > B was examined only within the thresholded main effect of A, and B > A only within that of B",
+        "pooled": "Both directions were examined within the thresholded map of the pooled experiments of both arms",
+        "none": "Both directions were examined over the whole mask",
+    }[i.gate]
+    shared = {
+        "refuse": "Arms that share an experiment, or may share subjects, would have been refused.",
+        "exclude": "Experiments that both arms share, or that may be of the same subjects, were excluded from both.",
+        "keep": KEPT if any(entry["shared"] for entry in entries.values()) else _NONE_KEPT,
+    }[i.shared]
+    views = {v.level: v for v in VIEWS["contrast"]}
+    found = [
+        "Samples A and B were contrasted by the difference of their ALE maps, compared in each voxel with differences "
+        f"after relabelling whole experiments at fixed group sizes [@eickhoff2011]; each direction was tested by "
+        f"itself. {shared} Kernels were cut only below the resolution of the arithmetic. The seed was {i.seed}.",
+        *(_contrasted(name, entry, record) for name, entry in entries.items()),
+        f"{gate}, at {_inputs(i)}, at p < {decimal(i.contrast_p)} in clusters of at least {volume(i, record)}. These "
+        f"maps show {WORDS[i.gate]}.",
+        f"Beside them, the largest difference in each relabelling gave voxels with a corrected p ≤ "
+        f"{decimal(i.contrast_p)}, which controlled {controlled(views['voxel-fwe'], i)}.",
+    ]
+    if i.correction in ("cluster-size", "cluster-mass"):
+        kind = i.correction.removeprefix("cluster-")
+        found.append(
+            f"Clusters were tested in two passes: the first set, in each voxel, the difference with a one-sided p < "
+            f"{decimal(i.voxel_p)} among the observed and all relabelled ones; the second formed clusters by it in "
+            f"every relabelling and recorded the largest cluster {kind}. Clusters with p ≤ {decimal(i.cluster_p)} were "
+            f"retained, which controlled {controlled(views[f'{kind}-fwe'], i)}."
+        )
+        untested = [name for name, entry in entries.items() if entry["clusters_tested"] is None]
+        if untested:
+            found.append(
+                f"No cluster could be tested in {listed(untested)}: the region was empty, or the relabellings were "
+                "too few for the cluster-forming p."
+            )
+    return found
+
+
+def _contrasted(name: str, entry: Record, record: Record) -> str:
+    (first, a), (second, b) = ((arm, record["analyses"][arm]["n_experiments"]) for arm in entry["arms"])
+    pooled = next(e for e in record["analyses"].values() if e.get("pooled_for") == name)
+    n = entry["iterations"]
+    # A number above 2^62 is not kept.
+    of = f" of the {_many(entry['relabellings'])} possible" if entry["relabellings"] < UNREACHABLE else ""
+    how = (
+        f"all N = {n:,} relabellings were enumerated, so that p = r/N is exact"
+        if entry["enumerated"]
+        else f"N = {n:,} relabellings{of} were drawn at random, with p = (1 + r)/(1 + N) [@phipson2010]"
+    )
+    if not entry["enumerated"] and record["inference"]["profile"] == "gingerale":
+        how = (
+            f"N = {n:,} relabellings{of} were drawn at random, with p = max(r, 1)/N as in GingerALE where it is "
+            "uncorrected, and (1 + r)/(1 + N) [@phipson2010] where it is corrected"
+        )
+    foci, subjects = entry["foci_per_experiment"], entry["subjects_per_experiment"]
+    means = f"{foci[0]:.1f} and {foci[1]:.1f} foci"
+    if knows_n(record, used=True):
+        means += f", {subjects[0]:.1f} and {subjects[1]:.1f} subjects"
+    unlike = f" The arms differed more than 1.5-fold in these means; {UNLIKE}." if entry["unbalanced"] else ""
+    inference = inference_of_record(record)
+    return (
+        f"The contrast “{name}” compared A, {first} ({counted(a, 'experiment')}), with B, {second} "
+        f"({counted(b, 'experiment')}). Subjects that both may share: {shared_words(entry['shared'], inference)}. The "
+        f"analysis of both pooled had {counted(pooled['n_experiments'], 'experiment')}. With r of N relabellings at "
+        f"least as extreme as the observed labels, {how}. On average, experiments of A and B had {means}.{unlike}"
+    )
+
+
+def conjunctions(record: Record) -> list[str]:
+    """Return paragraphs on conjunctions and what an overlap does not show."""
+    entries, i = of_kind(record, "conjunction"), inference_of_record(record)
+    if not entries:
+        return []
+    view = next(v for v in VIEWS["conjunction"] if v.level == "voxel-fwe")
+    which = listed(f"“{name}” of {listed(entry['of'])}" for name, entry in entries.items())
+    said = {entry["controls"] for entry in entries.values()}
+    return [
+        f"Conjunctions ({which}) were the voxelwise minimum of the thresholded maps [@nichols2005], at {_inputs(i)}, "
+        f"in clusters of at least {volume(i, record)}. They show the {listed(said)}.",
+        f"Beside them, the minimum of the voxel-FWE maps controlled {controlled(view, i)}.",
+    ]
+
+
+def _cut(entry: Record, i: Inference, record: Record) -> str:
+    value = entry[_CUT[i.correction]]
+    if value >= UNREACHABLE:
+        return ""
+    if i.correction == "voxel":
+        return f"ALE ≥ {entry['cut_ale']:.4g}"
+    if i.correction == "tfce":
+        return f"TFCE ≥ {value * entry['tfce_unit']:.4g}"
+    forming = f"ALE ≥ {entry['threshold_ale']:.4g}"
+    if i.correction == "cluster-mass":
+        return f"{forming}, mass ≥ {value * 2.0 ** -entry['scale_bits']:.4g}"
+    return f"{forming}, at least {counted(value, 'voxel')} ({value * voxel_mm3(record):,.0f} mm³)"
+
+
+def _inputs(i: Inference) -> str:
+    return f"{CORRECTED[i.correction]} and at an uncorrected p < {decimal(i.voxel_p)}"
+
+
+def _many(number: int) -> str:
+    if number < 10**6:
+        return f"{number:,}"
+    power = len(str(number)) - 1
+    return f"{number / 10**power:.1f} × 10^{power}"
