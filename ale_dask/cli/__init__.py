@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from ale_dask.cli import fetching, following, looking, running
+from ale_dask.cli import fetching, following, handing, looking, running
 from ale_dask.cli.options import Stopped, say
 from ale_dask.words.errors import AleError, UnfinishedError
 
@@ -33,6 +33,8 @@ for command in (
     following.logs,
     following.doctor,
     looking.collect,
+    handing.compare,
+    handing.export,
     running.extend,
     running.verify,
     running.block,
