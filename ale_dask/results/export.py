@@ -7,11 +7,13 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
 from scipy import special
 
@@ -32,6 +34,7 @@ from ale_dask.words.variables import FOCI, check
 F64 = npt.NDArray[np.float64]
 _MC = "corr-FWE_method-montecarlo"
 _DIFF = "desc-group1MinusGroup2"
+_LEVELS = {"level-voxel": "voxel", "desc-size_level-cluster": "size", "desc-mass_level-cluster": "mass"}
 _ENDS = {"cluster-fwe": "", "uncorrected": "_uncorrected"}
 
 
@@ -90,7 +93,7 @@ def nimare_files(results: Mapping[str, xr.Dataset], simulated: bool) -> list[Fil
         for suffix, read in _nimare_maps(result).items():
             files.append((f"{base}_{suffix}.nii.gz", _map(result, read, suffix, simulated)))
         if result.attrs["kind"] == "main-effect":
-            files.append((f"{base}_dataset.json", lambda r=result: nimare_dataset(r, simulated=simulated).encode()))
+            files.append((f"{base}_dataset.json", partial(_encoded, nimare_dataset, result, simulated)))
     return files
 
 
@@ -104,7 +107,7 @@ def _map(result: xr.Dataset, read: Callable[[], npt.NDArray[Any]], suffix: str, 
 def _nimare_maps(result: xr.Dataset) -> dict[str, Callable[[], npt.NDArray[Any]]]:
     kind = result.attrs["kind"]
     if kind == "conjunction":
-        return {v.suffix: lambda v=v: v.read(result) for v in views_of(result)}
+        return {v.suffix: partial(v.read, result) for v in views_of(result)}
     if kind == "contrast":
         return {
             f"stat_{_DIFF}": lambda: result["difference"].values,
@@ -118,16 +121,20 @@ def _nimare_maps(result: xr.Dataset) -> dict[str, Callable[[], npt.NDArray[Any]]
         "p": lambda: 10.0 ** -result["logp"].values.astype(np.float64),
         "logp": lambda: result["logp"].values,
         "z": lambda: np.maximum(result["z"].values, 0),
-        label.suffix: lambda: label.read(result),
+        label.suffix: partial(label.read, result),
     }
-    for level, what in {
-        "level-voxel": "voxel",
-        "desc-size_level-cluster": "size",
-        "desc-mass_level-cluster": "mass",
-    }.items():
-        maps[f"logp_{level}_{_MC}"] = lambda what=what: _logp(corrected_p(result, what))
-        maps[f"z_{level}_{_MC}"] = lambda what=what: _z(corrected_p(result, what))
+    for level, what in _LEVELS.items():
+        maps[f"logp_{level}_{_MC}"] = partial(_corrected, result, what, _logp)
+        maps[f"z_{level}_{_MC}"] = partial(_corrected, result, what, _z)
     return maps
+
+
+def _corrected(result: xr.Dataset, what: str, of_p: Callable[[F64], F64]) -> F64:
+    return of_p(corrected_p(result, what))
+
+
+def _encoded(make: Callable[..., str], result: xr.Dataset, simulated: bool) -> bytes:
+    return make(result, simulated=simulated).encode()
 
 
 def corrected_p(result: xr.Dataset, what: str) -> F64:
@@ -135,7 +142,7 @@ def corrected_p(result: xr.Dataset, what: str) -> F64:
     if what == "voxel":
         return monte_carlo_p(result["null"].sel(statistic="max_s").values, result["s"].values)
     of_cluster = np.r_[1.0, result[f"cluster_{what}_p"].values.astype(np.float64)]
-    return of_cluster[result["cluster_of_voxel"].values]
+    return np.asarray(of_cluster[result["cluster_of_voxel"].values])
 
 
 def two_sided(result: xr.Dataset) -> tuple[F64, F64]:
@@ -147,7 +154,7 @@ def two_sided(result: xr.Dataset) -> tuple[F64, F64]:
 
 
 def _z(p: F64) -> F64:
-    return np.maximum(-special.ndtri(p), 0)
+    return np.asarray(np.maximum(-special.ndtri(p), 0))
 
 
 def _logp(p: F64) -> F64:
@@ -178,8 +185,8 @@ def nimare_dataset(result: xr.Dataset, *, simulated: bool = False) -> str:
             key += "'"
         contrasts[key] = one
     if simulated:
-        for study in studies.values():
-            study["metadata"] = {"note": SIMULATED}
+        for each in studies.values():
+            each["metadata"] = {"note": SIMULATED}
     return json.dumps(studies, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -203,7 +210,7 @@ def csv_files(results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
     """Return the files of a CSV export: the tables of every analysis, of the study, and the foci of main effects."""
     files: list[File] = []
 
-    def table(name: str, make: Callable[[], Any]) -> None:
+    def table(name: str, make: Callable[[], pd.DataFrame]) -> None:
         def content() -> bytes:
             made = make()
             made = made.assign(simulated="yes") if simulated else made
@@ -214,17 +221,19 @@ def csv_files(results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
     for name, result in results.items():
         base = stem(name)
         for suffix, made in cluster_tables(result).items():
-            table(f"{base}/{base}_clusters{suffix}", lambda made=made: made)
+            table(f"{base}/{base}_clusters{suffix}", partial(_same, made))
         if set(parts_of(result)) <= set(results):
             for source in INPUTS:
-                table(
-                    f"{base}/{base}_contributions{_ENDS[source]}",
-                    lambda r=result, s=source: contribution_table(r, results, source=s),
-                )
+                make = partial(contribution_table, result, results, source=source)
+                table(f"{base}/{base}_contributions{_ENDS[source]}", make)
         if result.attrs["kind"] == "main-effect":
-            files.append((f"{base}/{base}_foci.csv", lambda r=result: foci_csv(r, simulated=simulated).encode()))
+            files.append((f"{base}/{base}_foci.csv", partial(_encoded, foci_csv, result, simulated)))
     table("study_results", lambda: study_table(results))
     return files
+
+
+def _same(table: pd.DataFrame) -> pd.DataFrame:
+    return table
 
 
 def foci_csv(result: xr.Dataset, *, simulated: bool = False) -> str:

@@ -6,6 +6,7 @@ What GingerALE 2 and 3 have no name for (mass, TFCE, a thresholded Z map) is nam
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import nibabel as nib
@@ -72,9 +73,10 @@ def _thousands(n: int) -> str:
 
 def _main_effect(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
     base = stem(name)
-    head = f"// {SIMULATED}\n" if simulated else ""
+    # In the text itself a remark would become part of the next experiment's name.
+    foci = f"{base}_simulated.txt" if simulated else f"{base}.txt"
     files: list[File] = [
-        (f"{base}.txt", lambda: (head + write_sleuth(result)).encode()),
+        (foci, lambda: write_sleuth(result).encode()),
         (f"{base}_ALE.nii", _image(result, lambda: result["ale"].values, "ALE Image", simulated)),
         (f"{base}_P.nii", _image(result, lambda: _p(result), "P Image", simulated, fill=1)),
         (f"{base}_Z.nii", _image(result, lambda: np.maximum(result["z"].values, 0), "Z Image", simulated)),
@@ -88,7 +90,7 @@ def _main_effect(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset
             return np.where(labels() > 0, result["ale"].values, 0)
 
         of = f"{base}_{threshold_name(result, source=source)}"
-        table = _table(lambda s=source: cluster_table(result, source=s), "Peak ALE", result, results, source, simulated)
+        table = _table(partial(cluster_table, result, source=source), "Peak ALE", result, results, source, simulated)
         files += _thresholded(of, result, {"ALE": kept}, labels, table, simulated)
     return files
 
@@ -105,10 +107,10 @@ def _contrast(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset], 
     for sign, side, (first, second) in ((1, "greater", arms), (-1, "less", arms[::-1])):
 
         def values(sign: int = sign) -> Values:
-            return np.maximum(sign * view.read(result), 0)
+            return np.asarray(np.maximum(sign * view.read(result), 0))
 
         def p(side: str = side) -> Values:
-            return np.nan_to_num(result[f"p_{side}"].values, nan=1)
+            return np.asarray(np.nan_to_num(result[f"p_{side}"].values, nan=1))
 
         def difference(values: Callable[[], Values] = values, sign: int = sign) -> Values:
             return np.where(values() > 0, sign * result["difference"].values, 0)
@@ -117,12 +119,13 @@ def _contrast(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset], 
             return _numbered(result, clusters_of(result, values()))
 
         def table(sign: int = sign) -> pd.DataFrame:
-            found = contrast_table(result, source=source)
-            found = found[np.sign(found["Peak Stat"]) == sign].copy()
+            found: pd.DataFrame = contrast_table(result, source=source)
+            found = found.loc[np.sign(found["Peak Stat"]) == sign].copy()
             # The number is that of the label image, which holds this direction alone.
             found["Cluster ID"] = [str(k) for k in range(1, len(found) + 1)]
             found["Peak Difference"] *= sign
-            return found.assign(**{"Peak Stat": found["Peak Stat"].abs()})
+            found["Peak Stat"] *= sign
+            return found
 
         base = f"{first}-{second}"
         of = f"{base}_{_thousands(int(result.attrs['iterations']))}-p{_digits(i.contrast_p)}"
