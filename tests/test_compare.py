@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shutil
 from io import StringIO
 from pathlib import Path
@@ -26,7 +27,7 @@ from ale_dask.data.places import remove
 from ale_dask.numerics.space import Mask
 from ale_dask.results.clusters import find_clusters
 from ale_dask.results.compare import CHANGES, compare, matched
-from ale_dask.results.compared import as_tsv, overlay, write_comparison
+from ale_dask.results.compared import as_tsv, lines, overlay, write_comparison
 from ale_dask.results.extra import PICTURES, missing_extra
 from ale_dask.results.views import find_view
 from ale_dask.words.config import load_study
@@ -236,20 +237,38 @@ def test_what_cannot_be_compared_is_refused(both: list[dict[str, xr.Dataset]]) -
     assert row[["value_1", "value_2"]].to_numpy().tolist() == [["main-effect", "not there"]]
 
 
-def test_the_command_writes_tables_and_pictures_and_says_what_it_found(outs: list[Path], tmp_path: Path) -> None:
-    said = ale("compare", *outs, "-o", tmp_path / "deep").stdout
-    assert "drug [uncorrected]: Dice " in said
-    assert "all: voxel_p 0.01 | 0.03" in said
+def test_the_command_writes_tables_and_json(outs: list[Path], tmp_path: Path) -> None:
+    done = ale("compare", *outs, "-o", tmp_path / "deep", "--json", "--no-pictures")
+    whole = json.loads(done.stdout)
     written = pd.read_csv(tmp_path / "deep" / "comparison_summary.tsv", sep="\t", keep_default_na=False)
     assert list(CHANGES) == list(written.columns[-len(CHANGES) :])
-    whole = json.loads(ale("compare", *outs, "--json").stdout)
     assert len(whole["summary"]) == len(written)
     assert {row["change"] for row in whole["clusters"]} <= set(CHANGES)
+    assert len(list((tmp_path / "deep").iterdir())) == 4
+
+
+def test_a_comparison_is_said_in_lines(both: list[dict[str, xr.Dataset]]) -> None:
+    said = lines(compare(*both))
+    (drug,) = (line for line in said if line.startswith("drug [uncorrected]"))
+    assert re.search(r"Dice 0\.\d{3}, \d+ and \d+ voxels, \d+ in both; clusters: \d+ ", drug)
+    assert "drug [ALE]: r 1.0000, largest difference 0 at -36 0 0" in said
+    assert "all: voxel_p 0.01 | 0.03" in said
+
+
+def test_maps_that_hold_anything_are_drawn(both: list[dict[str, xr.Dataset]], tmp_path: Path) -> None:
     if missing_extra(*PICTURES):
         pytest.skip(f"no pictures: {missing_extra(*PICTURES)}")
-    pictures = {path.name for path in (tmp_path / "deep").glob("*.png")}
-    assert "drug_z_desc-uncorrected.png" in pictures
-    assert all((tmp_path / "deep" / name).read_bytes()[:4] == b"\x89PNG" for name in pictures)
+    name = "drug-vs-therapy"
+    contrast = [side[name].copy() for side in both]
+    for side in contrast:
+        for variable in ("z_contrast", "z_contrast_voxel_fwe"):
+            # Only the second arm is greater, and at one input only.
+            kept = np.minimum(side[variable], 0)
+            side[variable] = kept.where(kept["input"] == "uncorrected", 0)
+    write_comparison(compare(*({name: side} for side in contrast)), tmp_path, names=("/home/somebody/one", "two"))
+    (picture,) = tmp_path.glob("*.png")
+    assert picture.name == f"{name}_z_desc-group1MinusGroup2_input-uncorrected_desc-less.png"
+    assert picture.read_bytes()[:4] == b"\x89PNG"
 
 
 def test_an_empty_map_has_no_picture_and_an_old_one_goes(both: list[dict[str, xr.Dataset]], tmp_path: Path) -> None:

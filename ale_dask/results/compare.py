@@ -169,19 +169,23 @@ def pairs_of(a: xr.Dataset, b: xr.Dataset) -> list[Pair]:
 
 def matched(ours: Sequence[Cluster], theirs: Sequence[Cluster]) -> list[tuple[str, Cluster | None, Cluster | None]]:
     """Return (change, cluster, cluster) of every two clusters that share a voxel, and of those without a partner."""
-    shared = [(i, j) for i in range(len(ours)) for j in range(len(theirs)) if _both(ours[i], theirs[j])]
+    overlaps = shared_voxels(ours, theirs)
+    shared = list(overlaps)
     left, right = _sides(shared)
-    alone = [i for i in range(len(ours)) if i not in left], [j for j in range(len(theirs)) if j not in right]
+    near = {
+        (i, j): mm
+        for i, one in enumerate(ours)
+        for j, other in enumerate(theirs)
+        if i not in left and j not in right and (mm := _shift(one, other)) <= MOVED_MM
+    }
     # Mutually nearest: at most one partner on either side.
-    near = {(i, j): _shift(ours[i], theirs[j]) for i in alone[0] for j in alone[1]}
-    for (i, j), mm in near.items():
-        nearest = min((m, pair) for pair, m in near.items() if i == pair[0] or j == pair[1])
-        if mm <= MOVED_MM and nearest == (mm, (i, j)):
-            shared.append((i, j))
+    first = {i: min((mm, j) for (k, j), mm in near.items() if k == i)[1] for i, _ in near}
+    second = {j: min((mm, i) for (i, k), mm in near.items() if k == j)[1] for _, j in near}
+    shared += [(i, j) for i, j in near if first[i] == j and second[j] == i]
     found: list[tuple[str, Cluster | None, Cluster | None]] = []
     for i, j in sorted(shared):
-        n, m = _group(shared, i)
-        moved = not _both(ours[i], theirs[j]) or _shift(ours[i], theirs[j]) > MOVED_MM
+        n, m = map(len, _members(shared, i))
+        moved = (i, j) not in overlaps or _shift(ours[i], theirs[j]) > MOVED_MM
         alike = "moves" if moved else "stays"
         change = alike if n == m == 1 else "splits" if n == 1 else "merges" if m == 1 else "regroups"
         found.append((change, ours[i], theirs[j]))
@@ -205,9 +209,14 @@ def _members(shared: list[tuple[int, int]], i: int) -> tuple[frozenset[int], fro
         left, right = back, grown
 
 
-def _group(shared: list[tuple[int, int]], i: int) -> tuple[int, int]:
-    left, right = _members(shared, i)
-    return len(left), len(right)
+def shared_voxels(ours: Sequence[Cluster], theirs: Sequence[Cluster]) -> dict[tuple[int, int], int]:
+    """Return how many voxels two clusters share, by their positions; those without any are left out."""
+    none = np.zeros(0, dtype=np.int64)
+    voxels = [np.concatenate([none, *(c.voxels for c in side)]) for side in (ours, theirs)]
+    owner = [np.repeat(np.arange(len(side)), [len(c.voxels) for c in side]) for side in (ours, theirs)]
+    _, left, right = np.intersect1d(voxels[0], voxels[1], assume_unique=True, return_indices=True)
+    count = Counter(zip(owner[0][left].tolist(), owner[1][right].tolist(), strict=True))
+    return dict(sorted(count.items()))
 
 
 def _both(a: Cluster, b: Cluster) -> int:
@@ -278,7 +287,7 @@ def cluster_p(result: xr.Dataset, cluster: Cluster, view: View) -> float:
 
 def _summary(ours: list[Cluster], theirs: list[Cluster]) -> dict[str, Any]:
     n, m = (sum(len(c.voxels) for c in side) for side in (ours, theirs))
-    both = sum(_both(c, other) for c in ours for other in theirs)
+    both = sum(shared_voxels(ours, theirs).values())
     rows = matched(ours, theirs)
     # A split has a row for each of its parts, and is one split.
     numbers = {id(c): k for side in (ours, theirs) for k, c in enumerate(side)}

@@ -40,6 +40,7 @@ def write_comparison(
 ) -> list[Path]:
     """Write the tables of a comparison and its pictures into a folder and return their paths.
 
+    `names` stand for the two runs in pictures, by the last part of a path; runs of one name are told as 1 and 2.
     Without matplotlib or nilearn no picture is written, and the log says what to install.
 
     Raises
@@ -115,7 +116,8 @@ def _pictures(
             where = folder / f"{stem(name)}_{pair.first.suffix}{f'_desc-{end.lower()}' if end else ''}.png"
             values = overlay(*maps, sign=sign)
             title = _title(name, a, b, pair, sign=sign, simulated=simulated)
-            yield where, _draw(values, mask=grid_of(a), title=title, names=names) if values.any() else b""
+            height = np.maximum(*(sign * m for m in maps))
+            yield where, _draw(values, height, mask=grid_of(a), title=title, names=names) if values.any() else b""
 
 
 def _title(name: str, a: xr.Dataset, b: xr.Dataset, pair: Pair, *, sign: int, simulated: bool) -> str:
@@ -124,16 +126,26 @@ def _title(name: str, a: xr.Dataset, b: xr.Dataset, pair: Pair, *, sign: int, si
     return " · ".join([*([SIMULATED] if simulated else []), name, *direction, " | ".join(words)])
 
 
-def _draw(values: npt.NDArray[np.float32], *, mask: Mask, title: str, names: tuple[str, str]) -> bytes:
+def _short(name: str) -> str:
+    """Return the end of a run's path or URL: all of it fits no picture, and the folders above are nobody's business."""
+    last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or name
+    return last if len(last) <= 24 else f"…{last[-23:]}"
+
+
+def _draw(
+    values: npt.NDArray[np.float32], height: npt.NDArray[Any], *, mask: Mask, title: str, names: tuple[str, str]
+) -> bytes:
     from matplotlib.colors import ListedColormap
 
+    if _short(names[0]) == _short(names[1]):
+        names = ("run 1", "run 2")
     colours = ("vermillion", "blue", "yellow")
-    parts = (f"only {names[0]}", f"only {names[1]}", "both")
+    parts = (*(f"only {_short(name)}" for name in names), "both")
     counts = [int((values == k).sum()) * mask.voxel_volume for k in (ONLY_1, ONLY_2, BOTH)]
     legend = " · ".join(f"{c}: {what} ({n:,.0f} mm³)" for c, what, n in zip(colours, parts, counts, strict=True))
     return brain(
         values,
-        find_clusters(values, mask=mask, rank=np.zeros(len(values))),
+        find_clusters(values, mask=mask, rank=height),
         mask=mask,
         title=title,
         legend=legend,
