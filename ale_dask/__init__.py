@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ale_dask.data.selection import flow, select
     from ale_dask.following import cancel, follow, logs
     from ale_dask.results import cite, cluster_table, contribution_table, long_table, write_report
+    from ale_dask.results.compare import compare
+    from ale_dask.results.export import export
     from ale_dask.runs import collect, run
     from ale_dask.submission import submit
     from ale_dask.upkeep import extend, run_share, status, verify
@@ -44,10 +46,12 @@ _WHERE = {
     "cite": "results",
     "cluster_table": "results",
     "collect": "runs",
+    "compare": "results.compare",
     "conjunction": "analyses.functions",
     "contrast": "analyses.functions",
     "contribution_table": "results",
     "describe": "data.describe",
+    "export": "results.export",
     "extend": "upkeep",
     "fetch": "data.fetch",
     "flow": "data.selection",
@@ -83,10 +87,12 @@ __all__ = [
     "cite",
     "cluster_table",
     "collect",
+    "compare",
     "conjunction",
     "contrast",
     "contribution_table",
     "describe",
+    "export",
     "extend",
     "fetch",
     "flow",

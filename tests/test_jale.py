@@ -122,8 +122,13 @@ def test_main_effects_and_a_contrast_with_its_conjunction():
         "drug-and-others": {"kind": "conjunction", "of": ["drug", "others"]},
         "drug-vs-others": {"kind": "contrast", "arms": ["drug", "others"]},
     }
-    assert "inference" not in study
-    assert [(n.where, n.same) for n in notes] == [("a.xlsx:Sheet1:1", True), ("a.xlsx:Sheet1:2", True)]
+    # Both arms have experiments of "Ab 2001".
+    assert study["inference"] == {"shared": "keep"}
+    assert [(n.where, n.same) for n in notes] == [
+        ("a.xlsx:Sheet1:1", True),
+        ("a.xlsx:Sheet1:2", True),
+        ("a.xlsx:Sheet1:2", False),
+    ]
 
 
 def test_what_is_not_computed_here_is_said_and_its_nearest_made():
@@ -139,6 +144,7 @@ def test_what_is_not_computed_here_is_said_and_its_nearest_made():
     assert [n.text for n in notes if not n.same] == [
         "probabilistic ALE of samples of 17 is not made here; nearest is the main effect 'region' of 2 experiments",
         "a balanced contrast of equal samples is not made here; nearest is a contrast of all experiments:",
+        "both have experiments of one study; kept as in JALE, though relabelling takes them as independent",
         "'Cluster' ('Groups') is not made here and left out",
         "the ROI analysis in 'roi.nii' is not made here",
     ]
@@ -241,6 +247,8 @@ def test_the_command_writes_a_study_that_reads(tmp_path):
     assert done.stderr.splitlines() == [
         "a.csv:1: contrast 'drug-vs-tagged' and conjunction 'drug-and-tagged' of 'drug' of 1 experiments and 'tagged' "
         "of 1 experiments",
+        "warning: a.csv:1: both have experiments of one study; kept as in JALE, though relabelling takes them as "
+        "independent",
         "warning: a.csv:3: probabilistic ALE of samples of 5 is not made here; nearest is the main effect 'all' of 3 "
         "experiments",
     ]

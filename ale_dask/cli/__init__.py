@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from ale_dask.cli import fetching, following, looking, running
+from ale_dask.cli import fetching, following, handing, looking, running
 from ale_dask.cli.options import Stopped, say
 from ale_dask.words.errors import AleError, UnfinishedError
 
@@ -36,6 +36,8 @@ for command in (
     following.doctor,
     looking.collect,
     looking.cite,
+    handing.compare,
+    handing.export,
     running.extend,
     running.verify,
     running.block,

@@ -24,6 +24,7 @@ from ale_dask.data.readers.packed import unpacked
 from ale_dask.data.readers.table import rows_of
 from ale_dask.data.readers.text import decode, shown
 from ale_dask.data.readers.workbook import is_workbook, sheets
+from ale_dask.data.shared import shared
 from ale_dask.words.config import parse_study
 from ale_dask.words.errors import InputError
 
@@ -273,4 +274,9 @@ class _Making:
         if both:
             self.settings = {"inference": {"shared": "exclude"}}
             text = f"{both} experiments stand in both: here they are left out of the contrast, in JALE they are not"
+            self.say(row.where, text, same=False)
+        elif shared(first, second):
+            # One contrast that has to leave experiments out decides for the study.
+            self.settings.setdefault("inference", {"shared": "keep"})
+            text = "both have experiments of one study; kept as in JALE, though relabelling takes them as independent"
             self.say(row.where, text, same=False)

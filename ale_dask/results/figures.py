@@ -109,31 +109,54 @@ def background() -> Any:
 
 
 def _draw(values: npt.NDArray[Any], result: xr.Dataset, view: View, simulated: bool) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import LinearSegmentedColormap
+
+    top = float(np.abs(values).max())
+    return brain(
+        values.astype(np.float32),
+        clusters_of(result, values),
+        mask=grid_of(result),
+        title=headline(result, view, simulated=simulated),
+        legend=_legend(result),
+        threshold=1e-6,
+        cmap=LinearSegmentedColormap.from_list("ale", _COLOURS[result.attrs["kind"]]),
+        vmin=-top if result.attrs["kind"] == "contrast" else 0.0,
+        vmax=top,
+    )
+
+
+def brain(
+    values: npt.NDArray[Any],
+    found: list[Cluster],
+    *,
+    mask: Mask,
+    title: str,
+    legend: str,
+    colorbar: bool = True,
+    **colours: Any,
+) -> bytes:
+    """Return a PNG of values (voxel) on the MNI brain: ortho at the largest of the clusters, axial slices below.
+
+    `colours` are cmap, threshold, vmin and vmax as nilearn's plot_stat_map takes them.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from nilearn.plotting import plot_stat_map
 
-    mask = grid_of(result)
-    signed = result.attrs["kind"] == "contrast"
-    image = nib.Nifti1Image(to_volume(values.astype(np.float32), mask=mask), mask.affine)
-    peak, heights = _cuts(clusters_of(result, values), mask=mask)
-    top = float(np.abs(values).max())
+    image = nib.Nifti1Image(to_volume(values, mask=mask), mask.affine)
+    peak, heights = _cuts(found, mask=mask)
     shared = {
         "bg_img": background(),
         # Any voxel that survived is shown as it is: no smoothing over the edge.
         "resampling_interpolation": "nearest",
-        "threshold": 1e-6,
-        "cmap": LinearSegmentedColormap.from_list("ale", _COLOURS[result.attrs["kind"]]),
-        "vmin": -top if signed else 0.0,
-        "vmax": top,
         "black_bg": True,
         "draw_cross": False,
+        **colours,
     }
     # A figure of its own, not pyplot's: nothing global is touched and no window system is needed.
     figure = Figure(figsize=(10, 5.2), facecolor="black")
     FigureCanvasAgg(figure)
-    plot_stat_map(image, figure=figure, axes=(0.15, 0.42, 0.7, 0.5), cut_coords=peak, colorbar=True, **shared)
+    plot_stat_map(image, figure=figure, axes=(0.15, 0.42, 0.7, 0.5), cut_coords=peak, colorbar=colorbar, **shared)
     plot_stat_map(
         image,
         figure=figure,
@@ -144,8 +167,8 @@ def _draw(values: npt.NDArray[Any], result: xr.Dataset, view: View, simulated: b
         **shared,
     )
     middle: dict[str, Any] = {"color": "white", "ha": "center", "va": "center"}
-    figure.text(0.5, 0.96, headline(result, view, simulated=simulated), size=13, **middle)
-    figure.text(0.5, 0.025, _legend(result), size=10, **middle)
+    figure.text(0.5, 0.96, title, size=13, **middle)
+    figure.text(0.5, 0.025, legend, size=10, **middle)
     out = BytesIO()
     figure.savefig(out, dpi=DPI, facecolor="black", pil_kwargs={"compress_level": 4})
     return out.getvalue()

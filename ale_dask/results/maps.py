@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from ale_dask.results.wording import controls, setting
 MNI152 = 4
 """NIfTI's code of a transform to MNI152 space."""
 SIMULATED = "SIMULATED DATA"
+File = tuple[str, Callable[[], bytes]]
+"""A file's path below a folder, and what makes its content."""
 
 
 def write_maps(result: xr.Dataset, folder: Path, *, simulated: bool = False) -> list[Path]:

@@ -124,28 +124,29 @@ def contrast_table(result: xr.Dataset, *, source: str, level: str = "uncorrected
     mask = grid_of(result)
     z = find_view(result, level=level, source=source).read(result)
     difference = result["difference"].values
-    sides = {1: "greater", -1: "less"}
     rows = []
     for cluster in clusters_of(result, z):
-        side = sides[cluster.sign]
-        of_cluster: dict[str, Any] = {}
-        if level in ("size-fwe", "mass-fwe"):
-            of_cluster = _contrast_cluster(result, cluster, source=source)
-            p = of_cluster[f"p {level[:4]} FWE"]
-        else:
-            of_voxel = result[f"p_voxel_fwe_{side}"].sel(input=source) if level == "voxel-fwe" else result[f"p_{side}"]
-            p = float(of_voxel.values[cluster.peak])
+        of_cluster = _contrast_cluster(result, cluster, source=source) if level in ("size-fwe", "mass-fwe") else {}
         rows.append(
             {
                 **_place(cluster, mask, z),
                 **of_cluster,
                 "Peak Stat": float(z[cluster.peak]),
                 "Direction": directions(result)[0 if cluster.sign > 0 else 1],
-                "p": p,
+                "p": contrast_p(result, cluster, source=source, level=level),
                 "Peak Difference": float(difference[cluster.peak]),
             }
         )
     return _frame(rows, CONTRAST)
+
+
+def contrast_p(result: xr.Dataset, cluster: Cluster, *, source: str, level: str) -> float:
+    """Return the p of a contrast's cluster: of its peak, uncorrected or family-wise, or at "…-fwe" of the cluster."""
+    if level in ("size-fwe", "mass-fwe"):
+        return float(_contrast_cluster(result, cluster, source=source)[f"p {level[:4]} FWE"])
+    side = "greater" if cluster.sign > 0 else "less"
+    of_voxel = result[f"p_voxel_fwe_{side}"].sel(input=source) if level == "voxel-fwe" else result[f"p_{side}"]
+    return float(of_voxel.values[cluster.peak])
 
 
 def _contrast_cluster(result: xr.Dataset, cluster: Cluster, *, source: str) -> dict[str, Any]:

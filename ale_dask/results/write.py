@@ -32,6 +32,7 @@ from ale_dask.words.errors import InputError
 from ale_dask.words.version import __version__
 
 BIDS = "1.10.0"
+Results = xr.Dataset | Sequence[xr.Dataset] | Mapping[str, xr.Dataset]
 
 
 def write_results(
@@ -100,11 +101,29 @@ def write_report(
     InputError
         when two results have one name.
     """
-    named = {str(r.attrs["name"]): r for r in results}
-    if len(named) < len(results):
-        raise InputError("two results have one name; give each its own (name=…)")
-    write_results(named, Path(out), title=title, simulated=simulated, drawn_by=DrawsHere() if pictures else None)
+    write_results(
+        by_name(results), Path(out), title=title, simulated=simulated, drawn_by=DrawsHere() if pictures else None
+    )
     return Path(out)
+
+
+def by_name(results: Results) -> dict[str, xr.Dataset]:
+    """Return results by their names, given as one, as several or by name already.
+
+    Raises
+    ------
+    InputError
+        when two of several have one name, or something else is given.
+    """
+    if isinstance(results, Mapping) and not isinstance(results, xr.Dataset):
+        return dict(results)
+    listed = [results] if isinstance(results, xr.Dataset) else list(results)
+    if wrong := [type(r).__name__ for r in listed if not isinstance(r, xr.Dataset) or "kind" not in r.attrs]:
+        raise InputError(f"got a {wrong[0]} that is no result; give what main_effect, contrast or conjunction returns")
+    named = {str(r.attrs["name"]): r for r in listed}
+    if len(named) < len(listed):
+        raise InputError("two results have one name; give each its own (name=…)")
+    return named
 
 
 def summary_lines(results: Mapping[str, xr.Dataset]) -> list[str]:

@@ -1,0 +1,384 @@
+"""Two runs beside each other: which clusters they share, how far their maps agree, what was set differently."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from ale_dask.analyses.main_effect import inference_of
+from ale_dask.numerics.correct import monte_carlo_p
+from ale_dask.numerics.space import Mask
+from ale_dask.results.clusters import Cluster, clusters_of, grid_of
+from ale_dask.results.tables import contrast_p, directions
+from ale_dask.results.views import View, views_of
+from ale_dask.results.wording import mask_name, setting
+from ale_dask.results.write import Results, by_name
+from ale_dask.words.errors import InputError
+
+MOVED_MM = 8.0
+"""A peak farther away counts as moved; nilearn and we list sub-peaks from this distance."""
+CHANGES = ("stays", "moves", "splits", "merges", "regroups", "appears", "vanishes")
+_WHICH = ("analysis", "kind", "level", "input", "direction")
+_SIDES = tuple(f"{what}_{side}" for side in "12" for what in ("cluster", "voxels", "mm3", "x", "y", "z", "peak_z", "p"))
+CLUSTERS = (*_WHICH, "change", *_SIDES, "voxels_both", "dice", "shift_mm", "mm3_change", "p_change")
+SUMMARY = (*_WHICH, "primary", "voxels_1", "voxels_2", "voxels_both", "dice", "clusters_1", "clusters_2", *CHANGES)
+MAPS = ("analysis", "kind", "map", "largest_difference", "x", "y", "z", "value_1", "value_2", "correlation")
+SETTINGS = ("analysis", "setting", "value_1", "value_2")
+# Of these another view has the voxels already, or they are no thresholded map.
+_SKIPPED = ("", "stat", "label")
+_UNTHRESHOLDED = {
+    "main-effect": {"ALE": "ale", "z": "z"},
+    "contrast": {"difference of ALE": "difference"},
+    "conjunction": {"minimum z": "z_min_unthresholded"},
+}
+_NUMBERS = ("iterations", "n_experiments", "n_foci", "n_subjects", "threshold_ale", "cut_size", "cut_mass", "cut_ale")
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """One thresholded map of both runs; `level` names both where the two corrections differ."""
+
+    level: str
+    first: View
+    second: View
+    primary: bool
+    """Whether it is the correction that both main effects were asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What differs between two runs, "…_1" of the first and "…_2" of the second.
+
+    clusters
+        One row per pair of clusters that share a voxel, and per cluster without one. `change`: "stays" or, with its
+        peak over 8 mm away, "moves"; "splits" (one into several), "merges" (several into one), "regroups" (several
+        into several); "appears", "vanishes". Two clusters without a common voxel whose peaks lie at most 8 mm apart,
+        each the other's nearest, move too. `dice` is that of the pair, shift_mm from peak to peak
+    summary
+        One row per thresholded map and direction: voxels in each and in both, Dice of the maps (missing where both
+        are empty), clusters (each of either run counted once) by change; of a split, merge or regrouping its groups
+    maps
+        Largest absolute difference of an unthresholded map, second minus first, where it is in mm MNI, and Pearson's
+        correlation over the mask
+    settings
+        What was set or came out differently; analysis is "" where it is so in all of them
+    """
+
+    clusters: pd.DataFrame
+    summary: pd.DataFrame
+    maps: pd.DataFrame
+    settings: pd.DataFrame
+    pairs: dict[str, tuple[xr.Dataset, xr.Dataset]]
+
+
+def compare(
+    results_a: Results, results_b: Results, *, records: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
+) -> Comparison:
+    """Return what differs between two runs, for every analysis that both have under one name and of one kind.
+
+    Two results by themselves are compared whatever they are called. `records` are what run.json holds of each run.
+
+    Raises
+    ------
+    InputError
+        when they have no analysis in common, or two that lie on different masks.
+    """
+    pairs, alone = _common(results_a, results_b)
+    clusters: list[dict[str, Any]] = []
+    summary: list[dict[str, Any]] = []
+    maps: list[dict[str, Any]] = []
+    for name, (a, b) in pairs.items():
+        for pair in pairs_of(a, b):
+            found = clusters_of(a, pair.first.read(a)), clusters_of(b, pair.second.read(b))
+            words = ("",) if a.attrs["kind"] == "main-effect" else directions(a)
+            for direction, sign in zip(words, (1, -1), strict=False):
+                which = (name, a.attrs["kind"], pair.level, pair.first.source, direction)
+                fixed = dict(zip(_WHICH, which, strict=True))
+                ours, theirs = ([c for c in side if c.sign == sign] for side in found)
+                rows = [_row(change, i, j, pair, a, b) for change, i, j in matched(ours, theirs)]
+                clusters += [{**fixed, **row} for row in rows]
+                primary = "" if a.attrs["kind"] != "main-effect" else "yes" if pair.primary else "no"
+                summary.append({**fixed, "primary": primary, **_summary(ours, theirs)})
+        maps += [{"analysis": name, "kind": a.attrs["kind"], **row} for row in _maps(a, b)]
+    return Comparison(
+        _counted(pd.DataFrame(clusters, columns=list(CLUSTERS))),
+        _counted(pd.DataFrame(summary, columns=list(SUMMARY))),
+        pd.DataFrame(maps, columns=list(MAPS)),
+        pd.DataFrame([*alone, *_settings(pairs, records)], columns=list(SETTINGS)),
+        pairs,
+    )
+
+
+def _common(
+    results_a: Results, results_b: Results
+) -> tuple[dict[str, tuple[xr.Dataset, xr.Dataset]], list[dict[str, str]]]:
+    """Return the pairs of results by name, and a row for each analysis that only one side has."""
+    first, second = by_name(results_a), by_name(results_b)
+    if isinstance(results_a, xr.Dataset) and isinstance(results_b, xr.Dataset):
+        (one,), (other,) = first, second
+        name = one if one == other else f"{one} | {other}"
+        first, second = {name: results_a}, {name: results_b}
+    pairs = {
+        name: (a, second[name])
+        for name, a in first.items()
+        if name in second and a.attrs["kind"] == second[name].attrs["kind"]
+    }
+    if not pairs:
+        sides = ("; ".join(f"{n} ({r.attrs['kind']})" for n, r in s.items()) or "none" for s in (first, second))
+        raise InputError(
+            f"no analysis is in both runs: {' in the first, '.join(sides)} in the second; give them one name and kind"
+        )
+    for name, (a, b) in pairs.items():
+        if a.attrs["mask_sha256"] != b.attrs["mask_sha256"]:
+            raise InputError(
+                f"{name}: the masks differ ({mask_name(a)} of {a.sizes['voxel']:,} voxels, {mask_name(b)} of "
+                f"{b.sizes['voxel']:,}); run both with one mask ([inference] mask, or --mask)"
+            )
+        if a.attrs["kind"] == "contrast" and list(a.attrs["arms"]) == list(b.attrs["arms"])[::-1]:
+            raise InputError(f"{name}: the two runs have its arms the other way round; put them in one order")
+    alone = [
+        {"analysis": name, "setting": "kind", "value_1": _kind(first.get(name)), "value_2": _kind(second.get(name))}
+        for name in dict.fromkeys((*first, *second))
+        if name not in pairs
+    ]
+    return pairs, alone
+
+
+def _kind(result: xr.Dataset | None) -> str:
+    return "not there" if result is None else str(result.attrs["kind"])
+
+
+def pairs_of(a: xr.Dataset, b: xr.Dataset) -> list[Pair]:
+    """Return the thresholded maps that two results have both, their primary corrections first."""
+    main = a.attrs["kind"] == "main-effect"
+    own, other = (inference_of(r).correction if main else "" for r in (a, b))
+    first, second = ({(v.level, v.source): v for v in views_of(r) if v.level not in _SKIPPED} for r in (a, b))
+    found = [Pair(key[0], v, second[key], main and key[0] == own == other) for key, v in first.items() if key in second]
+    if own != other:
+        found.append(Pair(f"{own} | {other}", first[own, ""], second[other, ""], True))
+    return sorted(found, key=lambda pair: not pair.primary)
+
+
+def matched(ours: Sequence[Cluster], theirs: Sequence[Cluster]) -> list[tuple[str, Cluster | None, Cluster | None]]:
+    """Return (change, cluster, cluster) of every two clusters that share a voxel, and of those without a partner."""
+    overlaps = shared_voxels(ours, theirs)
+    shared = list(overlaps)
+    left, right = _sides(shared)
+    near = {
+        (i, j): mm
+        for i, one in enumerate(ours)
+        for j, other in enumerate(theirs)
+        if i not in left and j not in right and (mm := _shift(one, other)) <= MOVED_MM
+    }
+    # Mutually nearest: at most one partner on either side.
+    first = {i: min((mm, j) for (k, j), mm in near.items() if k == i)[1] for i, _ in near}
+    second = {j: min((mm, i) for (i, k), mm in near.items() if k == j)[1] for _, j in near}
+    shared += [(i, j) for i, j in near if first[i] == j and second[j] == i]
+    found: list[tuple[str, Cluster | None, Cluster | None]] = []
+    for i, j in sorted(shared):
+        n, m = map(len, _members(shared, i))
+        moved = (i, j) not in overlaps or _shift(ours[i], theirs[j]) > MOVED_MM
+        alike = "moves" if moved else "stays"
+        change = alike if n == m == 1 else "splits" if n == 1 else "merges" if m == 1 else "regroups"
+        found.append((change, ours[i], theirs[j]))
+    left, right = _sides(shared)
+    found += [("vanishes", c, None) for i, c in enumerate(ours) if i not in left]
+    return found + [("appears", None, c) for j, c in enumerate(theirs) if j not in right]
+
+
+def _sides(shared: list[tuple[int, int]]) -> tuple[set[int], set[int]]:
+    return {i for i, _ in shared}, {j for _, j in shared}
+
+
+def _members(shared: list[tuple[int, int]], i: int) -> tuple[frozenset[int], frozenset[int]]:
+    """Return the clusters of either run that hang together with cluster i of the first."""
+    left, right = {i}, set[int]()
+    while True:
+        grown = {j for k, j in shared if k in left}
+        back = {k for k, j in shared if j in grown}
+        if (back, grown) == (left, right):
+            return frozenset(left), frozenset(right)
+        left, right = back, grown
+
+
+def shared_voxels(ours: Sequence[Cluster], theirs: Sequence[Cluster]) -> dict[tuple[int, int], int]:
+    """Return how many voxels two clusters share, by their positions; those without any are left out."""
+    none = np.zeros(0, dtype=np.int64)
+    voxels = [np.concatenate([none, *(c.voxels for c in side)]) for side in (ours, theirs)]
+    owner = [np.repeat(np.arange(len(side)), [len(c.voxels) for c in side]) for side in (ours, theirs)]
+    _, left, right = np.intersect1d(voxels[0], voxels[1], assume_unique=True, return_indices=True)
+    count = Counter(zip(owner[0][left].tolist(), owner[1][right].tolist(), strict=True))
+    return dict(sorted(count.items()))
+
+
+def _both(a: Cluster, b: Cluster) -> int:
+    return len(np.intersect1d(a.voxels, b.voxels, assume_unique=True))
+
+
+def _shift(a: Cluster, b: Cluster) -> float:
+    return float(np.linalg.norm(b.peak_mm - a.peak_mm))
+
+
+def _dice(n: int, m: int, both: int) -> float:
+    return 2 * both / (n + m) if n + m else np.nan
+
+
+def _row(change: str, i: Cluster | None, j: Cluster | None, pair: Pair, a: xr.Dataset, b: xr.Dataset) -> dict[str, Any]:
+    row: dict[str, Any] = {"change": change, **_side(i, a, pair.first, "1"), **_side(j, b, pair.second, "2")}
+    if i is not None and j is not None:
+        both = _both(i, j)
+        row |= {
+            "voxels_both": both,
+            "dice": _dice(len(i.voxels), len(j.voxels), both),
+            "shift_mm": _shift(i, j),
+            "mm3_change": row["mm3_2"] - row["mm3_1"],
+            "p_change": row["p_2"] - row["p_1"],
+        }
+    return row
+
+
+def _side(cluster: Cluster | None, result: xr.Dataset, view: View, side: str) -> dict[str, Any]:
+    if cluster is None:
+        return {}
+    n, (x, y, z) = len(cluster.voxels), cluster.peak_mm.tolist()
+    values = {
+        "cluster": cluster.number,
+        "voxels": n,
+        "mm3": n * grid_of(result).voxel_volume,
+        "x": x,
+        "y": y,
+        "z": z,
+        "peak_z": abs(float(view.read(result)[cluster.peak])),
+        "p": cluster_p(result, cluster, view),
+    }
+    return {f"{key}_{side}": value for key, value in values.items()}
+
+
+def cluster_p(result: xr.Dataset, cluster: Cluster, view: View) -> float:
+    """Return the p of a cluster, nan where the map gives it none.
+
+    Of a main effect the family-wise p of the cluster-forming cluster around its peak, by mass at "cluster-mass", else
+    by size; at "voxel" that of the peak's ALE. Of a contrast as in its table.
+    """
+    if result.attrs["kind"] == "contrast":
+        return contrast_p(result, cluster, source=view.source, level=view.level)
+    if result.attrs["kind"] != "main-effect" or view.level not in (
+        "cluster-size",
+        "cluster-mass",
+        "uncorrected",
+        "voxel",
+    ):
+        return np.nan
+    if view.level == "voxel":
+        null = result["null"].sel(statistic="max_s").values
+        return float(monte_carlo_p(null, result["s"].values[cluster.peak]))
+    around = int(result["cluster_of_voxel"].values[cluster.peak]) - 1
+    what = "mass" if view.level == "cluster-mass" else "size"
+    return float(result[f"cluster_{what}_p"].values[around]) if around >= 0 else np.nan
+
+
+def _summary(ours: list[Cluster], theirs: list[Cluster]) -> dict[str, Any]:
+    n, m = (sum(len(c.voxels) for c in side) for side in (ours, theirs))
+    both = sum(shared_voxels(ours, theirs).values())
+    rows = matched(ours, theirs)
+    # A split has a row for each of its parts, and is one split.
+    numbers = {id(c): k for side in (ours, theirs) for k, c in enumerate(side)}
+    shared = [(numbers[id(i)], numbers[id(j)]) for _, i, j in rows if i is not None and j is not None]
+    count = Counter(change for change, i, j in rows if i is None or j is None)
+    groups = {(change, _members(shared, numbers[id(i)])) for change, i, j in rows if i is not None and j is not None}
+    count.update(change for change, _ in groups)
+    return {
+        "voxels_1": n,
+        "voxels_2": m,
+        "voxels_both": both,
+        "dice": _dice(n, m, both),
+        "clusters_1": len(ours),
+        "clusters_2": len(theirs),
+        **{change: count[change] for change in CHANGES},
+    }
+
+
+def _maps(a: xr.Dataset, b: xr.Dataset) -> Iterator[dict[str, Any]]:
+    mask: Mask = grid_of(a)
+    for words, variable in _UNTHRESHOLDED[a.attrs["kind"]].items():
+        first, second = (r[variable].values.astype(np.float64) for r in (a, b))
+        # z is -inf where p is 1.
+        kept = np.flatnonzero(np.isfinite(first) & np.isfinite(second))
+        if not len(kept):
+            continue
+        at = int(kept[np.argmax(np.abs(second[kept] - first[kept]))])
+        x, y, z = mask.to_mm(mask.voxel_ijk[at]).tolist()
+        yield {
+            "map": words,
+            "largest_difference": second[at] - first[at],
+            "x": x,
+            "y": y,
+            "z": z,
+            "value_1": first[at],
+            "value_2": second[at],
+            "correlation": _correlation(first[kept], second[kept]),
+        }
+
+
+def _correlation(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return np.nan
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def _settings(
+    pairs: Mapping[str, tuple[xr.Dataset, xr.Dataset]],
+    records: tuple[Mapping[str, Any], Mapping[str, Any]] | None,
+) -> list[dict[str, str]]:
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for name, (a, b) in pairs.items():
+        for key, values in _differing(_told(a), _told(b)):
+            found.setdefault((key, *values), []).append(name)
+    rows = []
+    if records is not None:
+        first, second = ({**record["program"], "simulated": record["simulated"]} for record in records)
+        rows = [("", f"program {key}", *values) for key, values in _differing(first, second)]
+    for (key, one, other), names in found.items():
+        rows += [(name, key, one, other) for name in ([""] if len(names) == len(pairs) else names)]
+    return [dict(zip(SETTINGS, row, strict=True)) for row in rows]
+
+
+def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
+    for key in dict.fromkeys((*first, *second)):
+        one, other = first.get(key), second.get(key)
+        if one != other:
+            yield key, (_text(one), _text(other))
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _told(result: xr.Dataset) -> dict[str, Any]:
+    """Return the settings, inputs and thresholds of a result; the mask is the same, and its path may be private."""
+    told = {k: v for k, v in inference_of(result).model_dump().items() if k != "mask"}
+    told |= {key: setting(result, key) for key in _NUMBERS if key in result.attrs}
+    told |= {key: ", ".join(map(str, result.attrs[key])) for key in ("arms", "of") if key in result.attrs}
+    listed = json.loads(result.attrs.get("sources", "[]"))
+    if listed:
+        told["files"] = ", ".join(sorted(f"sha256 {source['sha256'][:12]}" for source in listed))
+    return told
+
+
+def _counted(table: pd.DataFrame) -> pd.DataFrame:
+    counts = [c for c in table.columns if c.startswith(("voxels", "clusters_", "cluster_")) or c in CHANGES]
+    return table.astype(dict.fromkeys(counts, "Int64") | {c: float for c in table.columns if c in _FLOATS})
+
+
+_FLOATS = frozenset(
+    {"dice", "shift_mm", "mm3_change", "p_change"}
+    | {f"{what}_{side}" for side in "12" for what in ("mm3", "x", "y", "z", "peak_z", "p")}
+)
