@@ -39,7 +39,7 @@ def article_table(results: Mapping[str, xr.Dataset], *, simulated: bool = False)
             fixed = {"Analysis": mark, "Direction": direction, "Threshold": threshold}
             kept = found[found["Cluster Size (mm3)"].notna()].to_dict("records")
             rows += [fixed | _row(row, result, kind) for row in kept] or [fixed | {"Region": "no cluster"}]
-    return pd.DataFrame(rows, columns=list(COLUMNS)).fillna("")
+    return pd.DataFrame([dict.fromkeys(COLUMNS, "") | row for row in rows], columns=list(COLUMNS), dtype=object)
 
 
 def _found(result: xr.Dataset) -> list[tuple[str, str, pd.DataFrame]]:
