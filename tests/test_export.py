@@ -75,7 +75,7 @@ def test_nimare_maps_hold_what_nimare_saves_under_these_names(study: Study, fold
     p = values(base / "drug_p.nii.gz")
     np.testing.assert_allclose(-np.log10(p), values(base / "drug_logp.nii.gz"), atol=1e-5)
     null = drug["null"].sel(statistic="max_s").values
-    for voxel in (int(drug["s"].argmax()), 0, 1000):
+    for voxel in (int(np.argmax(drug["s"].values)), 0, 1000):
         wanted = (1 + (null >= int(drug["s"][voxel])).sum()) / (1 + len(null))
         assert corrected_p(drug, "voxel")[voxel] == pytest.approx(wanted)
         logp = values(base / f"drug_logp_level-voxel_{mc}.nii.gz")[voxel]
@@ -243,9 +243,9 @@ def test_csv_tables_hold_every_digit_and_say_simulated(study: Study, folders: di
     found = {path.name for path in folders["csv"].rglob("*.csv")}
     assert {"study_results.csv", "drug_clusters.csv", "drug_clusters_uncorrected.csv", "drug_foci.csv"} <= found
     assert {"drug_contributions.csv", "overlap_clusters_level-voxel.csv", "contrast_clusters_level-voxel.csv"} <= found
-    table = pd.read_csv(folders["csv"] / "drug" / "drug_clusters.csv", float_precision="round_trip")
+    table = pd.read_csv(folders["csv"] / "drug" / "drug_clusters.csv", dtype=str)
     ours = ale_dask.cluster_table(study["drug"])
-    assert table["Peak ALE"].tolist() == ours["Peak ALE"].tolist()
+    assert table["Peak ALE"].map(float).tolist() == ours["Peak ALE"].tolist()
     assert set(table["simulated"]) == {"yes"}
 
 

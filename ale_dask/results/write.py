@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.data.places import replace_file
+from ale_dask.results.article import article_html, article_table
 from ale_dask.results.contributing import contribution_table, parts_of
 from ale_dask.results.extra import PAGE, available
 from ale_dask.results.flow import flow_svg, flow_table
@@ -82,7 +83,10 @@ def write_results(
     replace_file(out / "dataset_description.json", _description(title, simulated=simulated))
     for paths in drawing:
         drawn += paths
+    paper = article_table(results, simulated=simulated)
+    replace_file(out / "table.tsv", str(paper.to_csv(sep="\t", index=False, lineterminator="\n")).encode())
     if available(*PAGE):
+        replace_file(out / "table.html", article_html(results, title=title, simulated=simulated).encode())
         write_page(results, out, title=title, simulated=simulated, pictures=drawn, methods=methods)
 
 
