@@ -29,7 +29,7 @@ from ale_dask.words.errors import BackendError, UnfinishedError
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy" / "slurm"
-ITERATIONS = 400
+ITERATIONS = 1000
 BLOCKS = 5 * ITERATIONS
 
 

@@ -114,11 +114,11 @@ def store_ma(out: Place, name: str, sample: Sample, *, identity: str) -> xr.Data
         }
         with writing(f"{out}/store.zarr/{group}"):
             for attempt in range(_ATTEMPTS):
-                # Arrays that are there are written over in place: another driver may be reading them.
-                there = isinstance(kept, zarr.Group) and "ma" in kept
-                new: dict[str, Any] = {} if there else {"encoding": encoding}
+                # Arrays that are there are written over in place: another driver may have made them, and be reading.
+                there = set(kept.array_keys()) if isinstance(kept, zarr.Group) else set()
+                new = {variable: how for variable, how in encoding.items() if variable not in there}
                 try:
-                    maps.to_zarr(path, group=group, mode="a", consolidated=False, zarr_format=3, **new)
+                    maps.to_zarr(path, group=group, mode="a", consolidated=False, zarr_format=3, encoding=new)
                     break
                 except ValueError:
                     # Another driver has made an array since we looked.

@@ -120,7 +120,7 @@ def test_a_submitted_run_goes_on_when_its_driver_dies(doomed: Cluster, tmp_path:
 
 
 def test_a_submitted_run_is_cancelled_and_submitted_again(there: Cluster, tmp_path: Path) -> None:
-    study, out, iterations = write_study(tmp_path / "tiny"), tmp_path / "out", 250
+    study, out, iterations = write_study(tmp_path / "tiny"), tmp_path / "out", 400
     submitted(there, study, out, iterations=iterations)
     amid_blocks(out)
     assert following.cancel(out).startswith("cancelled: task ale-run-")
@@ -135,19 +135,19 @@ def test_a_submitted_run_is_cancelled_and_submitted_again(there: Cluster, tmp_pa
 
 def test_a_submitted_run_whose_scheduler_dies_can_be_submitted_again(doomed: Cluster, tmp_path: Path) -> None:
     study, out = write_study(tmp_path / "tiny"), tmp_path / "out"
-    first = submitted(doomed, study, out)
+    first = submitted(doomed, study, out, iterations=400)
     amid_blocks(out)
     assert following.alive(first, out) is True
     doomed.close()
-    assert chunks(out) < 240
+    assert chunks(out) < 4 * 400
     doomed.start_scheduler(port=int(doomed.address.rpartition(":")[2]))
     doomed.start_worker("a")
     doomed.wait_for(1)
     assert doomed.address == first.scheduler
     assert following.alive(first, out) is False
-    submitted(doomed, study, out)
+    submitted(doomed, study, out, iterations=400)
     assert followed(out)
-    assert recorded(out) == expected()
+    assert recorded(out) == expected(400)
 
 
 def together(out: Path, *commands: tuple[object, ...]) -> tuple[list[dict[str, str]], bool]:
@@ -169,9 +169,9 @@ def together(out: Path, *commands: tuple[object, ...]) -> tuple[list[dict[str, s
 def test_two_drivers_on_one_store(tmp_path: Path) -> None:
     study = write_study(tmp_path / "tiny")
     for attempt in range(4):
-        command = ("run", study, "-o", tmp_path / f"out{attempt}", "-b", "serial")
+        command = ("run", study, "-o", tmp_path / f"out{attempt}", "-b", "serial", "-i", 400)
         found, overlapping = together(tmp_path / f"out{attempt}", command, command)
-        assert found == [expected()] * 2
+        assert found == [expected(400)] * 2
         if overlapping:
             return
     pytest.fail("the two never worked at the same time")
@@ -182,8 +182,8 @@ def test_two_extensions_at_once(tmp_path: Path) -> None:
     for attempt in range(4):
         out = tmp_path / f"out{attempt}"
         assert digests(with_backend(study, name="serial"), out) == expected()
-        found, overlapping = together(out, *(("extend", out, "-i", i, "-b", "serial") for i in (90, 120)))
-        assert found == [expected(90), expected(120)]
+        found, overlapping = together(out, *(("extend", out, "-i", i, "-b", "serial") for i in (400, 500)))
+        assert found == [expected(400), expected(500)]
         if overlapping:
             return
     pytest.fail("the two never worked at the same time")
