@@ -178,7 +178,7 @@ def test_the_commands_of_the_readme_by_hand(
     text = commands((DEPLOY / "README.md").read_text(), 1, study=study, out=out)
     assert "0-15%8" in text
     said = ask(cluster, "bash", "-euc", text.replace("0-15%8", "0-1%2"), folder=tmp_path)
-    assert re.search(rf"drug-vs-therapy +\d+ of +{ITERATIONS} iterations", said)
+    assert re.search(rf"drug-vs-therapy +[\d,]+ of +{ITERATIONS:,} iterations", said)
     wait_for_all(cluster, tmp_path)
     assert logs(tmp_path).count(" blocks computed") == 2, logs(tmp_path)
     assert written(out) == expected
@@ -312,10 +312,11 @@ def test_run_waits_for_the_array_and_takes_it_with_it_when_stopped(
         if chunks(out) > 40:
             raise UnfinishedError("stopped by a signal")
 
-    # Every two seconds, the array may have ended between two looks.
+    # Every two seconds, or with both tasks at work, the array may have ended between two looks.
     monkeypatch.setattr(following, "_WATCH_SECONDS", 0.05)
+    late = with_backend(long, prologue=["sleep $((60 * SLURM_ARRAY_TASK_ID))"])
     with pytest.raises(UnfinishedError, match="stopped by a signal"):
-        submission.run_array(long, out, tell=stop)
+        submission.run_array(late, out, tell=stop)
     wait_for_all(here, out / "logs")
     assert chunks(out) < BLOCKS
     # Tasks that do nothing: what is missing is not left to the login node.
