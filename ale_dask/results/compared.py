@@ -14,11 +14,12 @@ import xarray as xr
 from ale_dask.data.places import replace_file
 from ale_dask.numerics.space import Mask
 from ale_dask.results.clusters import find_clusters, grid_of
-from ale_dask.results.compare import CHANGES, Comparison, Pair, pairs_of
+from ale_dask.results.compare import Comparison, Pair, pairs_of
 from ale_dask.results.extra import PICTURES, available
 from ale_dask.results.figures import brain
 from ale_dask.results.long import long_records
 from ale_dask.results.maps import SIMULATED
+from ale_dask.results.matching import CHANGES
 from ale_dask.results.tables import directions
 from ale_dask.results.views import pictured, stem
 from ale_dask.results.wording import label
