@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.ma import ale_union, store_ma
 from ale_dask.data.places import Place, place, replace_file, staged
 from ale_dask.distribution.backends import connect, dashboard, noticing_loss
-from ale_dask.distribution.executors import Report, Step, execute, pending
+from ale_dask.distribution.executors import Job, Report, Step, execute, pending
 from ale_dask.distribution.journal import Journal
 from ale_dask.distribution.plan import Plan, digest
 from ale_dask.distribution.progress import Progress
@@ -37,6 +37,10 @@ from ale_dask.words.version import __version__
 
 if TYPE_CHECKING:
     from distributed import Client
+
+
+Null = tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64]]]
+"""A null (iteration, statistic) and the counts beside it, summed over its blocks."""
 
 
 def run(
@@ -76,27 +80,47 @@ def run(
             # Of a queue's workers only the first may be here yet.
             workers = max(1 if connected is None else sum(connected.nthreads().values()), study.backend.most or 1)
             jobs = jobs_of(prepared, out, made, workers=workers)
-            todo = pending(jobs)
-            total = sum(job.segment.iterations for job in jobs)
-            missing = sum(job.segment.range_of(block)[1] for job, block in todo)
-            journal("started", backend=study.backend.name, blocks=len(todo), version=__version__)
-            progress = Progress(total, done=total - missing, quiet=quiet)
-
-            def report(step: Step) -> None:
-                progress(step)
-                journal.step(step)
-                also(step)
-
-            try:
-                execute(todo, client=connected, report=report)
-            finally:
-                progress.end()
+            carry_out(jobs, out, backend=study.backend.name, client=connected, quiet=quiet, also=also)
         except BaseException as error:
             journal("stopped", error=f"{type(error).__name__}: {error}")
             raise
         journal("computed", seconds=round(time.time() - started, 1))
     results, digests = _collect(prepared, out, made, ale)
     return results, _record(study, out, made, results, digests, seconds=time.time() - started)
+
+
+def carry_out(
+    jobs: Sequence[Job],
+    out: Place,
+    *,
+    backend: str,
+    client: Client | None,
+    quiet: bool = False,
+    also: Report = lambda step: None,
+) -> None:
+    """Compute the blocks that these jobs lack, with progress shown and written to OUT's journal.
+
+    Raises
+    ------
+    UnfinishedError
+        when blocks failed three times; the others are done.
+    """
+    journal = Journal(out)
+    todo = pending(jobs)
+    total = sum(job.segment.iterations for job in jobs)
+    missing = sum(job.segment.range_of(block)[1] for job, block in todo)
+    journal("started", backend=backend, blocks=len(todo), version=__version__)
+    progress = Progress(total, done=total - missing, quiet=quiet)
+
+    def report(step: Step) -> None:
+        progress(step)
+        journal.step(step)
+        also(step)
+
+    try:
+        execute(todo, client=client, report=report)
+    finally:
+        progress.end()
 
 
 def _record(
@@ -143,16 +167,14 @@ def _ale(prepared: Prepared, out: Place, made: Mapping[str, Plan], client: Clien
 def _collect(
     prepared: Prepared, out: Place, made: Mapping[str, Plan], ale: Mapping[str, Any]
 ) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
-    inference = prepared.study.inference
-    results: dict[str, xr.Dataset] = {}
     digests: dict[str, str] = {}
 
-    def read(name: str) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64]]]:
+    def read(name: str) -> Null:
         plan = made[name]
         null, counts = gather(
             out,
             plan,
-            iterations=iterations_of(plan, inference),
+            iterations=iterations_of(plan, prepared.study.inference),
             extra=counts_of(plan),
             nonce=nonce_of(out),
             function=BLOCKS[plan.kind],
@@ -160,6 +182,15 @@ def _collect(
         digests[name] = digest(null, *counts.values())
         return null, counts
 
+    return assemble(prepared, made, read=read, ale=ale), digests
+
+
+def assemble(
+    prepared: Prepared, made: Mapping[str, Plan], *, read: Callable[[str], Null], ale: Mapping[str, Any]
+) -> dict[str, xr.Dataset]:
+    """Return the results of a study by name, from its plans, their nulls as `read` gives them, and ALE (voxel)."""
+    inference = prepared.study.inference
+    results: dict[str, xr.Dataset] = {}
     for name, chosen in prepared.samples.items():
         results[name] = main_effects.collect(chosen, made[name], read(name)[0], ale=ale[name])
     for name, analysis in prepared.study.analysis.items():
@@ -179,7 +210,7 @@ def _collect(
         elif isinstance(analysis, Conjunction):
             results[name] = conjunctions.collect([results[n] for n in analysis.of], name=name, inference=inference)
     order = list(prepared.study.analysis) + [n for n in results if n not in prepared.study.analysis]
-    return {name: results[name] for name in order}, digests
+    return {name: results[name] for name in order}
 
 
 def write(

@@ -32,7 +32,7 @@ def contribution_table(
     InputError
         when one of these is not among the results.
     """
-    found, arms = _clusters(result, source), parts_of(result)
+    found, arms = listed_clusters(result, source), parts_of(result)
     rows: list[dict[str, object]] = []
     if not found:
         return pd.DataFrame(rows, columns=list(CONTRIBUTING))
@@ -70,7 +70,8 @@ def parts_of(result: xr.Dataset) -> list[str]:
     return [str(name) for name in result.attrs["arms" if kind == "contrast" else "of"]]
 
 
-def _clusters(result: xr.Dataset, source: str) -> list[Cluster]:
+def listed_clusters(result: xr.Dataset, source: str) -> list[Cluster]:
+    """Return the clusters that a result lists at an input: of contrasts and conjunctions those inside the gate."""
     if result.attrs["kind"] == "main-effect":
         return main_clusters(result, source=source)
     level = {"contrast": "uncorrected", "conjunction": "thresholded"}[result.attrs["kind"]]
