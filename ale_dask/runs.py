@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +31,7 @@ from ale_dask.results.painters import DrawsHere, Painters
 from ale_dask.results.provenance import run_record
 from ale_dask.results.write import write_results
 from ale_dask.study import BLOCKS, Prepared, counts_of, iterations_of, pooled_name, prepare
-from ale_dask.words.config import Conjunction, Contrast, Study
+from ale_dask.words.config import Backend, Conjunction, Contrast, Study
 from ale_dask.words.config import main_effects as main_effects_of
 from ale_dask.words.version import __version__
 
@@ -65,10 +65,7 @@ def run(
     started = time.time()
     out = place(out)
     prepared = prepare(study)
-    backend = connect(study.backend, say=say) if client is None else nullcontext(client)
-    with backend as connected, noticing_loss(connected):
-        if connected is not None and (address := dashboard(connected)):
-            say(f"dashboard {address}")
+    with workers_of(study.backend, client=client, say=say) as connected:
         if (compiler := compile_beside()) is not None:
             say("compiling the kernels, once on this machine: about 30 s")
         made = lay_out(prepared, out, overwrite=overwrite)
@@ -87,6 +84,16 @@ def run(
         journal("computed", seconds=round(time.time() - started, 1))
     results, digests = _collect(prepared, out, made, ale)
     return results, _record(study, out, made, results, digests, seconds=time.time() - started)
+
+
+@contextmanager
+def workers_of(backend: Backend, *, client: Client | None, say: Callable[[str], None]) -> Iterator[Client | None]:
+    """Yield a client of the backend, or the one given, and say where its dashboard is; its loss is one error."""
+    connecting = connect(backend, say=say) if client is None else nullcontext(client)
+    with connecting as connected, noticing_loss(connected):
+        if connected is not None and (address := dashboard(connected)):
+            say(f"dashboard {address}")
+        yield connected
 
 
 def carry_out(

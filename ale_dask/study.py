@@ -11,7 +11,9 @@ import xarray as xr
 
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
+from ale_dask.analyses import contrast_left_out as left_out
 from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses import variants
 from ale_dask.analyses.functions import seconds_per_iteration
 from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.data import foci as foci_data
@@ -31,6 +33,8 @@ BLOCKS: dict[str, BlockFunction] = {
     main_effects.KIND: main_effects.block,
     contrasts.KIND: contrasts.block,
     second.KIND: second.block,
+    variants.KIND: variants.block,
+    left_out.KIND: left_out.block,
 }
 """What floor 3 computes for each kind of plan."""
 
@@ -181,7 +185,7 @@ def iterations_of(plan: Plan, inference: Inference) -> int:
 
 def counts_of(plan: Plan) -> dict[str, int]:
     """Return the counts that a plan's blocks keep besides the null, with their number."""
-    return {"exceed": 2 * len(plan.arrays["candidate"])} if plan.kind == contrasts.KIND else {}
+    return {"exceed": 2 * len(plan.arrays["candidate"])} if plan.kind in (contrasts.KIND, left_out.KIND) else {}
 
 
 @dataclass(frozen=True)

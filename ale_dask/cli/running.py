@@ -148,13 +148,45 @@ def verify(
 
 def leave_one_out(
     out: Stored,
-    analysis: Annotated[str | None, typer.Argument(help="Main effect; all of them if not given.")] = None,
+    analysis: Annotated[str | None, typer.Argument(help="With --maps: main effect; all of them if not given.")] = None,
+    maps: Annotated[
+        bool, typer.Option("--maps", help="Write the ALE maps without each experiment into the store, nothing else.")
+    ] = False,
+    by: Annotated[
+        str, typer.Option("--by", help="What is left out: experiment, study, or each value of a column.")
+    ] = "experiment",
+    k: Annotated[int, typer.Option("--k", min=1, help="How many of these are left out together.")] = 1,
+    backend: Backend = None,
+    workers: Workers = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Write the ALE maps without each experiment in turn into the store of a run, finished or not."""
-    from ale_dask.upkeep import leave_one_out as write
+    """Do a finished run again without each experiment, from shared passes: which clusters survive, and without which.
 
-    for where in write(out, analysis=analysis):
-        print(where)
+    Every analysis, contrasts and conjunctions too, has its own nulls and cuts each time.
+    """
+    if maps:
+        from ale_dask.upkeep import leave_one_out as write
+
+        for where in write(out, analysis=analysis):
+            print(where)
+        return
+    from ale_dask.data.places import place
+    from ale_dask.layout import kept_study
+    from ale_dask.leaving_out import survival_of_run
+    from ale_dask.results.surviving import survival_lines, survival_table
+
+    stop_on_signals()
+    study = with_settings(kept_study(place(out)), backend=backend, workers=workers)
+    found = survival_of_run(
+        out, by=by, k=k, backend=study.backend, quiet=quiet, say=(lambda text: None) if quiet else say
+    )
+    if as_json:
+        rows = {name: json.loads(survival_table(one).to_json(orient="records")) for name, one in found.items()}
+        print(json.dumps({"by": by, "k": k, "analyses": rows}))
+        return
+    for line in survival_lines(found):
+        print(line)
 
 
 def block(

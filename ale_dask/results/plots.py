@@ -89,7 +89,8 @@ def write_plots(result: xr.Dataset, folder: Path, *, simulated: bool = False) ->
 
 
 @contextmanager
-def _axes(result: xr.Dataset, plot: Plot, *, simulated: bool) -> Iterator[tuple[Any, StringIO]]:
+def figure_svg(title: str, *, says: str, size: tuple[float, float] = (6.4, 3.6)) -> Iterator[tuple[Any, StringIO]]:
+    """Yield axes (size in inches) and the text that holds their SVG when the context ends; `says` is for the blind."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -97,14 +98,21 @@ def _axes(result: xr.Dataset, plot: Plot, *, simulated: bool) -> Iterator[tuple[
     svg = StringIO()
     # Text stays text, to be searched and restyled; a fixed salt keeps the file the same from run to run.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ale_dask", "font.size": 10}):
-        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.subplots()
-        mark = f"{SIMULATED} · " if simulated else ""
-        axes.set_title(f"{mark}{result.attrs['name']}: {plot.title[0].lower()}{plot.title[1:]}", size=11, loc="left")
+        axes.set_title(title, size=11, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
         yield axes, svg
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Description": plot.says})
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Description": says})
+
+
+@contextmanager
+def _axes(result: xr.Dataset, plot: Plot, *, simulated: bool) -> Iterator[tuple[Any, StringIO]]:
+    mark = f"{SIMULATED} · " if simulated else ""
+    title = f"{mark}{result.attrs['name']}: {plot.title[0].lower()}{plot.title[1:]}"
+    with figure_svg(title, says=plot.says) as drawn:
+        yield drawn
 
 
 def _null(axes: Any, result: xr.Dataset) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses import contrast as contrasts
-from ale_dask.analyses import contrast_left_out, variants
+from ale_dask.analyses import contrast_left_out
 from ale_dask.analyses.dependence import (
     ContrastFamily,
     Family,
@@ -32,6 +32,7 @@ from ale_dask.distribution.plan import Plan
 from ale_dask.results.clusters import Cluster
 from ale_dask.results.contributing import listed_clusters, parts_of
 from ale_dask.results.tables import directions
+from ale_dask.study import BLOCKS, pooled_name
 from ale_dask.words.config import INPUTS
 from ale_dask.words.errors import InputError
 from ale_dask.words.variables import FOCI, describe
@@ -105,9 +106,8 @@ def work(
         one, two = parts_of(results[name])
         pooled = None
         if inference_of(results[name]).gate == "pooled":
-            pooled_name = f"{name}_pooled"
-            pooled = family(*arm.pooled, left_out=sets[name], name=pooled_name)
-            made.plans[pooled_name] = (pooled.plan, iterations[one], None)
+            pooled = family(*arm.pooled, left_out=sets[name], name=pooled_name(name))
+            made.plans[pooled_name(name)] = (pooled.plan, iterations[one], None)
         found[name] = contrast_family(
             (families[one], families[two]),
             arm.disjoint,
@@ -125,7 +125,7 @@ def work(
 
 def surviving(made: Work, read: Read) -> Iterator[tuple[str, xr.Dataset]]:
     """Yield each analysis's name and its survival: `retained` (cluster, left_out), and which clusters these are."""
-    pooled = {id(c.pooled): f"{name}_pooled" for name, c in made.contrasts.items() if c.pooled is not None}
+    pooled = {id(c.pooled): pooled_name(name) for name, c in made.contrasts.items() if c.pooled is not None}
     names = {id(one): name for name, one in made.families.items()} | pooled
 
     @cache
@@ -243,9 +243,6 @@ def survival(
         return arrays["null"][:, 1:], None if exceed is None else exceed[:, 1:]
 
     return dict(surviving(made, read))
-
-
-BLOCKS = {variants.KIND: variants.block, contrast_left_out.KIND: contrast_left_out.block}
 
 
 def _sample(result: xr.Dataset) -> Sample:
