@@ -220,6 +220,8 @@ class Study(_Frozen):
     analysis: dict[str, Analysis]
     inference: Inference = Inference()
     backend: Backend = Backend()
+    sweep: dict[str, list[Any]] = {}
+    """Of `ale-dask sweep`: the values that each setting takes in turn, by name of [inference] or "select.COLUMN"."""
 
     @field_validator("foci", "analysis")
     @classmethod
