@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ale_dask.results.surviving import survival_table
     from ale_dask.runs import collect, run
     from ale_dask.submission import submit
+    from ale_dask.sweeping import sweep
     from ale_dask.upkeep import extend, run_share, status, verify
     from ale_dask.words.config import Study, load_study
     from ale_dask.words.errors import AleError, BackendError, InputError, StoreError, UnfinishedError
@@ -74,6 +75,7 @@ _WHERE = {
     "status": "upkeep",
     "submit": "submission",
     "survival": "left_out",
+    "sweep": "sweeping",
     "survival_of_run": "leaving_out",
     "survival_table": "results.surviving",
     "verify": "upkeep",
@@ -120,6 +122,7 @@ __all__ = [
     "survival",
     "survival_of_run",
     "survival_table",
+    "sweep",
     "verify",
     "write_foci",
     "write_report",

@@ -25,23 +25,23 @@ from ale_dask.words.config import Backend, Study, load_study, parse_study, to_to
 from ale_dask.words.errors import InputError, StoreError
 
 
-def save_inputs(study: Study, out: Place, *, backend: Backend) -> None:
-    """Write copies of a study's files into OUT, and study.toml that names these copies and a backend."""
+def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "study.toml") -> None:
+    """Write copies of a study's files into OUT, and a `name` that names these copies and a backend."""
     count: Counter[str] = Counter()
 
-    def copied(name: str, file: str) -> str:
+    def copied(sample: str, file: str) -> str:
         # Only the last part of the user's path: nothing may be written outside OUT.
         last = Path(file).name
-        count[name] += 1
-        begin = f"{count[name]}_"
-        to = f"foci/{name}/{last if last.startswith(begin) else begin + last}"
-        if not name:
+        count[sample] += 1
+        begin = f"{count[sample]}_"
+        to = f"foci/{sample}/{last if last.startswith(begin) else begin + last}"
+        if not sample:
             to = f"mask{''.join(Path(file).suffixes[-2:])}"
         replace_file(out / to, Path(file).read_bytes())
         return to
 
     resolved = with_files(study, copied).model_copy(update={"backend": backend})
-    replace_file(out / "study.toml", to_toml(resolved).encode())
+    replace_file(out / name, to_toml(resolved).encode())
 
 
 def kept_study(out: Place) -> Study:

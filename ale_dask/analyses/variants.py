@@ -13,7 +13,7 @@ from ale_dask.distribution.plan import Plan
 from ale_dask.numerics.variants import Variants, variant_iterations
 
 KIND = "variants"
-_SHARED = ("volume", "shape", "focus_begin", "kernel", "draw_key", "box_shape", "boxes")
+SHARED = ("volume", "shape", "focus_begin", "kernel", "draw_key", "box_shape", "boxes")
 
 
 def plan_variants(whole: Plan, variants: Sequence[Plan], *, left_out: Sequence[Sequence[int]], name: str) -> Plan:
@@ -35,7 +35,7 @@ def plan_variants(whole: Plan, variants: Sequence[Plan], *, left_out: Sequence[S
         statistics=tuple(f"{what}:{v}" for v in range(len(variants)) for what in STATISTICS),
         settings={"conventions": conventions, "bits": bits, "additive": additive},
         arrays={
-            **{array: whole.arrays[array] for array in _SHARED},
+            **{array: whole.arrays[array] for array in SHARED},
             "threshold": np.array([v.settings["threshold"] for v in variants], dtype=np.int32),
             "begin": np.r_[0, np.cumsum([len(m) for m in left_out])].astype(np.int64),
             "member": np.array([i for members in left_out for i in members], dtype=np.int64),

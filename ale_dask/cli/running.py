@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ale_dask.cli.looking import print_costs
+from ale_dask.cli.looking import print_costs, print_sweep
 from ale_dask.cli.options import (
     Backend,
     DryRun,
@@ -187,6 +187,55 @@ def leave_one_out(
         return
     for line in survival_lines(found):
         print(line)
+
+
+def sweep(
+    study: StudyFile,
+    out: Out,
+    settings: dict[str, Any],
+    axis: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE,VALUE … or NAME=1..20: a setting, or select.COLUMN; once per axis."),
+    ] = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Leave out the cells that cannot be run, and name them.")
+    ] = False,
+    maps: Annotated[bool, typer.Option("--maps", help="Write every cell's maps and tables too.")] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a study under every combination of some settings, what they share only once; the same command resumes."""
+    from ale_dask.cells import axis_from
+    from ale_dask.sweeping import plan_sweep
+    from ale_dask.sweeping import sweep as run_sweep
+
+    stop_on_signals()
+    chosen = with_settings(load(study), **settings)
+    axes = dict(map(axis_from, axis)) if axis else None
+    if dry_run:
+        wanted = plan_sweep(chosen, axes, keep_going=keep_going)
+        print_sweep(wanted, as_json=as_json)
+        return
+    table, record = run_sweep(
+        chosen,
+        out,
+        axes=axes,
+        keep_going=keep_going,
+        maps=maps,
+        quiet=quiet,
+        say=(lambda text: None) if quiet else say,
+    )
+    if as_json:
+        print(json.dumps(record))
+        return
+    for name, words in record["shares"].items():
+        print(f"{name}: {words}")
+    print(record["descriptive"])
+    print(f"{len(table):,} rows: {out}/sweep.tsv")
+
+
+sweep = taking_settings(sweep)
 
 
 def block(
