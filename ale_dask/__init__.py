@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ale_dask.results import cite, cluster_table, contribution_table, long_table, write_report
     from ale_dask.results.compare import compare
     from ale_dask.results.export import export
+    from ale_dask.results.scaling import scaling_table
     from ale_dask.results.surviving import survival_table
     from ale_dask.runs import collect, run
     from ale_dask.submission import submit
@@ -71,6 +72,7 @@ _WHERE = {
     "read_foci": "data.readers",
     "run": "runs",
     "run_share": "upkeep",
+    "scaling_table": "results.scaling",
     "select": "data.selection",
     "status": "upkeep",
     "submit": "submission",
@@ -116,6 +118,7 @@ __all__ = [
     "read_foci",
     "run",
     "run_share",
+    "scaling_table",
     "select",
     "status",
     "submit",

@@ -17,6 +17,7 @@ from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.ma import ale_union, store_ma
+from ale_dask.analyses.main_effect import undecided
 from ale_dask.data.places import Place, place, replace_file, staged
 from ale_dask.distribution.backends import connect, dashboard, noticing_loss
 from ale_dask.distribution.executors import Job, Report, Step, execute, pending
@@ -55,7 +56,8 @@ def run(
 ) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
     """Return the results of every analysis by name, and the record of the run, computing what OUT lacks.
 
-    `also` is told of every attempt at a block; what it raises stops the run.
+    With `until_decided` it goes on to more iterations by itself. `also` is told of every attempt at a block; what it
+    raises stops the run.
 
     Raises
     ------
@@ -83,6 +85,13 @@ def run(
             raise
         journal("computed", seconds=round(time.time() - started, 1))
     results, digests = _collect(prepared, out, made, ale)
+    inference = study.inference
+    most = inference.until_decided
+    if most is not None and inference.iterations < most and (left := undecided(results.values())):
+        more = min(2 * inference.iterations, most)
+        say(f"{left} cluster(s) undecided after {inference.iterations:,} iterations: on to {more:,}")
+        further = study.model_copy(update={"inference": inference.model_copy(update={"iterations": more})})
+        return run(further, out, quiet=quiet, client=client, say=say, also=also)
     return results, _record(study, out, made, results, digests, seconds=time.time() - started)
 
 

@@ -185,12 +185,17 @@ def collect(
     }
     for i, (word, observed) in {1: ("size", size), 2: ("mass", mass)}.items():
         r = correct.exceedances(null[:, i], observed)
-        low, high = correct.clopper_pearson(r, len(null))
-        per_cluster[f"cluster_{word}_p"] = ("cluster", correct.monte_carlo_p(null[:, i], observed))
-        per_cluster[f"cluster_{word}_p_low"] = ("cluster", low)
-        per_cluster[f"cluster_{word}_p_high"] = ("cluster", high)
         # Boole: one eps for the analysis, split over its clusters and the two statistics.
         eps = EPS / max(1, 2 * len(observed))
+        p = correct.monte_carlo_p(null[:, i], observed)
+        low, high = correct.clopper_pearson(r, len(null))
+        if inference.until_decided is not None:
+            # Where r has a part in n, (1 + r) / (1 + n) is no p; the confidence sequence still bounds it.
+            p = np.full(len(observed), np.nan)
+            low, high = correct.sequence_bounds(r, len(null), eps=eps)
+        per_cluster[f"cluster_{word}_p"] = ("cluster", p)
+        per_cluster[f"cluster_{word}_p_low"] = ("cluster", low)
+        per_cluster[f"cluster_{word}_p_high"] = ("cluster", high)
         decided = correct.decisions(r, len(null), alpha=alpha, eps=eps)
         per_cluster[f"cluster_{word}_decision"] = ("cluster", np.array(decided, dtype=object))
     maps = {name: ("voxel", np.where(kept, z, 0).astype(np.float32)) for name, kept in keep.items()}
@@ -249,6 +254,16 @@ def survivors(
         corrected = clusters.keep_clusters(labels, measure >= cut)
     least = inference.min_voxels(mask.voxel_volume)
     return dict(zip(INPUTS, (corrected, clusters.keep_clusters(labels, size >= least)), strict=True))
+
+
+def undecided(results: Iterable[xr.Dataset]) -> int:
+    """Return how many clusters of main effects are undecided at their primary correction, by size or by mass."""
+    number = 0
+    for result in results:
+        if result.attrs["kind"] == KIND:
+            word = inference_of(result).correction.removeprefix("cluster-")
+            number += int((result[f"cluster_{word}_decision"].values == "undecided").sum())
+    return number
 
 
 def result_attrs(mask: Mask, inference: Inference, plan: Plan) -> dict[str, Any]:
