@@ -39,6 +39,7 @@ for command in (
     handing.compare,
     handing.export,
     running.extend,
+    running.sweep,
     running.verify,
     running.block,
 ):

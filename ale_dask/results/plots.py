@@ -134,7 +134,7 @@ def _content(result: xr.Dataset, plot: Plot, company: Company, hue: Hue, simulat
         drawn = bars_svg(found, company.shares, company.parts, mask=grid_of(result), title=title, says=plot.says)
         return drawn.encode()
     draw = {"null": _null, "threshold": _threshold, "design": _design}[plot.suffix]
-    with _axes(plot, title) as (axes, svg):
+    with figure_svg(title, says=plot.says) as (axes, svg):
         draw(axes, result, hue)
     return svg.getvalue().encode()
 
@@ -145,7 +145,8 @@ def _title(result: xr.Dataset, plot: Plot, simulated: bool) -> str:
 
 
 @contextmanager
-def _axes(plot: Plot, title: str) -> Iterator[tuple[Any, StringIO]]:
+def figure_svg(title: str, *, says: str, size: tuple[float, float] = (6.4, 3.6)) -> Iterator[tuple[Any, StringIO]]:
+    """Yield axes (size in inches) and the text that holds their SVG when the context ends; `says` is for the blind."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -153,13 +154,13 @@ def _axes(plot: Plot, title: str) -> Iterator[tuple[Any, StringIO]]:
     svg = StringIO()
     # Text stays text, to be searched and restyled; a fixed salt keeps the file the same from run to run.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ale_dask", "font.size": 10}):
-        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.subplots()
         axes.set_title(title, size=11, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
         yield axes, svg
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Description": plot.says})
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Description": says})
 
 
 def _null(axes: Any, result: xr.Dataset, hue: Hue) -> None:

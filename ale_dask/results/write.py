@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.main_effect import EPS, inference_of
 from ale_dask.data.places import replace_file
 from ale_dask.results.article import article_html, article_table
 from ale_dask.results.company import company_of
@@ -20,6 +22,7 @@ from ale_dask.results.methods import Methods
 from ale_dask.results.overlap import overlap_svg, overlap_table
 from ale_dask.results.page import write_page
 from ale_dask.results.painters import DrawsHere, Painters
+from ale_dask.results.scaling import scaling_table
 from ale_dask.results.tables import (
     cluster_table,
     conjunction_table,
@@ -72,6 +75,8 @@ def write_results(
         write_maps(result, folders[name], simulated=simulated)
         for suffix, table in cluster_tables(result).items():
             replace_file(folders[name] / f"{stem(result.attrs['name'])}_clusters{suffix}.tsv", tsv(table))
+        if result.attrs["kind"] == "main-effect":
+            replace_file(folders[name] / f"{stem(result.attrs['name'])}_scaling.tsv", tsv(scaling_table(result)))
         if set(parts_of(result)) <= set(results):
             for source, end in _ENDS.items():
                 table = contribution_table(result, results, source=source)
@@ -152,6 +157,7 @@ def summary_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
         ]
         more = f" and {len(clusters) - 5} more" if len(clusters) > 5 else ""
         lines.append(f"{name}: {'; '.join(found) or 'no cluster'}{more}")
+    lines += decision_lines(results)
     table = study_table(results)
     for row in formatted(table[table["input"] != "uncorrected"]).to_dict("records"):
         where = f"{row['volume_mm3']} mm³ at {row['x']} {row['y']} {row['z']}"
@@ -159,6 +165,22 @@ def summary_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
         said = "none" if row["cluster"] == "none" else ", ".join([where, *values])
         level = "" if row["level"] == "thresholded" or row["level"] == row["input"] else f", {row['level']}"
         lines.append(f"{row['direction']} [{row['input']}{level}]: {said}")
+    return lines
+
+
+def decision_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
+    """Return, of runs that went on until clusters were decided, how many are, and the risk in it."""
+    lines = []
+    for name, result in results.items():
+        if result.attrs["kind"] != "main-effect" or inference_of(result).until_decided is None:
+            continue
+        i = inference_of(result)
+        counts = Counter(result[f"cluster_{i.correction.removeprefix('cluster-')}_decision"].values.tolist())
+        said = ", ".join(f"{counts[word]} {word}" for word in ("significant", "not", "undecided"))
+        lines.append(
+            f"{name}: clusters {said} after {result.attrs['iterations']:,} iterations; resampling risk <= {EPS:g}, "
+            f"error <= {i.cluster_p + EPS:g}"
+        )
     return lines
 
 
