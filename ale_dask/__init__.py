@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ale_dask.analyses.functions import conjunction, contrast, leave_one_out, main_effect
+    from ale_dask.by_column import subgroups
     from ale_dask.data.describe import describe
     from ale_dask.data.fetch import fetch
     from ale_dask.data.lint import lint, lint_contrast
@@ -75,6 +76,7 @@ _WHERE = {
     "scaling_table": "results.scaling",
     "select": "data.selection",
     "status": "upkeep",
+    "subgroups": "by_column",
     "submit": "submission",
     "survival": "left_out",
     "sweep": "sweeping",
@@ -121,6 +123,7 @@ __all__ = [
     "scaling_table",
     "select",
     "status",
+    "subgroups",
     "submit",
     "survival",
     "survival_of_run",

@@ -40,6 +40,7 @@ for command in (
     handing.export,
     running.extend,
     running.sweep,
+    running.subgroups,
     running.verify,
     running.block,
 ):
