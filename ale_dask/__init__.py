@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ale_dask.results import cite, cluster_table, contribution_table, long_table, write_report
     from ale_dask.results.compare import compare
     from ale_dask.results.export import export
+    from ale_dask.results.overlap import overlap_table
     from ale_dask.runs import collect, run
     from ale_dask.submission import submit
     from ale_dask.upkeep import extend, run_share, status, verify
@@ -64,6 +65,7 @@ _WHERE = {
     "logs": "following",
     "long_table": "results",
     "main_effect": "analyses.functions",
+    "overlap_table": "results.overlap",
     "read_foci": "data.readers",
     "run": "runs",
     "run_share": "upkeep",
@@ -105,6 +107,7 @@ __all__ = [
     "logs",
     "long_table",
     "main_effect",
+    "overlap_table",
     "read_foci",
     "run",
     "run_share",
