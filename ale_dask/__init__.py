@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ale_dask.results.export import export
     from ale_dask.results.scaling import scaling_table
     from ale_dask.results.surviving import survival_table
+    from ale_dask.results.overlap import overlap_table
     from ale_dask.runs import collect, run
     from ale_dask.submission import submit
     from ale_dask.sweeping import sweep
@@ -70,6 +71,7 @@ _WHERE = {
     "logs": "following",
     "long_table": "results",
     "main_effect": "analyses.functions",
+    "overlap_table": "results.overlap",
     "read_foci": "data.readers",
     "run": "runs",
     "run_share": "upkeep",
@@ -117,6 +119,7 @@ __all__ = [
     "logs",
     "long_table",
     "main_effect",
+    "overlap_table",
     "read_foci",
     "run",
     "run_share",
