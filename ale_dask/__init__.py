@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ale_dask.analyses.functions import conjunction, contrast, leave_one_out, main_effect
+    from ale_dask.analyses.robustness import fail_safe, noise_experiments
     from ale_dask.data.describe import describe
     from ale_dask.data.fetch import fetch
     from ale_dask.data.lint import lint, lint_contrast
@@ -53,6 +54,7 @@ _WHERE = {
     "describe": "data.describe",
     "export": "results.export",
     "extend": "upkeep",
+    "fail_safe": "analyses.robustness",
     "fetch": "data.fetch",
     "flow": "data.selection",
     "follow": "following",
@@ -64,6 +66,7 @@ _WHERE = {
     "logs": "following",
     "long_table": "results",
     "main_effect": "analyses.functions",
+    "noise_experiments": "analyses.robustness",
     "read_foci": "data.readers",
     "run": "runs",
     "run_share": "upkeep",
@@ -94,6 +97,7 @@ __all__ = [
     "describe",
     "export",
     "extend",
+    "fail_safe",
     "fetch",
     "flow",
     "follow",
@@ -105,6 +109,7 @@ __all__ = [
     "logs",
     "long_table",
     "main_effect",
+    "noise_experiments",
     "read_foci",
     "run",
     "run_share",
