@@ -52,8 +52,8 @@ class Drawer:
             own, kept = len(extra.plan.arrays["kernel"]), int(extra.plan.settings["bits"])
             series = len(extra.plan.arrays["threshold"])
             line = (
-                f"{name}: up to {noise} noise experiments beside {own}, {series} series, {extra.iterations:,} iterations "
-                f"of {1e3 * extra.seconds_per_iteration:.3g} ms, about {clock(extra.core_seconds / workers)}"
+                f"{name}: up to {noise} noise experiments beside {own}, {series} series, {extra.iterations:,} "
+                f"iterations of {1e3 * extra.seconds_per_iteration:.3g} ms, about {clock(extra.core_seconds / workers)}"
             )
             if kept < (before := int(self.mains[name].attrs["scale_bits"])):
                 line += f"; fixed point of {kept} bits, not {before}, to hold them all"
@@ -112,9 +112,7 @@ def _stored(out: Place, prepared: Prepared, main: Plan, *, name: str, most: int 
     # Each number of experiments and series is another plan, with a place of its own.
     where = f"{name}_fail-safe-{number}x{series}"
     conventions = noisy.conventions_of(sample, main, most=number, series=series, name=name)
-    make = partial(
-        noisy.plan_fail_safe, sample, main, most=number, series=series, name=where, threads=cpu_count()
-    )
+    make = partial(noisy.plan_fail_safe, sample, main, most=number, series=series, name=where, threads=cpu_count())
     identity = main_effects.identity_of(noisy.KIND, conventions)
     return store_plan(out, make, name=where, identity=identity, conventions=conventions)
 
@@ -144,7 +142,7 @@ def fail_safe(
         for name, result in drawer.results.items():
             if not clusters_in(result):
                 continue
-            of = [n for n in result.attrs.get("of", [name])]
+            of = list(result.attrs.get("of", [name]))
             found[name] = noisy.collect(
                 result, {n: parts[n] for n in of}, of=drawer.mains, iterations=extras[0].iterations
             )

@@ -191,7 +191,7 @@ class Added:
             stamps=rows,
             geometry=space,
         )
-        return [voxels[a:b] for a, b in zip(begin[:-1], begin[1:], strict=True)]
+        return np.split(voxels, begin[1:-1])
 
 
 def added(plan: Plan, null: I64) -> Added:
@@ -261,12 +261,11 @@ def collect(
     n = np.stack([_first_loss(s[:, : m + 1]) for s, m in zip(survives, most, strict=True)])
     share = survives.mean(axis=1)
     share[np.arange(steps) > most[:, None]] = np.nan
-    experiments = [parts[k].n_experiments if k in parts else sum(p.n_experiments for p in parts.values()) for k in counts]
+    own = {name: p.n_experiments for name, p in parts.items()}
+    experiments = [own.get(name, sum(own.values())) for name in counts]
     longest = max(p.most for p in parts.values()) + 1
-    padded = {
-        word: np.stack([_padded(getter(p), longest) for p in parts.values()])
-        for word, getter in {"cut": lambda p: p.cut, "threshold": lambda p: p.plan.arrays["threshold"].T}.items()
-    }
+    cut = np.stack([_padded(p.cut, longest) for p in parts.values()])
+    threshold = np.stack([_padded(p.plan.arrays["threshold"].T.astype(np.int64), longest) for p in parts.values()])
     first = next(iter(parts.values())).plan
     return xr.Dataset(
         {
@@ -274,8 +273,8 @@ def collect(
             "survives": (("noise", "added", "cluster"), share),
             "n_experiments": ("noise", np.array(experiments)),
             "most": ("noise", most),
-            "cut_added": (("main_effect", "added_alone", "series"), padded["cut"]),
-            "threshold_added": (("main_effect", "added_alone", "series"), padded["threshold"].astype(np.int64)),
+            "cut_added": (("main_effect", "added_alone", "series"), cut),
+            "threshold_added": (("main_effect", "added_alone", "series"), threshold),
             "cluster_of_voxel": ("voxel", labels),
         },
         coords={
@@ -324,11 +323,11 @@ def _overlap(left: Sequence[Sequence[I64]], row: I64, fixed: npt.NDArray[np.bool
     noisy = [left[i][m] for i, m in enumerate(row) if m >= 0]
     voxels = noisy[0]
     for other in noisy[1:]:
-        voxels = np.intersect1d(voxels, other, assume_unique=True)
+        voxels = np.asarray(np.intersect1d(voxels, other, assume_unique=True))
     for i, m in enumerate(row):
         if m < 0:
             voxels = voxels[fixed[i, voxels]]
-    return voxels
+    return np.asarray(voxels)
 
 
 def _overlapped(
@@ -343,14 +342,15 @@ def _overlapped(
         box[tuple(ijk.T)] = True
         group = ndimage.label(box)[0][tuple(ijk.T)]
         here = here[np.bincount(group)[group] >= minimum]
-    return np.bincount(here, minlength=number + 1)[1:] > 0
+    return np.asarray(np.bincount(here, minlength=number + 1)[1:] > 0)
 
 
 def _first_loss(survives: npt.NDArray[np.bool_]) -> I64:
     """Return the last step before the first in which a cluster does not survive (series, cluster)."""
     lost = ~survives
-    return np.where(lost.any(axis=1), lost.argmax(axis=1) - 1, survives.shape[1] - 1).astype(np.int64)
+    last = survives.shape[1] - 1
+    return np.asarray(np.where(lost.any(axis=1), lost.argmax(axis=1) - 1, last), dtype=np.int64)
 
 
-def _padded(rows: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
-    return np.concatenate([rows, np.full((length - len(rows), rows.shape[1]), -1, dtype=rows.dtype)])
+def _padded(rows: I64, length: int) -> I64:
+    return np.concatenate([rows, np.full((length - len(rows), rows.shape[1]), -1, dtype=np.int64)])

@@ -28,12 +28,12 @@ class Noise:
     @property
     def n_foci(self) -> npt.NDArray[np.int64]:
         """Number of foci (noise)."""
-        return self.sample.n_foci[self.like]
+        return np.asarray(self.sample.n_foci[self.like], dtype=np.int64)
 
     @property
     def focus_begin(self) -> npt.NDArray[np.int64]:
         """Where the foci of each begin (noise + 1)."""
-        return np.r_[0, np.cumsum(self.n_foci)].astype(np.int64)
+        return np.asarray(np.r_[0, np.cumsum(self.n_foci)], dtype=np.int64)
 
     @property
     def place_key(self) -> npt.NDArray[np.uint64]:

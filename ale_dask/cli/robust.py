@@ -17,7 +17,9 @@ def fail_safe(
     ] = None,
     most: Annotated[
         int | None,
-        typer.Option("--max", min=1, help="Noise experiments added at most; three times a main effect's own if not given."),
+        typer.Option(
+            "--max", min=1, help="Noise experiments added at most; three times a main effect's own if not given."
+        ),
     ] = None,
     series: Annotated[int, typer.Option("--series", min=1, help="Noise series, each with other foci.")] = 20,
     iterations: Annotated[

@@ -30,9 +30,7 @@ def _longest(laws: Sequence[F64]) -> int:
     return min(math.ceil((float(mean.sum()) + beyond) / STEP), sum(len(law) - 1 for law in laws)) + 2
 
 
-def critical_values(
-    laws: Sequence[F64], added: Sequence[F64], *, p: float, bits: int
-) -> npt.NDArray[np.int64]:
+def critical_values(laws: Sequence[F64], added: Sequence[F64], *, p: float, bits: int) -> npt.NDArray[np.int64]:
     """Return the smallest S whose analytic p is below `p` (step), int64, with none, one, … all of `added`.
 
     `laws` and `added` are histograms (bin) of experiments; each value is `NullTable.critical` of `analytic_null`.

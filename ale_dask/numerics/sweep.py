@@ -87,9 +87,7 @@ def add_visits(x, plane, alone_begin, alone_end, paired_begin, paired_end, stamp
     """Add to two planes the foci of some visits, of both parts of the list (`list_visits`)."""
     stride, far = geometry.stride_y, geometry.stride_x
     _add_alone(plane, stride, far, work.visit, alone_begin, alone_end, stamps.table, stamps.entry)
-    _add_paired(
-        x, plane, stride, far, work.visit, paired_begin, paired_end, work.foci, work.overlap, work.met, stamps
-    )
+    _add_paired(x, plane, stride, far, work.visit, paired_begin, paired_end, work.foci, work.overlap, work.met, stamps)
 
 
 @numba.njit(**BARE)

@@ -118,16 +118,14 @@ def summary_lines(result: xr.Dataset, found: xr.Dataset) -> list[str]:
     for row in table.to_dict("records"):
         where = f"{row['volume_mm3']:,.0f} mm³ at {row['x']:.0f} {row['y']:.0f} {row['z']:.0f}"
         noise = "" if row["noise_in"] == name else f", noise in {row['noise_in']}"
+        median, low, high = (str(row[c]).replace(">=", "at least ") for c in ("N", "N_low", "N_high"))
+        series = f"in all {row['series']} series" if low == high else f"({low} to {high} in {row['series']} series)"
+        reached = "reached" if row["reached"] == "yes" else "not reached"
         lines.append(
-            f"{name} {row['cluster']}, {where}{noise}: N {_said(row['N'])} ({_said(row['N_low'])} to "
-            f"{_said(row['N_high'])}); 30 % of {row['experiments']} is {row['least']}: "
-            f"{'reached' if row['reached'] == 'yes' else 'not reached'}"
+            f"{name} {row['cluster']}, {where}{noise}: N {median} {series}; "
+            f"30 % of {row['experiments']} is {row['least']}: {reached}"
         )
     return lines
-
-
-def _said(count: str) -> str:
-    return count.replace(">=", "at least ")
 
 
 def write_fail_safe(
@@ -155,7 +153,7 @@ def _json(result: xr.Dataset, found: xr.Dataset) -> bytes:
         for noise, most in zip(found["noise"].values, found["most"].values, strict=True)
     }
     content: Mapping[str, Any] = {
-        **{k: v for k, v in found.attrs.items()},
+        **{str(k): v for k, v in found.attrs.items()},
         "clusters": as_records(result, found),
         "survives": curves,
     }
@@ -188,7 +186,7 @@ def fail_safe_svg(result: xr.Dataset, found: xr.Dataset, *, simulated: bool = Fa
         volume = grid_of(result).voxel_volume
         for row, cluster in enumerate(groups):
             x, y, z = (f"{v + 0.0:.0f}" for v in cluster.peak_mm)
-            place = f"{cluster.number}   {x} {y} {z}\n{len(cluster.voxels) * volume:,.0f} mm³"
+            place = f"{cluster.number}: {len(cluster.voxels) * volume:,.0f} mm³\nat {x} {y} {z}"
             axes[row, 0].set_ylabel(place.replace("-", "−"), rotation=0, ha="right", va="center", size=9)
         mark = f"{SIMULATED} · " if simulated else ""
         figure.suptitle(
@@ -198,28 +196,30 @@ def fail_safe_svg(result: xr.Dataset, found: xr.Dataset, *, simulated: bool = Fa
             ha="left",
         )
         figure.text(0.01, 1 - 0.36 / height, _legend(len(clusters_in(result))), size=9, color="#5b6670")
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Description": "\n".join(summary_lines(result, found))})
+        figure.savefig(
+            svg, format="svg", metadata={"Date": None, "Description": "\n".join(summary_lines(result, found))}
+        )
     return svg.getvalue()
 
 
 def _legend(number: int) -> str:
     more = f" · the {MOST_ROWS} largest of {number} clusters" if number > MOST_ROWS else ""
-    return f"dashed: 30 % of the experiments · triangle: median N, open if more than were added{more}"
+    return f"dashed: 30 % of the experiments · triangle: median N, open if all that were added · bar: its range{more}"
 
 
 def _curve(axes: Any, here: xr.Dataset, cluster: Cluster) -> None:
     most, experiments = int(here["most"]), int(here["n_experiments"])
     share: npt.NDArray[np.float64] = here["survives"].sel(cluster=cluster.number).values[: most + 1]
-    added = np.arange(most + 1)
     n = np.sort(here["fail_safe_n"].sel(cluster=cluster.number).values)
     median = int(n[(len(n) - 1) // 2])
-    axes.fill_between(added, share, color=BAND, step="mid", linewidth=0)
-    axes.step(added, share, color=ACCENT, where="mid", linewidth=1.2)
-    axes.axvline(0.3 * experiments, color=INK, linestyle=(0, (4, 3)), linewidth=0.9)
-    open_ = median >= most
-    axes.plot(
-        [median], [0], "^", color=INK, markerfacecolor="white" if open_ else INK, markersize=7, clip_on=False, zorder=5
-    )
+    starts = np.flatnonzero(np.r_[True, np.diff(share) != 0])
+    edges = np.r_[starts - 0.5, most + 0.5]
+    axes.stairs(share[starts], edges, fill=True, color=BAND)
+    axes.stairs(share[starts], edges, color=ACCENT, linewidth=1.2, baseline=None)
+    axes.axvline(here.attrs["share"] * experiments, color=INK, linestyle=(0, (4, 3)), linewidth=0.9)
+    axes.plot([n[0], n[-1]], [0, 0], color="#77838f", linewidth=3.5, solid_capstyle="butt", clip_on=False, zorder=4)
+    inside = "white" if median >= most else INK
+    axes.plot([median], [0], "^", color=INK, markerfacecolor=inside, markersize=7.5, clip_on=False, zorder=5)
     axes.set_xlim(0, most)
     axes.set_ylim(0, 1.05)
     axes.set_yticks([0, 1], ["0", "1"], size=8)
