@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from test_numerics_permute import SIGMAS, SOME, Case, blob, cases
 
 from ale_dask.numerics import clusters
-from ale_dask.numerics.noise import MASS, SIZE, VOXEL, noise_iterations, surviving
+from ale_dask.numerics.noise import MASS, SIZE, VOXEL, noise_iterations, surviving, values_of
 from ale_dask.numerics.permute import null_iterations
 from ale_dask.numerics.sweep import sum_of_stamps
 from ale_dask.numerics.visits import Design
@@ -29,9 +29,9 @@ def rows_of(case, known, threshold, statistic, first, count):
     """Return the null (iteration, step, series) of the first `known` experiments and, one by one, the others."""
     n = len(case.n_foci)
     noise, out = cut_off(case.design, known, n), np.full((count, n - known + 1, len(threshold)), -1, dtype=np.int64)
-    threshold = np.array(threshold, dtype=np.int32)
+    values = values_of(np.array(threshold, dtype=np.int32))
     noise_iterations(
-        first, count, statistic, threshold, cut_off(case.design, 0, known), noise, case.stamps, case.space, out
+        first, count, statistic, values, cut_off(case.design, 0, known), noise, case.stamps, case.space, out
     )
     return out
 

@@ -27,7 +27,7 @@ from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.added_null import critical_values
 from ale_dask.numerics.ale import cell_index, fixed_point_rows, scale_bits
 from ale_dask.numerics.draws import NULL, draw_keys
-from ale_dask.numerics.noise import MASS, SIZE, VOXEL, noise_iterations, surviving
+from ale_dask.numerics.noise import MASS, SIZE, VOXEL, noise_iterations, surviving, values_of
 from ale_dask.numerics.null import histogram
 from ale_dask.numerics.space import Mask
 from ale_dask.numerics.visits import Design
@@ -144,7 +144,7 @@ def block(plan: Plan, first: int, count: int) -> dict[str, I64]:
         plan.arrays["noise_begin"], plan.arrays["noise_kernel"], plan.arrays["noise_draw_key"], design.additive
     )
     out = np.empty((count, threshold.shape[1], threshold.shape[0]), dtype=np.int64)
-    noise_iterations(first, count, statistic, np.ascontiguousarray(threshold), design, noise, rows, space, out)
+    noise_iterations(first, count, statistic, values_of(threshold), design, noise, rows, space, out)
     return {"null": out.reshape(count, -1)}
 
 

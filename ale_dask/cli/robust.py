@@ -37,9 +37,12 @@ def fail_safe(
     from ale_dask.distribution.backends import cpu_count
     from ale_dask.file_drawer import fail_safe as compute
     from ale_dask.file_drawer import open_drawer
+    from ale_dask.numerics.warm import cold
     from ale_dask.results.fail_safe import as_records, summary_lines
 
     stop_on_signals()
+    if not quiet and cold("noise.noise_iterations"):
+        say("compiling the kernels of noise, once on this machine: about 20 s")
     drawer = open_drawer(out, analysis=analysis, most=most, series=series, iterations=iterations)
     wanted = with_settings(drawer.study, backend=backend, workers=workers).backend
     if not quiet or dry_run:

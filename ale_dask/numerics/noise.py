@@ -131,12 +131,30 @@ def _drop(n, least, found):  # type: ignore[no-untyped-def]
     return kept
 
 
+@numba.njit(**BARE)
+def _sort(array, n) -> None:  # type: ignore[no-untyped-def]
+    """Sort the first n (Shell 1959): they are few, and numpy's takes longer to compile than all else here."""
+    gap = 1
+    while gap < n // 3:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(gap, n):
+            value = array[i]
+            j = i
+            while j >= gap and array[j - gap] > value:
+                array[j] = array[j - gap]
+                j -= gap
+            array[j] = value
+        gap //= 3
+
+
 @numba.njit(cache=True, nogil=True)
 def _merge(x, n, fresh, least, number, geometry, plane, steps):  # type: ignore[no-untyped-def]
     """Bring what was above and what was found anew together in order of cells, back into `now`; returns the number."""
     origin = x * geometry.stride_x
     now, out = steps.now, steps.next
-    new = np.sort(steps.fresh[:fresh])
+    new = steps.fresh
+    _sort(new, fresh)
     kept, k = 0, 0
     for t in range(n + 1):
         here = now.cell[t] - origin if t < n else np.int64(2**62)
@@ -339,29 +357,31 @@ def _largest(n, statistic, threshold, order, geometry, found, late, before, out)
         out[order[place]] = most
 
 
-@numba.njit(cache=True, nogil=True)
-def _not_falling(threshold):  # type: ignore[no-untyped-def]
-    """Return the least of each step's values (series, step) and all later ones' (step), int32."""
-    out = np.empty(threshold.shape[1], dtype=np.int32)
-    least = np.int32(2**31 - 1)
-    for step in range(threshold.shape[1] - 1, -1, -1):
-        least = min(least, threshold[:, step].min())
-        out[step] = least
-    return out
+class Values(NamedTuple):
+    """Cluster-forming values (step, series), the series from the highest value on (step, series), and the limits (step)
+    from which on voxels are collected: the least value of each step and all later ones."""
+
+    threshold: I32
+    order: I64
+    limit: I32
+
+
+def values_of(threshold: I32) -> Values:
+    """Return the cluster-forming values (series, step), ordered for `noise_iterations`."""
+    by_step = np.ascontiguousarray(threshold.T)
+    limit = np.minimum.accumulate(by_step.min(axis=1)[::-1])[::-1]
+    order = np.argsort(-by_step.astype(np.int64), axis=1, kind="stable")
+    return Values(by_step, order, np.ascontiguousarray(limit))
 
 
 @numba.njit(cache=True, nogil=True)
-def noise_iterations(first, count, statistic, threshold, design, noise, stamps, geometry, out) -> None:  # type: ignore[no-untyped-def]
+def noise_iterations(first, count, statistic, values, design, noise, stamps, geometry, out) -> None:  # type: ignore[no-untyped-def]
     """Fill out (iteration, step, series), int64, with the largest S, cluster size or cluster mass at each step.
 
     As `permute.null_iterations` fills it for `design` and the first `step` experiments of `noise` at the value
-    threshold[series, step], integer by integer; the largest S is the same for all series.
+    values.threshold[step, series], integer by integer; the largest S is the same for all series.
     """
-    n_steps = threshold.shape[1]
-    limits = _not_falling(threshold)
-    order = np.empty((n_steps, threshold.shape[0]), dtype=np.int64)
-    for step in range(n_steps):
-        order[step] = np.argsort(-threshold[:, step])
+    n_steps = values.threshold.shape[0]
     work, added = sweep_memory(design, stamps, geometry), sweep_memory(noise, stamps, geometry)
     steps, log = _steps_memory(n_steps, geometry), _log_memory(n_steps, geometry)
     found, late, before = found_memory(geometry), _late_memory(geometry), np.zeros(3, dtype=np.int64)
@@ -372,31 +392,31 @@ def noise_iterations(first, count, statistic, threshold, design, noise, stamps, 
         list_foci(design, stamps, geometry, work)
         draw_foci(first + b, noise, geometry, added)
         list_foci_in_order(noise, stamps, geometry, added)
-        log, number = _follow(limits, base, noise, stamps, geometry, work, added, steps, log, number)
+        log, number = _follow(values.limit, base, noise, stamps, geometry, work, added, steps, log, number)
         for step in range(n_steps):
             if statistic == VOXEL:
                 out[b, step] = steps.best[step]
             else:
                 n = _gather(step, geometry, log, found)
-                _largest(n, statistic, threshold[:, step], order[step], geometry, found, late, before, out[b, step])
+                threshold, order = values.threshold[step], values.order[step]
+                _largest(n, statistic, threshold, order, geometry, found, late, before, out[b, step])
 
 
 @numba.njit(cache=True, nogil=True)
-def _surviving(series, statistic, threshold, cut, base, design, noise, stamps, geometry):  # type: ignore[no-untyped-def]
-    n_steps = threshold.shape[0]
-    limits = _not_falling(threshold.reshape(1, n_steps))
+def _surviving(series, statistic, values, cut, base, design, noise, stamps, geometry):  # type: ignore[no-untyped-def]
+    n_steps = values.limit.shape[0]
     work, added = sweep_memory(design, stamps, geometry), sweep_memory(noise, stamps, geometry)
     steps, log = _steps_memory(n_steps, geometry), _log_memory(n_steps, geometry)
     found, late, before = found_memory(geometry), _late_memory(geometry), np.zeros(3, dtype=np.int64)
     draw_foci(series, noise, geometry, added)
     list_foci_in_order(noise, stamps, geometry, added)
-    log, _ = _follow(limits, base, noise, stamps, geometry, work, added, steps, log, 0)
+    log, _ = _follow(values.limit, base, noise, stamps, geometry, work, added, steps, log, 0)
     cell = np.empty(log.begin.max(), dtype=np.int64)
     begin = np.zeros(n_steps + 1, dtype=np.int64)
     kept = 0
     for step in range(n_steps):
         n = _gather(step, geometry, log, found)
-        u = threshold[step]
+        u = values.threshold[step, 0]
         _join(n, u, u, geometry, found, late, before)
         for t in range(n):
             if found.value[t] >= u:
@@ -429,5 +449,5 @@ def surviving(
     base = np.zeros(geometry.size, dtype=np.int32)
     base[geometry.cell] = s
     nothing = Design(np.zeros(1, dtype=np.int64), noise.kernel[:0], noise.key[:0], noise.additive)
-    cell, begin = _surviving(series, statistic, threshold, cut, base, nothing, noise, stamps, geometry)
+    cell, begin = _surviving(series, statistic, values_of(threshold[None]), cut, base, nothing, noise, stamps, geometry)
     return np.searchsorted(geometry.cell, cell), begin

@@ -82,14 +82,6 @@ def _add_paired(x, plane, stride, far, visit, begin, end, foci, overlap, met, st
             add_gain(plane, at, stride, far, table, entries, one, two, shift, count, pieces, met, n)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def add_visits(x, plane, alone_begin, alone_end, paired_begin, paired_end, stamps, geometry, work) -> None:  # type: ignore[no-untyped-def]
-    """Add to two planes the foci of some visits, of both parts of the list (`list_visits`)."""
-    stride, far = geometry.stride_y, geometry.stride_x
-    _add_alone(plane, stride, far, work.visit, alone_begin, alone_end, stamps.table, stamps.entry)
-    _add_paired(x, plane, stride, far, work.visit, paired_begin, paired_end, work.foci, work.overlap, work.met, stamps)
-
-
 @numba.njit(**BARE)
 def stamp_planes(x, stamps, geometry, work) -> None:  # type: ignore[no-untyped-def]
     """Fill the planes at x, odd, and x + 1 with S, at the voxels of the mask; elsewhere they hold anything."""
@@ -100,9 +92,33 @@ def stamp_planes(x, stamps, geometry, work) -> None:  # type: ignore[no-untyped-
     for at in range(low * stride, (high + 1) * stride, SCAN):
         clear32(work.plane, at)
         clear32(work.plane, at + far)
+    table, entries = stamps.table, stamps.entry
     alone_end, paired_begin = list_visits(x, stamps, geometry, work)
-    everything = np.uint64(work.visit.shape[0])
-    add_visits(x, work.plane, np.uint64(0), alone_end, paired_begin, everything, stamps, geometry, work)
+    _add_alone(work.plane, stride, far, work.visit, np.uint64(0), alone_end, table, entries)
+    _add_paired(
+        x,
+        work.plane,
+        stride,
+        far,
+        work.visit,
+        paired_begin,
+        np.uint64(work.visit.shape[0]),
+        work.foci,
+        work.overlap,
+        work.met,
+        stamps,
+    )
+
+
+@numba.njit(**BARE)
+def add_visits(x, plane, alone_begin, alone_end, paired_begin, paired_end, stamps, geometry, work) -> None:  # type: ignore[no-untyped-def]
+    """Add to two planes the foci of some visits, of both parts of the list (`list_visits`).
+
+    A function of its own, where `stamp_planes` has it inside: half the time to compile, and 3 % slower.
+    """
+    stride, far = geometry.stride_y, geometry.stride_x
+    _add_alone(plane, stride, far, work.visit, alone_begin, alone_end, stamps.table, stamps.entry)
+    _add_paired(x, plane, stride, far, work.visit, paired_begin, paired_end, work.foci, work.overlap, work.met, stamps)
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
