@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ale_dask.analyses.functions import conjunction, contrast, leave_one_out, main_effect
     from ale_dask.analyses.robustness import fail_safe, noise_experiments
+    from ale_dask.by_column import subgroups
     from ale_dask.data.describe import describe
     from ale_dask.data.fetch import fetch
     from ale_dask.data.lint import lint, lint_contrast
@@ -25,11 +26,16 @@ if TYPE_CHECKING:
     from ale_dask.data.readers import read_foci, write_foci
     from ale_dask.data.selection import flow, select
     from ale_dask.following import cancel, follow, logs
+    from ale_dask.leaving_out import survival_of_run
+    from ale_dask.left_out import survival
     from ale_dask.results import cite, cluster_table, contribution_table, long_table, write_report
     from ale_dask.results.compare import compare
     from ale_dask.results.export import export
+    from ale_dask.results.scaling import scaling_table
+    from ale_dask.results.surviving import survival_table
     from ale_dask.runs import collect, run
     from ale_dask.submission import submit
+    from ale_dask.sweeping import sweep
     from ale_dask.upkeep import extend, run_share, status, verify
     from ale_dask.words.config import Study, load_study
     from ale_dask.words.errors import AleError, BackendError, InputError, StoreError, UnfinishedError
@@ -70,9 +76,15 @@ _WHERE = {
     "read_foci": "data.readers",
     "run": "runs",
     "run_share": "upkeep",
+    "scaling_table": "results.scaling",
     "select": "data.selection",
     "status": "upkeep",
+    "subgroups": "by_column",
     "submit": "submission",
+    "survival": "left_out",
+    "sweep": "sweeping",
+    "survival_of_run": "leaving_out",
+    "survival_table": "results.surviving",
     "verify": "upkeep",
     "write_foci": "data.readers",
     "write_report": "results",
@@ -113,9 +125,15 @@ __all__ = [
     "read_foci",
     "run",
     "run_share",
+    "scaling_table",
     "select",
     "status",
+    "subgroups",
     "submit",
+    "survival",
+    "survival_of_run",
+    "survival_table",
+    "sweep",
     "verify",
     "write_foci",
     "write_report",

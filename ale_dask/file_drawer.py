@@ -5,25 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import fail_safe as noisy
 from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses.functions import seconds_per_iteration
 from ale_dask.analyses.robustness import main_effects_of
 from ale_dask.data.places import Place, place, staged
 from ale_dask.distribution.backends import cpu_count
-from ale_dask.distribution.plan import Plan
-from ale_dask.distribution.segments import store_plan
-from ale_dask.extra_runs import Extra, compute, timed
-from ale_dask.layout import stored
+from ale_dask.distribution.plan import Plan, block_size
+from ale_dask.distribution.segments import gather, store_plan
+from ale_dask.layout import nonce_of, plan_jobs, stored
 from ale_dask.results.fail_safe import clusters_in, write_fail_safe
+from ale_dask.results.palette import Hue, hues_of
 from ale_dask.results.views import stem
-from ale_dask.runs import collect
+from ale_dask.runs import carry_out, collect, workers_of
 from ale_dask.study import Prepared
 from ale_dask.words.config import Backend, Study
 from ale_dask.words.errors import InputError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+@dataclass(frozen=True, eq=False)
+class Extra:
+    """The plan of a main effect with its noise, how many iterations it is run for, and the seconds of one here."""
+
+    plan: Plan
+    iterations: int
+    seconds_per_iteration: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +52,8 @@ class Drawer:
     """By name: main effects and conjunctions whose clusters are looked at, with clusters or without."""
     mains: Mapping[str, xr.Dataset]
     extras: Mapping[str, Extra]
-
-    @property
-    def core_seconds(self) -> float:
-        """Time of all nulls on one core like this one."""
-        return sum(e.core_seconds for e in self.extras.values())
+    hues: Mapping[str, Hue]
+    """The colours of main effects in every figure of the run."""
 
     def lines(self, *, workers: int) -> list[str]:
         """Return what is going to be computed and what it takes, a line per main effect."""
@@ -51,9 +64,10 @@ class Drawer:
             noise = len(extra.plan.arrays["noise_kernel"])
             own, kept = len(extra.plan.arrays["kernel"]), int(extra.plan.settings["bits"])
             series = len(extra.plan.arrays["threshold"])
+            each = extra.seconds_per_iteration
             line = (
                 f"{name}: up to {noise} noise experiments beside {own}, {series} series, {extra.iterations:,} "
-                f"iterations of {1e3 * extra.seconds_per_iteration:.3g} ms, about {clock(extra.core_seconds / workers)}"
+                f"iterations of {1e3 * each:.3g} ms, about {clock(extra.iterations * each / workers)}"
             )
             if kept < (before := int(self.mains[name].attrs["scale_bits"])):
                 line += f"; fixed point of {kept} bits, not {before}, to hold them all"
@@ -102,8 +116,8 @@ def open_drawer(
     extras = {}
     for name in mains:
         plan = _stored(out, prepared, made[name], name=name, most=most, series=series)
-        extras[name] = timed(plan, noisy.block, iterations=iterations)
-    return Drawer(out, study, chosen, mains, extras)
+        extras[name] = Extra(plan, iterations, seconds_per_iteration(plan, noisy.block, most=iterations))
+    return Drawer(out, study, chosen, mains, extras, hues_of(results))
 
 
 def _stored(out: Place, prepared: Prepared, main: Plan, *, name: str, most: int | None, series: int) -> Plan:
@@ -117,10 +131,45 @@ def _stored(out: Place, prepared: Prepared, main: Plan, *, name: str, most: int 
     return store_plan(out, make, name=where, identity=identity, conventions=conventions)
 
 
+def compute(
+    drawer: Drawer,
+    *,
+    backend: Backend,
+    client: Client | None = None,
+    quiet: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Return the nulls (iteration, noise x series) of each main effect with its noise, computing what OUT lacks."""
+    out = drawer.out
+    with workers_of(backend, client=client, say=say) as connected:
+        workers = max(1 if connected is None else sum(connected.nthreads().values()), backend.most or 1)
+        jobs = [
+            job
+            for e in drawer.extras.values()
+            for job in plan_jobs(out, e.plan, iterations=e.iterations, size=partial(_size, e, backend, workers))
+        ]
+        carry_out(jobs, out, backend=backend.name, client=connected, quiet=quiet)
+    nonce = nonce_of(out)
+    return {
+        name: gather(out, e.plan, iterations=e.iterations, extra={}, nonce=nonce, function=noisy.block)[0]
+        for name, e in drawer.extras.items()
+    }
+
+
+def _size(extra: Extra, backend: Backend, workers: int) -> int:
+    return backend.block_size or block_size(
+        iterations=extra.iterations,
+        seconds_per_iteration=extra.seconds_per_iteration,
+        block_seconds=backend.block_seconds,
+        workers=workers,
+    )
+
+
 def fail_safe(
     drawer: Drawer,
     *,
     backend: Backend | None = None,
+    client: Client | None = None,
     quiet: bool = False,
     pictures: bool = True,
     say: Callable[[str], None] = lambda text: None,
@@ -134,19 +183,24 @@ def fail_safe(
     StoreError, BackendError, UnfinishedError
         the same call resumes after any of them.
     """
-    extras = list(drawer.extras.values())
-    nulls = compute(drawer.out, extras, backend=backend or drawer.study.backend, quiet=quiet, say=say) if extras else {}
-    parts = {name: noisy.added(e.plan, nulls[e.plan.name]) for name, e in drawer.extras.items()}
+    if not drawer.extras:
+        return {}
+    nulls = compute(drawer, backend=backend or drawer.study.backend, client=client, quiet=quiet, say=say)
+    parts = {name: noisy.added(e.plan, nulls[name]) for name, e in drawer.extras.items()}
+    iterations = next(iter(drawer.extras.values())).iterations
     found = {}
     with staged(drawer.out) as folder:
         for name, result in drawer.results.items():
             if not clusters_in(result):
                 continue
             of = list(result.attrs.get("of", [name]))
-            found[name] = noisy.collect(
-                result, {n: parts[n] for n in of}, of=drawer.mains, iterations=extras[0].iterations
-            )
+            found[name] = noisy.collect(result, {n: parts[n] for n in of}, of=drawer.mains, iterations=iterations)
             write_fail_safe(
-                result, found[name], folder / stem(name), simulated=drawer.study.simulated, pictures=pictures
+                result,
+                found[name],
+                folder / stem(name),
+                simulated=drawer.study.simulated,
+                pictures=pictures,
+                hues=drawer.hues,
             )
     return found

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from ale_dask.data.places import Place, create_once, local_copy, remove, replace_file
@@ -24,23 +25,23 @@ from ale_dask.words.config import Backend, Study, load_study, parse_study, to_to
 from ale_dask.words.errors import InputError, StoreError
 
 
-def save_inputs(study: Study, out: Place, *, backend: Backend) -> None:
-    """Write copies of a study's files into OUT, and study.toml that names these copies and a backend."""
+def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "study.toml") -> None:
+    """Write copies of a study's files into OUT, and a `name` that names these copies and a backend."""
     count: Counter[str] = Counter()
 
-    def copied(name: str, file: str) -> str:
+    def copied(sample: str, file: str) -> str:
         # Only the last part of the user's path: nothing may be written outside OUT.
         last = Path(file).name
-        count[name] += 1
-        begin = f"{count[name]}_"
-        to = f"foci/{name}/{last if last.startswith(begin) else begin + last}"
-        if not name:
+        count[sample] += 1
+        begin = f"{count[sample]}_"
+        to = f"foci/{sample}/{last if last.startswith(begin) else begin + last}"
+        if not sample:
             to = f"mask{''.join(Path(file).suffixes[-2:])}"
         replace_file(out / to, Path(file).read_bytes())
         return to
 
     resolved = with_files(study, copied).model_copy(update={"backend": backend})
-    replace_file(out / "study.toml", to_toml(resolved).encode())
+    replace_file(out / name, to_toml(resolved).encode())
 
 
 def kept_study(out: Place) -> Study:
@@ -97,18 +98,28 @@ def lay_out(
 
 def jobs_of(prepared: Prepared, out: Place, made: Mapping[str, Plan], *, workers: int) -> list[Job]:
     """Return the blocks of every plan in OUT, one job per segment, planning the segments that are lacking."""
-    nonce = nonce_of(out)
-    jobs = []
+    jobs: list[Job] = []
     for name, plan in made.items():
-        wanted = iterations_of(plan, prepared.study.inference)
-        found = segments(out, plan)
-        if sum(s.iterations for s in found) < wanted:
-            size = cost(prepared, plan, name=name, workers=workers).block_size
-            found = cover(out, plan, iterations=wanted, block_size=size)
-        for segment in found:
-            kept = sink(out, plan, segment, extra=counts_of(plan), nonce=nonce)
-            jobs.append(Job(plan, segment, BLOCKS[plan.kind], kept))
+        jobs += plan_jobs(
+            out,
+            plan,
+            iterations=iterations_of(plan, prepared.study.inference),
+            size=partial(_block_size, prepared, plan, name=name, workers=workers),
+        )
     return jobs
+
+
+def _block_size(prepared: Prepared, plan: Plan, *, name: str, workers: int) -> int:
+    return cost(prepared, plan, name=name, workers=workers).block_size
+
+
+def plan_jobs(out: Place, plan: Plan, *, iterations: int, size: Callable[[], int]) -> list[Job]:
+    """Return the blocks of one plan in OUT; `size` says of how many iterations, where a segment is lacking."""
+    found = segments(out, plan)
+    if sum(s.iterations for s in found) < iterations:
+        found = cover(out, plan, iterations=iterations, block_size=size())
+    extra, nonce = counts_of(plan), nonce_of(out)
+    return [Job(plan, s, BLOCKS[plan.kind], sink(out, plan, s, extra=extra, nonce=nonce)) for s in found]
 
 
 def stored(out: Place) -> tuple[Prepared, dict[str, Plan]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +17,10 @@ from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.ma import ale_union, store_ma
+from ale_dask.analyses.main_effect import undecided
 from ale_dask.data.places import Place, place, replace_file, staged
 from ale_dask.distribution.backends import connect, dashboard, noticing_loss
-from ale_dask.distribution.executors import Report, Step, execute, pending
+from ale_dask.distribution.executors import Job, Report, Step, execute, pending
 from ale_dask.distribution.journal import Journal
 from ale_dask.distribution.plan import Plan, digest
 from ale_dask.distribution.progress import Progress
@@ -31,12 +32,16 @@ from ale_dask.results.painters import DrawsHere, Painters
 from ale_dask.results.provenance import run_record
 from ale_dask.results.write import write_results
 from ale_dask.study import BLOCKS, Prepared, counts_of, iterations_of, pooled_name, prepare
-from ale_dask.words.config import Conjunction, Contrast, Study
+from ale_dask.words.config import Backend, Conjunction, Contrast, Study
 from ale_dask.words.config import main_effects as main_effects_of
 from ale_dask.words.version import __version__
 
 if TYPE_CHECKING:
     from distributed import Client
+
+
+Null = tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64]]]
+"""A null (iteration, statistic) and the counts beside it, summed over its blocks."""
 
 
 def run(
@@ -51,7 +56,8 @@ def run(
 ) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
     """Return the results of every analysis by name, and the record of the run, computing what OUT lacks.
 
-    `also` is told of every attempt at a block; what it raises stops the run.
+    With `until_decided` it goes on to more iterations by itself. `also` is told of every attempt at a block; what it
+    raises stops the run.
 
     Raises
     ------
@@ -61,10 +67,7 @@ def run(
     started = time.time()
     out = place(out)
     prepared = prepare(study)
-    backend = connect(study.backend, say=say) if client is None else nullcontext(client)
-    with backend as connected, noticing_loss(connected):
-        if connected is not None and (address := dashboard(connected)):
-            say(f"dashboard {address}")
+    with workers_of(study.backend, client=client, say=say) as connected:
         if (compiler := compile_beside()) is not None:
             say("compiling the kernels, once on this machine: about 30 s")
         made = lay_out(prepared, out, overwrite=overwrite)
@@ -76,27 +79,64 @@ def run(
             # Of a queue's workers only the first may be here yet.
             workers = max(1 if connected is None else sum(connected.nthreads().values()), study.backend.most or 1)
             jobs = jobs_of(prepared, out, made, workers=workers)
-            todo = pending(jobs)
-            total = sum(job.segment.iterations for job in jobs)
-            missing = sum(job.segment.range_of(block)[1] for job, block in todo)
-            journal("started", backend=study.backend.name, blocks=len(todo), version=__version__)
-            progress = Progress(total, done=total - missing, quiet=quiet)
-
-            def report(step: Step) -> None:
-                progress(step)
-                journal.step(step)
-                also(step)
-
-            try:
-                execute(todo, client=connected, report=report)
-            finally:
-                progress.end()
+            carry_out(jobs, out, backend=study.backend.name, client=connected, quiet=quiet, also=also)
         except BaseException as error:
             journal("stopped", error=f"{type(error).__name__}: {error}")
             raise
         journal("computed", seconds=round(time.time() - started, 1))
     results, digests = _collect(prepared, out, made, ale)
+    inference = study.inference
+    most = inference.until_decided
+    if most is not None and inference.iterations < most and (left := undecided(results.values())):
+        more = min(2 * inference.iterations, most)
+        say(f"{left} cluster(s) undecided after {inference.iterations:,} iterations: on to {more:,}")
+        further = study.model_copy(update={"inference": inference.model_copy(update={"iterations": more})})
+        return run(further, out, quiet=quiet, client=client, say=say, also=also)
     return results, _record(study, out, made, results, digests, seconds=time.time() - started)
+
+
+@contextmanager
+def workers_of(backend: Backend, *, client: Client | None, say: Callable[[str], None]) -> Iterator[Client | None]:
+    """Yield a client of the backend, or the one given, and say where its dashboard is; its loss is one error."""
+    connecting = connect(backend, say=say) if client is None else nullcontext(client)
+    with connecting as connected, noticing_loss(connected):
+        if connected is not None and (address := dashboard(connected)):
+            say(f"dashboard {address}")
+        yield connected
+
+
+def carry_out(
+    jobs: Sequence[Job],
+    out: Place,
+    *,
+    backend: str,
+    client: Client | None,
+    quiet: bool = False,
+    also: Report = lambda step: None,
+) -> None:
+    """Compute the blocks that these jobs lack, with progress shown and written to OUT's journal.
+
+    Raises
+    ------
+    UnfinishedError
+        when blocks failed three times; the others are done.
+    """
+    journal = Journal(out)
+    todo = pending(jobs)
+    total = sum(job.segment.iterations for job in jobs)
+    missing = sum(job.segment.range_of(block)[1] for job, block in todo)
+    journal("started", backend=backend, blocks=len(todo), version=__version__)
+    progress = Progress(total, done=total - missing, quiet=quiet)
+
+    def report(step: Step) -> None:
+        progress(step)
+        journal.step(step)
+        also(step)
+
+    try:
+        execute(todo, client=client, report=report)
+    finally:
+        progress.end()
 
 
 def _record(
@@ -143,16 +183,14 @@ def _ale(prepared: Prepared, out: Place, made: Mapping[str, Plan], client: Clien
 def _collect(
     prepared: Prepared, out: Place, made: Mapping[str, Plan], ale: Mapping[str, Any]
 ) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
-    inference = prepared.study.inference
-    results: dict[str, xr.Dataset] = {}
     digests: dict[str, str] = {}
 
-    def read(name: str) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64]]]:
+    def read(name: str) -> Null:
         plan = made[name]
         null, counts = gather(
             out,
             plan,
-            iterations=iterations_of(plan, inference),
+            iterations=iterations_of(plan, prepared.study.inference),
             extra=counts_of(plan),
             nonce=nonce_of(out),
             function=BLOCKS[plan.kind],
@@ -160,6 +198,15 @@ def _collect(
         digests[name] = digest(null, *counts.values())
         return null, counts
 
+    return assemble(prepared, made, read=read, ale=ale), digests
+
+
+def assemble(
+    prepared: Prepared, made: Mapping[str, Plan], *, read: Callable[[str], Null], ale: Mapping[str, Any]
+) -> dict[str, xr.Dataset]:
+    """Return the results of a study by name, from its plans, their nulls as `read` gives them, and ALE (voxel)."""
+    inference = prepared.study.inference
+    results: dict[str, xr.Dataset] = {}
     for name, chosen in prepared.samples.items():
         results[name] = main_effects.collect(chosen, made[name], read(name)[0], ale=ale[name])
     for name, analysis in prepared.study.analysis.items():
@@ -179,7 +226,7 @@ def _collect(
         elif isinstance(analysis, Conjunction):
             results[name] = conjunctions.collect([results[n] for n in analysis.of], name=name, inference=inference)
     order = list(prepared.study.analysis) + [n for n in results if n not in prepared.study.analysis]
-    return {name: results[name] for name in order}, digests
+    return {name: results[name] for name in order}
 
 
 def write(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
+from ale_dask.analyses import contrast_left_out as left_out
+from ale_dask.analyses import fail_safe, variants
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.functions import seconds_per_iteration
 from ale_dask.analyses.sample import Sample, sample, study_bits
@@ -31,6 +34,9 @@ BLOCKS: dict[str, BlockFunction] = {
     main_effects.KIND: main_effects.block,
     contrasts.KIND: contrasts.block,
     second.KIND: second.block,
+    variants.KIND: variants.block,
+    left_out.KIND: left_out.block,
+    fail_safe.KIND: fail_safe.block,
 }
 """What floor 3 computes for each kind of plan."""
 
@@ -127,21 +133,51 @@ def arms_described(study: Study) -> tuple[dict[str, xr.Dataset], dict[str, tuple
 def _read(name: str, source: FociSource, *, need_n: bool) -> xr.Dataset:
     # Experiments without a sample size may be those that are not selected.
     need_n = need_n and not source.select
-    foci = read_foci(*source.files, n=source.n, space=source.space, talairach=source.talairach, require_n=need_n)
+    foci = read_sample(source, need_n=need_n)
     return select(foci, *source.select, name=name, where=f"foci.{name}.select") if source.select else foci
 
 
-def plans(prepared: Prepared, *, out: Place | None = None) -> dict[str, Plan]:
+def read_sample(source: FociSource, *, need_n: bool = False) -> xr.Dataset:
+    """Return the foci of a sample's files as they are now, before any selection; read once for many settings."""
+    stamps = tuple(_stamp(file) for file in source.files)
+    return _read_files(tuple(source.files), stamps, source.n, source.space, source.talairach, need_n)
+
+
+def _stamp(file: str) -> tuple[int, int] | None:
+    try:
+        found = Path(file).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+@lru_cache(maxsize=16)
+def _read_files(
+    files: tuple[str, ...],
+    stamps: tuple[tuple[int, int] | None, ...],
+    n: int | None,
+    space: Any,
+    talairach: Any,
+    need_n: bool,
+) -> xr.Dataset:
+    return read_foci(*files, n=n, space=space, talairach=talairach, require_n=need_n)
+
+
+def plans(prepared: Prepared, *, out: Place | None = None, known: dict[str, Plan] | None = None) -> dict[str, Plan]:
     """Return the frozen plans of all main effects, contrasts and their second passes by name.
 
-    Those in OUT are used as they are.
+    Those in OUT are used as they are, and those `known` by their identity, which others are added to.
     """
     found: dict[str, Plan] = {}
 
     def keep(name: str, conventions: dict[str, Any], kind: str, make: Any) -> Plan:
+        identity = main_effects.identity_of(kind, conventions)
+        if known is not None:
+            if identity not in known:
+                known[identity] = make()
+            return replace(known[identity], name=name)
         if out is None:
             return make()  # type: ignore[no-any-return]
-        identity = main_effects.identity_of(kind, conventions)
         return store_plan(out, make, name=name, identity=identity, conventions=conventions)
 
     for name, chosen in prepared.samples.items():
@@ -181,7 +217,7 @@ def iterations_of(plan: Plan, inference: Inference) -> int:
 
 def counts_of(plan: Plan) -> dict[str, int]:
     """Return the counts that a plan's blocks keep besides the null, with their number."""
-    return {"exceed": 2 * len(plan.arrays["candidate"])} if plan.kind == contrasts.KIND else {}
+    return {"exceed": 2 * len(plan.arrays["candidate"])} if plan.kind in (contrasts.KIND, left_out.KIND) else {}
 
 
 @dataclass(frozen=True)

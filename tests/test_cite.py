@@ -135,6 +135,7 @@ CHANGES = {
     (Inference, "voxel_p"): inference("voxel_p", 0.02),
     (Inference, "cluster_p"): inference("cluster_p", 0.04),
     (Inference, "iterations"): inference("iterations", 41),
+    (Inference, "until_decided"): inference("until_decided", 41),
     (Inference, "seed"): inference("seed", 4),
     (Inference, "correction"): inference("correction", "cluster-mass"),
     (Inference, "mask"): inference("mask", "gm"),
@@ -174,6 +175,7 @@ CHANGES = {
 }
 NOT_IN_TEXT = {
     (Study, "backend"): "where blocks are computed changes no result",
+    (Study, "sweep"): "is of another command; a run has one value of each setting",
     (MainEffect, "kind"): "has one value: another kind is another model",
     (Contrast, "kind"): "has one value: another kind is another model",
     (Conjunction, "kind"): "has one value: another kind is another model",

@@ -26,9 +26,10 @@ from ale_dask import runs
 from ale_dask.data.places import remove
 from ale_dask.numerics.space import Mask
 from ale_dask.results.clusters import find_clusters
-from ale_dask.results.compare import CHANGES, compare, matched
+from ale_dask.results.compare import compare
 from ale_dask.results.compared import as_tsv, lines, overlay, write_comparison
 from ale_dask.results.extra import PICTURES, missing_extra
+from ale_dask.results.matching import CHANGES, matched
 from ale_dask.results.views import find_view
 from ale_dask.words.config import load_study
 from ale_dask.words.errors import InputError

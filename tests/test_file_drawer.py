@@ -17,6 +17,7 @@ from test_cli import ale as command
 
 import ale_dask as ale
 from ale_dask import file_drawer
+from ale_dask.analyses.fail_safe import block
 from ale_dask.results.fail_safe import as_records, clusters_in
 from ale_dask.words.config import load_study
 
@@ -99,18 +100,17 @@ def test_python_says_the_same(out: Path, told: list[dict]) -> None:
 
 def test_any_blocks_and_backend_give_the_same_bits_and_a_longer_run_goes_on(out: Path, told: list[dict]) -> None:
     drawer = file_drawer.open_drawer(out, most=5, series=2, iterations=40)
-    extras = list(drawer.extras.values())
-    wanted = [e.function(e.plan, 0, 50)["null"] for e in extras]
+    wanted = {name: block(e.plan, 0, 50)["null"] for name, e in drawer.extras.items()}
     backend = drawer.study.backend.model_copy(update={"name": "threads", "workers": 2, "block_size": 7})
-    first = file_drawer.compute(out, extras, backend=backend, quiet=True)
+    first = file_drawer.compute(drawer, backend=backend, quiet=True)
     longer = file_drawer.open_drawer(out, most=5, series=2, iterations=50)
     before = {p: p.stat().st_mtime_ns for p in out.glob("store.zarr/*5x2/null/0/c/*/0")}
-    more = file_drawer.compute(out, list(longer.extras.values()), backend=backend, quiet=True)
+    more = file_drawer.compute(longer, backend=backend, quiet=True)
     assert len(before) == 12
     assert before == {p: p.stat().st_mtime_ns for p in before}
-    for extra, rows in zip(extras, wanted, strict=True):
-        np.testing.assert_array_equal(first[extra.plan.name], rows[:40])
-        np.testing.assert_array_equal(more[extra.plan.name], rows)
+    for name, rows in wanted.items():
+        np.testing.assert_array_equal(first[name], rows[:40])
+        np.testing.assert_array_equal(more[name], rows)
 
 
 def test_a_killed_command_goes_on_where_it_was(out: Path, told: list[dict]) -> None:

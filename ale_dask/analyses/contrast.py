@@ -8,6 +8,7 @@ the pooled experiments, or the whole mask.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -73,6 +74,47 @@ def conventions_of(a: Sample, b: Sample, *, plans: Sequence[Plan]) -> dict[str, 
     }
 
 
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Both arms' experiments in the order of their keys, their fixed-point rows by candidate, and the arms' sums.
+
+    key and first_arm (experiment), begin (candidate + 1), experiment and value (entry), s_a and s_b (voxel).
+    """
+
+    key: npt.NDArray[np.uint64]
+    first_arm: npt.NDArray[np.bool_]
+    begin: npt.NDArray[np.int64]
+    experiment: npt.NDArray[np.int32]
+    value: npt.NDArray[np.int32]
+    s_a: npt.NDArray[np.int64]
+    s_b: npt.NDArray[np.int64]
+
+
+def rows_by_candidate(a: Sample, b: Sample, *, candidate: npt.NDArray[np.intp], bits: int) -> Rows:
+    """Return the experiments of both arms at some voxels (candidate)."""
+    n_voxels = a.mask.n_voxels
+    # Whole kernels: nothing here is compared with relocated foci, and cut at 4 sigma one voxel in a thousand of a
+    # real contrast moved from p = .055 to .076.
+    wanted = np.zeros(n_voxels, dtype=bool)
+    wanted[candidate] = True
+    s_a, s_b = np.zeros((2, n_voxels), dtype=np.int64)
+    rows = []
+    for arm, total in ((a, s_a), (b, s_b)):
+        for all_voxels, all_values in arm.rows(bits, exact=True):
+            add_row(all_voxels, all_values, total)
+            rows.append((all_voxels[wanted[all_voxels]], all_values[wanted[all_voxels]]))
+    begin = np.r_[0, np.cumsum([len(v) for v, _ in rows])].astype(np.int64)
+    voxel, value = (np.concatenate(part) for part in zip(*rows, strict=True))
+    # The order of experiments is that of their keys, and what is drawn are the members of the arm that holds the
+    # smallest key, so that naming the arms the other way round or sorting files changes no relabelling.
+    key = np.concatenate([a.key, b.key])
+    order = np.argsort(key, kind="stable")
+    rank = np.empty(len(key), dtype=np.int32)
+    rank[order] = np.arange(len(key))
+    v_begin, v_experiment, v_value = by_voxel(begin, voxel, value, candidate=candidate, n_voxels=n_voxels)
+    return Rows(key[order], order < len(a.key), v_begin, rank[v_experiment].astype(np.int32), v_value, s_a, s_b)
+
+
 def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str) -> Plan:
     """Return the frozen plan of the contrast a - b; `plans` are those of a, of b and of the pooled experiments.
 
@@ -89,27 +131,10 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str) -> 
     else:
         candidate = np.flatnonzero(above[0] | above[1] | above[2])
         part = labels[candidate]
-    # Whole kernels: nothing here is compared with relocated foci, and cut at 4 sigma one voxel in a thousand of a
-    # real contrast moved from p = .055 to .076.
-    wanted = np.zeros(mask.n_voxels, dtype=bool)
-    wanted[candidate] = True
-    s_a, s_b = np.zeros((2, mask.n_voxels), dtype=np.int64)
-    rows = []
-    for arm, total in ((a, s_a), (b, s_b)):
-        for all_voxels, all_values in arm.rows(bits, exact=True):
-            add_row(all_voxels, all_values, total)
-            rows.append((all_voxels[wanted[all_voxels]], all_values[wanted[all_voxels]]))
-    begin = np.r_[0, np.cumsum([len(v) for v, _ in rows])].astype(np.int64)
-    voxel, value = (np.concatenate(part) for part in zip(*rows, strict=True))
-    # The order of experiments is that of their keys, and what is drawn are the members of the arm that holds the
-    # smallest key, so that naming the arms the other way round or sorting files changes no relabelling.
-    key = np.concatenate([a.key, b.key])
-    order = np.argsort(key, kind="stable")
-    rank = np.empty(len(key), dtype=np.int32)
-    rank[order] = np.arange(len(key))
-    v_begin, v_experiment, v_value = by_voxel(begin, voxel, value, candidate=candidate, n_voxels=mask.n_voxels)
+    found = rows_by_candidate(a, b, candidate=candidate, bits=bits)
+    key = found.key
     n = n_relabellings(len(key), len(a.key))
-    behind = bool(order[0] >= len(a.key))
+    behind = not found.first_arm[0]
     conventions = conventions_of(a, b, plans=plans)
     n_parts = int(part.max(initial=-1)) + 1
     return Plan(
@@ -126,16 +151,16 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str) -> 
             "enumerate": conventions["enumerate"],
         },
         arrays={
-            "draw_key": draw_keys(key[order], seed=inference.seed, stream=RELABEL),
+            "draw_key": draw_keys(key, seed=inference.seed, stream=RELABEL),
             "candidate": candidate.astype(np.int64),
-            "begin": v_begin,
-            "experiment": rank[v_experiment].astype(np.int32),
-            "value": v_value,
-            "total": (s_a + s_b)[candidate],
-            "observed": s_a[candidate],
+            "begin": found.begin,
+            "experiment": found.experiment,
+            "value": found.value,
+            "total": (found.s_a + found.s_b)[candidate],
+            "observed": found.s_a[candidate],
             "component": part,
-            "s_a": s_a.astype(np.int32),
-            "s_b": s_b.astype(np.int32),
+            "s_a": found.s_a.astype(np.int32),
+            "s_b": found.s_b.astype(np.int32),
             "digits": exponential_digits(bits),
         },
     )
@@ -167,7 +192,7 @@ def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]
     return {"null": greatest.reshape(count, 2 * n_parts), "exceed": exceed}
 
 
-def _p(r: npt.NDArray[np.int64], n: int, *, complete: bool, profile: str) -> npt.NDArray[np.float64]:
+def relabelled_p(r: npt.NDArray[np.int64], n: int, *, complete: bool, profile: str) -> npt.NDArray[np.float64]:
     if profile == "gingerale" and not complete:
         return np.asarray(np.maximum(r, 1) / n)
     return family_wise_p(r, n, complete=complete)
@@ -199,7 +224,7 @@ def collect(
     difference = np.empty(mask.n_voxels, dtype=np.int64)
     difference_map(s_a, s_a + s_b, plan.arrays["digits"], difference)
     p = np.full((2, mask.n_voxels), np.nan)
-    p[:, candidate] = _p(exceed, n, complete=complete, profile=inference.profile)
+    p[:, candidate] = relabelled_p(exceed, n, complete=complete, profile=inference.profile)
     p_fwe = np.full((len(INPUTS), 2, mask.n_voxels), np.nan)
     z = np.zeros((len(INPUTS), mask.n_voxels), dtype=np.float32)
     z_fwe = np.zeros_like(z)

@@ -43,10 +43,13 @@ def seconds_per_iteration(plan: Plan, function: BlockFunction, *, most: int) -> 
             return seconds / number
 
 
-def _run(plan: Plan, function: BlockFunction, *, iterations: int, client: Client | None) -> BlockArrays:
+def run_plan(
+    plan: Plan, function: BlockFunction, *, iterations: int, client: Client | None, size: int | None = None
+) -> BlockArrays:
+    """Return the arrays of a plan's blocks, computed here or by a client; `size` is that of a block, if not free."""
     client = client or active_client()
     workers = 1 if client is None else sum(client.nthreads().values())
-    size = block_size(
+    size = size or block_size(
         iterations=iterations,
         seconds_per_iteration=seconds_per_iteration(plan, function, most=iterations),
         block_seconds=1.0,
@@ -95,7 +98,7 @@ def main_effect(
 
 
 def _main_effect(chosen: Sample, plan: Plan, *, client: Client | None) -> xr.Dataset:
-    arrays = _run(plan, main_effects.block, iterations=chosen.inference.iterations, client=client)
+    arrays = run_plan(plan, main_effects.block, iterations=chosen.inference.iterations, client=client)
     ale = ale_union(ma_maps(chosen)).values
     return main_effects.collect(chosen, plan, arrays["null"][:, 1:], ale=ale)
 
@@ -137,13 +140,13 @@ def contrast(
         pooled = _main_effect(both, plans[2], client=client)
     plan = contrasts.plan_contrast(arms[0], arms[1], plans=plans, name=title)
     iterations = contrasts.how_many(plan, inference.iterations)
-    arrays = _run(plan, contrasts.block, iterations=iterations, client=client)
+    arrays = run_plan(plan, contrasts.block, iterations=iterations, client=client)
     clusters = None
     if second.second_pass(plan, inference, iterations=iterations):
         again = second.plan_clusters(
             plan, mask=mask, inference=inference, iterations=iterations, name=title, threads=cpu_count()
         )
-        clusters = again, _run(again, second.block, iterations=iterations, client=client)["null"][:, 1:]
+        clusters = again, run_plan(again, second.block, iterations=iterations, client=client)["null"][:, 1:]
     return contrasts.collect(
         plan,
         arrays["null"][:, 1:],

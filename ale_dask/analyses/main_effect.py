@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import threading
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +17,7 @@ import xarray as xr
 from ale_dask.analyses.sample import Sample
 from ale_dask.distribution.plan import Plan
 from ale_dask.numerics import clusters, correct
-from ale_dask.numerics.ale import add_row, ale_from_s
+from ale_dask.numerics.ale import Row, add_row, ale_from_s
 from ale_dask.numerics.draws import NULL, draw_keys
 from ale_dask.numerics.kernels import kernel_box
 from ale_dask.numerics.null import NullTable, analytic_null, histogram, z_of_log_p
@@ -26,7 +27,7 @@ from ale_dask.numerics.stamps import Geometry, Stamps, geometry, stamps
 from ale_dask.numerics.tfce import Levels, levels, tfce_map, tfce_of
 from ale_dask.numerics.tfce_null import tfce_iterations
 from ale_dask.numerics.visits import Design
-from ale_dask.words.config import Inference
+from ale_dask.words.config import INPUTS, Inference
 from ale_dask.words.variables import describe
 
 KIND = "main-effect"
@@ -49,13 +50,16 @@ def identity_of(kind: str, conventions: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps([kind, conventions], sort_keys=True).encode()).hexdigest()
 
 
-def plan_main_effect(sample: Sample, *, bits: int, name: str) -> Plan:
-    """Return the frozen plan: observed sums, analytic null, cluster-forming value and integer kernels."""
+def plan_main_effect(sample: Sample, *, bits: int, name: str, rows: Iterable[Row] | None = None) -> Plan:
+    """Return the frozen plan: observed sums, analytic null, cluster-forming value and integer kernels.
+
+    `rows` are the sample's own at these bits, where they are known already.
+    """
     inference = sample.inference
     n_voxels = sample.mask.n_voxels
     s = np.zeros(n_voxels, dtype=np.int64)
     laws = []
-    for voxel, value in sample.rows(bits):
+    for voxel, value in sample.rows(bits) if rows is None else rows:
         add_row(voxel, value, s)
         laws.append(histogram(value, n_voxels=n_voxels, bits=bits))
     table = analytic_null(laws, bits=bits, s_max=int(s.max(initial=1)))
@@ -181,12 +185,17 @@ def collect(
     }
     for i, (word, observed) in {1: ("size", size), 2: ("mass", mass)}.items():
         r = correct.exceedances(null[:, i], observed)
-        low, high = correct.clopper_pearson(r, len(null))
-        per_cluster[f"cluster_{word}_p"] = ("cluster", correct.monte_carlo_p(null[:, i], observed))
-        per_cluster[f"cluster_{word}_p_low"] = ("cluster", low)
-        per_cluster[f"cluster_{word}_p_high"] = ("cluster", high)
         # Boole: one eps for the analysis, split over its clusters and the two statistics.
         eps = EPS / max(1, 2 * len(observed))
+        p = correct.monte_carlo_p(null[:, i], observed)
+        low, high = correct.clopper_pearson(r, len(null))
+        if inference.until_decided is not None:
+            # Where r has a part in n, (1 + r) / (1 + n) is no p; the confidence sequence still bounds it.
+            p = np.full(len(observed), np.nan)
+            low, high = correct.sequence_bounds(r, len(null), eps=eps)
+        per_cluster[f"cluster_{word}_p"] = ("cluster", p)
+        per_cluster[f"cluster_{word}_p_low"] = ("cluster", low)
+        per_cluster[f"cluster_{word}_p_high"] = ("cluster", high)
         decided = correct.decisions(r, len(null), alpha=alpha, eps=eps)
         per_cluster[f"cluster_{word}_decision"] = ("cluster", np.array(decided, dtype=object))
     maps = {name: ("voxel", np.where(kept, z, 0).astype(np.float32)) for name, kept in keep.items()}
@@ -222,6 +231,39 @@ def collect(
         n_subjects=int(sample.foci["experiment_n_subjects"].values.sum()),
         foci_outside_mask=int((mask.distance(sample.foci["focus_xyz"].values) > 0).sum()),
     )
+
+
+def survivors(
+    plan: Plan, null: npt.NDArray[np.int64], *, mask: Mask, inference: Inference
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return the surviving voxels (voxel) of a main effect by input, as `thresholded` of its whole result has them.
+
+    At the primary correction, which is not TFCE, and at the uncorrected p.
+    """
+    threshold = int(plan.settings["threshold"])
+    s = plan.arrays["s"].astype(np.int64)
+    above = s >= threshold
+    labels = clusters.label_clusters(above, volume=mask.volume)
+    size = clusters.sizes(labels)
+    statistic = {"voxel": "max_s", "cluster-size": "max_size", "cluster-mass": "max_mass"}[inference.correction]
+    cut = correct.cut(null[:, STATISTICS.index(statistic)], alpha=inference.cluster_p)
+    if inference.correction == "voxel":
+        corrected = s >= cut
+    else:
+        measure = size if inference.correction == "cluster-size" else clusters.masses(labels, s=s, threshold=threshold)
+        corrected = clusters.keep_clusters(labels, measure >= cut)
+    least = inference.min_voxels(mask.voxel_volume)
+    return dict(zip(INPUTS, (corrected, clusters.keep_clusters(labels, size >= least)), strict=True))
+
+
+def undecided(results: Iterable[xr.Dataset]) -> int:
+    """Return how many clusters of main effects are undecided at their primary correction, by size or by mass."""
+    number = 0
+    for result in results:
+        if result.attrs["kind"] == KIND:
+            word = inference_of(result).correction.removeprefix("cluster-")
+            number += int((result[f"cluster_{word}_decision"].values == "undecided").sum())
+    return number
 
 
 def result_attrs(mask: Mask, inference: Inference, plan: Plan) -> dict[str, Any]:

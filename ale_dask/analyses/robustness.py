@@ -10,7 +10,7 @@ import xarray as xr
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import fail_safe as noisy
 from ale_dask.analyses import main_effect as main_effects
-from ale_dask.analyses.functions import _run, _sample_of
+from ale_dask.analyses.functions import _sample_of, run_plan
 from ale_dask.analyses.main_effect import inference_of, mask_of, plan_main_effect
 from ale_dask.analyses.noise import noise_foci, noise_of
 from ale_dask.distribution.backends import cpu_count
@@ -59,7 +59,7 @@ def fail_safe(
         plan = noisy.plan_fail_safe(
             chosen, own, most=most or noisy.TIMES * len(chosen.key), series=series, name=name, threads=cpu_count()
         )
-        null = _run(plan, noisy.block, iterations=iterations, client=client)["null"][:, 1:]
+        null = run_plan(plan, noisy.block, iterations=iterations, client=client)["null"][:, 1:]
         parts[name] = noisy.added(plan, null)
     return noisy.collect(result, parts, of=mains, iterations=iterations)
 

@@ -39,6 +39,8 @@ for command in (
     handing.compare,
     handing.export,
     running.extend,
+    running.sweep,
+    running.subgroups,
     running.verify,
     running.block,
 ):

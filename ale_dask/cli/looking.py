@@ -29,7 +29,35 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from ale_dask.results.long import Run
+    from ale_dask.sweeping import Sweep
     from ale_dask.words.config import Study
+
+
+def print_sweep(wanted: Sweep, *, as_json: bool) -> None:
+    from ale_dask.analyses.functions import seconds_per_iteration
+    from ale_dask.distribution.progress import clock
+    from ale_dask.study import BLOCKS
+    from ale_dask.sweeping import descriptive, shares
+
+    each = {
+        name: seconds_per_iteration(one.plan, BLOCKS[one.plan.kind], most=one.iterations) * one.iterations
+        for name, one in wanted.passes.by_name.items()
+    }
+    core_seconds = sum(each.values())
+    if as_json:
+        cells = {label: {k: str(v) for k, v in wanted.cells[label].values.items()} for label in wanted.prepared}
+        said = {"cells": cells, "failed": dict(wanted.failed), "nulls": wanted.passes.asked, "passes": each}
+        print(json.dumps(said | {"core_hours": core_seconds / 3600, "tests": wanted.tests, "shares": shares(wanted)}))
+        return
+    for label, why in wanted.failed.items():
+        print(f"cannot be run: cell {label}: {why}")
+    for axis, words in shares(wanted).items():
+        print(f"{axis}: {words}")
+    print(
+        f"{len(wanted.prepared):,} cells, {wanted.passes.asked:,} nulls in {len(each):,} passes: "
+        f"{core_seconds / 3600:.3g} core-hours ({clock(core_seconds)} on one core like this one's)"
+    )
+    print(descriptive(wanted))
 
 
 def print_costs(study: Study, *, as_json: bool) -> None:

@@ -40,6 +40,10 @@ Workers = Annotated[
     ),
 ]
 Iterations = Annotated[int | None, typer.Option("-i", "--iterations", min=1, help="Null iterations per analysis.")]
+UntilDecided = Annotated[
+    int | None,
+    typer.Option("--until-decided", min=1, help="Go on until each cluster is decided, to this many at most."),
+]
 Seed = Annotated[int | None, typer.Option("--seed", min=0)]
 VoxelP = Annotated[float | None, typer.Option("--voxel-p", help="Cluster-forming p.")]
 ClusterP = Annotated[float | None, typer.Option("--cluster-p", help="Family-wise p of clusters and voxels.")]
@@ -66,6 +70,7 @@ SETTINGS: dict[str, Any] = {
     "backend": Backend,
     "workers": Workers,
     "iterations": Iterations,
+    "until_decided": UntilDecided,
     "seed": Seed,
     "voxel_p": VoxelP,
     "cluster_p": ClusterP,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ale_dask.cli.looking import print_costs
+from ale_dask.cli.looking import print_costs, print_sweep
 from ale_dask.cli.options import (
     Backend,
     DryRun,
@@ -148,13 +148,119 @@ def verify(
 
 def leave_one_out(
     out: Stored,
-    analysis: Annotated[str | None, typer.Argument(help="Main effect; all of them if not given.")] = None,
+    analysis: Annotated[str | None, typer.Argument(help="With --maps: main effect; all of them if not given.")] = None,
+    maps: Annotated[
+        bool, typer.Option("--maps", help="Write the ALE maps without each experiment into the store, nothing else.")
+    ] = False,
+    by: Annotated[
+        str, typer.Option("--by", help="What is left out: experiment, study, or each value of a column.")
+    ] = "experiment",
+    k: Annotated[int, typer.Option("--k", min=1, help="How many of these are left out together.")] = 1,
+    backend: Backend = None,
+    workers: Workers = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Write the ALE maps without each experiment in turn into the store of a run, finished or not."""
-    from ale_dask.upkeep import leave_one_out as write
+    """Do a finished run again without each experiment, from shared passes: which clusters survive, and without which.
 
-    for where in write(out, analysis=analysis):
-        print(where)
+    Every analysis, contrasts and conjunctions too, has its own nulls and cuts each time.
+    """
+    if maps:
+        from ale_dask.upkeep import leave_one_out as write
+
+        for where in write(out, analysis=analysis):
+            print(where)
+        return
+    from ale_dask.data.places import place
+    from ale_dask.layout import kept_study
+    from ale_dask.leaving_out import survival_of_run
+    from ale_dask.results.surviving import survival_lines, survival_table
+
+    stop_on_signals()
+    study = with_settings(kept_study(place(out)), backend=backend, workers=workers)
+    found = survival_of_run(
+        out, by=by, k=k, backend=study.backend, quiet=quiet, say=(lambda text: None) if quiet else say
+    )
+    if as_json:
+        rows = {name: json.loads(survival_table(one).to_json(orient="records")) for name, one in found.items()}
+        print(json.dumps({"by": by, "k": k, "analyses": rows}))
+        return
+    for line in survival_lines(found):
+        print(line)
+
+
+def sweep(
+    study: StudyFile,
+    out: Out,
+    settings: dict[str, Any],
+    axis: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE,VALUE … or NAME=1..20: a setting, or select.COLUMN; once per axis."),
+    ] = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Leave out the cells that cannot be run, and name them.")
+    ] = False,
+    maps: Annotated[bool, typer.Option("--maps", help="Write every cell's maps and tables too.")] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a study under every combination of some settings, what they share only once; the same command resumes."""
+    from ale_dask.cells import axis_from
+    from ale_dask.sweeping import plan_sweep
+    from ale_dask.sweeping import sweep as run_sweep
+
+    stop_on_signals()
+    chosen = with_settings(load(study), **settings)
+    axes = dict(map(axis_from, axis)) if axis else None
+    if dry_run:
+        wanted = plan_sweep(chosen, axes, keep_going=keep_going)
+        print_sweep(wanted, as_json=as_json)
+        return
+    table, record = run_sweep(
+        chosen,
+        out,
+        axes=axes,
+        keep_going=keep_going,
+        maps=maps,
+        quiet=quiet,
+        say=(lambda text: None) if quiet else say,
+    )
+    if as_json:
+        print(json.dumps(record))
+        return
+    for name, words in record["shares"].items():
+        print(f"{name}: {words}")
+    print(record["descriptive"])
+    print(f"{len(table):,} rows: {out}/sweep.tsv")
+
+
+sweep = taking_settings(sweep)
+
+
+def subgroups(
+    study: StudyFile,
+    out: Out,
+    settings: dict[str, Any],
+    by: Annotated[str, typer.Option("--by", help="Column whose values are the subgroups.")],
+    cut: Annotated[
+        list[float] | None, typer.Option("--cut", help="Cut a column of numbers here instead; may be given repeatedly.")
+    ] = None,
+    sample: Annotated[str | None, typer.Option("--sample", help="The sample, where several have the column.")] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    overwrite: Overwrite = False,
+    pictures: Pictures = True,
+) -> None:
+    """Run each subgroup of a sample, and each against the rest; descriptive, with the number of tests said."""
+    from ale_dask.by_column import subgroups as by_column
+
+    chosen = by_column(with_settings(load(study), **settings), by=by, cuts=cut or (), sample=sample, say=say)
+    _run(chosen, out, dry_run=dry_run, as_json=as_json, quiet=quiet, overwrite=overwrite, pictures=pictures)
+
+
+subgroups = taking_settings(subgroups)
 
 
 def block(

@@ -145,8 +145,8 @@ def block_size(*, iterations: int, seconds_per_iteration: float, block_seconds: 
 
 
 def digest(null: npt.NDArray[np.int64], *extra: npt.NDArray[np.int64]) -> str:
-    """Return sha256 over null values by iteration, stamps left out, and over summed counts."""
-    out = hashlib.sha256(np.ascontiguousarray(null[:, 1:], dtype="<i8").tobytes())
+    """Return sha256 over a null (iteration, statistic), stamps left out, and over summed counts."""
+    out = hashlib.sha256(np.ascontiguousarray(null, dtype="<i8").tobytes())
     for array in extra:
         out.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
     return out.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,15 +63,43 @@ def decisions(r: npt.ArrayLike, n: int, *, alpha: float, eps: float) -> list[str
     1 - eps, so the decision may be looked at as often as one likes (Robbins 1970).
     """
     r = np.asarray(r, dtype=np.float64)
-    log_mass = (
-        special.gammaln(n + 1)
-        - special.gammaln(r + 1)
-        - special.gammaln(n - r + 1)
-        + r * math.log(alpha)
-        + (n - r) * math.log1p(-alpha)
-    )
-    undecided = math.log(n + 1) + log_mass > math.log(eps)
+    undecided = math.log(n + 1) + _log_mass(r, n, alpha) > math.log(eps)
     return ["undecided" if u else "significant" if k < alpha * n else "not" for u, k in zip(undecided, r, strict=True)]
+
+
+def sequence_bounds(r: npt.ArrayLike, n: int, *, eps: float) -> tuple[F64, F64]:
+    """Return the ends of the confidence sequence of r exceedances in n iterations, two arrays (observed), float64.
+
+    {p: (n + 1) Binom(r; n, p) > eps}: valid at every n at once, also at one that r itself chose (Robbins 1970).
+    """
+    r = np.asarray(r, dtype=np.float64)
+    best = r / n
+    ends = []
+    for inner, outer in ((best, np.zeros_like(best)), (best, np.ones_like(best))):
+        # 60 halvings reach the last bit; log p of 0 or 1 is minus infinity, and so lies outside, as it should.
+        for _ in range(60):
+            middle = (inner + outer) / 2
+            inside = math.log(n + 1) + _log_mass(r, n, middle) > math.log(eps)
+            inner, outer = np.where(inside, middle, inner), np.where(inside, outer, middle)
+        ends.append(inner)
+    return np.where(r > 0, ends[0], 0.0), np.where(r < n, ends[1], 1.0)
+
+
+def decided_at(null: I64, observed: npt.ArrayLike, *, alpha: float, eps: float) -> I64:
+    """Return the iterations after which each value was first decided (observed), int64; 0 where it is undecided."""
+    n = np.arange(1, len(null) + 1)
+    found = []
+    for value in np.atleast_1d(observed):
+        r = np.cumsum(null >= value)
+        known = np.flatnonzero(np.log(n + 1.0) + _log_mass(r, n, alpha) <= math.log(eps))
+        found.append(int(known[0]) + 1 if known.size else 0)
+    return np.array(found, dtype=np.int64)
+
+
+def _log_mass(r: npt.NDArray[Any], n: Any, p: Any) -> F64:
+    """Return the log of Binom(r; n, p)."""
+    choose = special.gammaln(n + 1.0) - special.gammaln(r + 1.0) - special.gammaln(n - r + 1.0)
+    return np.asarray(choose + special.xlogy(r, p) + special.xlog1py(n - r, -np.asarray(p, dtype=np.float64)))
 
 
 def fdr_keep(log_p: F64, *, q: float, dependent: bool = False) -> npt.NDArray[np.bool_]:

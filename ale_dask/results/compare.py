@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.main_effect import inference_of
 from ale_dask.numerics.correct import monte_carlo_p
-from ale_dask.numerics.space import Mask
 from ale_dask.results.clusters import Cluster, clusters_of, grid_of
+from ale_dask.results.differing import MAPS, SETTINGS, differing_maps, differing_settings
+from ale_dask.results.matching import CHANGES, both_voxels, dice, matched, members, shared_voxels, shift
 from ale_dask.results.tables import contrast_p, directions
 from ale_dask.results.views import View, views_of
-from ale_dask.results.wording import mask_name, setting
+from ale_dask.results.wording import mask_name
 from ale_dask.results.write import Results, by_name
 from ale_dask.words.errors import InputError
 
-MOVED_MM = 8.0
-"""A peak farther away counts as moved; nilearn and we list sub-peaks from this distance."""
-CHANGES = ("stays", "moves", "splits", "merges", "regroups", "appears", "vanishes")
 _WHICH = ("analysis", "kind", "level", "input", "direction")
 _SIDES = tuple(f"{what}_{side}" for side in "12" for what in ("cluster", "voxels", "mm3", "x", "y", "z", "peak_z", "p"))
 CLUSTERS = (*_WHICH, "change", *_SIDES, "voxels_both", "dice", "shift_mm", "mm3_change", "p_change")
 SUMMARY = (*_WHICH, "primary", "voxels_1", "voxels_2", "voxels_both", "dice", "clusters_1", "clusters_2", *CHANGES)
-MAPS = ("analysis", "kind", "map", "largest_difference", "x", "y", "z", "value_1", "value_2", "correlation")
-SETTINGS = ("analysis", "setting", "value_1", "value_2")
 # Of these another view has the voxels already, or they are no thresholded map.
 _SKIPPED = ("", "stat", "label")
-_UNTHRESHOLDED = {
-    "main-effect": {"ALE": "ale", "z": "z"},
-    "contrast": {"difference of ALE": "difference"},
-    "conjunction": {"minimum z": "z_min_unthresholded"},
-}
-_NUMBERS = ("iterations", "n_experiments", "n_foci", "n_subjects", "threshold_ale", "cut_size", "cut_mass", "cut_ale")
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,12 +95,12 @@ def compare(
                 clusters += [{**fixed, **row} for row in rows]
                 primary = "" if a.attrs["kind"] != "main-effect" else "yes" if pair.primary else "no"
                 summary.append({**fixed, "primary": primary, **_summary(ours, theirs)})
-        maps += [{"analysis": name, "kind": a.attrs["kind"], **row} for row in _maps(a, b)]
+        maps += [{"analysis": name, "kind": a.attrs["kind"], **row} for row in differing_maps(a, b)]
     return Comparison(
         _counted(pd.DataFrame(clusters, columns=list(CLUSTERS))),
         _counted(pd.DataFrame(summary, columns=list(SUMMARY))),
         pd.DataFrame(maps, columns=list(MAPS)),
-        pd.DataFrame([*alone, *_settings(pairs, records)], columns=list(SETTINGS)),
+        pd.DataFrame([*alone, *differing_settings(pairs, records)], columns=list(SETTINGS)),
         pairs,
     )
 
@@ -167,78 +155,14 @@ def pairs_of(a: xr.Dataset, b: xr.Dataset) -> list[Pair]:
     return sorted(found, key=lambda pair: not pair.primary)
 
 
-def matched(ours: Sequence[Cluster], theirs: Sequence[Cluster]) -> list[tuple[str, Cluster | None, Cluster | None]]:
-    """Return (change, cluster, cluster) of every two clusters that share a voxel, and of those without a partner."""
-    overlaps = shared_voxels(ours, theirs)
-    shared = list(overlaps)
-    left, right = _sides(shared)
-    near = {
-        (i, j): mm
-        for i, one in enumerate(ours)
-        for j, other in enumerate(theirs)
-        if i not in left and j not in right and (mm := _shift(one, other)) <= MOVED_MM
-    }
-    # Mutually nearest: at most one partner on either side.
-    first = {i: min((mm, j) for (k, j), mm in near.items() if k == i)[1] for i, _ in near}
-    second = {j: min((mm, i) for (i, k), mm in near.items() if k == j)[1] for _, j in near}
-    shared += [(i, j) for i, j in near if first[i] == j and second[j] == i]
-    found: list[tuple[str, Cluster | None, Cluster | None]] = []
-    for i, j in sorted(shared):
-        n, m = map(len, _members(shared, i))
-        moved = (i, j) not in overlaps or _shift(ours[i], theirs[j]) > MOVED_MM
-        alike = "moves" if moved else "stays"
-        change = alike if n == m == 1 else "splits" if n == 1 else "merges" if m == 1 else "regroups"
-        found.append((change, ours[i], theirs[j]))
-    left, right = _sides(shared)
-    found += [("vanishes", c, None) for i, c in enumerate(ours) if i not in left]
-    return found + [("appears", None, c) for j, c in enumerate(theirs) if j not in right]
-
-
-def _sides(shared: list[tuple[int, int]]) -> tuple[set[int], set[int]]:
-    return {i for i, _ in shared}, {j for _, j in shared}
-
-
-def _members(shared: list[tuple[int, int]], i: int) -> tuple[frozenset[int], frozenset[int]]:
-    """Return the clusters of either run that hang together with cluster i of the first."""
-    left, right = {i}, set[int]()
-    while True:
-        grown = {j for k, j in shared if k in left}
-        back = {k for k, j in shared if j in grown}
-        if (back, grown) == (left, right):
-            return frozenset(left), frozenset(right)
-        left, right = back, grown
-
-
-def shared_voxels(ours: Sequence[Cluster], theirs: Sequence[Cluster]) -> dict[tuple[int, int], int]:
-    """Return how many voxels two clusters share, by their positions; those without any are left out."""
-    none = np.zeros(0, dtype=np.int64)
-    voxels = [np.concatenate([none, *(c.voxels for c in side)]) for side in (ours, theirs)]
-    owner = [np.repeat(np.arange(len(side)), [len(c.voxels) for c in side]) for side in (ours, theirs)]
-    _, left, right = np.intersect1d(voxels[0], voxels[1], assume_unique=True, return_indices=True)
-    count = Counter(zip(owner[0][left].tolist(), owner[1][right].tolist(), strict=True))
-    return dict(sorted(count.items()))
-
-
-def _both(a: Cluster, b: Cluster) -> int:
-    return len(np.intersect1d(a.voxels, b.voxels, assume_unique=True))
-
-
-def _shift(a: Cluster, b: Cluster) -> float:
-    return float(np.linalg.norm(b.peak_mm - a.peak_mm))
-
-
-def _dice(n: int, m: int, both: int) -> float:
-    return 2 * both / (n + m) if n + m else np.nan
-
-
 def _row(change: str, i: Cluster | None, j: Cluster | None, pair: Pair, a: xr.Dataset, b: xr.Dataset) -> dict[str, Any]:
     row: dict[str, Any] = {"change": change, **_side(i, a, pair.first, "1"), **_side(j, b, pair.second, "2")}
     if i is not None and j is not None:
-        both = _both(i, j)
+        both = both_voxels(i, j)
         row |= {
             "voxels_both": both,
-            "dice": _dice(len(i.voxels), len(j.voxels), both),
-            "shift_mm": _shift(i, j),
+            "dice": dice(len(i.voxels), len(j.voxels), both),
+            "shift_mm": shift(i, j),
             "mm3_change": row["mm3_2"] - row["mm3_1"],
             "p_change": row["p_2"] - row["p_1"],
         }
@@ -293,84 +217,17 @@ def _summary(ours: list[Cluster], theirs: list[Cluster]) -> dict[str, Any]:
     numbers = {id(c): k for side in (ours, theirs) for k, c in enumerate(side)}
     shared = [(numbers[id(i)], numbers[id(j)]) for _, i, j in rows if i is not None and j is not None]
     count = Counter(change for change, i, j in rows if i is None or j is None)
-    groups = {(change, _members(shared, numbers[id(i)])) for change, i, j in rows if i is not None and j is not None}
+    groups = {(change, members(shared, numbers[id(i)])) for change, i, j in rows if i is not None and j is not None}
     count.update(change for change, _ in groups)
     return {
         "voxels_1": n,
         "voxels_2": m,
         "voxels_both": both,
-        "dice": _dice(n, m, both),
+        "dice": dice(n, m, both),
         "clusters_1": len(ours),
         "clusters_2": len(theirs),
         **{change: count[change] for change in CHANGES},
     }
-
-
-def _maps(a: xr.Dataset, b: xr.Dataset) -> Iterator[dict[str, Any]]:
-    mask: Mask = grid_of(a)
-    for words, variable in _UNTHRESHOLDED[a.attrs["kind"]].items():
-        first, second = (r[variable].values.astype(np.float64) for r in (a, b))
-        # z is -inf where p is 1.
-        kept = np.flatnonzero(np.isfinite(first) & np.isfinite(second))
-        if not len(kept):
-            continue
-        at = int(kept[np.argmax(np.abs(second[kept] - first[kept]))])
-        x, y, z = mask.to_mm(mask.voxel_ijk[at]).tolist()
-        yield {
-            "map": words,
-            "largest_difference": second[at] - first[at],
-            "x": x,
-            "y": y,
-            "z": z,
-            "value_1": first[at],
-            "value_2": second[at],
-            "correlation": _correlation(first[kept], second[kept]),
-        }
-
-
-def _correlation(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return np.nan
-    return float(np.corrcoef(first, second)[0, 1])
-
-
-def _settings(
-    pairs: Mapping[str, tuple[xr.Dataset, xr.Dataset]],
-    records: tuple[Mapping[str, Any], Mapping[str, Any]] | None,
-) -> list[dict[str, str]]:
-    found: dict[tuple[str, str, str], list[str]] = {}
-    for name, (a, b) in pairs.items():
-        for key, values in _differing(_told(a), _told(b)):
-            found.setdefault((key, *values), []).append(name)
-    rows = []
-    if records is not None:
-        first, second = ({**record["program"], "simulated": record["simulated"]} for record in records)
-        rows = [("", f"program {key}", *values) for key, values in _differing(first, second)]
-    for (key, one, other), names in found.items():
-        rows += [(name, key, one, other) for name in ([""] if len(names) == len(pairs) else names)]
-    return [dict(zip(SETTINGS, row, strict=True)) for row in rows]
-
-
-def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
-    for key in dict.fromkeys((*first, *second)):
-        one, other = first.get(key), second.get(key)
-        if one != other:
-            yield key, (_text(one), _text(other))
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
-
-
-def _told(result: xr.Dataset) -> dict[str, Any]:
-    """Return the settings, inputs and thresholds of a result; the mask is the same, and its path may be private."""
-    told = {k: v for k, v in inference_of(result).model_dump().items() if k != "mask"}
-    told |= {key: setting(result, key) for key in _NUMBERS if key in result.attrs}
-    told |= {key: ", ".join(map(str, result.attrs[key])) for key in ("arms", "of") if key in result.attrs}
-    listed = json.loads(result.attrs.get("sources", "[]"))
-    if listed:
-        told["files"] = ", ".join(sorted(f"sha256 {source['sha256'][:12]}" for source in listed))
-    return told
 
 
 def _counted(table: pd.DataFrame) -> pd.DataFrame:

@@ -14,11 +14,12 @@ import xarray as xr
 from ale_dask.data.places import replace_file
 from ale_dask.numerics.space import Mask
 from ale_dask.results.clusters import find_clusters, grid_of
-from ale_dask.results.compare import CHANGES, Comparison, Pair, pairs_of
+from ale_dask.results.compare import Comparison, Pair, pairs_of
 from ale_dask.results.extra import PICTURES, available
-from ale_dask.results.figures import brain
 from ale_dask.results.long import long_records
 from ale_dask.results.maps import SIMULATED
+from ale_dask.results.matching import CHANGES
+from ale_dask.results.slices import brain
 from ale_dask.results.tables import directions
 from ale_dask.results.views import pictured, stem
 from ale_dask.results.wording import label
@@ -139,18 +140,15 @@ def _draw(
 
     if _short(names[0]) == _short(names[1]):
         names = ("run 1", "run 2")
-    colours = ("vermillion", "blue", "yellow")
     parts = (*(f"only {_short(name)}" for name in names), "both")
     counts = [int((values == k).sum()) * mask.voxel_volume for k in (ONLY_1, ONLY_2, BOTH)]
-    legend = " · ".join(f"{c}: {what} ({n:,.0f} mm³)" for c, what, n in zip(colours, parts, counts, strict=True))
+    legend = [(c, f"{what} ({n:,.0f} mm³)") for c, what, n in zip(COLOURS, parts, counts, strict=True)]
     return brain(
         values,
-        find_clusters(values, mask=mask, rank=height),
+        sorted(find_clusters(values, mask=mask, rank=height), key=lambda c: -len(c.voxels)),
         mask=mask,
         title=title,
         legend=legend,
-        colorbar=False,
-        threshold=0.5,
         cmap=ListedColormap(COLOURS),
         vmin=0.5,
         vmax=3.5,

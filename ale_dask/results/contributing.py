@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.contributions import contributions
+from ale_dask.analyses.main_effect import thresholded
 from ale_dask.results.clusters import Cluster, clusters_of
 from ale_dask.results.views import find_view, main_clusters
 from ale_dask.words.errors import InputError
@@ -32,7 +35,7 @@ def contribution_table(
     InputError
         when one of these is not among the results.
     """
-    found, arms = _clusters(result, source), parts_of(result)
+    found, arms = surviving_clusters(result, source), parts_of(result)
     rows: list[dict[str, object]] = []
     if not found:
         return pd.DataFrame(rows, columns=list(CONTRIBUTING))
@@ -70,8 +73,16 @@ def parts_of(result: xr.Dataset) -> list[str]:
     return [str(name) for name in result.attrs["arms" if kind == "contrast" else "of"]]
 
 
-def _clusters(result: xr.Dataset, source: str) -> list[Cluster]:
+def surviving_clusters(result: xr.Dataset, source: str) -> list[Cluster]:
+    """Return the clusters of an analysis at an input: of a contrast inside the gate, both directions."""
     if result.attrs["kind"] == "main-effect":
         return main_clusters(result, source=source)
+    return clusters_of(result, surviving_map(result, source))
+
+
+def surviving_map(result: xr.Dataset, source: str) -> npt.NDArray[Any]:
+    """Return the thresholded map (voxel) of an analysis at an input: of a contrast inside the gate, signed."""
+    if result.attrs["kind"] == "main-effect":
+        return thresholded(result, source).astype(np.int8)
     level = {"contrast": "uncorrected", "conjunction": "thresholded"}[result.attrs["kind"]]
-    return clusters_of(result, find_view(result, level=level, source=source).read(result))
+    return find_view(result, level=level, source=source).read(result)

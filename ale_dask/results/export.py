@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +17,7 @@ from scipy import special
 
 from ale_dask.data.foci import foci_of
 from ale_dask.data.places import replace_file
+from ale_dask.data.readers import write_table
 from ale_dask.numerics.correct import monte_carlo_p
 from ale_dask.results.clusters import grid_of
 from ale_dask.results.contributing import contribution_table, parts_of
@@ -227,7 +226,8 @@ def csv_files(results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
                 make = partial(contribution_table, result, results, source=source)
                 table(f"{base}/{base}_contributions{_ENDS[source]}", make)
         if result.attrs["kind"] == "main-effect":
-            files.append((f"{base}/{base}_foci.csv", partial(_encoded, foci_csv, result, simulated)))
+            # Made at once: what a table cannot hold is said before any file is written.
+            files.append((f"{base}/{base}_foci.csv", partial(bytes, foci_csv(result, simulated=simulated))))
     table("study_results", lambda: study_table(results))
     return files
 
@@ -236,20 +236,19 @@ def _same(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def foci_csv(result: xr.Dataset, *, simulated: bool = False) -> str:
-    """Return the foci of a main effect as a table, a row each, as `read_foci` reads it; without foci, one row."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    more = ["simulated"] if simulated else []
-    writer.writerow(["study", "contrast", "n", "space", "x", "y", "z", *more])
-    for study, contrast, n, xyz in _experiments(result):
-        rows: list[list[Any]] = xyz.tolist() or [["", "", ""]]
-        writer.writerows([study, contrast, n or "", "MNI", *map(_exact, row), *["yes" for _ in more]] for row in rows)
-    return out.getvalue()
+def foci_csv(result: xr.Dataset, *, simulated: bool = False) -> bytes:
+    """Return the foci of a main effect as a table, a row each, as `write_foci` writes it.
 
-
-def _exact(value: Any) -> str:
-    return repr(value) if isinstance(value, float) else str(value)
+    Raises
+    ------
+    InputError
+        for a column or a value that a table cannot hold.
+    """
+    # Ids are never twice; what a column "contrast" says is in them.
+    foci = result.drop_vars("moderator_contrast", errors="ignore").assign(experiment_name=result["experiment_id"])
+    if simulated:
+        foci["moderator_simulated"] = xr.full_like(foci["experiment_id"], "yes")
+    return write_table(foci).encode()
 
 
 PROGRAMS: dict[str, Callable[[Mapping[str, xr.Dataset], bool], list[File]]] = {

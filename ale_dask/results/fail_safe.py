@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.fail_safe import ALL
 from ale_dask.analyses.main_effect import thresholded
 from ale_dask.data.places import replace_file
 from ale_dask.results.clusters import Cluster, clusters_of, grid_of
 from ale_dask.results.extra import available
 from ale_dask.results.maps import SIMULATED
-from ale_dask.results.plots import ACCENT, BAND, INK
+from ale_dask.results.palette import FAINT, HUES, INK, Hue
 from ale_dask.results.tables import tsv
 from ale_dask.results.views import stem
 
@@ -129,7 +131,13 @@ def summary_lines(result: xr.Dataset, found: xr.Dataset) -> list[str]:
 
 
 def write_fail_safe(
-    result: xr.Dataset, found: xr.Dataset, folder: Path, *, simulated: bool = False, pictures: bool = True
+    result: xr.Dataset,
+    found: xr.Dataset,
+    folder: Path,
+    *,
+    simulated: bool = False,
+    pictures: bool = True,
+    hues: Mapping[str, Hue] = MappingProxyType({}),
 ) -> list[Path]:
     """Write NAME_fail-safe.tsv, .json and, with matplotlib, .svg into a folder and return their paths.
 
@@ -141,7 +149,7 @@ def write_fail_safe(
     begin = f"{stem(found.attrs['name'])}_fail-safe"
     content = {f"{begin}.tsv": tsv(fail_safe_table(result, found)), f"{begin}.json": _json(result, found)}
     if pictures and found.sizes["cluster"] and available("matplotlib"):
-        content[f"{begin}.svg"] = fail_safe_svg(result, found, simulated=simulated).encode()
+        content[f"{begin}.svg"] = fail_safe_svg(result, found, simulated=simulated, hues=hues).encode()
     for name, data in content.items():
         replace_file(folder / name, data)
     return [folder / name for name in content]
@@ -160,8 +168,17 @@ def _json(result: xr.Dataset, found: xr.Dataset) -> bytes:
     return f"{json.dumps(content, indent=1, ensure_ascii=False)}\n".encode()
 
 
-def fail_safe_svg(result: xr.Dataset, found: xr.Dataset, *, simulated: bool = False) -> str:
-    """Return the share of series in which each cluster survives against the noise experiments added, as SVG."""
+def fail_safe_svg(
+    result: xr.Dataset,
+    found: xr.Dataset,
+    *,
+    simulated: bool = False,
+    hues: Mapping[str, Hue] = MappingProxyType({}),
+) -> str:
+    """Return the share of series in which each cluster survives against the noise experiments added, as SVG.
+
+    `hues` are the colours of main effects; noise in all of them is grey.
+    """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -178,9 +195,10 @@ def fail_safe_svg(result: xr.Dataset, found: xr.Dataset, *, simulated: bool = Fa
         for column, noise in enumerate(ways):
             here = found.sel(noise=noise)
             for row, cluster in enumerate(groups):
-                _curve(axes[row, column], here, cluster)
+                colour = FAINT if noise == ALL else hues.get(noise, HUES[0]).flat
+                _curve(axes[row, column], here, cluster, colour)
             if columns > 1:
-                words = "in all, in proportion" if noise == "all" else f"in {noise}"
+                words = "in all, in proportion" if noise == ALL else f"in {noise}"
                 axes[0, column].set_title(f"noise {words}", size=10, loc="left")
             axes[-1, column].set_xlabel("noise experiments added")
         volume = grid_of(result).voxel_volume
@@ -195,7 +213,7 @@ def fail_safe_svg(result: xr.Dataset, found: xr.Dataset, *, simulated: bool = Fa
             x=0.01,
             ha="left",
         )
-        figure.text(0.01, 1 - 0.36 / height, _legend(len(clusters_in(result))), size=9, color="#5b6670")
+        figure.text(0.01, 1 - 0.36 / height, _legend(len(clusters_in(result))), size=9, color=FAINT)
         figure.savefig(
             svg, format="svg", metadata={"Date": None, "Description": "\n".join(summary_lines(result, found))}
         )
@@ -207,17 +225,17 @@ def _legend(number: int) -> str:
     return f"dashed: 30 % of the experiments · triangle: median N, open if all that were added · bar: its range{more}"
 
 
-def _curve(axes: Any, here: xr.Dataset, cluster: Cluster) -> None:
+def _curve(axes: Any, here: xr.Dataset, cluster: Cluster, colour: str) -> None:
     most, experiments = int(here["most"]), int(here["n_experiments"])
     share: npt.NDArray[np.float64] = here["survives"].sel(cluster=cluster.number).values[: most + 1]
     n = np.sort(here["fail_safe_n"].sel(cluster=cluster.number).values)
     median = int(n[(len(n) - 1) // 2])
     starts = np.flatnonzero(np.r_[True, np.diff(share) != 0])
     edges = np.r_[starts - 0.5, most + 0.5]
-    axes.stairs(share[starts], edges, fill=True, color=BAND)
-    axes.stairs(share[starts], edges, color=ACCENT, linewidth=1.2, baseline=None)
+    axes.stairs(share[starts], edges, fill=True, color=colour, alpha=0.3, linewidth=0)
+    axes.stairs(share[starts], edges, color=colour, linewidth=1.2, baseline=None)
     axes.axvline(here.attrs["share"] * experiments, color=INK, linestyle=(0, (4, 3)), linewidth=0.9)
-    axes.plot([n[0], n[-1]], [0, 0], color="#77838f", linewidth=3.5, solid_capstyle="butt", clip_on=False, zorder=4)
+    axes.plot([n[0], n[-1]], [0, 0], color="#8a949e", linewidth=3.5, solid_capstyle="butt", clip_on=False, zorder=4)
     inside = "white" if median >= most else INK
     axes.plot([median], [0], "^", color=INK, markerfacecolor=inside, markersize=7.5, clip_on=False, zorder=5)
     axes.set_xlim(0, most)

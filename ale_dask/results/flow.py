@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.data.selection import FLOW
+from ale_dask.results.palette import hues_of
 
 COUNTED = ("studies", "experiments", "foci", "subjects")
 _WIDTH, _BOX, _LINE, _GAP = 760, 380, 20, 26
@@ -31,10 +32,19 @@ def flow_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values()), columns=list(FLOW))
 
 
-def flow_svg(steps: pd.DataFrame, *, simulated: bool) -> str:
+def sample_colours(results: Mapping[str, xr.Dataset]) -> dict[str, str]:
+    """Return the colour of each sample of `flow_table`: of the first main effect that it goes into."""
+    colours: dict[str, str] = {}
+    for name, hue in hues_of(results).items():
+        for row in json.loads(results[name].attrs.get("selection", "[]")):
+            colours.setdefault(row["sample"] or name, hue.flat)
+    return colours
+
+
+def flow_svg(steps: pd.DataFrame, *, simulated: bool, colour: str = "currentColor") -> str:
     """Return the selection of one sample as an SVG in the manner of PRISMA: what stays on the left, what goes beside.
 
-    `steps` are the rows of `flow_table` of that sample.
+    `steps` are the rows of `flow_table` of that sample; `colour`, of its analysis, marks what stays.
     """
     sample = str(steps["sample"].iloc[0])
     parts: list[str] = []
@@ -54,6 +64,7 @@ def flow_svg(steps: pd.DataFrame, *, simulated: bool) -> str:
             parts.append(_box(middle + 30, y, text, width=_WIDTH - middle - 40))
             y += height + _GAP
         parts.append(_box(10, y, kept, width=_BOX - 20))
+        parts.append(f'<rect x="10" y="{y}" width="5" height="{_LINE * len(kept) + 12}" rx="2" fill="{colour}"/>')
         y += _LINE * len(kept) + 12 + _GAP
         before = row
     title = f"SIMULATED: {sample}" if simulated else sample

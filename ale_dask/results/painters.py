@@ -9,18 +9,29 @@ import contextlib
 import multiprocessing
 import multiprocessing.connection
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
+from ale_dask.results.company import Company
 from ale_dask.results.extra import PICTURES, available
-from ale_dask.results.figures import background, write_figures
+from ale_dask.results.figures import write_figures
+from ale_dask.results.slices import background
 
 COUNT = 2
 """Painters: each takes 0.3 GB, and a study has about a dozen pictures of 0.8 s."""
+
+
+Work = tuple[Path, xr.Dataset, Company]
+"""A folder, and the analysis that is drawn there with what its study adds."""
+
+
+def _drawn(work: Work, simulated: bool) -> list[Path]:
+    folder, result, company = work
+    return write_figures(result, folder, simulated=simulated, company=company)
 
 
 def _paint(pipe: Connection) -> None:
@@ -29,11 +40,11 @@ def _paint(pipe: Connection) -> None:
     background()
     while True:
         try:
-            result, folder, simulated = pipe.recv()
+            work, simulated = pipe.recv()
         except (EOFError, OSError):
             return
         try:
-            pipe.send(write_figures(result, folder, simulated=simulated))
+            pipe.send(_drawn(work, simulated))
         except Exception as error:
             pipe.send(error)
 
@@ -44,15 +55,15 @@ class Painters:
     def __init__(self, pipes: list[Connection]) -> None:
         self._pipes = pipes
 
-    def draw(self, results: Mapping[Path, xr.Dataset], *, simulated: bool) -> Iterator[list[Path]]:
-        """Yield the pictures of each result (folder -> result) as painters finish them.
+    def draw(self, results: Sequence[Work], *, simulated: bool) -> Iterator[list[Path]]:
+        """Yield the pictures of each analysis as painters finish them.
 
         Raises
         ------
         StoreError
             when a picture cannot be written.
         """
-        work = iter(results.items())
+        work = iter(results)
         busy: set[Any] = set()
         for pipe in self._pipes:
             self._next(pipe, work, busy, simulated)
@@ -66,9 +77,9 @@ class Painters:
                 yield drawn
 
     @staticmethod
-    def _next(pipe: Connection, work: Iterator[tuple[Path, xr.Dataset]], busy: set[Any], simulated: bool) -> None:
-        for folder, result in work:
-            pipe.send((result, folder, simulated))
+    def _next(pipe: Connection, work: Iterator[Work], busy: set[Any], simulated: bool) -> None:
+        for each in work:
+            pipe.send((each, simulated))
             busy.add(pipe)
             return
 
@@ -76,10 +87,10 @@ class Painters:
 class DrawsHere:
     """As `Painters`, in this process: a new one would run a user's script again that has no main guard."""
 
-    def draw(self, results: Mapping[Path, xr.Dataset], *, simulated: bool) -> Iterator[list[Path]]:
-        """Yield the pictures of each result (folder -> result)."""
-        for folder, result in results.items():
-            yield write_figures(result, folder, simulated=simulated)
+    def draw(self, results: Sequence[Work], *, simulated: bool) -> Iterator[list[Path]]:
+        """Yield the pictures of each analysis."""
+        for work in results:
+            yield _drawn(work, simulated)
 
 
 @contextlib.contextmanager

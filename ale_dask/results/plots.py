@@ -1,10 +1,10 @@
-"""Plots of what lies behind a result, as SVG: its null and clusters, its threshold by iterations, its sample."""
+"""Plots of what lies behind a result: its foci, who contributes, its null, its threshold by iterations, its sample."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,30 +16,60 @@ from ale_dask.analyses.main_effect import inference_of
 from ale_dask.data.foci import n_foci
 from ale_dask.data.places import replace_file
 from ale_dask.numerics.correct import cut, cut_interval
+from ale_dask.results.bars import bars_says, bars_svg
 from ale_dask.results.clusters import grid_of
+from ale_dask.results.company import Company, company_of
+from ale_dask.results.contributing import surviving_clusters
+from ale_dask.results.foci_glass import foci_says, foci_svg
 from ale_dask.results.maps import SIMULATED
+from ale_dask.results.overlays import overlay_png, overlay_says
+from ale_dask.results.palette import HUES, INK, Hue
 from ale_dask.results.views import stem
-from ale_dask.results.wording import UNREACHABLE
+from ale_dask.results.wording import UNREACHABLE, input_words
+from ale_dask.words.config import INPUTS
 
-INK, ACCENT, BAND = "#1d2329", "#a33b00", "#f2c9a0"
-"""One accent on grey: nothing depends on telling two hues apart."""
 POINTS = 60
 """Counts of iterations at which a running threshold is drawn."""
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot of a main effect: the end of its file name, its title, and what it shows in words."""
+    """A plot of an analysis: the end of its file name, its title, what it shows in words, and its kind of file."""
 
     suffix: str
     title: str
     says: str
+    ending: str = "svg"
 
 
-def plots_of(result: xr.Dataset) -> list[Plot]:
-    """Return the plots that a result has: of main effects with a null."""
-    if result.attrs["kind"] != "main-effect":
-        return []
+def plots_of(result: xr.Dataset, company: Company | None = None) -> list[Plot]:
+    """Return the plots that a result has, those of a contrast or conjunction only with the `company` of its study."""
+    name = str(result.attrs["name"])
+    company = company_of({name: result})[name] if company is None else company
+    of_null = _null_plots(result) if result.attrs["kind"] == "main-effect" else []
+    overlay, foci, bars = _PARTS
+    found = surviving_clusters(result, INPUTS[0])
+    plots = []
+    if result.attrs["kind"] == "conjunction":
+        if any(len(part.voxels) for part in company.parts.values()):
+            level = input_words(INPUTS[0], correction=inference_of(result).correction)
+            title = f"Maps at {level} over each other"
+            plots.append(replace(overlay, title=title, says=overlay_says(result, company)))
+    elif company.parts:
+        plots.append(replace(foci, says=foci_says(company.parts)))
+    if company.shares is not None and found:
+        plots.append(replace(bars, says=bars_says(found, company.shares)))
+    return [*plots, *of_null]
+
+
+_PARTS = (
+    Plot("overlay", "Maps over each other", "", "png"),
+    Plot("foci", "Foci on the glass brain", ""),
+    Plot("contributions", "Contributions to each cluster", ""),
+)
+
+
+def _null_plots(result: xr.Dataset) -> list[Plot]:
     null, alpha = result["null"].sel(statistic="max_size").values, inference_of(result).cluster_p
     volume = grid_of(result).voxel_volume
     size = result["cluster_size"].values
@@ -72,24 +102,51 @@ def plots_of(result: xr.Dataset) -> list[Plot]:
 
 def plot_path(result: xr.Dataset, plot: Plot, folder: Path) -> Path:
     """Return where a plot goes."""
-    return folder / f"{stem(result.attrs['name'])}_{plot.suffix}.svg"
+    return folder / f"{stem(result.attrs['name'])}_{plot.suffix}.{plot.ending}"
 
 
-def write_plots(result: xr.Dataset, folder: Path, *, simulated: bool = False) -> list[Path]:
-    """Write the plots of a result into a folder and return their paths. Needs matplotlib."""
-    draw = {"null": _null, "threshold": _threshold, "design": _design}
-    paths = []
-    for plot in plots_of(result):
-        path = plot_path(result, plot, folder)
-        with _axes(result, plot, simulated=simulated) as (axes, svg):
-            draw[plot.suffix](axes, result)
-        replace_file(path, svg.getvalue().encode())
-        paths.append(path)
-    return paths
+def write_plots(
+    result: xr.Dataset, folder: Path, *, simulated: bool = False, company: Company | None = None
+) -> list[Path]:
+    """Write the plots of a result into a folder and return their paths. Needs matplotlib and nilearn."""
+    name = str(result.attrs["name"])
+    company = company_of({name: result})[name] if company is None else company
+    hue = next((part.hue for part in company.parts.values()), HUES[0])
+    plots = plots_of(result, company)
+    for plot in plots:
+        replace_file(plot_path(result, plot, folder), _content(result, plot, company, hue, simulated))
+    for plot in _PARTS:
+        if plot.suffix not in [p.suffix for p in plots]:
+            # One of an earlier run would show what is no longer found.
+            plot_path(result, plot, folder).unlink(missing_ok=True)
+    return [plot_path(result, plot, folder) for plot in plots]
+
+
+def _content(result: xr.Dataset, plot: Plot, company: Company, hue: Hue, simulated: bool) -> bytes:
+    title = _title(result, plot, simulated)
+    if plot.suffix == "overlay":
+        return overlay_png(result, company, title=title)
+    if plot.suffix == "foci":
+        return foci_svg(company.parts, title=title, says=plot.says).encode()
+    if plot.suffix == "contributions":
+        found = surviving_clusters(result, INPUTS[0])
+        assert company.shares is not None
+        drawn = bars_svg(found, company.shares, company.parts, mask=grid_of(result), title=title, says=plot.says)
+        return drawn.encode()
+    draw = {"null": _null, "threshold": _threshold, "design": _design}[plot.suffix]
+    with figure_svg(title, says=plot.says) as (axes, svg):
+        draw(axes, result, hue)
+    return svg.getvalue().encode()
+
+
+def _title(result: xr.Dataset, plot: Plot, simulated: bool) -> str:
+    mark = f"{SIMULATED} · " if simulated else ""
+    return f"{mark}{result.attrs['name']}: {plot.title[0].lower()}{plot.title[1:]}"
 
 
 @contextmanager
-def _axes(result: xr.Dataset, plot: Plot, *, simulated: bool) -> Iterator[tuple[Any, StringIO]]:
+def figure_svg(title: str, *, says: str, size: tuple[float, float] = (6.4, 3.6)) -> Iterator[tuple[Any, StringIO]]:
+    """Yield axes (size in inches) and the text that holds their SVG when the context ends; `says` is for the blind."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -97,17 +154,16 @@ def _axes(result: xr.Dataset, plot: Plot, *, simulated: bool) -> Iterator[tuple[
     svg = StringIO()
     # Text stays text, to be searched and restyled; a fixed salt keeps the file the same from run to run.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ale_dask", "font.size": 10}):
-        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.subplots()
-        mark = f"{SIMULATED} · " if simulated else ""
-        axes.set_title(f"{mark}{result.attrs['name']}: {plot.title[0].lower()}{plot.title[1:]}", size=11, loc="left")
+        axes.set_title(title, size=11, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
         yield axes, svg
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Description": plot.says})
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Description": says})
 
 
-def _null(axes: Any, result: xr.Dataset) -> None:
+def _null(axes: Any, result: xr.Dataset, hue: Hue) -> None:
     volume = grid_of(result).voxel_volume
     null = result["null"].sel(statistic="max_size").values * volume
     found = result["cluster_size"].values * volume
@@ -118,7 +174,7 @@ def _null(axes: Any, result: xr.Dataset) -> None:
         at = result.attrs["cut_size"] * volume
         axes.axvline(at, color=INK, linestyle="--", label=f"threshold, {at:,.0f} mm³")
     if len(found):
-        axes.plot(found, np.full(len(found), top * 0.04), "v", color=ACCENT, clip_on=False, label="clusters found")
+        axes.plot(found, np.full(len(found), top * 0.04), "v", color=hue.flat, clip_on=False, label="clusters found")
         axes.set_xscale("symlog", linthresh=max(float(np.median(null)), 1.0) * 2)
     axes.set_xlim(left=0)
     axes.set_xlabel("mm³")
@@ -126,15 +182,17 @@ def _null(axes: Any, result: xr.Dataset) -> None:
     axes.legend(frameon=False)
 
 
-def _threshold(axes: Any, result: xr.Dataset) -> None:
+def _threshold(axes: Any, result: xr.Dataset, hue: Hue) -> None:
     volume, alpha = grid_of(result).voxel_volume, inference_of(result).cluster_p
     null = result["null"].sel(statistic="max_size").values
     counts = np.unique(np.geomspace(min(20, len(null)), len(null), POINTS).round().astype(int))
     cuts = np.array([cut(null[:n], alpha=alpha) for n in counts], dtype=np.float64)
     bounds = np.array([cut_interval(null[:n], alpha=alpha) for n in counts], dtype=np.float64)
     reached = cuts < UNREACHABLE
-    axes.fill_between(counts[reached], *(bounds[reached].T * volume), color=BAND, label="95 % interval")
-    axes.plot(counts[reached], cuts[reached] * volume, color=ACCENT, label="threshold")
+    axes.fill_between(
+        counts[reached], *(bounds[reached].T * volume), color=hue.flat, alpha=0.3, linewidth=0, label="95 % interval"
+    )
+    axes.plot(counts[reached], cuts[reached] * volume, color=hue.flat, label="threshold")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.xaxis.set_minor_formatter("")
@@ -143,9 +201,9 @@ def _threshold(axes: Any, result: xr.Dataset) -> None:
     axes.legend(frameon=False)
 
 
-def _design(axes: Any, result: xr.Dataset) -> None:
+def _design(axes: Any, result: xr.Dataset, hue: Hue) -> None:
     subjects, foci = result["experiment_n_subjects"].values, n_foci(result)
-    axes.plot(subjects, foci, "o", color=ACCENT, alpha=0.5, markeredgewidth=0)
+    axes.plot(subjects, foci, "o", color=hue.flat, alpha=0.5, markeredgewidth=0)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("subjects")

@@ -63,6 +63,14 @@ def inference(record: Record) -> list[str]:
             "a confidence sequence, which is valid at any number of iterations [@robbins1970], with an error of at "
             f"most {decimal(EPS)} per analysis."
         )
+    if of_clusters and i.until_decided is not None:
+        found[-1] = (
+            "The number of iterations was not fixed: it was doubled until a confidence sequence, which is valid at any "
+            f"number of iterations [@robbins1970], had decided for each cluster whether its p lies below "
+            f"{decimal(i.cluster_p)}, or there were {i.until_decided:,}. As the data had a part in that number, "
+            "clusters are given no p, but the ends of that sequence. The resampling risk was at most "
+            f"{decimal(EPS)} per analysis, and the error so at most {decimal(round(i.cluster_p + EPS, 6))}."
+        )
     cuts = [f"{name}, {cut}" for name, entry in mains.items() if (cut := _cut(entry, i, record))]
     if cuts:
         found.append(f"The resulting thresholds were: {'; '.join(cuts)}.")

@@ -263,16 +263,18 @@ def _volume(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-_MM = ("X", "Y", "Z", *PLACE[:3], "x", "y", "z")
+_BOTH = tuple(f"{axis}_{side}" for side in "12" for axis in "xyz")
+_MM = ("X", "Y", "Z", *PLACE[:3], "x", "y", "z", "nearest_mm", *_BOTH)
 _P = ("p", *_CLUSTER_P)
 _SHARES = ("Share (%)", "Largest Share (%)")
-_COUNTS = ("Cluster Size (mm3)", "Cluster Size (voxels)", "volume_mm3", "Experiments", "Foci", *_CRITERIA)
+_VOLUMES = ("Cluster Size (mm3)", "volume_mm3", "mm3_1", "mm3_2", "mm3_both")
+_COUNTS = (*_VOLUMES, "Cluster Size (voxels)", "Experiments", "Foci", *_CRITERIA)
 _FORMAT: dict[str, Callable[[float], str]] = {
     **dict.fromkeys(_MM, _mm),
     **dict.fromkeys((*_P, "ALE", "Peak ALE", "Peak Difference", "Cluster Mass"), "{:.4g}".format),
     **dict.fromkeys(_COUNTS, _volume),
     **dict.fromkeys(_SHARES, "{:.1f}".format),
-    "Peak Stat": "{:.3f}".format,
+    **dict.fromkeys(("Peak Stat", "dice"), "{:.3f}".format),
 }
 
 

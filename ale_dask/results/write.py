@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.main_effect import EPS, inference_of
 from ale_dask.data.places import replace_file
 from ale_dask.results.article import article_html, article_table
+from ale_dask.results.company import company_of
 from ale_dask.results.contributing import contribution_table, parts_of
 from ale_dask.results.extra import PAGE, available
-from ale_dask.results.flow import flow_svg, flow_table
+from ale_dask.results.flow import flow_svg, flow_table, sample_colours
 from ale_dask.results.maps import SIMULATED, write_maps
 from ale_dask.results.methods import Methods
+from ale_dask.results.overlap import overlap_svg, overlap_table
 from ale_dask.results.page import write_page
 from ale_dask.results.painters import DrawsHere, Painters
+from ale_dask.results.scaling import scaling_table
 from ale_dask.results.tables import (
     cluster_table,
     conjunction_table,
@@ -62,24 +67,32 @@ def write_results(
     if len(set(folders.values())) < len(folders):
         raise InputError(f"two of the analyses {', '.join(results)} would share a folder; rename one")
     # The first pictures are in the painters' hands before the maps are written here.
-    work = {folders[name]: result for name, result in results.items()}
+    companies = company_of(results)
+    work = [(folders[name], result, companies[name]) for name, result in results.items()]
     drawing = drawn_by.draw(work, simulated=simulated) if drawn_by else iter(())
     drawn = list(next(drawing, []))
     for name, result in results.items():
         write_maps(result, folders[name], simulated=simulated)
         for suffix, table in cluster_tables(result).items():
             replace_file(folders[name] / f"{stem(result.attrs['name'])}_clusters{suffix}.tsv", tsv(table))
+        if result.attrs["kind"] == "main-effect":
+            replace_file(folders[name] / f"{stem(result.attrs['name'])}_scaling.tsv", tsv(scaling_table(result)))
         if set(parts_of(result)) <= set(results):
             for source, end in _ENDS.items():
                 table = contribution_table(result, results, source=source)
                 replace_file(folders[name] / f"{stem(result.attrs['name'])}_contributions{end}.tsv", tsv(table))
     replace_file(out / "study_results.tsv", tsv(study_table(results)))
+    if len(overlaps := overlap_table(results)):
+        replace_file(out / "overlap.tsv", tsv(overlaps))
+        replace_file(out / "overlap.svg", overlap_svg(results, simulated=simulated).encode())
     selected = flow_table(results)
     if len(selected):
         replace_file(out / "selection.tsv", tsv(selected))
+    colours = sample_colours(results)
     for sample, steps in selected.groupby("sample", sort=False):
         # Names come from study.toml, or from a Python user who may write anything.
-        replace_file(out / f"selection_{stem(str(sample))}.svg", flow_svg(steps, simulated=simulated).encode())
+        figure = flow_svg(steps, simulated=simulated, colour=colours.get(str(sample), "currentColor"))
+        replace_file(out / f"selection_{stem(str(sample))}.svg", figure.encode())
     replace_file(out / "dataset_description.json", _description(title, simulated=simulated))
     for paths in drawing:
         drawn += paths
@@ -87,7 +100,7 @@ def write_results(
     replace_file(out / "table.tsv", str(paper.to_csv(sep="\t", index=False, lineterminator="\n")).encode())
     if available(*PAGE):
         replace_file(out / "table.html", article_html(results, title=title, simulated=simulated).encode())
-        write_page(results, out, title=title, simulated=simulated, pictures=drawn, methods=methods)
+        write_page(results, out, title=title, simulated=simulated, pictures=drawn, methods=methods, companies=companies)
 
 
 def write_report(
@@ -144,6 +157,7 @@ def summary_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
         ]
         more = f" and {len(clusters) - 5} more" if len(clusters) > 5 else ""
         lines.append(f"{name}: {'; '.join(found) or 'no cluster'}{more}")
+    lines += decision_lines(results)
     table = study_table(results)
     for row in formatted(table[table["input"] != "uncorrected"]).to_dict("records"):
         where = f"{row['volume_mm3']} mm³ at {row['x']} {row['y']} {row['z']}"
@@ -151,6 +165,22 @@ def summary_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
         said = "none" if row["cluster"] == "none" else ", ".join([where, *values])
         level = "" if row["level"] == "thresholded" or row["level"] == row["input"] else f", {row['level']}"
         lines.append(f"{row['direction']} [{row['input']}{level}]: {said}")
+    return lines
+
+
+def decision_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
+    """Return, of runs that went on until clusters were decided, how many are, and the risk in it."""
+    lines = []
+    for name, result in results.items():
+        if result.attrs["kind"] != "main-effect" or inference_of(result).until_decided is None:
+            continue
+        i = inference_of(result)
+        counts = Counter(result[f"cluster_{i.correction.removeprefix('cluster-')}_decision"].values.tolist())
+        said = ", ".join(f"{counts[word]} {word}" for word in ("significant", "not", "undecided"))
+        lines.append(
+            f"{name}: clusters {said} after {result.attrs['iterations']:,} iterations; resampling risk <= {EPS:g}, "
+            f"error <= {i.cluster_p + EPS:g}"
+        )
     return lines
 
 

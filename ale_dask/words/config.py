@@ -33,6 +33,8 @@ class Inference(_Frozen):
     cluster_p: Probability = 0.05
     iterations: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
+    until_decided: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    """Go on from `iterations`, twice as many each time, until each cluster is decided or there are this many."""
     correction: Literal["cluster-size", "cluster-mass", "voxel", "tfce"] = "cluster-size"
     mask: str = "brain"
     within: Literal["max", "additive"] = "max"
@@ -44,6 +46,15 @@ class Inference(_Frozen):
     shared: Literal["refuse", "exclude", "keep"] = "refuse"
     """What a contrast does with experiments that both arms have, or that may be of the same subjects."""
     profile: Literal["recommended", "gingerale"] = "recommended"
+
+    @model_validator(mode="after")
+    def _can_be_decided(self) -> Inference:
+        if self.until_decided is not None:
+            if self.correction not in ("cluster-size", "cluster-mass"):
+                raise ValueError("until_decided needs correction cluster-size or cluster-mass: it decides clusters")
+            if self.until_decided < self.iterations:
+                raise ValueError(f"until_decided, {self.until_decided}, is less than iterations, {self.iterations}")
+        return self
 
     def min_voxels(self, voxel_volume: float) -> int:
         """Return the minimum volume in whole voxels, at least 1."""
@@ -220,6 +231,8 @@ class Study(_Frozen):
     analysis: dict[str, Analysis]
     inference: Inference = Inference()
     backend: Backend = Backend()
+    sweep: dict[str, list[Any]] = {}
+    """Of `ale-dask sweep`: the values that each setting takes in turn, by name of [inference] or "select.COLUMN"."""
 
     @field_validator("foci", "analysis")
     @classmethod

@@ -1,0 +1,111 @@
+"""Leaving experiments out of a finished run: the passes kept in its OUT, resumed there, on any backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ale_dask.analyses import contrast_left_out
+from ale_dask.analyses.functions import seconds_per_iteration
+from ale_dask.data.places import Place, place, staged
+from ale_dask.distribution.plan import Plan, block_size
+from ale_dask.distribution.segments import store_plan
+from ale_dask.layout import plan_jobs, stored
+from ale_dask.left_out import Arms, surviving, work
+from ale_dask.results.surviving import write_survival
+from ale_dask.results.views import stem
+from ale_dask.runs import carry_out, collect, workers_of
+from ale_dask.study import BLOCKS, pooled_name
+from ale_dask.words.config import Backend
+from ale_dask.words.config import main_effects as main_effects_of
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def survival_of_run(
+    out: str | Place,
+    *,
+    by: str = "experiment",
+    k: int = 1,
+    backend: Backend | None = None,
+    client: Client | None = None,
+    quiet: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, xr.Dataset]:
+    """Return `survival` of every analysis of a finished run, computing in OUT what it lacks; the same call resumes.
+
+    A table and a figure of each are written into its folder.
+
+    At the run's own number of iterations; `extend` it first for more.
+
+    Raises
+    ------
+    StoreError
+        when OUT holds no finished run.
+    InputError, BackendError, UnfinishedError
+        as `run` and `survival` do.
+    """
+    out = place(out)
+    prepared, whole = stored(out)
+    study, results, _ = collect(out)
+    made = work(
+        results,
+        samples={name: (prepared.samples[name], whole[name]) for name in main_effects_of(study)},
+        arms={
+            name: Arms(arms, (prepared.samples[pooled_name(name)], whole[pooled_name(name)]))
+            for name, arms in prepared.arms.items()
+        },
+        by=by,
+        k=k,
+    )
+    plans = {name: _kept(out, plan, f"{name}_{_way(by, k)}") for name, (plan, _, _) in made.plans.items()}
+    with workers_of(backend or study.backend, client=client, say=say) as connected:
+        threads = max(1 if connected is None else sum(connected.nthreads().values()), study.backend.most or 1)
+        jobs = [
+            job
+            for name, (_, iterations, size) in made.plans.items()
+            for job in plan_jobs(
+                out, plans[name], iterations=iterations, size=_size(plans[name], iterations, size, threads)
+            )
+        ]
+        say(f"leaving out: {sum(map(len, made.sets.values()))} sets over {len(made.sets)} analyses")
+        carry_out(jobs, out, backend=study.backend.name, client=connected, quiet=quiet)
+
+    def read(name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
+        parts = [job.sink.arrays() for job in jobs if job.plan is plans[name]]
+        null = np.concatenate([part["null"][:, 1:] for part in parts])[: made.plans[name][1]]
+        counts = [part[contrast_left_out.EXCEED][:, 1:] for part in parts if contrast_left_out.EXCEED in part]
+        return null, np.concatenate(counts) if counts else None
+
+    found = dict(surviving(made, read))
+    with staged(out) as folder:
+        for name, one in found.items():
+            write_survival(one, folder / stem(name), simulated=study.simulated)
+    return found
+
+
+def _way(by: str, k: int) -> str:
+    return stem(f"without-{by}" if k == 1 else f"without-{k}-{by}")
+
+
+def _kept(out: Place, plan: Plan, name: str) -> Plan:
+    """Return a plan as OUT keeps it; one that holds its number of relabellings has it in its name."""
+    if plan.kind == contrast_left_out.KIND:
+        name = f"{name}-{plan.settings['iterations']}"
+    named = replace(plan, name=name)
+    conventions = dict(plan.settings["conventions"])
+    return store_plan(out, lambda: named, name=name, identity=plan.identity, conventions=conventions)
+
+
+def _size(plan: Plan, iterations: int, size: int | None, threads: int) -> Callable[[], int]:
+    def chosen() -> int:
+        seconds = seconds_per_iteration(plan, BLOCKS[plan.kind], most=iterations)
+        return block_size(iterations=iterations, seconds_per_iteration=seconds, block_seconds=1.0, workers=threads)
+
+    return chosen if size is None else lambda: size

@@ -1,0 +1,63 @@
+"""What the figures of an analysis take from the rest of its study: colours, foci, surviving voxels and shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from ale_dask.analyses.main_effect import thresholded
+from ale_dask.results.contributing import contribution_table, parts_of
+from ale_dask.results.palette import Hue, hues_of
+from ale_dask.words.config import INPUTS
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A main effect: its colour, foci (focus, axis) in mm, their experiments (focus) and what survives (voxel)."""
+
+    hue: Hue
+    xyz: npt.NDArray[np.float64]
+    experiment: npt.NDArray[np.integer[Any]]
+    n_experiments: int
+    voxels: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Company:
+    """The main effects that an analysis is made of, of a main effect itself, and what they share in its clusters.
+
+    Without all of them there is none: `parts` is empty and `shares` None.
+    """
+
+    parts: Mapping[str, Part]
+    shares: pd.DataFrame | None
+
+
+def company_of(results: Mapping[str, xr.Dataset]) -> dict[str, Company]:
+    """Return what each analysis of a study is drawn with, by name."""
+    hues = hues_of(results)
+    main = {name: _part(results[name], hue) for name, hue in hues.items()}
+    found = {}
+    for name, result in results.items():
+        of = parts_of(result)
+        if set(of) <= set(main):
+            found[name] = Company({part: main[part] for part in of}, contribution_table(result, results))
+        else:
+            found[name] = Company({}, None)
+    return found
+
+
+def _part(result: xr.Dataset, hue: Hue) -> Part:
+    return Part(
+        hue,
+        result["focus_xyz"].values,
+        result["focus_experiment"].values,
+        result.sizes["experiment"],
+        np.flatnonzero(thresholded(result, INPUTS[0])),
+    )

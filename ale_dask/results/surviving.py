@@ -1,0 +1,125 @@
+"""Which clusters survive leaving experiments out, as a table and as a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from ale_dask.data.places import replace_file
+from ale_dask.results.extra import available
+from ale_dask.results.maps import SIMULATED
+from ale_dask.results.palette import INK
+from ale_dask.results.plots import figure_svg
+from ale_dask.results.tables import tsv
+from ale_dask.results.views import stem
+from ale_dask.words.config import INPUTS
+
+SURVIVING = (
+    "Cluster ID",
+    "Input",
+    "Direction",
+    "X",
+    "Y",
+    "Z",
+    "Cluster Size (mm3)",
+    "Sets",
+    "Survives",
+    "Least Retained (%)",
+    "Weakest Without",
+    "Lost Without",
+)
+_MOST_NAMED = 40
+"""Sets whose names still fit below a figure."""
+
+
+def survival_table(survival: xr.Dataset) -> pd.DataFrame:
+    """Return a row per cluster: of how many sets left out it survives, how much is kept at least, and without which.
+
+    `survival` is one of `ale.survival`'s. A cluster survives a set when a significant cluster of the analysis without
+    that set overlaps it; what is retained is the share of its voxels that are significant there too.
+    """
+    retained = survival["retained"].values
+    labels = survival["left_out"].values.astype(str)
+    weakest = retained.argmin(axis=1) if retained.size else np.zeros(len(retained), dtype=np.int64)
+    rows = [
+        {
+            "Cluster ID": int(survival["cluster_number"].values[i]),
+            "Input": survival["cluster_input"].values[i],
+            "Direction": survival["cluster_direction"].values[i],
+            **dict(zip("XYZ", survival["cluster_xyz"].values[i].tolist(), strict=True)),
+            "Cluster Size (mm3)": survival["cluster_voxels"].values[i] * survival.attrs["voxel_volume"],
+            "Sets": len(labels),
+            "Survives": int((share > 0).sum()),
+            "Least Retained (%)": 100 * share.min(),
+            "Weakest Without": labels[weakest[i]] if share.min() < 1 else "",
+            "Lost Without": "; ".join(labels[share == 0]),
+        }
+        for i, share in enumerate(retained)
+    ]
+    return pd.DataFrame(rows, columns=list(SURVIVING))
+
+
+def survival_lines(found: Mapping[str, xr.Dataset]) -> list[str]:
+    """Return a line per cluster at the corrected input, for a terminal."""
+    lines = []
+    for name, survival in found.items():
+        table = survival_table(survival)
+        rows = table[table["Input"] == INPUTS[0]].to_dict("records")
+        for row in rows:
+            lost = f"; lost without {row['Lost Without']}" if row["Lost Without"] else ""
+            least = f", at least {row['Least Retained (%)']:.0f} % of it" if row["Least Retained (%)"] else ""
+            what = row["Direction"] or name
+            lines.append(
+                f"{what}, cluster {row['Cluster ID']} ({row['Cluster Size (mm3)']:.0f} mm³): "
+                f"survives {row['Survives']} of {row['Sets']}{least}{lost}"
+            )
+        if not rows:
+            lines.append(f"{name}: no cluster")
+    return lines
+
+
+def survival_svg(survival: xr.Dataset, *, simulated: bool = False) -> str:
+    """Return a figure of what each set left out leaves of each cluster, as SVG; needs matplotlib."""
+    retained = survival["retained"].values
+    n, sets = retained.shape
+    mark = f"{SIMULATED} · " if simulated else ""
+    with figure_svg(
+        f"{mark}{survival.attrs['name']} · what is left of each cluster without {survival.attrs['by']}",
+        says=f"{(retained > 0).all(axis=1).sum()} of {n} clusters survive whichever of {sets} is left out.",
+        size=(min(14.0, 3.2 + 0.22 * sets), 1.6 + 0.3 * n + (1.2 if sets <= _MOST_NAMED else 0)),
+    ) as (axes, svg):
+        image = axes.imshow(100 * retained, vmin=0, vmax=100, cmap="cividis", aspect="auto", interpolation="nearest")
+        for y, x in np.argwhere(retained == 0):
+            axes.plot(x, y, "x", color="#ffffff", markersize=5)
+        names = [
+            f"{d + ' ' if d else ''}{number} ({source})"
+            for d, number, source in zip(
+                survival["cluster_direction"].values,
+                survival["cluster_number"].values,
+                survival["cluster_input"].values,
+                strict=True,
+            )
+        ]
+        axes.set_yticks(range(n), names)
+        if sets <= _MOST_NAMED:
+            axes.set_xticks(range(sets), survival["left_out"].values.tolist(), rotation=90, fontsize=7)
+        else:
+            axes.set_xlabel(f"{sets} sets of {survival.attrs['by']} left out")
+        axes.tick_params(colors=INK, length=0)
+        axes.figure.colorbar(image, ax=axes, label="% of its voxels", shrink=0.8)
+    return svg.getvalue()
+
+
+def write_survival(survival: xr.Dataset, folder: Path, *, simulated: bool = False) -> list[Path]:
+    """Write NAME_leave-out-BY.tsv and, with matplotlib, its figure into an analysis's folder; return their paths."""
+    begin = folder / f"{stem(survival.attrs['name'])}_leave-out-{stem(survival.attrs['by'])}"
+    written = [begin.with_name(f"{begin.name}.tsv")]
+    replace_file(written[0], tsv(survival_table(survival)))
+    if survival["retained"].size and available("matplotlib"):
+        written.append(begin.with_name(f"{begin.name}.svg"))
+        replace_file(written[1], survival_svg(survival, simulated=simulated).encode())
+    return written

@@ -1,0 +1,129 @@
+"""Leaving experiments out: each analysis without some equals the one that is run alone, bit for bit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from faults.scenes import ale as command
+from faults.scenes import write_study
+
+import ale_dask as ale
+from ale_dask.data.foci import subset
+from ale_dask.results.contributing import surviving_clusters
+from ale_dask.words.config import INPUTS
+from ale_dask.words.errors import InputError
+
+SETTINGS = {"iterations": 60, "voxel_p": 0.01, "min_volume": 8.0}
+BITS = 24
+
+
+def effect(foci: xr.Dataset, tiny: Path, name: str, **changes: object) -> xr.Dataset:
+    mask = str(tiny / "ball.nii.gz")
+    return ale.main_effect(foci, mask=mask, name=name, scale_bits=BITS, **(SETTINGS | changes))
+
+
+def without(foci: xr.Dataset, *labels: str) -> xr.Dataset:
+    return subset(foci, ~np.isin(foci["experiment_id"].values.astype(str), labels))
+
+
+def expected(whole: xr.Dataset, others: dict[str, xr.Dataset]) -> np.ndarray:
+    """Return what is left of each cluster, from analyses that were run alone."""
+    rows = []
+    for source in INPUTS:
+        for cluster in surviving_clusters(whole, source):
+            rows.append([np.isin(cluster.voxels, _alive(o, source, cluster.sign)).mean() for o in others.values()])
+    return np.array(rows)
+
+
+def _alive(result: xr.Dataset, source: str, sign: int) -> np.ndarray:
+    return np.concatenate(
+        [np.empty(0, dtype=np.int64), *(c.voxels for c in surviving_clusters(result, source) if c.sign == sign)]
+    )
+
+
+@pytest.mark.parametrize("correction", ["cluster-size", "cluster-mass", "voxel"])
+@pytest.mark.parametrize("within", ["max", "additive"])
+def test_a_main_effect_without_each_experiment(tiny: Path, correction: str, within: str) -> None:
+    foci = ale.read_foci(tiny / "drug.txt")
+    changes = {"correction": correction, "within": within}
+    whole = effect(foci, tiny, "drug", **changes)
+    found = ale.survival([whole])["drug"]
+    labels = found["left_out"].values.tolist()
+    assert sorted(labels) == sorted(foci["experiment_id"].values.tolist())
+    alone = {label: effect(without(foci, label), tiny, "drug", **changes) for label in labels}
+    assert len({int(one.attrs["threshold"]) for one in alone.values()}) > 1
+    np.testing.assert_array_equal(found["retained"].values, expected(whole, alone))
+    assert 0 < found["retained"].values.mean() < 1
+
+
+def test_a_contrast_and_a_conjunction_without_each_experiment(tiny: Path) -> None:
+    drug, therapy = ale.read_foci(tiny / "drug.txt"), ale.read_foci(tiny / "therapy.txt")
+    changes = {"contrast_p": 0.2}
+    a, b = effect(drug, tiny, "drug", **changes), effect(therapy, tiny, "therapy", **changes)
+    c, d = ale.contrast(a, b, name="c"), ale.conjunction([a, b], name="d")
+    found = ale.survival([a, b, c, d])
+    contrasts, conjunctions = {}, {}
+    for label in found["c"]["left_out"].values.tolist():
+        one = effect(without(drug, label), tiny, "drug", **changes)
+        two = effect(without(therapy, label), tiny, "therapy", **changes)
+        contrasts[label], conjunctions[label] = ale.contrast(one, two), ale.conjunction([one, two])
+    assert len(contrasts) == 14
+    assert len(surviving_clusters(c, "cluster-fwe")) > 0
+    np.testing.assert_array_equal(found["c"]["retained"].values, expected(c, contrasts))
+    np.testing.assert_array_equal(found["d"]["retained"].values, expected(d, conjunctions).reshape(-1, 14))
+
+
+def test_studies_and_pairs(tiny: Path) -> None:
+    foci = ale.read_foci(tiny / "drug.txt")
+    whole = effect(foci, tiny, "drug")
+    pairs = ale.survival([whole], k=2)["drug"]
+    assert pairs.sizes["left_out"] == 28
+    label = str(pairs["left_out"].values[5])
+    alone = effect(without(foci, *label.split(" + ")), tiny, "drug")
+    np.testing.assert_array_equal(pairs["retained"].values[:, [5]], expected(whole, {label: alone}))
+    halves = np.array(["one", "two"], dtype=object)[np.arange(8) % 2]
+    named = foci.assign(experiment_study=("experiment", halves))
+    by = ale.survival([effect(named, tiny, "drug")], by="study")["drug"]
+    assert by["left_out"].values.tolist() == ["one", "two"]
+    half = effect(subset(named, halves != "one"), tiny, "drug")
+    np.testing.assert_array_equal(by["retained"].values[:, [0]], expected(whole, {"one": half}))
+
+
+def test_what_cannot_be_left_out(tiny: Path) -> None:
+    a = effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug")
+    with pytest.raises(InputError, match=r"by 'dose': no such column; there are: experiment, id, study"):
+        ale.survival([a], by="dose")
+    with pytest.raises(InputError, match="leaving out 8 of 8: that is nothing to do"):
+        ale.survival([a], k=8)
+    with pytest.raises(InputError, match="set another than tfce"):
+        ale.survival([effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug", correction="tfce")])
+    b = effect(ale.read_foci(tiny / "therapy.txt"), tiny, "therapy")
+    with pytest.raises(InputError, match="needs the main effect"):
+        ale.survival([a, ale.conjunction([a, b])])
+
+
+def test_a_run_and_python_alike_and_resumed(tmp_path: Path) -> None:
+    study, out = write_study(tmp_path / "tiny"), tmp_path / "out"
+    command("run", study, "-o", out)
+    text, _ = command("leave-one-out", out, "--json", "-b", "serial")
+    rows = json.loads(text)["analyses"]
+    found = ale.survival_of_run(out)
+    nulls = list((out / "store.zarr").glob("*without-experiment*/null/0/c/*/0"))
+    assert len(nulls) > 3
+    for chunk in nulls[::2]:
+        chunk.unlink()
+    again = ale.survival_of_run(out)
+    _, results, _ = ale.collect(out)
+    python = ale.survival([r for n, r in results.items() if not n.endswith("_pooled")])
+    assert set(python) == set(found) == set(rows)
+    for name, one in found.items():
+        xr.testing.assert_identical(one, again[name])
+        np.testing.assert_array_equal(one["retained"].values, python[name]["retained"].values)
+        assert (out / name / f"{name}_leave-out-experiment.tsv").is_file()
+    first = rows["drug"][0]
+    assert first["Survives"] == int((found["drug"]["retained"].values[0] > 0).sum())
+    assert first["Sets"] == 8
