@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from ale_dask.data.masks import load_mask
     from ale_dask.data.readers import read_foci, write_foci
     from ale_dask.data.selection import flow, select
+    from ale_dask.file_drawer import fail_safe_of_run
     from ale_dask.following import cancel, follow, logs
     from ale_dask.leaving_out import survival_of_run
     from ale_dask.left_out import survival
     from ale_dask.results import cite, cluster_table, contribution_table, long_table, write_report
     from ale_dask.results.compare import compare
     from ale_dask.results.export import export
+    from ale_dask.results.fail_safe import fail_safe_table
     from ale_dask.results.scaling import scaling_table
     from ale_dask.results.surviving import survival_table
     from ale_dask.runs import collect, run
@@ -61,6 +63,8 @@ _WHERE = {
     "export": "results.export",
     "extend": "upkeep",
     "fail_safe": "analyses.robustness",
+    "fail_safe_of_run": "file_drawer",
+    "fail_safe_table": "results.fail_safe",
     "fetch": "data.fetch",
     "flow": "data.selection",
     "follow": "following",
@@ -110,6 +114,8 @@ __all__ = [
     "export",
     "extend",
     "fail_safe",
+    "fail_safe_of_run",
+    "fail_safe_table",
     "fetch",
     "flow",
     "follow",

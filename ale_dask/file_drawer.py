@@ -204,3 +204,31 @@ def fail_safe(
                 hues=drawer.hues,
             )
     return found
+
+
+def fail_safe_of_run(
+    out: str | Place,
+    *,
+    analysis: str | None = None,
+    most: int | None = None,
+    series: int = 20,
+    iterations: int = 1000,
+    backend: Backend | None = None,
+    client: Client | None = None,
+    quiet: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, xr.Dataset]:
+    """Return the fail-safe N of a finished run by analysis, computing in OUT what it lacks; the same call resumes.
+
+    A table, its JSON and a figure of each are written into its folder. Arguments are those of `open_drawer` and
+    `fail_safe`.
+
+    Raises
+    ------
+    StoreError
+        when OUT holds no finished run.
+    InputError, BackendError, UnfinishedError
+        as `open_drawer` and `run` do.
+    """
+    drawer = open_drawer(out, analysis=analysis, most=most, series=series, iterations=iterations)
+    return fail_safe(drawer, backend=backend, client=client, quiet=quiet, say=say)

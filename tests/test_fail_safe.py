@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ale_dask as ale
-from ale_dask.analyses.fail_safe import in_proportion
+from ale_dask.analyses.fail_safe import cluster_forming, in_proportion
 from ale_dask.analyses.main_effect import inference_of, mask_of, thresholded
+from ale_dask.analyses.noise import noise_of
+from ale_dask.analyses.sample import sample
 from ale_dask.data.foci import concat, n_foci, subset
 from ale_dask.data.readers import read_foci
 from ale_dask.numerics import clusters
@@ -151,6 +153,16 @@ def test_a_scale_with_room_for_all_of_them(tiny: Path) -> None:
     found = ale.fail_safe(result, most=180, series=1, iterations=5)
     assert found.attrs["scale_bits"][0] < result.attrs["scale_bits"]
     assert (found["threshold_added"].values > 0).all()
+
+
+def test_threads_change_no_value(tiny: Path) -> None:
+    result = main_effect(tiny, "therapy", iterations=1)
+    chosen = sample(result[list(FOCI)], mask=mask_of(result), inference=inference_of(result))
+    noise = noise_of(chosen, number=5)
+    one, many = (cluster_forming(noise, series=4, bits=28, threads=n) for n in (1, 4))
+    assert one.shape == (4, 6)
+    np.testing.assert_array_equal(one, many)
+    assert len(np.unique(one[:, 1:])) == 20
 
 
 def test_what_survives_everything_is_said_to_do_so(tiny: Path) -> None:

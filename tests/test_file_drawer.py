@@ -99,6 +99,14 @@ def test_python_says_the_same(out: Path, told: list[dict]) -> None:
         assert len(clusters_in(result)) == found.sizes["cluster"] == labels.max() > 0
 
 
+def test_the_run_from_python_too(out: Path, told: list[dict]) -> None:
+    found = ale.fail_safe_of_run(out, analysis="both", most=6, series=3, iterations=40, quiet=True)
+    _, results, _ = ale.collect(out)
+    table = ale.fail_safe_table(results["both"], found["both"])
+    assert table["noise_in"].tolist() == ["one", "two", "all"]
+    assert as_records(results["both"], found["both"]) == [r for r in told if r["analysis"] == "both"]
+
+
 def test_any_blocks_and_backend_give_the_same_bits_and_a_longer_run_goes_on(out: Path, told: list[dict]) -> None:
     drawer = file_drawer.open_drawer(out, most=5, series=2, iterations=40)
     wanted = {name: block(e.plan, 0, 50)["null"] for name, e in drawer.extras.items()}

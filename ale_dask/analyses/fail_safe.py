@@ -3,6 +3,10 @@
 Noise experiments are added to a sample one by one, in several series. After each the sample has its own
 cluster-forming value, from its own analytic null, and its own cut, from its own Monte-Carlo null. A cluster survives
 m of them if a surviving cluster of the enlarged sample overlaps it; N is the largest m such that it survives 1 … m.
+
+A conjunction has an N for noise in each of its main effects alone, the others as they are, and one for noise in all in
+proportion to their experiments. The file drawer of one literature is not that of the other: its smallest N of one main
+effect says how much either may hide; the one of all, how much if both hide alike.
 """
 
 from __future__ import annotations
@@ -36,9 +40,9 @@ from ale_dask.words.errors import InputError
 I64 = npt.NDArray[np.int64]
 KIND = "fail-safe"
 SHARE = 0.3
-"""Of the experiments, what N must reach (Acar 2018)."""
+"""Of the experiments, the least that N should be (Acar 2018)."""
 TIMES = 3
-"""The most noise experiments, in those of the sample, when nothing else is said."""
+"""The most noise experiments, in those of the sample, when nothing else is said: ten times what N should be."""
 ALL = "all"
 """Noise in all main effects of a conjunction, in proportion to their experiments."""
 _STATISTICS = {"voxel": VOXEL, "cluster-size": SIZE, "cluster-mass": MASS}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ale_dask.cli.options import Backend, DryRun, Json, Pictures, Quiet, Stored, Workers, say, stop_on_signals
+from ale_dask.cli.options import Backend, DryRun, Json, Quiet, Stored, Workers, say, stop_on_signals
 
 
 def fail_safe(
@@ -30,9 +30,14 @@ def fail_safe(
     dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
-    pictures: Pictures = True,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="SVG of the curves.")] = True,
 ) -> None:
-    """Say how many experiments without convergence the clusters of a finished run withstand (Acar 2018)."""
+    """Say how many experiments without convergence the clusters of a finished run withstand (Acar 2018).
+
+    Noise experiments have the sample's own n and numbers of foci, anywhere in the mask; after each, cluster-forming
+    value and cut are those of the enlarged sample. In a conjunction they are added to each main effect alone, and to
+    all in proportion. OUT/NAME/NAME_fail-safe.tsv, .json and .svg are written.
+    """
     from ale_dask.cli.options import with_settings
     from ale_dask.distribution.backends import cpu_count
     from ale_dask.file_drawer import fail_safe as compute
