@@ -15,6 +15,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses.sample import Sample
+from ale_dask.distribution.board import Statistic
 from ale_dask.distribution.plan import Plan
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.ale import Row, add_row, ale_from_s
@@ -254,6 +255,29 @@ def survivors(
         corrected = clusters.keep_clusters(labels, measure >= cut)
     least = inference.min_voxels(mask.voxel_volume)
     return dict(zip(INPUTS, (corrected, clusters.keep_clusters(labels, size >= least)), strict=True))
+
+
+def primary_statistic(plan: Plan, inference: Inference) -> Statistic | None:
+    """Return of which statistic of a main effect's null the primary correction's threshold is, and in which unit."""
+    if plan.kind != KIND:
+        return None
+    what, unit = _PRIMARY_UNIT[inference.correction]
+    bits = int(plan.settings["bits"])
+    factor = {"voxels": 1.0, "mass": 2.0**-bits, "ALE": 2.0**-bits}.get(unit)
+    return Statistic(
+        plan.statistics.index(what),
+        inference.cluster_p,
+        unit,
+        1 / (3 * 8.0 ** int(plan.settings["tfce"][2])) if factor is None else factor,
+    )
+
+
+_PRIMARY_UNIT = {
+    "cluster-size": ("max_size", "voxels"),
+    "cluster-mass": ("max_mass", "mass"),
+    "voxel": ("max_s", "ALE"),
+    "tfce": (TFCE, "TFCE"),
+}
 
 
 def undecided(results: Iterable[xr.Dataset]) -> int:

@@ -47,6 +47,21 @@ def cut_interval(null: I64, *, alpha: float, confidence: float = 0.95) -> tuple[
     return int(ordered[last]) + 1, int(ordered[first]) + 1
 
 
+def top_cut(ordered: I64, n: int, *, alpha: float) -> tuple[int, int, int] | None:
+    """Return the cut of n iterations and its 95 % interval from their largest values in descending order (value).
+
+    None when n is too small for the level, or the values are too few for the interval.
+    """
+    allowed = math.floor(alpha * (1 + n) * (1 + 1e-12)) - 1
+    if allowed < 0 or allowed >= len(ordered):
+        return None
+    low, high = (special.bdtrik(q, n, alpha) for q in (0.025, 0.975))
+    ends = (int(np.clip(math.ceil(high), 0, n - 1)), int(np.clip(math.floor(low), 0, n - 1)))
+    if ends[0] >= len(ordered):
+        return None
+    return int(ordered[allowed]) + 1, int(ordered[ends[0]]) + 1, int(ordered[ends[1]]) + 1
+
+
 def clopper_pearson(r: npt.ArrayLike, n: int, *, confidence: float = 0.95) -> tuple[F64, F64]:
     """Return the exact binomial interval of r exceedances in n iterations, two arrays (observed), float64."""
     r = np.asarray(r, dtype=np.float64)
