@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from ale_dask.results.compare import compare
     from ale_dask.results.export import export
     from ale_dask.results.fail_safe import fail_safe_table
+    from ale_dask.results.overlap import overlap_table
     from ale_dask.results.scaling import scaling_table
     from ale_dask.results.surviving import survival_table
-    from ale_dask.results.overlap import overlap_table
     from ale_dask.runs import collect, run
     from ale_dask.submission import submit
     from ale_dask.sweeping import sweep
@@ -129,8 +129,8 @@ __all__ = [
     "logs",
     "long_table",
     "main_effect",
-    "overlap_table",
     "noise_experiments",
+    "overlap_table",
     "read_foci",
     "run",
     "run_share",
