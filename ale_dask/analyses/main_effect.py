@@ -187,6 +187,7 @@ def collect(
         per_cluster[f"cluster_{word}_p_high"] = ("cluster", high)
         # Boole: one eps for the analysis, split over its clusters and the two statistics.
         eps = EPS / max(1, 2 * len(observed))
+        per_cluster[f"cluster_{word}_p_bound"] = ("cluster", correct.confidence_sequence(r, len(null), eps=eps)[1])
         decided = correct.decisions(r, len(null), alpha=alpha, eps=eps)
         per_cluster[f"cluster_{word}_decision"] = ("cluster", np.array(decided, dtype=object))
     maps = {name: ("voxel", np.where(kept, z, 0).astype(np.float32)) for name, kept in keep.items()}

@@ -55,21 +55,44 @@ def clopper_pearson(r: npt.ArrayLike, n: int, *, confidence: float = 0.95) -> tu
     return low, high
 
 
+def confidence_sequence(r: npt.ArrayLike, n: int, *, eps: float) -> tuple[F64, F64]:
+    """Return the ends of {p: (n + 1) Binom(r; n, p) > eps}, two arrays (observed), float64.
+
+    The set holds the true p at every n at once with probability 1 - eps (Robbins 1970), so it may be looked at as
+    often as one likes and the iterations continued in its light; it is wider than an interval for one n.
+    """
+    r = np.asarray(r, dtype=np.float64)
+    level = math.log(eps)
+
+    def inside(p: F64) -> npt.NDArray[np.bool_]:
+        return _log_density(r, n, p) > level
+
+    # (n + 1) Binom(r; n, p) is the density of Beta(r + 1, n - r + 1): it is at least 1 at r / n and falls on each side.
+    ends = []
+    for end in (0.0, 1.0):
+        within, beyond = r / n, np.full(r.shape, end)
+        # 200 halvings reach the last digit of a p above 1e-40.
+        for _ in range(200):
+            middle = (within + beyond) / 2
+            kept = inside(middle)
+            within, beyond = np.where(kept, middle, within), np.where(kept, beyond, middle)
+        ends.append(np.where(inside(np.full(r.shape, end)), end, within))
+    return ends[0], ends[1]
+
+
+def _log_density(r: F64, n: int, p: npt.ArrayLike) -> F64:
+    """Return log((n + 1) Binom(r; n, p)), -inf where r is impossible."""
+    choices = special.gammaln(n + 1) - special.gammaln(r + 1) - special.gammaln(n - r + 1)
+    return np.asarray(math.log(n + 1) + choices + special.xlogy(r, p) + special.xlog1py(n - r, -np.asarray(p)))
+
+
 def decisions(r: npt.ArrayLike, n: int, *, alpha: float, eps: float) -> list[str]:
     """Return "significant", "not" or "undecided" for each of r exceedances in n iterations.
 
-    The confidence sequence {p: (n + 1) Binom(r; n, p) > eps} holds at every n at once with probability
-    1 - eps, so the decision may be looked at as often as one likes (Robbins 1970).
+    Undecided is what has alpha inside its `confidence_sequence`, so that the decision holds however often one looks.
     """
     r = np.asarray(r, dtype=np.float64)
-    log_mass = (
-        special.gammaln(n + 1)
-        - special.gammaln(r + 1)
-        - special.gammaln(n - r + 1)
-        + r * math.log(alpha)
-        + (n - r) * math.log1p(-alpha)
-    )
-    undecided = math.log(n + 1) + log_mass > math.log(eps)
+    undecided = _log_density(r, n, alpha) > math.log(eps)
     return ["undecided" if u else "significant" if k < alpha * n else "not" for u, k in zip(undecided, r, strict=True)]
 
 
