@@ -168,8 +168,8 @@ def _what(result: xr.Dataset, view: View) -> str:
     """Return what p is in a kind of result, and what its threshold controls."""
     attrs, i = result.attrs, inference_of(result)
     if attrs["kind"] == "main-effect":
-        measure, n = _MEASURES.get(i.correction), f"{attrs['iterations']:,} iterations"
-        p = f"p is of the cluster's {measure}, family-wise, from {n}; " if measure else ""
+        measure, drawn = _MEASURES.get(i.correction), f"{attrs['iterations']:,} iterations"
+        p = f"p is of the cluster's {measure}, family-wise, from {drawn}; " if measure else ""
         return f"Main effects: {p}controlled is the {controls(result, view)}."
     if attrs["kind"] == "contrast":
         n = int(attrs["iterations"])
