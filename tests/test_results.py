@@ -160,7 +160,9 @@ def test_cluster_table_says_p_foci_and_experiments(study):
     np.testing.assert_allclose(row[["X", "Y", "Z"]].astype(float), LEFT, atol=6)
     assert row["p size FWE"] == pytest.approx(1 / 201)
     assert row["p size low"] <= row["p size FWE"] <= row["p size high"]
-    assert row["decision"] in ("significant", "undecided")
+    # 201 * .95^200 = .007 is more than .001: 200 iterations are too few to tell even the least p from .05.
+    assert row["decision"] == "undecided"
+    assert row["p size high"] < row["p size bound"] < 0.1
     assert 15 <= row["Experiments"] <= 18 <= row["Foci"] + 3
     assert row["Cluster Size (mm3)"] == 64 * row["Cluster Size (voxels)"]
     size = result["cluster_size"].values.max()

@@ -188,15 +188,17 @@ def collect(
         r = correct.exceedances(null[:, i], observed)
         # Boole: one eps for the analysis, split over its clusters and the two statistics.
         eps = EPS / max(1, 2 * len(observed))
+        ends = correct.confidence_sequence(r, len(null), eps=eps)
         p = correct.monte_carlo_p(null[:, i], observed)
         low, high = correct.clopper_pearson(r, len(null))
         if inference.until_decided is not None:
             # Where r has a part in n, (1 + r) / (1 + n) is no p; the confidence sequence still bounds it.
             p = np.full(len(observed), np.nan)
-            low, high = correct.sequence_bounds(r, len(null), eps=eps)
+            low, high = ends
         per_cluster[f"cluster_{word}_p"] = ("cluster", p)
         per_cluster[f"cluster_{word}_p_low"] = ("cluster", low)
         per_cluster[f"cluster_{word}_p_high"] = ("cluster", high)
+        per_cluster[f"cluster_{word}_p_bound"] = ("cluster", ends[1])
         decided = correct.decisions(r, len(null), alpha=alpha, eps=eps)
         per_cluster[f"cluster_{word}_decision"] = ("cluster", np.array(decided, dtype=object))
     maps = {name: ("voxel", np.where(kept, z, 0).astype(np.float32)) for name, kept in keep.items()}
