@@ -59,7 +59,7 @@ def test_from_a_result_and_from_a_run_alike(tiny: Path, tmp_path: Path) -> None:
 
     out = tmp_path / "o"
     command("plan", tiny / "study.toml", "-o", out)
-    told = command("leave-one-out", out, "drug").stdout.split()
+    told = command("leave-one-out", out, "drug", "--maps").stdout.split()
     stored = xr.open_zarr(out / "store.zarr", group="drug/leave_one_out", consolidated=False)
     assert told == [str(out / "store.zarr/drug/leave_one_out")]
     # The study's scale leaves room for its other sample too: other integers, rounded to 2^-(bits + 1) each.
@@ -67,5 +67,5 @@ def test_from_a_result_and_from_a_run_alike(tiny: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(stored["ale_without"], maps["ale_without"], rtol=1e-6, atol=rounding)
     assert stored["ale_without"].values.max() > 1e3 * rounding
     assert stored.attrs["experiment_id"] == maps["experiment_id"].values.tolist()
-    assert len(command("leave-one-out", out).stdout.split()) == 3
+    assert len(command("leave-one-out", out, "--maps").stdout.split()) == 3
     command("leave-one-out", out, "nothing", code=65)
