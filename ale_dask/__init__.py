@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ale_dask.results.compare import compare
     from ale_dask.results.export import export
     from ale_dask.results.fail_safe import fail_safe_table
+    from ale_dask.results.overlap import overlap_table
     from ale_dask.results.scaling import scaling_table
     from ale_dask.results.surviving import survival_table
     from ale_dask.runs import collect, run
@@ -76,6 +77,7 @@ _WHERE = {
     "logs": "following",
     "long_table": "results",
     "main_effect": "analyses.functions",
+    "overlap_table": "results.overlap",
     "noise_experiments": "analyses.robustness",
     "read_foci": "data.readers",
     "run": "runs",
@@ -128,6 +130,7 @@ __all__ = [
     "long_table",
     "main_effect",
     "noise_experiments",
+    "overlap_table",
     "read_foci",
     "run",
     "run_share",

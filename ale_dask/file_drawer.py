@@ -151,7 +151,7 @@ def compute(
             for e in drawer.extras.values()
             for job in plan_jobs(out, e.plan, iterations=e.iterations, size=partial(_size, e, backend, workers))
         ]
-        carry_out(jobs, out, backend=backend.name, client=connected, quiet=quiet)
+        carry_out(jobs, out, study=drawer.study, client=connected, quiet=quiet)
     nonce = nonce_of(out)
     return {
         name: gather(out, e.plan, iterations=e.iterations, extra={}, nonce=nonce, function=noise_nulls.block)[0]

@@ -30,7 +30,7 @@ from ale_dask.results.tables import (
     study_table,
 )
 from ale_dask.results.views import View, pictured, stem, views_of
-from ale_dask.results.wording import controls, facts, label, notes
+from ale_dask.results.wording import controls, decided, facts, label, notes
 from ale_dask.words.version import __version__
 
 PAGE = "report.html"
@@ -143,7 +143,7 @@ def _part(result: xr.Dataset, view: View, folder: Path, pictures: Sequence[Path]
     return {
         "label": words[:1].upper() + words[1:],
         "controls": controls(result, view),
-        "caption": "Clusters, largest first; positions of peaks, “1a” a sub-peak of cluster 1.",
+        "caption": "Clusters, largest first; positions of peaks, “1a” a sub-peak of cluster 1." + decided(view),
         "table": _cells(_table(result, view)),
         "picture": base64.b64encode(image).decode(),
         "alt": alt_text(result, view) if shown else "",
