@@ -14,6 +14,7 @@ import xarray as xr
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import fail_safe as noisy
 from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses import noise_nulls
 from ale_dask.analyses.functions import seconds_per_iteration
 from ale_dask.analyses.robustness import main_effects_of
 from ale_dask.data.places import Place, place, staged
@@ -116,18 +117,20 @@ def open_drawer(
     extras = {}
     for name in mains:
         plan = _stored(out, prepared, made[name], name=name, most=most, series=series)
-        extras[name] = Extra(plan, iterations, seconds_per_iteration(plan, noisy.block, most=iterations))
+        extras[name] = Extra(plan, iterations, seconds_per_iteration(plan, noise_nulls.block, most=iterations))
     return Drawer(out, study, chosen, mains, extras, hues_of(results))
 
 
 def _stored(out: Place, prepared: Prepared, main: Plan, *, name: str, most: int | None, series: int) -> Plan:
     sample = prepared.samples[name]
-    number = noisy.TIMES * len(sample.key) if most is None else most
+    number = noise_nulls.TIMES * len(sample.key) if most is None else most
     # Each number of experiments and series is another plan, with a place of its own.
     where = f"{name}_fail-safe-{number}x{series}"
-    conventions = noisy.conventions_of(sample, main, most=number, series=series, name=name)
-    make = partial(noisy.plan_fail_safe, sample, main, most=number, series=series, name=where, threads=cpu_count())
-    identity = main_effects.identity_of(noisy.KIND, conventions)
+    conventions = noise_nulls.conventions_of(sample, main, most=number, series=series, name=name)
+    make = partial(
+        noise_nulls.plan_fail_safe, sample, main, most=number, series=series, name=where, threads=cpu_count()
+    )
+    identity = main_effects.identity_of(noise_nulls.KIND, conventions)
     return store_plan(out, make, name=where, identity=identity, conventions=conventions)
 
 
@@ -151,7 +154,7 @@ def compute(
         carry_out(jobs, out, study=drawer.study, client=connected, quiet=quiet)
     nonce = nonce_of(out)
     return {
-        name: gather(out, e.plan, iterations=e.iterations, extra={}, nonce=nonce, function=noisy.block)[0]
+        name: gather(out, e.plan, iterations=e.iterations, extra={}, nonce=nonce, function=noise_nulls.block)[0]
         for name, e in drawer.extras.items()
     }
 

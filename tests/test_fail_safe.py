@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ale_dask as ale
-from ale_dask.analyses.fail_safe import cluster_forming, in_proportion
+from ale_dask.analyses.fail_safe import in_proportion
 from ale_dask.analyses.main_effect import inference_of, mask_of, thresholded
 from ale_dask.analyses.noise import noise_of
+from ale_dask.analyses.noise_nulls import cluster_forming
 from ale_dask.analyses.sample import sample
 from ale_dask.data.foci import concat, n_foci, subset
 from ale_dask.data.readers import read_foci

@@ -17,7 +17,7 @@ from test_cli import ale as command
 
 import ale_dask as ale
 from ale_dask import file_drawer
-from ale_dask.analyses.fail_safe import block
+from ale_dask.analyses.noise_nulls import block
 from ale_dask.results.fail_safe import as_records, clusters_in
 from ale_dask.words.config import load_study
 from ale_dask.words.errors import StoreError

@@ -10,6 +10,7 @@ import xarray as xr
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import fail_safe as noisy
 from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses import noise_nulls
 from ale_dask.analyses.functions import _sample_of, run_plan
 from ale_dask.analyses.main_effect import inference_of, mask_of, plan_main_effect
 from ale_dask.analyses.noise import noise_foci, noise_of
@@ -56,10 +57,10 @@ def fail_safe(
     for name, main in mains.items():
         chosen = _sample_of(main, inference=inference_of(main), mask=mask_of(main))
         own = plan_main_effect(chosen, bits=int(main.attrs["scale_bits"]), name=name)
-        plan = noisy.plan_fail_safe(
-            chosen, own, most=most or noisy.TIMES * len(chosen.key), series=series, name=name, threads=cpu_count()
+        plan = noise_nulls.plan_fail_safe(
+            chosen, own, most=most or noise_nulls.TIMES * len(chosen.key), series=series, name=name, threads=cpu_count()
         )
-        null = run_plan(plan, noisy.block, iterations=iterations, client=client)["null"][:, 1:]
+        null = run_plan(plan, noise_nulls.block, iterations=iterations, client=client)["null"][:, 1:]
         parts[name] = noisy.added(plan, null)
     return noisy.collect(result, parts, of=mains, iterations=iterations)
 
