@@ -50,6 +50,12 @@ def report(results, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def plain(results, tmp_path_factory):
+    """A page without pictures, for which nilearn is not asked: the mask stands behind the slices."""
+    return write_report(results, tmp_path_factory.mktemp("plain"), pictures=False) / "report.html"
+
+
+@pytest.fixture(scope="module")
 def browser():
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=EXECUTABLE, args=QUIET)
@@ -62,21 +68,22 @@ def opened(browser, report):
     """Open the page at a width; whatever it says or asks for that it should not fails the test in the end."""
     contexts, wrong, asked = [], [], []
 
-    def open_at(width=1200, **options):
+    def open_at(width=1200, *, path=report, **options):
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: wrong.append(message.text))
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(report.as_uri())
+        page.on("request", lambda request: asked.append((request.url, path.as_uri())))
+        page.goto(path.as_uri())
         return page
 
     yield open_at
     for context in contexts:
         context.close()
     assert wrong == []
-    assert {url for url in asked if not url.startswith("data:")} == {report.as_uri()}
+    assert asked
+    assert all(url == own or url.startswith("data:") for url, own in asked)
 
 
 def viewer(page, number=DRUG, *, map_number=None):
@@ -315,6 +322,27 @@ def test_without_scripts_the_pictures_stand_open(opened):
     assert page.locator(".viewer").first.is_hidden()
     assert page.locator("details.picture img").first.is_visible()
     assert page.locator("button").count() == 0
+
+
+@in_browser
+def test_without_pictures_the_mask_stands_behind_the_slices(opened, plain):
+    page = opened(path=plain)
+    shown = pixels(viewer(page))
+    grey = (np.ptp(shown, axis=-1) == 0) & (shown[..., 0] > 40) & (shown[..., 0] < 100)
+    assert 0.2 < grey.mean() < 0.9
+    assert coloured(viewer(page)).any()
+    assert page.locator("details.picture").count() == 0
+
+
+@in_browser
+def test_where_slices_cannot_be_unpacked_the_pictures_stand_open(browser, report):
+    page = browser.new_page()
+    page.add_init_script("delete self.DecompressionStream")
+    page.goto(report.as_uri())
+    assert page.locator(".viewer").first.is_hidden()
+    assert page.locator("details.picture img").first.is_visible()
+    assert page.locator("th button").count() > 10
+    page.close()
 
 
 def test_a_page_without_a_run_says_why_it_has_no_methods(report):

@@ -49,9 +49,8 @@ for (const table of document.querySelectorAll("table")) {
   });
 }
 
-// Without the script pictures are open and everything is on the page; paper gets everything, too.
+// Paper gets everything.
 const closed = [];
-for (const details of document.querySelectorAll("details.picture")) details.open = false;
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details:not([open])")) {
     details.open = true;

@@ -280,14 +280,9 @@ const near = new IntersectionObserver(
   { rootMargin: "300px" },
 );
 const resized = new ResizeObserver((seen) => seen.forEach(({ target }) => viewers.get(target)?.draw()));
-for (const place of document.querySelectorAll("[data-viewer]")) {
-  viewerOf(place.dataset.viewer);
-  near.observe(place);
-  resized.observe(place);
-}
 
 // A row of a table goes to its place: by its number, a button, or by a click anywhere in it.
-for (const row of document.querySelectorAll("tr[data-at]")) {
+function goesToItsPlace(row) {
   const [number, map, ...mm] = row.dataset.at.split(" ").map(Number);
   const cell = row.cells[row.closest("table").dataset.go];
   const button = document.createElement("button");
@@ -296,8 +291,9 @@ for (const row of document.querySelectorAll("tr[data-at]")) {
   button.title = "Show in the slices";
   button.append(...cell.childNodes);
   cell.append(button);
-  row.addEventListener("click", async () => {
-    if (String(getSelection())) return;
+  row.addEventListener("click", async (event) => {
+    // Text that was marked with the mouse is wanted itself.
+    if (event.detail && String(getSelection())) return;
     for (const other of document.querySelectorAll("tr[aria-current]")) other.removeAttribute("aria-current");
     row.setAttribute("aria-current", "true");
     const viewer = viewerOf(number);
@@ -306,4 +302,15 @@ for (const row of document.querySelectorAll("tr[data-at]")) {
     await viewer.choose(map);
     viewer.place.scrollIntoView({ block: "nearest" });
   });
+}
+
+// The pictures stay open where the slices cannot be shown.
+if ("DecompressionStream" in self) {
+  for (const place of document.querySelectorAll("[data-viewer]")) {
+    viewerOf(place.dataset.viewer);
+    near.observe(place);
+    resized.observe(place);
+  }
+  document.querySelectorAll("tr[data-at]").forEach(goesToItsPlace);
+  for (const details of document.querySelectorAll("details.picture")) details.open = false;
 }
