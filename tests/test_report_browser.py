@@ -302,13 +302,14 @@ def test_the_page_is_never_wider_than_the_window(opened, width, scheme):
 
 @in_browser
 def test_paper_gets_pictures_and_what_is_folded(opened):
-    page = opened()
+    # A4 at 96 dots an inch.
+    page = opened(794)
     viewer(page)
     page.emulate_media(media="print")
     assert page.locator(".viewer").first.is_hidden()
     assert page.locator("details.picture img").first.bounding_box()["height"] > 100
     assert page.locator("td", has_text="therapy 3").first.bounding_box()["height"] > 5
-    assert page.evaluate("() => document.documentElement.scrollWidth") <= 1200
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 794
     page.emulate_media(media="screen")
     page.evaluate("() => dispatchEvent(new Event('beforeprint'))")
     assert page.locator("details:not([open])").count() == 0
