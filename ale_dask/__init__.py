@@ -17,18 +17,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ale_dask.analyses.functions import conjunction, contrast, leave_one_out, main_effect
+    from ale_dask.analyses.robustness import fail_safe, noise_experiments
+    from ale_dask.by_column import subgroups
     from ale_dask.data.describe import describe
     from ale_dask.data.fetch import fetch
     from ale_dask.data.lint import lint, lint_contrast
     from ale_dask.data.masks import load_mask
     from ale_dask.data.readers import read_foci, write_foci
     from ale_dask.data.selection import flow, select
+    from ale_dask.file_drawer import fail_safe_of_run
     from ale_dask.following import cancel, follow, logs
     from ale_dask.leaving_out import survival_of_run
     from ale_dask.left_out import survival
     from ale_dask.results import cite, cluster_table, contribution_table, long_table, write_report
     from ale_dask.results.compare import compare
     from ale_dask.results.export import export
+    from ale_dask.results.fail_safe import fail_safe_table
+    from ale_dask.results.overlap import overlap_table
     from ale_dask.results.scaling import scaling_table
     from ale_dask.results.surviving import survival_table
     from ale_dask.runs import collect, run
@@ -58,6 +63,9 @@ _WHERE = {
     "describe": "data.describe",
     "export": "results.export",
     "extend": "upkeep",
+    "fail_safe": "analyses.robustness",
+    "fail_safe_of_run": "file_drawer",
+    "fail_safe_table": "results.fail_safe",
     "fetch": "data.fetch",
     "flow": "data.selection",
     "follow": "following",
@@ -69,12 +77,15 @@ _WHERE = {
     "logs": "following",
     "long_table": "results",
     "main_effect": "analyses.functions",
+    "overlap_table": "results.overlap",
+    "noise_experiments": "analyses.robustness",
     "read_foci": "data.readers",
     "run": "runs",
     "run_share": "upkeep",
     "scaling_table": "results.scaling",
     "select": "data.selection",
     "status": "upkeep",
+    "subgroups": "by_column",
     "submit": "submission",
     "survival": "left_out",
     "sweep": "sweeping",
@@ -104,6 +115,9 @@ __all__ = [
     "describe",
     "export",
     "extend",
+    "fail_safe",
+    "fail_safe_of_run",
+    "fail_safe_table",
     "fetch",
     "flow",
     "follow",
@@ -115,12 +129,15 @@ __all__ = [
     "logs",
     "long_table",
     "main_effect",
+    "noise_experiments",
+    "overlap_table",
     "read_foci",
     "run",
     "run_share",
     "scaling_table",
     "select",
     "status",
+    "subgroups",
     "submit",
     "survival",
     "survival_of_run",

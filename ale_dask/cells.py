@@ -10,6 +10,7 @@ from math import prod
 from typing import Any
 
 from ale_dask.analyses.main_effect import identity_of
+from ale_dask.data.expressions import literal
 from ale_dask.data.foci import table
 from ale_dask.data.readers.text import shown
 from ale_dask.study import read_sample
@@ -102,21 +103,12 @@ def cells_of(study: Study, axes: Axes) -> list[Cell]:
             if name in samples:
                 for sample, column in samples[name]:
                     if value != ALL:
-                        step = {"where": f"`{column}` == {_quoted(value)}", "why": f"sweep: {name}"}
+                        step = {"where": f"`{column}` == {literal(value)}", "why": f"sweep: {name}"}
                         data["foci"][sample]["select"] = [*data["foci"][sample]["select"], step]
             else:
                 data["inference"][name] = value
         found.append(Cell(label, values, study_from(data, source=f"cell {label}")))
     return found
-
-
-def _quoted(value: Any) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return repr(value)
-    text = str(value)
-    if '"' in text and "'" in text:
-        raise InputError(f"sweep: {shown(text)}: a value with both kinds of quotes cannot be selected")
-    return f'"{text}"' if '"' not in text else f"'{text}'"
 
 
 def _samples(study: Study, axis: str) -> list[tuple[str, str]]:

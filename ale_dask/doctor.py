@@ -12,8 +12,9 @@ from pathlib import Path
 from ale_dask.analyses.functions import seconds_per_iteration
 from ale_dask.data.example import write_example
 from ale_dask.data.places import Place, create_once, place, remove
-from ale_dask.distribution import slurm
+from ale_dask.distribution import kube, slurm
 from ale_dask.distribution.backends import connect, cpu_count, dashboard, worker_versions
+from ale_dask.distribution.manifests import manifests, options_of
 from ale_dask.distribution.plan import Plan
 from ale_dask.distribution.segments import sees
 from ale_dask.numerics.warm import cold, compile_kernels
@@ -50,6 +51,12 @@ def examine(backend: Backend, out: str | None, *, say: Callable[[str], None]) ->
         if backend.name == "slurm-array":
             for what, options in {"a task": [], "the job that writes": slurm.of_the_last(backend)}.items():
                 say(f"ok  Slurm would take {what}: {slurm.would_start(slurm.script(backend), options=options)}")
+            return
+        if backend.name == "kubernetes":
+            name = f"ale-doctor-{nonce[:8]}"
+            documents = manifests(backend, place(out or "s3://bucket/run"), name=name)
+            namespace = kube.create(documents, context=options_of(backend).context, dry_run=True)
+            say(f"ok  Kubernetes would take the job in namespace {namespace}; nothing was made")
             return
         start = time.perf_counter()
         with connect(backend, say=say) as client:

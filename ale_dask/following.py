@@ -10,9 +10,10 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ale_dask.data.places import Place, files, place, replace_file
-from ale_dask.distribution import slurm
+from ale_dask.distribution import kube, slurm
 from ale_dask.distribution.backends import noticing_loss
 from ale_dask.distribution.existing import at_address, from_file
 from ale_dask.distribution.journal import events
@@ -30,7 +31,7 @@ class Submission:
 
     id: str
     how: str
-    """process, slurm or dask."""
+    """process, slurm, dask or kubernetes."""
     host: str
     time: float
     pid: int | None = None
@@ -39,6 +40,9 @@ class Submission:
     jobs: tuple[str, ...] = ()
     scheduler: str | None = None
     log: str | None = None
+    namespace: str | None = None
+    context: str | None = None
+    """Of the kubeconfig that it was submitted with."""
 
 
 def submitted(out: str | Place) -> Submission | None:
@@ -54,6 +58,8 @@ def alive(submission: Submission, out: Place) -> bool | None:
     """Return whether a submission still waits or runs, or None when it cannot be told from this machine."""
     if submission.how == "slurm":
         return queued(submission.jobs)
+    if submission.how == "kubernetes":
+        return kube.running(**_job(submission))
     if submission.how == "dask":
         said = [event for event in events(out) if event["time"] >= submission.time]
         return False if said and said[-1]["event"] in ("stopped", "finished") else _driven(submission)
@@ -67,6 +73,11 @@ def alive(submission: Submission, out: Place) -> bool | None:
         return bool(process.create_time() == submission.created and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def _job(submission: Submission) -> dict[str, Any]:
+    where = {"namespace": submission.namespace or "default", "context": submission.context}
+    return {"name": submission.jobs[0], **where}
 
 
 def _driven(submission: Submission) -> bool | None:
@@ -100,9 +111,11 @@ def queued(jobs: Sequence[str]) -> bool | None:
 
 
 def describe(submission: Submission) -> str:
-    """Return in words who runs: process, jobs or task."""
+    """Return in words who runs: process, jobs, task or DaskJob."""
     if submission.how == "slurm":
         return f"Slurm job {' and '.join(submission.jobs)}"
+    if submission.how == "kubernetes":
+        return f"DaskJob {submission.jobs[0]} in namespace {submission.namespace}"
     if submission.how == "dask":
         return f"task ale-run-{submission.id[:8]} at {submission.scheduler}"
     return f"process {submission.pid} on {submission.host}"
@@ -129,6 +142,8 @@ def cancel(out: str | Place) -> str:
         )
     if found.how == "slurm":
         slurm.cancel(found.jobs)
+    elif found.how == "kubernetes":
+        kube.delete(**_job(found))
     elif found.how == "dask":
         replace_file(out / "logs" / f"stop-{found.id}", b"")
     elif state is None or found.pid is None:
@@ -188,6 +203,8 @@ def logs(out: str | Place) -> Iterator[str]:
         lines = text.rstrip().splitlines()
         yield f"--- {name}" + (f", last {_TAIL} of {len(lines)} lines" if len(lines) > _TAIL else "")
         yield from lines[-_TAIL:]
+    if found is not None and found.how == "kubernetes":
+        yield from kube.said(**_job(found))
 
 
 def _clock(seconds: float) -> str:

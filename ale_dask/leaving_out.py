@@ -75,7 +75,7 @@ def survival_of_run(
             )
         ]
         say(f"leaving out: {sum(map(len, made.sets.values()))} sets over {len(made.sets)} analyses")
-        carry_out(jobs, out, backend=study.backend.name, client=connected, quiet=quiet)
+        carry_out(jobs, out, study=study, client=connected, quiet=quiet)
 
     def read(name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
         parts = [job.sink.arrays() for job in jobs if job.plan is plans[name]]

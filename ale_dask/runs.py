@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,13 @@ from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.ma import ale_union, store_ma
-from ale_dask.analyses.main_effect import undecided
+from ale_dask.analyses.main_effect import primary_statistic, undecided
 from ale_dask.data.places import Place, place, replace_file, staged
 from ale_dask.distribution.backends import connect, dashboard, noticing_loss
-from ale_dask.distribution.executors import Job, Report, Step, execute, pending
+from ale_dask.distribution.board import Analysis
+from ale_dask.distribution.executors import Job, Report, Step, Todo, Watched, execute, pending
 from ale_dask.distribution.journal import Journal
+from ale_dask.distribution.monitor import monitored, page_of, performance_of
 from ale_dask.distribution.plan import Plan, digest
 from ale_dask.distribution.progress import Progress
 from ale_dask.distribution.segments import gather, sees, segments
@@ -32,7 +35,7 @@ from ale_dask.results.painters import DrawsHere, Painters
 from ale_dask.results.provenance import run_record
 from ale_dask.results.write import write_results
 from ale_dask.study import BLOCKS, Prepared, counts_of, iterations_of, pooled_name, prepare
-from ale_dask.words.config import Backend, Conjunction, Contrast, Study
+from ale_dask.words.config import Backend, Conjunction, Contrast, Inference, Study
 from ale_dask.words.config import main_effects as main_effects_of
 from ale_dask.words.version import __version__
 
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
+_READ_AGAIN = 500
+"""Blocks that are there already and are read for the live view's threshold."""
 Null = tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64]]]
 """A null (iteration, statistic) and the counts beside it, summed over its blocks."""
 
@@ -79,7 +84,7 @@ def run(
             # Of a queue's workers only the first may be here yet.
             workers = max(1 if connected is None else sum(connected.nthreads().values()), study.backend.most or 1)
             jobs = jobs_of(prepared, out, made, workers=workers)
-            carry_out(jobs, out, backend=study.backend.name, client=connected, quiet=quiet, also=also)
+            carry_out(jobs, out, study=study, client=connected, quiet=quiet, also=also)
         except BaseException as error:
             journal("stopped", error=f"{type(error).__name__}: {error}")
             raise
@@ -101,7 +106,7 @@ def workers_of(backend: Backend, *, client: Client | None, say: Callable[[str], 
     connecting = connect(backend, say=say) if client is None else nullcontext(client)
     with connecting as connected, noticing_loss(connected):
         if connected is not None and (address := dashboard(connected)):
-            say(f"dashboard {address}")
+            say(f"dashboard {page_of(address)}")
         yield connected
 
 
@@ -109,12 +114,12 @@ def carry_out(
     jobs: Sequence[Job],
     out: Place,
     *,
-    backend: str,
+    study: Study,
     client: Client | None,
     quiet: bool = False,
     also: Report = lambda step: None,
 ) -> None:
-    """Compute the blocks that these jobs lack, with progress shown and written to OUT's journal.
+    """Compute the blocks that these jobs lack, with progress shown, written to OUT's journal and to the live view.
 
     Raises
     ------
@@ -125,7 +130,7 @@ def carry_out(
     todo = pending(jobs)
     total = sum(job.segment.iterations for job in jobs)
     missing = sum(job.segment.range_of(block)[1] for job, block in todo)
-    journal("started", backend=backend, blocks=len(todo), version=__version__)
+    journal("started", backend=study.backend.name, blocks=len(todo), version=__version__)
     progress = Progress(total, done=total - missing, quiet=quiet)
 
     def report(step: Step) -> None:
@@ -133,10 +138,37 @@ def carry_out(
         journal.step(step)
         also(step)
 
-    try:
-        execute(todo, client=client, report=report)
-    finally:
-        progress.end()
+    analyses = {} if client is None else _standing(jobs, todo, study.inference)
+    with (
+        performance_of(client, out, wanted=study.backend.dask_report),
+        monitored(client, token=uuid.uuid4().hex[:12], title=study.title, analyses=analyses) as token,
+    ):
+        statistics = {name: a.statistic for name, a in analyses.items()}
+        try:
+            execute(todo, client=client, report=report, watched=None if token is None else Watched(token, statistics))
+        finally:
+            progress.end()
+
+
+def _standing(jobs: Sequence[Job], todo: Todo, inference: Inference) -> dict[str, Analysis]:
+    """Return how far each analysis is before its lacking blocks are computed, as the live view begins with it."""
+    lacking = {(id(job), block) for job, block in todo}
+    found: dict[str, Analysis] = {}
+    read = 0
+    for job in jobs:
+        statistic = primary_statistic(job.plan, inference)
+        a = found.setdefault(job.plan.name, Analysis(statistic=statistic))
+        a.wanted += job.segment.iterations
+        for block in range(job.segment.n_blocks):
+            if (id(job), block) in lacking:
+                continue
+            a.earlier += job.segment.range_of(block)[1]
+            # A long run that is resumed is not read once more for a picture of it.
+            if statistic is not None and read < _READ_AGAIN and (arrays := job.sink.read(block)) is not None:
+                read += 1
+                a.seen += len(arrays["null"])
+                a.top.append(np.frombuffer(statistic.largest(arrays["null"][:, 1:]), dtype="<i8").astype(np.int64))
+    return found
 
 
 def _record(

@@ -13,8 +13,8 @@ import xarray as xr
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
 from ale_dask.analyses import contrast_left_out as left_out
+from ale_dask.analyses import fail_safe, variants
 from ale_dask.analyses import main_effect as main_effects
-from ale_dask.analyses import variants
 from ale_dask.analyses.functions import seconds_per_iteration
 from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.data import foci as foci_data
@@ -36,6 +36,7 @@ BLOCKS: dict[str, BlockFunction] = {
     second.KIND: second.block,
     variants.KIND: variants.block,
     left_out.KIND: left_out.block,
+    fail_safe.KIND: fail_safe.block,
 }
 """What floor 3 computes for each kind of plan."""
 

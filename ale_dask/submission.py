@@ -15,15 +15,16 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ale_dask import runs
 from ale_dask.data.places import Place, place, replace_file
-from ale_dask.distribution import slurm
+from ale_dask.distribution import kube, slurm
 from ale_dask.distribution.backends import connect
 from ale_dask.distribution.executors import Step
+from ale_dask.distribution.manifests import as_yaml, job_name, manifests, options_of
 from ale_dask.distribution.segments import sees
 from ale_dask.following import Submission, alive, describe, follow, queued, submitted
 from ale_dask.layout import kept_study, lay_out, nonce_of
@@ -62,6 +63,16 @@ def submit(study: Study, out: str | Place, *, overwrite: bool = False, pictures:
     if backend.name in ("slurm-array", "slurm"):
         lay_out(prepared, out, overwrite=overwrite, backend=backend)
         made = _to_slurm(backend, out, extra)
+    elif backend.name == "kubernetes":
+        made = _new("kubernetes")
+        name = job_name(out, unique=made.id)
+        documents = manifests(backend, out, name=name, arguments=extra)
+        context = options_of(backend).context
+        # What the cluster would refuse leaves nothing behind.
+        kube.create(documents, context=context, dry_run=True)
+        lay_out(prepared, out, overwrite=overwrite, backend=backend)
+        namespace = kube.create(documents, context=context)
+        made = replace(made, jobs=(name,), namespace=namespace, context=context)
     elif (address := _scheduler(backend)) is not None:
         with connect(backend.model_copy(update={"name": address})) as client:
             assert client is not None
@@ -110,16 +121,19 @@ def _to_process(out: Place, extra: list[str]) -> Submission:
     return _new("process", pid=process.pid, created=psutil.Process(process.pid).create_time(), log=str(log))
 
 
-def job_scripts(study: Study) -> str:
-    """Return what `submit` would hand to Slurm for a study, or the script of one worker job of another queue.
+def job_scripts(study: Study, out: str | Place) -> str:
+    """Return what `submit` would hand to Slurm or Kubernetes, or the script of one worker job of another queue.
 
     Raises
     ------
     BackendError
-        for a backend that is not a queue.
+        for a backend that is none of them.
     """
     if study.backend.name == "slurm-array":
         return slurm.script(study.backend)
+    if study.backend.name == "kubernetes":
+        out = place(out)
+        return as_yaml(manifests(study.backend, out, name=job_name(out, unique=uuid.uuid4().hex)))
     from ale_dask.distribution.queues import job_script
 
     return job_script(study.backend)

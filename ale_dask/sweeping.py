@@ -141,7 +141,7 @@ def sweep(
                 out, one.plan, iterations=one.iterations, size=_Size(one.plan, one.iterations, threads, study.backend)
             )
         ]
-        carry_out(jobs, out, backend=study.backend.name, client=connected, quiet=quiet)
+        carry_out(jobs, out, study=study, client=connected, quiet=quiet)
     return _collect(wanted, made, out, maps=maps, say=say, started=started)
 
 

@@ -20,14 +20,11 @@ from ale_dask.distribution.plan import Plan, compute_block
 from ale_dask.distribution.segments import segments, sink
 from ale_dask.layout import jobs_of, nonce_of, stored
 from ale_dask.numerics import correct
-from ale_dask.numerics.ale import ale_from_s
 from ale_dask.runs import run
 from ale_dask.study import counts_of, iterations_of
 from ale_dask.words.errors import InputError, StoreError
 
 _RECENT_SECONDS = 60.0
-_CUTS = {"cluster-size": (1, "voxels"), "cluster-mass": (2, "mass"), "voxel": (0, "ALE"), "tfce": (3, "TFCE")}
-"""Column of the null and unit of each correction's threshold."""
 
 
 def extend(out: str | Place, *, iterations: int, **options: Any) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
@@ -149,8 +146,9 @@ class Watch:
         inference = self.prepared.study.inference
         have = segments(self.out, plan)
         now, recent = time.time(), 0
+        statistic = main_effects.primary_statistic(plan, inference)
         # A contrast without a component has no statistic: only its stamps are counted.
-        column, unit = _CUTS[inference.correction] if plan.kind == main_effects.KIND else (-1, "")
+        column = -1 if statistic is None else statistic.column
         nulls = []
         for segment in have:
             kept = sink(self.out, plan, segment, extra=counts_of(plan), nonce=nonce_of(self.out))
@@ -164,19 +162,13 @@ class Watch:
         null = np.concatenate(nulls) if nulls else np.empty(0, dtype=np.int64)
         total = max(sum(s.iterations for s in have), iterations_of(plan, inference))
         cut = None
-        if unit and len(null) >= 2 / inference.cluster_p:
+        if statistic is not None and len(null) >= 2 / inference.cluster_p:
             alpha = inference.cluster_p
-            integers = (correct.cut(null, alpha=alpha), *correct.cut_interval(null, alpha=alpha))
-            cut = tuple(_in_unit(np.array(integers), unit, plan).tolist())
+            low, high = correct.cut_interval(null, alpha=alpha)
+            at = correct.cut(null, alpha=alpha)
+            cut = statistic.value(at), statistic.value(low), statistic.value(high)
+        unit = "" if statistic is None else statistic.unit
         return Standing(name, len(null), total, recent / _RECENT_SECONDS, cut, unit)
-
-
-def _in_unit(integers: npt.NDArray[np.int64], unit: str, plan: Plan) -> npt.NDArray[np.float64]:
-    bits = int(plan.settings["bits"])
-    if unit == "ALE":
-        return ale_from_s(integers, bits=bits)
-    scale = {"voxels": 1.0, "mass": 2.0**bits}.get(unit) or 3 * 8.0 ** int(plan.settings["tfce"][2])
-    return integers / scale
 
 
 def status(out: str | Place) -> list[Standing]:

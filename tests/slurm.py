@@ -117,7 +117,7 @@ def _environment(folder: Path) -> dict[str, str]:
 
 def _configure(folder: Path, *, nodes: int, cpus: int) -> None:
     host = socket.gethostname().partition(".")[0]
-    ports = _free_ports(nodes + 1)
+    ports = free_ports(nodes + 1)
     lines = [
         f"NodeName=node{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[i]} CPUs={cpus} RealMemory=8000"
         for i in range(nodes)
@@ -131,7 +131,8 @@ def _configure(folder: Path, *, nodes: int, cpus: int) -> None:
     key.write_bytes(secrets.token_bytes(256))
 
 
-def _free_ports(number: int) -> list[int]:
+def free_ports(number: int) -> list[int]:
+    """Return so many different TCP ports that nobody listens on."""
     with ExitStack() as stack:
         # All open at once: one that is closed could be given out again.
         sockets = [stack.enter_context(closing(socket.socket())) for _ in range(number)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -9,7 +10,9 @@ import pytest
 import xarray as xr
 from test_results import EVIL, study  # noqa: F401
 
-from ale_dask.results.article import COLUMNS, article_html, article_table
+from ale_dask.results.anatomy import area_words, region_words
+from ale_dask.results.article import COLUMNS, MINUS, UNDECIDED, article_html, article_table
+from ale_dask.results.labels import atlas
 from ale_dask.results.tables import cluster_table, contrast_table
 
 Study = dict[str, xr.Dataset]
@@ -27,7 +30,8 @@ class Table(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.open.append(tag)
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
         self.tags.add(tag)
         if tag == "tr":
             self.rows.append([])
@@ -57,19 +61,65 @@ def test_rows_are_the_clusters_of_the_tables(study: Study) -> None:  # noqa: F81
     for direction, rows in found.groupby("Direction"):
         shown = table[table["Direction"] == direction]
         assert shown["Z"].astype(float).tolist() == pytest.approx(rows["Peak Stat"].abs().tolist(), abs=0.005)
-    assert table[table["Analysis"] == "nowhere"]["Region"].tolist() == ["no cluster"]
+    # A conjunction has the overlap of the corrected maps and, beside it, that of the voxel-FWE maps.
+    nowhere = table[table["Analysis"] == "nowhere"]
+    assert nowhere["Region"].tolist() == ["no cluster"] * 2
+    assert nowhere["Threshold"].tolist() == [f"overlap of the maps at {what} FWE" for what in ("cluster-size", "voxel")]
+
+
+def test_undecided_clusters_are_marked_and_explained(study: Study) -> None:  # noqa: F811
+    # 201 * .95^200 is more than .001: 200 iterations leave every cluster undecided.
+    table = article_table(study)
+    main = table[(table["ALE"] != "") & (table["Direction"] == "")]
+    assert main["p"].str.endswith(UNDECIDED).all()
+    assert not table[table["Direction"] != ""]["p"].str.endswith(UNDECIDED).any()
+    assert f"{UNDECIDED} Undecided" in article_html(study, title="ours")
 
 
 def test_the_fragment_is_whole_escaped_and_marked(study: Study) -> None:  # noqa: F811
     html = Table(article_html(study, title=EVIL, simulated=True))
     assert html.open == []
-    assert html.tags <= {"table", "caption", "strong", "thead", "tbody", "tr", "th", "td"}
+    page = {"html", "head", "meta", "title", "body", "p", "em", "strong", "br"}
+    assert html.tags <= page | {"table", "thead", "tbody", "tr", "th", "td"}
     assert EVIL in html.text
     table = article_table(study, simulated=True)
     cells = [row for row in html.rows[1:] if len(row) > 1]
-    assert cells == table[html.rows[0]].to_numpy().tolist()
+    columns = [name.replace("mm³", "mm3") for name in html.rows[0]]
+    assert set(columns) == set(COLUMNS) - {"Analysis", "Direction", "Threshold"}
+    plain = [[cell.replace(MINUS, "-").replace("< .", "<.") for cell in row] for row in cells]
+    assert plain == table[columns].to_numpy().tolist()
     headings = [row[0] for row in html.rows if len(row) == 1]
     assert headings
     assert all(heading.startswith("SIMULATED DATA: ") for heading in headings)
     assert "SIMULATED" not in article_html(study, title="ours")
     assert isinstance(table, pd.DataFrame)
+
+
+def test_every_cell_brings_its_own_style(study: Study) -> None:  # noqa: F811
+    # Word processors keep no style sheet and no class of what is pasted.
+    html = article_html(study, title="ours")
+    assert "<style" not in html
+    assert "class=" not in html
+    assert len(re.findall(r"<t[hd] (?![^>]*style=)", html)) == len(re.findall(r"<t[hd]>", html)) == 0
+
+
+def test_the_notes_say_what_p_is_and_what_is_controlled(study: Study) -> None:  # noqa: F811
+    html = article_html(study, title="ours")
+    assert "Main effects: p is of the cluster&#39;s size, family-wise, from 200 iterations" in html
+    assert "it does not say which of its voxels are active" in html
+    assert "Contrasts: p is of the peak, uncorrected" in html
+    assert "nothing here is corrected for multiple comparisons" in html
+    assert "Conjunctions, overlap of the maps at voxel FWE: no p." in html
+
+
+def test_every_label_of_the_atlases_has_words_without_side_or_abbreviation() -> None:
+    for name in atlas("AAL").names.values():
+        words = region_words(name)
+        assert words[0].isupper()
+        assert not re.search(r" [LR]$|gyrus.* 2$|Sup\b|Inf\b|Mid\b|Ant\b|Oper\b|OFC", words), words
+        assert region_words(f"near {name}").casefold() == f"near {words}".casefold()
+    areas = [area_words(name) for name in atlas("Brodmann Area").names.values()]
+    assert {"9", "Amygdala", "Medial globus pallidus"} <= set(areas)
+    assert not any("rodmann" in words for words in areas)
+    assert region_words("Cerebelum 4 5 L") == "Cerebellum, lobules 4-5"
+    assert area_words("near Brodmann area 9") == "near 9"

@@ -298,10 +298,13 @@ def test_a_contrast_counts_what_was_enumerated_excluded_and_unlike(record):
     assert "may share: 'S3' in both arms: excluded from both arms." in text
     assert "more than 1.5-fold" in text
     assert "No cluster could be tested" not in text
+    assert "error of at most 0.001 per contrast" not in text
     record["inference"]["shared"] = "keep"
     assert "takes all experiments as independent" in ale.cite(record)
     entry |= {"enumerated": False, "relabellings": 2**62}
-    assert "3,003 relabellings were drawn" in ale.cite(record)
+    text = ale.cite(record)
+    assert "3,003 relabellings were drawn" in text
+    assert "error of at most 0.001 per contrast, the cluster-forming values being taken as given" in text
     entry["relabellings"] = 151_584_480_450
     assert "of the 1.5 × 10^11 possible" in ale.cite(record)
 
@@ -314,6 +317,9 @@ def test_too_few_iterations_and_instalments_are_said(record):
     text = ale.cite(record)
     assert "no cluster of drug could reach" in text
     assert "instalments" in text
+    assert "upper bounds of p that it gives are valid" in text
+    assert "at most 0.051" in text
+    assert "bounds of p" not in corrected(record, "voxel")
 
 
 def keys(bibtex):

@@ -14,6 +14,7 @@ from ale_dask import runs
 from ale_dask.data.masks import load_mask
 from ale_dask.layout import jobs_of, lay_out
 from ale_dask.numerics.contrast import relabellings
+from ale_dask.numerics.correct import decisions
 from ale_dask.results.tables import contrast_table, study_table
 from ale_dask.results.views import views_of
 from ale_dask.results.wording import notes
@@ -102,6 +103,9 @@ def test_p_of_every_cluster_is_that_of_the_definition(tiny: Path, gate: str) -> 
                     strict=True,
                 ):
                     assert p == pytest.approx(expected[int(o)], abs=1e-12)
+                said = mine[f"contrast_cluster_{name}_decision"].values
+                significant = mine[f"contrast_cluster_{name}_p"].values[here] <= 0.4
+                assert said[here].tolist() == ["significant" if s else "not" for s in significant]
                 survives = np.isin(label[side], np.flatnonzero(here & (mine[f"contrast_cluster_{name}_p"] <= 0.4)) + 1)
                 assert np.array_equal((1, -1)[side] * mine[f"z_contrast_{name}_fwe"].values > 0, survives)
     assert (label > 0).any(axis=1).all()
@@ -186,6 +190,15 @@ def test_maps_and_tables_show_the_clusters_that_survive(tiny: Path) -> None:
     for column, name in columns.items():
         assert sorted(table[column]) == sorted(mine[f"contrast_cluster_{name}"].values[survive])
     assert np.all((table["p size low"] <= table["p"]) & (table["p"] <= table["p size high"]))
+    assert np.all(table["p size high"] < table["p size bound"])
+    # Two measures at two inputs share the .001 of the contrast.
+    r, n = (table["p"] * 301 - 1).round(), 300
+    eps = 0.001 / (4 * result.sizes["contrast_cluster"])
+    assert table["decision"].tolist() == decisions(r, n, alpha=0.2, eps=eps)
+    untested = np.isnan(mine["contrast_cluster_size_p"].values)
+    assert set(mine["contrast_cluster_size_decision"].values[untested]) <= {""}
+    for level in ("uncorrected", "voxel-fwe"):
+        assert not contrast_table(result, source="uncorrected", level=level)["decision"].notna().any()
     mass = mine["contrast_cluster_mass"].values[survive] / 2.0 ** result.attrs["scale_bits"]
     assert sorted(table["Cluster Mass"]) == pytest.approx(sorted(mass))
     assert {"_desc-size_level-cluster", "_desc-mass_level-cluster_uncorrected"} <= set(cluster_tables(result))

@@ -11,7 +11,6 @@ from faults.scenes import ale as command
 from faults.scenes import write_study
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import optimize, stats
 from strategies import QUICK
 
 import ale_dask as ale
@@ -19,28 +18,6 @@ from ale_dask.numerics import correct
 from ale_dask.runs import run
 from ale_dask.words.config import load_study
 from ale_dask.words.errors import InputError
-
-
-@QUICK
-@given(st.integers(1, 5000), st.floats(0, 1), st.sampled_from([1e-2, 1e-3, 1e-6]))
-def test_the_sequence_ends_where_its_definition_does(n: int, share: float, eps: float) -> None:
-    r = round(share * n)
-    low, high = (float(end[0]) for end in correct.sequence_bounds([r], n, eps=eps))
-
-    def excess(p: float) -> float:
-        return float(np.log(n + 1) + stats.binom.logpmf(r, n, p) - np.log(eps))
-
-    if r == 0:
-        assert low == 0.0
-    else:
-        assert low == pytest.approx(optimize.brentq(excess, 1e-300, r / n), rel=1e-6)
-    if r == n:
-        assert high == 1.0
-    else:
-        assert high == pytest.approx(optimize.brentq(excess, r / n, 1 - 1e-16), rel=1e-6)
-    # Decided means that the level lies outside.
-    said = correct.decisions([r], n, alpha=0.05, eps=eps)[0]
-    assert said == ("significant" if high < 0.05 else "not" if low > 0.05 else "undecided")
 
 
 @QUICK

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import optimize, stats
 
 from ale_dask.numerics.correct import (
     clopper_pearson,
+    confidence_sequence,
     cut,
     cut_interval,
     decisions,
@@ -89,6 +90,42 @@ def test_decisions_follow_the_confidence_sequence(n, share, alpha, eps):
     inside = math.log(n + 1) + stats.binom.logpmf(r, n, alpha) > math.log(eps)
     expected = "undecided" if inside else "significant" if r / n < alpha else "not"
     assert decisions([r], n, alpha=alpha, eps=eps) == [expected]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 20000), st.floats(0, 1), st.sampled_from([0.01, 1e-3, 1e-6]))
+def test_the_confidence_sequence_ends_where_its_equation_has_roots(n, share, eps):
+    r = round(share * n)
+
+    def above(p):
+        return math.log(n + 1) + stats.binom.logpmf(r, n, p) - math.log(eps)
+
+    low, high = (float(end) for end in confidence_sequence(r, n, eps=eps))
+    assert low == (pytest.approx(optimize.brentq(above, 1e-300, r / n, xtol=1e-300, rtol=1e-12), rel=1e-9) if r else 0)
+    assert high == (pytest.approx(optimize.brentq(above, r / n, 1 - 1e-16, xtol=1e-15), rel=1e-9) if r < n else 1)
+
+
+@pytest.mark.parametrize("eps", [0.01, 1e-4])
+def test_decisions_are_where_the_confidence_sequence_leaves_alpha(eps):
+    r, n = np.arange(0, 401), 400
+    low, high = confidence_sequence(r, n, eps=eps)
+    expected = np.select([high < 0.05, low > 0.05], ["significant", "not"], "undecided")
+    assert decisions(r, n, alpha=0.05, eps=eps) == expected.tolist()
+    assert set(expected) == {"significant", "undecided", "not"}
+    assert np.all(np.diff(low) > 0)
+    assert np.all(np.diff(high) > 0)
+
+
+def test_the_confidence_sequence_holds_at_every_n_at_once():
+    # Of 4,000 runs looked at 60 times up to 10,000 iterations at most eps = 5 %, 200, may ever lose their p.
+    p, runs, looks = 0.05, 4000, np.unique(np.geomspace(5, 10000, 60).astype(int))
+    counts = np.random.default_rng(8).binomial(np.diff(looks, prepend=0), p, (runs, len(looks))).cumsum(axis=1)
+    lost = np.zeros(runs, dtype=bool)
+    for n, r in zip(looks, counts.T, strict=True):
+        seen, which = np.unique(r, return_inverse=True)
+        low, high = confidence_sequence(seen, int(n), eps=0.05)
+        lost |= ((low > p) | (high < p))[which]
+    assert 0 < lost.sum() <= 200
 
 
 def test_decisions_of_known_counts():

@@ -20,8 +20,12 @@ def words(path):
 def test_the_plots_of_a_main_effect_say_what_they_show(tmp_path):
     result = main_effect(FOCI, name="a<b", iterations=60)
     paths = write_plots(result, tmp_path, simulated=True)
-    assert [p.name for p in paths] == ["a-b_null.svg", "a-b_threshold.svg", "a-b_design.svg"]
-    null, threshold, design = map(words, paths)
+    assert [p.name for p in paths] == [
+        f"a-b_{what}.svg" for what in ("foci", "contributions", "null", "threshold", "design")
+    ]
+    foci, contributions, null, threshold, design = map(words, paths)
+    assert "Cluster 1 at" in contributions
+    assert "60 foci of 20 experiments" in foci
     mm3 = f"{result.attrs['cut_size'] * 8:,.0f} mm³"
     assert mm3 in null
     assert "SIMULATED" in null
@@ -33,11 +37,11 @@ def test_the_plots_of_a_main_effect_say_what_they_show(tmp_path):
 
 def test_too_few_iterations_have_no_threshold_to_draw(tmp_path):
     result = main_effect(FOCI, iterations=5)
-    null, threshold, _ = map(words, write_plots(result, tmp_path))
+    _, null, threshold, _ = map(words, write_plots(result, tmp_path))
     assert "no cluster size" in null
     assert "no cluster size" in threshold
 
 
-def test_a_conjunction_has_no_null():
+def test_a_conjunction_by_itself_has_no_plot():
     result = main_effect(FOCI, iterations=5)
     assert plots_of(conjunction([result, result.assign_attrs(name="b")])) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import shlex
@@ -17,7 +18,7 @@ from unittest import mock
 import pytest
 from conftest import write_tiny
 from slurm import lacking, slurm, wait_until
-from test_determinism import chunks, digests, digests_of, with_backend
+from test_determinism import chunks, digests, digests_of, with_backend, with_inference
 
 from ale_dask import following, layout, runs, submission
 from ale_dask.cli import main
@@ -327,6 +328,27 @@ def test_run_waits_for_the_array_and_takes_it_with_it_when_stopped(
     said = ask(here, *ale_dask, "run", study, "-o", out, "-b", "slurm-array", "-w", 2, "--no-pictures")
     assert "report: " in said
     assert written(out) == expected
+
+
+def test_the_sweep_script(here: dict[str, str], tmp_path: Path, long: Study, out: Path) -> None:
+    study, script = tmp_path / "tiny" / "study.toml", tmp_path / "sweep"
+    options = f'options = {{interface = "lo", log_directory = "{tmp_path / "workers"}"}}'
+    text = study.read_text().replace("block_size = 1\nworkers = 2", f'block_size = 50\nmemory = "1 GB"\n{options}')
+    study.write_text(text)
+    lines = (ROOT / "scripts" / "slurm_sweep").read_text().splitlines()
+    kept = [line for line in lines if "--set" not in line or "cluster_p" in line]
+    small = "\n".join(kept).replace("-w 2:32", "-w 2").replace("-i 10000", "-i 100").replace("--mem=4G", "--mem=2G")
+    script.write_text(small + "\n")
+    ask(here, "sbatch", "--wait", "--parsable", f"--output={tmp_path}/said.out", script, study, out)
+    said = (tmp_path / "said.out").read_text()
+    assert "2 cells, " in said
+    record = json.loads((out / "sweep.json").read_text())
+    assert list(record["cells"]) == ["cluster_p=0.05", "cluster_p=0.01"]
+    alone = digests(
+        with_backend(with_inference(long, iterations=100), name="serial", block_size=100), tmp_path / "alone"
+    )
+    for cell in record["cells"].values():
+        assert {name: cell["digests"][name] for name in alone} == alone
 
 
 def test_doctor_of_worker_jobs(here: dict[str, str], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses.main_effect import identity_of, thresholded
+from ale_dask.analyses.main_effect import EPS, identity_of, thresholded
 from ale_dask.distribution.plan import Plan
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.contrast import relabellings
@@ -122,15 +122,23 @@ def family_wise_p(r: I64, n: int, *, complete: bool) -> npt.NDArray[np.float64]:
     return np.asarray(r / n if complete else (1 + r) / (1 + n))
 
 
+def _decided(r: I64, n: int, *, alpha: float, eps: float, complete: bool) -> tuple[npt.NDArray[np.float64], list[str]]:
+    """Return the upper bound of each p at any number of relabellings, and its decision; where complete, p itself."""
+    if complete:
+        p = family_wise_p(r, n, complete=True)
+        return p, ["significant" if value <= alpha else "not" for value in p]
+    return correct.confidence_sequence(r, n, eps=eps)[1], correct.decisions(r, n, alpha=alpha, eps=eps)
+
+
 def tested(
     plan: Plan, null: I64, *, z: npt.NDArray[np.float32], pooled: xr.Dataset, inference: Inference, mask: Mask
 ) -> dict[str, tuple[Any, Any]]:
-    """Return the variables of a contrast's clusters: label, size, mass, p with 95 % interval, thresholded z.
+    """Return the variables of a contrast's clusters: label, size, mass, p, its interval and decision, thresholded z.
 
     `null` is (iteration, direction x measure x component); `z` (direction, voxel) what the voxels of surviving
     clusters show, signed. Clusters are those of voxels beyond their edge; mass is the sum of |s - edge| in
     fixed-point units. p counts the relabellings whose largest cluster in the components that survive in the pooled
-    map is as large; it is NaN for clusters elsewhere.
+    map is as large; it is NaN for clusters elsewhere. Decisions take the edges of these relabellings as given.
     """
     n, complete = len(null), bool(plan.settings["enumerate"])
     candidate, edge, observed = plan.arrays["candidate"], plan.arrays["edge"].astype(np.int64), plan.arrays["observed"]
@@ -155,8 +163,11 @@ def tested(
         found.append(np.stack([clusters.sizes(mine), mass]))
     of_side, of_part, measured = np.concatenate(side), np.concatenate(part), np.concatenate(found, axis=1)
     out: dict[str, tuple[Any, Any]] = {"contrast_cluster_of_voxel": (("direction", "voxel"), labels)}
+    # Boole: one eps for the contrast, split over its clusters, measures and inputs.
+    eps = EPS / max(1, len(of_side) * len(MEASURES) * len(INPUTS))
     for w, what in enumerate(MEASURES):
-        p = np.full((3, len(INPUTS), len(of_side)), np.nan)
+        decision = np.full((len(INPUTS), len(of_side)), "", dtype=object)
+        p = np.full((4, len(INPUTS), len(of_side)), np.nan)
         shown = np.zeros((len(INPUTS), mask.n_voxels), dtype=np.float32)
         for i, parts in enumerate(surviving):
             for d in range(2):
@@ -165,12 +176,16 @@ def tested(
                     continue
                 r = correct.exceedances(largest[:, d, w, parts].max(axis=1), measured[w, at])
                 exact = family_wise_p(r, n, complete=complete)
-                p[:, i, at] = exact, *((exact, exact) if complete else correct.clopper_pearson(r, n))
+                interval = (exact, exact) if complete else correct.clopper_pearson(r, n)
+                bound, decided = _decided(r, n, alpha=inference.cluster_p, eps=eps, complete=complete)
+                p[:, i, at] = exact, *interval, bound
+                decision[i, at] = decided
                 kept = np.flatnonzero(at & (np.nan_to_num(p[0, i], nan=1.0) <= inference.cluster_p)) + 1
                 inside = np.isin(labels[d], kept)
                 shown[i, inside] = z[d, inside]
         out[f"z_contrast_{what}_fwe"] = (("input", "voxel"), shown)
         out[f"contrast_cluster_{what}"] = ("contrast_cluster", measured[w])
-        for end, values in zip(("", "_low", "_high"), p, strict=True):
+        out[f"contrast_cluster_{what}_decision"] = (("input", "contrast_cluster"), decision)
+        for end, values in zip(("", "_low", "_high", "_bound"), p, strict=True):
             out[f"contrast_cluster_{what}_p{end}"] = (("input", "contrast_cluster"), values)
     return out

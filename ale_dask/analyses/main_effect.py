@@ -15,6 +15,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses.sample import Sample
+from ale_dask.distribution.board import Statistic
 from ale_dask.distribution.plan import Plan
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.ale import Row, add_row, ale_from_s
@@ -187,15 +188,17 @@ def collect(
         r = correct.exceedances(null[:, i], observed)
         # Boole: one eps for the analysis, split over its clusters and the two statistics.
         eps = EPS / max(1, 2 * len(observed))
+        ends = correct.confidence_sequence(r, len(null), eps=eps)
         p = correct.monte_carlo_p(null[:, i], observed)
         low, high = correct.clopper_pearson(r, len(null))
         if inference.until_decided is not None:
             # Where r has a part in n, (1 + r) / (1 + n) is no p; the confidence sequence still bounds it.
             p = np.full(len(observed), np.nan)
-            low, high = correct.sequence_bounds(r, len(null), eps=eps)
+            low, high = ends
         per_cluster[f"cluster_{word}_p"] = ("cluster", p)
         per_cluster[f"cluster_{word}_p_low"] = ("cluster", low)
         per_cluster[f"cluster_{word}_p_high"] = ("cluster", high)
+        per_cluster[f"cluster_{word}_p_bound"] = ("cluster", ends[1])
         decided = correct.decisions(r, len(null), alpha=alpha, eps=eps)
         per_cluster[f"cluster_{word}_decision"] = ("cluster", np.array(decided, dtype=object))
     maps = {name: ("voxel", np.where(kept, z, 0).astype(np.float32)) for name, kept in keep.items()}
@@ -254,6 +257,29 @@ def survivors(
         corrected = clusters.keep_clusters(labels, measure >= cut)
     least = inference.min_voxels(mask.voxel_volume)
     return dict(zip(INPUTS, (corrected, clusters.keep_clusters(labels, size >= least)), strict=True))
+
+
+def primary_statistic(plan: Plan, inference: Inference) -> Statistic | None:
+    """Return of which statistic of a main effect's null the primary correction's threshold is, and in which unit."""
+    if plan.kind != KIND:
+        return None
+    what, unit = _PRIMARY_UNIT[inference.correction]
+    bits = int(plan.settings["bits"])
+    factor = {"voxels": 1.0, "mass": 2.0**-bits, "ALE": 2.0**-bits}.get(unit)
+    return Statistic(
+        plan.statistics.index(what),
+        inference.cluster_p,
+        unit,
+        1 / (3 * 8.0 ** int(plan.settings["tfce"][2])) if factor is None else factor,
+    )
+
+
+_PRIMARY_UNIT = {
+    "cluster-size": ("max_size", "voxels"),
+    "cluster-mass": ("max_mass", "mass"),
+    "voxel": ("max_s", "ALE"),
+    "tfce": (TFCE, "TFCE"),
+}
 
 
 def undecided(results: Iterable[xr.Dataset]) -> int:

@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from ale_dask.cli import fetching, following, handing, looking, running
+from ale_dask.cli import fetching, following, handing, looking, robust, running
 from ale_dask.cli.options import Stopped, say
 from ale_dask.words.errors import AleError, UnfinishedError
 
@@ -40,11 +40,13 @@ for command in (
     handing.export,
     running.extend,
     running.sweep,
+    running.subgroups,
     running.verify,
     running.block,
 ):
     app.command()(command)
 app.command("leave-one-out")(running.leave_one_out)
+app.command("fail-safe")(robust.fail_safe)
 app.command("main-effect")(running.of_foci(None, "ALE of each foci file, without a study.toml."))
 app.command("contrast")(
     running.of_foci("contrast", "First foci file against the second, both directions, without a study.toml.")

@@ -37,7 +37,9 @@ def submit(
     study: StudyFile,
     out: Out,
     settings: dict[str, Any],
-    dry_run: Annotated[bool, typer.Option("-n", "--dry-run", help="Print the job script; submit nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("-n", "--dry-run", help="Print job script or manifests; submit nothing.")
+    ] = False,
     overwrite: Overwrite = False,
     pictures: Pictures = True,
 ) -> None:
@@ -48,7 +50,7 @@ def submit(
 
     wanted = with_settings(load(study), **settings)
     if dry_run:
-        print(job_scripts(wanted), end="")
+        print(job_scripts(wanted, out), end="")
         return
     made = start(wanted, out, overwrite=overwrite, pictures=pictures)
     print(f"submitted: {describe(made)}")

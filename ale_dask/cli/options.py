@@ -27,7 +27,7 @@ Backend = Annotated[
         "-b",
         "--backend",
         help="auto, threads, processes, serial, tcp://HOST:PORT, tls://HOST:PORT, a scheduler file (.json), slurm, "
-        "pbs, sge, lsf, slurm-array, ssh, or MODULE:CALLABLE that makes a Dask cluster.",
+        "pbs, sge, lsf, slurm-array, ssh, gateway, kubernetes (submit only), or MODULE:CALLABLE that makes a cluster.",
     ),
 ]
 Workers = Annotated[

@@ -238,6 +238,31 @@ def sweep(
 sweep = taking_settings(sweep)
 
 
+def subgroups(
+    study: StudyFile,
+    out: Out,
+    settings: dict[str, Any],
+    by: Annotated[str, typer.Option("--by", help="Column whose values are the subgroups.")],
+    cut: Annotated[
+        list[float] | None, typer.Option("--cut", help="Cut a column of numbers here instead; may be given repeatedly.")
+    ] = None,
+    sample: Annotated[str | None, typer.Option("--sample", help="The sample, where several have the column.")] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    overwrite: Overwrite = False,
+    pictures: Pictures = True,
+) -> None:
+    """Run each subgroup of a sample, and each against the rest; descriptive, with the number of tests said."""
+    from ale_dask.by_column import subgroups as by_column
+
+    chosen = by_column(with_settings(load(study), **settings), by=by, cuts=cut or (), sample=sample, say=say)
+    _run(chosen, out, dry_run=dry_run, as_json=as_json, quiet=quiet, overwrite=overwrite, pictures=pictures)
+
+
+subgroups = taking_settings(subgroups)
+
+
 def block(
     out: Stored,
     index: Annotated[int | None, typer.Argument(help="Block, or with --of the share.")] = None,

@@ -37,6 +37,22 @@ _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
 _KINDS = {"b": "true or false", "f": "a number", "O": "text"}
 
 
+def literal(value: Any) -> str:
+    """Return a value as a condition writes it: a number, True or False, or quoted text.
+
+    Raises
+    ------
+    InputError
+        for text with both kinds of quotes, which no condition can name.
+    """
+    if isinstance(value, bool | int | float):
+        return repr(value)
+    text = str(value)
+    if '"' in text and "'" in text:
+        raise InputError(f"{shown(text)}: a value with both kinds of quotes cannot be selected; rename it")
+    return f"'{text}'" if '"' in text else f'"{text}"'
+
+
 def holds(expression: str, table: pd.DataFrame, *, where: str) -> npt.NDArray[np.bool_]:
     """Return whether a condition holds for each row (row), bool.
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ale_dask.distribution.existing import at_address, from_callable, from_file
+from ale_dask.distribution.gateway import start_by_gateway
+from ale_dask.distribution.kube import in_a_pod
 from ale_dask.distribution.queues import QUEUES, start_jobs
 from ale_dask.distribution.ssh import start_by_ssh
 from ale_dask.distribution.tls import LOOPBACK, dashboard_options
@@ -127,6 +129,8 @@ def dashboard(client: Client) -> str | None:
     services = client.scheduler_info(n_workers=0).get("services", {})
     if "dashboard" not in services:
         return None
+    if hasattr(client.cluster, "gateway"):
+        return str(client.cluster.dashboard_link)
     if client.cluster is not None:
         if importlib.util.find_spec("bokeh") is None:
             return None
@@ -207,6 +211,8 @@ STARTERS: dict[str, Start] = {
     **dict.fromkeys(QUEUES, start_jobs),
     "slurm-array": _no_scheduler,
     "ssh": start_by_ssh,
+    "gateway": start_by_gateway,
+    "kubernetes": in_a_pod,
 }
 NAMES = ("auto", "serial", *STARTERS, "tcp://HOST:PORT", "tls://HOST:PORT", "FILE.json", "MODULE:CALLABLE")
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.distribution.backends import worker_versions
+from ale_dask.distribution.board import TOPIC, Statistic
 from ale_dask.distribution.plan import BlockFunction, Plan, Segment, compute_block
 from ale_dask.words.errors import AleError, BackendError, UnfinishedError
 
@@ -125,33 +126,82 @@ def pending(jobs: Sequence[Job]) -> list[tuple[Job, int]]:
     return [(job, block) for job in jobs for block in job.sink.missing()]
 
 
+@dataclass(frozen=True)
+class Watched:
+    """What a live view calls the run, and of each plan, by name, the statistic whose largest values it is sent."""
+
+    token: str
+    statistics: Mapping[str, Statistic | None]
+
+
 def _run_there(
-    block: int, *, plan: Plan, segment: Segment, function: BlockFunction, sink: Sink | None, versions: dict[str, str]
+    block: int,
+    *,
+    plan: Plan,
+    segment: Segment,
+    function: BlockFunction,
+    sink: Sink | None,
+    versions: dict[str, str],
+    watched: tuple[str, Statistic | None] | None,
 ) -> BlockArrays | None:
     """On a worker: write the block if OUT is visible from here, otherwise send it back."""
     if (mine := worker_versions()) != versions:
         # A worker that came after the others were asked.
         raise BackendError(f"a worker has {mine}, the client {versions}; install the same version on both")
+    started = time.perf_counter()
     arrays = compute_block(plan, segment, block, function=function)
-    if sink is not None and sink.visible():
+    visible = sink is not None and sink.visible()
+    if sink is not None and visible:
         sink.write(block, arrays)
-        return None
-    return arrays
+    if watched is not None:
+        _tell(plan, segment, block, arrays["null"], watched, time.perf_counter() - started)
+    return None if visible else arrays
+
+
+def _tell(
+    plan: Plan,
+    segment: Segment,
+    block: int,
+    null: npt.NDArray[np.int64],
+    watched: tuple[str, Statistic | None],
+    seconds: float,
+) -> None:
+    from distributed import get_worker
+
+    token, statistic = watched
+    message = {
+        "run": token,
+        "what": "block",
+        "analysis": plan.name,
+        "block": f"{segment.number}-{block}",
+        "iterations": len(null),
+        "seconds": seconds,
+        "top": b"" if statistic is None else statistic.largest(null[:, 1:]),
+    }
+    get_worker().log_event(TOPIC, message)
 
 
 def _given(plan: Plan) -> Plan:
     return plan
 
 
-def execute(todo: Todo, *, client: Client | None = None, report: Report = lambda step: None) -> None:
+def execute(
+    todo: Todo,
+    *,
+    client: Client | None = None,
+    report: Report = lambda step: None,
+    watched: Watched | None = None,
+) -> None:
     """Compute blocks, here in a loop or through a Dask client, and keep each as soon as it is done.
+
+    Workers tell the scheduler's live view of their blocks where the run is `watched`.
 
     Raises
     ------
     UnfinishedError
         when blocks failed three times; all others are done and kept.
     """
-    failures = _loop(todo, report) if client is None else _dask(todo, client, report)
+    failures = _loop(todo, report) if client is None else _dask(todo, client, report, watched)
     if failures:
         (name, block), text = next(iter(failures.items()))
         raise UnfinishedError(
@@ -181,7 +231,7 @@ def _loop(todo: Todo, report: Report) -> Mapping[tuple[str, int], str]:
     return failures
 
 
-def _dask(todo: Todo, client: Client, report: Report) -> Mapping[tuple[str, int], str]:
+def _dask(todo: Todo, client: Client, report: Report, watched: Watched | None) -> Mapping[tuple[str, int], str]:
     import dask
     from dask.utils import key_split
     from distributed import as_completed
@@ -217,6 +267,7 @@ def _dask(todo: Todo, client: Client, report: Report) -> Mapping[tuple[str, int]
                 function=job.function,
                 sink=None if isinstance(job.sink, MemorySink) else job.sink,
                 versions=versions,
+                watched=None if watched is None else (watched.token, watched.statistics.get(job.plan.name)),
             )
             running.update(zip(futures, same, strict=True))
             arriving.update(futures)
@@ -255,6 +306,9 @@ def _dask(todo: Todo, client: Client, report: Report) -> Mapping[tuple[str, int]
                     else:
                         failures[job.plan.name, block] = text
                         report(Step(job.plan.name, block, count, attempt, text))
+                    if watched is not None:
+                        what = "retried" if attempt < ATTEMPTS else "failed"
+                        client.log_event(TOPIC, {"run": watched.token, "what": what, "analysis": job.plan.name})
                 else:
                     raise UnfinishedError(
                         f"the scheduler was lost (a block is '{future.status}'); finished blocks are kept, "

@@ -47,6 +47,21 @@ def cut_interval(null: I64, *, alpha: float, confidence: float = 0.95) -> tuple[
     return int(ordered[last]) + 1, int(ordered[first]) + 1
 
 
+def top_cut(ordered: I64, n: int, *, alpha: float) -> tuple[int, int, int] | None:
+    """Return the cut of n iterations and its 95 % interval from their largest values in descending order (value).
+
+    None when n is too small for the level, or the values are too few for the interval.
+    """
+    allowed = math.floor(alpha * (1 + n) * (1 + 1e-12)) - 1
+    if allowed < 0 or allowed >= len(ordered):
+        return None
+    low, high = (special.bdtrik(q, n, alpha) for q in (0.025, 0.975))
+    ends = (int(np.clip(math.ceil(high), 0, n - 1)), int(np.clip(math.floor(low), 0, n - 1)))
+    if ends[0] >= len(ordered):
+        return None
+    return int(ordered[allowed]) + 1, int(ordered[ends[0]]) + 1, int(ordered[ends[1]]) + 1
+
+
 def clopper_pearson(r: npt.ArrayLike, n: int, *, confidence: float = 0.95) -> tuple[F64, F64]:
     """Return the exact binomial interval of r exceedances in n iterations, two arrays (observed), float64."""
     r = np.asarray(r, dtype=np.float64)
@@ -56,33 +71,45 @@ def clopper_pearson(r: npt.ArrayLike, n: int, *, confidence: float = 0.95) -> tu
     return low, high
 
 
+def confidence_sequence(r: npt.ArrayLike, n: int, *, eps: float) -> tuple[F64, F64]:
+    """Return the ends of {p: (n + 1) Binom(r; n, p) > eps}, two arrays (observed), float64.
+
+    The set holds the true p at every n at once with probability 1 - eps (Robbins 1970), so it may be looked at as
+    often as one likes and the iterations continued in its light; it is wider than an interval for one n.
+    """
+    r = np.asarray(r, dtype=np.float64)
+    level = math.log(eps)
+
+    def inside(p: F64) -> npt.NDArray[np.bool_]:
+        return _log_density(r, n, p) > level
+
+    # (n + 1) Binom(r; n, p) is the density of Beta(r + 1, n - r + 1): it is at least 1 at r / n and falls on each side.
+    ends = []
+    for end in (0.0, 1.0):
+        within, beyond = r / n, np.full(r.shape, end)
+        # 200 halvings reach the last digit of a p above 1e-40.
+        for _ in range(200):
+            middle = (within + beyond) / 2
+            kept = inside(middle)
+            within, beyond = np.where(kept, middle, within), np.where(kept, beyond, middle)
+        ends.append(np.where(inside(np.full(r.shape, end)), end, within))
+    return ends[0], ends[1]
+
+
+def _log_density(r: npt.NDArray[Any], n: Any, p: npt.ArrayLike) -> F64:
+    """Return log((n + 1) Binom(r; n, p)), -inf where r is impossible."""
+    choices = special.gammaln(n + 1.0) - special.gammaln(r + 1.0) - special.gammaln(n - r + 1.0)
+    return np.asarray(np.log(n + 1.0) + choices + special.xlogy(r, p) + special.xlog1py(n - r, -np.asarray(p)))
+
+
 def decisions(r: npt.ArrayLike, n: int, *, alpha: float, eps: float) -> list[str]:
     """Return "significant", "not" or "undecided" for each of r exceedances in n iterations.
 
-    The confidence sequence {p: (n + 1) Binom(r; n, p) > eps} holds at every n at once with probability
-    1 - eps, so the decision may be looked at as often as one likes (Robbins 1970).
+    Undecided is what has alpha inside its `confidence_sequence`, so that the decision holds however often one looks.
     """
     r = np.asarray(r, dtype=np.float64)
-    undecided = math.log(n + 1) + _log_mass(r, n, alpha) > math.log(eps)
+    undecided = _log_density(r, n, alpha) > math.log(eps)
     return ["undecided" if u else "significant" if k < alpha * n else "not" for u, k in zip(undecided, r, strict=True)]
-
-
-def sequence_bounds(r: npt.ArrayLike, n: int, *, eps: float) -> tuple[F64, F64]:
-    """Return the ends of the confidence sequence of r exceedances in n iterations, two arrays (observed), float64.
-
-    {p: (n + 1) Binom(r; n, p) > eps}: valid at every n at once, also at one that r itself chose (Robbins 1970).
-    """
-    r = np.asarray(r, dtype=np.float64)
-    best = r / n
-    ends = []
-    for inner, outer in ((best, np.zeros_like(best)), (best, np.ones_like(best))):
-        # 60 halvings reach the last bit; log p of 0 or 1 is minus infinity, and so lies outside, as it should.
-        for _ in range(60):
-            middle = (inner + outer) / 2
-            inside = math.log(n + 1) + _log_mass(r, n, middle) > math.log(eps)
-            inner, outer = np.where(inside, middle, inner), np.where(inside, outer, middle)
-        ends.append(inner)
-    return np.where(r > 0, ends[0], 0.0), np.where(r < n, ends[1], 1.0)
 
 
 def decided_at(null: I64, observed: npt.ArrayLike, *, alpha: float, eps: float) -> I64:
@@ -91,15 +118,9 @@ def decided_at(null: I64, observed: npt.ArrayLike, *, alpha: float, eps: float) 
     found = []
     for value in np.atleast_1d(observed):
         r = np.cumsum(null >= value)
-        known = np.flatnonzero(np.log(n + 1.0) + _log_mass(r, n, alpha) <= math.log(eps))
+        known = np.flatnonzero(_log_density(r, n, alpha) <= math.log(eps))
         found.append(int(known[0]) + 1 if known.size else 0)
     return np.array(found, dtype=np.int64)
-
-
-def _log_mass(r: npt.NDArray[Any], n: Any, p: Any) -> F64:
-    """Return the log of Binom(r; n, p)."""
-    choose = special.gammaln(n + 1.0) - special.gammaln(r + 1.0) - special.gammaln(n - r + 1.0)
-    return np.asarray(choose + special.xlogy(r, p) + special.xlog1py(n - r, -np.asarray(p, dtype=np.float64)))
 
 
 def fdr_keep(log_p: F64, *, q: float, dependent: bool = False) -> npt.NDArray[np.bool_]:

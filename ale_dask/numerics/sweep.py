@@ -110,6 +110,17 @@ def stamp_planes(x, stamps, geometry, work) -> None:  # type: ignore[no-untyped-
     )
 
 
+@numba.njit(**BARE)
+def add_visits(x, plane, alone_begin, alone_end, paired_begin, paired_end, stamps, geometry, work) -> None:  # type: ignore[no-untyped-def]
+    """Add to two planes the foci of some visits, of both parts of the list (`list_visits`).
+
+    A function of its own, where `stamp_planes` has it inside: half the time to compile, and 3 % slower.
+    """
+    stride, far = geometry.stride_y, geometry.stride_x
+    _add_alone(plane, stride, far, work.visit, alone_begin, alone_end, stamps.table, stamps.entry)
+    _add_paired(x, plane, stride, far, work.visit, paired_begin, paired_end, work.foci, work.overlap, work.met, stamps)
+
+
 @numba.njit(cache=True, nogil=True, inline="always")
 def plane_of(side, geometry, work):  # type: ignore[no-untyped-def]
     """Return the first (0) or second (1) plane that `stamp_planes` has filled."""

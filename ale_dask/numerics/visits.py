@@ -157,6 +157,23 @@ def list_foci(design, stamps, geometry, work) -> None:  # type: ignore[no-untype
     _find_overlaps(design.additive, stamps, work)
 
 
+@numba.njit(cache=True, nogil=True)
+def list_foci_in_order(design, stamps, geometry, work) -> None:  # type: ignore[no-untyped-def]
+    """As `list_foci`, in the order of experiments, which one visit after another can then be taken of."""
+    for e in range(design.kernel.shape[0]):
+        reach = stamps.radius[design.kernel[e], 0]
+        for f in range(design.focus_begin[e], design.focus_begin[e + 1]):
+            for axis in range(3):
+                work.position[axis, f] = geometry.place[work.voxel[f], axis]
+                work.foci[f, axis] = work.position[axis, f]
+            work.foci[f, KERNEL] = design.kernel[e]
+            work.foci[f, BEGIN] = design.focus_begin[e]
+            work.foci[f, END] = f
+            work.first_two[f] = (work.position[0, f] - reach - 1) >> 1
+            work.twos[f] = reach + 1
+    _find_overlaps(design.additive, stamps, work)
+
+
 @numba.njit(cache=True, nogil=True, inline="always")
 def list_visits(x, stamps, geometry, work):  # type: ignore[no-untyped-def]
     """List the foci that reach the planes at x, odd, or x + 1, in order of y; returns where a first part ends.

@@ -10,9 +10,9 @@ import numpy as np
 from ale_dask.numerics import CACHE_DIRECTORY
 
 
-def cold() -> bool:
-    """Return whether the null's kernel has not been compiled yet for this version, numba and CPU."""
-    return next(CACHE_DIRECTORY.rglob("permute.null_iterations-*.nbi"), None) is None
+def cold(kernel: str = "permute.null_iterations") -> bool:
+    """Return whether a kernel, the null's or another, has not been compiled yet for this version, numba and CPU."""
+    return next(CACHE_DIRECTORY.rglob(f"{kernel}-*.nbi"), None) is None
 
 
 def compile_beside() -> subprocess.Popen[bytes] | None:

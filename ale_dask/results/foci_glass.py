@@ -12,10 +12,10 @@ from ale_dask.results.glass import SEEN_FROM, SIDES, Outline, outlines, projecte
 from ale_dask.results.palette import FAINT
 from ale_dask.results.svg import WIDTH, box, svg, text
 
-MANY = 6000
-"""Foci from which positions are rounded to 2 mm and drawn once per experiment that has one there."""
-LAYERS = 12
-"""Experiments at one place that make it darker still, of so many foci."""
+MANY, CELL_MM = 4500, 3.0
+"""Foci from which positions are rounded, and each is drawn once: as dark as its experiments over each other."""
+DARKEST = 12
+"""Experiments at one place from which it is no darker, of so many foci."""
 _MARGIN, _TOP = 14.0, 74.0
 
 
@@ -28,6 +28,8 @@ def foci_svg(parts: Mapping[str, Part], *, title: str, says: str) -> str:
     scale = (WIDTH - 3 * _MARGIN) / (drawn["l"].width + drawn["r"].width)
     n = sum(len(part.xyz) for part in parts.values())
     dot = float(np.clip(7 * n**-0.2, 1.2, 3.2)) if n else 1.0
+    if n > MANY:
+        dot = 0.8 * CELL_MM
     opacity = float(np.clip(2.2 * n**-0.2, 0.3, 0.8)) if n else 1.0
     body = list(_legend(parts))
     y = _TOP
@@ -80,9 +82,9 @@ def _panel(
         for width, curve in outline.curves.items()
     )
     dots = "".join(
-        f'<path d="{_dots(points)}" stroke="{part.hue.flat}" stroke-opacity="{opacity:.2f}" '
+        f'<path d="{_dots(points)}" stroke="{part.hue.flat}" stroke-opacity="{1 - (1 - opacity) ** times:.2f}" '
         f'stroke-width="{dot:.2f}" stroke-linecap="round"/>'
-        for part, points in _layers(parts, side, outline)
+        for part, times, points in _layers(parts, side, outline)
     )
     words = text(x + outline.width * scale / 2, y - 4, SEEN_FROM[side], fill=FAINT, anchor="middle", size=11)
     if side in "yz":
@@ -90,23 +92,23 @@ def _panel(
     return f'{begin} scale({across:.4f} {-scale:.4f})">{lines}{dots}</g>{words}'
 
 
-def _layers(parts: Mapping[str, Part], side: str, outline: Outline) -> Iterator[tuple[Part, npt.NDArray[np.float64]]]:
-    """Yield the points that are drawn at once, one experiment of each main effect in turn: none covers the other."""
+def _layers(
+    parts: Mapping[str, Part], side: str, outline: Outline
+) -> Iterator[tuple[Part, int, npt.NDArray[np.float64]]]:
+    """Yield the points that are drawn at once and for how many experiments, one of each main effect in turn."""
     many = sum(len(part.xyz) for part in parts.values()) > MANY
-    found: list[tuple[int, int, Part, npt.NDArray[np.float64]]] = []
+    found: list[tuple[int, int, Part, int, npt.NDArray[np.float64]]] = []
     for order, part in enumerate(parts.values()):
         shown, at = projected(part.xyz, side)
         low, high = sorted((outline.left, outline.right))
         inside = (at[:, 0] >= low) & (at[:, 0] <= high) & (at[:, 1] >= outline.bottom) & (at[:, 1] <= outline.top)
         owner, at = part.experiment[shown[inside]], at[inside]
         if many:
-            cells = np.unique(np.column_stack([2 * np.rint(at / 2), owner]), axis=0)
-            at, first = cells[:, :2], np.r_[True, (np.diff(cells[:, :2], axis=0) != 0).any(axis=1)]
-            # The k-th experiment at its place.
-            owner = np.arange(len(at)) - np.maximum.accumulate(np.where(first, np.arange(len(at)), 0))
-            at, owner = at[owner < LAYERS], owner[owner < LAYERS]
-        found += [(int(k), order, part, at[owner == k]) for k in np.unique(owner)]
-    yield from ((part, at) for _, _, part, at in sorted(found, key=lambda layer: layer[:2]))
+            cells = np.unique(np.column_stack([CELL_MM * np.rint(at / CELL_MM), owner]), axis=0)
+            at, count = np.unique(cells[:, :2], axis=0, return_counts=True)
+            owner = np.minimum(count, DARKEST)
+        found += [(int(k), order, part, int(k) if many else 1, at[owner == k]) for k in np.unique(owner)]
+    yield from ((part, times, at) for _, _, part, times, at in sorted(found, key=lambda layer: layer[:2]))
 
 
 def _dots(points: npt.NDArray[np.float64]) -> str:

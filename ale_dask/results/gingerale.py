@@ -1,6 +1,13 @@
 """Files of GingerALE's kind: NAME_ALE.nii, NAME_p001_C05_10k_clust.nii …, Sleuth text, a table of clusters.
 
-What GingerALE 2 and 3 have no name for (mass, TFCE, a thresholded Z map) is named in their manner.
+Names are GingerALE's where its own files could be seen: NAME_p001_C05_1k_clust.nii, A-B_10k-p05_clust.nii and
+A_conj_B_clust.nii are in alexenge/snl_2022, NAME_…_C…_ALE.nii is what scripts hand to its getClustersStats. What
+GingerALE 2 and 3 have no name for (mass, TFCE, a thresholded Z map) is named in their manner.
+
+What its table of clusters says is BrainMap's own description (brainmap.org/meta/clusters.html): volume, centre of mass
+and every maximum of each, with labels of the Talairach Daemon; ours are those at the peak. Its columns and wording are
+not confirmed: no table that it wrote, and no program that reads one, was found. Ours is text with one tab-separated
+row per maximum for a spreadsheet, not for a program that expects GingerALE's file.
 """
 
 from __future__ import annotations

@@ -42,10 +42,12 @@ _OF_TABLE = {
     "p_size": "p size FWE",
     "p_size_low": "p size low",
     "p_size_high": "p size high",
+    "p_size_bound": "p size bound",
     "decision_size": "decision",
     "p_mass": "p mass FWE",
     "p_mass_low": "p mass low",
     "p_mass_high": "p mass high",
+    "p_mass_bound": "p mass bound",
     "decision_mass": "decision mass",
 }
 _COLUMNS = {
@@ -115,8 +117,8 @@ def long_table(runs: Iterable[Run]) -> pd.DataFrame:
         p at a contrast's peak: uncorrected at level "uncorrected", family-wise at "voxel-fwe"; of its cluster,
         family-wise, at "size-fwe" and "mass-fwe"
     p_size, p_mass
-        Family-wise p of a cluster, each with its 95 % interval, "…_low" and "…_high", and of a main effect's
-        decision_size, decision_mass: significant, not or undecided at these iterations
+        Family-wise p of a cluster, each with its 95 % interval, "…_low" and "…_high", its upper bound at any number
+        of iterations, "…_bound", and decision_size, decision_mass: significant, not or undecided at these iterations
     survives
         whether (yes, no) the cluster survives family-wise error: in a main effect its correction, elsewhere the
         levels that end in "-fwe"; missing at levels that control no such error over the cluster

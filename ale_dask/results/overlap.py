@@ -111,7 +111,7 @@ def _surviving(
 
 
 def overlap_svg(results: Mapping[str, xr.Dataset], *, simulated: bool) -> str:
-    """Return the overlaps as a matrix, volumes on the diagonal and above, Dice below; "" for less than two analyses."""
+    """Return the overlaps as a matrix, "" for fewer than two maps: volumes on the diagonal and above, Dice below."""
     maps = surviving(results)
     if len(maps) < 2:
         return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,11 +53,13 @@ def overlay_png(result: xr.Dataset, company: Company, *, title: str) -> bytes:
         for colour, what, mm3 in zip(colours, words, counts, strict=True)
         if n > 2 or what != words[n]
     ]
-    shared = find_clusters((values == n + 2).astype(np.int8), mask=mask)
-    found: list[Any] = shared + sorted(find_clusters(values, mask=mask), key=lambda c: -len(c.voxels))
+    # Of flat colours the peaks are where the maps are high together.
+    rank = np.nan_to_num(result["z_min_unthresholded"].values.astype(np.float64))
+    shared = find_clusters((values == n + 2).astype(np.int8), mask=mask, rank=rank)
+    each = sorted(find_clusters(values, mask=mask, rank=rank), key=lambda c: -len(c.voxels))
     return brain(
         values.astype(np.float32),
-        found,
+        [*shared, *each],
         mask=mask,
         title=title,
         legend=legend,

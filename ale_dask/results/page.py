@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.main_effect import inference_of
 from ale_dask.data.places import replace_file
 from ale_dask.results.company import Company, company_of
 from ale_dask.results.figures import alt_text, picture_path
@@ -28,7 +29,7 @@ from ale_dask.results.plots import plot_path, plots_of
 from ale_dask.results.tables import study_table
 from ale_dask.results.viewer import Viewers
 from ale_dask.results.views import View, corrected, pictured, stem, views_of
-from ale_dask.results.wording import CORRECTED, controls, facts, label, notes
+from ale_dask.results.wording import CORRECTED, controls, decided, facts, label, notes
 from ale_dask.words.version import __version__
 
 SCRIPTS = ("tables", "viewer")
@@ -204,8 +205,9 @@ def _part(
         "controls": controls(result, view),
         # Beside the corrected ones, for those who ask.
         "lesser": "uncorrected" in (view.source or view.level),
-        "caption": "Clusters, largest first; X, Y, Z and z (Peak Stat) of peaks, “1a” a sub-peak of cluster 1.",
-        "table": cells(clusters_at(result, view), at=at),
+        "caption": "Clusters, largest first; X, Y, Z and z (Peak Stat) of peaks, “1a” a sub-peak of cluster 1."
+        + decided(view),
+        "table": cells(clusters_at(result, view), at=at, by_mass=inference_of(result).correction == "cluster-mass"),
         "picture": base64.b64encode(image).decode(),
         "alt": alt_text(result, view) if shown else "",
         "width": width,

@@ -29,22 +29,25 @@ _FIRST = (
     "Experiments",
     "Foci",
 )
+_BY_MASS = {"p size FWE": "p mass FWE", "decision": "decision mass"}
 LONG = 34
 """Characters from which on a cell is broken into lines."""
 
 
-def cells(table: pd.DataFrame, *, at: Callable[[dict[Any, Any]], str] | None = None) -> dict[str, Any]:
+def cells(
+    table: pd.DataFrame, *, at: Callable[[dict[Any, Any]], str] | None = None, by_mass: bool = False
+) -> dict[str, Any]:
     """Return a table for the template: columns, rows of (text, whether long), and a place in a viewer for each row.
 
     `at` gives a row's place, "" for none; "main" counts the columns that there is room for on paper, "go" is the one
-    with the cluster's number.
+    with the cluster's number. `by_mass` has the p and decision by mass among the first columns, not those by size.
     """
     text = formatted(table)
     # A column that says nothing in any row only takes width.
     kept = [c for c in text.columns if (text[c] != "").any()]
     main = len(kept)
     if "Peak Stat" in kept:
-        first = [c for c in _FIRST if c in kept]
+        first = [c for c in (_BY_MASS.get(name, name) if by_mass else name for name in _FIRST) if c in kept]
         kept, main = first + [c for c in kept if c not in first], len(first)
     rows = text[kept].to_numpy().tolist() if len(text) else []
     return {

@@ -28,6 +28,11 @@ _LARGEST = {
     "tfce": "largest threshold-free cluster enhancement (TFCE) [@smith2009; @frahm2022]",
 }
 _NONE_KEPT = "Experiments that may be of the same subjects would have been kept in both arms; there were none."
+_STILL_VALID = (
+    ", whereas decisions by the confidence sequence and the upper bounds of p that it gives are valid: the chance that "
+    "a decision is not that of infinitely many iterations is at most {eps}, the error of what is called significant at "
+    "most {both}"
+)
 _CUT = {"cluster-size": "cut_size", "cluster-mass": "cut_mass", "voxel": "cut_s", "tfce": "cut_tfce"}
 
 
@@ -47,6 +52,7 @@ def inference(record: Record) -> list[str]:
         if i.correction == "tfce"
         else ""
     )
+    levels = {"eps": decimal(EPS), "both": decimal(round(i.cluster_p + EPS, 10))}
     survivor = "clusters" if of_clusters else "voxels"
     found = [
         f"Maps were corrected by {CORRECTED[i.correction].replace('FWE', 'family-wise error (FWE)')}. {forming}The "
@@ -80,7 +86,7 @@ def inference(record: Record) -> list[str]:
     if any(len(entry["segments"]) > 1 for entry in mains.values()):
         found.append(
             "The iterations were computed in several instalments. If their number was raised in the light of "
-            "earlier results, the p-values above are not exact, whereas decisions by the confidence sequence are valid."
+            f"earlier results, the p-values above are not exact{_STILL_VALID.format(**levels) if of_clusters else ''}."
         )
     found.append(
         f"Maps at an uncorrected p < {decimal(i.voxel_p)}, in clusters of at least {volume(i, record)}, were produced "
@@ -123,7 +129,7 @@ def contrasts(record: Record) -> list[str]:
             f"Clusters were tested in two passes: the first set, in each voxel, the difference with a one-sided p < "
             f"{decimal(i.voxel_p)} among the observed and all relabelled ones; the second formed clusters by it in "
             f"every relabelling and recorded the largest cluster {kind}. Clusters with p ≤ {decimal(i.cluster_p)} were "
-            f"retained, which controlled {controlled(views[f'{kind}-fwe'], i)}."
+            f"retained, which controlled {controlled(views[f'{kind}-fwe'], i)}.{_decided(entries)}"
         )
         untested = [name for name, entry in entries.items() if entry["clusters_tested"] is None]
         if untested:
@@ -132,6 +138,18 @@ def contrasts(record: Record) -> list[str]:
                 "too few for the cluster-forming p."
             )
     return found
+
+
+def _decided(entries: Record) -> str:
+    """Return how the clusters of contrasts were decided: those of enumerated ones have an exact p."""
+    tested = [entry["enumerated"] for entry in entries.values() if entry["clusters_tested"] is not None]
+    if not tested or all(tested):
+        return ""
+    exact = " Clusters of contrasts whose relabellings were all enumerated have an exact p." if any(tested) else ""
+    return (
+        " They, too, were called significant, not significant or undecided by a confidence sequence [@robbins1970], "
+        f"with an error of at most {decimal(EPS)} per contrast, the cluster-forming values being taken as given.{exact}"
+    )
 
 
 def _contrasted(name: str, entry: Record, record: Record) -> str:

@@ -65,7 +65,7 @@ def scaling_table(result: xr.Dataset) -> pd.DataFrame:
             ends = correct.clopper_pearson(r, count)
             p = correct.monte_carlo_p(part, [observed])[0]
             if inference.until_decided is not None:
-                ends, p = correct.sequence_bounds(r, count, eps=eps), np.nan
+                ends, p = correct.confidence_sequence(r, count, eps=eps), np.nan
             said = correct.decisions(r, count, alpha=inference.cluster_p, eps=eps)[0]
             row = _row(count, f"cluster {number}, p by {word}", p, float(ends[0][0]), float(ends[1][0]))
             rows.append(row | {"Decision": said, "Decided After": decided or None})

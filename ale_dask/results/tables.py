@@ -30,11 +30,13 @@ MAIN = (
     "p size FWE",
     "p size low",
     "p size high",
+    "p size bound",
     "decision",
     "Cluster Mass",
     "p mass FWE",
     "p mass low",
     "p mass high",
+    "p mass bound",
     "decision mass",
     "Voxels FWE",
     "Voxels FDR BH",
@@ -45,7 +47,8 @@ MAIN = (
     "Experiments",
     "Foci",
 )
-_CLUSTER_P = ("p size FWE", "p size low", "p size high", "p mass FWE", "p mass low", "p mass high")
+_OF_CLUSTER = tuple(column for column in MAIN if column.startswith(("p ", "decision")))
+_CLUSTER_P = tuple(column for column in _OF_CLUSTER if column.startswith("p "))
 CONTRAST = (
     *NILEARN,
     "Direction",
@@ -53,7 +56,7 @@ CONTRAST = (
     "Peak Difference",
     "Cluster Size (voxels)",
     "Cluster Mass",
-    *_CLUSTER_P,
+    *_OF_CLUSTER,
     *PLACE,
     *REGIONS,
 )
@@ -70,10 +73,12 @@ _PER_CLUSTER = {
     "p size FWE": "cluster_size_p",
     "p size low": "cluster_size_p_low",
     "p size high": "cluster_size_p_high",
+    "p size bound": "cluster_size_p_bound",
     "decision": "cluster_size_decision",
     "p mass FWE": "cluster_mass_p",
     "p mass low": "cluster_mass_p_low",
     "p mass high": "cluster_mass_p_high",
+    "p mass bound": "cluster_mass_p_bound",
     "decision mass": "cluster_mass_decision",
 }
 
@@ -82,8 +87,10 @@ def cluster_table(result: xr.Dataset, *, source: str = "cluster-fwe") -> pd.Data
     """Return the clusters of a main effect that survive its primary correction, or those of "uncorrected".
 
     One row per cluster and one per sub-peak ("1a", at least 8 mm from the peak and each other); peak stat is
-    z, mm are MNI, mass sums S above its threshold, low and high are the 95 % interval of a Monte-Carlo p.
-    Voxel columns count the cluster's voxels that survive that criterion.
+    z, mm are MNI, mass sums S above its threshold, low and high are the 95 % interval of a Monte-Carlo p, bound is
+    the most it can be however often one has looked and gone on. The decision, "significant", "not" or "undecided",
+    is about the cluster's family-wise p and holds at any number of iterations; sub-peaks have none. Voxel columns
+    count the cluster's voxels that survive that criterion.
     """
     check(result, "ale", "s", "z")
     mask = grid_of(result)
@@ -117,8 +124,8 @@ def contrast_table(result: xr.Dataset, *, source: str, level: str = "uncorrected
 
     `level` "uncorrected" is the map inside the gate with its uncorrected p; "voxel-fwe" the map over the
     label-invariant region with its family-wise p, "size-fwe" and "mass-fwe" the clusters there, whose p is that of
-    the cluster and whose mass sums how far the arm's S lies beyond its cluster-forming value. Of equal z the larger
-    difference is the peak.
+    the cluster, with its decision, and whose mass sums how far the arm's S lies beyond its cluster-forming value. Of
+    equal z the larger difference is the peak. The other two levels have no decision.
     """
     check(result, "difference", "z_contrast", "z_contrast_voxel_fwe")
     mask = grid_of(result)
@@ -153,8 +160,8 @@ def _contrast_cluster(result: xr.Dataset, cluster: Cluster, *, source: str) -> d
     label = result["contrast_cluster_of_voxel"].values[0 if cluster.sign > 0 else 1, cluster.peak]
     mine = result.sel(input=source).isel(contrast_cluster=int(label) - 1)
     unit = 2.0 ** -int(result.attrs["scale_bits"])
-    of_p = {column: float(mine[f"contrast_{_PER_CLUSTER[column]}"]) for column in _CLUSTER_P}
-    return {"Cluster Mass": float(mine["contrast_cluster_mass"]) * unit, **of_p}
+    tested = {column: mine[f"contrast_{_PER_CLUSTER[column]}"].item() for column in _OF_CLUSTER}
+    return {"Cluster Mass": float(mine["contrast_cluster_mass"]) * unit, **tested}
 
 
 def conjunction_table(result: xr.Dataset, *, source: str) -> pd.DataFrame:

@@ -32,6 +32,20 @@ CORRECTED = {
     "tfce": "TFCE FWE",
 }
 
+_DECISIONS = (
+    " Decision: whether a cluster's family-wise p is below the level (significant), above it (not), or not told apart "
+    "from it by so few iterations (undecided: run more with `extend`); it may be looked at as often as one likes. "
+    "Bound: the most that p can be on the same terms."
+)
+_OF_CONTRAST = " In a contrast both take the cluster-forming values of its relabellings as given."
+
+
+def decided(view: View) -> str:
+    """Return what the columns "decision" and "bound" of a map's clusters mean; nothing where it has none."""
+    if view.level in ("size-fwe", "mass-fwe"):
+        return _DECISIONS + _OF_CONTRAST
+    return _DECISIONS if view.level in ("cluster-size", "cluster-mass") else ""
+
 
 def input_words(source: str, *, correction: str) -> str:
     """Return an input in words; "cluster-fwe" stands for the primary correction, whichever it is."""

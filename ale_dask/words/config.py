@@ -175,6 +175,8 @@ class Backend(_Frozen):
     """Of one worker job, hours:minutes:seconds; the run goes on in the next job."""
     memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?[kKMGT]i?B$")] | None = None
     """Of one worker."""
+    dask_report: bool = False
+    """Write Dask's own performance report, 2 MB, to logs/dask-report.html; needs bokeh."""
     prologue: list[str] | None = None
     """Shell lines before the worker starts in its job, such as "module load python"."""
     hosts: list[str] | None = None

@@ -1,0 +1,360 @@
+"""Fail-safe N: how many experiments without any convergence a cluster withstands (Acar 2018, PLoS ONE 13:e0208177).
+
+Noise experiments are added to a sample one by one, in several series. After each the sample has its own
+cluster-forming value, from its own analytic null, and its own cut, from its own Monte-Carlo null. A cluster survives
+m of them if a surviving cluster of the enlarged sample overlaps it; N is the largest m such that it survives 1 … m.
+
+A conjunction has an N for noise in each of its main effects alone, the others as they are, and one for noise in all in
+proportion to their experiments. The file drawer of one literature is not that of the other: its smallest N of one main
+effect says how much either may hide; the one of all, how much if both hide alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from scipy import ndimage
+
+from ale_dask.analyses import conjunction as conjunctions
+from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses.main_effect import identity_of, inference_of, machinery, mask_of, plan_main_effect, thresholded
+from ale_dask.analyses.noise import Noise, noise_of
+from ale_dask.analyses.sample import Sample
+from ale_dask.distribution.plan import Plan
+from ale_dask.numerics import clusters, correct
+from ale_dask.numerics.added_null import critical_values
+from ale_dask.numerics.ale import cell_index, fixed_point_rows, scale_bits
+from ale_dask.numerics.draws import NULL, draw_keys
+from ale_dask.numerics.noise import MASS, SIZE, VOXEL, noise_iterations, surviving, values_of
+from ale_dask.numerics.null import histogram
+from ale_dask.numerics.space import Mask
+from ale_dask.numerics.visits import Design
+from ale_dask.words.errors import InputError
+
+I64 = npt.NDArray[np.int64]
+KIND = "fail-safe"
+SHARE = 0.3
+"""Of the experiments, the least that N should be (Acar 2018)."""
+TIMES = 3
+"""The most noise experiments, in those of the sample, when nothing else is said: ten times what N should be."""
+ALL = "all"
+"""Noise in all main effects of a conjunction, in proportion to their experiments."""
+_STATISTICS = {"voxel": VOXEL, "cluster-size": SIZE, "cluster-mass": MASS}
+_SHARED = ("volume", "shape", "s", "focus_begin", "kernel", "draw_key", "box_shape", "boxes")
+
+
+def plan_fail_safe(sample: Sample, main: Plan, *, most: int, series: int, name: str, threads: int = 1) -> Plan:
+    """Return the frozen plan of the nulls of a sample with 0 … `most` noise experiments, and of its noise series.
+
+    `main` is the sample's own plan. Its fixed-point scale is kept if it holds for all of them together.
+
+    Raises
+    ------
+    InputError
+        for TFCE, whose null looks at every voxel of each map.
+    """
+    conventions = conventions_of(sample, main, most=most, series=series, name=name)
+    bits, noise = int(conventions["scale_bits"]), noise_of(sample, number=most)
+    if bits != int(main.settings["bits"]):
+        main = plan_main_effect(sample, bits=bits, name=name)
+    threshold = cluster_forming(noise, series=series, bits=bits, threads=threads)
+    statistic = sample.inference.correction
+    return Plan(
+        name=name,
+        kind=KIND,
+        identity=identity_of(KIND, conventions),
+        statistics=tuple(f"{m}:{j}" for m in range(most + 1) for j in range(1 if statistic == "voxel" else series)),
+        settings={
+            "conventions": conventions,
+            "bits": bits,
+            "additive": sample.additive,
+            "statistic": statistic,
+            "alpha": sample.inference.cluster_p,
+        },
+        arrays={
+            **{array: main.arrays[array] for array in _SHARED},
+            "noise_begin": noise.focus_begin,
+            "noise_kernel": sample.kernels[1][noise.like],
+            "noise_draw_key": draw_keys(noise.key, seed=sample.inference.seed, stream=NULL),
+            "noise_place_key": noise.place_key,
+            "threshold": threshold,
+        },
+    )
+
+
+def conventions_of(sample: Sample, main: Plan, *, most: int, series: int, name: str) -> dict[str, Any]:
+    """Return every setting that changes a number of the plan; a hash over it is its identity.
+
+    Raises
+    ------
+    InputError
+        for TFCE, or numbers below 1.
+    """
+    correction = sample.inference.correction
+    if correction not in _STATISTICS:
+        raise InputError(f"{name}: no fail-safe N with TFCE; run with correction cluster-size, cluster-mass or voxel")
+    if most < 1 or series < 1:
+        raise InputError(f"{name}: {most} noise experiments in {series} series; both must be 1 or more")
+    peaks = sample.peaks()
+    begin = np.r_[0, np.cumsum(sample.n_foci if sample.additive else np.ones(len(sample.key), dtype=np.int64))]
+    like = noise_of(sample, number=most).like
+    added = [peaks[begin[e] : begin[e + 1]] for e in like]
+    bits = min(int(main.settings["bits"]), scale_bits(np.concatenate([peaks, *added])))
+    own = sample.conventions(bits)
+    return {**own, "statistic": correction, "noise": most, "series": series}
+
+
+def cluster_forming(noise: Noise, *, series: int, bits: int, threads: int = 1) -> npt.NDArray[np.int32]:
+    """Return the cluster-forming values (series, 1 + noise), int32, of a sample with none, one, … all of its noise.
+
+    As the main effect of each enlarged sample has it.
+    """
+    sample = noise.sample
+    n_voxels, index = sample.mask.n_voxels, cell_index(sample.mask.volume)
+    laws = [histogram(value, n_voxels=n_voxels, bits=bits) for _, value in sample.rows(bits)]
+    support = np.full(len(noise.like), sample.inference.support)
+
+    def values(number: int) -> I64:
+        points = np.split(sample.mask.voxel_ijk[noise.voxels(number)].astype(np.float64), noise.focus_begin[1:-1])
+        rows = fixed_point_rows(
+            points,
+            sigma=sample.sigma[noise.like],
+            support=support,
+            voxel_of_cell=index,
+            bits=bits,
+            additive=sample.additive,
+        )
+        added = [histogram(value, n_voxels=n_voxels, bits=bits) for _, value in rows]
+        return critical_values(laws, added, p=sample.inference.voxel_p, bits=bits)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return np.stack(list(pool.map(values, range(series)))).astype(np.int32)
+
+
+def block(plan: Plan, first: int, count: int) -> dict[str, I64]:
+    """Return {"null": (iteration, noise x series)} of some iterations, int64: of each enlarged sample."""
+    design, rows, space = machinery(plan)
+    threshold = plan.arrays["threshold"]
+    statistic = _STATISTICS[plan.settings["statistic"]]
+    if statistic == VOXEL:
+        threshold = threshold.min(axis=0, keepdims=True)
+    noise = Design(
+        plan.arrays["noise_begin"], plan.arrays["noise_kernel"], plan.arrays["noise_draw_key"], design.additive
+    )
+    out = np.empty((count, threshold.shape[1], threshold.shape[0]), dtype=np.int64)
+    noise_iterations(first, count, statistic, values_of(threshold), design, noise, rows, space, out)
+    return {"null": out.reshape(count, -1)}
+
+
+@dataclass(frozen=True, eq=False)
+class Added:
+    """A sample with its noise: the plan, and the cuts (1 + noise, series) of its nulls."""
+
+    plan: Plan
+    cut: I64
+
+    @property
+    def most(self) -> int:
+        """Number of noise experiments."""
+        return len(self.cut) - 1
+
+    @property
+    def n_experiments(self) -> int:
+        """Number of experiments without noise."""
+        return len(self.plan.arrays["kernel"])
+
+    @property
+    def series(self) -> int:
+        """Number of series."""
+        return len(self.plan.arrays["threshold"])
+
+    def surviving(self, series: int) -> list[I64]:
+        """Return the voxels, int64, of the surviving clusters of one series with 0, 1, … noise experiments."""
+        _, rows, space = machinery(self.plan)
+        arrays, statistic = self.plan.arrays, _STATISTICS[self.plan.settings["statistic"]]
+        cut = np.ascontiguousarray(self.cut[:, series])
+        forming = arrays["threshold"][series]
+        voxels, begin = surviving(
+            series,
+            statistic=statistic,
+            threshold=np.minimum(cut, 2**31 - 1).astype(np.int32) if statistic == VOXEL else forming,
+            cut=cut,
+            s=arrays["s"],
+            noise=Design(
+                arrays["noise_begin"],
+                arrays["noise_kernel"],
+                arrays["noise_place_key"],
+                bool(self.plan.settings["additive"]),
+            ),
+            stamps=rows,
+            geometry=space,
+        )
+        return np.split(voxels, begin[1:-1])
+
+
+def added(plan: Plan, null: I64) -> Added:
+    """Return a sample with its noise from its plan and its nulls (iteration, noise x series)."""
+    alpha = float(plan.settings["alpha"])
+    series, steps = plan.arrays["threshold"].shape
+    cuts = np.array([correct.cut(column, alpha=alpha) for column in null.T]).reshape(steps, -1)
+    return Added(plan, np.ascontiguousarray(np.broadcast_to(cuts, (steps, series))))
+
+
+def in_proportion(experiments: Sequence[int], most: Sequence[int]) -> I64:
+    """Return how many noise experiments each main effect has (step, main effect), one more in all at every step.
+
+    The next one goes where most is lacking to a share in proportion to its experiments; it ends where one has `most`.
+    """
+    share = np.array(experiments, dtype=np.float64) / sum(experiments)
+    have = np.zeros(len(share), dtype=np.int64)
+    steps = [have.copy()]
+    while True:
+        wanted = int(np.argmax(share * (len(steps)) - have))
+        if have[wanted] == most[wanted]:
+            return np.array(steps)
+        have[wanted] += 1
+        steps.append(have.copy())
+
+
+def collect(
+    result: xr.Dataset, parts: Mapping[str, Added], *, of: Mapping[str, xr.Dataset], iterations: int
+) -> xr.Dataset:
+    """Return N (noise, series, cluster) and the share of series in which a cluster survives (noise, step, cluster).
+
+    Parameters
+    ----------
+    result
+        a main effect, or a conjunction
+    parts
+        the main effect, or those of the conjunction, with their noise
+    of
+        the results of the same main effects
+    iterations
+        of the nulls
+    """
+    mask = mask_of(result)
+    labels, number = _labels(result, mask)
+    names = list(parts)
+    if result.attrs["kind"] == main_effects.KIND:
+        counts = {names[0]: np.arange(parts[names[0]].most + 1)[:, None]}
+        fixed = np.ones((1, mask.n_voxels), dtype=bool)
+        minimum = 1
+    else:
+        counts = {name: _alone(i, parts) for i, name in enumerate(names)}
+        counts[ALL] = in_proportion([p.n_experiments for p in parts.values()], [p.most for p in parts.values()])
+        fixed = np.stack([thresholded(of[name], "cluster-fwe") for name in names])
+        minimum = inference_of(result).min_voxels(mask.voxel_volume)
+    series = next(iter(parts.values())).series
+    steps = max(len(c) for c in counts.values())
+    survives = np.zeros((len(counts), series, steps, number), dtype=bool)
+    for j in range(series):
+        left = [p.surviving(j) for p in parts.values()]
+        for i, have in enumerate(counts.values()):
+            for step, row in enumerate(have):
+                voxels = _overlap(left, row, fixed)
+                survives[i, j, step] = _overlapped(voxels, labels, number, minimum=minimum, mask=mask)
+    most = np.array([len(c) - 1 for c in counts.values()])
+    # A cluster of the result survives without noise, by its own and perhaps longer null.
+    survives[:, :, 0] = True
+    n = np.stack([_first_loss(s[:, : m + 1]) for s, m in zip(survives, most, strict=True)])
+    share = survives.mean(axis=1)
+    share[np.arange(steps) > most[:, None]] = np.nan
+    own = {name: p.n_experiments for name, p in parts.items()}
+    experiments = [own.get(name, sum(own.values())) for name in counts]
+    longest = max(p.most for p in parts.values()) + 1
+    cut = np.stack([_padded(p.cut, longest) for p in parts.values()])
+    threshold = np.stack([_padded(p.plan.arrays["threshold"].T.astype(np.int64), longest) for p in parts.values()])
+    first = next(iter(parts.values())).plan
+    return xr.Dataset(
+        {
+            "fail_safe_n": (("noise", "series", "cluster"), n),
+            "survives": (("noise", "added", "cluster"), share),
+            "n_experiments": ("noise", np.array(experiments)),
+            "most": ("noise", most),
+            "cut_added": (("main_effect", "added_alone", "series"), cut),
+            "threshold_added": (("main_effect", "added_alone", "series"), threshold),
+            "cluster_of_voxel": ("voxel", labels),
+        },
+        coords={
+            "noise": np.array(list(counts), dtype=object),
+            "main_effect": np.array(names, dtype=object),
+            "added": np.arange(steps),
+            "cluster": np.arange(1, number + 1),
+        },
+        attrs={
+            "name": str(result.attrs["name"]),
+            "kind": KIND,
+            "of": str(result.attrs["kind"]),
+            "identities": [p.plan.identity for p in parts.values()],
+            "iterations": iterations,
+            "series": series,
+            "share": SHARE,
+            "scale_bits": [int(p.plan.settings["bits"]) for p in parts.values()],
+            "correction": str(first.settings["statistic"]),
+        },
+    )
+
+
+def _labels(result: xr.Dataset, mask: Mask) -> tuple[npt.NDArray[np.int32], int]:
+    """Return the cluster (voxel), int32, in the order of tables, the largest first, and their number."""
+    if result.attrs["kind"] == conjunctions.KIND:
+        kept = result["z_min"].sel(input="cluster-fwe").values != 0
+    else:
+        kept = thresholded(result, "cluster-fwe")
+    labels = clusters.label_clusters(kept, volume=mask.volume)
+    sizes = clusters.sizes(labels)
+    rank = np.empty(len(sizes), dtype=np.int32)
+    rank[np.argsort(-sizes, kind="stable")] = np.arange(1, len(sizes) + 1)
+    return np.r_[np.int32(0), rank][labels].astype(np.int32), len(sizes)
+
+
+def _alone(place: int, parts: Mapping[str, Added]) -> I64:
+    """Return the noise experiments (step, main effect) of one main effect, and -1, as it was, of the others."""
+    most = list(parts.values())[place].most
+    out = np.full((most + 1, len(parts)), -1, dtype=np.int64)
+    out[:, place] = np.arange(most + 1)
+    return out
+
+
+def _overlap(left: Sequence[Sequence[I64]], row: I64, fixed: npt.NDArray[np.bool_]) -> I64:
+    """Return the voxels that survive in every main effect with so much noise each."""
+    noisy = [left[i][m] for i, m in enumerate(row) if m >= 0]
+    voxels = noisy[0]
+    for other in noisy[1:]:
+        voxels = np.asarray(np.intersect1d(voxels, other, assume_unique=True))
+    for i, m in enumerate(row):
+        if m < 0:
+            voxels = voxels[fixed[i, voxels]]
+    return np.asarray(voxels)
+
+
+def _overlapped(
+    voxels: I64, labels: npt.NDArray[np.int32], number: int, *, minimum: int, mask: Mask
+) -> npt.NDArray[np.bool_]:
+    """Return whether each cluster has one of these voxels that lies in a group of `minimum` of them or more."""
+    here = labels[voxels]
+    if minimum > 1 and here.any():
+        ijk = mask.voxel_ijk[voxels].astype(np.int64)
+        ijk -= ijk.min(axis=0)
+        box = np.zeros(ijk.max(axis=0) + 1, dtype=bool)
+        box[tuple(ijk.T)] = True
+        group = ndimage.label(box)[0][tuple(ijk.T)]
+        here = here[np.bincount(group)[group] >= minimum]
+    return np.asarray(np.bincount(here, minlength=number + 1)[1:] > 0)
+
+
+def _first_loss(survives: npt.NDArray[np.bool_]) -> I64:
+    """Return the last step before the first in which a cluster does not survive (series, cluster)."""
+    lost = ~survives
+    last = survives.shape[1] - 1
+    return np.asarray(np.where(lost.any(axis=1), lost.argmax(axis=1) - 1, last), dtype=np.int64)
+
+
+def _padded(rows: I64, length: int) -> I64:
+    return np.concatenate([rows, np.full((length - len(rows), rows.shape[1]), -1, dtype=np.int64)])

@@ -1,0 +1,65 @@
+"""The command that asks how much unseen noise clusters withstand: fail-safe."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from ale_dask.cli.options import Backend, DryRun, Json, Quiet, Stored, Workers, say, stop_on_signals
+
+
+def fail_safe(
+    out: Stored,
+    analysis: Annotated[
+        str | None, typer.Argument(help="Main effect or conjunction; all of them if not given.")
+    ] = None,
+    most: Annotated[
+        int | None,
+        typer.Option(
+            "--max", min=1, help="Noise experiments added at most; three times a main effect's own if not given."
+        ),
+    ] = None,
+    series: Annotated[int, typer.Option("--series", min=1, help="Noise series, each with other foci.")] = 20,
+    iterations: Annotated[
+        int, typer.Option("-i", "--iterations", min=1, help="Of the null after each noise experiment.")
+    ] = 1000,
+    backend: Backend = None,
+    workers: Workers = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="SVG of the curves.")] = True,
+) -> None:
+    """Say how many experiments without convergence the clusters of a finished run withstand (Acar 2018).
+
+    Noise experiments have the sample's own n and numbers of foci, anywhere in the mask; after each, cluster-forming
+    value and cut are those of the enlarged sample. In a conjunction they are added to each main effect alone, and to
+    all in proportion. OUT/NAME/NAME_fail-safe.tsv, .json and .svg are written.
+    """
+    from ale_dask.cli.options import with_settings
+    from ale_dask.distribution.backends import cpu_count
+    from ale_dask.file_drawer import fail_safe as compute
+    from ale_dask.file_drawer import open_drawer
+    from ale_dask.numerics.warm import cold
+    from ale_dask.results.fail_safe import as_records, summary_lines
+
+    stop_on_signals()
+    if not quiet and cold("noise.noise_iterations"):
+        say("compiling the kernels of noise, once on this machine: about 20 s")
+    drawer = open_drawer(out, analysis=analysis, most=most, series=series, iterations=iterations)
+    wanted = with_settings(drawer.study, backend=backend, workers=workers).backend
+    if not quiet or dry_run:
+        for line in drawer.lines(workers=wanted.most or cpu_count()):
+            say(line)
+    if dry_run:
+        return
+    found = compute(drawer, backend=wanted, quiet=quiet, pictures=pictures, say=(lambda text: None) if quiet else say)
+    if as_json:
+        rows = [row for name, one in found.items() for row in as_records(drawer.results[name], one)]
+        print(json.dumps({"out": out, "clusters": rows}))
+        return
+    for name, result in drawer.results.items():
+        for line in summary_lines(result, found[name]) if name in found else [f"{name}: no cluster"]:
+            print(line)

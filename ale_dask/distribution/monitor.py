@@ -1,0 +1,81 @@
+"""The driver's side of the live view on a scheduler's own dashboard: its page, /metrics and JSON.
+
+The plugin is sent to any scheduler that has this package; where it cannot be, the run goes on without.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ale_dask.data.places import Place, replace_file
+from ale_dask.distribution.board import TOPIC, Analysis, begin
+from ale_dask.words.errors import BackendError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+NAME = "ale-dask-monitor"
+PAGE = "/ale-dask"
+
+
+@contextmanager
+def monitored(
+    client: Client | None, *, token: str, title: str, analyses: Mapping[str, Analysis]
+) -> Iterator[str | None]:
+    """Yield what a run is called on its scheduler, which is told of its begin and end, or None where none can be."""
+    if client is None or not _registered(client):
+        yield None
+        return
+    client.log_event(TOPIC, begin(token, title, analyses))
+    words = "stopped"
+    try:
+        yield token
+        words = "finished"
+    finally:
+        # The scheduler may be gone, and with it those who look.
+        if client.status == "running":
+            client.log_event(TOPIC, {"run": token, "what": "end", "words": words})
+
+
+def _registered(client: Client) -> bool:
+    from ale_dask.distribution.monitor_plugin import Monitor
+
+    try:
+        client.register_plugin(Monitor(), name=NAME)
+    except Exception:
+        # A scheduler without this package, or with another distributed: blocks need neither there.
+        return False
+    return True
+
+
+@contextmanager
+def performance_of(client: Client | None, out: Place, *, wanted: bool) -> Iterator[None]:
+    """Write Dask's performance report on what is done inside into OUT/logs, one offline page.
+
+    Raises
+    ------
+    BackendError
+        when bokeh, which draws it, is not installed.
+    """
+    if client is None or not wanted:
+        yield
+        return
+    if importlib.util.find_spec("bokeh") is None:
+        raise BackendError('backend.dask_report needs bokeh: pip install "ale-dask[dashboard]"')
+    from distributed import performance_report
+
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "dask-report.html"
+        with client.as_current(), performance_report(filename=str(page), mode="inline"):
+            yield
+        replace_file(out / "logs" / page.name, page.read_bytes())
+
+
+def page_of(dashboard: str) -> str:
+    """Return the address of our page on a dashboard whose status page this is."""
+    return dashboard.removesuffix("/status") + PAGE

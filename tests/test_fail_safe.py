@@ -1,0 +1,187 @@
+"""Fail-safe N against its definition: an ordinary analysis for every number of noise experiments and every series."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ale_dask as ale
+from ale_dask.analyses.fail_safe import cluster_forming, in_proportion
+from ale_dask.analyses.main_effect import inference_of, mask_of, thresholded
+from ale_dask.analyses.noise import noise_of
+from ale_dask.analyses.sample import sample
+from ale_dask.data.foci import concat, n_foci, subset
+from ale_dask.data.readers import read_foci
+from ale_dask.numerics import clusters
+from ale_dask.results.fail_safe import fail_safe_table, summary_lines
+from ale_dask.words.errors import InputError
+from ale_dask.words.variables import FOCI
+
+MOST, SERIES, ITERATIONS = 8, 2, 40
+SETTINGS = {"iterations": ITERATIONS, "voxel_p": 0.01, "cluster_p": 0.05, "seed": 3}
+
+
+def main_effect(tiny: Path, name: str, *, part: slice = slice(None), **changes: object) -> xr.Dataset:
+    """Return the main effect of some experiments of a file of the tiny study."""
+    foci = read_foci(tiny / f"{name}.txt")
+    chosen = np.zeros(foci.sizes["experiment"], dtype=bool)
+    chosen[part] = True
+    given_settings = {**SETTINGS, "mask": str(tiny / "ball.nii.gz"), **changes}
+    return ale.main_effect(subset(foci, chosen), name=f"{name}-{part.start}", **given_settings)
+
+
+def enlarged(result: xr.Dataset, *, added: int, series: int, bits: int) -> xr.Dataset:
+    """Return the ordinary main effect of a sample and some noise experiments."""
+    noise = ale.noise_experiments(result, number=MOST, series=series)
+    foci = concat([result[list(FOCI)], subset(noise, np.arange(MOST) < added)])
+    given_settings = inference_of(result).model_dump(exclude={"mask"})
+    return ale.main_effect(foci, mask=mask_of(result), name=result.attrs["name"], scale_bits=bits, **given_settings)
+
+
+def slowly(result: xr.Dataset, *, bits: int) -> dict[tuple[int, int], xr.Dataset]:
+    """Return the analysis of every enlarged sample by series and number of noise experiments."""
+    return {(j, m): enlarged(result, added=m, series=j, bits=bits) for j in range(SERIES) for m in range(MOST + 1)}
+
+
+def clusters_of(kept: np.ndarray, result: xr.Dataset) -> list[np.ndarray]:
+    """Return the voxels of each cluster, the largest first."""
+    labels = clusters.label_clusters(kept, volume=mask_of(result).volume)
+    found = [np.flatnonzero(labels == c) for c in range(1, labels.max() + 1)]
+    return sorted(found, key=len, reverse=True)
+
+
+def by_definition(cluster: np.ndarray, kept: dict[int, np.ndarray]) -> int:
+    """Return the largest m such that a surviving voxel lies in the cluster for every number from 1 up to it."""
+    n = 0
+    while n + 1 in kept and kept[n + 1][cluster].any():
+        n += 1
+    return n
+
+
+@pytest.mark.parametrize("correction", ["cluster-size", "cluster-mass", "voxel"])
+def test_main_effect_by_definition(tiny: Path, correction: str) -> None:
+    result = main_effect(tiny, "therapy", correction=correction)
+    found = ale.fail_safe(result, most=MOST, series=SERIES, iterations=ITERATIONS)
+    runs = slowly(result, bits=found.attrs["scale_bits"][0])
+    column = {"cluster-size": "cut_size", "cluster-mass": "cut_mass", "voxel": "cut_s"}[correction]
+    for (j, m), run in runs.items():
+        assert found["threshold_added"].values[0, m, j] == run.attrs["threshold"]
+        assert found["cut_added"].values[0, m, j] == run.attrs[column]
+    expected = [
+        [
+            by_definition(c, {m: thresholded(runs[j, m], "cluster-fwe") for m in range(1, MOST + 1)})
+            for c in clusters_of(thresholded(result, "cluster-fwe"), result)
+        ]
+        for j in range(SERIES)
+    ]
+    assert found["fail_safe_n"].values[0].tolist() == expected
+    assert 0 < np.mean(expected) < MOST
+    shares = np.stack([(np.array(expected) >= m).mean(axis=0) for m in range(MOST + 1)])
+    assert (found["survives"].values[0] >= shares).all()
+
+
+def test_conjunction_by_definition(tiny: Path) -> None:
+    parts = [main_effect(tiny, "drug", part=p, voxel_p=0.005) for p in (slice(0, 4), slice(2, 8))]
+    result = ale.conjunction(parts, name="both", min_volume=800)
+    found = ale.fail_safe(result, of=parts, most=MOST, series=SERIES, iterations=ITERATIONS)
+    runs = [slowly(p, bits=b) for p, b in zip(parts, found.attrs["scale_bits"], strict=True)]
+    assert found["noise"].values.tolist() == ["drug-0", "drug-2", "all"]
+    (cluster,) = clusters_of(result["z_min"].values[0] != 0, result)
+    # 4 and 6 experiments: the next one where the share in proportion to them lacks most.
+    order = [(0, 1), (1, 1), (1, 2), (2, 2), (2, 3), (2, 4), (3, 4), (3, 5), (4, 5), (4, 6), (4, 7), (5, 7)]
+    routes = {
+        "drug-0": {m: (m, None) for m in range(1, MOST + 1)},
+        "drug-2": {m: (None, m) for m in range(1, MOST + 1)},
+        "all": dict(enumerate(order, start=1)),
+    }
+    lost = 0
+    for name, route in routes.items():
+        for j in range(SERIES):
+            kept = {}
+            for m, have in route.items():
+                both = [p if k is None else r[j, k] for p, r, k in zip(parts, runs, have, strict=True)]
+                kept[m] = ale.conjunction(both, min_volume=800)["z_min"].values[0] != 0
+            expected = by_definition(cluster, kept)
+            lost += expected < len(route)
+            n = int(found["fail_safe_n"].sel(noise=name).values[j, 0])
+            assert min(n, len(route)) == expected
+    assert lost >= 4
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=4))
+def test_noise_in_all_stays_in_proportion(experiments: list[int]) -> None:
+    steps = in_proportion(experiments, [3 * k for k in experiments])
+    assert (np.diff(steps, axis=0).sum(axis=1) == 1).all()
+    wanted = np.arange(len(steps))[:, None] * np.array(experiments) / sum(experiments)
+    assert np.abs(steps - wanted).max() < len(experiments)
+    assert len(steps) >= 2 * sum(experiments)
+
+
+def test_noise_is_the_samples_own_in_balanced_order_and_the_same_whatever_comes_after(tiny: Path) -> None:
+    result = main_effect(tiny, "therapy")
+    some, more = (ale.noise_experiments(result, number=n, series=1) for n in (15, 20))
+    sizes = sorted(zip(result["experiment_n_subjects"].values, n_foci(result), strict=True))
+    for first in (0, 6):
+        part = slice(first, first + 6)
+        assert sorted(zip(some["experiment_n_subjects"].values[part], n_foci(some)[part], strict=True)) == sizes
+    longer = subset(more, np.arange(20) < 15)
+    for name in ("experiment_key", "focus_xyz", "focus_experiment", "experiment_n_subjects"):
+        np.testing.assert_array_equal(some[name].values, longer[name].values)
+    assert (mask_of(result).voxel_at(some["focus_xyz"].values) >= 0).all()
+    other = ale.noise_experiments(result, number=15, series=0)
+    np.testing.assert_array_equal(some["experiment_key"].values, other["experiment_key"].values)
+    assert (some["focus_xyz"].values != other["focus_xyz"].values).any(axis=1).mean() > 0.9
+
+
+def test_additive_noise_fits_the_null_to_a_unit_of_each_focus(tiny: Path) -> None:
+    result = main_effect(tiny, "therapy", within="additive")
+    found = ale.fail_safe(result, most=3, series=1, iterations=ITERATIONS)
+    run = enlarged(result, added=3, series=0, bits=found.attrs["scale_bits"][0])
+    assert found["threshold_added"].values[0, 3, 0] == run.attrs["threshold"]
+    assert found["cut_added"].values[0, 3, 0] == run.attrs["cut_size"]
+
+
+def test_a_scale_with_room_for_all_of_them(tiny: Path) -> None:
+    # At 30 bits the six of therapy fit an int32; thirty times as many do not.
+    result = main_effect(tiny, "therapy")
+    found = ale.fail_safe(result, most=180, series=1, iterations=5)
+    assert found.attrs["scale_bits"][0] < result.attrs["scale_bits"]
+    assert (found["threshold_added"].values > 0).all()
+
+
+def test_threads_change_no_value(tiny: Path) -> None:
+    result = main_effect(tiny, "therapy", iterations=1)
+    chosen = sample(result[list(FOCI)], mask=mask_of(result), inference=inference_of(result))
+    noise = noise_of(chosen, number=5)
+    one, many = (cluster_forming(noise, series=4, bits=28, threads=n) for n in (1, 4))
+    assert one.shape == (4, 6)
+    np.testing.assert_array_equal(one, many)
+    assert len(np.unique(one[:, 1:])) == 20
+
+
+def test_what_survives_everything_is_said_to_do_so(tiny: Path) -> None:
+    result = main_effect(tiny, "drug")
+    found = ale.fail_safe(result, most=2, series=2, iterations=ITERATIONS)
+    table = fail_safe_table(result, found)
+    assert table["N"].tolist() == [">=2"]
+    assert table["least"].tolist() == [3]
+    assert table["reached"].tolist() == ["no"]
+    assert "N at least 2 in all 2 series" in summary_lines(result, found)[0]
+
+
+def test_what_it_is_not_for(tiny: Path) -> None:
+    parts = [main_effect(tiny, name) for name in ("drug", "therapy")]
+    with pytest.raises(InputError, match="is a contrast"):
+        ale.fail_safe(parts[0].assign_attrs(kind="contrast"))
+    with pytest.raises(InputError, match="of = the main effects drug-None, therapy-None, in this order; got none"):
+        ale.fail_safe(ale.conjunction(parts))
+    with pytest.raises(InputError, match="must be 1 or more"):
+        ale.fail_safe(parts[0], series=0)
+    with pytest.raises(InputError, match="no fail-safe N with TFCE"):
+        ale.fail_safe(main_effect(tiny, "drug", correction="tfce", iterations=5))
