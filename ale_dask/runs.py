@@ -279,7 +279,7 @@ def write(
     out = place(out)
     methods = methods_of(record)
     with staged(out) as folder:
-        write_results(results, folder, title=study.title, simulated=study.simulated, drawn_by=drawn_by, methods=methods)
+        write_results(results, folder, title=study.title, simulated=study.simulated, drawn_by=drawn_by, record=record)
         replace_file(folder / "logs" / "CITATION.md", as_markdown(methods).encode())
         replace_file(folder / "logs" / "CITATION.bib", as_bibtex(methods).encode())
         replace_file(folder / "run.json", (json.dumps(record, indent=2) + "\n").encode())

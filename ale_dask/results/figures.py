@@ -74,6 +74,14 @@ def alt_text(result: xr.Dataset, view: View) -> str:
     return f"{what}: clusters {'; '.join(words)}{more}."
 
 
+def ramps_of(result: xr.Dataset, company: Company) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the colours of an analysis's maps from weak to strong above 0, and below (empty where there is none)."""
+    hues = [part.hue for part in company.parts.values()] or list(HUES)
+    if result.attrs["kind"] == "contrast":
+        return hues[0].ramp, hues[1].ramp
+    return (hues[0].ramp if result.attrs["kind"] == "main-effect" else OVERLAP.ramp), ()
+
+
 def _by_size(found: list[Cluster]) -> list[Cluster]:
     return sorted(found, key=lambda c: -len(c.voxels))
 
@@ -82,14 +90,10 @@ def _draw(values: npt.NDArray[Any], result: xr.Dataset, view: View, company: Com
     from matplotlib.colors import LinearSegmentedColormap
 
     top = float(np.abs(values).max())
-    hues = [part.hue for part in company.parts.values()] or list(HUES)
-    contrast = result.attrs["kind"] == "contrast"
-    colours: tuple[str, ...] = hues[0].ramp if result.attrs["kind"] == "main-effect" else OVERLAP.ramp
+    positive, negative = ramps_of(result, company)
     legend = []
-    if contrast:
-        # Dark in the middle, light at both ends.
-        colours = (*hues[1].ramp[::-1], *hues[0].ramp)
-        legend = [(hue.ramp[1], words) for hue, words in zip(hues, directions(result), strict=False)]
+    if negative:
+        legend = [(ramp[1], words) for ramp, words in zip((positive, negative), directions(result), strict=True)]
     return brain(
         values.astype(np.float32),
         _by_size(clusters_of(result, values)),
@@ -97,7 +101,7 @@ def _draw(values: npt.NDArray[Any], result: xr.Dataset, view: View, company: Com
         title=headline(result, view, simulated=simulated),
         legend=legend,
         colorbar="z",
-        cmap=LinearSegmentedColormap.from_list("ale", colours),
-        vmin=-top if contrast else 0.0,
+        cmap=LinearSegmentedColormap.from_list("ale", (*negative[::-1], *positive)),
+        vmin=-top if negative else 0.0,
         vmax=top,
     )

@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.main_effect import inference_of
-from ale_dask.data.foci import n_foci
 from ale_dask.data.places import replace_file
 from ale_dask.results.company import Company, company_of
 from ale_dask.results.figures import alt_text, picture_path
 from ale_dask.results.flow import flow_svg, flow_table, sample_colours
-from ale_dask.results.methods import LICENCE, Methods
+from ale_dask.results.found import found_of
+from ale_dask.results.layers import Backdrop
+from ale_dask.results.methods import LICENCE, methods_of
+from ale_dask.results.origins import NO_RECORD, analyses_table, files_table, origins, settings_table
 from ale_dask.results.overlap import overlap_says, overlap_svg, overlap_table
+from ale_dask.results.page_tables import at_peak, cells, clusters_at, experiments_table
 from ale_dask.results.plots import plot_path, plots_of
-from ale_dask.results.tables import (
-    cluster_table,
-    conjunction_table,
-    contrast_table,
-    formatted,
-    study_table,
-)
-from ale_dask.results.views import View, pictured, stem, views_of
-from ale_dask.results.wording import controls, decided, facts, label, notes
+from ale_dask.results.tables import study_table
+from ale_dask.results.viewer import Viewers
+from ale_dask.results.views import View, corrected, pictured, stem, views_of
+from ale_dask.results.wording import CORRECTED, controls, decided, facts, label, notes
 from ale_dask.words.version import __version__
 
+SCRIPTS = ("tables", "viewer")
 PAGE = "report.html"
 _KINDS = {"main-effect": "Main effect", "contrast": "Contrast", "conjunction": "Conjunction"}
 
@@ -44,33 +44,58 @@ def write_page(
     title: str,
     simulated: bool,
     pictures: Sequence[Path] | None = None,
-    methods: Methods | None = None,
+    record: Mapping[str, Any] | None = None,
     companies: Mapping[str, Company] | None = None,
+    backdrop: Backdrop | None = None,
 ) -> Path:
     """Write one self-contained HTML page of all results into a folder and return its path.
 
-    `pictures` are the paths to inline; by default those that lie in the analyses' folders. `methods` is a run's,
-    `companies` what `company_of` returns. Needs jinja2.
+    `pictures` are the paths to inline; by default those that lie in the analyses' folders. `record` is a run's,
+    for methods and provenance; `companies` what `company_of` returns; `backdrop` the brain behind the slices, by
+    default the mask. Needs jinja2.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
 
     companies = company_of(results) if companies is None else companies
+    viewers = Viewers(backdrop)
+    analyses = [
+        _analysis(name, r, folder / stem(name), pictures, companies[name], viewers) for name, r in results.items()
+    ]
+    style, script = _text("report.css"), "".join(_text(f"{name}.js") for name in SCRIPTS)
     # Titles and names come from users' files: everything is escaped.
     environment = Environment(loader=PackageLoader("ale_dask.results"), autoescape=True, undefined=StrictUndefined)
     text = environment.get_template("report.html.j2").render(
         title=title,
         simulated=simulated,
         version=__version__,
-        study=_cells(study_table(results).drop(columns="controls")),
+        style=Markup(style),
+        script=Markup(script),
+        # Nothing else runs, whatever a name smuggles in, and nothing is loaded.
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        found=found_of(results),
+        numbers={name: i for i, name in enumerate(results, 1)},
+        study=cells(study_table(results).drop(columns="controls"), at=_in_study(results)),
         selections=_selections(results, simulated=simulated),
-        methods=methods,
+        methods=None if record is None else methods_of(record),
+        no_record=NO_RECORD,
         licence=LICENCE,
         overlap=_overlap(results, simulated=simulated),
-        analyses=[_analysis(name, r, folder / stem(name), pictures, companies[name]) for name, r in results.items()],
+        analyses=analyses,
+        origins=origins(results, record),
+        files=cells(files_table(results, record)),
+        made=cells(analyses_table(results, record)),
+        settings=cells(settings_table(results)),
+        viewers=viewers.as_json(),
+        blobs=viewers.blobs(),
     )
     path = folder / PAGE
     replace_file(path, text.encode())
     return path
+
+
+def _text(name: str) -> str:
+    return (files("ale_dask.results") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _overlap(results: Mapping[str, xr.Dataset], *, simulated: bool) -> dict[str, Any]:
@@ -80,7 +105,7 @@ def _overlap(results: Mapping[str, xr.Dataset], *, simulated: bool) -> dict[str,
         "figure": drawn,
         "says": overlap_says(results),
         "size": image_size(figure),
-        "table": _cells(overlap_table(results)),
+        "table": cells(overlap_table(results)),
     }
 
 
@@ -90,29 +115,56 @@ def _selections(results: Mapping[str, xr.Dataset], *, simulated: bool) -> list[d
         {
             "sample": name,
             "figure": flow_svg(steps, simulated=simulated, colour=colours.get(str(name), "currentColor")),
-            "table": _cells(steps.drop(columns="sample")),
+            "table": cells(steps.drop(columns="sample")),
         }
         for name, steps in flow_table(results).groupby("sample", sort=False)
     ]
 
 
-def _analysis(
-    name: str, result: xr.Dataset, folder: Path, pictures: Sequence[Path] | None, company: Company
-) -> dict[str, Any]:
-    kind = result.attrs["kind"]
-    drawn = pictured(result)
+def shown_in_page(result: xr.Dataset) -> list[View]:
+    """Return the thresholded maps that have a table on the page, those with a picture first."""
     # The corrected maps that have no picture have their table and words all the same.
-    corrected = ("voxel-fwe", {"cluster-mass": "mass-fwe"}.get(inference_of(result).correction, "size-fwe"))
-    views = drawn + [v for v in views_of(result) if v.level in corrected]
+    return pictured(result) + corrected(result)
+
+
+def _analysis(
+    name: str,
+    result: xr.Dataset,
+    folder: Path,
+    pictures: Sequence[Path] | None,
+    company: Company,
+    viewers: Viewers,
+) -> dict[str, Any]:
+    views = shown_in_page(result)
+    others = [v for v in views_of(result) if v.level in CORRECTED and v not in views]
+    viewer = viewers.add(result, company, views + others)
+    plots = _plots(result, folder, pictures, company)
     return {
         "name": name,
-        "kind": _KINDS[kind],
+        "kind": _KINDS[result.attrs["kind"]],
         "facts": facts(result),
         "notes": notes(result),
-        "parts": [_part(result, view, folder, pictures) for view in views],
-        "plots": _plots(result, folder, pictures, company),
-        "experiments": _cells(_experiments(result)),
+        "viewer": viewer,
+        "parts": [
+            _part(result, view, folder, pictures, at=at_peak(viewer, number)) for number, view in enumerate(views)
+        ],
+        "plots": [plot for plot in plots if not plot["diagnostic"]],
+        "diagnostics": [plot for plot in plots if plot["diagnostic"]],
+        "shares": cells(pd.DataFrame() if company.shares is None else company.shares),
+        "experiments": cells(experiments_table(result)),
     }
+
+
+def _in_study(results: Mapping[str, xr.Dataset]) -> Callable[[dict[Any, Any]], str]:
+    """Return what gives the place of a row of the study's table in the viewer of its analysis."""
+    viewers = {name: number for number, name in enumerate(results)}
+    maps = {name: [(v.level, v.source) for v in shown_in_page(r)] for name, r in results.items()}
+
+    def place(row: dict[Any, Any]) -> str:
+        name, which = row["analysis"], (row["level"], row["input"])
+        return at_peak(viewers[name], maps[name].index(which), "xyz")(row) if which in maps[name] else ""
+
+    return place
 
 
 def _plots(result: xr.Dataset, folder: Path, pictures: Sequence[Path] | None, company: Company) -> list[dict[str, Any]]:
@@ -125,6 +177,7 @@ def _plots(result: xr.Dataset, folder: Path, pictures: Sequence[Path] | None, co
     return [
         {
             "title": plot.title,
+            "diagnostic": plot.diagnostic,
             "says": plot.says,
             "media": "image/svg+xml" if plot.ending == "svg" else "image/png",
             "data": base64.b64encode(image).decode(),
@@ -134,7 +187,14 @@ def _plots(result: xr.Dataset, folder: Path, pictures: Sequence[Path] | None, co
     ]
 
 
-def _part(result: xr.Dataset, view: View, folder: Path, pictures: Sequence[Path] | None) -> dict[str, Any]:
+def _part(
+    result: xr.Dataset,
+    view: View,
+    folder: Path,
+    pictures: Sequence[Path] | None,
+    *,
+    at: Callable[[dict[Any, Any]], str],
+) -> dict[str, Any]:
     words = label(result, view)
     path = picture_path(result, view, folder)
     shown = path in pictures if pictures is not None else path.is_file()
@@ -143,8 +203,11 @@ def _part(result: xr.Dataset, view: View, folder: Path, pictures: Sequence[Path]
     return {
         "label": words[:1].upper() + words[1:],
         "controls": controls(result, view),
-        "caption": "Clusters, largest first; positions of peaks, “1a” a sub-peak of cluster 1." + decided(view),
-        "table": _cells(_table(result, view)),
+        # Beside the corrected ones, for those who ask.
+        "lesser": "uncorrected" in (view.source or view.level),
+        "caption": "Clusters, largest first; X, Y, Z and z (Peak Stat) of peaks, “1a” a sub-peak of cluster 1."
+        + decided(view),
+        "table": cells(clusters_at(result, view), at=at, by_mass=inference_of(result).correction == "cluster-mass"),
         "picture": base64.b64encode(image).decode(),
         "alt": alt_text(result, view) if shown else "",
         "width": width,
@@ -160,32 +223,3 @@ def image_size(image: bytes) -> tuple[int, int]:
     root = re.search(rb"<svg[^>]*>", image)
     found = re.search(rb'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', root[0] if root else b"")
     return (round(float(found[1])), round(float(found[2]))) if found else (0, 0)
-
-
-def _table(result: xr.Dataset, view: View) -> pd.DataFrame:
-    kind = result.attrs["kind"]
-    if kind == "contrast":
-        return contrast_table(result, source=view.source, level=view.level)
-    if kind == "conjunction":
-        return conjunction_table(result, source=view.source)
-    return cluster_table(result, source="uncorrected" if view.level == "uncorrected" else "cluster-fwe")
-
-
-def _experiments(result: xr.Dataset) -> pd.DataFrame:
-    if "experiment_id" not in result:
-        return pd.DataFrame()
-    order = np.argsort(result["experiment_id"].values.astype(str), kind="stable")
-    columns = {
-        "Experiment": result["experiment_id"].values,
-        "Subjects": result["experiment_n_subjects"].values,
-        "Foci": n_foci(result),
-        "Source": [str(s).replace("\\", "/").rsplit("/", 1)[-1] for s in result["experiment_source"].values],
-    }
-    return pd.DataFrame({c: np.asarray(v, dtype=object)[order] for c, v in columns.items()})
-
-
-def _cells(table: pd.DataFrame) -> dict[str, Any]:
-    text = formatted(table)
-    # A column that says nothing in any row only takes width.
-    kept = [c for c in text.columns if (text[c] != "").any()]
-    return {"columns": kept, "rows": text[kept].to_numpy().tolist() if len(text) else []}

@@ -19,6 +19,7 @@ import xarray as xr
 from ale_dask.results.company import Company
 from ale_dask.results.extra import PICTURES, available
 from ale_dask.results.figures import write_figures
+from ale_dask.results.layers import Backdrop, template
 from ale_dask.results.slices import background
 
 COUNT = 2
@@ -40,11 +41,11 @@ def _paint(pipe: Connection) -> None:
     background()
     while True:
         try:
-            work, simulated = pipe.recv()
+            asked = pipe.recv()
         except (EOFError, OSError):
             return
         try:
-            pipe.send(_drawn(work, simulated))
+            pipe.send(_drawn(*asked) if asked else template())
         except Exception as error:
             pipe.send(error)
 
@@ -76,6 +77,14 @@ class Painters:
                 self._next(pipe, work, busy, simulated)
                 yield drawn
 
+    def backdrop(self) -> Backdrop | None:
+        """Return the brain behind the page's slices; a painter has nilearn, this process need not."""
+        self._pipes[0].send(None)
+        made = self._pipes[0].recv()
+        if isinstance(made, Exception):
+            raise made
+        return made if isinstance(made, Backdrop) else None
+
     @staticmethod
     def _next(pipe: Connection, work: Iterator[Work], busy: set[Any], simulated: bool) -> None:
         for each in work:
@@ -91,6 +100,10 @@ class DrawsHere:
         """Yield the pictures of each analysis."""
         for work in results:
             yield _drawn(work, simulated)
+
+    def backdrop(self) -> Backdrop | None:
+        """Return the brain behind the page's slices, or None without nilearn."""
+        return template() if available(*PICTURES) else None
 
 
 @contextlib.contextmanager

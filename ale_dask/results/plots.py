@@ -40,6 +40,8 @@ class Plot:
     title: str
     says: str
     ending: str = "svg"
+    diagnostic: bool = False
+    """Of how the result was computed, not of what was found."""
 
 
 def plots_of(result: xr.Dataset, company: Company | None = None) -> list[Plot]:
@@ -85,17 +87,20 @@ def _null_plots(result: xr.Dataset) -> list[Plot]:
             f"The largest cluster of each of {len(null):,} random studies: the share {alpha:g} of them has {threshold} "
             f"or more. {beyond} of {len(size)} clusters found reach it; the largest has "
             f"{size.max(initial=0) * volume:,.0f} mm³.",
+            diagnostic=True,
         ),
         Plot(
             "threshold",
             "Threshold by iterations",
             f"The smallest cluster that is significant: after {len(null):,} iterations {threshold}. "
             "The band is its 95 % interval.",
+            diagnostic=True,
         ),
         Plot(
             "design",
             "Subjects and foci",
             f"The sample: {n} experiments with {foci.min()} to {foci.max()} foci.",
+            diagnostic=True,
         ),
     ]
 

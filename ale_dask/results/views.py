@@ -287,6 +287,12 @@ def pictured(result: xr.Dataset) -> list[View]:
     return [v for level in levels[kind] for v in views_of(result) if v.level == level]
 
 
+def corrected(result: xr.Dataset) -> list[View]:
+    """Return the corrected maps of a contrast or conjunction: of voxels, and of clusters as the primary correction."""
+    clusters = {"cluster-mass": "mass-fwe"}.get(inference_of(result).correction, "size-fwe")
+    return [v for v in views_of(result) if v.level in ("voxel-fwe", clusters)]
+
+
 def stem(name: str) -> str:
     """Return a name as part of a file name: nothing in it leaves the folder."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).lstrip(".") or "analysis"

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import xarray as xr
@@ -18,7 +19,6 @@ from ale_dask.results.contributing import contribution_table, parts_of
 from ale_dask.results.extra import PAGE, available
 from ale_dask.results.flow import flow_svg, flow_table, sample_colours
 from ale_dask.results.maps import SIMULATED, write_maps
-from ale_dask.results.methods import Methods
 from ale_dask.results.overlap import overlap_svg, overlap_table
 from ale_dask.results.page import write_page
 from ale_dask.results.painters import DrawsHere, Painters
@@ -48,11 +48,11 @@ def write_results(
     title: str,
     simulated: bool,
     drawn_by: Painters | DrawsHere | None,
-    methods: Methods | None = None,
+    record: Mapping[str, Any] | None = None,
 ) -> None:
     """Write all maps, sidecars, tables and pictures of a study, and report.html, into a folder.
 
-    `drawn_by` are `painters` started earlier; None leaves the pictures out, as it does the `methods` of the page.
+    `drawn_by` are `painters` started earlier; None leaves the pictures out. `record` is the run's, for the page.
 
     Without the extra [report] pictures or page are left out, and the log says what to install.
 
@@ -100,7 +100,16 @@ def write_results(
     replace_file(out / "table.tsv", str(paper.to_csv(sep="\t", index=False, lineterminator="\n")).encode())
     if available(*PAGE):
         replace_file(out / "table.html", article_html(results, title=title, simulated=simulated).encode())
-        write_page(results, out, title=title, simulated=simulated, pictures=drawn, methods=methods, companies=companies)
+        write_page(
+            results,
+            out,
+            title=title,
+            simulated=simulated,
+            pictures=drawn,
+            record=record,
+            companies=companies,
+            backdrop=drawn_by.backdrop() if drawn_by else None,
+        )
 
 
 def write_report(
