@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ale_dask.analyses.functions import conjunction, contrast, leave_one_out, main_effect
+    from ale_dask.analyses.power import power
     from ale_dask.data.describe import describe
     from ale_dask.data.fetch import fetch
     from ale_dask.data.lint import lint, lint_contrast
@@ -64,6 +65,7 @@ _WHERE = {
     "logs": "following",
     "long_table": "results",
     "main_effect": "analyses.functions",
+    "power": "analyses.power",
     "read_foci": "data.readers",
     "run": "runs",
     "run_share": "upkeep",
@@ -105,6 +107,7 @@ __all__ = [
     "logs",
     "long_table",
     "main_effect",
+    "power",
     "read_foci",
     "run",
     "run_share",

@@ -17,6 +17,7 @@ from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.ma import ale_union, store_ma
+from ale_dask.analyses.power import with_power
 from ale_dask.data.places import Place, place, replace_file, staged
 from ale_dask.distribution.backends import connect, dashboard, noticing_loss
 from ale_dask.distribution.executors import Report, Step, execute, pending
@@ -179,7 +180,7 @@ def _collect(
         elif isinstance(analysis, Conjunction):
             results[name] = conjunctions.collect([results[n] for n in analysis.of], name=name, inference=inference)
     order = list(prepared.study.analysis) + [n for n in results if n not in prepared.study.analysis]
-    return {name: results[name] for name in order}, digests
+    return with_power({name: results[name] for name in order}), digests
 
 
 def write(

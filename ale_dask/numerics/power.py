@@ -17,15 +17,17 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.numerics.draws import draw_voxels, philox
+from ale_dask.numerics.draws import draw_keys, draw_voxels, philox, rank_words
 from ale_dask.numerics.elementary import exp_neg
+from ale_dask.numerics.simd import BARE
 
 F64 = npt.NDArray[np.float64]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
-_PLACE, _ORDER, _MOVED = 3, 2, 1
-"""Last word of a counter; that of the foci at random is 0."""
+POWER = "power"
+"""Streams of draws."""
 _TRIES = 4096
+"""Displacements drawn before the place itself is taken: where the mask is one voxel, of 150 or more one stays there."""
 _REACH = 6.0
 """Standard deviations that a displacement along one axis has at most: beyond are 2e-9 of a Gaussian."""
 BOX = 16
@@ -57,11 +59,13 @@ class Space(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """The design: foci, kernels and keys of the experiments, and the key of the places."""
+    """The design: foci and kernels of the experiments, and a key of each for every kind of draw; one for the places."""
 
     focus_begin: I64
     kernel: I64
     key: npt.NDArray[np.uint64]
+    moved_key: npt.NDArray[np.uint64]
+    order_key: npt.NDArray[np.uint64]
     place_key: np.uint64
     additive: bool
 
@@ -83,7 +87,6 @@ class Work(NamedTuple):
     scratch: I32
     voxel: I64
     moved: I64
-    order: I64
     at: I64
 
 
@@ -133,73 +136,60 @@ def offsets_within(mm: float, *, affine: F64) -> I64:
     return np.asarray(grid[((grid @ affine[:3, :3].T) ** 2).sum(axis=1) <= mm * mm * (1 + 1e-12)], dtype=np.int64)
 
 
-@numba.njit(cache=True, nogil=True)
-def work_of(trial, kernels, space):  # type: ignore[no-untyped-def]
+def work_of(trial: Trial, kernels: Kernels, space: Space) -> Work:
     """Return the memory of one thread."""
-    n = space.number.shape[0]
-    n_experiments = trial.kernel.shape[0]
-    most = 0
-    for k in range(kernels.value_begin.shape[0] - 1):
-        most = max(most, kernels.value_begin[k + 1] - kernels.value_begin[k])
-    n_foci = trial.focus_begin[-1]
+    n_foci, n_experiments = int(trial.focus_begin[-1]), len(trial.kernel)
     return Work(
-        np.zeros(n, dtype=np.int32),
-        np.zeros(n, dtype=np.int32),
-        np.empty(space.place.shape[0], dtype=np.int64),
-        np.zeros(most, dtype=np.int32),
-        np.empty(n_foci, dtype=np.int64),
-        np.empty(n_experiments, dtype=np.int64),
-        np.empty(n_experiments, dtype=np.int64),
-        np.empty((n_foci, 3), dtype=np.int64),
+        volume=np.zeros(len(space.number), dtype=np.int32),
+        seen=np.zeros(len(space.number), dtype=np.int32),
+        stack=np.empty(len(space.place), dtype=np.int64),
+        scratch=np.zeros(int(np.diff(kernels.value_begin).max()), dtype=np.int32),
+        voxel=np.empty(n_foci, dtype=np.int64),
+        moved=np.empty(n_experiments, dtype=np.int64),
+        at=np.empty((n_foci, 3), dtype=np.int64),
     )
 
 
-@numba.njit(cache=True, nogil=True)
-def draw(simulation, trial, kernels, space, work):  # type: ignore[no-untyped-def]
-    """Draw a simulation: returns the voxel of the place, and fills `voxel` (focus), `moved` and `order` (experiment).
-
-    A displacement that ends outside the mask is drawn again.
-    """
+@numba.njit(**BARE)
+def _displaced(key, i, centre, kernel, kernels, space):  # type: ignore[no-untyped-def]
+    """Return the voxel of a focus that reports the place; one outside the mask is drawn again."""
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
-    i = np.uint64(simulation)
-    n_voxels = space.place.shape[0]
-    n = np.uint64(n_voxels)
-    zero = np.uint64(0)
-    a, b, _, _ = philox(i & low, i >> half, zero, np.uint64(_PLACE), trial.place_key)
-    centre = np.int64((b * n + ((a * n) >> half)) >> half)
-    stride_y = space.shape[2]
-    stride_x = space.shape[1] * stride_y
-    rank = np.empty(trial.kernel.shape[0], dtype=np.uint64)
-    for e in range(trial.kernel.shape[0]):
-        key, kernel = trial.key[e], trial.kernel[e]
-        draw_voxels(key, i, n_voxels, work.voxel, trial.focus_begin[e], trial.focus_begin[e + 1])
-        a, b, _, _ = philox(i & low, i >> half, zero, np.uint64(_ORDER), key)
-        rank[e] = (a << half) | b
-        work.moved[e] = centre
-        for attempt in range(_TRIES):
-            words = philox(i & low, i >> half, np.uint64(attempt), np.uint64(_MOVED), key)
-            cell = np.int64(0)
-            within = True
-            for axis in range(3):
-                word = np.int64(words[axis])
-                step = 0
-                while kernels.cumulative[kernel, axis, step] <= word:
-                    step += 1
-                at = space.place[centre, axis] + step - kernels.reach[kernel, axis]
-                within = within and 0 <= at < space.shape[axis]
-                cell += at * (stride_x if axis == 0 else stride_y if axis == 1 else 1)
-            if within and space.number[cell] >= 0:
-                work.moved[e] = space.number[cell]
-                break
-    work.order[:] = np.argsort(rank, kind="mergesort")
+    for attempt in range(_TRIES):
+        words = philox(i & low, i >> half, np.uint64(attempt), np.uint64(0), key)
+        cell = np.int64(0)
+        within = True
+        for axis in range(3):
+            word = np.int64(words[axis])
+            step = 0
+            while kernels.cumulative[kernel, axis, step] <= word:
+                step += 1
+            at = space.place[centre, axis] + step - kernels.reach[kernel, axis]
+            within = within and 0 <= at < space.shape[axis]
+            cell = cell * space.shape[axis] + at
+        if within and space.number[cell] >= 0:
+            return np.int64(space.number[cell])
     return centre
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**BARE)
+def draw(simulation, trial, kernels, space, work):  # type: ignore[no-untyped-def]
+    """Fill `voxel` (focus) and `moved` (experiment) of a simulation; returns the voxel of the place."""
+    i = np.uint64(simulation)
+    n_voxels = space.place.shape[0]
+    # A word of its own stream, kept in a place that is written over.
+    draw_voxels(trial.place_key, i, n_voxels, work.moved, 0, 1)
+    centre = work.moved[0]
+    for e in range(trial.kernel.shape[0]):
+        draw_voxels(trial.key[e], i, n_voxels, work.voxel, trial.focus_begin[e], trial.focus_begin[e + 1])
+        work.moved[e] = _displaced(trial.moved_key[e], i, centre, trial.kernel[e], kernels, space)
+    return centre
+
+
+@numba.njit(**BARE)
 def _add(sign, focus, first, last, kernel, additive, kernels, low, high, shape, work) -> None:  # type: ignore[no-untyped-def]
     """Add sign times what a focus adds to the largest kernel of foci first ... last - 1 of its experiment, in a box."""
     at, volume, scratch = work.at, work.volume, work.scratch
-    rx, ry, rz = kernels.radius[kernel]
+    rx, ry, rz = kernels.radius[kernel, 0], kernels.radius[kernel, 1], kernels.radius[kernel, 2]
     fx, fy, fz = at[focus, 0], at[focus, 1], at[focus, 2]
     x0, x1 = max(low[0], fx - rx), min(high[0], fx + rx + 1)
     y0, y1 = max(low[1], fy - ry), min(high[1], fy + ry + 1)
@@ -244,10 +234,11 @@ def _add(sign, focus, first, last, kernel, additive, kernels, low, high, shape, 
                     for j in range(n):
                         s[j] += sign * k[j]
     if met:
-        scratch[: value.shape[0]] = 0
+        for j in range(value.shape[0]):
+            scratch[j] = 0
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**BARE)
 def _found(mark, centre, rule, space, low, high, work):  # type: ignore[no-untyped-def]
     """Return 1 if a component near the centre survives, 0 if none does, -1 if one would have to leave the box."""
     number, shape, volume, seen, stack = space.number, space.shape, work.volume, work.seen, work.stack
@@ -256,7 +247,9 @@ def _found(mark, centre, rule, space, low, high, work):  # type: ignore[no-untyp
     steps = (-stride_x, stride_x, -stride_y, stride_y, -1, 1)
     left = False
     for i in range(space.near.shape[0]):
-        x, y, z = centre[0] + space.near[i, 0], centre[1] + space.near[i, 1], centre[2] + space.near[i, 2]
+        x = space.place[centre, 0] + space.near[i, 0]
+        y = space.place[centre, 1] + space.near[i, 1]
+        z = space.place[centre, 2] + space.near[i, 2]
         if not (low[0] <= x < high[0] and low[1] <= y < high[1] and low[2] <= z < high[2]):
             continue
         start = x * stride_x + y * stride_y + z
@@ -290,56 +283,78 @@ def _found(mark, centre, rule, space, low, high, work):  # type: ignore[no-untyp
     return -1 if left else 0
 
 
-@numba.njit(cache=True, nogil=True)
-def _simulate(mark, place, rule, trial, kernels, space, low, high, work, out):  # type: ignore[no-untyped-def]
-    """Fill out (1 + experiment) of a drawn simulation; returns whether S in the box was enough."""
+@numba.njit(**BARE)
+def fill_sums(trial, kernels, low, high, space, work) -> None:  # type: ignore[no-untyped-def]
+    """Fill S of the drawn foci in the box."""
     shape, begin = space.shape, trial.focus_begin
     for x in range(low[0], high[0]):
         for y in range(low[1], high[1]):
             row = (x * shape[1] + y) * shape[2]
-            work.volume[row + low[2] : row + high[2]] = 0
-    for f in range(work.voxel.shape[0]):
-        work.at[f] = space.place[work.voxel[f]]
+            for z in range(low[2], high[2]):
+                work.volume[row + z] = 0
     for e in range(trial.kernel.shape[0]):
         for f in range(begin[e], begin[e + 1]):
+            for axis in range(3):
+                work.at[f, axis] = space.place[work.voxel[f], axis]
             _add(np.int32(1), f, begin[e], f, trial.kernel[e], trial.additive, kernels, low, high, shape, work)
-    for m in range(trial.kernel.shape[0] + 1):
-        if m > 0:
-            e = work.order[m - 1]
-            f, last, kernel = begin[e], begin[e + 1], trial.kernel[e]
-            _add(np.int32(-1), f, f + 1, last, kernel, trial.additive, kernels, low, high, shape, work)
-            work.at[f] = space.place[work.moved[e]]
-            _add(np.int32(1), f, f + 1, last, kernel, trial.additive, kernels, low, high, shape, work)
-        found = _found(mark + m, place, rule, space, low, high, work)
-        if found < 0:
-            return False
-        out[m] = found == 1
-    return True
+
+
+@numba.njit(**BARE)
+def _move(e, trial, kernels, low, high, space, work) -> None:  # type: ignore[no-untyped-def]
+    """Move the first focus of an experiment to the place."""
+    f, last = trial.focus_begin[e], trial.focus_begin[e + 1]
+    for sign in (-1, 1):
+        if sign == 1:
+            for axis in range(3):
+                work.at[f, axis] = space.place[work.moved[e], axis]
+        _add(np.int32(sign), f, f + 1, last, trial.kernel[e], trial.additive, kernels, low, high, space.shape, work)
 
 
 @numba.njit(cache=True, nogil=True)
-def simulate(first, box, rule, trial, kernels, space, out) -> None:  # type: ignore[no-untyped-def]
+def simulate(first, box, order, rule, trial, kernels, space, work, out) -> None:  # type: ignore[no-untyped-def]
     """Fill out (simulation, 1 + experiment), bool, of simulations first, first + 1 …: whether the place is found.
 
-    Column m: the first m experiments of the simulation's order have their first focus at the place, displaced as
-    their own kernel says. Found is a place near which a component comes that survives the rule. `box` only says
+    Column m: the first m experiments of `order` (simulation, experiment) have their first focus at the place, displaced
+    as their own kernel says. Found is a place near which a component comes that survives the rule. `box` only says
     how much is computed at first.
     """
-    work = work_of(trial, kernels, space)
     low, high = np.empty(3, dtype=np.int64), np.empty(3, dtype=np.int64)
-    mark = np.int32(1)
+    mark = np.int32(0)
     for b in range(out.shape[0]):
-        place = space.place[draw(first + b, trial, kernels, space, work)]
-        for axis in range(3):
-            low[axis] = max(0, place[axis] - box)
-            high[axis] = min(space.shape[axis], place[axis] + box + 1)
-        enough = _simulate(mark, place, rule, trial, kernels, space, low, high, work, out[b])
-        mark += out.shape[1]
-        if not enough:
-            low[:] = 0
-            high[:] = space.shape
-            _simulate(mark, place, rule, trial, kernels, space, low, high, work, out[b])
-            mark += out.shape[1]
+        centre = draw(first + b, trial, kernels, space, work)
+        reach = box
+        m = 0
+        while m < out.shape[1]:
+            if m == 0:
+                for axis in range(3):
+                    low[axis] = max(0, space.place[centre, axis] - reach)
+                    high[axis] = min(space.shape[axis], space.place[centre, axis] + reach + 1)
+                fill_sums(trial, kernels, low, high, space, work)
+            else:
+                _move(order[b, m - 1], trial, kernels, low, high, space, work)
+            mark += 1
+            found = _found(mark, centre, rule, space, low, high, work)
+            out[b, m] = found == 1
+            # From the beginning, and over the whole mask.
+            m = m + 1 if found >= 0 else 0
+            if found < 0:
+                reach = space.shape[0] + space.shape[1] + space.shape[2]
+
+
+def trial_of(
+    focus_begin: I64, *, kernel: I64, experiment_key: npt.NDArray[np.uint64], seed: int, additive: bool
+) -> Trial:
+    """Return the design of experiments with these kernels and draw keys (experiment)."""
+    keys = [draw_keys(experiment_key, seed=seed, stream=f"{POWER}-{what}") for what in ("foci", "moved", "order")]
+    place = draw_keys(np.zeros(1, dtype=np.uint64), seed=seed, stream=f"{POWER}-place")[0]
+    return Trial(focus_begin, kernel, *keys, place, additive)
+
+
+def orders(first: int, count: int, *, trial: Trial) -> I64:
+    """Return the order in which experiments report the place (simulation, experiment), int64."""
+    words = np.empty((count, len(trial.kernel)), dtype=np.uint64)
+    rank_words(trial.order_key, first, words)
+    return np.argsort(words, axis=1, kind="stable")
 
 
 def detections(
@@ -347,14 +362,15 @@ def detections(
 ) -> npt.NDArray[np.bool_]:
     """Return whether the place is found (simulation, 1 + experiment), bool, with 0, 1, … experiments that report it."""
     out = np.zeros((simulations, 1 + len(trial.kernel)), dtype=bool)
-    step = max(1, -(-simulations // (8 * threads)))
+    step = max(1, -(-simulations // (4 * threads)))
     # The cells near the place are always in the box.
     box = max(box, int(np.abs(space.near).max()) + 1)
+
+    def some(first: int) -> None:
+        part = out[first : first + step]
+        order = orders(first, len(part), trial=trial)
+        simulate(first, box, order, rule, trial, kernels, space, work_of(trial, kernels, space), part)
+
     with ThreadPoolExecutor(threads) as pool:
-        list(
-            pool.map(
-                lambda first: simulate(first, box, rule, trial, kernels, space, out[first : first + step]),
-                range(0, simulations, step),
-            )
-        )
+        list(pool.map(some, range(0, simulations, step)))
     return out

@@ -15,11 +15,10 @@ import xarray as xr
 from ale_dask.analyses.main_effect import inference_of
 from ale_dask.data.foci import n_foci
 from ale_dask.data.places import replace_file
-from ale_dask.numerics.correct import cut, cut_interval
+from ale_dask.numerics.correct import UNREACHABLE, cut, cut_interval
 from ale_dask.results.clusters import grid_of
 from ale_dask.results.maps import SIMULATED
 from ale_dask.results.views import stem
-from ale_dask.results.wording import UNREACHABLE
 
 INK, ACCENT, BAND = "#1d2329", "#a33b00", "#f2c9a0"
 """One accent on grey: nothing depends on telling two hues apart."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ale_dask.analyses.contrast import WORDS
 from ale_dask.analyses.main_effect import EPS
+from ale_dask.numerics.correct import UNREACHABLE
 from ale_dask.results.phrases import (
     Record,
     counted,
@@ -17,7 +18,7 @@ from ale_dask.results.phrases import (
     voxel_mm3,
 )
 from ale_dask.results.views import VIEWS
-from ale_dask.results.wording import CORRECTED, KEPT, UNLIKE, UNREACHABLE, controlled, shared_words
+from ale_dask.results.wording import CORRECTED, KEPT, UNLIKE, controlled, shared_words
 from ale_dask.words.config import Inference
 
 _LARGEST = {

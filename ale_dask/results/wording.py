@@ -11,12 +11,11 @@ import xarray as xr
 
 from ale_dask.analyses.main_effect import inference_of
 from ale_dask.numerics.ale import ale_from_s
+from ale_dask.numerics.correct import UNREACHABLE, clopper_pearson
 from ale_dask.results.clusters import grid_of
 from ale_dask.results.views import View, find_view
 from ale_dask.words.config import Inference
 
-UNREACHABLE = 2**62
-"""The cut of a null with too few iterations for its level: no value survives."""
 FEWEST = 17
 """Below so many experiments a main effect is underpowered (Eickhoff 2016)."""
 UNLIKE = "that alone can reject exchangeability, without any difference in where the effects are"
