@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ale_dask.analyses.functions import conjunction, contrast, leave_one_out, main_effect
+    from ale_dask.analyses.power import power
     from ale_dask.analyses.robustness import fail_safe, noise_experiments
     from ale_dask.by_column import subgroups
     from ale_dask.data.describe import describe
@@ -79,6 +80,7 @@ _WHERE = {
     "main_effect": "analyses.functions",
     "overlap_table": "results.overlap",
     "noise_experiments": "analyses.robustness",
+    "power": "analyses.power",
     "read_foci": "data.readers",
     "run": "runs",
     "run_share": "upkeep",
@@ -131,6 +133,7 @@ __all__ = [
     "main_effect",
     "noise_experiments",
     "overlap_table",
+    "power",
     "read_foci",
     "run",
     "run_share",

@@ -19,6 +19,7 @@ from ale_dask.analyses import contrast_clusters as second
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.ma import ale_union, store_ma
 from ale_dask.analyses.main_effect import primary_statistic, undecided
+from ale_dask.analyses.power import with_power
 from ale_dask.data.places import Place, place, replace_file, staged
 from ale_dask.distribution.backends import connect, dashboard, noticing_loss
 from ale_dask.distribution.board import Analysis
@@ -230,7 +231,8 @@ def _collect(
         digests[name] = digest(null, *counts.values())
         return null, counts
 
-    return assemble(prepared, made, read=read, ale=ale), digests
+    # Not in `assemble`: a sweep's cells take it hundreds of times.
+    return with_power(assemble(prepared, made, read=read, ale=ale)), digests
 
 
 def assemble(

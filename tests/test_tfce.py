@@ -8,7 +8,7 @@ import numpy as np
 from test_determinism import digests, digests_of, with_backend, with_inference
 
 from ale_dask import layout, runs, upkeep
-from ale_dask.analyses.main_effect import _levels, machinery
+from ale_dask.analyses.main_effect import levels_of, machinery
 from ale_dask.numerics.draws import draw_voxels
 from ale_dask.numerics.sweep import sum_of_stamps
 from ale_dask.numerics.tfce import tfce_map
@@ -36,9 +36,9 @@ def test_tfce_end_to_end(tiny_study: Study, tmp_path: Path) -> None:
         for e, key in enumerate(design.key):
             draw_voxels(key, iteration, mask.n_voxels, drawn, design.focus_begin[e], design.focus_begin[e + 1])
         field = sum_of_stamps(drawn, design=design, stamps=stamps, geometry=space)
-        assert tfce_map(field, levels=_levels(plan), volume=mask.volume).max() == null[iteration, 3]
+        assert tfce_map(field, levels=levels_of(plan), volume=mask.volume).max() == null[iteration, 3]
 
-    units = tfce_map(plan.arrays["s"], levels=_levels(plan), volume=mask.volume)
+    units = tfce_map(plan.arrays["s"], levels=levels_of(plan), volume=mask.volume)
     kept = result["z_tfce_fwe"].values != 0
     z = result["z"].values != 0
     np.testing.assert_array_equal(kept, (units >= result.attrs["cut_tfce"]) & z)

@@ -125,7 +125,8 @@ def machinery(plan: Plan) -> tuple[Design, Stamps, Geometry]:
     return design, stamps(boxes), space
 
 
-def _levels(plan: Plan) -> Levels:
+def levels_of(plan: Plan) -> Levels:
+    """Return the levels of TFCE that a plan holds."""
     return Levels(plan.arrays["tfce_level"], *(int(n) for n in plan.settings["tfce"]))
 
 
@@ -136,7 +137,7 @@ def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]
         design, rows, space = machinery(plan)
     threshold = np.int32(plan.settings["threshold"])
     if TFCE in plan.statistics:
-        tfce_iterations(first, count, threshold, design, rows, space, _levels(plan), out)
+        tfce_iterations(first, count, threshold, design, rows, space, levels_of(plan), out)
     else:
         null_iterations(first, count, threshold, design, rows, space, out)
     return {"null": out}
@@ -175,7 +176,7 @@ def collect(
     enhanced: dict[str, tuple[str, Any]] = {}
     attrs: dict[str, Any] = {}
     if TFCE in plan.statistics:
-        heights = _levels(plan)
+        heights = levels_of(plan)
         units = tfce_map(s, levels=heights, volume=mask.volume)
         enhanced = {"tfce": ("voxel", tfce_of(units, levels=heights).astype(np.float32))}
         keep["z_tfce_fwe"] = units >= cut[TFCE]

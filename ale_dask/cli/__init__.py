@@ -47,6 +47,7 @@ for command in (
     app.command()(command)
 app.command("leave-one-out")(running.leave_one_out)
 app.command("fail-safe")(robust.fail_safe)
+app.command()(robust.power)
 app.command("main-effect")(running.of_foci(None, "ALE of each foci file, without a study.toml."))
 app.command("contrast")(
     running.of_foci("contrast", "First foci file against the second, both directions, without a study.toml.")

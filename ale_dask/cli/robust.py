@@ -10,6 +10,42 @@ import typer
 from ale_dask.cli.options import Backend, DryRun, Json, Quiet, Stored, Workers, say, stop_on_signals
 
 
+def power(
+    out: Stored,
+    analysis: Annotated[str | None, typer.Argument(help="Main effect; all of them if not given.")] = None,
+    simulations: Annotated[int, typer.Option("--simulations", min=1, help="Places that are tried.")] = 300,
+    within: Annotated[float, typer.Option("--within", min=0, help="Found is what survives so near, in mm.")] = 5.0,
+    target: Annotated[float, typer.Option("--target", help="The power that is asked for.")] = 0.8,
+    as_json: Json = False,
+) -> None:
+    """Simulate how many experiments must report a place for a run's main effects to find it.
+
+    OUT/NAME/NAME_power.tsv holds the power for 0, 1 … all of the experiments. Whatever is found without a cluster has
+    this on its page by itself.
+    """
+    from ale_dask.analyses.power import power as simulate
+    from ale_dask.data.places import place, replace_file
+    from ale_dask.results.power import power_line, power_table
+    from ale_dask.results.tables import tsv
+    from ale_dask.results.views import stem
+    from ale_dask.runs import collect
+    from ale_dask.words.errors import InputError
+
+    _, results, _ = collect(out)
+    mains = {name: r for name, r in results.items() if r.attrs["kind"] == "main-effect"}
+    if analysis is not None and analysis not in mains:
+        raise InputError(f"{analysis}: no main effect of {out}, which has {', '.join(mains)}")
+    told = {}
+    for name in [analysis] if analysis else mains:
+        curve = simulate(mains[name], simulations=simulations, within_mm=within, target=target)
+        replace_file(place(out) / stem(name) / f"{stem(name)}_power.tsv", tsv(power_table(curve)))
+        told[name] = {key: value for key, value in curve.attrs.items() if key.startswith("power_")}
+        if not as_json:
+            print(power_line(curve), flush=True)
+    if as_json:
+        print(json.dumps({"out": out, "analyses": told}))
+
+
 def fail_safe(
     out: Stored,
     analysis: Annotated[

@@ -11,6 +11,8 @@ from scipy import special
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
+UNREACHABLE = 2**62
+"""The cut of a null with too few iterations for its level: no value survives."""
 
 
 def exceedances(null: I64, observed: npt.ArrayLike) -> I64:
@@ -32,7 +34,7 @@ def cut(null: I64, *, alpha: float) -> int:
     """
     allowed = math.floor(alpha * (1 + len(null)) * (1 + 1e-12)) - 1
     if allowed < 0:
-        return 2**62
+        return UNREACHABLE
     ordered = np.sort(null)[::-1]
     return int(ordered[allowed]) + 1 if allowed < len(ordered) else 0
 

@@ -15,7 +15,7 @@ import xarray as xr
 from ale_dask.analyses.main_effect import inference_of
 from ale_dask.data.foci import n_foci
 from ale_dask.data.places import replace_file
-from ale_dask.numerics.correct import cut, cut_interval
+from ale_dask.numerics.correct import UNREACHABLE, cut, cut_interval
 from ale_dask.results.bars import bars_says, bars_svg
 from ale_dask.results.clusters import grid_of
 from ale_dask.results.company import Company, company_of
@@ -25,7 +25,7 @@ from ale_dask.results.maps import SIMULATED
 from ale_dask.results.overlays import overlay_png, overlay_says
 from ale_dask.results.palette import HUES, INK, Hue
 from ale_dask.results.views import stem
-from ale_dask.results.wording import UNREACHABLE, input_words
+from ale_dask.results.wording import input_words
 from ale_dask.words.config import INPUTS
 
 POINTS = 60
@@ -61,7 +61,7 @@ def plots_of(result: xr.Dataset, company: Company | None = None) -> list[Plot]:
         plots.append(replace(foci, says=foci_says(company.parts)))
     if company.shares is not None and found:
         plots.append(replace(bars, says=bars_says(found, company.shares)))
-    return [*plots, *of_null]
+    return [*plots, *of_null, *_power_plots(result)]
 
 
 _PARTS = (
@@ -69,6 +69,19 @@ _PARTS = (
     Plot("foci", "Foci on the glass brain", ""),
     Plot("contributions", "Contributions to each cluster", ""),
 )
+
+
+def _power_plots(result: xr.Dataset) -> list[Plot]:
+    if "power" not in result:
+        return []
+    attrs = result.attrs
+    needed, n = int(attrs["power_needed"]), int(attrs["power_experiments"])
+    reached = f"{needed} of {n} experiments must report a place" if needed else f"not even all {n} experiments suffice"
+    says = (
+        f"How often a place is found that so many experiments report: for {100 * attrs['power_target']:.0f} % power "
+        f"{reached}. The band is the 95 % interval of {attrs['power_simulations']:,} simulations."
+    )
+    return [Plot("power", "Power by prevalence", says, diagnostic=True)]
 
 
 def _null_plots(result: xr.Dataset) -> list[Plot]:
@@ -138,7 +151,7 @@ def _content(result: xr.Dataset, plot: Plot, company: Company, hue: Hue, simulat
         assert company.shares is not None
         drawn = bars_svg(found, company.shares, company.parts, mask=grid_of(result), title=title, says=plot.says)
         return drawn.encode()
-    draw = {"null": _null, "threshold": _threshold, "design": _design}[plot.suffix]
+    draw = {"null": _null, "threshold": _threshold, "design": _design, "power": _power}[plot.suffix]
     with figure_svg(title, says=plot.says) as (axes, svg):
         draw(axes, result, hue)
     return svg.getvalue().encode()
@@ -213,3 +226,21 @@ def _design(axes: Any, result: xr.Dataset, hue: Hue) -> None:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("subjects")
     axes.set_ylabel("foci")
+
+
+def _power(axes: Any, result: xr.Dataset, hue: Hue) -> None:
+    share = 100 * result["prevalence"].values
+    axes.fill_between(
+        share,
+        100 * result["power_low"].values,
+        100 * result["power_high"].values,
+        color=hue.flat,
+        alpha=0.3,
+        linewidth=0,
+    )
+    axes.plot(share, 100 * result["power"].values, color=hue.flat)
+    axes.axhline(100 * result.attrs["power_target"], color=INK, linestyle="--")
+    axes.set_xlim(0, 100)
+    axes.set_ylim(0, 100)
+    axes.set_xlabel("% of the experiments that report the place")
+    axes.set_ylabel("% found")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ale_dask.analyses.contrast import WORDS
 from ale_dask.analyses.main_effect import EPS
+from ale_dask.numerics.correct import UNREACHABLE
 from ale_dask.results.phrases import (
     Record,
     counted,
@@ -17,7 +21,7 @@ from ale_dask.results.phrases import (
     voxel_mm3,
 )
 from ale_dask.results.views import VIEWS
-from ale_dask.results.wording import CORRECTED, KEPT, UNLIKE, UNREACHABLE, controlled, shared_words
+from ale_dask.results.wording import CORRECTED, KEPT, UNLIKE, controlled, detectable, shared_words
 from ale_dask.words.config import Inference
 
 _LARGEST = {
@@ -137,6 +141,7 @@ def contrasts(record: Record) -> list[str]:
                 f"No cluster could be tested in {listed(untested)}: the region was empty, or the relabellings were "
                 "too few for the cluster-forming p."
             )
+    found += power(entries, i)
     return found
 
 
@@ -194,6 +199,23 @@ def conjunctions(record: Record) -> list[str]:
         f"Conjunctions ({which}) were the voxelwise minimum of the thresholded maps [@nichols2005], at {_inputs(i)}, "
         f"in clusters of at least {volume(i, record)}. They show the {listed(said)}.",
         f"Beside them, the minimum of the voxel-FWE maps controlled {controlled(view, i)}.",
+        *power(entries, i),
+    ]
+
+
+def power(entries: Mapping[str, Any], i: Inference) -> list[str]:
+    """Return a paragraph on what could have been found, for results without a cluster; none for others."""
+    told = {name: words for name, entry in entries.items() if (words := detectable(entry))}
+    if not told:
+        return []
+    one = next(entry for entry in entries.values() if "power_of" in entry)
+    return [
+        f"For results without a cluster, power was simulated {one['power_simulations']:,} times for each sample: some "
+        "experiments had one focus at a random place, displaced as their own kernel says, and all other foci lay at "
+        f"random; the place was found where what survived {CORRECTED[i.correction]} came within "
+        f"{one['power_within_mm']:g} mm. A power of {100 * one['power_target']:.0f} % took "
+        f"{'; '.join(f'(“{name}”) {words}' for name, words in told.items())}. This is a prevalence of reports at one "
+        "place, not an effect size."
     ]
 
 

@@ -14,9 +14,10 @@ import xarray as xr
 
 from ale_dask.analyses.main_effect import EPS, inference_of
 from ale_dask.numerics import correct
+from ale_dask.numerics.correct import UNREACHABLE
 from ale_dask.results.clusters import grid_of
 from ale_dask.results.views import main_clusters
-from ale_dask.results.wording import UNREACHABLE, ale_of
+from ale_dask.results.wording import ale_of
 from ale_dask.words.errors import InputError
 
 SCALING = ("Iterations", "What", "Value", "Low", "High", "Decision", "Decided After")

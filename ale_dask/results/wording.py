@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from ale_dask.analyses.main_effect import inference_of
+from ale_dask.analyses.power import PER_ARM
 from ale_dask.numerics.ale import ale_from_s
+from ale_dask.numerics.correct import UNREACHABLE, clopper_pearson
 from ale_dask.results.clusters import grid_of
 from ale_dask.results.views import View, find_view
 from ale_dask.words.config import Inference
 
-UNREACHABLE = 2**62
-"""The cut of a null with too few iterations for its level: no value survives."""
 FEWEST = 17
 """Below so many experiments a main effect is underpowered (Eickhoff 2016)."""
 UNLIKE = "that alone can reject exchangeability, without any difference in where the effects are"
@@ -124,6 +124,12 @@ def notes(result: xr.Dataset) -> list[str]:
             )
     if attrs["kind"] == "contrast" and attrs["shared"] and inference_of(result).shared == "keep":
         found.append(KEPT)
+    if words := detectable(attrs):
+        what = "difference" if attrs["kind"] == "contrast" else "overlap"
+        found.append(
+            f"Finding no {what} does not show that there is none: a place is found with "
+            f"{100 * attrs['power_target']:.0f} % power if this many experiments report it: {words}."
+        )
     if attrs.get("unbalanced"):
         found.append(f"The arms differ more than 1.5-fold in foci or subjects per experiment; {UNLIKE}.")
     return found
@@ -169,9 +175,33 @@ def _contrast(result: xr.Dataset) -> list[tuple[str, str]]:
         ("Gate", attrs["gate"]),
         ("Shared subjects", shared_words(attrs["shared"], i)),
         *_clusters(result),
+        *_detectable(attrs),
         ("Permutations", f"{attrs['iterations']:,} {drawn}, seed {i.seed}"),
         ("Mask", _mask(result)),
     ]
+
+
+def detectable(attrs: Mapping[str, Any]) -> str:
+    """Return what the main effects behind a result could have found at one place, with the power asked for.
+
+    `attrs` are its attributes, or its entry in a run's record; "" where nothing was simulated.
+    """
+    said = []
+    lists = [attrs[key] for key in ("power_of", *PER_ARM)] if "power_of" in attrs else []
+    for name, needed, n, found in zip(*lists, strict=True):
+        simulations = int(attrs["power_simulations"])
+        low, high = (100 * float(end) for end in clopper_pearson(found, simulations))
+        power = f"power {100 * found / simulations:.0f} %, 95 % interval {low:.0f}-{high:.0f} %"
+        if needed:
+            said.append(f"{name}: {needed} of {n} experiments ({100 * needed / n:.0f} %; {power})")
+        else:
+            said.append(f"{name}: not even all {n} experiments ({power})")
+    return "; ".join(said)
+
+
+def _detectable(attrs: Mapping[str, Any]) -> list[tuple[str, str]]:
+    words = detectable(attrs)
+    return [(f"Found with {100 * attrs['power_target']:.0f} % power, if reported by", words)] if words else []
 
 
 def shared_words(found: Sequence[str], inference: Inference) -> str:
@@ -194,6 +224,7 @@ def _conjunction(result: xr.Dataset) -> list[tuple[str, str]]:
         ("Of", " AND ".join(result.attrs["of"])),
         ("Minimum volume", f"{inference_of(result).min_volume:g} mm³"),
         ("Largest minimum z before any threshold", f"{result.attrs['largest_minimum_z']:.3f}"),
+        *_detectable(result.attrs),
         ("Mask", _mask(result)),
     ]
 

@@ -58,6 +58,12 @@ _MAIN_EFFECT = (
     Variable("z_fdr_bh", ("voxel",), "f", "z", "z where the voxel survives Benjamini-Hochberg FDR"),
     Variable("z_fdr_by", ("voxel",), "f", "z", "z where the voxel survives Benjamini-Yekutieli FDR"),
 )
+_POWER = (
+    Variable("power", ("reporting",), "f", "probability", "that a place is found which so many experiments report"),
+    Variable("power_low", ("reporting",), "f", "probability", "exact 95 % interval of the simulations, lower end"),
+    Variable("power_high", ("reporting",), "f", "probability", "exact 95 % interval of the simulations, upper end"),
+    Variable("prevalence", ("reporting",), "f", "", "share of the experiments that report the place"),
+)
 _CONTRIBUTIONS = (
     Variable("contribution", ("cluster", "experiment"), "f", "%", "mean of 1 - ALE_-i / ALE, rescaled to 100 %"),
     Variable("contribution_largest", ("cluster", "experiment"), "f", "", "largest 1 - ALE_-i / ALE of its voxels"),
@@ -106,7 +112,7 @@ _CONJUNCTION = (
     Variable("z_min_unthresholded", ("voxel",), "f", "z", "minimum of the z maps before any threshold"),
 )
 VARIABLES: dict[str, Variable] = {
-    v.name: v for v in _FOCI + _MAPS + _MAIN_EFFECT + _CONTRIBUTIONS + _CONTRAST + _CONJUNCTION
+    v.name: v for v in _FOCI + _MAPS + _MAIN_EFFECT + _POWER + _CONTRIBUTIONS + _CONTRAST + _CONJUNCTION
 }
 FOCI: tuple[str, ...] = tuple(v.name for v in _FOCI if v.name != "experiment_tag")
 

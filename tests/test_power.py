@@ -1,0 +1,150 @@
+"""What a design can find: simulations against a plain one, and what results without a cluster say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from faults.scenes import ale as command
+from scipy import ndimage
+from test_survival import effect
+
+import ale_dask as ale
+from ale_dask.analyses.main_effect import inference_of, mask_of
+from ale_dask.analyses.power import with_power
+from ale_dask.analyses.sample import sample
+from ale_dask.data.foci import Experiment, build
+from ale_dask.numerics import power as kernels
+from ale_dask.numerics.kernels import kernel_box
+from ale_dask.words.errors import InputError
+from ale_dask.words.variables import FOCI
+
+WITHIN = 9.0
+
+
+def tables(result: xr.Dataset) -> dict[str, object]:
+    """Return the tables of the simulation of a result, and what a plain one needs."""
+    inference, mask = inference_of(result), mask_of(result)
+    chosen = sample(result[list(FOCI)], mask=mask, inference=inference)
+    distinct, kernel = chosen.kernels
+    boxes = [kernel_box(s, support=inference.support, bits=int(result.attrs["scale_bits"])) for s in distinct]
+    trial = kernels.trial_of(
+        np.r_[0, np.cumsum(chosen.n_foci)].astype(np.int64),
+        kernel=kernel,
+        experiment_key=chosen.key,
+        seed=inference.seed,
+        additive=chosen.additive,
+    )
+    space = kernels.space_of(mask.voxel_ijk, near=kernels.offsets_within(WITHIN, affine=mask.affine))
+    return {"trial": trial, "kernels": kernels.kernels_of(boxes, sigma=distinct), "space": space, "boxes": boxes}
+
+
+def plain(result: xr.Dataset, simulations: int) -> np.ndarray:
+    """Return whether each place is found (simulation, 1 + experiment), map by map, with ndimage's clusters."""
+    made, mask = tables(result), mask_of(result)
+    trial, space, boxes = made["trial"], made["space"], made["boxes"]
+    work = kernels.work_of(trial, made["kernels"], space)
+    by_mass = inference_of(result).correction == "cluster-mass"
+    voxel = inference_of(result).correction == "voxel"
+    threshold = int(result.attrs["cut_s" if voxel else "threshold"])
+    cut = 1 if voxel else int(result.attrs["cut_mass" if by_mass else "cut_size"])
+    out = []
+    for i in range(simulations):
+        centre = kernels.draw(i, trial, made["kernels"], space, work)
+        voxels, moved = work.voxel.copy(), work.moved.copy()
+        order = kernels.orders(i, 1, trial=trial)[0]
+        row = []
+        for m in range(len(order) + 1):
+            if m:
+                voxels[trial.focus_begin[order[m - 1]]] = moved[order[m - 1]]
+            s = np.zeros(np.array(mask.volume.shape) + 40, dtype=np.int64)
+            for e, k in enumerate(trial.kernel):
+                own = np.zeros_like(s)
+                radius = np.array(boxes[k].shape) // 2
+                for v in voxels[trial.focus_begin[e] : trial.focus_begin[e + 1]]:
+                    at = tuple(
+                        slice(20 + c - r, 20 + c + r + 1) for c, r in zip(mask.voxel_ijk[v], radius, strict=True)
+                    )
+                    own[at] = own[at] + boxes[k] if trial.additive else np.maximum(own[at], boxes[k])
+                s += own
+            s = np.where(mask.volume, s[tuple(slice(20, 20 + n) for n in mask.volume.shape)], 0)
+            labels, n = ndimage.label((s >= threshold) & mask.volume)
+            measure = ndimage.sum_labels(s - threshold if by_mass else np.ones_like(s), labels, np.arange(1, n + 1))
+            kept = np.isin(labels, 1 + np.flatnonzero(measure >= cut))[tuple(mask.voxel_ijk.T)]
+            apart = mask.to_mm(mask.voxel_ijk.astype(float)) - mask.to_mm(mask.voxel_ijk[centre].astype(float))
+            near = (apart**2).sum(axis=1) <= WITHIN**2
+            row.append(bool((kept & near).any()))
+        out.append(row)
+    return np.array(out)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"correction": "cluster-mass"}, {"correction": "voxel"}, {"within": "additive"}]
+)
+def test_simulations_are_those_of_whole_maps(tiny: Path, changes: dict[str, str]) -> None:
+    result = effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug", **changes)
+    curve = ale.power(result, simulations=40, within_mm=WITHIN, threads=3)
+    expected = plain(result, 40)
+    np.testing.assert_array_equal(curve["power"].values, expected.mean(axis=0))
+    assert 0 < expected.mean() < 1
+
+
+def test_any_number_of_threads_gives_the_same_and_more_reports_more_power(tiny: Path) -> None:
+    result = effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug")
+    one, many = (ale.power(result, simulations=101, threads=n) for n in (1, 5))
+    xr.testing.assert_identical(one, many)
+    assert one["power"].values[-1] > one["power"].values[0]
+    assert (np.diff(one["power"].values) >= -0.02).all()
+    needed = one.attrs["power_needed"]
+    if needed:
+        assert one["power"].values[needed] >= 0.8 > one["power"].values[needed - 1]
+
+
+def test_tfce_by_bisection_is_found_where_its_map_is(tiny: Path) -> None:
+    result = effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug", correction="tfce")
+    curve = ale.power(result, simulations=12)
+    assert (np.diff(curve["power"].values) >= 0).all()
+    assert curve["power"].values[-1] > 0
+
+
+def test_what_could_have_been_found_stands_beside_nothing_found(tiny: Path, tmp_path: Path) -> None:
+    def one_place(x: float) -> xr.Dataset:
+        random = np.random.default_rng(int(x) + 50)
+        some = [
+            Experiment(
+                f"e{i} {x}", 20, tuple(map(tuple, [(x, 0.0, 0.0), *random.uniform(-20, 20, (3, 3))])), "MNI", "f"
+            )
+            for i in range(8)
+        ]
+        return build(some)
+
+    a, b = effect(one_place(16), tiny, "a"), effect(one_place(-16), tiny, "b")
+    both = ale.conjunction([a, b], name="both")
+    told = with_power({"a": a, "b": b, "both": both})
+    assert told["both"].attrs["power_of"] == ["a", "b"]
+    assert told["a"].attrs["power_needed"] == ale.power(a).attrs["power_needed"]
+    assert "power" in told["a"]
+    out = ale.write_report(list(told.values()), tmp_path / "out", pictures=False)
+    assert "Finding no overlap does not show that there is none" in (out / "report.html").read_text()
+    same = ale.conjunction([a, a.assign_attrs(name="a2")], name="same")
+    assert "power_of" not in with_power({"a": a, "a2": a.assign_attrs(name="a2"), "same": same})["same"].attrs
+
+
+def test_the_command(tiny: Path, tmp_path: Path) -> None:
+    command("run", tiny / "study.toml", "-o", tmp_path / "out")
+    text, _ = command("power", tmp_path / "out", "drug", "--simulations", 20, "--json")
+    told = json.loads(text)["analyses"]["drug"]
+    lines = (tmp_path / "out" / "drug" / "drug_power.tsv").read_text().splitlines()
+    assert len(lines) == 1 + told["power_experiments"] + 1
+    command("power", tmp_path / "out", "nothing", code=65)
+
+
+def test_what_has_no_power(tiny: Path) -> None:
+    a = effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug")
+    with pytest.raises(InputError, match="is no main effect: power is that of one sample"):
+        ale.power(ale.conjunction([a, a.assign_attrs(name="again")]))
+    with pytest.raises(InputError, match="0 simulations within"):
+        ale.power(a, simulations=0)
