@@ -164,13 +164,16 @@ def without_cluster(result: xr.Dataset) -> list[int]:
 def with_power(results: Mapping[str, xr.Dataset], *, threads: int | None = None) -> dict[str, xr.Dataset]:
     """Return results by name, the main effects behind a contrast or conjunction without a cluster with their power.
 
-    Such a contrast or conjunction has them as attributes: power_of, and each of PER_ARM as a list in that order.
+    Such a contrast or conjunction has them as attributes: power_of, and each of PER_ARM as a list in that order. One
+    whose main effects are not among the results has none.
     """
     found = dict(results)
     for name, result in results.items():
         if not without_cluster(result):
             continue
         behind = list(result.attrs["arms" if result.attrs["kind"] == "contrast" else "of"])
+        if not set(behind) <= set(found):
+            continue
         for arm in behind:
             if "power" not in found[arm]:
                 curve = power(found[arm], threads=threads)

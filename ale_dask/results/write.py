@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.main_effect import EPS, inference_of
+from ale_dask.analyses.power import with_power
 from ale_dask.data.places import replace_file
 from ale_dask.results.article import article_html, article_table
 from ale_dask.results.company import company_of
@@ -128,7 +129,11 @@ def write_report(
         when two results have one name.
     """
     write_results(
-        by_name(results), Path(out), title=title, simulated=simulated, drawn_by=DrawsHere() if pictures else None
+        with_power(by_name(results)),
+        Path(out),
+        title=title,
+        simulated=simulated,
+        drawn_by=DrawsHere() if pictures else None,
     )
     return Path(out)
 
