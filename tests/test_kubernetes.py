@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,22 @@ def test_the_schemas_find_what_is_wrong(path: tuple[Any, ...], value: Any, said:
         inner = inner[key]
     inner[path[-1]] = value
     assert any(said in error for error in errors(job))
+
+
+@needs_schemas
+def test_what_deploy_holds_is_what_is_printed_and_valid() -> None:
+    page = (DEPLOY / "README.md").read_text()
+    options = tomllib.loads(re.findall(r"```toml\n(.*?)```", page, re.S)[0])["backend"]
+    chosen = Backend.model_validate(options | {"workers": 16})
+    made = manifests(chosen, place("s3://bucket/run"), name="ale-run-example")
+    assert (DEPLOY / "daskjob.yaml").read_text() == as_yaml(made)
+    assert [errors(document) for document in made] == [[]]
+    rights = list(yaml.safe_load_all((DEPLOY / "access.yaml").read_text()))
+    assert [document["kind"] for document in rights] == ["Role", "RoleBinding"]
+    import kubernetes_validate
+
+    for document in rights:
+        kubernetes_validate.validate(document, "1.30", strict=True)
 
 
 def test_no_secret_reaches_the_scheduler_and_no_pod_has_rights() -> None:

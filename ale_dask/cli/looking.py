@@ -60,7 +60,7 @@ def print_sweep(wanted: Sweep, *, as_json: bool) -> None:
     print(descriptive(wanted))
 
 
-def print_costs(study: Study, *, as_json: bool) -> None:
+def print_costs(study: Study, *, as_json: bool, price: float | None = None) -> None:
     import resource
     from dataclasses import asdict
 
@@ -82,6 +82,7 @@ def print_costs(study: Study, *, as_json: bool) -> None:
                 {
                     "analyses": rows,
                     "core_hours": core_seconds / 3600,
+                    **({} if price is None else {"price": price * core_seconds / 3600}),
                     "bytes_written": sum(c.bytes_written for c in found),
                     "workers": workers,
                     "memory_per_worker": memory,
@@ -105,6 +106,11 @@ def print_costs(study: Study, *, as_json: bool) -> None:
         f"{workers} worker(s): {clock(core_seconds / workers)} at best, {memory / 1e9:.1f} GB of memory each at most, "
         f"a scheduler {share:.1%} busy"
     )
+    if price is not None:
+        print(
+            f"price: {price * core_seconds / 3600:,.2f} at {price:g} per core-hour like this machine's, "
+            "for the computing alone"
+        )
 
 
 def example(folder: Annotated[Path, typer.Argument(help="Folder to make.")]) -> None:
@@ -226,11 +232,14 @@ def plan(
     iterations: Iterations = None,
     workers: Workers = None,
     mask: MaskName = None,
+    price: Annotated[
+        float | None, typer.Option("--price-per-core-hour", min=0, help="In any currency: says what it will cost.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what a run would compute and cost, timed on its own foci; with -o, lay its blocks out there."""
     wanted = with_settings(load(study), iterations=iterations, workers=workers, mask=mask)
-    print_costs(wanted, as_json=as_json)
+    print_costs(wanted, as_json=as_json, price=price)
     if out is not None:
         from ale_dask.data.places import place
         from ale_dask.distribution.backends import cpu_count
