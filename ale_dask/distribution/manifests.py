@@ -226,13 +226,16 @@ def _scheduler(backend: Backend, options: Options, name: str) -> dict[str, Any]:
 
 def _worker(backend: Backend, options: Options) -> dict[str, Any]:
     cpus = float(options.cpu.removesuffix("m")) / (1000 if options.cpu.endswith("m") else 1)
-    container = _container(options, "worker", memory=backend.memory or "2 GiB", cpu=options.cpu)
+    memory = backend.memory or "2 GiB"
+    container = _container(options, "worker", memory=memory, cpu=options.cpu)
     container["args"] = [
         "dask",
         "worker",
         # The operator sets it, and retires workers by it.
         "--name=$(DASK_WORKER_NAME)",
         f"--nthreads={max(1, math.ceil(cpus))}",
+        # By itself Dask takes a part of the pod's memory only, its threads' share of the CPUs that it sees.
+        f"--memory-limit={_mebibytes(memory)}B",
         "--no-dashboard",
     ]
     return {"replicas": backend.least, "spec": _pod(options, container, restart="Always")}
