@@ -117,7 +117,8 @@ def _outside(
     found = []
     for i, outside in sorted(by_experiment.items()):
         listed = [f"{_point(xyz[f])} by {far[f]:.1f} mm" for f in outside[:_LISTED]]
-        message = f"{ids[i]}: {len(outside)} foci outside mask '{mask.name}': {', '.join(listed)}{_more(outside)}"
+        foci = "1 focus" if len(outside) == 1 else f"{len(outside)} foci"
+        message = f"{ids[i]}: {foci} outside mask '{mask.name}': {', '.join(listed)}{_more(outside)}"
         found.append(Finding("outside-mask", message, sources[i]))
     return found
 
