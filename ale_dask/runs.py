@@ -85,7 +85,7 @@ def run(
             # Of a queue's workers only the first may be here yet.
             workers = max(1 if connected is None else sum(connected.nthreads().values()), study.backend.most or 1)
             jobs = jobs_of(prepared, out, made, workers=workers)
-            carry_out(jobs, out, study=study, client=connected, quiet=quiet, also=also)
+            carry_out(jobs, out, study=study, client=connected, journal=journal, quiet=quiet, also=also)
         except BaseException as error:
             journal("stopped", error=f"{type(error).__name__}: {error}")
             raise
@@ -117,6 +117,7 @@ def carry_out(
     *,
     study: Study,
     client: Client | None,
+    journal: Journal | None = None,
     quiet: bool = False,
     also: Report = lambda step: None,
 ) -> None:
@@ -127,7 +128,7 @@ def carry_out(
     UnfinishedError
         when blocks failed three times; the others are done.
     """
-    journal = Journal(out)
+    journal = journal or Journal(out)
     todo = pending(jobs)
     total = sum(job.segment.iterations for job in jobs)
     missing = sum(job.segment.range_of(block)[1] for job, block in todo)

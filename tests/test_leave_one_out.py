@@ -68,4 +68,5 @@ def test_from_a_result_and_from_a_run_alike(tiny: Path, tmp_path: Path) -> None:
     assert stored["ale_without"].values.max() > 1e3 * rounding
     assert stored.attrs["experiment_id"] == maps["experiment_id"].values.tolist()
     assert len(command("leave-one-out", out, "--maps").stdout.split()) == 3
-    command("leave-one-out", out, "nothing", code=65)
+    command("leave-one-out", out, "nothing", "--maps", code=65)
+    command("leave-one-out", out, "drug", code=65)

@@ -165,6 +165,8 @@ def leave_one_out(
 
     Every analysis, contrasts and conjunctions too, has its own nulls and cuts each time.
     """
+    if analysis is not None and not maps:
+        raise InputError(f"leave-one-out {analysis}: one analysis is for --maps; without it all are done together")
     if maps:
         from ale_dask.upkeep import leave_one_out as write
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import socket
@@ -15,6 +16,7 @@ from ale_dask.distribution.executors import Step
 from ale_dask.words.errors import StoreError
 
 _MOST_LINES = 10_000
+_NUMBER = itertools.count()
 
 
 class Journal:
@@ -22,7 +24,8 @@ class Journal:
 
     def __init__(self, out: Place) -> None:
         now = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        self.path = out / "logs" / f"events-{now}-{socket.gethostname()}-{os.getpid()}.jsonl"
+        # A second journal of this process, begun in the same second, must not replace the first one's file.
+        self.path = out / "logs" / f"events-{now}.{next(_NUMBER)}-{socket.gethostname()}-{os.getpid()}.jsonl"
         self.lines: list[str] = []
 
     def __call__(self, event: str, **what: Any) -> None:
