@@ -53,3 +53,10 @@ def test_the_script_sees_what_should_not_be(script, output, word):
     cell = nbformat.v4.new_code_cell("1", outputs=[output])
     (found,) = script.problems(nbformat.v4.new_notebook(cells=[cell]))
     assert word in found
+
+
+def test_what_is_printed_in_parts_is_kept_whole(script):
+    parts = [nbformat.v4.new_output("stream", name="stdout", text=text) for text in ("one\n", "two\n")]
+    table = nbformat.v4.new_output("display_data", data={"text/plain": "a table"})
+    (first, second, third) = script.joined([*parts, table, parts[1]])
+    assert (first.text, second, third.text) == ("one\ntwo\n", table, "two\n")
