@@ -139,6 +139,14 @@ def test_what_deploy_holds_is_what_is_printed_and_valid() -> None:
         kubernetes_validate.validate(document, "1.30", strict=True)
 
 
+def test_a_worker_has_the_memory_of_its_pod() -> None:
+    # Left to itself, Dask takes the threads' share of the CPUs it sees, and pauses for good at 80 % of that.
+    (job,) = manifests(backend().model_copy(update={"memory": "600 MiB"}), place(S3), name="x")
+    (worker,) = job["spec"]["cluster"]["spec"]["worker"]["spec"]["containers"]
+    assert worker["resources"]["limits"]["memory"] == "600Mi"
+    assert "--memory-limit=600MiB" in worker["args"]
+
+
 def test_no_secret_reaches_the_scheduler_and_no_pod_has_rights() -> None:
     (job,) = manifests(backend(service_account="ale"), place(S3), name="x")
     cluster = job["spec"]["cluster"]["spec"]
