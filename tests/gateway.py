@@ -23,6 +23,8 @@ c.Proxy.tcp_address = "127.0.0.1:{tcp}"
 c.LocalBackend.clusters_directory = "{folder}/clusters"
 # A lost worker is heard of by the next heartbeat.
 c.LocalBackend.cluster_heartbeat_period = 2
+# By itself twice that, and a scheduler takes some seconds to load what the first graph needs.
+c.LocalBackend.cluster_heartbeat_timeout = 60
 c.UnsafeLocalBackend.backoff_base_delay = 0.1
 # Distributed has no programs dask-scheduler and dask-worker any more.
 c.ClusterConfig.scheduler_cmd = ["{python}", "-m", "dask", "scheduler"]
