@@ -78,8 +78,8 @@ def passes(prepared: Mapping[str, Prepared], plans: Mapping[str, Mapping[str, Pl
 def _draws(plan: Plan) -> str:
     """Return a hash of what the permuted sums of a main effect come from."""
     out = hashlib.sha256(f"{plan.settings['bits']} {plan.settings['additive']}".encode())
-    for name in variants.SHARED:
-        out.update(np.ascontiguousarray(plan.arrays[name]).tobytes())
+    for name, array in main_effects.draws_of(plan, variants.SHARED).items():
+        out.update(name.encode() + np.ascontiguousarray(array).tobytes())
     return out.hexdigest()
 
 

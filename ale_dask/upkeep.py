@@ -165,7 +165,7 @@ class Watch:
         if statistic is not None and len(null) >= 2 / inference.cluster_p:
             alpha = inference.cluster_p
             low, high = correct.cut_interval(null, alpha=alpha)
-            at = correct.cut(null, alpha=alpha)
+            at = correct.cut(null, alpha=alpha, rule=inference.cluster_cut)
             cut = statistic.value(at), statistic.value(low), statistic.value(high)
         unit = "" if statistic is None else statistic.unit
         return Standing(name, len(null), total, recent / _RECENT_SECONDS, cut, unit)

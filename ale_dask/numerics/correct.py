@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from ale_dask.words.profiles import ClusterCut
+
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 UNREACHABLE = 2**62
@@ -21,22 +23,44 @@ def exceedances(null: I64, observed: npt.ArrayLike) -> I64:
     return np.asarray(len(ordered) - np.searchsorted(ordered, observed, side="left"), dtype=np.int64)
 
 
-def monte_carlo_p(null: I64, observed: npt.ArrayLike) -> F64:
-    """Return p = (1 + #{null >= observed}) / (1 + B) (observed), float64, never 0 (Phipson & Smyth 2010)."""
-    return np.asarray((1 + exceedances(null, observed)) / (1 + len(null)))
+def monte_carlo_p(null: I64, observed: npt.ArrayLike, *, rule: ClusterCut = "plus-one") -> F64:
+    """Return p = (1 + #{null >= observed}) / (1 + B) (observed), float64, never 0 (Phipson & Smyth 2010).
+
+    By the rule "share" it is #{null >= observed} / B, kept between 1/B and 1 - 1/B.
+    """
+    r = exceedances(null, observed)
+    if rule == "share":
+        return np.asarray(np.clip(r / len(null), 1 / len(null), 1 - 1 / len(null)))
+    return np.asarray((1 + r) / (1 + len(null)))
 
 
-def cut(null: I64, *, alpha: float) -> int:
+def cut(null: I64, *, alpha: float, rule: ClusterCut = "plus-one") -> int:
     """Return the smallest integer k with (1 + #{null >= k}) / (1 + B) <= alpha; values >= k are kept.
 
     When B is too small for any k to reach alpha, one more than the largest null value would claim too much:
     the result then is 2^62, which nothing reaches.
+
+    Other rules: "share", the smallest k with #{null >= k} / B <= alpha; "at", the value of rank ceil(alpha B) from the
+    top; "above", what lies beyond the 1 - alpha quantile, interpolated between two values.
     """
+    if rule != "plus-one":
+        return _other_cut(np.sort(null)[::-1], alpha=alpha, rule=rule)
     allowed = math.floor(alpha * (1 + len(null)) * (1 + 1e-12)) - 1
     if allowed < 0:
         return UNREACHABLE
     ordered = np.sort(null)[::-1]
     return int(ordered[allowed]) + 1 if allowed < len(ordered) else 0
+
+
+def _other_cut(ordered: I64, *, alpha: float, rule: ClusterCut) -> int:
+    n = len(ordered)
+    if rule == "at":
+        return int(ordered[max(0, math.ceil(alpha * n * (1 - 1e-12)) - 1)])
+    if rule == "above":
+        return math.floor(np.quantile(ordered, 1 - alpha)) + 1
+    allowed = math.floor(alpha * n * (1 + 1e-12))
+    # p is never below 1/B.
+    return UNREACHABLE if allowed < 1 else int(ordered[allowed]) + 1 if allowed < n else 0
 
 
 def cut_interval(null: I64, *, alpha: float, confidence: float = 0.95) -> tuple[int, int]:

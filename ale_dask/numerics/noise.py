@@ -51,7 +51,7 @@ class Late(NamedTuple):
 
 @numba.njit(cache=True, nogil=True)
 def _late_memory(geometry):  # type: ignore[no-untyped-def]
-    n = geometry.cell.shape[0]
+    n = geometry.voxels
     return Late(
         np.empty((3 * n, 2), dtype=np.int64),
         np.empty(3 * n, dtype=np.int32),
@@ -61,12 +61,12 @@ def _late_memory(geometry):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _join(n, high, low, geometry, found, late, before):  # type: ignore[no-untyped-def]
-    """Join voxels at or above `high` by faces, and list pairs and voxels down to `low`; returns how many of each.
+def _join(n, high, low, steps, found, late, before):  # type: ignore[no-untyped-def]
+    """Join voxels at or above `high`, and list pairs and voxels down to `low`; returns how many of each.
 
-    `before` (3) is scratch. Mass is the sum of S: a cluster-forming value is taken off when it is known.
+    Neighbours lie `steps` cells apart; `before` is scratch, one number for each of them. Mass is the sum of S: a
+    cluster-forming value is taken off when it is known.
     """
-    steps = (1, geometry.stride_y, geometry.stride_x)
     before[:] = 0
     pairs, voxels = 0, 0
     for t in range(n):
@@ -77,7 +77,7 @@ def _join(n, high, low, geometry, found, late, before):  # type: ignore[no-untyp
         if high > v >= low:
             late.voxel[voxels] = t
             voxels += 1
-        for s in range(3):
+        for s in range(len(steps)):
             wanted = found.cell[t] - steps[s]
             while found.cell[before[s]] < wanted:
                 before[s] += 1
@@ -98,7 +98,12 @@ def _largest(n, statistic, threshold, order, geometry, found, late, before, out)
     """Fill out (series) with the largest cluster at each cluster-forming value; `order` begins with the highest."""
     last = order.shape[0] - 1
     high = threshold[order[0]]
-    pairs, voxels = _join(n, high, threshold[order[last]], geometry, found, late, before)
+    low, y, x = threshold[order[last]], geometry.stride_y, geometry.stride_x
+    if geometry.edges:
+        steps = (1, y, x, y - 1, y + 1, x - 1, x + 1, x - y, x + y)
+        pairs, voxels = _join(n, high, low, steps, found, late, before)
+    else:
+        pairs, voxels = _join(n, high, low, (1, y, x), found, late, before)
     heads = 0
     for t in range(n):
         if found.value[t] >= high and found.parent[t] == t:
@@ -167,7 +172,7 @@ def noise_iterations(first, count, statistic, values, design, noise, stamps, geo
     n_steps = values.threshold.shape[0]
     work, added = sweep_memory(design, stamps, geometry), sweep_memory(noise, stamps, geometry)
     steps, log = steps_memory(n_steps, geometry), log_memory(n_steps, geometry)
-    found, late, before = found_memory(geometry), _late_memory(geometry), np.zeros(3, dtype=np.int64)
+    found, late, before = found_memory(geometry), _late_memory(geometry), np.zeros(9, dtype=np.int64)
     base = np.empty(0, dtype=np.int32)
     number = 0
     for b in range(count):
@@ -190,7 +195,7 @@ def _surviving(series, statistic, values, cut, base, design, noise, stamps, geom
     n_steps = values.limit.shape[0]
     work, added = sweep_memory(design, stamps, geometry), sweep_memory(noise, stamps, geometry)
     steps, log = steps_memory(n_steps, geometry), log_memory(n_steps, geometry)
-    found, late, before = found_memory(geometry), _late_memory(geometry), np.zeros(3, dtype=np.int64)
+    found, late, before = found_memory(geometry), _late_memory(geometry), np.zeros(9, dtype=np.int64)
     draw_foci(series, noise, geometry, added)
     list_foci_in_order(noise, stamps, geometry, added)
     log, _ = follow(values.limit, base, noise, stamps, geometry, work, added, steps, log, 0)

@@ -96,8 +96,8 @@ def inference(record: Record) -> list[str]:
         f"Maps at an uncorrected p < {decimal(i.voxel_p)}, in clusters of at least {volume(i, record)}, were produced "
         f"beside them. This controlled {controlled(views['uncorrected'], i)}."
     )
-    if i.profile == "gingerale":
-        found.append("As in GingerALE, positions of tied maxima were averaged.")
+    if i.tied_peaks == "mean":
+        found.append("Positions of tied maxima were averaged.")
     return found
 
 
@@ -168,9 +168,9 @@ def _contrasted(name: str, entry: Record, record: Record) -> str:
         if entry["enumerated"]
         else f"N = {n:,} relabellings{of} were drawn at random, with p = (1 + r)/(1 + N) [@phipson2010]"
     )
-    if not entry["enumerated"] and record["inference"]["profile"] == "gingerale":
+    if not entry["enumerated"] and inference_of_record(record).relabel_p == "share":
         how = (
-            f"N = {n:,} relabellings{of} were drawn at random, with p = max(r, 1)/N as in GingerALE where it is "
+            f"N = {n:,} relabellings{of} were drawn at random, with p = max(r, 1)/N where it is "
             "uncorrected, and (1 + r)/(1 + N) [@phipson2010] where it is corrected"
         )
     foci, subjects = entry["foci_per_experiment"], entry["subjects_per_experiment"]
