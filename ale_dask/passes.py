@@ -126,7 +126,8 @@ class Nulls:
         if len(one.variants) < 2:
             return replace(one.plan, name=plan.name)
         threshold = int(one.plan.arrays["threshold"][one.variants.index(plan.identity)])
-        return replace(plan, settings={**plan.settings, "threshold": threshold})
+        value = "null_threshold" if "null_threshold" in plan.settings else "threshold"
+        return replace(plan, settings={**plan.settings, value: threshold})
 
     def of(self, plan: Plan, *, iterations: int) -> tuple[Null, str]:
         """Return a plan's null (iteration, statistic) with its counts, and their digest, as a run of it alone has."""

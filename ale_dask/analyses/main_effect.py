@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ale_dask.analyses.null_cut import own_threshold
 from ale_dask.analyses.sample import Sample
 from ale_dask.distribution.board import Statistic
 from ale_dask.distribution.plan import Plan
@@ -78,6 +79,7 @@ def plan_main_effect(sample: Sample, *, bits: int, name: str, rows: Iterable[Row
             "threshold": table.critical(inference.voxel_p),
             "additive": sample.additive,
             "step": table.step,
+            **({"null_threshold": own_threshold(sample, bits=bits)} if inference.null_cut == "own" else {}),
             **({} if heights is None else {"tfce": [heights.shift, heights.first, heights.bits]}),
         },
         arrays={
@@ -143,6 +145,11 @@ def machinery(plan: Plan, *, in_mask: bool = False) -> tuple[Design, Stamps, Geo
     return design, stamps(boxes), space
 
 
+def null_threshold(plan: Plan) -> int:
+    """Return the S at which clusters are formed in a plan's null: the observed one unless it has another."""
+    return int(plan.settings.get("null_threshold", plan.settings["threshold"]))
+
+
 def levels_of(plan: Plan) -> Levels:
     """Return the levels of TFCE that a plan holds."""
     return Levels(plan.arrays["tfce_level"], *(int(n) for n in plan.settings["tfce"]))
@@ -153,7 +160,7 @@ def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]
     out = np.empty((count, len(plan.statistics)), dtype=np.int64)
     with _BUILDING:
         design, rows, space = machinery(plan)
-    threshold = np.int32(plan.settings["threshold"])
+    threshold = np.int32(null_threshold(plan))
     if TFCE in plan.statistics:
         tfce_iterations(first, count, threshold, design, rows, space, levels_of(plan), out)
     else:

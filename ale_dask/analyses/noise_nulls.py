@@ -84,6 +84,8 @@ def conventions_of(sample: Sample, main: Plan, *, most: int, series: int, name: 
     correction = sample.inference.correction
     if correction not in STATISTICS:
         raise InputError(f"{name}: no fail-safe N with TFCE; run with correction cluster-size, cluster-mass or voxel")
+    if sample.inference.null_cut == "own":
+        raise InputError(f"{name}: no fail-safe N with null_cut own; run with null_cut observed")
     if most < 1 or series < 1:
         raise InputError(f"{name}: {most} noise experiments in {series} series; both must be 1 or more")
     peaks = sample.peaks()

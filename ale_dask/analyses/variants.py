@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.analyses.main_effect import STATISTICS, draws_of, identity_of, machinery
+from ale_dask.analyses.main_effect import STATISTICS, draws_of, identity_of, machinery, null_threshold
 from ale_dask.distribution.plan import Plan
 from ale_dask.numerics.variants import Variants, variant_iterations
 
@@ -36,7 +36,7 @@ def plan_variants(whole: Plan, variants: Sequence[Plan], *, left_out: Sequence[S
         settings={"conventions": conventions, "bits": bits, "additive": additive},
         arrays={
             **draws_of(whole, SHARED),
-            "threshold": np.array([v.settings["threshold"] for v in variants], dtype=np.int32),
+            "threshold": np.array([null_threshold(v) for v in variants], dtype=np.int32),
             "begin": np.r_[0, np.cumsum([len(m) for m in left_out])].astype(np.int64),
             "member": np.array([i for members in left_out for i in members], dtype=np.int64),
         },

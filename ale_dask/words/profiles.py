@@ -57,6 +57,17 @@ PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 
+PROGRAMS: Mapping[str, str] = MappingProxyType(
+    {
+        "gingerale": "GingerALE",
+        "nimare": "NiMARE 0.22.1",
+        "matlab": "Eickhoff's ALE for MATLAB",
+        "jale": "JALE 0.2.10",
+    }
+)
+"""Whose conventions they are."""
+
+
 def filled(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with the choices of their profile where they make none of their own."""
     return {**PROFILES.get(values.get("profile", "recommended"), {}), **values}
