@@ -30,7 +30,7 @@ def monte_carlo_p(null: I64, observed: npt.ArrayLike, *, rule: ClusterCut = "plu
     """
     r = exceedances(null, observed)
     if rule == "share":
-        return np.asarray(np.clip(r / len(null), 1 / len(null), 1 - 1 / len(null)))
+        return np.asarray(np.maximum(np.minimum(r / len(null), 1 - 1 / len(null)), 1 / len(null)))
     return np.asarray((1 + r) / (1 + len(null)))
 
 

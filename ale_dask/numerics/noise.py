@@ -61,12 +61,19 @@ def _late_memory(geometry):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _join(n, high, low, steps, found, late, before):  # type: ignore[no-untyped-def]
+def _join(n, high, low, geometry, found, late, before):  # type: ignore[no-untyped-def]
     """Join voxels at or above `high`, and list pairs and voxels down to `low`; returns how many of each.
 
-    Neighbours lie `steps` cells apart; `before` is scratch, one number for each of them. Mass is the sum of S: a
-    cluster-forming value is taken off when it is known.
+    `before` (9) is scratch. Mass is the sum of S: a cluster-forming value is taken off when it is known.
     """
+    y, x = geometry.stride_y, geometry.stride_x
+    if geometry.edges:
+        return _joined(n, high, low, (1, y, x, y - 1, y + 1, x - 1, x + 1, x - y, x + y), found, late, before)
+    return _joined(n, high, low, (1, y, x), found, late, before)
+
+
+@numba.njit(cache=True, nogil=True)
+def _joined(n, high, low, steps, found, late, before):  # type: ignore[no-untyped-def]
     before[:] = 0
     pairs, voxels = 0, 0
     for t in range(n):
@@ -98,12 +105,7 @@ def _largest(n, statistic, threshold, order, geometry, found, late, before, out)
     """Fill out (series) with the largest cluster at each cluster-forming value; `order` begins with the highest."""
     last = order.shape[0] - 1
     high = threshold[order[0]]
-    low, y, x = threshold[order[last]], geometry.stride_y, geometry.stride_x
-    if geometry.edges:
-        steps = (1, y, x, y - 1, y + 1, x - 1, x + 1, x - y, x + y)
-        pairs, voxels = _join(n, high, low, steps, found, late, before)
-    else:
-        pairs, voxels = _join(n, high, low, (1, y, x), found, late, before)
+    pairs, voxels = _join(n, high, threshold[order[last]], geometry, found, late, before)
     heads = 0
     for t in range(n):
         if found.value[t] >= high and found.parent[t] == t:
