@@ -33,6 +33,7 @@ from ale_dask.numerics import correct
 from ale_dask.runs import run
 from ale_dask.upkeep import status
 from ale_dask.words.config import Backend, load_study
+from ale_dask.words.errors import BackendError
 
 DEPLOY = Path(__file__).resolve().parents[1] / "deploy" / "monitoring"
 
@@ -146,9 +147,10 @@ def test_the_page_moves_while_a_run_goes_on(there: Cluster, tmp_path: Path) -> N
     if browser_path is None:
         pytest.skip("no Chromium here: install chromium to look at pages")
     study = with_inference(
-        with_backend(load_study(write_study(tmp_path / "tiny", block_size=4)), name=there.address), iterations=2000
+        with_backend(load_study(write_study(tmp_path / "tiny", block_size=4)), name=there.address), iterations=800
     )
     with there.client() as client:
+        assert served(client) == ["json", "metrics", "page"]
         port = client.scheduler_info(n_workers=0)["services"]["dashboard"]
     failed: list[BaseException] = []
 
@@ -174,7 +176,7 @@ def test_the_page_moves_while_a_run_goes_on(there: Cluster, tmp_path: Path) -> N
         seen: set[str] = set()
 
         def moving() -> bool:
-            seen.update(page.locator("td", has_text="of 2,000").all_inner_texts())
+            seen.update(page.locator("td", has_text="of 800").all_inner_texts())
             return len(seen) > 3 or not thread.is_alive()
 
         wait_until(moving, seconds=90, what="figures that change")
@@ -228,6 +230,8 @@ def test_what_makes_no_sense_is_left_out() -> None:
 
 
 def test_two_runs_at_once_do_not_mix(there: Cluster, tmp_path: Path) -> None:
+    with there.client() as client:
+        assert served(client)
     before = {r["run"] for r in standings(there)}
 
     def work(name: str, iterations: int) -> None:
@@ -255,14 +259,13 @@ def test_a_driver_that_dies_ends_its_run(there: Cluster) -> None:
 
 
 @contextmanager
-def lacking(folder: Path, *packages: str) -> Iterator[Cluster]:
-    """Yield a scheduler that cannot import some packages, and a worker that can."""
-    hidden = folder / "hidden"
-    for package in packages:
-        (hidden / package).mkdir(parents=True)
-        (hidden / package / "__init__.py").write_text("raise ImportError('hidden by a test')\n")
+def lacking(folder: Path, **hidden: str) -> Iterator[Cluster]:
+    """Yield a scheduler that has other packages than the worker and this process, by their name and text."""
+    for package, text in hidden.items():
+        (folder / "hidden" / package).mkdir(parents=True)
+        (folder / "hidden" / package / "__init__.py").write_text(text)
     path = os.environ.get("PYTHONPATH", "")
-    made = Cluster(folder, {**os.environ, "PYTHONPATH": f"{hidden}{os.pathsep}{path}"})
+    made = Cluster(folder, {**os.environ, "PYTHONPATH": f"{folder / 'hidden'}{os.pathsep}{path}"})
     try:
         made.start_scheduler()
         made.start_worker("a", environment={"PYTHONPATH": path})
@@ -272,8 +275,13 @@ def lacking(folder: Path, *packages: str) -> Iterator[Cluster]:
         made.close()
 
 
+def nothing(package: str) -> dict[str, str]:
+    return {package: f"raise ModuleNotFoundError('hidden by a test', name='{package}')\n"}
+
+
 def test_a_scheduler_without_bokeh_and_prometheus_serves_json(tmp_path: Path) -> None:
-    with lacking(tmp_path, "bokeh", "prometheus_client") as there, there.client() as client:
+    hidden = nothing("bokeh") | nothing("prometheus_client")
+    with lacking(tmp_path, **hidden) as there, there.client() as client:
         assert served(client) == ["json"]
         with monitored(client, token="a", title="t", analyses={}) as token:
             assert token == "a"
@@ -282,13 +290,22 @@ def test_a_scheduler_without_bokeh_and_prometheus_serves_json(tmp_path: Path) ->
             web(there, "/ale-dask")
 
 
-def test_a_scheduler_without_ale_dask_computes_all_the_same(tmp_path: Path) -> None:
-    with lacking(tmp_path, "ale_dask") as there:
+def test_a_scheduler_with_an_older_ale_dask_computes_all_the_same(tmp_path: Path) -> None:
+    older = f"import sys\n__path__ = {ale.__path__!r}\nsys.modules['ale_dask.distribution.monitor_plugin'] = None\n"
+    with lacking(tmp_path, ale_dask=older) as there:
         study = with_backend(load_study(write_study(tmp_path / "tiny", block_size=5)), name=there.address)
         said: list[str] = []
         run(study, tmp_path / "out", quiet=True, say=said.append)
         assert digests_of(ale.collect(tmp_path / "out")[2]) == expected()
-        assert sum(line.startswith("no page of ours: the scheduler has no ale_dask") for line in said) == 1
+        assert sum(line.startswith("no page of ours: the scheduler has another ale_dask") for line in said) == 1
+
+
+def test_a_scheduler_without_ale_dask_is_one_clear_error(tmp_path: Path) -> None:
+    with lacking(tmp_path, **nothing("ale_dask")) as there:
+        study = with_backend(load_study(write_study(tmp_path / "tiny")), name=there.address)
+        with pytest.raises(BackendError, match="the scheduler cannot import ale_dask"):
+            run(study, tmp_path / "out", quiet=True)
+        assert not (tmp_path / "out").exists()
 
 
 def test_two_schedulers_in_one_process_share_the_metrics() -> None:

@@ -44,14 +44,24 @@ def monitored(
 
 
 def served(client: Client) -> list[str] | None:
-    """Return what the scheduler serves of page, json and metrics, or None where the plugin cannot be."""
+    """Return what the scheduler serves of page, json and metrics, or None where the plugin cannot be.
+
+    Raises
+    ------
+    BackendError
+        when the scheduler has no ale_dask at all: it reads the graphs of our tasks.
+    """
     from ale_dask.distribution.monitor_plugin import Monitor, serves
 
     try:
         client.register_plugin(Monitor(), name=NAME)
         return list(client.run_on_scheduler(serves))
-    except Exception:
-        # A scheduler without this package, or with another version of it: blocks need neither there.
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "ale_dask":
+            raise BackendError(
+                f"the scheduler cannot import ale_dask ({error}); install the same version there as on the workers"
+            ) from error
+        # A scheduler with another version of this package: blocks are computed all the same.
         return None
 
 
@@ -60,7 +70,7 @@ def announce(client: Client, say: Callable[[str], None]) -> None:
     address = dashboard(client)
     parts = served(client)
     if parts is None:
-        say("no page of ours: the scheduler has no ale_dask, or another version; the run goes on without")
+        say("no page of ours: the scheduler has another ale_dask, or takes no plugin; the run goes on without")
     if address and "page" in (parts or ()):
         say(f"dashboard {page_of(address)}")
     elif address:
