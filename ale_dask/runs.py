@@ -18,14 +18,14 @@ from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.ma import ale_union, store_ma
-from ale_dask.analyses.main_effect import primary_statistic, undecided
+from ale_dask.analyses.main_effect import observed, primary_statistic, undecided
 from ale_dask.analyses.power import with_power
 from ale_dask.data.places import Place, place, replace_file, staged
-from ale_dask.distribution.backends import connect, dashboard, noticing_loss
+from ale_dask.distribution.backends import connect, noticing_loss
 from ale_dask.distribution.board import Analysis
 from ale_dask.distribution.executors import Job, Report, Step, Todo, Watched, execute, pending
 from ale_dask.distribution.journal import Journal
-from ale_dask.distribution.monitor import monitored, page_of, performance_of
+from ale_dask.distribution.monitor import announce, monitored, performance_of
 from ale_dask.distribution.plan import Plan, digest
 from ale_dask.distribution.progress import Progress
 from ale_dask.distribution.segments import gather, sees, segments
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 _READ_AGAIN = 500
 """Blocks that are there already and are read for the live view's threshold."""
+_WITH_CLUSTERS = 50
+"""Analyses whose clusters the live view is told."""
 Null = tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64]]]
 """A null (iteration, statistic) and the counts beside it, summed over its blocks."""
 
@@ -103,11 +105,11 @@ def run(
 
 @contextmanager
 def workers_of(backend: Backend, *, client: Client | None, say: Callable[[str], None]) -> Iterator[Client | None]:
-    """Yield a client of the backend, or the one given, and say where its dashboard is; its loss is one error."""
+    """Yield a client of the backend, or the one given, and say where its progress is shown; its loss is one error."""
     connecting = connect(backend, say=say) if client is None else nullcontext(client)
     with connecting as connected, noticing_loss(connected):
-        if connected is not None and (address := dashboard(connected)):
-            say(f"dashboard {page_of(address)}")
+        if connected is not None:
+            announce(connected, say)
         yield connected
 
 
@@ -159,7 +161,12 @@ def _standing(jobs: Sequence[Job], todo: Todo, inference: Inference) -> dict[str
     read = 0
     for job in jobs:
         statistic = primary_statistic(job.plan, inference)
-        a = found.setdefault(job.plan.name, Analysis(statistic=statistic))
+        if job.plan.name not in found:
+            # 12 ms each; a sweep of thousands has no need of it.
+            clusters = observed(job.plan, inference) if len(found) < _WITH_CLUSTERS else None
+            of, eps = clusters or (None, 0.0)
+            found[job.plan.name] = Analysis(statistic=statistic, observed=of, eps=eps)
+        a = found[job.plan.name]
         a.wanted += job.segment.iterations
         for block in range(job.segment.n_blocks):
             if (id(job), block) in lacking:

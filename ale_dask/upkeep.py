@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,9 @@ import xarray as xr
 from ale_dask.analyses import leave_one_out as left_out
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.data.places import Place, place
+from ale_dask.distribution.board import DECISIONS
 from ale_dask.distribution.executors import execute
-from ale_dask.distribution.journal import Journal
+from ale_dask.distribution.journal import Journal, events
 from ale_dask.distribution.plan import Plan, compute_block
 from ale_dask.distribution.segments import segments, sink
 from ale_dask.layout import jobs_of, nonce_of, stored
@@ -128,6 +130,10 @@ class Standing:
     """Of a main effect: the threshold so far and its 95 % interval, in the unit of the study's correction."""
     unit: str
     """Of the cut: voxels, mass, ALE or TFCE."""
+    clusters: dict[str, int] | None = None
+    """How many clusters are "significant", "not" and "undecided" so far; None where it is not one of clusters."""
+    failed: int = 0
+    """Blocks that the last driver set aside."""
 
 
 class Watch:
@@ -137,12 +143,19 @@ class Watch:
         self.out = place(out)
         self.prepared, self.plans = stored(self.out)
         self.seen: dict[tuple[str, int, int], npt.NDArray[np.int64]] = {}
+        self.observed: dict[str, tuple[npt.NDArray[np.int64], float] | None] = {}
 
     def __call__(self) -> list[Standing]:
         """Return how far every main effect and contrast is."""
-        return [self._standing(name, plan) for name, plan in self.plans.items()]
+        failed = _failed(self.out)
+        return [self._standing(name, plan, failed=failed[plan.name]) for name, plan in self.plans.items()]
 
-    def _standing(self, name: str, plan: Plan) -> Standing:
+    def _observed(self, name: str, plan: Plan) -> tuple[npt.NDArray[np.int64], float] | None:
+        if name not in self.observed:
+            self.observed[name] = main_effects.observed(plan, self.prepared.study.inference)
+        return self.observed[name]
+
+    def _standing(self, name: str, plan: Plan, *, failed: int) -> Standing:
         inference = self.prepared.study.inference
         have = segments(self.out, plan)
         now, recent = time.time(), 0
@@ -161,14 +174,29 @@ class Watch:
                     recent += len(nulls[-1]) if now - changed < _RECENT_SECONDS else 0
         null = np.concatenate(nulls) if nulls else np.empty(0, dtype=np.int64)
         total = max(sum(s.iterations for s in have), iterations_of(plan, inference))
-        cut = None
+        cut, decided = None, None
         if statistic is not None and len(null) >= 2 / inference.cluster_p:
             alpha = inference.cluster_p
             low, high = correct.cut_interval(null, alpha=alpha)
             at = correct.cut(null, alpha=alpha, rule=inference.cluster_cut)
             cut = statistic.value(at), statistic.value(low), statistic.value(high)
+            if (found := self._observed(name, plan)) is not None:
+                r = correct.exceedances(null, found[0])
+                each = correct.decisions(r, len(null), alpha=alpha, eps=found[1])
+                decided = {word: each.count(word) for word in DECISIONS}
         unit = "" if statistic is None else statistic.unit
-        return Standing(name, len(null), total, recent / _RECENT_SECONDS, cut, unit)
+        return Standing(name, len(null), total, recent / _RECENT_SECONDS, cut, unit, decided, failed)
+
+
+def _failed(out: Place) -> Counter[str]:
+    """Return how many blocks the last driver of OUT has set aside, by analysis."""
+    found: Counter[str] = Counter()
+    for event in events(out):
+        if event["event"] == "started":
+            found.clear()
+        elif event["event"] == "gave up":
+            found[event["analysis"]] += 1
+    return found
 
 
 def status(out: str | Place) -> list[Standing]:

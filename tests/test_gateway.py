@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,10 @@ def test_a_submitted_run_outlives_a_killed_worker(there: dict[str, str], tiny: P
     os.killpg(min(first), signal.SIGKILL)
     wait_until(lambda: len(workers() - first) == 1, seconds=60, what="another worker")
     said = "\n".join(logs(out))
+    page = re.search(r"dashboard (http://127\S+/ale-dask)", said)
+    assert page is not None
+    with urllib.request.urlopen(page[1], timeout=30) as answer:
+        assert "<title>ale_dask</title>" in answer.read().decode()
     assert follow(out, lambda standings: None), said
     assert digests_of((out / "run.json").read_text()) == expected
     assert re.search(r"gateway: cluster \w+ is up, waiting for a worker\ndashboard http://127", said)

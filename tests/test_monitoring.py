@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import threading
+import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +25,17 @@ from strategies import QUICK
 from test_determinism import digests_of, with_backend, with_inference
 
 import ale_dask as ale
-from ale_dask.distribution.board import Analysis, Board, Statistic, begin
+from ale_dask.cli.following import told
+from ale_dask.distribution.backends import connect
+from ale_dask.distribution.board import TOPIC, Analysis, Board, Known, Statistic, advice, begin
+from ale_dask.distribution.monitor import monitored, served
 from ale_dask.numerics import correct
 from ale_dask.runs import run
-from ale_dask.words.config import load_study
+from ale_dask.upkeep import status
+from ale_dask.words.config import Backend, load_study
+from ale_dask.words.errors import BackendError
 
 DEPLOY = Path(__file__).resolve().parents[1] / "deploy" / "monitoring"
-VOXELS = Statistic(1, 0.05, "voxels", 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +61,15 @@ def ran(there: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return OUT of a run that the scheduler has worked for, with Dask's report."""
     folder = tmp_path_factory.mktemp("ran")
     study = with_backend(load_study(write_study(folder / "tiny", block_size=5)), name=there.address, dask_report=True)
-    said: list[str] = []
-    run(study, folder / "out", quiet=True, say=said.append)
-    assert any(re.fullmatch(r"dashboard http://127\.0\.0\.1:\d+/ale-dask", line) for line in said)
+    shown: list[int] = []
+
+    def look(line: str) -> None:
+        if found := re.fullmatch(r"dashboard (http://127\.0\.0\.1:\d+/ale-dask)", line):
+            with urllib.request.urlopen(found[1], timeout=30) as answer:
+                shown.append(answer.status)
+
+    run(study, folder / "out", quiet=True, say=look)
+    assert shown == [200], "the page is there as soon as its address is said"
     return folder / "out"
 
 
@@ -78,6 +92,18 @@ def test_the_threshold_is_that_of_the_results(there: Cluster, ran: Path) -> None
     threshold = standings(there)[0]["analyses"]["drug"]["threshold"]
     assert threshold["value"] == results["drug"].attrs["cut_size"]
     assert [threshold["low"], threshold["high"]] == list(results["drug"].attrs["cut_size_interval"])
+
+
+def test_the_decisions_are_those_of_the_results(there: Cluster, ran: Path) -> None:
+    _, results, _ = ale.collect(ran)
+    for name in ("drug", "therapy"):
+        found = Counter(results[name]["cluster_size_decision"].values.tolist())
+        assert sum(found.values()) > 0
+        assert Counter(standings(there)[0]["analyses"][name]["clusters"]) == found
+
+
+def test_status_says_what_to_do_as_the_page_does(there: Cluster, ran: Path) -> None:
+    assert told(status(ran))[-1] == standings(there)[0]["advice"]
 
 
 def test_every_metric_that_grafana_asks_for_is_there(there: Cluster, ran: Path) -> None:
@@ -104,7 +130,7 @@ def test_dasks_report_is_one_offline_page(ran: Path) -> None:
     assert not re.search(r'<script[^>]+src="http', page)
 
 
-def test_a_scheduler_without_a_web_page_and_a_resumed_run(there: Cluster, tmp_path: Path) -> None:
+def test_a_resumed_run_counts_what_was_there(there: Cluster, tmp_path: Path) -> None:
     study = write_study(tmp_path / "tiny", block_size=5)
     loaded = with_backend(load_study(study), name=there.address)
     run(with_inference(loaded, iterations=20), tmp_path / "out", quiet=True)
@@ -121,9 +147,10 @@ def test_the_page_moves_while_a_run_goes_on(there: Cluster, tmp_path: Path) -> N
     if browser_path is None:
         pytest.skip("no Chromium here: install chromium to look at pages")
     study = with_inference(
-        with_backend(load_study(write_study(tmp_path / "tiny", block_size=4)), name=there.address), iterations=2000
+        with_backend(load_study(write_study(tmp_path / "tiny", block_size=4)), name=there.address), iterations=800
     )
     with there.client() as client:
+        assert served(client) == ["json", "metrics", "page"]
         port = client.scheduler_info(n_workers=0)["services"]["dashboard"]
     failed: list[BaseException] = []
 
@@ -145,10 +172,11 @@ def test_the_page_moves_while_a_run_goes_on(there: Cluster, tmp_path: Path) -> N
         wait_until(lambda: any(not r["ended"] for r in standings(there)), seconds=60, what="a run that has begun")
         page.goto(f"http://127.0.0.1:{port}/ale-dask")
         page.wait_for_selector("text=iterations/s", timeout=30_000)
+        page.wait_for_selector("canvas", timeout=60_000)
         seen: set[str] = set()
 
         def moving() -> bool:
-            seen.update(page.locator("td", has_text="of 2,000").all_inner_texts())
+            seen.update(page.locator("td", has_text="of 800").all_inner_texts())
             return len(seen) > 3 or not thread.is_alive()
 
         wait_until(moving, seconds=90, what="figures that change")
@@ -201,21 +229,119 @@ def test_what_makes_no_sense_is_left_out() -> None:
     assert len(board.runs) == 20
 
 
-def test_advice_follows_the_interval() -> None:
-    board = Board()
-    board.tell(begin("a", "t", {"x": Analysis(wanted=4000, statistic=VOXELS)}))
-    assert board.standings()[0]["advice"] == "wait: no threshold yet"
-    random = np.random.default_rng(1)
+def test_two_runs_at_once_do_not_mix(there: Cluster, tmp_path: Path) -> None:
+    with there.client() as client:
+        assert served(client)
+    before = {r["run"] for r in standings(there)}
 
-    def tell(block: int, n: int) -> str:
-        null = np.c_[np.zeros(n), random.geometric(0.02, n)].astype(np.int64)
-        message = {"run": "a", "what": "block", "analysis": "x", "block": str(block), "iterations": n, "seconds": 1.0}
-        board.tell(message | {"top": VOXELS.largest(null)})
-        return str(board.standings()[0]["advice"])
+    def work(name: str, iterations: int) -> None:
+        study = with_backend(load_study(write_study(tmp_path / name, block_size=4)), name=there.address)
+        run(with_inference(study, iterations=iterations), tmp_path / f"{name}-out", quiet=True)
 
-    assert tell(0, 100).startswith("wait: the least known threshold, x's, is known to ±")
-    assert tell(1, 3500).startswith("wait, or stop: ")
-    board.tell({"run": "a", "what": "end", "words": "finished"})
-    assert tell(2, 400).startswith("enough: ")
-    board.tell({"run": "a", "what": "failed", "analysis": "x"})
-    assert board.standings()[0]["advice"].startswith("look: 1 block(s) failed")
+    threads = [threading.Thread(target=work, args=one) for one in (("a", 40), ("b", 80))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    new = [r for r in standings(there) if r["run"] not in before]
+    assert sorted(r["analyses"]["drug"]["iterations"] for r in new) == [40, 80]
+    assert all(a["iterations"] == a["wanted"] for r in new for a in r["analyses"].values())
+
+
+def test_a_driver_that_dies_ends_its_run(there: Cluster) -> None:
+    with there.client() as client:
+        assert served(client)
+        client.log_event(TOPIC, begin("dead", "a title", {"x": Analysis(wanted=10)}, client=client.id))
+        wait_until(lambda: standings(there)[0]["run"] == "dead", seconds=30, what="the run")
+        assert standings(there)[0]["ended"] == ""
+    wait_until(lambda: standings(there)[0]["ended"] == "its driver was lost", seconds=30, what="its end")
+    assert standings(there)[0]["advice"] == "ended with 0 of 10 iterations: the same command goes on"
+
+
+@contextmanager
+def lacking(folder: Path, **hidden: str) -> Iterator[Cluster]:
+    """Yield a scheduler that has other packages than the worker and this process, by their name and text."""
+    for package, text in hidden.items():
+        (folder / "hidden" / package).mkdir(parents=True)
+        (folder / "hidden" / package / "__init__.py").write_text(text)
+    path = os.environ.get("PYTHONPATH", "")
+    made = Cluster(folder, {**os.environ, "PYTHONPATH": f"{folder / 'hidden'}{os.pathsep}{path}"})
+    try:
+        made.start_scheduler()
+        made.start_worker("a", environment={"PYTHONPATH": path})
+        made.wait_for(1)
+        yield made
+    finally:
+        made.close()
+
+
+def nothing(package: str) -> dict[str, str]:
+    return {package: f"raise ModuleNotFoundError('hidden by a test', name='{package}')\n"}
+
+
+def test_a_scheduler_without_bokeh_and_prometheus_serves_json(tmp_path: Path) -> None:
+    hidden = nothing("bokeh") | nothing("prometheus_client")
+    with lacking(tmp_path, **hidden) as there, there.client() as client:
+        assert served(client) == ["json"]
+        with monitored(client, token="a", title="t", analyses={}) as token:
+            assert token == "a"
+            wait_until(lambda: bool(standings(there)), seconds=30, what="the run")
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            web(there, "/ale-dask")
+
+
+def test_a_scheduler_with_an_older_ale_dask_computes_all_the_same(tmp_path: Path) -> None:
+    older = f"import sys\n__path__ = {ale.__path__!r}\nsys.modules['ale_dask.distribution.monitor_plugin'] = None\n"
+    with lacking(tmp_path, ale_dask=older) as there:
+        study = with_backend(load_study(write_study(tmp_path / "tiny", block_size=5)), name=there.address)
+        said: list[str] = []
+        run(study, tmp_path / "out", quiet=True, say=said.append)
+        assert digests_of(ale.collect(tmp_path / "out")[2]) == expected()
+        assert sum(line.startswith("no page of ours: the scheduler has another ale_dask") for line in said) == 1
+
+
+def test_a_scheduler_without_ale_dask_is_one_clear_error(tmp_path: Path) -> None:
+    with lacking(tmp_path, **nothing("ale_dask")) as there:
+        study = with_backend(load_study(write_study(tmp_path / "tiny")), name=there.address)
+        with pytest.raises(BackendError, match="the scheduler cannot import ale_dask"):
+            run(study, tmp_path / "out", quiet=True)
+        assert not (tmp_path / "out").exists()
+
+
+def test_two_schedulers_in_one_process_share_the_metrics() -> None:
+    threads = Backend(name="threads", workers=1)
+    with connect(threads) as one, connect(threads) as other:
+        assert one is not None
+        assert other is not None
+        assert served(one) == served(other) == ["json", "metrics", "page"]
+    with connect(threads) as again:
+        assert again is not None
+        assert served(again) == ["json", "metrics", "page"]
+
+
+CUT = (100.0, 98.0, 103.0)
+ALL = {"significant": 2, "not": 5, "undecided": 0}
+SOME = ALL | {"undecided": 1}
+
+
+@pytest.mark.parametrize(
+    ("known", "says"),
+    [
+        ([Known("x", False, 0, None, None)], "wait: no threshold yet"),
+        (
+            [Known("x", False, 0, CUT, SOME)],
+            "wait: 1 of 8 clusters of main effects undecided; thresholds within ±2.5 %",
+        ),
+        ([Known("x", False, 0, CUT, ALL)], "wait, or stop: all 7 clusters of main effects are decided"),
+        ([Known("x", False, 0, CUT, ALL), Known("y", False, 0, None, None)], "wait: 1 of 2 analyses"),
+        ([Known("x", True, 0, CUT, ALL), Known("y", True, 0, None, None)], "enough: all 7 clusters"),
+        ([Known("x", True, 0, CUT, SOME)], "extend, to twice the iterations: 1 of 8 clusters"),
+        ([Known("x", True, 0, CUT, dict.fromkeys(ALL, 0))], "enough: main effects have no cluster to decide"),
+        ([Known("x", True, 0, CUT, None)], "enough: ±5 % is reached"),
+        ([Known("x", True, 0, (100.0, 80.0, 120.0), None)], "extend, to twice the iterations: ±5 % is not yet reached"),
+        ([Known("x", True, 0, CUT, ALL), Known("y", True, 0, (10.0, 8.0, 12.0), ALL)], "enough: all 14"),
+        ([Known("x", False, 2, CUT, ALL)], "look: 2 block(s) failed"),
+    ],
+)
+def test_advice_is_to_wait_to_extend_or_to_stop(known: list[Known], says: str) -> None:
+    assert advice(known).startswith(says)

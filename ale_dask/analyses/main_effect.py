@@ -211,16 +211,15 @@ def collect(
         "cluster_size": ("cluster", size),
         "cluster_mass": ("cluster", mass),
     }
-    for i, (word, observed) in {1: ("size", size), 2: ("mass", mass)}.items():
-        r = correct.exceedances(null[:, i], observed)
-        # Boole: one eps for the analysis, split over its clusters and the two statistics.
-        eps = EPS / max(1, 2 * len(observed))
+    for i, (word, measure) in {1: ("size", size), 2: ("mass", mass)}.items():
+        r = correct.exceedances(null[:, i], measure)
+        eps = _eps(len(measure))
         ends = correct.confidence_sequence(r, len(null), eps=eps)
-        p = correct.monte_carlo_p(null[:, i], observed, rule=rule)
+        p = correct.monte_carlo_p(null[:, i], measure, rule=rule)
         low, high = correct.clopper_pearson(r, len(null))
         if inference.until_decided is not None:
             # Where r has a part in n, (1 + r) / (1 + n) is no p; the confidence sequence still bounds it.
-            p = np.full(len(observed), np.nan)
+            p = np.full(len(measure), np.nan)
             low, high = ends
         per_cluster[f"cluster_{word}_p"] = ("cluster", p)
         per_cluster[f"cluster_{word}_p_low"] = ("cluster", low)
@@ -307,6 +306,26 @@ _PRIMARY_UNIT = {
     "voxel": ("max_s", "ALE"),
     "tfce": (TFCE, "TFCE"),
 }
+
+
+def observed(plan: Plan, inference: Inference) -> tuple[npt.NDArray[np.int64], float] | None:
+    """Return the primary statistic of a main effect's clusters (cluster), and eps of each one's confidence sequence.
+
+    None where the primary correction is not one of clusters.
+    """
+    if plan.kind != KIND or inference.correction not in ("cluster-size", "cluster-mass"):
+        return None
+    threshold = int(plan.settings["threshold"])
+    s = plan.arrays["s"].astype(np.int64)
+    labels = clusters.label_clusters(s >= threshold, volume=_volume(plan), connectivity=inference.connectivity)
+    size = clusters.sizes(labels)
+    found = size if inference.correction == "cluster-size" else clusters.masses(labels, s=s, threshold=threshold)
+    return found, _eps(len(found))
+
+
+def _eps(n_clusters: int) -> float:
+    """Return the error of each confidence sequence of an analysis: Boole, over its clusters and two statistics."""
+    return EPS / max(1, 2 * n_clusters)
 
 
 def undecided(results: Iterable[xr.Dataset]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -70,6 +71,14 @@ def line(standing: Standing) -> str:
     return text
 
 
+def told(standings: list[Standing]) -> list[str]:
+    """Return a line on each analysis, and one on what to do."""
+    from ale_dask.distribution.board import Known, advice
+
+    known = [Known(s.analysis, s.done >= s.iterations, s.failed, s.cut, s.clusters) for s in standings]
+    return [*map(line, standings), advice(known)]
+
+
 def show() -> Callable[[list[Standing]], None]:
     """Return what shows how far a run is: lines that stay in place on a terminal, now and then in a log."""
     terminal, last, shown, ended = sys.stderr.isatty(), 0.0, 0, False
@@ -80,10 +89,12 @@ def show() -> Callable[[list[Standing]], None]:
         if not (terminal or ending) and time.monotonic() - last < _LOG_SECONDS:
             return
         last, ended = time.monotonic(), ended or ending
-        up = f"\x1b[{shown}A" if terminal and shown else ""
-        clear = "\x1b[2K" if terminal else ""
-        print(up + "\n".join(clear + line(s) for s in standings), file=sys.stderr, flush=True)
-        shown = len(standings)
+        # Up over what is there, and nothing of it below: a narrow terminal breaks lines.
+        up = f"\x1b[{shown}A\x1b[J" if terminal and shown else ""
+        lines = told(standings)
+        print(up + "\n".join(lines), file=sys.stderr, flush=True)
+        columns = shutil.get_terminal_size().columns
+        shown = sum(max(1, -(-len(each) // columns)) for each in lines)
 
     return tell
 
@@ -107,8 +118,7 @@ def status(
     if as_json:
         print(json.dumps([asdict(s) for s in standings]))
     elif not watch:
-        for standing in standings:
-            print(line(standing))
+        print("\n".join(told(standings)))
 
 
 def cancel(out: Stored) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ale_dask.data.places import Place, replace_file
+from ale_dask.distribution.backends import dashboard
 from ale_dask.distribution.board import TOPIC, Analysis, begin
 from ale_dask.words.errors import BackendError
 
@@ -28,10 +29,10 @@ def monitored(
     client: Client | None, *, token: str, title: str, analyses: Mapping[str, Analysis]
 ) -> Iterator[str | None]:
     """Yield what a run is called on its scheduler, which is told of its begin and end, or None where none can be."""
-    if client is None or not _registered(client):
+    if client is None or served(client) is None:
         yield None
         return
-    client.log_event(TOPIC, begin(token, title, analyses))
+    client.log_event(TOPIC, begin(token, title, analyses, client=client.id))
     words = "stopped"
     try:
         yield token
@@ -42,15 +43,38 @@ def monitored(
             client.log_event(TOPIC, {"run": token, "what": "end", "words": words})
 
 
-def _registered(client: Client) -> bool:
-    from ale_dask.distribution.monitor_plugin import Monitor
+def served(client: Client) -> list[str] | None:
+    """Return what the scheduler serves of page, json and metrics, or None where the plugin cannot be.
+
+    Raises
+    ------
+    BackendError
+        when the scheduler has no ale_dask at all: it reads the graphs of our tasks.
+    """
+    from ale_dask.distribution.monitor_plugin import Monitor, serves
 
     try:
         client.register_plugin(Monitor(), name=NAME)
-    except Exception:
-        # A scheduler without this package, or with another distributed: blocks need neither there.
-        return False
-    return True
+        return list(client.run_on_scheduler(serves))
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "ale_dask":
+            raise BackendError(
+                f"the scheduler cannot import ale_dask ({error}); install the same version there as on the workers"
+            ) from error
+        # A scheduler with another version of this package: blocks are computed all the same.
+        return None
+
+
+def announce(client: Client, say: Callable[[str], None]) -> None:
+    """Say where the scheduler shows how far runs are, or why there is no more than Dask's own dashboard."""
+    address = dashboard(client)
+    parts = served(client)
+    if parts is None:
+        say("no page of ours: the scheduler has another ale_dask, or takes no plugin; the run goes on without")
+    if address and "page" in (parts or ()):
+        say(f"dashboard {page_of(address)}")
+    elif address:
+        say(f"dashboard {address}")
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from distributed import SchedulerPlugin
@@ -37,8 +38,8 @@ class Monitor(SchedulerPlugin):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self.board = Board()
-        self._collector: Any = None
-        self._app: Any = None
+        self.serves: list[str] = []
+        """Of page, json and metrics."""
 
     async def start(self, scheduler: Scheduler) -> None:
         """Add the page, the metrics and JSON to the scheduler's web server, as far as it has them."""
@@ -46,28 +47,51 @@ class Monitor(SchedulerPlugin):  # type: ignore[misc]
         if http is None:
             return
         http.add_handlers(r".*", [(JSON, _handler(self.board))])
-        if importlib.util.find_spec("prometheus_client") is not None:
-            import prometheus_client
-
-            self._collector = _Collector(self.board)
-            prometheus_client.REGISTRY.register(self._collector)
-        # Without bokeh the scheduler serves health checks and metrics only.
-        if importlib.util.find_spec("bokeh") is not None and "dashboard" in scheduler.services:
+        self.serves.append("json")
+        # Without prometheus_client, or bokeh as new as distributed wants it, there is no more than that.
+        with contextlib.suppress(ImportError):
+            _watch(self.board)
+            self.serves.append("metrics")
+        with contextlib.suppress(ImportError):
             from ale_dask.distribution.monitor_page import add_page
 
-            self._app = add_page(scheduler, self.board)
+            add_page(scheduler, self.board)
+            self.serves.append("page")
 
     def log_event(self, topic: str, msg: Any) -> None:
         """Take in what a driver or a worker says of a run."""
         if topic == TOPIC and isinstance(msg, Mapping):
             self.board.tell(msg)
 
-    async def close(self) -> None:
-        """Take the metrics back: another scheduler of this process has its own."""
-        if self._collector is not None:
-            import prometheus_client
+    def remove_client(self, scheduler: Scheduler, client: str) -> None:
+        """Take in that a driver has gone, who could not say so if it was killed."""
+        self.board.left(client)
 
-            prometheus_client.REGISTRY.unregister(self._collector)
+    async def close(self) -> None:
+        """Take the metrics back: the process may go on without this scheduler."""
+        if "metrics" in self.serves:
+            _BOARDS.remove(self.board)
+
+
+def serves(dask_scheduler: Scheduler) -> list[str]:
+    """On a scheduler: return which of page, json and metrics its plugin serves."""
+    return list(dask_scheduler.plugins[NAME].serves)
+
+
+_BOARDS: list[Board] = []
+"""Of the schedulers in this process, which has one registry of metrics for all."""
+
+
+@lru_cache
+def _register() -> None:
+    import prometheus_client
+
+    prometheus_client.REGISTRY.register(_Collector(_BOARDS))
+
+
+def _watch(board: Board) -> None:
+    _register()
+    _BOARDS.append(board)
 
 
 def _handler(board: Board) -> Any:
@@ -83,8 +107,8 @@ def _handler(board: Board) -> Any:
 class _Collector:
     """The metrics of all runs, as prometheus_client asks for them."""
 
-    def __init__(self, board: Board) -> None:
-        self.board = board
+    def __init__(self, boards: list[Board]) -> None:
+        self.boards = boards
 
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -95,7 +119,7 @@ class _Collector:
             name: kinds[kind](f"ale_dask_{name}", says, labels=(*labels, "unit") if "threshold" in name else labels)
             for name, (says, kind) in _METRICS.items()
         }
-        for run in self.board.standings():
+        for run in (run for board in self.boards for run in board.standings()):
             for name, a in run["analyses"].items():
                 at = [run["run"], run["title"], name]
                 blocks = a["blocks"]
