@@ -297,6 +297,7 @@ def primary_statistic(plan: Plan, inference: Inference) -> Statistic | None:
         inference.cluster_p,
         unit,
         1 / (3 * 8.0 ** int(plan.settings["tfce"][2])) if factor is None else factor,
+        inference.cluster_cut,
     )
 
 
