@@ -40,7 +40,7 @@ def _unite(a, b, found) -> None:  # type: ignore[no-untyped-def]
 class Late(NamedTuple):
     """Memory of one thread: pairs of neighbours of which one is below the highest value, voxels that are, and clusters.
 
-    pair (3 n, 2) are places in `Found`, joined at `at` (3 n); voxel (n) and head (n) are such places.
+    pair (3 n or, with edges, 9 n, 2) are places in `Found`, joined at `at`; voxel (n) and head (n) are such places.
     """
 
     pair: I64
@@ -52,9 +52,10 @@ class Late(NamedTuple):
 @numba.njit(cache=True, nogil=True)
 def _late_memory(geometry):  # type: ignore[no-untyped-def]
     n = geometry.voxels
+    pairs = (9 if geometry.edges else 3) * n
     return Late(
-        np.empty((3 * n, 2), dtype=np.int64),
-        np.empty(3 * n, dtype=np.int32),
+        np.empty((pairs, 2), dtype=np.int64),
+        np.empty(pairs, dtype=np.int32),
         np.empty(n, dtype=np.int64),
         np.empty(n, dtype=np.int64),
     )
