@@ -72,7 +72,9 @@ def plain(result: xr.Dataset, simulations: int) -> np.ndarray:
                     own[at] = own[at] + boxes[k] if trial.additive else np.maximum(own[at], boxes[k])
                 s += own
             s = np.where(mask.volume, s[tuple(slice(20, 20 + n) for n in mask.volume.shape)], 0)
-            labels, n = ndimage.label((s >= threshold) & mask.volume, clusters.structure(inference_of(result).connectivity))
+            labels, n = ndimage.label(
+                (s >= threshold) & mask.volume, clusters.structure(inference_of(result).connectivity)
+            )
             measure = ndimage.sum_labels(s - threshold if by_mass else np.ones_like(s), labels, np.arange(1, n + 1))
             kept = np.isin(labels, 1 + np.flatnonzero(measure >= cut))[tuple(mask.voxel_ijk.T)]
             apart = mask.to_mm(mask.voxel_ijk.astype(float)) - mask.to_mm(mask.voxel_ijk[centre].astype(float))
