@@ -16,6 +16,7 @@ from ale_dask.data.readers.text import shown
 from ale_dask.study import read_sample
 from ale_dask.words.config import Inference, Study, study_from
 from ale_dask.words.errors import InputError
+from ale_dask.words.profiles import changed
 
 ALL = "*"
 """The value of a selection axis that selects nothing."""
@@ -99,6 +100,7 @@ def cells_of(study: Study, axes: Axes) -> list[Cell]:
         values = dict(zip(axes, chosen, strict=True))
         label = ",".join(f"{name}={value}" for name, value in values.items())
         data = study.model_dump() | {"sweep": {}}
+        settings: dict[str, Any] = {}
         for name, value in values.items():
             if name in samples:
                 for sample, column in samples[name]:
@@ -106,7 +108,8 @@ def cells_of(study: Study, axes: Axes) -> list[Cell]:
                         step = {"where": f"`{column}` == {literal(value)}", "why": f"sweep: {name}"}
                         data["foci"][sample]["select"] = [*data["foci"][sample]["select"], step]
             else:
-                data["inference"][name] = value
+                settings[name] = value
+        data["inference"] = changed(data["inference"], settings)
         found.append(Cell(label, values, study_from(data, source=f"cell {label}")))
     return found
 

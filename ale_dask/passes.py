@@ -78,8 +78,8 @@ def passes(prepared: Mapping[str, Prepared], plans: Mapping[str, Mapping[str, Pl
 def _draws(plan: Plan) -> str:
     """Return a hash of what the permuted sums of a main effect come from."""
     out = hashlib.sha256(f"{plan.settings['bits']} {plan.settings['additive']}".encode())
-    for name in variants.SHARED:
-        out.update(np.ascontiguousarray(plan.arrays[name]).tobytes())
+    for name, array in main_effects.draws_of(plan, variants.SHARED).items():
+        out.update(name.encode() + np.ascontiguousarray(array).tobytes())
     return out.hexdigest()
 
 
@@ -126,7 +126,8 @@ class Nulls:
         if len(one.variants) < 2:
             return replace(one.plan, name=plan.name)
         threshold = int(one.plan.arrays["threshold"][one.variants.index(plan.identity)])
-        return replace(plan, settings={**plan.settings, "threshold": threshold})
+        value = "null_threshold" if "null_threshold" in plan.settings else "threshold"
+        return replace(plan, settings={**plan.settings, value: threshold})
 
     def of(self, plan: Plan, *, iterations: int) -> tuple[Null, str]:
         """Return a plan's null (iteration, statistic) with its counts, and their digest, as a run of it alone has."""

@@ -208,7 +208,9 @@ def _results(wanted: Sweep, nulls: Nulls) -> Iterator[tuple[str, dict[str, xr.Da
         mine = {name: nulls.plan(plan) for name, plan in wanted.plans[label].items()}
         maps = {}
         for name, sample in prepared.samples.items():
-            key = "".join(str(sample.conventions(prepared.bits)[k]) for k in ("foci", "mask", "within", "fwhm"))
+            own = sample.conventions(prepared.bits)
+            kernel = ("rounding", "kernel", *(["support"] if "kernel" in own else []))
+            key = "".join(str(own.get(k)) for k in ("foci", "mask", "within", "fwhm", *kernel))
             if key not in ale:
                 ale[key] = ale_union(ma_maps(sample)).values
             maps[name] = ale[key]

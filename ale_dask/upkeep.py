@@ -178,7 +178,7 @@ class Watch:
         if statistic is not None and len(null) >= 2 / inference.cluster_p:
             alpha = inference.cluster_p
             low, high = correct.cut_interval(null, alpha=alpha)
-            at = correct.cut(null, alpha=alpha)
+            at = correct.cut(null, alpha=alpha, rule=inference.cluster_cut)
             cut = statistic.value(at), statistic.value(low), statistic.value(high)
             if (found := self._observed(name, plan)) is not None:
                 r = correct.exceedances(null, found[0])

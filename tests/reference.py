@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from fractions import Fraction
+from itertools import product
 
 import numpy as np
 
@@ -66,15 +67,16 @@ def permuted_sum(ijk, experiments, *, additive):
     return np.array(total)
 
 
-def clusters(cells):
-    """Face-connected sets of the given (x, y, z), by breadth-first search."""
+def clusters(cells, *, edges=False):
+    """Sets of the given (x, y, z) connected by faces, or also by edges, by breadth-first search."""
+    steps = [s for s in product((-1, 0, 1), repeat=3) if 1 <= sum(map(abs, s)) <= (2 if edges else 1)]
     left, found = set(cells), []
     while left:
         start = left.pop()
         group, queue = {start}, deque([start])
         while queue:
             x, y, z = queue.popleft()
-            for near in ((x - 1, y, z), (x + 1, y, z), (x, y - 1, z), (x, y + 1, z), (x, y, z - 1), (x, y, z + 1)):
+            for near in ((x + i, y + j, z + k) for i, j, k in steps):
                 if near in left:
                     left.remove(near)
                     group.add(near)
@@ -83,10 +85,10 @@ def clusters(cells):
     return found
 
 
-def cluster_statistics(ijk, s, threshold):
+def cluster_statistics(ijk, s, threshold, *, edges=False):
     """Largest S, cluster size and cluster mass of a map (voxel)."""
     value = {tuple(v): int(x) for v, x in zip(ijk.tolist(), s, strict=True)}
-    groups = clusters(v for v, x in value.items() if x >= threshold)
+    groups = clusters((v for v, x in value.items() if x >= threshold), edges=edges)
     mass = [sum(value[v] - threshold for v in group) for group in groups]
     return [int(max(s)), max(map(len, groups), default=0), max(mass, default=0)]
 

@@ -147,6 +147,15 @@ CHANGES = {
     (Inference, "gate"): inference("gate", "pooled"),
     (Inference, "shared"): inference("shared", "exclude"),
     (Inference, "profile"): inference("profile", "gingerale"),
+    (Inference, "rounding"): inference("rounding", "ceil"),
+    (Inference, "kernel"): lambda v: v["inference"].update(kernel="lattice", rounding="half-up"),
+    (Inference, "connectivity"): inference("connectivity", 18),
+    (Inference, "cluster_cut"): inference("cluster_cut", "above"),
+    (Inference, "null_cut"): inference("null_cut", "own"),
+    (Inference, "null_space"): inference("null_space", "grid"),
+    (Inference, "relabel_p"): inference("relabel_p", "share"),
+    (Inference, "tied_peaks"): inference("tied_peaks", "mean"),
+    (Inference, "conjunction_of"): inference("conjunction_of", "ale"),
     (FociSource, "files"): lambda v: v["foci"]["drug"].update(
         files=[v["foci"]["drug"]["files"][0].replace("drug", "other")]
     ),

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -34,6 +34,7 @@ from ale_dask.runs import run
 from ale_dask.upkeep import status
 from ale_dask.words.config import Backend, load_study
 from ale_dask.words.errors import BackendError
+from ale_dask.words.profiles import ClusterCut
 
 DEPLOY = Path(__file__).resolve().parents[1] / "deploy" / "monitoring"
 
@@ -192,10 +193,17 @@ def test_a_watched_run_has_the_digests_of_the_plain_loop(ran: Path) -> None:
 
 
 @QUICK
-@given(st.integers(0, 2**32), st.lists(st.integers(40, 400), min_size=1, max_size=8), st.sampled_from([0.05, 0.01]))
-def test_the_largest_values_give_the_threshold_of_all(seed: int, sizes: list[int], alpha: float) -> None:
+@given(
+    st.integers(0, 2**32),
+    st.lists(st.integers(40, 400), min_size=1, max_size=8),
+    st.sampled_from([0.05, 0.01]),
+    st.sampled_from(get_args(ClusterCut)),
+)
+def test_the_largest_values_give_the_threshold_of_all(
+    seed: int, sizes: list[int], alpha: float, rule: ClusterCut
+) -> None:
     random = np.random.default_rng(seed)
-    statistic = Statistic(1, alpha, "voxels", 1.0)
+    statistic = Statistic(1, alpha, "voxels", 1.0, rule)
     board = Board()
     nulls = [random.integers(0, 60, (n, 2)).astype(np.int64) for n in sizes]
     board.tell(begin("a", "t", {"x": Analysis(wanted=sum(sizes), statistic=statistic)}))
@@ -208,7 +216,7 @@ def test_the_largest_values_give_the_threshold_of_all(seed: int, sizes: list[int
     assert found["blocks"] == len(sizes)
     assert found["iterations"] == sum(sizes)
     column = np.concatenate([null[:, 1] for null in nulls])
-    cut = correct.cut(column, alpha=alpha)
+    cut = correct.cut(column, alpha=alpha, rule=rule)
     if cut >= 2**62:
         assert found["threshold"] is None
     elif found["threshold"] is not None:

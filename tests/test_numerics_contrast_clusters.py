@@ -25,7 +25,7 @@ SOME = settings(deadline=None, max_examples=60)
 class Case:
     """A few experiments on a few voxels of a small grid, with many ties, and what the kernels make of them."""
 
-    def __init__(self, seed, *, n=None, count=100, enumerate_all=False, voxel_p=0.1):
+    def __init__(self, seed, *, n=None, count=100, enumerate_all=False, voxel_p=0.1, connectivity=6):
         random = np.random.default_rng(seed)
         grid = np.argwhere(random.random((4, 3, 5)) < 0.6).astype(np.int16)
         self.ijk = grid if len(grid) else np.zeros((1, 3), dtype=np.int16)
@@ -37,10 +37,22 @@ class Case:
         self.in_a = np.arange(n) < self.size
         self.key = random.integers(0, 2**63, n).astype(np.uint64)
         self.count = n_relabellings(n, self.size) if enumerate_all else count
-        self.enumerate_all, self.voxel_p = enumerate_all, voxel_p
+        self.enumerate_all, self.voxel_p, self.connectivity = enumerate_all, voxel_p, connectivity
         self.component = np.empty(len(self.ijk), dtype=np.int64)
-        for number, voxels in enumerate(clusters_by_hand(self.ijk, np.ones(len(self.ijk), dtype=bool))):
+        for number, voxels in enumerate(self.clusters(np.ones(len(self.ijk), dtype=bool))):
             self.component[voxels] = number
+
+    def clusters(self, above):
+        """Connected sets of voxels, by walking from each to its neighbours."""
+        left, most = set(np.flatnonzero(above).tolist()), 2 if self.connectivity == 18 else 1
+        while left:
+            found, new = set(), {left.pop()}
+            while new:
+                found |= new
+                apart = {v: [np.abs(self.ijk[v].astype(int) - self.ijk[u]) for u in new] for v in left}
+                new = {v for v, steps in apart.items() if any(s.max() == 1 and s.sum() <= most for s in steps)}
+                left -= new
+            yield sorted(found)
 
     def labels(self, first=0, count=None):
         return relabellings(
@@ -78,7 +90,7 @@ class Case:
         )
 
     def region(self, edge):
-        return Region(*self.rows(), edge, self.component, neighbours_before(self.ijk))
+        return Region(*self.rows(), edge, self.component, neighbours_before(self.ijk, connectivity=self.connectivity))
 
     def largest(self, chosen, edge):
         out = np.zeros((len(chosen), 2, 2, self.component.max() + 1), dtype=np.int64)
@@ -92,24 +104,13 @@ def significant(values, voxel_p):
     return np.array([[Fraction(int(r), len(values)) < Fraction(str(voxel_p)) for r in row] for row in as_large])
 
 
-def clusters_by_hand(ijk, above):
-    """Face-connected sets of voxels, by walking from each to its neighbours."""
-    left = set(np.flatnonzero(above).tolist())
-    while left:
-        found, new = set(), {left.pop()}
-        while new:
-            found |= new
-            new = {v for v in left if any(np.abs(ijk[v].astype(int) - ijk[u]).sum() == 1 for u in new)}
-            left -= new
-        yield sorted(found)
-
-
 CASES = st.builds(
     Case,
     st.integers(0, 10**6),
     count=st.sampled_from([1, 63, 64, 65, 100]),
     enumerate_all=st.booleans(),
     voxel_p=st.sampled_from([0.01, 0.05, 0.1, 0.3]),
+    connectivity=st.sampled_from([6, 18]),
 )
 
 
@@ -132,7 +133,7 @@ def test_largest_clusters_are_those_of_the_definition(case):
     for b in range(0, len(chosen), 7):
         for side, excess in enumerate((sums[b] - edge[0], edge[1] - sums[b])):
             expected = np.zeros((2, out.shape[3]), dtype=np.int64)
-            for found in clusters_by_hand(case.ijk, excess > 0):
+            for found in case.clusters(excess > 0):
                 part = case.component[found[0]]
                 expected[:, part] = np.maximum(expected[:, part], [len(found), excess[found].sum()])
             assert np.array_equal(out[b, side], expected)
@@ -175,7 +176,7 @@ def test_a_list_that_outgrows_its_room_loses_nothing():
     edge = np.stack([np.full(len(case.ijk), -1), np.full(len(case.ijk), 2**31 - 1)]).astype(np.int32)
     out = case.largest(case.labels(), edge)
     assert 2 * 64 * len(case.ijk) > 2 * 1024
-    whole = max(map(len, clusters_by_hand(case.ijk, np.ones(len(case.ijk), dtype=bool))))
+    whole = max(map(len, case.clusters(np.ones(len(case.ijk), dtype=bool))))
     assert np.all(out[:, :, 0].max(axis=2) == whole)
 
 

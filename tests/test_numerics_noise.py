@@ -76,7 +76,7 @@ def test_what_survives_is_what_survives_in_the_enlarged_map(case, data):
             end = begin[known + step]
             whole = base + partial_sum(case, known, known + step, case.drawn(5)[begin[known] : end])
             above = whole >= threshold[step]
-            labels = clusters.label_clusters(above, volume=case.volume)
+            labels = clusters.label_clusters(above, volume=case.volume, connectivity=18 if case.edges else 6)
             size = clusters.sizes(labels)
             mass = clusters.masses(labels, s=whole, threshold=threshold[step])
             kept = {VOXEL: size > 0, SIZE: size >= least[step], MASS: mass >= least[step]}[statistic]

@@ -27,12 +27,13 @@ SIGMAS = [(0.5, 0.5, 0.5), (1.3, 1.3, 1.3), (0.4, 1.7, 1.0), (1.0, 0.5, 2.5), (2
 class Case:
     """A mask, experiments and the tables of the kernel."""
 
-    def __init__(self, volume, sigmas, kernel, n_foci, *, additive=False, seed=0):
-        self.volume, self.n_foci = volume, n_foci
+    def __init__(self, volume, sigmas, kernel, n_foci, *, additive=False, edges=False, seed=0):
+        self.volume, self.n_foci, self.edges = volume, n_foci, edges
         self.ijk = np.argwhere(volume)
         boxes = [kernel_box(np.array(s), support=SUPPORT, bits=BITS) for s in sigmas]
         self.values = [reference.stamp(s, support=SUPPORT, bits=BITS) for s in sigmas]
-        self.space = geometry(self.ijk.astype(np.int16), radius=np.array([b.shape for b in boxes]) // 2)
+        radius = np.array([b.shape for b in boxes]) // 2
+        self.space = geometry(self.ijk.astype(np.int16), radius=radius, edges=edges)
         self.stamps = stamps(boxes)
         key = np.random.default_rng(seed).integers(0, 2**63, len(n_foci)).astype(np.uint64)
         begin = np.r_[0, np.cumsum(n_foci)].astype(np.int64)
@@ -55,6 +56,9 @@ class Case:
         ]
         return np.concatenate(parts).astype(np.int64)
 
+    def statistics(self, s, threshold):
+        return reference.cluster_statistics(self.ijk, s, threshold, edges=self.edges)
+
     def rows(self, first, count, threshold):
         out = np.empty((count, 3), dtype=np.int64)
         null_iterations(first, count, np.int32(threshold), self.design, self.stamps, self.space, out)
@@ -75,7 +79,7 @@ def cases(draw):
     kernel = [draw(st.integers(0, len(sigmas) - 1)) for _ in n_foci]
     seed = draw(st.integers(0, 10**6))
     volume = blob(seed, shape, draw(st.sampled_from([0.2, 0.7, 1.0])))
-    return Case(volume, sigmas, kernel, n_foci, additive=draw(st.booleans()), seed=seed)
+    return Case(volume, sigmas, kernel, n_foci, additive=draw(st.booleans()), edges=draw(st.booleans()), seed=seed)
 
 
 @SOME
@@ -90,7 +94,7 @@ def test_sum_of_stamps_equals_the_reference(case, seed):
 def test_null_iterations_equal_the_reference(case, first, count, share):
     sums = [case.reference_sum(case.drawn(first + b)) for b in range(count)]
     threshold = max(1, int(share * max(int(s.max()) for s in sums)))
-    expected = [reference.cluster_statistics(case.ijk, s, threshold) for s in sums]
+    expected = [case.statistics(s, threshold) for s in sums]
     assert case.rows(first, count, threshold).tolist() == expected
 
 
@@ -102,14 +106,14 @@ def test_200_foci_in_a_tiny_mask(additive):
         assert np.array_equal(case.sum(case.drawn(iteration)), s)
         # With 400 foci in 36 voxels the map is nearly flat: a threshold near its top cuts it into clusters.
         threshold = int(np.quantile(s, 0.6))
-        assert case.rows(iteration, 1, threshold).tolist() == [reference.cluster_statistics(case.ijk, s, threshold)]
+        assert case.rows(iteration, 1, threshold).tolist() == [case.statistics(s, threshold)]
 
 
 def test_2000_foci_of_one_experiment():
     case = Case(blob(4, (30, 25, 20)), [(1.9,) * 3, (1.3,) * 3], [0, 1, 1], [2000, 10, 10])
     s = case.reference_sum(case.drawn(0))
     threshold = int(np.quantile(s, 0.9))
-    assert case.rows(0, 1, threshold).tolist() == [reference.cluster_statistics(case.ijk, s, threshold)]
+    assert case.rows(0, 1, threshold).tolist() == [case.statistics(s, threshold)]
 
 
 def test_kernels_of_a_grid_of_1_mm():
@@ -119,7 +123,7 @@ def test_kernels_of_a_grid_of_1_mm():
         s = case.reference_sum(case.drawn(iteration))
         assert np.array_equal(case.sum(case.drawn(iteration)), s)
         threshold = int(np.quantile(s, 0.8))
-        assert case.rows(iteration, 1, threshold).tolist() == [reference.cluster_statistics(case.ijk, s, threshold)]
+        assert case.rows(iteration, 1, threshold).tolist() == [case.statistics(s, threshold)]
 
 
 def test_a_threshold_that_nothing_reaches_leaves_the_maximum_only():
@@ -137,7 +141,7 @@ def test_clusters_do_not_join_around_the_edge_of_the_grid():
     case = Case(volume, [(1.0, 0.3, 1.0)], [0], [40])
     s = case.reference_sum(case.drawn(0))
     assert s.min() > 0
-    assert case.rows(0, 1, 1).tolist() == [reference.cluster_statistics(case.ijk, s, 1)]
+    assert case.rows(0, 1, 1).tolist() == [case.statistics(s, 1)]
     assert case.rows(0, 1, 1)[0, 1] == 12
 
 
@@ -260,3 +264,14 @@ def test_another_machine_gives_the_same_rows(typical, tmp_path_factory):
     found = {name: json.loads(process.communicate(timeout=240)[0]) for name, process in running.items()}
     expected = typical.rows(0, 30, 40000).tolist()
     assert found == {"plain": [True, expected], "no AVX2, no FMA": [False, expected]}
+
+
+def test_foci_of_a_mask_are_looked_at_beyond_it():
+    case = Case(blob(5, (9, 8, 7), 0.4), [(1.3,) * 3], [0, 0], [3, 4])
+    whole = np.argwhere(np.ones_like(case.volume))
+    case.space = geometry(whole.astype(np.int16), radius=np.full((1, 3), 3), drawn=case.ijk.astype(np.int16))
+    number = np.ravel_multi_index(tuple(case.ijk.T), case.volume.shape)
+    s = Case(np.ones_like(case.volume), [(1.3,) * 3], [0, 0], [3, 4]).reference_sum(number[case.drawn(0)])
+    threshold = int(np.quantile(s, 0.8))
+    assert case.rows(0, 1, threshold).tolist() == [reference.cluster_statistics(whole, s, threshold)]
+    assert s.max() >= case.reference_sum(case.drawn(0)).max()

@@ -17,6 +17,7 @@ from ale_dask.analyses.main_effect import inference_of, mask_of
 from ale_dask.analyses.power import with_power
 from ale_dask.analyses.sample import sample
 from ale_dask.data.foci import Experiment, build
+from ale_dask.numerics import clusters
 from ale_dask.numerics import power as kernels
 from ale_dask.numerics.kernels import kernel_box
 from ale_dask.words.errors import InputError
@@ -71,7 +72,9 @@ def plain(result: xr.Dataset, simulations: int) -> np.ndarray:
                     own[at] = own[at] + boxes[k] if trial.additive else np.maximum(own[at], boxes[k])
                 s += own
             s = np.where(mask.volume, s[tuple(slice(20, 20 + n) for n in mask.volume.shape)], 0)
-            labels, n = ndimage.label((s >= threshold) & mask.volume)
+            labels, n = ndimage.label(
+                (s >= threshold) & mask.volume, clusters.structure(inference_of(result).connectivity)
+            )
             measure = ndimage.sum_labels(s - threshold if by_mass else np.ones_like(s), labels, np.arange(1, n + 1))
             kept = np.isin(labels, 1 + np.flatnonzero(measure >= cut))[tuple(mask.voxel_ijk.T)]
             apart = mask.to_mm(mask.voxel_ijk.astype(float)) - mask.to_mm(mask.voxel_ijk[centre].astype(float))
@@ -82,9 +85,10 @@ def plain(result: xr.Dataset, simulations: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"correction": "cluster-mass"}, {"correction": "voxel"}, {"within": "additive"}]
+    "changes",
+    [{}, {"correction": "cluster-mass"}, {"correction": "voxel"}, {"within": "additive"}, {"connectivity": 18}],
 )
-def test_simulations_are_those_of_whole_maps(tiny: Path, changes: dict[str, str]) -> None:
+def test_simulations_are_those_of_whole_maps(tiny: Path, changes: dict[str, object]) -> None:
     result = effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug", **changes)
     curve = ale.power(result, simulations=40, within_mm=WITHIN, threads=3)
     expected = plain(result, 40)

@@ -44,7 +44,7 @@ def collect(results: Sequence[xr.Dataset], *, name: str, inference: Inference | 
     keep = []
     for source in INPUTS:
         both = np.all([thresholded(r, source) for r in results], axis=0)
-        keep.append(clusters.at_least(both, volume=mask.volume, minimum=minimum))
+        keep.append(clusters.at_least(both, volume=mask.volume, minimum=minimum, connectivity=settings.connectivity))
     identities = sorted(r.attrs["identity"] for r in results)
     conjunction = xr.Dataset(
         {

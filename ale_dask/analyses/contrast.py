@@ -39,6 +39,7 @@ from ale_dask.numerics.contrast import (
 from ale_dask.numerics.draws import RELABEL, draw_keys
 from ale_dask.words.config import INPUTS, Inference
 from ale_dask.words.errors import InputError
+from ale_dask.words.profiles import RelabelP
 from ale_dask.words.variables import describe
 
 KIND = "contrast"
@@ -124,7 +125,8 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str) -> 
     inference, mask = a.inference, a.mask
     bits = int(plans[2].settings["bits"])
     above = [p.arrays["s"] >= p.settings["threshold"] for p in plans]
-    labels = clusters.label_clusters(above[2], volume=mask.volume).astype(np.int64) - 1
+    joined = clusters.label_clusters(above[2], volume=mask.volume, connectivity=inference.connectivity)
+    labels = joined.astype(np.int64) - 1
     if inference.gate == "none":
         candidate = np.arange(mask.n_voxels)
         part = np.zeros(mask.n_voxels, dtype=np.int64)
@@ -192,8 +194,9 @@ def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]
     return {"null": greatest.reshape(count, 2 * n_parts), "exceed": exceed}
 
 
-def relabelled_p(r: npt.NDArray[np.int64], n: int, *, complete: bool, profile: str) -> npt.NDArray[np.float64]:
-    if profile == "gingerale" and not complete:
+def relabelled_p(r: npt.NDArray[np.int64], n: int, *, complete: bool, rule: RelabelP) -> npt.NDArray[np.float64]:
+    """Return the uncorrected p of r exceedances in n relabellings: by the rule, or r / n where these are all."""
+    if rule == "share" and not complete:
         return np.asarray(np.maximum(r, 1) / n)
     return family_wise_p(r, n, complete=complete)
 
@@ -224,7 +227,7 @@ def collect(
     difference = np.empty(mask.n_voxels, dtype=np.int64)
     difference_map(s_a, s_a + s_b, plan.arrays["digits"], difference)
     p = np.full((2, mask.n_voxels), np.nan)
-    p[:, candidate] = relabelled_p(exceed, n, complete=complete, profile=inference.profile)
+    p[:, candidate] = relabelled_p(exceed, n, complete=complete, rule=inference.relabel_p)
     p_fwe = np.full((len(INPUTS), 2, mask.n_voxels), np.nan)
     z = np.zeros((len(INPUTS), mask.n_voxels), dtype=np.float32)
     z_fwe = np.zeros_like(z)
@@ -238,7 +241,9 @@ def collect(
         for d, sign in enumerate((1, -1)):
             gate = thresholded(arms[d], source) if inference.gate == "arms" else region
             passing = gate & (np.nan_to_num(p[d], nan=1.0) < inference.contrast_p)
-            passing = clusters.at_least(passing, volume=mask.volume, minimum=minimum)
+            passing = clusters.at_least(
+                passing, volume=mask.volume, minimum=minimum, connectivity=inference.connectivity
+            )
             z[i, passing] = sign * _z(p[d, passing])
             if parts.size:
                 inside = region & np.isin(component, parts)

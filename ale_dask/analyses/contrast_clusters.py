@@ -96,7 +96,7 @@ def plan_clusters(
             **rows,
             "edge": edge,
             "component": contrast.arrays["component"][kept],
-            "before": neighbours_before(mask.voxel_ijk[candidate]),
+            "before": neighbours_before(mask.voxel_ijk[candidate], connectivity=inference.connectivity),
             "draw_key": key,
             "candidate": candidate,
             "observed": contrast.arrays["observed"][kept],
@@ -154,7 +154,7 @@ def tested(
     for d in range(2):
         excess = np.zeros(mask.n_voxels, dtype=np.int64)
         excess[candidate] = (observed - edge[0], edge[1] - observed)[d]
-        mine = clusters.label_clusters(excess > 0, volume=mask.volume)
+        mine = clusters.label_clusters(excess > 0, volume=mask.volume, connectivity=inference.connectivity)
         mass = clusters.masses(mine, s=np.maximum(excess, 0), threshold=0)
         one = np.unique(mine, return_index=True)[1][1 if (mine == 0).any() else 0 :]
         labels[d] = np.where(mine > 0, mine + sum(map(len, side)), 0)

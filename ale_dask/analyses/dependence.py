@@ -157,7 +157,7 @@ class ContrastFamily:
         if relabelled[number]:
             done = contrasts.complete(self.plan, number)
             p[:, self._slot] = relabelled_p(
-                exceed[number], int(relabelled[number]), complete=done, profile=inference.profile
+                exceed[number], int(relabelled[number]), complete=done, rule=inference.relabel_p
             )
         least = inference.min_voxels(mask.voxel_volume)
         out: Kept = {}
@@ -169,7 +169,9 @@ class ContrastFamily:
             for d in range(2):
                 gate = np.ones(mask.n_voxels, dtype=bool) if inference.gate == "none" else gates[d][source]
                 passing = gate & (np.nan_to_num(p[d], nan=1.0) < inference.contrast_p)
-                sides.append(clusters.at_least(passing, volume=mask.volume, minimum=least))
+                sides.append(
+                    clusters.at_least(passing, volume=mask.volume, minimum=least, connectivity=inference.connectivity)
+                )
             out[source] = np.stack(sides)
         return out
 
@@ -207,7 +209,10 @@ def overlap(families: Sequence[Kept], *, sample: Sample) -> Kept:
     least = sample.inference.min_voxels(sample.mask.voxel_volume)
     return {
         source: clusters.at_least(
-            np.all([kept[source] for kept in families], axis=0), volume=sample.mask.volume, minimum=least
+            np.all([kept[source] for kept in families], axis=0),
+            volume=sample.mask.volume,
+            minimum=least,
+            connectivity=sample.inference.connectivity,
         )
         for source in INPUTS
     }

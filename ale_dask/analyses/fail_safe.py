@@ -60,7 +60,7 @@ class Added:
 
     def surviving(self, series: int) -> list[I64]:
         """Return the voxels, int64, of the surviving clusters of one series with 0, 1, … noise experiments."""
-        _, rows, space = machinery(self.plan)
+        _, rows, space = machinery(self.plan, in_mask=True)
         arrays, statistic = self.plan.arrays, STATISTICS[self.plan.settings["statistic"]]
         cut = np.ascontiguousarray(self.cut[:, series])
         forming = arrays["threshold"][series]
@@ -84,9 +84,9 @@ class Added:
 
 def added(plan: Plan, null: I64) -> Added:
     """Return a sample with its noise from its plan and its nulls (iteration, noise x series)."""
-    alpha = float(plan.settings["alpha"])
+    alpha, rule = float(plan.settings["alpha"]), plan.settings.get("rule", "plus-one")
     series, steps = plan.arrays["threshold"].shape
-    cuts = np.array([correct.cut(column, alpha=alpha) for column in null.T]).reshape(steps, -1)
+    cuts = np.array([correct.cut(column, alpha=alpha, rule=rule) for column in null.T]).reshape(steps, -1)
     return Added(plan, np.ascontiguousarray(np.broadcast_to(cuts, (steps, series))))
 
 
@@ -191,7 +191,7 @@ def _labels(result: xr.Dataset, mask: Mask) -> tuple[npt.NDArray[np.int32], int]
         kept = result["z_min"].sel(input="cluster-fwe").values != 0
     else:
         kept = thresholded(result, "cluster-fwe")
-    labels = clusters.label_clusters(kept, volume=mask.volume)
+    labels = clusters.label_clusters(kept, volume=mask.volume, connectivity=inference_of(result).connectivity)
     sizes = clusters.sizes(labels)
     rank = np.empty(len(sizes), dtype=np.int32)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(1, len(sizes) + 1)

@@ -24,6 +24,7 @@ from ale_dask.distribution.plan import BlockFunction, Plan, Segment, block_size
 from ale_dask.numerics.space import Mask
 from ale_dask.words.config import Inference, inference_from
 from ale_dask.words.errors import InputError
+from ale_dask.words.profiles import changed
 from ale_dask.words.variables import FOCI
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def main_effect(
     foci: xr.Dataset,
     *,
     name: str = "main-effect",
-    mask: Mask | str = "brain",
+    mask: Mask | str | None = None,
     client: Client | None = None,
     scale_bits: int | None = None,
     **settings: Any,
@@ -77,21 +78,23 @@ def main_effect(
     foci
         as `read_foci` gives it
     mask
-        "brain", "gm", an image file or a Mask
+        "brain", "gm", "grey10", an image file or a Mask; the profile's own, usually "brain", if none is given
     client
         a Dask client for the iterations; without one, the active client of this process if there is one, or here
     scale_bits
         of the fixed point; the study's when results of several samples must share it
     settings
-        of `words.config.Inference`: voxel_p, cluster_p, iterations, seed, correction, fwhm …
+        of `words.config.Inference`: voxel_p, cluster_p, iterations, seed, correction, fwhm, profile …
 
     Raises
     ------
     InputError
         for foci or settings that cannot be used.
     """
-    grid = mask if isinstance(mask, Mask) else load_mask(mask)
-    inference = inference_from({**settings, "mask": grid.name})
+    if mask is not None:
+        settings["mask"] = mask.name if isinstance(mask, Mask) else str(mask)
+    inference = inference_from(settings)
+    grid = mask if isinstance(mask, Mask) else load_mask(inference.mask)
     chosen = sample(foci, mask=grid, inference=inference, name=name)
     plan = main_effects.plan_main_effect(chosen, bits=scale_bits or study_bits([chosen]), name=name)
     return _main_effect(chosen, plan, client=client)
@@ -127,7 +130,7 @@ def contrast(
         when the arms were computed with different settings, or share an experiment.
     """
     base = contrasts.settings_of(a, b)
-    inference = inference_from({**base.model_dump(), **changes})
+    inference = inference_from(changed(base.model_dump(), changes))
     mask = mask_of(a)
     title = name or f"{a.attrs['name']}-vs-{b.attrs['name']}"
     foci = contrasts.disjoint_arms(a[list(FOCI)], b[list(FOCI)], shared=inference.shared, name=title)
@@ -185,5 +188,5 @@ def conjunction(results: Sequence[xr.Dataset], *, name: str = "conjunction", **c
     """
     inference = None
     if changes and results:
-        inference = inference_from({**inference_of(results[0]).model_dump(), **changes})
+        inference = inference_from(changed(inference_of(results[0]).model_dump(), changes))
     return conjunctions.collect(results, name=name, inference=inference)

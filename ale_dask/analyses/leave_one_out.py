@@ -16,6 +16,7 @@ from ale_dask.analyses.sample import Sample
 from ale_dask.data.places import Place, zarr_store
 from ale_dask.data.store import open_store, writing
 from ale_dask.numerics.ale import ale_from_s, fixed_point_rows
+from ale_dask.words.profiles import Kernel
 from ale_dask.words.variables import describe
 
 GROUP = "leave_one_out"
@@ -33,6 +34,7 @@ def leave_one_out(sample: Sample, *, s: npt.NDArray[Any], bits: int) -> xr.Datas
         size=experiment_chunk(sample.mask.n_voxels),
         dtype=np.int32,
         support=sample.inference.support,
+        kernel=sample.inference.kernel,
         s=s.astype(np.int32),
         bits=bits,
     )
@@ -71,12 +73,19 @@ def _block(
     additive: bool,
     *,
     support: float,
+    kernel: Kernel,
     s: npt.NDArray[np.int32],
     bits: int,
 ) -> npt.NDArray[np.int32]:
     out = np.repeat(s[None, :], len(points), axis=0)
     rows = fixed_point_rows(
-        points, sigma=sigma, support=np.full(len(points), support), voxel_of_cell=index, bits=bits, additive=additive
+        points,
+        sigma=sigma,
+        support=np.full(len(points), support),
+        voxel_of_cell=index,
+        bits=bits,
+        additive=additive,
+        kernel=kernel,
     )
     for without, (voxel, value) in zip(out, rows, strict=True):
         without[voxel] -= value

@@ -15,8 +15,9 @@ import zarr
 from ale_dask.analyses.sample import Sample
 from ale_dask.data.places import Place, zarr_store
 from ale_dask.data.store import open_store, writing
-from ale_dask.numerics.ale import cell_index, modelled_activation, scratch_of, support_for_floor
+from ale_dask.numerics.ale import cell_index, full_support, modelled_activation, scratch_of
 from ale_dask.numerics.elementary import fixed_point_sum
+from ale_dask.words.profiles import Kernel
 
 VOXEL_CHUNK = 65536
 UNION_BITS = 40
@@ -55,12 +56,21 @@ def _ma_block(
     sigma: npt.NDArray[np.float64],
     index: npt.NDArray[np.int32],
     additive: bool,
+    *,
+    support: float,
+    kernel: Kernel,
 ) -> npt.NDArray[np.float32]:
     scratch = scratch_of(index)
     out = np.zeros((len(points), int(index.max()) + 1), dtype=np.float32)
     for row, foci, width in zip(out, points, sigma, strict=True):
         voxel, ma = modelled_activation(
-            foci, sigma=width, support=support_for_floor(width), voxel_of_cell=index, additive=additive, scratch=scratch
+            foci,
+            sigma=width,
+            support=full_support(width, support=support, kernel=kernel),
+            voxel_of_cell=index,
+            additive=additive,
+            kernel=kernel,
+            scratch=scratch,
         )
         row[voxel] = ma
     return out
@@ -72,7 +82,8 @@ def ma_maps(sample: Sample, *, experiments_per_chunk: int | None = None) -> xr.D
     MA_i(v) = max over the experiment's foci of K(v) (Turkeltaub 2012); nothing is computed here.
     """
     size = experiments_per_chunk or experiment_chunk(sample.mask.n_voxels)
-    ma = per_experiment(sample, _ma_block, size=size, dtype=np.float32)
+    i = sample.inference
+    ma = per_experiment(sample, _ma_block, size=size, dtype=np.float32, support=i.support, kernel=i.kernel)
     dataset = xr.Dataset(
         {
             "ma": (("experiment", "voxel"), ma),

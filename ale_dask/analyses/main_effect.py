@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ale_dask.analyses.null_cut import own_threshold
 from ale_dask.analyses.sample import Sample
 from ale_dask.distribution.board import Statistic
 from ale_dask.distribution.plan import Plan
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.ale import Row, add_row, ale_from_s
 from ale_dask.numerics.draws import NULL, draw_keys
-from ale_dask.numerics.kernels import kernel_box
 from ale_dask.numerics.null import NullTable, analytic_null, histogram, z_of_log_p
 from ale_dask.numerics.permute import null_iterations
 from ale_dask.numerics.space import Mask
@@ -64,8 +64,8 @@ def plan_main_effect(sample: Sample, *, bits: int, name: str, rows: Iterable[Row
         add_row(voxel, value, s)
         laws.append(histogram(value, n_voxels=n_voxels, bits=bits))
     table = analytic_null(laws, bits=bits, s_max=int(s.max(initial=1)))
-    distinct, kernel = sample.kernels
-    boxes = [kernel_box(sigma, support=inference.support, bits=bits) for sigma in distinct]
+    _, kernel = sample.kernels
+    boxes = sample.boxes(bits)
     conventions = sample.conventions(bits)
     heights = levels(table) if inference.correction == "tfce" else None
     return Plan(
@@ -79,6 +79,7 @@ def plan_main_effect(sample: Sample, *, bits: int, name: str, rows: Iterable[Row
             "threshold": table.critical(inference.voxel_p),
             "additive": sample.additive,
             "step": table.step,
+            **({"null_threshold": own_threshold(sample, bits=bits)} if inference.null_cut == "own" else {}),
             **({} if heights is None else {"tfce": [heights.shift, heights.first, heights.bits]}),
         },
         arrays={
@@ -91,9 +92,24 @@ def plan_main_effect(sample: Sample, *, bits: int, name: str, rows: Iterable[Row
             "draw_key": draw_keys(sample.key, seed=inference.seed, stream=NULL),
             "box_shape": np.array([b.shape for b in boxes], dtype=np.int64),
             "boxes": np.concatenate([b.reshape(-1) for b in boxes]),
+            **_looked_at(inference),
             **({} if heights is None else {"tfce_level": heights.level}),
         },
     )
+
+
+def _looked_at(inference: Inference) -> dict[str, npt.NDArray[np.int64]]:
+    """Return {"space": (edges, grid)}, whether clusters join by edges and the null is looked at beyond the mask.
+
+    Nothing where neither is so: plans made before there was this choice stay what they are.
+    """
+    space = [inference.connectivity == 18, inference.null_space == "grid"]
+    return {"space": np.array(space, dtype=np.int64)} if any(space) else {}
+
+
+def draws_of(plan: Plan, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of these names that the draws of a plan come from, and where they are looked at."""
+    return {name: plan.arrays[name] for name in (*names, "space") if name in plan.arrays}
 
 
 def _volume(plan: Plan) -> npt.NDArray[np.bool_]:
@@ -106,8 +122,8 @@ _BUILDING = threading.Lock()
 
 
 @lru_cache(maxsize=8)
-def machinery(plan: Plan) -> tuple[Design, Stamps, Geometry]:
-    """Return the kernel's tables of a plan; built once per process."""
+def machinery(plan: Plan, *, in_mask: bool = False) -> tuple[Design, Stamps, Geometry]:
+    """Return the kernel's tables of a plan, those of its null or of what lies `in_mask`; built once per process."""
     shapes = plan.arrays["box_shape"]
     ends = np.cumsum(shapes.prod(axis=1))
     flat = plan.arrays["boxes"]
@@ -115,7 +131,11 @@ def machinery(plan: Plan) -> tuple[Design, Stamps, Geometry]:
         flat[end - math.prod(shape) : end].reshape(tuple(shape))
         for shape, end in zip(shapes.tolist(), ends, strict=True)
     ]
-    space = geometry(np.argwhere(_volume(plan)).astype(np.int16), radius=shapes // 2)
+    volume = _volume(plan)
+    edges, grid = map(bool, plan.arrays.get("space", np.zeros(2)))
+    inside = np.argwhere(volume).astype(np.int16)
+    looked_at = np.argwhere(np.ones_like(volume)).astype(np.int16) if grid and not in_mask else inside
+    space = geometry(looked_at, radius=shapes // 2, edges=edges, drawn=inside)
     design = Design(
         plan.arrays["focus_begin"],
         plan.arrays["kernel"],
@@ -123,6 +143,11 @@ def machinery(plan: Plan) -> tuple[Design, Stamps, Geometry]:
         bool(plan.settings["additive"]),
     )
     return design, stamps(boxes), space
+
+
+def null_threshold(plan: Plan) -> int:
+    """Return the S at which clusters are formed in a plan's null: the observed one unless it has another."""
+    return int(plan.settings.get("null_threshold", plan.settings["threshold"]))
 
 
 def levels_of(plan: Plan) -> Levels:
@@ -135,7 +160,7 @@ def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]
     out = np.empty((count, len(plan.statistics)), dtype=np.int64)
     with _BUILDING:
         design, rows, space = machinery(plan)
-    threshold = np.int32(plan.settings["threshold"])
+    threshold = np.int32(null_threshold(plan))
     if TFCE in plan.statistics:
         tfce_iterations(first, count, threshold, design, rows, space, levels_of(plan), out)
     else:
@@ -157,14 +182,15 @@ def collect(
     log_p = table.log_p_of(s)
     z = z_of_log_p(log_p)
     above = s >= threshold
-    labels = clusters.label_clusters(above, volume=mask.volume)
+    labels = clusters.label_clusters(above, volume=mask.volume, connectivity=inference.connectivity)
     size, mass = clusters.sizes(labels), clusters.masses(labels, s=s, threshold=threshold)
     alpha = inference.cluster_p
-    cut = {name: correct.cut(null[:, i], alpha=alpha) for i, name in enumerate(plan.statistics)}
+    rule = inference.cluster_cut
+    cut = {name: correct.cut(null[:, i], alpha=alpha, rule=rule) for i, name in enumerate(plan.statistics)}
     interval = {name: correct.cut_interval(null[:, i], alpha=alpha) for i, name in enumerate(plan.statistics)}
     in_size = clusters.keep_clusters(labels, size >= cut["max_size"])
     in_mass = clusters.keep_clusters(labels, mass >= cut["max_mass"])
-    uncorrected = clusters.at_least(above, volume=mask.volume, minimum=inference.min_voxels(mask.voxel_volume))
+    uncorrected = clusters.keep_clusters(labels, size >= inference.min_voxels(mask.voxel_volume))
     keep = {
         "z_uncorrected": uncorrected,
         "z_size_fwe": in_size,
@@ -189,7 +215,7 @@ def collect(
         r = correct.exceedances(null[:, i], measure)
         eps = _eps(len(measure))
         ends = correct.confidence_sequence(r, len(null), eps=eps)
-        p = correct.monte_carlo_p(null[:, i], measure)
+        p = correct.monte_carlo_p(null[:, i], measure, rule=rule)
         low, high = correct.clopper_pearson(r, len(null))
         if inference.until_decided is not None:
             # Where r has a part in n, (1 + r) / (1 + n) is no p; the confidence sequence still bounds it.
@@ -246,10 +272,10 @@ def survivors(
     threshold = int(plan.settings["threshold"])
     s = plan.arrays["s"].astype(np.int64)
     above = s >= threshold
-    labels = clusters.label_clusters(above, volume=mask.volume)
+    labels = clusters.label_clusters(above, volume=mask.volume, connectivity=inference.connectivity)
     size = clusters.sizes(labels)
     statistic = {"voxel": "max_s", "cluster-size": "max_size", "cluster-mass": "max_mass"}[inference.correction]
-    cut = correct.cut(null[:, STATISTICS.index(statistic)], alpha=inference.cluster_p)
+    cut = correct.cut(null[:, STATISTICS.index(statistic)], alpha=inference.cluster_p, rule=inference.cluster_cut)
     if inference.correction == "voxel":
         corrected = s >= cut
     else:
@@ -271,6 +297,7 @@ def primary_statistic(plan: Plan, inference: Inference) -> Statistic | None:
         inference.cluster_p,
         unit,
         1 / (3 * 8.0 ** int(plan.settings["tfce"][2])) if factor is None else factor,
+        inference.cluster_cut,
     )
 
 
@@ -291,7 +318,7 @@ def observed(plan: Plan, inference: Inference) -> tuple[npt.NDArray[np.int64], f
         return None
     threshold = int(plan.settings["threshold"])
     s = plan.arrays["s"].astype(np.int64)
-    labels = clusters.label_clusters(s >= threshold, volume=_volume(plan))
+    labels = clusters.label_clusters(s >= threshold, volume=_volume(plan), connectivity=inference.connectivity)
     size = clusters.sizes(labels)
     found = size if inference.correction == "cluster-size" else clusters.masses(labels, s=s, threshold=threshold)
     return found, _eps(len(found))

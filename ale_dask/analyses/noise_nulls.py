@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.analyses.main_effect import identity_of, machinery, plan_main_effect
+from ale_dask.analyses.main_effect import draws_of, identity_of, machinery, plan_main_effect
 from ale_dask.analyses.noise import Noise, noise_of
 from ale_dask.analyses.sample import Sample
 from ale_dask.distribution.plan import Plan
@@ -60,9 +60,10 @@ def plan_fail_safe(sample: Sample, main: Plan, *, most: int, series: int, name: 
             "additive": sample.additive,
             "statistic": statistic,
             "alpha": sample.inference.cluster_p,
+            "rule": sample.inference.cluster_cut,
         },
         arrays={
-            **{array: main.arrays[array] for array in _SHARED},
+            **draws_of(main, _SHARED),
             "noise_begin": noise.focus_begin,
             "noise_kernel": sample.kernels[1][noise.like],
             "noise_draw_key": draw_keys(noise.key, seed=sample.inference.seed, stream=NULL),
@@ -83,6 +84,8 @@ def conventions_of(sample: Sample, main: Plan, *, most: int, series: int, name: 
     correction = sample.inference.correction
     if correction not in STATISTICS:
         raise InputError(f"{name}: no fail-safe N with TFCE; run with correction cluster-size, cluster-mass or voxel")
+    if sample.inference.null_cut == "own":
+        raise InputError(f"{name}: no fail-safe N with null_cut own; run with null_cut observed")
     if most < 1 or series < 1:
         raise InputError(f"{name}: {most} noise experiments in {series} series; both must be 1 or more")
     peaks = sample.peaks()
@@ -113,6 +116,7 @@ def cluster_forming(noise: Noise, *, series: int, bits: int, threads: int = 1) -
             voxel_of_cell=index,
             bits=bits,
             additive=sample.additive,
+            kernel=sample.inference.kernel,
         )
         added = [histogram(value, n_voxels=n_voxels, bits=bits) for _, value in rows]
         return critical_values(laws, added, p=sample.inference.voxel_p, bits=bits)

@@ -15,7 +15,6 @@ from ale_dask.analyses.sample import Sample, sample
 from ale_dask.distribution.backends import cpu_count
 from ale_dask.numerics import correct
 from ale_dask.numerics.correct import UNREACHABLE
-from ale_dask.numerics.kernels import kernel_box
 from ale_dask.numerics.power import Rule, detections, kernels_of, offsets_within, space_of, trial_of
 from ale_dask.words.config import INPUTS
 from ale_dask.words.errors import InputError
@@ -123,9 +122,8 @@ def _found(
     if cut >= UNREACHABLE:
         return np.zeros((simulations, 1 + len(chosen.key)), dtype=bool)
     distinct, kernel = chosen.kernels
-    boxes = [kernel_box(sigma, support=inference.support, bits=bits) for sigma in distinct]
     tables: dict[str, Any] = {
-        "kernels": kernels_of(boxes, sigma=distinct),
+        "kernels": kernels_of(chosen.boxes(bits), sigma=distinct),
         "space": space_of(mask.voxel_ijk, near=offsets_within(within_mm, affine=mask.affine)),
         "trial": trial_of(
             np.r_[0, np.cumsum(chosen.n_foci)].astype(np.int64),
@@ -144,8 +142,8 @@ def _found(
         return tfce_detections(simulations, cut=cut, levels=heights, volume=mask.volume, **tables)
     threshold = int(result.attrs["threshold"])
     rule = {
-        "cluster-size": Rule(threshold, cut, False),
-        "cluster-mass": Rule(threshold, cut, True),
+        "cluster-size": Rule(threshold, cut, False, inference.connectivity == 18),
+        "cluster-mass": Rule(threshold, cut, True, inference.connectivity == 18),
         # One voxel by itself is enough.
         "voxel": Rule(cut, 1, False),
     }[inference.correction]

@@ -14,13 +14,17 @@ import xarray as xr
 from ale_dask.data import foci as foci_data
 from ale_dask.data.selection import drop_empty
 from ale_dask.numerics import NUMERICS_VERSION
-from ale_dask.numerics.ale import Row, cell_index, fixed_point_rows, scale_bits, support_for_floor
-from ale_dask.numerics.kernels import FWHM_PER_SIGMA, peak, sigma_mm
-from ale_dask.numerics.space import Mask
+from ale_dask.numerics.ale import Row, cell_index, fixed_point_rows, full_support, scale_bits
+from ale_dask.numerics.kernels import FWHM_PER_SIGMA, kernel_box, shape_of, sigma_mm
+from ale_dask.numerics.space import Mask, rounded
 from ale_dask.numerics.tfce import GRID_BITS
 from ale_dask.words.config import Inference
 from ale_dask.words.errors import InputError
+from ale_dask.words.profiles import CHOICES
 from ale_dask.words.variables import FOCI, check
+
+_NUMBERS = ("rounding", "kernel", "connectivity", "null_cut", "null_space")
+"""Choices of a convention profile, besides mask and support, that change a number of the plan or its null."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +42,9 @@ class Sample:
 
     @cached_property
     def points(self) -> list[npt.NDArray[np.float64]]:
-        """Foci in voxels, one (focus, axis) array per experiment."""
-        placed = self.foci.assign(focus_xyz=(("focus", "axis"), self.mask.to_grid(self.foci["focus_xyz"].values)))
+        """Foci in voxels, one (focus, axis) array per experiment, rounded as the settings say."""
+        grid = rounded(self.mask.to_grid(self.foci["focus_xyz"].values), self.inference.rounding)
+        placed = self.foci.assign(focus_xyz=(("focus", "axis"), grid))
         return foci_data.foci_of(placed)
 
     @cached_property
@@ -64,8 +69,14 @@ class Sample:
 
     def peaks(self) -> npt.NDArray[np.float64]:
         """Return the largest K of every term that may meet in a voxel (term): the bound of the fixed point."""
-        per_experiment = np.array([peak(s) for s in self.sigma])
+        i = self.inference
+        per_experiment = np.array([shape_of(s, support=i.support, kernel=i.kernel).height for s in self.sigma])
         return np.repeat(per_experiment, self.n_foci) if self.additive else per_experiment
+
+    def boxes(self, bits: int) -> list[npt.NDArray[np.int32]]:
+        """Return the fixed-point box (x, y, z), int32, of each distinct kernel: those of the null."""
+        i = self.inference
+        return [kernel_box(s, support=i.support, bits=bits, kernel=i.kernel) for s in self.kernels[0]]
 
     @property
     def additive(self) -> bool:
@@ -79,7 +90,9 @@ class Sample:
         """
         support = np.full(len(self.key), self.inference.support)
         if exact:
-            support = np.array([support_for_floor(s, floor=2.0 ** -(bits + 1)) for s in self.sigma])
+            i = self.inference
+            floor = 2.0 ** -(bits + 1)
+            support = np.array([full_support(s, support=i.support, kernel=i.kernel, floor=floor) for s in self.sigma])
         return fixed_point_rows(
             self.points,
             sigma=self.sigma,
@@ -87,6 +100,7 @@ class Sample:
             voxel_of_cell=cell_index(self.mask.volume),
             bits=bits,
             additive=self.additive,
+            kernel=self.inference.kernel,
         )
 
     def conventions(self, bits: int) -> dict[str, object]:
@@ -109,6 +123,8 @@ class Sample:
             "numerics": NUMERICS_VERSION,
             # Ten times the time of a small sample's iteration: only who asks for it pays, in another null.
             **({"tfce": GRID_BITS} if i.correction == "tfce" else {}),
+            # Only where they are not the recommended ones: what was computed before there were others stays valid.
+            **{name: getattr(i, name) for name in _NUMBERS if getattr(i, name) != CHOICES[name]},
         }
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.analyses.main_effect import STATISTICS, identity_of, machinery
+from ale_dask.analyses.main_effect import STATISTICS, draws_of, identity_of, machinery, null_threshold
 from ale_dask.distribution.plan import Plan
 from ale_dask.numerics.variants import Variants, variant_iterations
 
@@ -35,8 +35,8 @@ def plan_variants(whole: Plan, variants: Sequence[Plan], *, left_out: Sequence[S
         statistics=tuple(f"{what}:{v}" for v in range(len(variants)) for what in STATISTICS),
         settings={"conventions": conventions, "bits": bits, "additive": additive},
         arrays={
-            **{array: whole.arrays[array] for array in SHARED},
-            "threshold": np.array([v.settings["threshold"] for v in variants], dtype=np.int32),
+            **draws_of(whole, SHARED),
+            "threshold": np.array([null_threshold(v) for v in variants], dtype=np.int32),
             "begin": np.r_[0, np.cumsum([len(m) for m in left_out])].astype(np.int64),
             "member": np.array([i for members in left_out for i in members], dtype=np.int64),
         },

@@ -48,12 +48,14 @@ Seed = Annotated[int | None, typer.Option("--seed", min=0)]
 VoxelP = Annotated[float | None, typer.Option("--voxel-p", help="Cluster-forming p.")]
 ClusterP = Annotated[float | None, typer.Option("--cluster-p", help="Family-wise p of clusters and voxels.")]
 Correction = Annotated[str | None, typer.Option("--correction", help="cluster-size, cluster-mass, voxel or tfce.")]
-MaskName = Annotated[str | None, typer.Option("--mask", help="brain, gm or an image file.")]
+MaskName = Annotated[str | None, typer.Option("--mask", help="brain, gm, grey10 or an image file.")]
 Include = Annotated[
     str | None, typer.Option("--include", metavar="CONDITION", help='Only experiments such as "patients and n > 9".')
 ]
 Exclude = Annotated[str | None, typer.Option("--exclude", metavar="CONDITION", help="No experiments such as these.")]
-Profile = Annotated[str | None, typer.Option("--profile", help="recommended or gingerale.")]
+Profile = Annotated[
+    str | None, typer.Option("--profile", help="Conventions: recommended, gingerale, nimare, matlab or jale.")
+]
 DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Say what would run and what it costs; run nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
@@ -140,15 +142,16 @@ def load(study: str) -> Study:
 
 def with_settings(study: Study, **values: Any) -> Study:
     """Return the study with the settings given on the command line instead of its own."""
-    from ale_dask.words.config import inference_from, study_from
+    from ale_dask.words.config import BUILT_IN, inference_from, study_from
+    from ale_dask.words.profiles import changed
 
     backend = {"name": values.pop("backend", None), "workers": values.pop("workers", None)}
     include, exclude = values.pop("include", None), values.pop("exclude", None)
     conditions = [c for c in (include, exclude and f"not ({exclude})") if c]
     new = {k: v for k, v in values.items() if v is not None}
-    if "mask" in new and new["mask"] not in ("brain", "gm"):
+    if "mask" in new and new["mask"] not in BUILT_IN:
         new["mask"] = str(Path(new["mask"]).resolve())
-    inference = inference_from({**study.inference.model_dump(), **new}, source="command line")
+    inference = inference_from(changed(study.inference.model_dump(), new), source="command line")
     kept = {k: v for k, v in backend.items() if v is not None}
     foci = {
         name: source.model_dump() | {"select": [*source.model_dump()["select"], *({"where": c} for c in conditions)]}

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.numerics.correct import decisions, exceedances, top_cut
+from ale_dask.words.profiles import ClusterCut
 
 TOPIC = "ale-dask"
 MOST_RUNS = 20
@@ -32,12 +33,16 @@ I64 = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Statistic:
-    """Of a null: the column that a threshold is of, level, unit and factor; k factor, or of ALE 1 - exp(-k factor)."""
+    """Of a null: the column that a threshold is of, level, unit and factor, and the rule by which it is found.
+
+    A value k is k factor in its unit, or of ALE 1 - exp(-k factor).
+    """
 
     column: int
     alpha: float
     unit: str
     factor: float
+    rule: ClusterCut = "plus-one"
 
     def value(self, k: float) -> float:
         """Return an integer of the null in the statistic's unit."""
@@ -86,7 +91,7 @@ class Analysis:
         needed = 64 + math.ceil(2 * self.statistic.alpha * max(self.wanted, self.seen))
         ordered = np.sort(np.concatenate(self.top))[::-1][:needed]
         self.top = [ordered]
-        found = top_cut(ordered, self.seen, alpha=self.statistic.alpha)
+        found = top_cut(ordered, self.seen, alpha=self.statistic.alpha, rule=self.statistic.rule)
         if found is not None:
             cut, low, high = (self.statistic.value(k) for k in found)
             self.history.append((self.seen, cut, low, high))

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.numerics.elementary import fixed_point
-from ale_dask.numerics.kernels import focus_box, gaussian_factors, peak
+from ale_dask.numerics.kernels import focus_box, gaussian_factors, peak, shape_of
+from ale_dask.words.profiles import Kernel
 
 Row = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
 """Voxel and fixed-point value (entry) of one experiment, where it is not 0."""
@@ -26,17 +27,24 @@ def support_for_floor(sigma: npt.NDArray[np.float64], *, floor: float = STORED_F
     return math.sqrt(2 * max(math.log(peak(sigma) / floor), 1.0))
 
 
+def full_support(
+    sigma: npt.NDArray[np.float64], *, support: float, kernel: Kernel = "density", floor: float = STORED_FLOOR
+) -> float:
+    """Return the support of maps for display: of a density where it falls below `floor`, else the kernel's own."""
+    return support_for_floor(sigma, floor=floor) if kernel == "density" else support
+
+
 @numba.njit(cache=True, nogil=True)
-def _factors(foci, sigma, support, shape):  # type: ignore[no-untyped-def]
+def _factors(foci, sigma, reach, shape):  # type: ignore[no-untyped-def]
     """Return each focus's box (focus, axis, 2), and in it (v - c)^2 / s^2 and exp(-(v - c)^2 / 2 s^2) of each axis."""
-    longest = int(2 * support * max(sigma[0], sigma[1], sigma[2])) + 2
+    longest = int(2 * max(reach[0], reach[1], reach[2])) + 2
     width = min(longest, max(shape[0], shape[1], shape[2])) + _AT_ONCE
     box = np.empty((foci.shape[0], 3, 2), dtype=np.int64)
     squared = np.empty((foci.shape[0], 3, width))
     factor = np.zeros((foci.shape[0], 3, width))
     for f in range(foci.shape[0]):
         for axis in range(3):
-            first, last = focus_box(foci[f, axis], sigma[axis], support, shape[axis])
+            first, last = focus_box(foci[f, axis], reach[axis], shape[axis])
             box[f, axis, 0], box[f, axis, 1] = first, last
             gaussian_factors(foci[f, axis], sigma[axis], first, last, squared[f, axis], factor[f, axis])
         squared[f, 2, max(0, box[f, 2, 1] - box[f, 2, 0]) :] = np.inf
@@ -85,14 +93,14 @@ def _stamp(centre, sigma, box, d2, row, away, along, limit, height, additive, pl
 
 
 @numba.njit(cache=True, nogil=True)
-def _modelled_activation(foci, sigma, support, height, additive, voxel_of_cell, plane):  # type: ignore[no-untyped-def]
+def _modelled_activation(foci, kernel, additive, voxel_of_cell, plane):  # type: ignore[no-untyped-def]
     """Return voxel and MA (entry) of one experiment in the order of cells, and leave `plane` as zeros.
 
     Plane by plane: one of float64 takes 80 kB, a volume 7 MB, which left the second cache and took twice as long.
     """
     nx, ny, nz = voxel_of_cell.shape
-    limit = support * support
-    box, squared, factor = _factors(foci, sigma, support, voxel_of_cell.shape)
+    sigma, limit, height = kernel.sigma, kernel.limit, kernel.height
+    box, squared, factor = _factors(foci, sigma, kernel.reach, voxel_of_cell.shape)
     low, high = np.full(ny, nz, dtype=np.int64), np.zeros(ny, dtype=np.int64)
     d2, row = np.empty(squared.shape[2]), np.empty(squared.shape[2])
     most, x0, x1 = 1, nx, 0
@@ -151,6 +159,7 @@ def modelled_activation(
     support: float,
     voxel_of_cell: npt.NDArray[np.int32],
     additive: bool = False,
+    kernel: Kernel = "density",
     scratch: npt.NDArray[np.float64] | None = None,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
     """Return the voxels (entry), int32, ascending, and MA probabilities (entry), float64, of one experiment.
@@ -158,7 +167,7 @@ def modelled_activation(
     Parameters
     ----------
     foci
-        (focus, axis) in voxels of the grid, never rounded
+        (focus, axis) in voxels of the grid
     sigma
         (axis) in voxels
     support
@@ -167,13 +176,14 @@ def modelled_activation(
         (x, y, z), the mask voxel of each grid cell, -1 outside
     additive
         1 - prod(1 - K) over the foci instead of max K (Turkeltaub 2012: max)
+    kernel
+        of `shape_of`; one of whole voxels asks for foci at voxel centres
     scratch
         `scratch_of(voxel_of_cell)`, given back as zeros; saves an allocation per experiment
     """
     plane = scratch_of(voxel_of_cell) if scratch is None else scratch
-    voxels, values = _modelled_activation(
-        np.atleast_2d(foci), sigma, float(support), peak(sigma), additive, voxel_of_cell, plane
-    )
+    shape = shape_of(sigma, support=float(support), kernel=kernel)
+    voxels, values = _modelled_activation(np.atleast_2d(foci), shape, additive, voxel_of_cell, plane)
     return voxels, values
 
 
@@ -197,6 +207,7 @@ def fixed_point_rows(
     voxel_of_cell: npt.NDArray[np.int32],
     bits: int,
     additive: bool = False,
+    kernel: Kernel = "density",
 ) -> Iterator[Row]:
     """Yield the sparse row of rint(-log1p(-MA) * 2^bits), voxel and value (entry), int32, of each experiment.
 
@@ -211,6 +222,7 @@ def fixed_point_rows(
             support=support[i],
             voxel_of_cell=voxel_of_cell,
             additive=additive,
+            kernel=kernel,
             scratch=scratch,
         )
         value = fixed_point(ma, bits=bits)

@@ -1,4 +1,4 @@
-"""Brain clusters: voxels that share faces (6-connectivity, as GingerALE's volumes show)."""
+"""Brain clusters: voxels that share faces (6-connectivity, as GingerALE's volumes show), or also edges (18)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ I64 = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
-def label_clusters(keep: Bools, *, volume: Bools) -> npt.NDArray[np.int32]:
+def structure(connectivity: int) -> Bools:
+    """Return which of its 26 neighbours (x, y, z) a voxel is joined with: 6 by faces, or 18 by edges, too."""
+    return np.asarray(ndimage.generate_binary_structure(3, {6: 1, 18: 2}[connectivity]))
+
+
+def label_clusters(keep: Bools, *, volume: Bools, connectivity: int = 6) -> npt.NDArray[np.int32]:
     """Return the cluster number (voxel), int32, 0 outside, of the kept voxels of a mask volume (x, y, z)."""
     grid = np.zeros(volume.shape, dtype=bool)
     grid[volume] = keep
-    labels, _ = ndimage.label(grid)
+    labels, _ = ndimage.label(grid, structure(connectivity))
     return np.asarray(labels[volume], dtype=np.int32)
 
 
@@ -36,9 +41,9 @@ def keep_clusters(labels: npt.NDArray[np.int32], keep: Bools) -> Bools:
     return np.asarray(np.r_[False, keep][labels])
 
 
-def at_least(keep: Bools, *, volume: Bools, minimum: int) -> Bools:
+def at_least(keep: Bools, *, volume: Bools, minimum: int, connectivity: int = 6) -> Bools:
     """Return the kept voxels (voxel) that lie in clusters of at least `minimum` voxels."""
-    labels = label_clusters(keep, volume=volume)
+    labels = label_clusters(keep, volume=volume, connectivity=connectivity)
     return keep_clusters(labels, sizes(labels) >= minimum)
 
 

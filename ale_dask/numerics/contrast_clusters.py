@@ -1,7 +1,7 @@
 """Clusters of a contrast's voxels, in two passes over the same relabellings.
 
 First the edge of each voxel: the largest sum s of the first arm that is not yet below the cluster-forming p among
-all relabellings, and the smallest. Then every relabelling is cut there, and its voxels beyond joined by faces.
+all relabellings, and the smallest. Then every relabelling is cut there, and its voxels beyond joined to clusters.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.numerics.clusters import root
+from ale_dask.numerics.clusters import root, structure
 from ale_dask.numerics.contrast import relabellings
 from ale_dask.numerics.lanes import LANES, at_least, at_most, fill_members, has_lane, lane_sums
 
@@ -27,7 +27,7 @@ _CELLS = 1 << 22
 
 
 class Region(NamedTuple):
-    """Fixed-point rows by voxel, edges (2, voxel), component, and the face neighbours before each (3, voxel), or -1."""
+    """Fixed-point rows by voxel, edges (2, voxel), component, and the neighbours before each (step, voxel), or -1."""
 
     begin: I64
     experiment: I32
@@ -42,13 +42,18 @@ def allowed_beyond(voxel_p: float, *, values: int) -> int:
     return math.ceil(Fraction(repr(voxel_p)) * values) - 1
 
 
-def neighbours_before(voxel_ijk: npt.NDArray[np.int16]) -> I32:
-    """Return which voxel (axis, voxel), int32, lies one step back along each axis, -1 where none of them does."""
-    shape = voxel_ijk.max(axis=0, initial=0).astype(np.int64) + 2
+def neighbours_before(voxel_ijk: npt.NDArray[np.int16], *, connectivity: int = 6) -> I32:
+    """Return which earlier voxel (step, voxel), int32, each one is joined with in each direction, -1 for none.
+
+    There are 3 directions, one step back along each axis, at connectivity 6, and 9 at 18.
+    """
+    shape = voxel_ijk.max(axis=0, initial=0).astype(np.int64) + 3
     number = np.full(shape, -1, dtype=np.int32)
     at = voxel_ijk.astype(np.int64) + 1
     number[tuple(at.T)] = np.arange(len(at))
-    return np.stack([number[tuple((at - step).T)] for step in np.eye(3, dtype=np.int64)])
+    # Of each two opposite directions the one that is earlier in C order.
+    steps = np.argwhere(structure(connectivity)) - 1
+    return np.stack([number[tuple((at + step).T)] for step in steps[: len(steps) // 2]])
 
 
 @numba.njit(cache=True, nogil=True)
@@ -147,15 +152,15 @@ def edges(
 
 @numba.njit(cache=True, nogil=True)
 def _join(voxel, excess, region, node, parent, size, mass, out) -> None:  # type: ignore[no-untyped-def]
-    """Raise out (2, component), size in voxels and mass, to the face-connected clusters of voxels in C order."""
+    """Raise out (2, component), size in voxels and mass, to the clusters of voxels in C order."""
     for t in range(voxel.shape[0]):
         v = voxel[t]
         node[v] = t
         parent[t] = t
         size[t] = 1
         mass[t] = excess[t]
-        for axis in range(3):
-            other = region.before[axis, v]
+        for step in range(region.before.shape[0]):
+            other = region.before[step, v]
             if other >= 0 and node[other] >= 0:
                 a = root(parent, node[other])
                 b = root(parent, t)
@@ -204,7 +209,7 @@ def _by_list(beyond, n, begin, voxel, excess) -> None:  # type: ignore[no-untype
 def largest_clusters(chosen, region, out) -> None:  # type: ignore[no-untyped-def]
     """Raise out (iteration, 2, 2, component), int64: by direction, the largest size in voxels and the largest mass.
 
-    Clusters are of voxels with s > edge[0] (the first arm is greater) or s < edge[1] that share faces; mass is the
+    Clusters are of voxels with s > edge[0] (the first arm is greater) or s < edge[1]; mass is the
     sum of |s - edge| over a cluster, in fixed-point units. `chosen` is (iteration, experiment), bool.
     """
     n_voxels = region.component.shape[0]

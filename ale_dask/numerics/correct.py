@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from ale_dask.words.profiles import ClusterCut
+
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 UNREACHABLE = 2**62
@@ -21,22 +23,52 @@ def exceedances(null: I64, observed: npt.ArrayLike) -> I64:
     return np.asarray(len(ordered) - np.searchsorted(ordered, observed, side="left"), dtype=np.int64)
 
 
-def monte_carlo_p(null: I64, observed: npt.ArrayLike) -> F64:
-    """Return p = (1 + #{null >= observed}) / (1 + B) (observed), float64, never 0 (Phipson & Smyth 2010)."""
-    return np.asarray((1 + exceedances(null, observed)) / (1 + len(null)))
+def monte_carlo_p(null: I64, observed: npt.ArrayLike, *, rule: ClusterCut = "plus-one") -> F64:
+    """Return p = (1 + #{null >= observed}) / (1 + B) (observed), float64, never 0 (Phipson & Smyth 2010).
+
+    By the rule "share" it is #{null >= observed} / B, kept between 1/B and 1 - 1/B.
+    """
+    r = exceedances(null, observed)
+    if rule == "share":
+        return np.asarray(np.maximum(np.minimum(r / len(null), 1 - 1 / len(null)), 1 / len(null)))
+    return np.asarray((1 + r) / (1 + len(null)))
 
 
-def cut(null: I64, *, alpha: float) -> int:
+def cut(null: I64, *, alpha: float, rule: ClusterCut = "plus-one") -> int:
     """Return the smallest integer k with (1 + #{null >= k}) / (1 + B) <= alpha; values >= k are kept.
 
     When B is too small for any k to reach alpha, one more than the largest null value would claim too much:
     the result then is 2^62, which nothing reaches.
+
+    Other rules: "share", the smallest k with #{null >= k} / B <= alpha; "at", the value of rank ceil(alpha B) from the
+    top; "above", what lies beyond the 1 - alpha quantile, interpolated between two values.
     """
-    allowed = math.floor(alpha * (1 + len(null)) * (1 + 1e-12)) - 1
-    if allowed < 0:
+    found = _cut_of(np.sort(null)[::-1], len(null), alpha=alpha, rule=rule)
+    assert found is not None
+    return found
+
+
+def _cut_of(ordered: I64, n: int, *, alpha: float, rule: ClusterCut) -> int | None:
+    """Return the cut of n iterations by their largest values in descending order (value), or None if too few."""
+    if rule == "above":
+        # NumPy's position and way to interpolate, so that a whole number is not missed by a rounding error.
+        below, part = divmod((n - 1) * (1 - alpha), 1.0)
+        first, second = n - 1 - int(below), max(0, n - 2 - int(below))
+        if first >= len(ordered):
+            return None
+        low, high = int(ordered[first]), int(ordered[second])
+        between = low + (high - low) * part if part < 0.5 else high - (high - low) * (1 - part)
+        return math.floor(between) + 1
+    if rule == "at":
+        rank = max(0, math.ceil(alpha * n * (1 - 1e-12)) - 1)
+        return int(ordered[rank]) if rank < len(ordered) else None
+    allowed = math.floor(alpha * (n + (rule == "plus-one")) * (1 + 1e-12)) - (rule == "plus-one")
+    # The smallest p is 1/(1 + B) or, by "share", 1/B.
+    if allowed < (rule == "share"):
         return UNREACHABLE
-    ordered = np.sort(null)[::-1]
-    return int(ordered[allowed]) + 1 if allowed < len(ordered) else 0
+    if allowed < len(ordered):
+        return int(ordered[allowed]) + 1
+    return 0 if len(ordered) == n else None
 
 
 def cut_interval(null: I64, *, alpha: float, confidence: float = 0.95) -> tuple[int, int]:
@@ -49,19 +81,19 @@ def cut_interval(null: I64, *, alpha: float, confidence: float = 0.95) -> tuple[
     return int(ordered[last]) + 1, int(ordered[first]) + 1
 
 
-def top_cut(ordered: I64, n: int, *, alpha: float) -> tuple[int, int, int] | None:
+def top_cut(ordered: I64, n: int, *, alpha: float, rule: ClusterCut = "plus-one") -> tuple[int, int, int] | None:
     """Return the cut of n iterations and its 95 % interval from their largest values in descending order (value).
 
     None when n is too small for the level, or the values are too few for the interval.
     """
-    allowed = math.floor(alpha * (1 + n) * (1 + 1e-12)) - 1
-    if allowed < 0 or allowed >= len(ordered):
+    found = _cut_of(ordered, n, alpha=alpha, rule=rule)
+    if found is None or found == UNREACHABLE:
         return None
     low, high = (special.bdtrik(q, n, alpha) for q in (0.025, 0.975))
     ends = (int(np.clip(math.ceil(high), 0, n - 1)), int(np.clip(math.floor(low), 0, n - 1)))
     if ends[0] >= len(ordered):
         return None
-    return int(ordered[allowed]) + 1, int(ordered[ends[0]]) + 1, int(ordered[ends[1]]) + 1
+    return found, int(ordered[ends[0]]) + 1, int(ordered[ends[1]]) + 1
 
 
 def clopper_pearson(r: npt.ArrayLike, n: int, *, confidence: float = 0.95) -> tuple[F64, F64]:

@@ -40,7 +40,7 @@ def _unite(a, b, found) -> None:  # type: ignore[no-untyped-def]
 class Late(NamedTuple):
     """Memory of one thread: pairs of neighbours of which one is below the highest value, voxels that are, and clusters.
 
-    pair (3 n, 2) are places in `Found`, joined at `at` (3 n); voxel (n) and head (n) are such places.
+    pair (3 n or, with edges, 9 n, 2) are places in `Found`, joined at `at`; voxel (n) and head (n) are such places.
     """
 
     pair: I64
@@ -51,10 +51,11 @@ class Late(NamedTuple):
 
 @numba.njit(cache=True, nogil=True)
 def _late_memory(geometry):  # type: ignore[no-untyped-def]
-    n = geometry.cell.shape[0]
+    n = geometry.voxels
+    pairs = (9 if geometry.edges else 3) * n
     return Late(
-        np.empty((3 * n, 2), dtype=np.int64),
-        np.empty(3 * n, dtype=np.int32),
+        np.empty((pairs, 2), dtype=np.int64),
+        np.empty(pairs, dtype=np.int32),
         np.empty(n, dtype=np.int64),
         np.empty(n, dtype=np.int64),
     )
@@ -62,11 +63,18 @@ def _late_memory(geometry):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _join(n, high, low, geometry, found, late, before):  # type: ignore[no-untyped-def]
-    """Join voxels at or above `high` by faces, and list pairs and voxels down to `low`; returns how many of each.
+    """Join voxels at or above `high`, and list pairs and voxels down to `low`; returns how many of each.
 
-    `before` (3) is scratch. Mass is the sum of S: a cluster-forming value is taken off when it is known.
+    `before` (9) is scratch. Mass is the sum of S: a cluster-forming value is taken off when it is known.
     """
-    steps = (1, geometry.stride_y, geometry.stride_x)
+    y, x = geometry.stride_y, geometry.stride_x
+    if geometry.edges:
+        return _joined(n, high, low, (1, y, x, y - 1, y + 1, x - 1, x + 1, x - y, x + y), found, late, before)
+    return _joined(n, high, low, (1, y, x), found, late, before)
+
+
+@numba.njit(cache=True, nogil=True)
+def _joined(n, high, low, steps, found, late, before):  # type: ignore[no-untyped-def]
     before[:] = 0
     pairs, voxels = 0, 0
     for t in range(n):
@@ -77,7 +85,7 @@ def _join(n, high, low, geometry, found, late, before):  # type: ignore[no-untyp
         if high > v >= low:
             late.voxel[voxels] = t
             voxels += 1
-        for s in range(3):
+        for s in range(len(steps)):
             wanted = found.cell[t] - steps[s]
             while found.cell[before[s]] < wanted:
                 before[s] += 1
@@ -167,7 +175,7 @@ def noise_iterations(first, count, statistic, values, design, noise, stamps, geo
     n_steps = values.threshold.shape[0]
     work, added = sweep_memory(design, stamps, geometry), sweep_memory(noise, stamps, geometry)
     steps, log = steps_memory(n_steps, geometry), log_memory(n_steps, geometry)
-    found, late, before = found_memory(geometry), _late_memory(geometry), np.zeros(3, dtype=np.int64)
+    found, late, before = found_memory(geometry), _late_memory(geometry), np.zeros(9, dtype=np.int64)
     base = np.empty(0, dtype=np.int32)
     number = 0
     for b in range(count):
@@ -190,7 +198,7 @@ def _surviving(series, statistic, values, cut, base, design, noise, stamps, geom
     n_steps = values.limit.shape[0]
     work, added = sweep_memory(design, stamps, geometry), sweep_memory(noise, stamps, geometry)
     steps, log = steps_memory(n_steps, geometry), log_memory(n_steps, geometry)
-    found, late, before = found_memory(geometry), _late_memory(geometry), np.zeros(3, dtype=np.int64)
+    found, late, before = found_memory(geometry), _late_memory(geometry), np.zeros(9, dtype=np.int64)
     draw_foci(series, noise, geometry, added)
     list_foci_in_order(noise, stamps, geometry, added)
     log, _ = follow(values.limit, base, noise, stamps, geometry, work, added, steps, log, 0)

@@ -2,7 +2,7 @@
 
 One iteration in one pass: what a plane has collected is scanned for voxels above the cluster-forming value, and
 union-find joins those few voxels by faces. They come in order of their cells, so that three pointers that only move
-forward find each one's earlier neighbours.
+forward find each one's earlier neighbours; nine do where voxels that share an edge are joined, too.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Found(NamedTuple):
 @numba.njit(cache=True, nogil=True)
 def found_memory(geometry):  # type: ignore[no-untyped-def]
     """Return the memory of one thread."""
-    n = geometry.cell.shape[0]
+    n = geometry.voxels
     return Found(
         np.empty(n, dtype=np.int64),
         np.empty(n, dtype=np.int32),
@@ -71,15 +71,22 @@ def scan_plane(x, geometry, threshold, n, best, plane, found):  # type: ignore[n
 
 @numba.njit(cache=True, nogil=True)
 def largest(n, threshold, geometry, found):  # type: ignore[no-untyped-def]
-    """Return the size in voxels and the mass (sum of value - threshold) of the largest face-connected cluster."""
+    """Return the size in voxels and the mass (sum of value - threshold) of the largest cluster."""
+    y, x = geometry.stride_y, geometry.stride_x
+    if geometry.edges:
+        return _largest(n, threshold, (1, y, x, y - 1, y + 1, x - 1, x + 1, x - y, x + y), found)
+    return _largest(n, threshold, (1, y, x), found)
+
+
+@numba.njit(cache=True, nogil=True)
+def _largest(n, threshold, steps, found):  # type: ignore[no-untyped-def]
     cell, parent, size, mass = found.cell, found.parent, found.size, found.mass
-    steps = (1, geometry.stride_y, geometry.stride_x)
-    before = np.zeros(3, dtype=np.int64)
+    before = np.zeros(len(steps), dtype=np.int64)
     for t in range(n):
         parent[t] = t
         size[t] = 1
         mass[t] = found.value[t] - threshold
-        for s in range(3):
+        for s in range(len(steps)):
             wanted = cell[t] - steps[s]
             while cell[before[s]] < wanted:
                 before[s] += 1
@@ -106,7 +113,7 @@ def null_iterations(first, count, threshold, design, stamps, geometry, out) -> N
     """Fill out (iteration, 3), int64, with the largest S, cluster size in voxels and cluster mass of each iteration.
 
     Every focus of iterations first … first + count - 1 is drawn uniformly, with replacement, over the mask's
-    voxel centres; clusters are of voxels with S >= threshold that share faces (method: Eickhoff 2012, 2016).
+    voxel centres; clusters are of voxels with S >= threshold (method: Eickhoff 2012, 2016).
     """
     work = sweep_memory(design, stamps, geometry)
     found = found_memory(geometry)

@@ -71,11 +71,15 @@ class Trial(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What survives: components of S >= threshold of at least `cut` voxels, or of that mass, sum of S - threshold."""
+    """What survives: components of S >= threshold of at least `cut` voxels, or of that mass, sum of S - threshold.
+
+    Of voxels that share a face, or with `edges` also an edge.
+    """
 
     threshold: int
     cut: int
     by_mass: bool
+    edges: bool = False
 
 
 class Work(NamedTuple):
@@ -241,10 +245,19 @@ def _add(sign, focus, first, last, kernel, additive, kernels, low, high, shape, 
 @numba.njit(**BARE)
 def _found(mark, centre, rule, space, low, high, work):  # type: ignore[no-untyped-def]
     """Return 1 if a component near the centre survives, 0 if none does, -1 if one would have to leave the box."""
+    y = space.shape[2]
+    x = space.shape[1] * y
+    if rule.edges:
+        edges = (-x - y, y - x, x - y, x + y, -x - 1, 1 - x, x - 1, x + 1, -y - 1, 1 - y, y - 1, y + 1)
+        return _found_by((-x, x, -y, y, -1, 1, *edges), mark, centre, rule, space, low, high, work)
+    return _found_by((-x, x, -y, y, -1, 1), mark, centre, rule, space, low, high, work)
+
+
+@numba.njit(**BARE)
+def _found_by(steps, mark, centre, rule, space, low, high, work):  # type: ignore[no-untyped-def]
     number, shape, volume, seen, stack = space.number, space.shape, work.volume, work.seen, work.stack
     stride_y = shape[2]
     stride_x = shape[1] * stride_y
-    steps = (-stride_x, stride_x, -stride_y, stride_y, -1, 1)
     left = False
     for i in range(space.near.shape[0]):
         x = space.place[centre, 0] + space.near[i, 0]

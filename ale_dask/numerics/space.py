@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from ale_dask.words.errors import InputError
+from ale_dask.words.profiles import Rounding
 
 # icbm2tal, MNI -> Talairach, rows [R | t] in mm: Lancaster et al. 2007, Human Brain Mapping 28:1194.
 ICBM2TAL: dict[str, tuple[tuple[float, float, float, float], ...]] = {
@@ -109,6 +110,18 @@ class Mask:
     @cached_property
     def _tree(self) -> cKDTree:
         return cKDTree(self.to_mm(self.voxel_ijk))
+
+
+def rounded(grid: npt.NDArray[np.float64], how: Rounding) -> npt.NDArray[np.float64]:
+    """Return positions in voxels (focus, axis), float64, at voxel centres: nearest, ties to even or up, or the next.
+
+    A position of whole voxels is one to 1e-9 voxel: another rounding error must not make "ceil" go one further.
+    """
+    if how == "none":
+        return grid
+    if how == "half-even":
+        return np.asarray(np.rint(grid))
+    return np.asarray(np.floor(grid + 0.5) if how == "half-up" else np.ceil(grid - 1e-9))
 
 
 def talairach_to_mni(xyz: npt.NDArray[np.float64], *, variant: str = "other") -> npt.NDArray[np.float64]:

@@ -18,7 +18,8 @@ NOWHERE = -(2**20)
 class Geometry(NamedTuple):
     """The mask in a grid with a border of one; cell = x * stride_x + y * stride_y + z, (x, y) is a column.
 
-    Only rows `row_low` … `row_high` of a plane hold voxels.
+    Only rows `row_low` … `row_high` of a plane hold voxels. `cell` and `place` are the voxels that foci are drawn from,
+    `inside` and the rest those that are looked at: `voxels` of them; clusters join by edges, too, if `edges`.
     """
 
     stride_x: int
@@ -34,6 +35,8 @@ class Geometry(NamedTuple):
     row_high: I64
     low_of_two: I64
     high_of_two: I64
+    voxels: int
+    edges: bool
 
 
 class Stamps(NamedTuple):
@@ -53,8 +56,18 @@ class Stamps(NamedTuple):
     table: I32
 
 
-def geometry(voxel_ijk: npt.NDArray[np.int16], *, radius: npt.NDArray[np.int64]) -> Geometry:
-    """Return the rows and planes of a mask (voxel, axis), C order, for kernels (kernel, axis) of these radii."""
+def geometry(
+    voxel_ijk: npt.NDArray[np.int16],
+    *,
+    radius: npt.NDArray[np.int64],
+    edges: bool = False,
+    drawn: npt.NDArray[np.int16] | None = None,
+) -> Geometry:
+    """Return the rows and planes of a mask (voxel, axis), C order, for kernels (kernel, axis) of these radii.
+
+    Clusters are of voxels that share a face, or with `edges` also an edge; foci are drawn from the mask's voxels, or
+    from those of `drawn` (voxel, axis).
+    """
     at = voxel_ijk.astype(np.int64) - voxel_ijk.min(axis=0) + 1
     planes, rows, cells = at.max(axis=0) + 2
     # What a row overhangs must not reach the next one: the kernel, by the aligned piece that it ends in, or a scan's
@@ -78,11 +91,13 @@ def geometry(voxel_ijk: npt.NDArray[np.int16], *, radius: npt.NDArray[np.int64])
     low_of_two, high_of_two = (
         np.append(ends[1:], ends[0])[: int(planes) // 2 * 2].reshape(-1, 2) for ends in (low, high)
     )
+    if drawn is not None:
+        at = drawn.astype(np.int64) - voxel_ijk.min(axis=0) + 1
     return Geometry(
         stride_x,
         stride_y,
         size,
-        cell,
+        at @ np.array([stride_x, stride_y, 1]),
         place=at.astype(np.int32),
         inside=inside,
         column_begin=cell[first],
@@ -92,6 +107,8 @@ def geometry(voxel_ijk: npt.NDArray[np.int16], *, radius: npt.NDArray[np.int64])
         row_high=high,
         low_of_two=low_of_two.min(axis=1),
         high_of_two=high_of_two.max(axis=1),
+        voxels=len(cell),
+        edges=edges,
     )
 
 

@@ -43,7 +43,7 @@ class Near(NamedTuple):
 
 @numba.njit(cache=True, nogil=True)
 def _near_memory(geometry):  # type: ignore[no-untyped-def]
-    n = geometry.cell.shape[0]
+    n = geometry.voxels
     return Near(
         np.empty((3, n), dtype=np.int32),
         np.empty(geometry.plane_begin.shape[0] + 1, dtype=np.int64),

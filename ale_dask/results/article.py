@@ -174,7 +174,7 @@ def _what(result: xr.Dataset, view: View) -> str:
     if attrs["kind"] == "contrast":
         n = int(attrs["iterations"])
         of = f"{n:,} relabellings{', which are all' if attrs['enumerated'] else ''}"
-        least = 1 / n if attrs["enumerated"] or i.profile == "gingerale" else 1 / (1 + n)
+        least = 1 / n if attrs["enumerated"] or i.relabel_p == "share" else 1 / (1 + n)
         return (
             f"Contrasts: p is of the peak, uncorrected, from {of}, so that Z is at most {-special.ndtri(least):.2f}; "
             f"of equal Z the peak is where the ALE maps differ most. Shown is {controls(result, view)}."

@@ -11,6 +11,7 @@ import xarray as xr
 from scipy import ndimage
 
 from ale_dask.analyses.main_effect import inference_of, mask_of
+from ale_dask.numerics.clusters import structure
 from ale_dask.numerics.space import Mask
 
 APART_MM = 8.0
@@ -47,7 +48,12 @@ class Cluster:
 
 
 def find_clusters(
-    z: npt.NDArray[Any], *, mask: Mask, rank: npt.NDArray[Any] | None = None, average_ties: bool = False
+    z: npt.NDArray[Any],
+    *,
+    mask: Mask,
+    rank: npt.NDArray[Any] | None = None,
+    average_ties: bool = False,
+    connectivity: int = 6,
 ) -> list[Cluster]:
     """Return the clusters of the voxels above 0, then of those below, each side by descending size.
 
@@ -57,7 +63,7 @@ def find_clusters(
     order = np.abs(z) if rank is None else rank
     found: list[Cluster] = []
     for sign in (1, -1):
-        for voxels in sorted(_groups(np.flatnonzero(sign * z > 0), mask), key=len, reverse=True):
+        for voxels in sorted(_groups(np.flatnonzero(sign * z > 0), mask, connectivity), key=len, reverse=True):
             found.append(_cluster(voxels, order, len(found) + 1, sign, mask, average_ties))
     return found
 
@@ -80,22 +86,28 @@ def clusters_of(result: xr.Dataset, values: npt.NDArray[Any]) -> list[Cluster]:
     """Return the clusters of a thresholded map (voxel) of a result, ranked by what decides there.
 
     A main effect by its fixed-point sums; a contrast by z, of equal ones by the difference, since the
-    smallest possible p is shared by many voxels; profile gingerale averages ties instead.
+    smallest possible p is shared by many voxels, unless the positions of ties are averaged; a conjunction by z or, as
+    asked for, by ALE.
     """
-    average = inference_of(result).profile == "gingerale"
+    inference = inference_of(result)
+    average = inference.tied_peaks == "mean"
     rank: npt.NDArray[Any] = np.abs(values)
     if result.attrs["kind"] == "main-effect":
         rank = result["s"].values
+    elif result.attrs["kind"] == "conjunction" and inference.conjunction_of == "ale":
+        rank = result["ale_min"].values.max(axis=0)
     elif result.attrs["kind"] == "contrast" and not average:
         shown = np.flatnonzero(values)
         order = shown[np.lexsort(((np.sign(values) * result["difference"].values)[shown], rank[shown]))]
         rank = np.zeros(len(values), dtype=np.int64)
         rank[order] = np.arange(1, len(order) + 1)
-    return find_clusters(values, mask=grid_of(result), rank=rank, average_ties=average)
+    return find_clusters(
+        values, mask=grid_of(result), rank=rank, average_ties=average, connectivity=inference.connectivity
+    )
 
 
-def _groups(inside: I64, mask: Mask) -> list[I64]:
-    """Return the voxels of each face-connected cluster, in C order, clusters by their first voxel."""
+def _groups(inside: I64, mask: Mask, connectivity: int) -> list[I64]:
+    """Return the voxels of each cluster, in C order, clusters by their first voxel."""
     if not inside.size:
         return []
     # Only the box around the voxels: a study labels dozens of nearly empty maps.
@@ -103,7 +115,7 @@ def _groups(inside: I64, mask: Mask) -> list[I64]:
     ijk -= ijk.min(axis=0)
     box = np.zeros(ijk.max(axis=0) + 1, dtype=bool)
     box[tuple(ijk.T)] = True
-    labels = ndimage.label(box)[0][tuple(ijk.T)]
+    labels = ndimage.label(box, structure(connectivity))[0][tuple(ijk.T)]
     order = np.argsort(labels, kind="stable")
     return np.split(inside[order], np.flatnonzero(np.diff(labels[order])) + 1)
 

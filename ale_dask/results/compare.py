@@ -203,7 +203,7 @@ def cluster_p(result: xr.Dataset, cluster: Cluster, view: View) -> float:
         return np.nan
     if view.level == "voxel":
         null = result["null"].sel(statistic="max_s").values
-        return float(monte_carlo_p(null, result["s"].values[cluster.peak]))
+        return float(monte_carlo_p(null, result["s"].values[cluster.peak], rule=inference_of(result).cluster_cut))
     around = int(result["cluster_of_voxel"].values[cluster.peak]) - 1
     what = "mass" if view.level == "cluster-mass" else "size"
     return float(result[f"cluster_{what}_p"].values[around]) if around >= 0 else np.nan

@@ -15,6 +15,7 @@ import pandas as pd
 import xarray as xr
 from scipy import special
 
+from ale_dask.analyses.main_effect import inference_of
 from ale_dask.data.foci import foci_of
 from ale_dask.data.places import replace_file
 from ale_dask.data.readers import write_table
@@ -139,7 +140,8 @@ def _encoded(make: Callable[..., str], result: xr.Dataset, simulated: bool) -> b
 def corrected_p(result: xr.Dataset, what: str) -> F64:
     """Return the family-wise p (voxel) of a main effect, float64, by the maximum of "voxel" ALE, "size" or "mass"."""
     if what == "voxel":
-        return monte_carlo_p(result["null"].sel(statistic="max_s").values, result["s"].values)
+        null = result["null"].sel(statistic="max_s").values
+        return monte_carlo_p(null, result["s"].values, rule=inference_of(result).cluster_cut)
     of_cluster = np.r_[1.0, result[f"cluster_{what}_p"].values.astype(np.float64)]
     return np.asarray(of_cluster[result["cluster_of_voxel"].values])
 

@@ -14,6 +14,22 @@ _VARIANT = {"other": "software other than FSL and SPM", "fsl": "FSL", "spm": "SP
 _MASKS = {
     "brain": "the MNI152 (NLin6Asym) brain mask",
     "gm": "a grey-matter mask (probability above 10 % in the ICBM 2009 template)",
+    "grey10": "the grey-matter mask of JALE and its predecessors in MATLAB",
+}
+_ROUNDED = {
+    "none": "not rounded to voxels",
+    "half-even": "rounded to the nearest voxel centre, halves to the even one",
+    "half-up": "rounded to the nearest voxel centre, halves up",
+    "ceil": "rounded up to the next voxel centre along each axis of the grid",
+}
+_CUBE = (
+    "the kernels were cubes with half an edge of {{support}} standard deviations, rounded {} whole voxels, whose "
+    "factors along each axis summed to 1"
+)
+_ENDED = {
+    "density": "the kernels ended at {support} standard deviations",
+    "lattice": _CUBE.format("to the nearest number of"),
+    "lattice-ceil": _CUBE.format("up to"),
 }
 
 
@@ -96,7 +112,7 @@ def coordinates(record: Record) -> list[str]:
     ]
     kept = f" Foci outside the mask were kept ({listed(outside)})." if outside else ""
     return [
-        f"{space} Coordinates were not rounded to voxels. Analyses were restricted to {mask}, {i['mask_voxels']:,} "
+        f"{space} Coordinates were {_ROUNDED[i['rounding']]}. Analyses were restricted to {mask}, {i['mask_voxels']:,} "
         f"voxels of {edges} mm.{kept}"
     ]
 
@@ -123,7 +139,7 @@ def model(record: Record) -> list[str]:
         "1 − ∏(1 − MA).",
         "The voxelwise p-value was derived analytically from the null distribution of ALE under spatial independence "
         "of the experiments, the convolution of their distributions of MA over the mask [@eickhoff2012]. For inference "
-        f"the kernels ended at {i.support:g} standard deviations, in the observed map as in its null.",
+        f"{_ENDED[i.kernel].format(support=f'{i.support:g}')}, in the observed map as in its null.",
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ale_dask.analyses.contrast import WORDS
 from ale_dask.analyses.main_effect import EPS
+from ale_dask.analyses.null_cut import DRAWS
 from ale_dask.numerics.correct import UNREACHABLE
 from ale_dask.results.phrases import (
     Record,
@@ -23,6 +24,7 @@ from ale_dask.results.phrases import (
 from ale_dask.results.views import VIEWS
 from ale_dask.results.wording import CORRECTED, KEPT, UNLIKE, controlled, detectable, shared_words
 from ale_dask.words.config import Inference
+from ale_dask.words.profiles import PROGRAMS, departures
 
 _LARGEST = {
     "cluster-size": "size of the largest cluster",
@@ -30,6 +32,22 @@ _LARGEST = {
     "cluster-forming value [@bullmore1999],",
     "voxel": "largest ALE",
     "tfce": "largest threshold-free cluster enhancement (TFCE) [@smith2009; @frahm2022]",
+}
+_FORMING = {
+    "observed": "the ALE value that corresponds to it was held fixed in the null",
+    "own": "in the null they were formed at the ALE value that corresponds to it for foci drawn at random, the mean of "
+    f"{DRAWS} draws",
+}
+_WHERE = {"mask": "", "grid": " from the whole grid, beyond the mask, too"}
+_PLUS_ONE = "With r of B iterations at least as extreme as the observed value, p = (1 + r)/(1 + B) [@phipson2010]"
+_LET_THROUGH = {
+    "plus-one": f"{_PLUS_ONE}; {{survivor}} with p ≤ {{level}} were retained.",
+    "share": "With r of B iterations at least as extreme as the observed value, p = r/B, kept between 1/B and 1 − 1/B; "
+    "{survivor} with p ≤ {level} were retained.",
+    "at": f"{_PLUS_ONE}; independently of it, {{survivor}} were retained that reached the value of rank ⌈{{level}} B⌉ "
+    "of the null, its largest being the first.",
+    "above": f"{_PLUS_ONE}; independently of it, {{survivor}} were retained beyond the 1 − {{level}} quantile of the "
+    "null, interpolated between two values.",
 }
 _NONE_KEPT = "Experiments that may be of the same subjects would have been kept in both arms; there were none."
 _STILL_VALID = (
@@ -46,8 +64,8 @@ def inference(record: Record) -> list[str]:
     views = {v.level: v for v in VIEWS["main-effect"]}
     of_clusters = i.correction in ("cluster-size", "cluster-mass")
     forming = (
-        f"Clusters were formed of voxels with p < {decimal(i.voxel_p)} that share a face; the ALE value that "
-        "corresponds to it was held fixed in the null. "
+        f"Clusters were formed of voxels with p < {decimal(i.voxel_p)} that share a face"
+        f"{' or an edge' if i.connectivity == 18 else ''}; {_FORMING[i.null_cut]}. "
         if of_clusters
         else ""
     )
@@ -62,9 +80,9 @@ def inference(record: Record) -> list[str]:
         f"Maps were corrected by {CORRECTED[i.correction].replace('FWE', 'family-wise error (FWE)')}. {forming}The "
         f"null consisted of {i.iterations:,} iterations (seed {i.seed}). In each, the foci of every experiment were "
         "drawn anew, uniformly and with replacement, from the voxels of the mask, the numbers of foci and subjects of "
-        f"each experiment being kept, and the {_LARGEST[i.correction]} was recorded.{enhanced} With r of B iterations "
-        f"at least as extreme as the observed value, p = (1 + r)/(1 + B) [@phipson2010]; {survivor} with p ≤ "
-        f"{decimal(i.cluster_p)} were retained. This controlled {controlled(views[i.correction], i)}."
+        f"each experiment being kept, and the {_LARGEST[i.correction]} was recorded{_WHERE[i.null_space]}.{enhanced} "
+        f"{_LET_THROUGH[i.cluster_cut].format(survivor=survivor, level=decimal(i.cluster_p))} "
+        f"This controlled {controlled(views[i.correction], i)}."
     ]
     if of_clusters:
         found.append(
@@ -96,9 +114,18 @@ def inference(record: Record) -> list[str]:
         f"Maps at an uncorrected p < {decimal(i.voxel_p)}, in clusters of at least {volume(i, record)}, were produced "
         f"beside them. This controlled {controlled(views['uncorrected'], i)}."
     )
-    if i.profile == "gingerale":
-        found.append("As in GingerALE, positions of tied maxima were averaged.")
+    if i.profile != "recommended":
+        found.append(_profile(i))
+    if i.tied_peaks == "mean":
+        found.append("Positions of tied maxima were averaged.")
     return found
+
+
+def _profile(i: Inference) -> str:
+    """Return which program's conventions were followed, and from which of them not."""
+    other = departures(i.model_dump())
+    said = f"; departing from it, {listed(f'{name} was {value}' for name, value in other.items())}" if other else ""
+    return f"These conventions are those of {PROGRAMS[i.profile]} (profile “{i.profile}”){said}."
 
 
 def contrasts(record: Record) -> list[str]:
@@ -168,9 +195,9 @@ def _contrasted(name: str, entry: Record, record: Record) -> str:
         if entry["enumerated"]
         else f"N = {n:,} relabellings{of} were drawn at random, with p = (1 + r)/(1 + N) [@phipson2010]"
     )
-    if not entry["enumerated"] and record["inference"]["profile"] == "gingerale":
+    if not entry["enumerated"] and inference_of_record(record).relabel_p == "share":
         how = (
-            f"N = {n:,} relabellings{of} were drawn at random, with p = max(r, 1)/N as in GingerALE where it is "
+            f"N = {n:,} relabellings{of} were drawn at random, with p = max(r, 1)/N where it is "
             "uncorrected, and (1 + r)/(1 + N) [@phipson2010] where it is corrected"
         )
     foci, subjects = entry["foci_per_experiment"], entry["subjects_per_experiment"]
@@ -197,7 +224,8 @@ def conjunctions(record: Record) -> list[str]:
     said = {entry["controls"] for entry in entries.values()}
     return [
         f"Conjunctions ({which}) were the voxelwise minimum of the thresholded maps [@nichols2005], at {_inputs(i)}, "
-        f"in clusters of at least {volume(i, record)}. They show the {listed(said)}.",
+        f"in clusters of at least {volume(i, record)}, with peaks by the minimum of "
+        f"{'ALE' if i.conjunction_of == 'ale' else 'z'}. They show the {listed(said)}.",
         f"Beside them, the minimum of the voxel-FWE maps controlled {controlled(view, i)}.",
         *power(entries, i),
     ]

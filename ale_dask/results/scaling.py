@@ -56,7 +56,7 @@ def scaling_table(result: xr.Dataset) -> pd.DataFrame:
     for count in np.unique(np.geomspace(min(20, n), n, POINTS).round().astype(int)).tolist():
         for name, (what, of) in units.items():
             part = null[name][:count]
-            at = correct.cut(part, alpha=inference.cluster_p)
+            at = correct.cut(part, alpha=inference.cluster_p, rule=inference.cluster_cut)
             if at < UNREACHABLE:
                 between = correct.cut_interval(part, alpha=inference.cluster_p)
                 rows.append(_row(count, what, *(of(k) for k in (at, *between))))
@@ -64,7 +64,7 @@ def scaling_table(result: xr.Dataset) -> pd.DataFrame:
             part = null[f"max_{word}"][:count]
             r = correct.exceedances(part, [observed])
             ends = correct.clopper_pearson(r, count)
-            p = correct.monte_carlo_p(part, [observed])[0]
+            p = correct.monte_carlo_p(part, [observed], rule=inference.cluster_cut)[0]
             if inference.until_decided is not None:
                 ends, p = correct.confidence_sequence(r, count, eps=eps), np.nan
             said = correct.decisions(r, count, alpha=inference.cluster_p, eps=eps)[0]

@@ -13,9 +13,10 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ale_dask.words.errors import InputError
+from ale_dask.words.profiles import ClusterCut, Kernel, NullCut, NullSpace, Profile, RelabelP, Rounding, filled
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
-BUILT_IN = ("brain", "gm")
+BUILT_IN = ("brain", "gm", "grey10")
 """The masks that come with the package."""
 INPUTS = ("cluster-fwe", "uncorrected")
 """The two thresholded maps that contrasts and conjunctions are run on, as Nord et al. 2021 report both."""
@@ -45,7 +46,33 @@ class Inference(_Frozen):
     gate: Literal["arms", "pooled", "none"] = "arms"
     shared: Literal["refuse", "exclude", "keep"] = "refuse"
     """What a contrast does with experiments that both arms have, or that may be of the same subjects."""
-    profile: Literal["recommended", "gingerale"] = "recommended"
+    profile: Profile = "recommended"
+    """The program whose conventions fill in those of these choices that are not made here."""
+    rounding: Rounding = "none"
+    kernel: Kernel = "density"
+    connectivity: Literal[6, 18] = 6
+    """Voxels are of one cluster when they share a face, or also when they share an edge."""
+    cluster_cut: ClusterCut = "plus-one"
+    null_cut: NullCut = "observed"
+    null_space: NullSpace = "mask"
+    relabel_p: RelabelP = "plus-one"
+    tied_peaks: Literal["first", "mean"] = "first"
+    conjunction_of: Literal["z", "ale"] = "z"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_profile_says(cls, values: Any) -> Any:
+        return filled(values) if isinstance(values, dict) else values
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Inference:
+        if self.kernel != "density" and self.rounding == "none":
+            raise ValueError(
+                f"kernel {self.kernel} is one of whole voxels: it needs rounding half-even, half-up or ceil"
+            )
+        if self.correction == "tfce" and (self.connectivity != 6 or self.null_space != "mask"):
+            raise ValueError("correction tfce needs connectivity 6 and null_space mask")
+        return self
 
     @model_validator(mode="after")
     def _can_be_decided(self) -> Inference:

@@ -1,0 +1,1 @@
+"""What other programs make of the built-in example, each run by its own Python."""
