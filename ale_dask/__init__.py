@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ale_dask.results.export import export
     from ale_dask.results.fail_safe import fail_safe_table
     from ale_dask.results.overlap import overlap_table
+    from ale_dask.results.places import robustness_table
     from ale_dask.results.scaling import scaling_table
     from ale_dask.results.surviving import survival_table
     from ale_dask.runs import collect, run
@@ -82,6 +83,7 @@ _WHERE = {
     "noise_experiments": "analyses.robustness",
     "power": "analyses.power",
     "read_foci": "data.readers",
+    "robustness_table": "results.places",
     "run": "runs",
     "run_share": "upkeep",
     "scaling_table": "results.scaling",
@@ -135,6 +137,7 @@ __all__ = [
     "overlap_table",
     "power",
     "read_foci",
+    "robustness_table",
     "run",
     "run_share",
     "scaling_table",

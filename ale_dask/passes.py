@@ -134,7 +134,9 @@ class Nulls:
         name = self._made.where[plan.identity]
         one = self._made.by_name[name]
         # A contrast's counts end where its iterations do; a null's first rows are all that a shorter run needs.
-        null, counts = self._read(name, one.iterations if not counts_of(plan) else iterations)
+        # Only main effects of one pass are asked for again; a contrast's null may take 16 MB.
+        read = self._read if len(one.variants) > 1 else self._gather
+        null, counts = read(name, one.iterations if not counts_of(plan) else iterations)
         own: npt.NDArray[np.int64] = null[:iterations]
         if len(one.variants) > 1:
             own = variants.null_of(own, one.variants.index(plan.identity))

@@ -6,6 +6,8 @@ OUT/sweep.json    cells, what each axis shares, digests
 OUT/sweep.tsv     the clusters of all cells in one long table; OUT/sweep.parquet the same, where pyarrow is
 OUT/stability/    per analysis the share of cells in which a voxel survives
 OUT/axes/         a figure per axis
+OUT/robustness.tsv   the places where any cell finds a cluster: in how many, and which axis that depends on
+OUT/places/       the same as a figure per analysis
 OUT/cells/        with maps=True a folder per cell
 """
 
@@ -32,6 +34,7 @@ from ale_dask.layout import nonce_of, plan_jobs, save_inputs
 from ale_dask.numerics.warm import compile_beside
 from ale_dask.passes import Nulls, Passes, kept, passes
 from ale_dask.results.long import long_table, long_tsv
+from ale_dask.results.places import Places
 from ale_dask.results.stability import Stability, axis_svg
 from ale_dask.results.views import stem
 from ale_dask.results.write import write_results
@@ -166,7 +169,7 @@ class _Size:
 def _collect(
     wanted: Sweep, made: Passes, out: Place, *, maps: bool, say: Say, started: float
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    nulls, stability = Nulls(out, made), Stability()
+    nulls, stability, places = Nulls(out, made), Stability(), Places()
     tables: list[pd.DataFrame] = []
     digests: dict[str, dict[str, str]] = {}
     with staged(out) as folder:
@@ -182,6 +185,7 @@ def _collect(
                 table.insert(1, f"sweep.{axis}", [str(value)] * len(table))
             tables.append(table)
             stability.add(results)
+            places.add(label, cell.values, results)
             if maps:
                 where = folder / "cells" / same(cell.values)
                 write_results(results, where, title=label, simulated=cell.study.simulated, drawn_by=None)
@@ -193,6 +197,7 @@ def _collect(
         else:
             replace_file(folder / "sweep.parquet", whole.to_parquet(index=False))
         stability.write(folder / "stability", simulated=wanted.study.simulated)
+        places.write(folder, simulated=wanted.study.simulated)
         for axis, values in wanted.axes.items():
             svg = axis_svg(whole, axis, [str(v) for v in values], simulated=wanted.study.simulated)
             if svg is not None:

@@ -16,11 +16,13 @@ from test_determinism import with_backend
 import ale_dask as ale
 from ale_dask.analyses.main_effect import thresholded
 from ale_dask.cells import axis_from, cells_of
+from ale_dask.results.contributing import surviving_clusters
 from ale_dask.runs import run
 from ale_dask.sweeping import plan_sweep
 from ale_dask.words.config import INPUTS, Study, load_study
 from ale_dask.words.errors import InputError
 
+SIZE = "Cluster Size (mm3)"
 STUDY = """
 title = "tiny"
 simulated = true
@@ -114,6 +116,42 @@ def test_stability_is_the_share_of_cells_and_the_long_table_is_parquet_too(study
     pd.testing.assert_frame_equal(again, whole, check_dtype=False)
     assert len(list((out / "cells").iterdir())) == 3
     assert (out / "axes" / "voxel_p.svg").read_text().count("SIMULATED") >= 1
+
+
+def test_places_are_where_any_cell_has_a_cluster(study: Study, tmp_path: Path) -> None:
+    axes = {"voxel_p": [0.01, 0.05], "select.class": ["SSRI", "*"]}
+    ale.sweep(study, tmp_path / "out", axes=axes, quiet=True)
+    cells = {cell.label: cell for cell in cells_of(study, axes)}
+    alone = {label: run(cell.study, tmp_path / cell.label, quiet=True)[0] for label, cell in cells.items()}
+    written = pd.read_csv(tmp_path / "out" / "robustness.tsv", sep="\t", keep_default_na=False)
+    table = ale.robustness_table(alone)
+    same = ["Analysis", "Direction", "Place", "X", "Region", "First Cell", "Cells", "Survives"]
+    pd.testing.assert_frame_equal(written[same], table[same], check_dtype=False)
+    assert len(list((tmp_path / "out" / "places").glob("*.svg"))) == len(written.groupby(["Analysis", "Direction"]))
+    for name in ("drug", "drug-vs-therapy"):
+        for sign, side in (1, "" if name == "drug" else "drug > therapy"), (-1, "therapy > drug"):
+            found = {
+                label: [set(c.voxels.tolist()) for c in surviving_clusters(r[name], INPUTS[0]) if c.sign == sign]
+                for label, r in alone.items()
+            }
+            rows = written[(written["Analysis"] == name) & (written["Direction"] == side)]
+            first: list[tuple[str, set[int]]] = []
+            for label, clusters in found.items():
+                first += [(label, c) for c in clusters if not any(c & other for _, other in first)]
+            assert len(rows) == len(first)
+            for row in rows.to_dict("records"):
+                voxels = [v for label, v in first if label == row["First Cell"] and len(v) * 64 == row[SIZE]]
+                alive = [{cell: any(v & c for c in found[cell]) for cell in found} for v in voxels]
+                assert {row["Survives"]} <= {sum(a.values()) for a in alive}
+                told = [
+                    "; ".join(
+                        f"{value} {sum(a[cell] for cell in cells if cells[cell].values['voxel_p'] == value)}/2"
+                        for value in axes["voxel_p"]
+                    )
+                    for a in alive
+                ]
+                assert row["voxel_p"] in told
+    assert (written["Depends On"] != "").any()
 
 
 def test_the_same_command_resumes_and_python_and_the_command_line_agree(study: Study, tmp_path: Path) -> None:

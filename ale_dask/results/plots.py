@@ -201,10 +201,11 @@ def _null(axes: Any, result: xr.Dataset, hue: Hue) -> None:
 
 
 def _threshold(axes: Any, result: xr.Dataset, hue: Hue) -> None:
-    volume, alpha = grid_of(result).voxel_volume, inference_of(result).cluster_p
+    inference, volume = inference_of(result), grid_of(result).voxel_volume
+    alpha, rule = inference.cluster_p, inference.cluster_cut
     null = result["null"].sel(statistic="max_size").values
     counts = np.unique(np.geomspace(min(20, len(null)), len(null), POINTS).round().astype(int))
-    cuts = np.array([cut(null[:n], alpha=alpha) for n in counts], dtype=np.float64)
+    cuts = np.array([cut(null[:n], alpha=alpha, rule=rule) for n in counts], dtype=np.float64)
     bounds = np.array([cut_interval(null[:n], alpha=alpha) for n in counts], dtype=np.float64)
     reached = cuts < UNREACHABLE
     axes.fill_between(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
@@ -92,9 +94,6 @@ def survival_svg(survival: xr.Dataset, *, simulated: bool = False) -> str:
         says=f"{(retained > 0).all(axis=1).sum()} of {n} clusters survive whichever of {sets} is left out.",
         size=(min(14.0, 3.2 + 0.22 * sets), 1.6 + 0.3 * n + (1.2 if sets <= _MOST_NAMED else 0)),
     ) as (axes, svg):
-        image = axes.imshow(100 * retained, vmin=0, vmax=100, cmap="cividis", aspect="auto", interpolation="nearest")
-        for y, x in np.argwhere(retained == 0):
-            axes.plot(x, y, "x", color="#ffffff", markersize=5)
         names = [
             f"{d + ' ' if d else ''}{number} ({source})"
             for d, number, source in zip(
@@ -104,14 +103,22 @@ def survival_svg(survival: xr.Dataset, *, simulated: bool = False) -> str:
                 strict=True,
             )
         ]
-        axes.set_yticks(range(n), names)
+        draw_retained(axes, retained, names)
         if sets <= _MOST_NAMED:
             axes.set_xticks(range(sets), survival["left_out"].values.tolist(), rotation=90, fontsize=7)
         else:
             axes.set_xlabel(f"{sets} sets of {survival.attrs['by']} left out")
-        axes.tick_params(colors=INK, length=0)
-        axes.figure.colorbar(image, ax=axes, label="% of its voxels", shrink=0.8)
     return svg.getvalue()
+
+
+def draw_retained(axes: Any, share: npt.NDArray[np.float64], names: Sequence[str]) -> None:
+    """Draw shares (cluster, column) as colours, those of nothing crossed."""
+    image = axes.imshow(100 * share, vmin=0, vmax=100, cmap="cividis", aspect="auto", interpolation="nearest")
+    for y, x in np.argwhere(share == 0):
+        axes.plot(x, y, "x", color="#ffffff", markersize=5)
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(colors=INK, length=0)
+    axes.figure.colorbar(image, ax=axes, label="% of its voxels", shrink=0.8)
 
 
 def write_survival(survival: xr.Dataset, folder: Path, *, simulated: bool = False) -> list[Path]:

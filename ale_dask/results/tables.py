@@ -273,7 +273,7 @@ def _volume(value: float) -> str:
 _BOTH = tuple(f"{axis}_{side}" for side in "12" for axis in "xyz")
 _MM = ("X", "Y", "Z", *PLACE[:3], "x", "y", "z", "nearest_mm", *_BOTH)
 _P = ("p", *_CLUSTER_P)
-_SHARES = ("Share (%)", "Largest Share (%)")
+_SHARES = ("Share (%)", "Largest Share (%)", "Least Retained (%)", "Mean Retained (%)", "By (%)")
 _VOLUMES = ("Cluster Size (mm3)", "volume_mm3", "mm3_1", "mm3_2", "mm3_both")
 _COUNTS = (*_VOLUMES, "Cluster Size (voxels)", "Experiments", "Foci", *_CRITERIA)
 _FORMAT: dict[str, Callable[[float], str]] = {
