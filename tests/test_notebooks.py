@@ -22,11 +22,11 @@ def notebook(request):
 
 def test_the_readme_lists_each_of_them():
     readme = (NOTEBOOKS[0].parent / "README.md").read_text()
-    assert {"01_first_map", "02_contrast_conjunction"} <= {path.stem for path in NOTEBOOKS}
+    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
     assert all(f"]({path.name})" in readme for path in NOTEBOOKS)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS[:2], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem != "03_cluster"], ids=lambda path: path.stem)
 def test_outputs_are_those_of_one_run_from_top_to_bottom(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
