@@ -32,7 +32,7 @@ from ale_dask.distribution.backends import cpu_count
 from ale_dask.distribution.plan import Plan, block_size
 from ale_dask.layout import nonce_of, plan_jobs, save_inputs
 from ale_dask.numerics.warm import compile_beside
-from ale_dask.passes import Nulls, Passes, kept, passes
+from ale_dask.passes import Nulls, Pass, Passes, kept, passes
 from ale_dask.results.long import long_table, long_tsv
 from ale_dask.results.places import Places
 from ale_dask.results.stability import Stability, axis_svg
@@ -137,11 +137,12 @@ def sweep(
         if compiler is not None:
             compiler.wait()
         threads = max(1 if connected is None else sum(connected.nthreads().values()), study.backend.most or 1)
+        timed: dict[object, float] = {}
         jobs = [
             job
             for one in made.by_name.values()
             for job in plan_jobs(
-                out, one.plan, iterations=one.iterations, size=_Size(one.plan, one.iterations, threads, study.backend)
+                out, one.plan, iterations=one.iterations, size=_Size(one, threads, study.backend, timed)
             )
         ]
         carry_out(jobs, out, study=study, client=connected, quiet=quiet)
@@ -150,17 +151,23 @@ def sweep(
 
 @dataclass(frozen=True, eq=False)
 class _Size:
-    """The block size of a pass, timed when it is asked for."""
+    """The block size of a pass, timed when it is asked for; passes of the same shapes, other seeds, take as long."""
 
-    plan: Plan
-    iterations: int
+    one: Pass
     threads: int
     backend: Backend
+    timed: dict[object, float]
 
     def __call__(self) -> int:
-        return self.backend.block_size or block_size(
-            iterations=self.iterations,
-            seconds_per_iteration=seconds_per_iteration(self.plan, BLOCKS[self.plan.kind], most=self.iterations),
+        if self.backend.block_size:
+            return self.backend.block_size
+        plan, iterations = self.one.plan, self.one.iterations
+        alike = plan.kind, plan.statistics, tuple((name, array.shape) for name, array in plan.arrays.items())
+        if alike not in self.timed:
+            self.timed[alike] = seconds_per_iteration(plan, BLOCKS[plan.kind], most=iterations)
+        return block_size(
+            iterations=iterations,
+            seconds_per_iteration=self.timed[alike],
             block_seconds=self.backend.block_seconds,
             workers=self.threads,
         )
