@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from ale_dask.distribution.plan import Plan, block_size
 from ale_dask.distribution.segments import gather, store_plan
 from ale_dask.layout import nonce_of, plan_jobs, stored
 from ale_dask.results.fail_safe import clusters_in, write_fail_safe
+from ale_dask.results.later import digests_of
 from ale_dask.results.palette import Hue, hues_of
 from ale_dask.results.views import stem
 from ale_dask.runs import carry_out, collect, workers_of
@@ -55,6 +56,7 @@ class Drawer:
     extras: Mapping[str, Extra]
     hues: Mapping[str, Hue]
     """The colours of main effects in every figure of the run."""
+    record: Mapping[str, Any]
 
     def lines(self, *, workers: int) -> list[str]:
         """Return what is going to be computed and what it takes, a line per main effect."""
@@ -101,7 +103,7 @@ def open_drawer(
         for an analysis that is not there or a contrast, or for TFCE.
     """
     out = place(out)
-    study, results, _ = collect(out)
+    study, results, record = collect(out)
     kinds = (main_effects.KIND, conjunctions.KIND)
     able = [name for name in study.analysis if results[name].attrs["kind"] in kinds]
     if analysis is not None and analysis not in able:
@@ -118,7 +120,7 @@ def open_drawer(
     for name in mains:
         plan = _stored(out, prepared, made[name], name=name, most=most, series=series)
         extras[name] = Extra(plan, iterations, seconds_per_iteration(plan, noise_nulls.block, most=iterations))
-    return Drawer(out, study, chosen, mains, extras, hues_of(results))
+    return Drawer(out, study, chosen, mains, extras, hues_of(results), record)
 
 
 def _stored(out: Place, prepared: Prepared, main: Plan, *, name: str, most: int | None, series: int) -> Plan:
@@ -205,6 +207,7 @@ def fail_safe(
                 simulated=drawer.study.simulated,
                 pictures=pictures,
                 hues=drawer.hues,
+                digests=digests_of(result, drawer.record),
             )
     return found
 

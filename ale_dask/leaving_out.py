@@ -17,6 +17,7 @@ from ale_dask.distribution.plan import Plan, block_size
 from ale_dask.distribution.segments import store_plan
 from ale_dask.layout import plan_jobs, stored
 from ale_dask.left_out import Arms, surviving, work
+from ale_dask.results.later import digests_of
 from ale_dask.results.surviving import write_survival
 from ale_dask.results.views import stem
 from ale_dask.runs import carry_out, collect, workers_of
@@ -53,7 +54,7 @@ def survival_of_run(
     """
     out = place(out)
     prepared, whole = stored(out)
-    study, results, _ = collect(out)
+    study, results, record = collect(out)
     made = work(
         results,
         samples={name: (prepared.samples[name], whole[name]) for name in main_effects_of(study)},
@@ -86,7 +87,8 @@ def survival_of_run(
     found = dict(surviving(made, read))
     with staged(out) as folder:
         for name, one in found.items():
-            write_survival(one, folder / stem(name), simulated=study.simulated)
+            digests = digests_of(results[name], record)
+            write_survival(one, folder / stem(name), simulated=study.simulated, digests=digests)
     return found
 
 

@@ -31,6 +31,7 @@ from ale_dask.distribution.progress import Progress
 from ale_dask.distribution.segments import gather, sees, segments
 from ale_dask.layout import jobs_of, lay_out, nonce_of, stored
 from ale_dask.numerics.warm import compile_beside
+from ale_dask.results.later import fetch_later
 from ale_dask.results.methods import as_bibtex, as_markdown, methods_of
 from ale_dask.results.painters import DrawsHere, Painters
 from ale_dask.results.provenance import run_record
@@ -289,6 +290,7 @@ def write(
     out = place(out)
     methods = methods_of(record)
     with staged(out) as folder:
+        fetch_later(out, folder)
         write_results(results, folder, title=study.title, simulated=study.simulated, drawn_by=drawn_by, record=record)
         replace_file(folder / "logs" / "CITATION.md", as_markdown(methods).encode())
         replace_file(folder / "logs" / "CITATION.bib", as_bibtex(methods).encode())

@@ -127,3 +127,20 @@ def test_a_run_and_python_alike_and_resumed(tmp_path: Path) -> None:
     first = rows["drug"][0]
     assert first["Survives"] == int((found["drug"]["retained"].values[0] > 0).sum())
     assert first["Sets"] == 8
+
+
+def test_the_page_shows_it_as_long_as_the_nulls_are_the_same(tmp_path: Path) -> None:
+    study, out = write_study(tmp_path / "tiny"), tmp_path / "out"
+    command("run", study, "-o", out)
+    words = ("Without each experiment", "Fail-safe N: how many")
+    assert not any(word in (out / "report.html").read_text() for word in words)
+    command("leave-one-out", out, "-b", "serial")
+    command("fail-safe", out, "--max", "3", "--series", "2", "-i", "40", "-b", "serial")
+    command("collect", out)
+    page = (out / "report.html").read_text()
+    with_cluster = [n for n in ("drug", "therapy") if (out / n / f"{n}_fail-safe.tsv").is_file()]
+    assert page.count(words[0] + "</summary>") == len(list(out.glob("*/*_leave-out-experiment.tsv"))) >= 3
+    assert page.count(words[1]) >= len(with_cluster) > 0
+    assert "Least Retained (%)" in page
+    command("extend", out, "-i", "80", "-b", "serial")
+    assert not any(word in (out / "report.html").read_text() for word in words)

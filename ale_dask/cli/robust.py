@@ -99,3 +99,5 @@ def fail_safe(
     for name, result in drawer.results.items():
         for line in summary_lines(result, found[name]) if name in found else [f"{name}: no cluster"]:
             print(line)
+    if found and not quiet:
+        say(f"`ale-dask collect {out}` shows it in report.html")

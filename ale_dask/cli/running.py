@@ -189,6 +189,8 @@ def leave_one_out(
         return
     for line in survival_lines(found):
         print(line)
+    if not quiet:
+        say(f"`ale-dask collect {out}` shows it in report.html")
 
 
 def sweep(

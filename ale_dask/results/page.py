@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -20,11 +18,12 @@ from ale_dask.results.company import Company, company_of
 from ale_dask.results.figures import alt_text, picture_path
 from ale_dask.results.flow import flow_svg, flow_table, sample_colours
 from ale_dask.results.found import found_of
+from ale_dask.results.later import later
 from ale_dask.results.layers import Backdrop
 from ale_dask.results.methods import LICENCE, methods_of
 from ale_dask.results.origins import NO_RECORD, analyses_table, files_table, origins, settings_table
 from ale_dask.results.overlap import overlap_says, overlap_svg, overlap_table
-from ale_dask.results.page_tables import at_peak, cells, clusters_at, experiments_table
+from ale_dask.results.page_tables import at_peak, cells, clusters_at, experiments_table, image_size
 from ale_dask.results.plots import plot_path, plots_of
 from ale_dask.results.tables import study_table
 from ale_dask.results.viewer import Viewers
@@ -60,7 +59,9 @@ def write_page(
     companies = company_of(results) if companies is None else companies
     viewers = Viewers(backdrop)
     analyses = [
-        _analysis(name, r, folder / stem(name), pictures, companies[name], viewers) for name, r in results.items()
+        _analysis(name, r, folder / stem(name), pictures, companies[name], viewers)
+        | {"later": later(r, folder / stem(name), record)}
+        for name, r in results.items()
     ]
     style, script = _text("report.css"), "".join(_text(f"{name}.js") for name in SCRIPTS)
     # Titles and names come from users' files: everything is escaped.
@@ -213,13 +214,3 @@ def _part(
         "width": width,
         "height": height,
     }
-
-
-def image_size(image: bytes) -> tuple[int, int]:
-    """Return width and height in the header of a PNG or an SVG, so that nothing moves while a page loads."""
-    if image.startswith(b"\x89PNG"):
-        width, height = struct.unpack(">II", image[16:24])
-        return int(width), int(height)
-    root = re.search(rb"<svg[^>]*>", image)
-    found = re.search(rb'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', root[0] if root else b"")
-    return (round(float(found[1])), round(float(found[2]))) if found else (0, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -92,3 +94,13 @@ def experiments_table(result: xr.Dataset) -> pd.DataFrame:
         "Source": [str(s).replace("\\", "/").rsplit("/", 1)[-1] for s in result["experiment_source"].values],
     }
     return pd.DataFrame({c: np.asarray(v, dtype=object)[order] for c, v in columns.items()})
+
+
+def image_size(image: bytes) -> tuple[int, int]:
+    """Return width and height in the header of a PNG or an SVG, so that nothing moves while a page loads."""
+    if image.startswith(b"\x89PNG"):
+        width, height = struct.unpack(">II", image[16:24])
+        return int(width), int(height)
+    root = re.search(rb"<svg[^>]*>", image)
+    found = re.search(rb'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', root[0] if root else b"")
+    return (round(float(found[1])), round(float(found[2]))) if found else (0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,12 +122,27 @@ def draw_retained(axes: Any, share: npt.NDArray[np.float64], names: Sequence[str
     axes.figure.colorbar(image, ax=axes, label="% of its voxels", shrink=0.8)
 
 
-def write_survival(survival: xr.Dataset, folder: Path, *, simulated: bool = False) -> list[Path]:
-    """Write NAME_leave-out-BY.tsv and, with matplotlib, its figure into an analysis's folder; return their paths."""
-    begin = folder / f"{stem(survival.attrs['name'])}_leave-out-{stem(survival.attrs['by'])}"
-    written = [begin.with_name(f"{begin.name}.tsv")]
-    replace_file(written[0], tsv(survival_table(survival)))
+def write_survival(
+    survival: xr.Dataset, folder: Path, *, simulated: bool = False, digests: Sequence[str | None] = ()
+) -> list[Path]:
+    """Write NAME_leave-out-BY.tsv, .json and, with matplotlib, .svg into an analysis's folder; return their paths.
+
+    `digests` are those of the nulls that the clusters are of.
+    """
+    by = str(survival.attrs["by"])
+    begin = f"{stem(survival.attrs['name'])}_leave-out-{stem(by)}"
+    about = {
+        "title": f"Without each {by}",
+        "says": f"The analysis again without each {by}, with its own null. Survives: after leaving out how many of "
+        "the sets a significant cluster overlaps; Least Retained: the smallest share of its voxels that then stays.",
+        "digests": list(digests),
+    }
+    content = {
+        f"{begin}.tsv": tsv(survival_table(survival)),
+        f"{begin}.json": f"{json.dumps(about, indent=1, ensure_ascii=False)}\n".encode(),
+    }
     if survival["retained"].size and available("matplotlib"):
-        written.append(begin.with_name(f"{begin.name}.svg"))
-        replace_file(written[1], survival_svg(survival, simulated=simulated).encode())
-    return written
+        content[f"{begin}.svg"] = survival_svg(survival, simulated=simulated).encode()
+    for name, data in content.items():
+        replace_file(folder / name, data)
+    return [folder / name for name in content]
