@@ -14,6 +14,7 @@ from ale_dask.analyses import contrast_left_out
 from ale_dask.analyses.functions import seconds_per_iteration
 from ale_dask.data.places import Place, place, staged
 from ale_dask.distribution.plan import Plan, block_size
+from ale_dask.distribution.progress import clock
 from ale_dask.distribution.segments import store_plan
 from ale_dask.layout import plan_jobs, stored
 from ale_dask.left_out import Arms, surviving, work
@@ -68,14 +69,16 @@ def survival_of_run(
     plans = {name: _kept(out, plan, f"{name}_{_way(by, k)}") for name, (plan, _, _) in made.plans.items()}
     with workers_of(backend or study.backend, client=client, say=say) as connected:
         threads = max(1 if connected is None else sum(connected.nthreads().values()), study.backend.most or 1)
+        spent: list[float] = []
         jobs = [
             job
             for name, (_, iterations, size) in made.plans.items()
             for job in plan_jobs(
-                out, plans[name], iterations=iterations, size=_size(plans[name], iterations, size, threads)
+                out, plans[name], iterations=iterations, size=_size(plans[name], iterations, size, threads, spent)
             )
         ]
-        say(f"leaving out: {sum(map(len, made.sets.values()))} sets over {len(made.sets)} analyses")
+        takes = f", about {clock(sum(spent) / threads)} on {threads} thread(s)" if spent else ""
+        say(f"leaving out: {sum(map(len, made.sets.values()))} sets over {len(made.sets)} analyses{takes}")
         carry_out(jobs, out, study=study, client=connected, quiet=quiet)
 
     def read(name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
@@ -105,9 +108,16 @@ def _kept(out: Place, plan: Plan, name: str) -> Plan:
     return store_plan(out, lambda: named, name=name, identity=plan.identity, conventions=conventions)
 
 
-def _size(plan: Plan, iterations: int, size: int | None, threads: int) -> Callable[[], int]:
-    def chosen() -> int:
-        seconds = seconds_per_iteration(plan, BLOCKS[plan.kind], most=iterations)
-        return block_size(iterations=iterations, seconds_per_iteration=seconds, block_seconds=1.0, workers=threads)
+def _size(plan: Plan, iterations: int, size: int | None, threads: int, spent: list[float]) -> Callable[[], int]:
+    """Return what gives a plan's block size, and tells `spent` the seconds that it will take."""
 
-    return chosen if size is None else lambda: size
+    def chosen() -> int:
+        # A block of a contrast is one set with all its relabellings, which is not done more than once for this.
+        most = iterations if size is None else 0
+        seconds = seconds_per_iteration(plan, BLOCKS[plan.kind], most=most)
+        spent.append(iterations * seconds)
+        return size or block_size(
+            iterations=iterations, seconds_per_iteration=seconds, block_seconds=1.0, workers=threads
+        )
+
+    return chosen

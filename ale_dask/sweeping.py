@@ -30,6 +30,7 @@ from ale_dask.cells import Axes, Cell, cells_of, same
 from ale_dask.data.places import Place, place, replace_file, staged
 from ale_dask.distribution.backends import cpu_count
 from ale_dask.distribution.plan import Plan, block_size
+from ale_dask.distribution.progress import clock
 from ale_dask.layout import nonce_of, plan_jobs, save_inputs
 from ale_dask.numerics.warm import compile_beside
 from ale_dask.passes import Nulls, Pass, Passes, kept, passes
@@ -138,13 +139,16 @@ def sweep(
             compiler.wait()
         threads = max(1 if connected is None else sum(connected.nthreads().values()), study.backend.most or 1)
         timed: dict[object, float] = {}
+        spent: list[float] = []
         jobs = [
             job
             for one in made.by_name.values()
             for job in plan_jobs(
-                out, one.plan, iterations=one.iterations, size=_Size(one, threads, study.backend, timed)
+                out, one.plan, iterations=one.iterations, size=_Size(one, threads, study.backend, timed, spent)
             )
         ]
+        if spent:
+            say(f"about {clock(sum(spent) / threads)} on {threads} thread(s)")
         carry_out(jobs, out, study=study, client=connected, quiet=quiet)
     return _collect(wanted, made, out, maps=maps, say=say, started=started)
 
@@ -157,6 +161,8 @@ class _Size:
     threads: int
     backend: Backend
     timed: dict[object, float]
+    spent: list[float]
+    """Seconds that each pass will take, by what was timed."""
 
     def __call__(self) -> int:
         if self.backend.block_size:
@@ -165,6 +171,7 @@ class _Size:
         alike = plan.kind, plan.statistics, tuple((name, array.shape) for name, array in plan.arrays.items())
         if alike not in self.timed:
             self.timed[alike] = seconds_per_iteration(plan, BLOCKS[plan.kind], most=iterations)
+        self.spent.append(iterations * self.timed[alike])
         return block_size(
             iterations=iterations,
             seconds_per_iteration=self.timed[alike],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -157,7 +158,8 @@ def test_places_are_where_any_cell_has_a_cluster(study: Study, tmp_path: Path) -
 def test_the_same_command_resumes_and_python_and_the_command_line_agree(study: Study, tmp_path: Path) -> None:
     out = tmp_path / "out"
     toml = tmp_path / "study" / "study.toml"
-    text, _ = command("sweep", toml, "-o", out, "--set", "seed=1..3", "-b", "serial", "--json", "-q")
+    text, said = command("sweep", toml, "-o", out, "--set", "seed=1..3", "-b", "serial", "--json")
+    assert re.search(r"about \S+ on 1 thread", said)
     first = json.loads(text)
     for chunk in list((out / "store.zarr").glob("*/null/0/c/*/0"))[::2]:
         chunk.unlink()

@@ -32,8 +32,14 @@ if TYPE_CHECKING:
 
 
 def seconds_per_iteration(plan: Plan, function: BlockFunction, *, most: int) -> float:
-    """Return the measured seconds of one of `most` iterations on this CPU; compiles the kernel if need be."""
+    """Return the measured seconds of one of `most` iterations on this CPU; compiles the kernel if need be.
+
+    With `most` 0 that is the first one's, compilation included.
+    """
+    start = time.perf_counter()
     function(plan, 0, 1)
+    if most == 0:
+        return time.perf_counter() - start
     number = 1
     while True:
         number = min(4 * number, most)
