@@ -9,11 +9,13 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import dask
+import dask.array
 import psutil
 import pytest
 import yaml
@@ -433,3 +435,22 @@ def test_jobs_that_end_before_they_work_are_noticed(
         pass
     assert said[0].startswith("slurm: 2 worker job(s) submitted")
     assert not list((tmp_path / "keys").iterdir())
+
+
+def test_clients_of_two_threads_leave_dask_as_it_was() -> None:
+    opened, closed = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with connect(Backend(name="threads", workers=1)):
+            assert opened.wait(60)
+        closed.set()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    wait_until(lambda: dask.config.get("scheduler", None) == "dask.distributed", seconds=60, what="the first client")
+    with connect(Backend(name="threads", workers=1)):
+        opened.set()
+        assert closed.wait(60)
+    thread.join()
+    assert dask.config.get("scheduler", None) is None
+    assert dask.array.ones(3).sum().compute() == 3

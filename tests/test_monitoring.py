@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
+import dask
 import numpy as np
 import pytest
 from faults.scenes import Cluster, cluster, expected, write_study
@@ -254,6 +255,7 @@ def test_two_runs_at_once_do_not_mix(there: Cluster, tmp_path: Path) -> None:
     new = [r for r in standings(there) if r["run"] not in before]
     assert sorted(r["analyses"]["drug"]["iterations"] for r in new) == [40, 80]
     assert all(a["iterations"] == a["wanted"] for r in new for a in r["analyses"].values())
+    assert dask.config.get("scheduler", None) is None, "Dask computes here again, without a client"
 
 
 def test_a_driver_that_dies_ends_its_run(there: Cluster) -> None:

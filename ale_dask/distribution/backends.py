@@ -74,11 +74,28 @@ def connect(backend: Backend, *, say: Say = lambda text: None) -> Iterator[Clien
 
     start, name = _starter(backend)
     with contextlib.ExitStack() as stack:
+        stack.callback(_forget_lost_client)
         stack.enter_context(dask.config.set(_SETTINGS))
         client = start(backend.model_copy(update={"name": name}), stack, say)
         if start is not _threads:
             _check_workers(client, name)
         yield client
+
+
+def _forget_lost_client() -> None:
+    """Let Dask compute here again once no client is left.
+
+    Of two clients in threads of one process, the first that closes leaves its scheduler set for as long as the other is
+    there, and that one restores what it found: then no Dask graph can be computed any more.
+    """
+    import dask
+    from distributed import default_client
+
+    try:
+        default_client()
+    except ValueError:
+        if dask.config.get("scheduler", None) == "dask.distributed":
+            dask.config.config.pop("scheduler")
 
 
 @contextlib.contextmanager
