@@ -62,9 +62,10 @@ def _cut_of(ordered: I64, n: int, *, alpha: float, rule: ClusterCut) -> int | No
     if rule == "at":
         rank = max(0, math.ceil(alpha * n * (1 - 1e-12)) - 1)
         return int(ordered[rank]) if rank < len(ordered) else None
-    allowed = math.floor(alpha * (n + (rule == "plus-one")) * (1 + 1e-12)) - (rule == "plus-one")
-    # The smallest p is 1/(1 + B) or, by "share", 1/B.
-    if allowed < (rule == "share"):
+    # p is (one + r)/(one + B), and the smallest 1/(one + B).
+    one = 1 if rule == "plus-one" else 0
+    allowed = math.floor(alpha * (n + one) * (1 + 1e-12)) - one
+    if allowed < 1 - one:
         return UNREACHABLE
     if allowed < len(ordered):
         return int(ordered[allowed]) + 1
@@ -73,12 +74,15 @@ def _cut_of(ordered: I64, n: int, *, alpha: float, rule: ClusterCut) -> int | No
 
 def cut_interval(null: I64, *, alpha: float, confidence: float = 0.95) -> tuple[int, int]:
     """Return the binomial interval of the cut: order statistics of the null (iteration)."""
-    n = len(null)
     ordered = np.sort(null)[::-1]
-    low, high = (special.bdtrik(q, n, alpha) for q in ((1 - confidence) / 2, (1 + confidence) / 2))
-    first = int(np.clip(math.floor(low), 0, n - 1))
-    last = int(np.clip(math.ceil(high), 0, n - 1))
-    return int(ordered[last]) + 1, int(ordered[first]) + 1
+    low, high = _interval_ranks(len(null), alpha=alpha, confidence=confidence)
+    return int(ordered[low]) + 1, int(ordered[high]) + 1
+
+
+def _interval_ranks(n: int, *, alpha: float, confidence: float = 0.95) -> tuple[int, int]:
+    """Return the ranks from the top, of the low end and of the high one, between which the cut of n iterations lies."""
+    few, many = (special.bdtrik(q, n, alpha) for q in ((1 - confidence) / 2, (1 + confidence) / 2))
+    return int(np.clip(math.ceil(many), 0, n - 1)), int(np.clip(math.floor(few), 0, n - 1))
 
 
 def top_cut(ordered: I64, n: int, *, alpha: float, rule: ClusterCut = "plus-one") -> tuple[int, int, int] | None:
@@ -89,11 +93,10 @@ def top_cut(ordered: I64, n: int, *, alpha: float, rule: ClusterCut = "plus-one"
     found = _cut_of(ordered, n, alpha=alpha, rule=rule)
     if found is None or found == UNREACHABLE:
         return None
-    low, high = (special.bdtrik(q, n, alpha) for q in (0.025, 0.975))
-    ends = (int(np.clip(math.ceil(high), 0, n - 1)), int(np.clip(math.floor(low), 0, n - 1)))
-    if ends[0] >= len(ordered):
+    low, high = _interval_ranks(n, alpha=alpha)
+    if low >= len(ordered):
         return None
-    return found, int(ordered[ends[0]]) + 1, int(ordered[ends[1]]) + 1
+    return found, int(ordered[low]) + 1, int(ordered[high]) + 1
 
 
 def clopper_pearson(r: npt.ArrayLike, n: int, *, confidence: float = 0.95) -> tuple[F64, F64]:

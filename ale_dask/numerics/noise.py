@@ -16,7 +16,7 @@ from ale_dask.numerics.clusters import root
 from ale_dask.numerics.growing import follow, gather, log_memory, steps_memory
 from ale_dask.numerics.permute import found_memory
 from ale_dask.numerics.simd import BARE
-from ale_dask.numerics.stamps import Geometry, Stamps
+from ale_dask.numerics.stamps import Geometry, Stamps, edge_steps, face_steps
 from ale_dask.numerics.visits import Design, draw_foci, list_foci, list_foci_in_order, sweep_memory
 
 I32 = npt.NDArray[np.int32]
@@ -67,10 +67,9 @@ def _join(n, high, low, geometry, found, late, before):  # type: ignore[no-untyp
 
     `before` (9) is scratch. Mass is the sum of S: a cluster-forming value is taken off when it is known.
     """
-    y, x = geometry.stride_y, geometry.stride_x
     if geometry.edges:
-        return _joined(n, high, low, (1, y, x, y - 1, y + 1, x - 1, x + 1, x - y, x + y), found, late, before)
-    return _joined(n, high, low, (1, y, x), found, late, before)
+        return _joined(n, high, low, edge_steps(geometry), found, late, before)
+    return _joined(n, high, low, face_steps(geometry), found, late, before)
 
 
 @numba.njit(cache=True, nogil=True)

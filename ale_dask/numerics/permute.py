@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ale_dask.numerics.clusters import root
 from ale_dask.numerics.simd import BARE, SCAN, reaches32
+from ale_dask.numerics.stamps import edge_steps, face_steps
 from ale_dask.numerics.sweep import plane_of, stamp_planes
 from ale_dask.numerics.visits import draw_foci, list_foci, sweep_memory
 
@@ -72,10 +73,9 @@ def scan_plane(x, geometry, threshold, n, best, plane, found):  # type: ignore[n
 @numba.njit(cache=True, nogil=True)
 def largest(n, threshold, geometry, found):  # type: ignore[no-untyped-def]
     """Return the size in voxels and the mass (sum of value - threshold) of the largest cluster."""
-    y, x = geometry.stride_y, geometry.stride_x
     if geometry.edges:
-        return _largest(n, threshold, (1, y, x, y - 1, y + 1, x - 1, x + 1, x - y, x + y), found)
-    return _largest(n, threshold, (1, y, x), found)
+        return _largest(n, threshold, edge_steps(geometry), found)
+    return _largest(n, threshold, face_steps(geometry), found)
 
 
 @numba.njit(cache=True, nogil=True)

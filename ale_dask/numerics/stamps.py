@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -37,6 +38,19 @@ class Geometry(NamedTuple):
     high_of_two: I64
     voxels: int
     edges: bool
+
+
+@numba.njit(cache=True, nogil=True)
+def face_steps(geometry):  # type: ignore[no-untyped-def]
+    """Return how many cells before a voxel those lie that share a face with it."""
+    return 1, geometry.stride_y, geometry.stride_x
+
+
+@numba.njit(cache=True, nogil=True)
+def edge_steps(geometry):  # type: ignore[no-untyped-def]
+    """Return how many cells before a voxel those lie that share a face or an edge with it."""
+    y, x = geometry.stride_y, geometry.stride_x
+    return 1, y, x, y - 1, y + 1, x - 1, x + 1, x - y, x + y
 
 
 class Stamps(NamedTuple):
