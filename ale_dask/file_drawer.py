@@ -18,7 +18,7 @@ from ale_dask.analyses import noise_nulls
 from ale_dask.analyses.functions import seconds_per_iteration
 from ale_dask.analyses.robustness import main_effects_of
 from ale_dask.data.places import Place, place, staged
-from ale_dask.distribution.backends import cpu_count
+from ale_dask.distribution.backends import cpu_count, threads_of
 from ale_dask.distribution.plan import Plan, block_size
 from ale_dask.distribution.segments import gather, store_plan
 from ale_dask.layout import nonce_of, plan_jobs, stored
@@ -147,7 +147,7 @@ def compute(
     """Return the nulls (iteration, noise x series) of each main effect with its noise, computing what OUT lacks."""
     out = drawer.out
     with workers_of(backend, client=client, say=say) as connected:
-        workers = max(1 if connected is None else sum(connected.nthreads().values()), backend.most or 1)
+        workers = threads_of(connected, backend)
         jobs = [
             job
             for e in drawer.extras.values()

@@ -13,12 +13,15 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from ale_dask.analyses.functions import seconds_of_first, seconds_per_iteration
 from ale_dask.data.places import Place, create_once, local_copy, remove, replace_file
 from ale_dask.distribution.executors import Job
-from ale_dask.distribution.plan import Plan
+from ale_dask.distribution.plan import Plan, block_size
+from ale_dask.distribution.progress import clock
 from ale_dask.distribution.segments import cover, segments, sink
 from ale_dask.study import BLOCKS, Prepared, cost, counts_of, iterations_of, plans, prepare
 from ale_dask.words.config import Backend, Study, load_study, parse_study, to_toml, with_files
@@ -120,6 +123,43 @@ def plan_jobs(out: Place, plan: Plan, *, iterations: int, size: Callable[[], int
         found = cover(out, plan, iterations=iterations, block_size=size())
     extra, nonce = counts_of(plan), nonce_of(out)
     return [Job(plan, s, BLOCKS[plan.kind], sink(out, plan, s, extra=extra, nonce=nonce)) for s in found]
+
+
+@dataclass(eq=False)
+class Sizes:
+    """Block sizes on some workers, by what an iteration takes here; `seconds` is what all that was asked for takes."""
+
+    backend: Backend
+    workers: int
+    seconds: float = 0.0
+    _timed: dict[object, float] = field(default_factory=dict)
+
+    def of(self, plan: Plan, iterations: int, *, size: int | None = None) -> int:
+        """Return the iterations of a block: `size` where it is not free, else what the backend says or time allows.
+
+        Plans of the same shapes, as those of other seeds are, take as long as the first of them.
+        """
+        if size is None and self.backend.block_size:
+            return self.backend.block_size
+        function = BLOCKS[plan.kind]
+        alike = plan.kind, plan.statistics, tuple((name, array.shape) for name, array in plan.arrays.items())
+        if alike not in self._timed:
+            self._timed[alike] = (
+                # It may take seconds: one is enough to say how long all of them will.
+                seconds_of_first(plan, function) if size else seconds_per_iteration(plan, function, most=iterations)
+            )
+        self.seconds += iterations * self._timed[alike]
+        return size or block_size(
+            iterations=iterations,
+            seconds_per_iteration=self._timed[alike],
+            block_seconds=self.backend.block_seconds,
+            workers=self.workers,
+        )
+
+    @property
+    def takes(self) -> str:
+        """How long that is, in words, or nothing where nothing was timed."""
+        return f"about {clock(self.seconds / self.workers)} on {self.workers} thread(s)" if self.seconds else ""
 
 
 def stored(out: Place) -> tuple[Prepared, dict[str, Plan]]:

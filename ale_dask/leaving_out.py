@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,18 +12,17 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses import contrast_left_out
-from ale_dask.analyses.functions import seconds_per_iteration
 from ale_dask.data.places import Place, place, staged
-from ale_dask.distribution.plan import Plan, block_size
-from ale_dask.distribution.progress import clock
+from ale_dask.distribution.backends import threads_of
+from ale_dask.distribution.plan import Plan
 from ale_dask.distribution.segments import store_plan
-from ale_dask.layout import plan_jobs, stored
+from ale_dask.layout import Sizes, plan_jobs, stored
 from ale_dask.left_out import Arms, surviving, work
 from ale_dask.results.later import digests_of
 from ale_dask.results.surviving import write_survival
 from ale_dask.results.views import stem
 from ale_dask.runs import carry_out, collect, workers_of
-from ale_dask.study import BLOCKS, pooled_name
+from ale_dask.study import pooled_name
 from ale_dask.words.config import Backend
 from ale_dask.words.config import main_effects as main_effects_of
 
@@ -67,18 +67,18 @@ def survival_of_run(
         k=k,
     )
     plans = {name: _kept(out, plan, f"{name}_{_way(by, k)}") for name, (plan, _, _) in made.plans.items()}
-    with workers_of(backend or study.backend, client=client, say=say) as connected:
-        threads = max(1 if connected is None else sum(connected.nthreads().values()), study.backend.most or 1)
-        spent: list[float] = []
+    backend = backend or study.backend
+    with workers_of(backend, client=client, say=say) as connected:
+        sizes = Sizes(backend, threads_of(connected, backend))
         jobs = [
             job
             for name, (_, iterations, size) in made.plans.items()
             for job in plan_jobs(
-                out, plans[name], iterations=iterations, size=_size(plans[name], iterations, size, threads, spent)
+                out, plans[name], iterations=iterations, size=partial(sizes.of, plans[name], iterations, size=size)
             )
         ]
-        takes = f", about {clock(sum(spent) / threads)} on {threads} thread(s)" if spent else ""
-        say(f"leaving out: {sum(map(len, made.sets.values()))} sets over {len(made.sets)} analyses{takes}")
+        sets = f"{sum(map(len, made.sets.values()))} sets over {len(made.sets)} analyses"
+        say(", ".join(filter(None, (f"leaving out: {sets}", sizes.takes))))
         carry_out(jobs, out, study=study, client=connected, quiet=quiet)
 
     def read(name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
@@ -106,18 +106,3 @@ def _kept(out: Place, plan: Plan, name: str) -> Plan:
     named = replace(plan, name=name)
     conventions = dict(plan.settings["conventions"])
     return store_plan(out, lambda: named, name=name, identity=plan.identity, conventions=conventions)
-
-
-def _size(plan: Plan, iterations: int, size: int | None, threads: int, spent: list[float]) -> Callable[[], int]:
-    """Return what gives a plan's block size, and tells `spent` the seconds that it will take."""
-
-    def chosen() -> int:
-        # A block of a contrast is one set with all its relabellings, which is not done more than once for this.
-        most = iterations if size is None else 0
-        seconds = seconds_per_iteration(plan, BLOCKS[plan.kind], most=most)
-        spent.append(iterations * seconds)
-        return size or block_size(
-            iterations=iterations, seconds_per_iteration=seconds, block_seconds=1.0, workers=threads
-        )
-
-    return chosen

@@ -21,7 +21,7 @@ from ale_dask.analyses.ma import ale_union, store_ma
 from ale_dask.analyses.main_effect import observed, primary_statistic, undecided
 from ale_dask.analyses.power import with_power
 from ale_dask.data.places import Place, place, replace_file, staged
-from ale_dask.distribution.backends import connect, noticing_loss
+from ale_dask.distribution.backends import connect, noticing_loss, threads_of
 from ale_dask.distribution.board import Analysis
 from ale_dask.distribution.executors import Job, Report, Step, Todo, Watched, execute, pending
 from ale_dask.distribution.journal import Journal
@@ -86,7 +86,7 @@ def run(
             if compiler is not None:
                 compiler.wait()
             # Of a queue's workers only the first may be here yet.
-            workers = max(1 if connected is None else sum(connected.nthreads().values()), study.backend.most or 1)
+            workers = threads_of(connected, study.backend)
             jobs = jobs_of(prepared, out, made, workers=workers)
             carry_out(jobs, out, study=study, client=connected, journal=journal, quiet=quiet, also=also)
         except BaseException as error:

@@ -24,24 +24,22 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.functions import seconds_per_iteration
 from ale_dask.analyses.ma import ale_union, ma_maps
 from ale_dask.cells import Axes, Cell, cells_of, same
 from ale_dask.data.places import Place, place, replace_file, staged
-from ale_dask.distribution.backends import cpu_count
-from ale_dask.distribution.plan import Plan, block_size
-from ale_dask.distribution.progress import clock
-from ale_dask.layout import nonce_of, plan_jobs, save_inputs
+from ale_dask.distribution.backends import cpu_count, threads_of
+from ale_dask.distribution.plan import Plan
+from ale_dask.layout import Sizes, nonce_of, plan_jobs, save_inputs
 from ale_dask.numerics.warm import compile_beside
-from ale_dask.passes import Nulls, Pass, Passes, kept, passes
+from ale_dask.passes import Nulls, Passes, kept, passes
 from ale_dask.results.long import long_table, long_tsv
 from ale_dask.results.places import Places
 from ale_dask.results.stability import Stability, axis_svg
 from ale_dask.results.views import stem
 from ale_dask.results.write import write_results
 from ale_dask.runs import Null, assemble, carry_out, workers_of
-from ale_dask.study import BLOCKS, Prepared, iterations_of, plans, prepare
-from ale_dask.words.config import Backend, Inference, Study
+from ale_dask.study import Prepared, iterations_of, plans, prepare
+from ale_dask.words.config import Inference, Study
 from ale_dask.words.errors import InputError
 from ale_dask.words.version import __version__
 
@@ -137,47 +135,18 @@ def sweep(
     with workers_of(study.backend, client=client, say=say) as connected:
         if compiler is not None:
             compiler.wait()
-        threads = max(1 if connected is None else sum(connected.nthreads().values()), study.backend.most or 1)
-        timed: dict[object, float] = {}
-        spent: list[float] = []
+        sizes = Sizes(study.backend, threads_of(connected, study.backend))
         jobs = [
             job
             for one in made.by_name.values()
             for job in plan_jobs(
-                out, one.plan, iterations=one.iterations, size=_Size(one, threads, study.backend, timed, spent)
+                out, one.plan, iterations=one.iterations, size=partial(sizes.of, one.plan, one.iterations)
             )
         ]
-        if spent:
-            say(f"about {clock(sum(spent) / threads)} on {threads} thread(s)")
+        if sizes.takes:
+            say(sizes.takes)
         carry_out(jobs, out, study=study, client=connected, quiet=quiet)
     return _collect(wanted, made, out, maps=maps, say=say, started=started)
-
-
-@dataclass(frozen=True, eq=False)
-class _Size:
-    """The block size of a pass, timed when it is asked for; passes of the same shapes, other seeds, take as long."""
-
-    one: Pass
-    threads: int
-    backend: Backend
-    timed: dict[object, float]
-    spent: list[float]
-    """Seconds that each pass will take, by what was timed."""
-
-    def __call__(self) -> int:
-        if self.backend.block_size:
-            return self.backend.block_size
-        plan, iterations = self.one.plan, self.one.iterations
-        alike = plan.kind, plan.statistics, tuple((name, array.shape) for name, array in plan.arrays.items())
-        if alike not in self.timed:
-            self.timed[alike] = seconds_per_iteration(plan, BLOCKS[plan.kind], most=iterations)
-        self.spent.append(iterations * self.timed[alike])
-        return block_size(
-            iterations=iterations,
-            seconds_per_iteration=self.timed[alike],
-            block_seconds=self.backend.block_seconds,
-            workers=self.threads,
-        )
 
 
 def _collect(
@@ -227,9 +196,8 @@ def _results(wanted: Sweep, nulls: Nulls) -> Iterator[tuple[str, dict[str, xr.Da
         mine = {name: nulls.plan(plan) for name, plan in wanted.plans[label].items()}
         maps = {}
         for name, sample in prepared.samples.items():
-            own = sample.conventions(prepared.bits)
-            kernel = ("rounding", "kernel", *(["support"] if "kernel" in own else []))
-            key = "".join(str(own.get(k)) for k in ("foci", "mask", "within", "fwhm", *kernel))
+            own, i = sample.conventions(prepared.bits), prepared.study.inference
+            key = str((own["foci"], own["mask"], i.within, i.fwhm, i.rounding, i.kernel, i.support))
             if key not in ale:
                 ale[key] = ale_union(ma_maps(sample)).values
             maps[name] = ale[key]

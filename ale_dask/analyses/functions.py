@@ -31,15 +31,16 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-def seconds_per_iteration(plan: Plan, function: BlockFunction, *, most: int) -> float:
-    """Return the measured seconds of one of `most` iterations on this CPU; compiles the kernel if need be.
-
-    With `most` 0 that is the first one's, compilation included.
-    """
+def seconds_of_first(plan: Plan, function: BlockFunction) -> float:
+    """Return the measured seconds of the first iteration on this CPU, compilation included."""
     start = time.perf_counter()
     function(plan, 0, 1)
-    if most == 0:
-        return time.perf_counter() - start
+    return time.perf_counter() - start
+
+
+def seconds_per_iteration(plan: Plan, function: BlockFunction, *, most: int) -> float:
+    """Return the measured seconds of one of `most` iterations on this CPU; compiles the kernel if need be."""
+    function(plan, 0, 1)
     number = 1
     while True:
         number = min(4 * number, most)

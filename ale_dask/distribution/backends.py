@@ -82,6 +82,11 @@ def connect(backend: Backend, *, say: Say = lambda text: None) -> Iterator[Clien
         yield client
 
 
+def threads_of(client: Client | None, backend: Backend) -> int:
+    """Return how many threads compute at once: those that are there, or the most that the backend may start."""
+    return max(1 if client is None else sum(client.nthreads().values()), backend.most or 1)
+
+
 def _forget_lost_client() -> None:
     """Let Dask compute here again once no client is left.
 
