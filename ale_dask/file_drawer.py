@@ -23,7 +23,7 @@ from ale_dask.distribution.plan import Plan, block_size
 from ale_dask.distribution.segments import gather, store_plan
 from ale_dask.layout import nonce_of, plan_jobs, stored
 from ale_dask.results.fail_safe import clusters_in, write_fail_safe
-from ale_dask.results.later import digests_of
+from ale_dask.results.later import origin_of
 from ale_dask.results.palette import Hue, hues_of
 from ale_dask.results.views import stem
 from ale_dask.runs import carry_out, collect, workers_of
@@ -207,7 +207,7 @@ def fail_safe(
                 simulated=drawer.study.simulated,
                 pictures=pictures,
                 hues=drawer.hues,
-                digests=digests_of(result, drawer.record),
+                origin=origin_of(result, drawer.record),
             )
     return found
 

@@ -18,7 +18,7 @@ from ale_dask.distribution.plan import Plan
 from ale_dask.distribution.segments import store_plan
 from ale_dask.layout import Sizes, plan_jobs, stored
 from ale_dask.left_out import Arms, surviving, work
-from ale_dask.results.later import digests_of
+from ale_dask.results.later import origin_of
 from ale_dask.results.surviving import write_survival
 from ale_dask.results.views import stem
 from ale_dask.runs import carry_out, collect, workers_of
@@ -90,8 +90,8 @@ def survival_of_run(
     found = dict(surviving(made, read))
     with staged(out) as folder:
         for name, one in found.items():
-            digests = digests_of(results[name], record)
-            write_survival(one, folder / stem(name), simulated=study.simulated, digests=digests)
+            origin = origin_of(results[name], record)
+            write_survival(one, folder / stem(name), simulated=study.simulated, origin=origin)
     return found
 
 

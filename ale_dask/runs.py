@@ -20,7 +20,7 @@ from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.ma import ale_union, store_ma
 from ale_dask.analyses.main_effect import observed, primary_statistic, undecided
 from ale_dask.analyses.power import with_power
-from ale_dask.data.places import Place, place, replace_file, staged
+from ale_dask.data.places import Place, local_copy, place, replace_file, staged
 from ale_dask.distribution.backends import connect, noticing_loss, threads_of
 from ale_dask.distribution.board import Analysis
 from ale_dask.distribution.executors import Job, Report, Step, Todo, Watched, execute, pending
@@ -31,7 +31,7 @@ from ale_dask.distribution.progress import Progress
 from ale_dask.distribution.segments import gather, sees, segments
 from ale_dask.layout import jobs_of, lay_out, nonce_of, stored
 from ale_dask.numerics.warm import compile_beside
-from ale_dask.results.later import fetch_later
+from ale_dask.results.later import later_files
 from ale_dask.results.methods import as_bibtex, as_markdown, methods_of
 from ale_dask.results.painters import DrawsHere, Painters
 from ale_dask.results.provenance import run_record
@@ -290,8 +290,15 @@ def write(
     out = place(out)
     methods = methods_of(record)
     with staged(out) as folder:
-        fetch_later(out, folder)
-        write_results(results, folder, title=study.title, simulated=study.simulated, drawn_by=drawn_by, record=record)
+        write_results(
+            results,
+            folder,
+            title=study.title,
+            simulated=study.simulated,
+            drawn_by=drawn_by,
+            record=record,
+            kept=local_copy(out, only=later_files(results)),
+        )
         replace_file(folder / "logs" / "CITATION.md", as_markdown(methods).encode())
         replace_file(folder / "logs" / "CITATION.bib", as_bibtex(methods).encode())
         replace_file(folder / "run.json", (json.dumps(record, indent=2) + "\n").encode())

@@ -138,11 +138,11 @@ def write_fail_safe(
     simulated: bool = False,
     pictures: bool = True,
     hues: Mapping[str, Hue] = MappingProxyType({}),
-    digests: Sequence[str | None] = (),
+    origin: Sequence[Any] = (),
 ) -> list[Path]:
     """Write NAME_fail-safe.tsv, .json and, with matplotlib, .svg into a folder and return their paths.
 
-    `digests` are those of the nulls that the result is of.
+    `origin` is what the result comes from, by which the page knows whether it is still the one there.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def write_fail_safe(
         when a file cannot be written.
     """
     begin = f"{stem(found.attrs['name'])}_fail-safe"
-    content = {f"{begin}.tsv": tsv(fail_safe_table(result, found)), f"{begin}.json": _json(result, found, digests)}
+    content = {f"{begin}.tsv": tsv(fail_safe_table(result, found)), f"{begin}.json": _json(result, found, origin)}
     if pictures and found.sizes["cluster"] and available("matplotlib"):
         content[f"{begin}.svg"] = fail_safe_svg(result, found, simulated=simulated, hues=hues).encode()
     for name, data in content.items():
@@ -158,7 +158,7 @@ def write_fail_safe(
     return [folder / name for name in content]
 
 
-def _json(result: xr.Dataset, found: xr.Dataset, digests: Sequence[str | None]) -> bytes:
+def _json(result: xr.Dataset, found: xr.Dataset, origin: Sequence[Any]) -> bytes:
     curves = {
         str(noise): found["survives"].sel(noise=noise).values[: int(most) + 1].round(6).T.tolist()
         for noise, most in zip(found["noise"].values, found["most"].values, strict=True)
@@ -168,7 +168,7 @@ def _json(result: xr.Dataset, found: xr.Dataset, digests: Sequence[str | None]) 
         "title": "Fail-safe N: how many experiments without convergence each cluster withstands (Acar et al. 2018)",
         "says": "N: the median over series of such experiments, the lower one of two, N_low to N_high its range; "
         "least: 30 % of the experiments, reached: whether N is that many.",
-        "digests": list(digests),
+        "of_results": list(origin),
         "clusters": as_records(result, found),
         "survives": curves,
     }

@@ -1,54 +1,46 @@
 """What was asked of a run after it ended, kept beside its results and shown on the page: leave-one-out, fail-safe N.
 
-Each has NAME_WHAT.json with the digests of the nulls that it is of: `extend` makes others, and it is left out then.
+Each has NAME_WHAT.json with what it is of: `extend` or another setting makes other clusters, and it is left out then.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import xarray as xr
 
-from ale_dask.data.places import Place, files
 from ale_dask.results.contributing import parts_of
 from ale_dask.results.page_tables import cells, image_size
+from ale_dask.results.views import stem
 
-_FILES = re.compile(r"[^/]+/[^/]+_(fail-safe|leave-out-[^/]+)\.(json|tsv|svg)")
+_ENDS = ("fail-safe.", "leave-out-")
 
 
-def digests_of(result: xr.Dataset, record: Mapping[str, Any]) -> list[str | None]:
-    """Return the digests of the nulls that a result of a run comes from: its own and its main effects'."""
+def origin_of(result: xr.Dataset, record: Mapping[str, Any]) -> list[Any]:
+    """Return what a result of a run comes from: the digests of its own null and its main effects', and the settings."""
     names = dict.fromkeys([str(result.attrs["name"]), *parts_of(result)])
-    return [record["analyses"].get(name, {}).get("digest") for name in names]
+    digests = [record["analyses"].get(name, {}).get("digest") for name in names]
+    return [*digests, json.loads(result.attrs["inference"])]
 
 
-def fetch_later(out: Place, folder: Path) -> None:
-    """Copy what was asked after the run from an object store into a folder, where the page is made."""
-    if isinstance(out, Path):
-        return
-    for name in files(out):
-        if _FILES.fullmatch(name):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes((out / name).read_bytes())
+def later_files(names: Iterable[str]) -> tuple[str, ...]:
+    """Return how the paths in OUT begin of what was asked later of these analyses."""
+    return tuple(f"{stem(name)}/{stem(name)}_{end}" for name in names for end in _ENDS)
 
 
-def later(result: xr.Dataset, folder: Path, record: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """Return what the page shows of an analysis's folder: title, words, table, and figure where there is one."""
+def later(result: xr.Dataset, out: Path, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what the page shows of an analysis: title, words, table, and figure where there is one."""
     found = []
-    for path in sorted(folder.glob("*.json")) if record is not None else []:
-        if not _FILES.fullmatch(f"{folder.name}/{path.name}"):
-            continue
+    for path in sorted(path for begin in later_files([result.attrs["name"]]) for path in out.glob(f"{begin}*json")):
         told = json.loads(path.read_text(encoding="utf-8"))
-        table = path.with_suffix(".tsv")
-        if told.get("digests") != digests_of(result, record or {}) or not table.is_file():
+        table, figure = path.with_suffix(".tsv"), path.with_suffix(".svg")
+        if told.get("of_results") != origin_of(result, record) or not table.is_file():
             continue
-        figure = path.with_suffix(".svg")
         image = figure.read_bytes() if figure.is_file() else b""
         found.append(
             {

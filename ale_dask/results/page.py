@@ -44,14 +44,15 @@ def write_page(
     simulated: bool,
     pictures: Sequence[Path] | None = None,
     record: Mapping[str, Any] | None = None,
+    kept: Path | None = None,
     companies: Mapping[str, Company] | None = None,
     backdrop: Backdrop | None = None,
 ) -> Path:
     """Write one self-contained HTML page of all results into a folder and return its path.
 
     `pictures` are the paths to inline; by default those that lie in the analyses' folders. `record` is a run's,
-    for methods and provenance; `companies` what `company_of` returns; `backdrop` the brain behind the slices, by
-    default the mask. Needs jinja2.
+    for methods and provenance, `kept` its OUT on this machine, with what was asked of it later; `companies` what
+    `company_of` returns; `backdrop` the brain behind the slices, by default the mask. Needs jinja2.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -60,7 +61,7 @@ def write_page(
     viewers = Viewers(backdrop)
     analyses = [
         _analysis(name, r, folder / stem(name), pictures, companies[name], viewers)
-        | {"later": later(r, folder / stem(name), record)}
+        | {"later": [] if record is None or kept is None else later(r, kept, record)}
         for name, r in results.items()
     ]
     style, script = _text("report.css"), "".join(_text(f"{name}.js") for name in SCRIPTS)

@@ -123,11 +123,11 @@ def draw_retained(axes: Any, share: npt.NDArray[np.float64], names: Sequence[str
 
 
 def write_survival(
-    survival: xr.Dataset, folder: Path, *, simulated: bool = False, digests: Sequence[str | None] = ()
+    survival: xr.Dataset, folder: Path, *, simulated: bool = False, origin: Sequence[Any] = ()
 ) -> list[Path]:
     """Write NAME_leave-out-BY.tsv, .json and, with matplotlib, .svg into an analysis's folder; return their paths.
 
-    `digests` are those of the nulls that the clusters are of.
+    `origin` is what the result comes from, by which the page knows whether it is still the one there.
     """
     by = str(survival.attrs["by"])
     begin = f"{stem(survival.attrs['name'])}_leave-out-{stem(by)}"
@@ -135,7 +135,7 @@ def write_survival(
         "title": f"Without each {by}",
         "says": f"The analysis again without each {by}, with its own null. Survives: after leaving out how many of "
         "the sets a significant cluster overlaps; Least Retained: the smallest share of its voxels that then stays.",
-        "digests": list(digests),
+        "of_results": list(origin),
     }
     content = {
         f"{begin}.tsv": tsv(survival_table(survival)),

@@ -50,10 +50,12 @@ def write_results(
     simulated: bool,
     drawn_by: Painters | DrawsHere | None,
     record: Mapping[str, Any] | None = None,
+    kept: Path | None = None,
 ) -> None:
     """Write all maps, sidecars, tables and pictures of a study, and report.html, into a folder.
 
-    `drawn_by` are `painters` started earlier; None leaves the pictures out. `record` is the run's, for the page.
+    `drawn_by` are `painters` started earlier; None leaves the pictures out. `record` is the run's, for the page, and
+    `kept` its OUT on this machine, with what was asked of the run later.
 
     Without the extra [report] pictures or page are left out, and the log says what to install.
 
@@ -108,6 +110,7 @@ def write_results(
             simulated=simulated,
             pictures=drawn,
             record=record,
+            kept=kept,
             companies=companies,
             backdrop=drawn_by.backdrop() if drawn_by else None,
         )
