@@ -33,7 +33,7 @@ from ale_dask.layout import Sizes, nonce_of, plan_jobs, save_inputs
 from ale_dask.numerics.warm import compile_beside
 from ale_dask.passes import Nulls, Passes, kept, passes
 from ale_dask.results.long import long_table, long_tsv
-from ale_dask.results.places import Places
+from ale_dask.results.places import Places, write_places
 from ale_dask.results.stability import Stability, axis_svg
 from ale_dask.results.views import stem
 from ale_dask.results.write import write_results
@@ -180,7 +180,7 @@ def _collect(
         else:
             replace_file(folder / "sweep.parquet", whole.to_parquet(index=False))
         stability.write(folder / "stability", simulated=wanted.study.simulated)
-        places.write(folder, simulated=wanted.study.simulated)
+        write_places(places, folder, simulated=wanted.study.simulated)
         for axis, values in wanted.axes.items():
             svg = axis_svg(whole, axis, [str(v) for v in values], simulated=wanted.study.simulated)
             if svg is not None:

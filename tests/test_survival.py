@@ -150,6 +150,8 @@ def test_the_page_shows_it_as_long_as_the_nulls_are_the_same(tmp_path: Path) -> 
     assert shown.count(words[0]) == len(left_out) >= 3
     assert shown.count(f"<summary>{words[1]}") == len(drawers) > 0
     assert "Least Retained (%)" in shown
+    out = out.rename(tmp_path / "moved")
+    assert page().count(words[0]) == len(left_out)
     study, results, record = ale.collect(out)
     stricter = {
         name: r.assign_attrs(inference=r.attrs["inference"].replace("0.05", "0.04")) for name, r in results.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +81,12 @@ def grid_of(result: xr.Dataset) -> Mask:
         _GRID.clear()
         _GRID[key] = found
     return found
+
+
+def grid_name(result: xr.Dataset) -> str:
+    """Return a short hash of the grid that a result's voxels are of, whatever its mask."""
+    affine, shape = np.array(result.attrs["affine"], dtype=np.float64), tuple(result.attrs["shape"])
+    return hashlib.sha256(affine.tobytes() + str(shape).encode()).hexdigest()[:8]
 
 
 def clusters_of(result: xr.Dataset, values: npt.NDArray[Any]) -> list[Cluster]:

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.main_effect import inference_of
 from ale_dask.results.contributing import parts_of
 from ale_dask.results.page_tables import cells, image_size
 from ale_dask.results.views import stem
@@ -25,7 +26,8 @@ def origin_of(result: xr.Dataset, record: Mapping[str, Any]) -> list[Any]:
     """Return what a result of a run comes from: the digests of its own null and its main effects', and the settings."""
     names = dict.fromkeys([str(result.attrs["name"]), *parts_of(result)])
     digests = [record["analyses"].get(name, {}).get("digest") for name in names]
-    return [*digests, json.loads(result.attrs["inference"])]
+    # Where the mask lies is another place on another machine; which one it is shows in the null.
+    return [*digests, inference_of(result).model_dump(mode="json", exclude={"mask"})]
 
 
 def later_files(names: Iterable[str]) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.data.places import replace_file
+from ale_dask.results.clusters import grid_name
 from ale_dask.results.contributing import surviving_map
 from ale_dask.results.extra import available
 from ale_dask.results.maps import SIMULATED
@@ -35,9 +35,8 @@ class Stability:
     def add(self, results: Mapping[str, xr.Dataset]) -> None:
         """Count the results of one cell."""
         for result in results.values():
-            affine, shape = np.array(result.attrs["affine"], dtype=np.float64), tuple(result.attrs["shape"])
-            grid = hashlib.sha256(affine.tobytes() + str(shape).encode()).hexdigest()[:8]
-            self._grids[grid] = affine.reshape(4, 4)
+            grid, shape = grid_name(result), tuple(result.attrs["shape"])
+            self._grids[grid] = np.array(result.attrs["affine"], dtype=np.float64).reshape(4, 4)
             at = tuple(result["voxel_ijk"].values.T)
             for name, alive in _surviving(result):
                 key = grid, name
