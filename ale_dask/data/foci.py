@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from ale_dask.data.decisions import add_decisions, decisions
 from ale_dask.numerics.space import mni_to_talairach, talairach_to_mni
 from ale_dask.words.errors import InputError
 from ale_dask.words.variables import FOCI, check, describe
@@ -142,6 +143,7 @@ def concat(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
     listed = [source for d in datasets for source in json.loads(d.attrs.get("sources", "[]"))]
     sources = list({json.dumps(s, sort_keys=True): s for s in listed}.values())
     joined = _dataset(variables, tags=tags, sources=sources)
+    joined = add_decisions(joined, [made for d in datasets for made in decisions(d)])
     steps = [row for d in datasets for row in json.loads(d.attrs.get("selection", "[]"))]
     return joined.assign_attrs(selection=json.dumps(steps)) if steps else joined
 

@@ -1,0 +1,53 @@
+"""Decisions made while foci were read and prepared, carried in the foci Dataset until they are shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+import xarray as xr
+
+ATTRIBUTE = "decisions"
+"""The attribute of a foci Dataset that holds its decisions as JSON."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One thing that the program decided about the input, in a sentence that a user can act on.
+
+    Parameters
+    ----------
+    code
+        The kind of decision, in lower case with hyphens, such as "imputed-n", "converted-space" or "pooled-groups".
+    where
+        The sample, file and line, or experiments that the decision is about.
+    message
+        One sentence that says what was decided and how to decide otherwise.
+    count
+        How many rows, foci, experiments or groups the decision is about.
+    """
+
+    code: str
+    where: str
+    message: str
+    count: int = 1
+
+
+def decisions(dataset: xr.Dataset) -> list[Decision]:
+    """Return the decisions that were made about a foci Dataset, in the order in which they were made.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> made = add_decisions(xr.Dataset(), [Decision("imputed-n", "drug", "20 stands for 3 sample sizes", 3)])
+    >>> decisions(made)[0].count
+    3
+    """
+    return [Decision(**row) for row in json.loads(dataset.attrs.get(ATTRIBUTE, "[]"))]
+
+
+def add_decisions(dataset: xr.Dataset, new: Iterable[Decision]) -> xr.Dataset:
+    """Return the foci Dataset with these decisions after those it has; a decision that it has already stays one."""
+    every = dict.fromkeys([*decisions(dataset), *new])
+    return dataset.assign_attrs({ATTRIBUTE: json.dumps([asdict(one) for one in every])}) if every else dataset
