@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ale_dask.data.masks import load_mask
     from ale_dask.data.readers import read_foci, write_foci
     from ale_dask.data.selection import flow, select
+    from ale_dask.data.subject_groups import with_groups
     from ale_dask.file_drawer import fail_safe_of_run
     from ale_dask.following import cancel, follow, logs
     from ale_dask.leaving_out import survival_of_run
@@ -96,6 +97,7 @@ _WHERE = {
     "survival_of_run": "leaving_out",
     "survival_table": "results.surviving",
     "verify": "upkeep",
+    "with_groups": "data.subject_groups",
     "write_foci": "data.readers",
     "write_report": "results",
 }
@@ -150,6 +152,7 @@ __all__ = [
     "survival_table",
     "sweep",
     "verify",
+    "with_groups",
     "write_foci",
     "write_report",
 ]

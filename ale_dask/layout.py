@@ -57,7 +57,7 @@ def kept_study(out: Place) -> Study:
     """
     if not (out / "study.toml").is_file() or not (out / "plans" / "nonce").is_file():
         raise StoreError(f"{out}: holds no run; `ale-dask run STUDY -o {out}` makes one")
-    return load_study(local_copy(out, only=("study.toml", "foci/", "mask")) / "study.toml")
+    return load_study(local_copy(out, only=("study.toml", "foci/", "mask")) / "study.toml", kept=True)
 
 
 def nonce_of(out: Place) -> str:

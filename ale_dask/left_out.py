@@ -35,7 +35,7 @@ from ale_dask.results.tables import directions
 from ale_dask.study import BLOCKS, pooled_name
 from ale_dask.words.config import INPUTS
 from ale_dask.words.errors import InputError
-from ale_dask.words.variables import FOCI, describe
+from ale_dask.words.variables import FOCI, OPTIONAL, describe
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -246,7 +246,7 @@ def survival(
 
 
 def _sample(result: xr.Dataset) -> Sample:
-    columns = [v for v in result.data_vars if v in FOCI or str(v).startswith("moderator_")]
+    columns = [v for v in result.data_vars if v in (*FOCI, *OPTIONAL) or str(v).startswith("moderator_")]
     return sample(result[columns], mask=mask_of(result), inference=inference_of(result), name=result.attrs["name"])
 
 

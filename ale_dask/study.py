@@ -20,8 +20,10 @@ from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.data import foci as foci_data
 from ale_dask.data.masks import load_mask
 from ale_dask.data.places import Place
+from ale_dask.data.pooling import by_subjects
 from ale_dask.data.readers import read_foci
 from ale_dask.data.selection import select
+from ale_dask.data.subject_groups import with_groups
 from ale_dask.distribution.backends import cpu_count
 from ale_dask.distribution.plan import TASK_SECONDS, BlockFunction, Plan, block_size
 from ale_dask.distribution.segments import store_plan
@@ -78,6 +80,8 @@ def read_samples(study: Study, *, mask: Mask) -> tuple[dict[str, xr.Dataset], di
     for name, main in main_effects_of(study).items():
         parts = [sources[f] for f in main.foci]
         foci = parts[0] if len(parts) == 1 else foci_data.concat(parts)
+        # A sample that is one source keeps that source's name.
+        foci = by_subjects(foci, inference.same_subjects, name=main.foci[0] if len(parts) == 1 else name)
         samples[name] = sample(foci, mask=mask, inference=inference, name=f"analysis.{name}")
     for name in (n for n, analysis in study.analysis.items() if isinstance(analysis, Contrast)):
         for kept, what in ((pooled_name(name), "pooled arms"), (second.clusters_name(name), "clusters")):
@@ -98,7 +102,9 @@ def prepare(study: Study) -> Prepared:
     mask = load_mask(inference.mask)
     sources, samples = read_samples(study, mask=mask)
     make = partial(sample, mask=mask, inference=inference)
-    bits = study_bits([make(foci, name=f"foci.{name}") for name, foci in sources.items()])
+    # Pooling never raises a sum, so that no union of these samples can overflow either.
+    pooled = {name: by_subjects(foci, inference.same_subjects, name=name) for name, foci in sources.items()}
+    bits = study_bits([make(foci, name=f"foci.{name}") for name, foci in pooled.items()])
     arms: dict[str, tuple[Sample, Sample]] = {}
     for name, analysis in study.analysis.items():
         if not isinstance(analysis, Contrast):
@@ -134,7 +140,9 @@ def _read(name: str, source: FociSource, *, need_n: bool) -> xr.Dataset:
     # Experiments without a sample size may be those that are not selected.
     need_n = need_n and not source.select
     foci = read_sample(source, need_n=need_n)
-    return select(foci, *source.select, name=name, where=f"foci.{name}.select") if source.select else foci
+    if source.select:
+        foci = select(foci, *source.select, name=name, where=f"foci.{name}.select")
+    return with_groups(foci, source.groups, where=f"foci.{name}.groups") if source.groups else foci
 
 
 def read_sample(source: FociSource, *, need_n: bool = False) -> xr.Dataset:

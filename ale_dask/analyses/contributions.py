@@ -8,6 +8,7 @@ import xarray as xr
 
 from ale_dask.analyses.main_effect import inference_of, mask_of
 from ale_dask.analyses.sample import sample
+from ale_dask.data.foci import foci_alone
 from ale_dask.words.variables import FOCI, check, describe
 
 
@@ -22,7 +23,7 @@ def contributions(result: xr.Dataset, labels: npt.NDArray[np.integer]) -> xr.Dat
     """
     check(result, *FOCI, "s")
     mask, unit = mask_of(result), 2.0 ** -int(result.attrs["scale_bits"])
-    chosen = sample(result[list(FOCI)], mask=mask, inference=inference_of(result), name=str(result.attrs["name"]))
+    chosen = sample(foci_alone(result), mask=mask, inference=inference_of(result), name=str(result.attrs["name"]))
     n = int(labels.max(initial=0))
     shape = (n, len(chosen.key))
     mean, largest = np.zeros(shape), np.zeros(shape)

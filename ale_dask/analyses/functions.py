@@ -18,6 +18,7 @@ from ale_dask.analyses.main_effect import inference_of, mask_of
 from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.data import foci as foci_data
 from ale_dask.data.masks import load_mask
+from ale_dask.data.pooling import by_subjects
 from ale_dask.distribution.backends import active_client, cpu_count
 from ale_dask.distribution.executors import BlockArrays, Job, MemorySink, execute, pending
 from ale_dask.distribution.plan import BlockFunction, Plan, Segment, block_size
@@ -25,7 +26,6 @@ from ale_dask.numerics.space import Mask
 from ale_dask.words.config import Inference, inference_from
 from ale_dask.words.errors import InputError
 from ale_dask.words.profiles import changed
-from ale_dask.words.variables import FOCI
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -102,7 +102,8 @@ def main_effect(
         settings["mask"] = mask.name if isinstance(mask, Mask) else str(mask)
     inference = inference_from(settings)
     grid = mask if isinstance(mask, Mask) else load_mask(inference.mask)
-    chosen = sample(foci, mask=grid, inference=inference, name=name)
+    used = by_subjects(foci, inference.same_subjects, name=name)
+    chosen = sample(used, mask=grid, inference=inference, name=name)
     plan = main_effects.plan_main_effect(chosen, bits=scale_bits or study_bits([chosen]), name=name)
     return _main_effect(chosen, plan, client=client)
 
@@ -114,7 +115,7 @@ def _main_effect(chosen: Sample, plan: Plan, *, client: Client | None) -> xr.Dat
 
 
 def _sample_of(result: xr.Dataset, *, inference: Inference, mask: Mask) -> Sample:
-    return sample(result[list(FOCI)], mask=mask, inference=inference, name=result.attrs["name"])
+    return sample(foci_data.foci_alone(result), mask=mask, inference=inference, name=result.attrs["name"])
 
 
 def contrast(
@@ -137,10 +138,18 @@ def contrast(
         when the arms were computed with different settings, or share an experiment.
     """
     base = contrasts.settings_of(a, b)
-    inference = inference_from(changed(base.model_dump(), changes))
+    if changes.get("same_subjects", base.same_subjects) != base.same_subjects:
+        raise InputError(
+            f"contrast: the arms were computed with same_subjects = {base.same_subjects!r}, which decides what their "
+            f"experiments are; compute the arms with {changes['same_subjects']!r}"
+        )
+    # Another profile's word on subjects comes too late for arms that there are.
+    inference = inference_from(changed(base.model_dump(), {"same_subjects": base.same_subjects, **changes}))
     mask = mask_of(a)
     title = name or f"{a.attrs['name']}-vs-{b.attrs['name']}"
-    foci = contrasts.disjoint_arms(a[list(FOCI)], b[list(FOCI)], shared=inference.shared, name=title)
+    foci = contrasts.disjoint_arms(
+        foci_data.foci_alone(a), foci_data.foci_alone(b), shared=inference.shared, name=title
+    )
     arms = [sample(f, mask=mask, inference=inference, name=title) for f in foci]
     both = sample(foci_data.concat(foci), mask=mask, inference=inference, name=title)
     bits = study_bits([both])

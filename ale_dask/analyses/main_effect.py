@@ -16,6 +16,7 @@ import xarray as xr
 
 from ale_dask.analyses.null_cut import own_threshold
 from ale_dask.analyses.sample import Sample
+from ale_dask.data.subject_groups import count_of_pooled, n_subjects, subject_groups
 from ale_dask.distribution.board import Statistic
 from ale_dask.distribution.plan import Plan
 from ale_dask.numerics import clusters, correct
@@ -257,7 +258,10 @@ def collect(
         iterations=len(null),
         n_experiments=len(sample.key),
         n_foci=int(sample.n_foci.sum()),
-        n_subjects=int(sample.foci["experiment_n_subjects"].values.sum()),
+        n_subjects=n_subjects(sample.foci),
+        n_groups=int(subject_groups(sample.foci).max()) + 1,
+        # Experiments that were pooled into some of these, and into how many.
+        pooled=count_of_pooled(sample.foci),
         foci_outside_mask=int((mask.distance(sample.foci["focus_xyz"].values) > 0).sum()),
     )
 

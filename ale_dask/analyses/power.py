@@ -12,6 +12,7 @@ import xarray as xr
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.main_effect import inference_of, mask_of
 from ale_dask.analyses.sample import Sample, sample
+from ale_dask.data.foci import foci_alone
 from ale_dask.distribution.backends import cpu_count
 from ale_dask.numerics import correct
 from ale_dask.numerics.correct import UNREACHABLE
@@ -81,7 +82,7 @@ def power(
         )
     check(result, *FOCI)
     inference = inference_of(result)
-    chosen = sample(result[list(FOCI)], mask=mask_of(result), inference=inference, name=result.attrs["name"])
+    chosen = sample(foci_alone(result), mask=mask_of(result), inference=inference, name=result.attrs["name"])
     found = _found(chosen, result, simulations=simulations, within_mm=within_mm, threads=threads or cpu_count())
     counts = found.sum(axis=0)
     low, high = correct.clopper_pearson(counts, simulations)

@@ -189,11 +189,13 @@ def check(
 
 
 def _counts(name: str, *foci: xr.Dataset) -> dict[str, Any]:
+    from ale_dask.data.subject_groups import n_subjects
+
     return {
         "name": name,
         "experiments": sum(f.sizes["experiment"] for f in foci),
         "foci": sum(f.sizes["focus"] for f in foci),
-        "subjects": sum(int(f["experiment_n_subjects"].values.sum()) for f in foci),
+        "subjects": sum(map(n_subjects, foci)),
     }
 
 

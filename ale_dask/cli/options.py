@@ -56,6 +56,10 @@ Exclude = Annotated[str | None, typer.Option("--exclude", metavar="CONDITION", h
 Profile = Annotated[
     str | None, typer.Option("--profile", help="Conventions: recommended, gingerale, nimare, matlab or jale.")
 ]
+SameSubjects = Annotated[
+    str | None,
+    typer.Option("--same-subjects", help="Experiments of the same subjects: pool, keep (apart) or refuse."),
+]
 DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Say what would run and what it costs; run nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
@@ -79,6 +83,7 @@ SETTINGS: dict[str, Any] = {
     "correction": Correction,
     "mask": MaskName,
     "profile": Profile,
+    "same_subjects": SameSubjects,
     "include": Include,
     "exclude": Exclude,
 }
@@ -137,7 +142,9 @@ def load(study: str) -> Study:
         from ale_dask.layout import kept_study
 
         return kept_study(where)
-    return load_study(where / "study.toml" if where.is_dir() else where)
+    if not where.is_dir():
+        return load_study(where)
+    return load_study(where / "study.toml", kept=(where / "plans").is_dir())
 
 
 def with_settings(study: Study, **values: Any) -> Study:

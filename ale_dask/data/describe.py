@@ -12,11 +12,12 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.data.foci import table
+from ale_dask.data.subject_groups import n_subjects
 from ale_dask.words.errors import InputError
 
 COLUMNS = ("sample", "column", "category", "statistic", "value")
 """The columns of a description."""
-_NAMES = ("id", "study", "name", "source")
+_NAMES = ("id", "study", "name", "source", "pooled_from")
 _NOT_KNOWN = "not known"
 # A column in which most experiments have a value of their own names them, and is no category.
 _IDENTIFIER = 10
@@ -57,7 +58,7 @@ def describe(
     tables = {name: _known(table(dataset)) for name, dataset in samples.items()}
     rows: list[tuple[Any, ...]] = []
     for name, experiments in tables.items():
-        rows += [(name, *row) for row in _sample(experiments)]
+        rows += [(name, *row) for row in _sample(experiments, subjects=n_subjects(samples[name]))]
     for name, (one, two) in contrasts.items():
         rows += [(name, *row) for row in _comparison(tables[one], tables[two])]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"value": np.float64})
@@ -71,11 +72,11 @@ def _known(experiments: pd.DataFrame) -> pd.DataFrame:
     return made
 
 
-def _sample(experiments: pd.DataFrame) -> Iterator[tuple[str, str, str, float]]:
+def _sample(experiments: pd.DataFrame, *, subjects: int) -> Iterator[tuple[str, str, str, float]]:
     yield "", "", "experiments", len(experiments)
     yield "", "", "studies", experiments["study"].nunique()
     yield "", "", "foci", experiments["foci"].sum()
-    yield "", "", "subjects", experiments["n"].sum()
+    yield "", "", "subjects", subjects
     for column in [c for c in experiments.columns if c not in _NAMES]:
         values = experiments[column]
         if _is_number(values):

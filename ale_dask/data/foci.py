@@ -18,7 +18,7 @@ import xarray as xr
 from ale_dask.data.decisions import add_decisions, decisions
 from ale_dask.numerics.space import mni_to_talairach, talairach_to_mni
 from ale_dask.words.errors import InputError
-from ale_dask.words.variables import FOCI, check, describe
+from ale_dask.words.variables import FOCI, OPTIONAL, check, describe
 
 # No head is a metre long: beyond this a coordinate is a typing error or in another unit.
 LIMIT_MM = 1000.0
@@ -129,6 +129,10 @@ def concat(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
             like = empty[name].values
             parts = [like, *(d[name].values.astype(like.dtype) for d in datasets)]
             variables[name] = (empty[name].dims, np.concatenate(parts))
+    for name in OPTIONAL:
+        if any(name in d for d in datasets):
+            words_of = [w for d in datasets for w in words_on(d, name)]
+            variables[name] = ("experiment", _strings(words_of))
     # A column may be a number in one file and a word in the next: then all of it is words.
     moderators = dict.fromkeys(str(v) for d in datasets for v in d.data_vars if str(v).startswith("moderator_"))
     for name in moderators:
@@ -173,11 +177,23 @@ def table(dataset: xr.Dataset) -> pd.DataFrame:
     check(dataset, *FOCI)
     columns: dict[str, Any] = {c: dataset[f"experiment_{c}"].values for c in ("id", "study", "name", "source")}
     columns |= {"n": dataset["experiment_n_subjects"].values, "foci": n_foci(dataset)}
+    if any(pooled := words_on(dataset, "experiment_pooled")):
+        columns["pooled_from"] = pooled
     if "experiment_tag" in dataset:
         columns |= {str(t): v for t, v in zip(dataset["tag"].values, dataset["experiment_tag"].values.T, strict=True)}
     moderators = {str(v).removeprefix("moderator_"): v for v in dataset.data_vars if str(v).startswith("moderator_")}
     # A column of the file that has one of our names gives way.
     return pd.DataFrame(columns | {c: dataset[v].values for c, v in moderators.items() if c not in columns})
+
+
+def words_on(dataset: xr.Dataset, name: str) -> list[str]:
+    """Return the words of an optional variable (experiment), or "" for each experiment if it is not there."""
+    return dataset[name].values.astype(str).tolist() if name in dataset else [""] * dataset.sizes["experiment"]
+
+
+def foci_alone(result: xr.Dataset) -> xr.Dataset:
+    """Return the foci Dataset of a result: its experiments and foci without maps and clusters."""
+    return result[[*FOCI, *(name for name in OPTIONAL if name in result)]]
 
 
 def n_foci(dataset: xr.Dataset) -> npt.NDArray[np.int64]:

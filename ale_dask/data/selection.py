@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -15,9 +14,10 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.data.expressions import holds
-from ale_dask.data.foci import foci_of, n_foci, subset, table
+from ale_dask.data.foci import n_foci, subset, table
 from ale_dask.data.masks import load_mask
 from ale_dask.data.readers.text import shown
+from ale_dask.data.subject_groups import n_subjects, pool
 from ale_dask.words.config import RULES, Step, step_from
 from ale_dask.words.errors import InputError
 
@@ -68,6 +68,18 @@ def drop_empty(dataset: xr.Dataset) -> xr.Dataset:
     return kept.assign_attrs(selection=json.dumps(rows))
 
 
+def with_step(before: xr.Dataset, after: xr.Dataset, rule: str, *, name: str) -> xr.Dataset:
+    """Return `after` with the flow of `before` and one more step in it, by which the one became the other.
+
+    Where samples of several names were joined, their flows are kept and `name` begins its own.
+    """
+    rows = json.loads(before.attrs.get("selection", "[]"))
+    if len({row["sample"] for row in rows}) != 1:
+        rows.append(_row(name, 0, "read" if not rows else "joined", "", before, ()))
+    rows.append(_row(rows[-1]["sample"], rows[-1]["step"] + 1, rule, "", after, _lost(before, after)))
+    return after.assign_attrs(selection=json.dumps(rows))
+
+
 def flow(dataset: xr.Dataset) -> pd.DataFrame:
     """Return what each rule left (step): studies, experiments, foci, subjects, and what it removed."""
     return pd.DataFrame(json.loads(dataset.attrs.get("selection", "[]")), columns=list(FLOW))
@@ -79,9 +91,8 @@ def _lost(before: xr.Dataset, after: xr.Dataset) -> list[str]:
 
 
 def _row(sample: str, number: int, rule: str, why: str, dataset: xr.Dataset, removed: Sequence[str]) -> dict[str, Any]:
-    subjects = int(dataset["experiment_n_subjects"].values.sum())
     studies = len(set(dataset["experiment_study"].values.tolist()))
-    counts = (studies, dataset.sizes["experiment"], dataset.sizes["focus"], subjects)
+    counts = (studies, dataset.sizes["experiment"], dataset.sizes["focus"], n_subjects(dataset))
     return dict(zip(FLOW, (sample, number, rule, why, *counts, list(removed)), strict=True))
 
 
@@ -139,7 +150,7 @@ def _groups(dataset: xr.Dataset, step: Step, where: str) -> list[list[int]]:
 def _one_per(dataset: xr.Dataset, step: Step, where: str) -> xr.Dataset:
     groups = _groups(dataset, step, where)
     if step.rule == "pooled":
-        return _pooled(dataset, groups)
+        return pool(dataset, groups)
     keep = np.zeros(dataset.sizes["experiment"], dtype=bool)
     if step.rule == "first":
         keep[[group[0] for group in groups]] = True
@@ -151,38 +162,6 @@ def _one_per(dataset: xr.Dataset, step: Step, where: str) -> xr.Dataset:
     late = np.where(np.isnan(values.astype(np.float64)), -np.inf, values)
     keep[[max(group, key=lambda i: (late[i], -i)) for group in groups]] = True
     return subset(dataset, keep)
-
-
-def _pooled(dataset: xr.Dataset, groups: Sequence[Sequence[int]]) -> xr.Dataset:
-    """Return one experiment per group, with all its foci and, of several sample sizes, the smallest."""
-    first = np.array([group[0] for group in groups])
-    keys = dataset["experiment_key"].values.copy()
-    n = dataset["experiment_n_subjects"].values.copy()
-    spaces = dataset["experiment_space"].values.copy()
-    for group in groups:
-        if len(group) > 1:
-            spaces[group[0]] = spaces[group[0]] if len(set(spaces[group].tolist())) == 1 else ""
-            # A group's draws are its own: they hang on its members, not on their order.
-            text = ",".join(str(k) for k in sorted(keys[group].tolist()))
-            keys[group[0]] = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
-            n[group[0]] = min(n[group].tolist(), key=lambda one: one or np.inf)
-    points = foci_of(dataset)
-    xyz = [np.concatenate([points[i] for i in group]) for group in groups]
-    owner = np.repeat(np.arange(len(groups), dtype=np.int32), [len(p) for p in xyz])
-    made = dataset.assign(
-        experiment_key=("experiment", keys, dataset["experiment_key"].attrs),
-        experiment_n_subjects=("experiment", n, dataset["experiment_n_subjects"].attrs),
-        experiment_space=("experiment", spaces, dataset["experiment_space"].attrs),
-    )
-    attrs = {name: dataset[name].attrs for name in ("focus_xyz", "focus_experiment")}
-    return (
-        made.drop_vars(list(attrs))
-        .isel(experiment=first)
-        .assign(
-            focus_xyz=(("focus", "axis"), np.concatenate([np.zeros((0, 3)), *xyz]), attrs["focus_xyz"]),
-            focus_experiment=("focus", owner, attrs["focus_experiment"]),
-        )
-    )
 
 
 def _near(dataset: xr.Dataset, step: Step, where: str) -> xr.Dataset:

@@ -158,16 +158,17 @@ def _group(why: str, a: xr.Dataset, b: xr.Dataset, in_a: Sequence[int], in_b: Se
     return Shared(f"{words} in both arms" if identical else words, identical, tuple(in_a), tuple(in_b))
 
 
-_Members = dict[Hashable, list[tuple[int, str]]]
+Members = dict[Hashable, list[tuple[int, str]]]
 """The experiments of each value, each with what must not differ between two of them ("" for not known)."""
 
 
-def _keys(arm: xr.Dataset) -> _Members:
+def _keys(arm: xr.Dataset) -> Members:
     return {key: [(i, "")] for i, key in enumerate(arm["experiment_key"].values.tolist())}
 
 
-def _foci(arm: xr.Dataset) -> _Members:
-    found: _Members = {}
+def of_same_foci(arm: xr.Dataset) -> Members:
+    """Return the experiments of each sample size and set of three or more foci."""
+    found: Members = {}
     sizes = arm["experiment_n_subjects"].values.tolist()
     for i, (n, xyz) in enumerate(zip(sizes, foci_of(arm), strict=True)):
         if len(xyz) >= _ENOUGH_FOCI:
@@ -176,17 +177,22 @@ def _foci(arm: xr.Dataset) -> _Members:
     return found
 
 
-def _studies(arm: xr.Dataset) -> _Members:
-    found: _Members = {}
+def tells_subjects(study: str, name: str) -> bool:
+    """Return whether a study's name says that its experiments are of the same people, `name` being an experiment's."""
+    return bool(study) and (study != name or _IDENTIFIER.fullmatch(study) is not None or author_year(study) is not None)
+
+
+def _studies(arm: xr.Dataset) -> Members:
+    found: Members = {}
     names = arm["experiment_name"].values.tolist()
     for i, (study, name) in enumerate(zip(arm["experiment_study"].values.tolist(), names, strict=True)):
-        if study and (study != name or _IDENTIFIER.fullmatch(study) or author_year(study)):
+        if tells_subjects(study, name):
             found.setdefault(study.casefold(), []).append((i, ""))
     return found
 
 
-def _authors(arm: xr.Dataset) -> _Members:
-    found: _Members = {}
+def _authors(arm: xr.Dataset) -> Members:
+    found: Members = {}
     sizes = arm["experiment_n_subjects"].values.tolist()
     for i, (study, n) in enumerate(zip(arm["experiment_study"].values.tolist(), sizes, strict=True)):
         by = author_year(study)
@@ -196,9 +202,9 @@ def _authors(arm: xr.Dataset) -> _Members:
 
 
 _IDENTICAL = "the same experiment"
-_WAYS: dict[str, Callable[[xr.Dataset], _Members]] = {
+_WAYS: dict[str, Callable[[xr.Dataset], Members]] = {
     _IDENTICAL: _keys,
-    "the same foci and sample size": _foci,
+    "the same foci and sample size": of_same_foci,
     "the same study": _studies,
     "the same first author, year and sample size": _authors,
 }

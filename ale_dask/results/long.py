@@ -10,12 +10,11 @@ import xarray as xr
 
 from ale_dask.analyses.contrast import disjoint_arms
 from ale_dask.analyses.main_effect import inference_of
-from ale_dask.data.foci import n_foci
+from ale_dask.data.foci import foci_alone, n_foci
 from ale_dask.results.clusters import grid_of
 from ale_dask.results.tables import cluster_table, conjunction_table, contrast_table, directions, levels_of
 from ale_dask.results.wording import ale_of, mask_name, setting
 from ale_dask.words.config import Inference, Study
-from ale_dask.words.variables import FOCI
 
 Run = tuple[str, Study, Mapping[str, xr.Dataset], Mapping[str, Any]]
 """What a run is called here, then what `runs.collect` returns of it: study, results and record."""
@@ -193,7 +192,7 @@ def _numbers(result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> dict[str,
     """Return how many experiments and foci an analysis has, and the thresholds of a main effect."""
     attrs = result.attrs
     if attrs["kind"] == "contrast":
-        foci = [results[arm][list(FOCI)] for arm in attrs["arms"]]
+        foci = [foci_alone(results[arm]) for arm in attrs["arms"]]
         arms = disjoint_arms(*foci, shared=inference_of(result).shared, name=attrs["name"])
         numbers = {f"experiments_{side}": arm.sizes["experiment"] for side, arm in zip("ab", arms, strict=True)}
         return numbers | {f"foci_{side}": int(n_foci(arm).sum()) for side, arm in zip("ab", arms, strict=True)}

@@ -15,7 +15,9 @@ Record = Mapping[str, Any]
 
 def inference_of_record(record: Record) -> Inference:
     """Return the settings that a record holds."""
-    return Inference.model_validate({name: record["inference"][name] for name in Inference.model_fields})
+    # Records of versions that did not know of subject groups lack the setting.
+    values = {"same_subjects": None, **record["inference"]}
+    return Inference.model_validate({name: values[name] for name in Inference.model_fields})
 
 
 def of_kind(record: Record, kind: str) -> dict[str, Any]:

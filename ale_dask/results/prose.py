@@ -41,6 +41,7 @@ def experiments(record: Record) -> list[str]:
     found.append("Experiments that reported no focus did not enter the analyses.")
     mains = mains_of(record)
     sizes = listed(_sized(name, entry, record) for name, entry in mains.items())
+    found.append(_subjects(record))
     found.append(f"Main effects were computed for {sizes}.")
     few = [f"{name} ({e['n_experiments']})" for name, e in mains.items() if e["n_experiments"] < FEWEST]
     if few:
@@ -84,6 +85,32 @@ def _selected(name: str, record: Record) -> str:
     return (
         f"From “{name}”, with {_flow(rows[0], record)}, experiments were selected by these rules, in this order: "
         f"{'; '.join(said)}."
+    )
+
+
+def _subjects(record: Record) -> str:
+    """Return what became of experiments of the same subjects; nothing for runs that did not ask."""
+    choice, mains = inference_of_record(record).same_subjects, mains_of(record)
+    if choice is None:
+        return ""
+    columns = [f"the column “{s['groups']}” in “{name}”" for name, s in record["samples"].items() if s.get("groups")]
+    of = f"Experiments of the same subjects ({', or '.join(['of one study and one sample size', *columns])})"
+    if choice == "refuse":
+        return f"{of} would have been refused; there were none."
+    if choice == "keep":
+        apart = [
+            f"{counted(e['n_experiments'], 'experiment')} of {counted(e['n_groups'], 'group')} of subjects in {name}"
+            for name, e in mains.items()
+            if e["n_groups"] < e["n_experiments"]
+        ]
+        found = f": {listed(apart)}; the analyses take them as independent, which they are not" if apart else ""
+        return f"{of} were kept apart{found or '; there were none'}. Subjects were counted once per group."
+    pooled = [
+        f"{before} became {after} in {name}" for name, e in mains.items() for before, after in [e["pooled"]] if before
+    ]
+    return (
+        f"{of} were pooled into one experiment with all their foci, exact duplicates once, and the least of their "
+        f"sample sizes [@turkeltaub2012]{f': {listed(pooled)}' if pooled else '; there were none'}."
     )
 
 

@@ -50,6 +50,7 @@ _LET_THROUGH = {
     "null, interpolated between two values.",
 }
 _NONE_KEPT = "Experiments that may be of the same subjects would have been kept in both arms; there were none."
+_UNIT = {"pool": "experiments", "keep": "groups of subjects", "refuse": "experiments", None: "experiments"}
 _STILL_VALID = (
     ", whereas decisions by the confidence sequence and the upper bounds of p that it gives are valid: the chance that "
     "a decision is not that of infinitely many iterations is at most {eps}, the error of what is called significant at "
@@ -123,7 +124,7 @@ def inference(record: Record) -> list[str]:
 
 def _profile(i: Inference) -> str:
     """Return which program's conventions were followed, and from which of them not."""
-    other = departures(i.model_dump())
+    other = {name: value for name, value in departures(i.model_dump()).items() if value is not None}
     said = f"; departing from it, {listed(f'{name} was {value}' for name, value in other.items())}" if other else ""
     return f"These conventions are those of {PROGRAMS[i.profile]} (profile “{i.profile}”){said}."
 
@@ -146,8 +147,9 @@ def contrasts(record: Record) -> list[str]:
     views = {v.level: v for v in VIEWS["contrast"]}
     found = [
         "Samples A and B were contrasted by the difference of their ALE maps, compared in each voxel with differences "
-        f"after relabelling whole experiments at fixed group sizes [@eickhoff2011]; each direction was tested by "
-        f"itself. {shared} Kernels were cut only below the resolution of the arithmetic. The seed was {i.seed}.",
+        f"after relabelling whole {_UNIT[i.same_subjects]} at fixed group sizes [@eickhoff2011]; each direction "
+        f"was tested by itself. {shared} Kernels were cut only below the resolution of the arithmetic. The seed was "
+        f"{i.seed}.",
         *(_contrasted(name, entry, record) for name, entry in entries.items()),
         f"{gate}, at {_inputs(i)}, at p < {decimal(i.contrast_p)} in clusters of at least {volume(i, record)}. These "
         f"maps show {WORDS[i.gate]}.",

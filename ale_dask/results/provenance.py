@@ -90,7 +90,13 @@ def _sample(source: FociSource, read: Sequence[Mapping[str, Any]]) -> dict[str, 
         step.model_dump(exclude_none=True) | ({"inside": Path(step.inside).name} if step.inside else {})
         for step in source.select
     ]
-    settings = {"n": source.n, "space": source.space, "talairach_variant": source.talairach, "select": select}
+    settings: dict[str, Any] = {
+        "n": source.n,
+        "space": source.space,
+        "talairach_variant": source.talairach,
+        "select": select,
+    }
+    settings["groups"] = source.groups
     return settings | {key: sum(int(file.get(key, 0)) for file in read) for key in _COUNTED}
 
 

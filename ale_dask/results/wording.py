@@ -135,6 +135,15 @@ def notes(result: xr.Dataset) -> list[str]:
     return found
 
 
+def subject_words(attrs: Mapping[str, Any]) -> str:
+    """Return how many experiments of a main effect were pooled, or stand for fewer groups of subjects, if any."""
+    before, after = attrs.get("pooled", (0, 0))
+    apart = attrs["n_experiments"] - attrs.get("n_groups", attrs["n_experiments"])
+    if before:
+        return f" ({before} of the same subjects pooled into {after})"
+    return f" of {attrs['n_groups']} groups of subjects" if apart else ""
+
+
 def _main_effect(result: xr.Dataset) -> list[tuple[str, str]]:
     attrs, i = result.attrs, inference_of(result)
     volume = grid_of(result).voxel_volume
@@ -142,7 +151,7 @@ def _main_effect(result: xr.Dataset) -> list[tuple[str, str]]:
     mm3 = "{:.0f} voxels = {:.0f} mm³".format
     lost = int(attrs["foci_outside_mask"])
     return [
-        ("Experiments", f"{attrs['n_experiments']}"),
+        ("Experiments", f"{attrs['n_experiments']}" + subject_words(attrs)),
         ("Foci", f"{attrs['n_foci']}" + (f" ({lost} outside the mask)" if lost else "")),
         ("Subjects", f"{attrs['n_subjects']}"),
         ("Cluster-forming", f"p < {i.voxel_p:g}, ALE ≥ {attrs['threshold_ale']:.4g}"),

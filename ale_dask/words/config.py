@@ -13,7 +13,17 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ale_dask.words.errors import InputError
-from ale_dask.words.profiles import ClusterCut, Kernel, NullCut, NullSpace, Profile, RelabelP, Rounding, filled
+from ale_dask.words.profiles import (
+    ClusterCut,
+    Kernel,
+    NullCut,
+    NullSpace,
+    Profile,
+    RelabelP,
+    Rounding,
+    SameSubjects,
+    filled,
+)
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
 BUILT_IN = ("brain", "gm", "grey10")
@@ -46,6 +56,9 @@ class Inference(_Frozen):
     gate: Literal["arms", "pooled", "none"] = "arms"
     shared: Literal["refuse", "exclude", "keep"] = "refuse"
     """What a contrast does with experiments that both arms have, or that may be of the same subjects."""
+    same_subjects: SameSubjects | None = "pool"
+    """What becomes of experiments of one subject group; None, in runs of versions without it, takes all as independent.
+    """
     profile: Profile = "recommended"
     """The program whose conventions fill in those of these choices that are not made here."""
     rounding: Rounding = "none"
@@ -145,6 +158,8 @@ class FociSource(_Frozen):
     space: Literal["MNI", "Talairach"] | None = None
     talairach: Literal["other", "fsl", "spm"] = "other"
     select: list[Step] = []
+    groups: str | None = None
+    """The column that names groups of subjects; without one they go by study and sample size."""
 
     @field_validator("files", mode="before")
     @classmethod
@@ -300,8 +315,8 @@ def _check_references(study: Study, source: str) -> Study:
     return study
 
 
-def parse_study(text: str, *, source: str = "study.toml") -> Study:
-    """Return the study that a TOML text describes.
+def parse_study(text: str, *, source: str = "study.toml", kept: bool = False) -> Study:
+    """Return the study that a TOML text describes; of a `kept` one, what it lacks is as before there was the setting.
 
     Raises
     ------
@@ -309,7 +324,10 @@ def parse_study(text: str, *, source: str = "study.toml") -> Study:
         with the file and the key, or the line where the TOML itself is broken.
     """
     try:
-        return study_from(tomllib.loads(text), source=source)
+        values = tomllib.loads(text)
+        if kept and isinstance(inference := values.get("inference"), dict):
+            inference.setdefault("same_subjects", None)
+        return study_from(values, source=source)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{source}: not valid TOML: {error}") from error
 
@@ -363,14 +381,17 @@ def _message(error: ValidationError, source: str) -> str:
     return "\n".join(lines)
 
 
-def load_study(path: str | Path) -> Study:
-    """Return the study of a study.toml; foci paths in it are relative to its folder and made absolute here."""
+def load_study(path: str | Path, *, kept: bool = False) -> Study:
+    """Return the study of a study.toml; foci paths in it are relative to its folder and made absolute here.
+
+    A `kept` one was written by a run with every setting there was: one that it lacks had no say in its results.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
-    study = parse_study(text, source=str(path))
+    study = parse_study(text, source=str(path), kept=kept)
     return with_files(study, lambda name, file: str((path.parent / file).resolve()))
 
 

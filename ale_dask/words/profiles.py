@@ -26,6 +26,9 @@ NullSpace = Literal["mask", "grid"]
 """Where the null's maxima and clusters are looked for: in the mask, or on the whole grid around it."""
 RelabelP = Literal["plus-one", "share"]
 """Uncorrected p of relabellings: (1 + r)/(1 + B), or max(r, 1)/B."""
+SameSubjects = Literal["pool", "keep", "refuse"]
+"""What becomes of experiments of one group of subjects: one experiment of all their foci, they stay apart, or an
+error."""
 
 CHOICES: Mapping[str, Any] = MappingProxyType(
     {
@@ -40,17 +43,20 @@ CHOICES: Mapping[str, Any] = MappingProxyType(
         "relabel_p": "plus-one",
         "tied_peaks": "first",
         "conjunction_of": "z",
+        "same_subjects": "pool",
     }
 )
 """The recommended choices, those of every profile that does not say otherwise."""
 
 _SPM: dict[str, Any] = {"mask": "grey10", "kernel": "lattice-ceil", "support": 3.5}
+# What a file lists as an experiment is one to them.
+_APART: dict[str, Any] = {"same_subjects": "keep"}
 _OWN: dict[str, dict[str, Any]] = {
     "recommended": {},
-    "gingerale": {"relabel_p": "share", "tied_peaks": "mean", "conjunction_of": "ale"},
-    "nimare": {"rounding": "half-even", "kernel": "lattice", "cluster_cut": "share", "relabel_p": "share"},
-    "matlab": {**_SPM, "rounding": "half-up", "connectivity": 18, "cluster_cut": "at"},
-    "jale": {**_SPM, "rounding": "ceil", "cluster_cut": "above", "null_cut": "own", "null_space": "grid"},
+    "gingerale": {**_APART, "relabel_p": "share", "tied_peaks": "mean", "conjunction_of": "ale"},
+    "nimare": {**_APART, "rounding": "half-even", "kernel": "lattice", "cluster_cut": "share", "relabel_p": "share"},
+    "matlab": {**_APART, **_SPM, "rounding": "half-up", "connectivity": 18, "cluster_cut": "at"},
+    "jale": {**_APART, **_SPM, "rounding": "ceil", "cluster_cut": "above", "null_cut": "own", "null_space": "grid"},
 }
 PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {name: MappingProxyType({**CHOICES, **own}) for name, own in _OWN.items()}

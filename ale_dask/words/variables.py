@@ -34,6 +34,8 @@ _FOCI = (
     Variable("experiment_space", ("experiment",), "OUT", "", "of its file: MNI, or TAL-VARIANT; empty of several"),
     Variable("experiment_key", ("experiment",), "u", "", "64-bit key of its random draws, inherited by subsets"),
     Variable("experiment_n_subjects", ("experiment",), "i", "subjects", "sample size; 0 where the file has none"),
+    Variable("experiment_group", ("experiment",), "OUT", "", "its subjects, as a column names them; empty without"),
+    Variable("experiment_pooled", ("experiment",), "OUT", "", "ids of those that were pooled in it; empty of one"),
     Variable("experiment_tag", ("experiment", "tag"), "b", "", "whether the experiment carries the tag"),
     Variable("focus_xyz", ("focus", "axis"), "f", "mm MNI", "sub-voxel coordinates"),
     Variable("focus_experiment", ("focus",), "i", "", "position of the focus's experiment"),
@@ -114,7 +116,9 @@ _CONJUNCTION = (
 VARIABLES: dict[str, Variable] = {
     v.name: v for v in _FOCI + _MAPS + _MAIN_EFFECT + _POWER + _CONTRIBUTIONS + _CONTRAST + _CONJUNCTION
 }
-FOCI: tuple[str, ...] = tuple(v.name for v in _FOCI if v.name != "experiment_tag")
+OPTIONAL = ("experiment_group", "experiment_pooled")
+"""Words on experiments, "" where they do not apply, that a foci Dataset need not have."""
+FOCI: tuple[str, ...] = tuple(v.name for v in _FOCI if v.name not in (*OPTIONAL, "experiment_tag"))
 
 
 def check(dataset: xr.Dataset, *wanted: str) -> xr.Dataset:
