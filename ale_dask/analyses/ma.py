@@ -13,10 +13,12 @@ import xarray as xr
 import zarr
 
 from ale_dask.analyses.sample import Sample
-from ale_dask.data.places import Place, zarr_store
+from ale_dask.data.places import Place, remove, remove_file, storage_errors, zarr_store
+from ale_dask.data.seals import broken_below, read_seal, seal_below
 from ale_dask.data.store import open_store, writing
 from ale_dask.numerics.ale import cell_index, full_support, modelled_activation, scratch_of
 from ale_dask.numerics.elementary import fixed_point_sum
+from ale_dask.words.errors import StoreError
 from ale_dask.words.profiles import Kernel
 
 VOXEL_CHUNK = 65536
@@ -104,42 +106,69 @@ def grid_attrs(sample: Sample) -> dict[str, Any]:
 
 
 def store_ma(out: Place, name: str, sample: Sample, *, identity: str) -> xr.Dataset:
-    """Return the MA maps as stored in OUT, writing them in parallel first unless they are there.
+    """Return the MA maps as stored in OUT, writing them in parallel first unless they are there and whole.
 
-    Each Dask task writes its own whole chunks; a mark set after the last one makes them count.
+    Each Dask task writes its own whole chunks. A seal with the sha256 of every file, written after the last one, makes
+    them count: what it does not vouch for is computed and written again.
     """
-    root = open_store(out)
+    open_store(out)
     group = f"{name}/maps"
     path = zarr_store(out / "store.zarr")
-    kept = root.get(group)
-    if kept is None or kept.attrs.get("complete") != identity:
-        maps = ma_maps(sample)
-        n_experiments, n_voxels = maps["ma"].shape
-        voxels = min(VOXEL_CHUNK, n_voxels)
-        encoding = {
-            "ma": {
-                "chunks": (min(experiment_chunk(n_voxels), n_experiments), voxels),
-                "compressors": [zarr.codecs.ZstdCodec(level=1), zarr.codecs.Crc32cCodec()],
-            },
-            "voxel_ijk": {"chunks": (voxels, 3)},
-        }
-        with writing(f"{out}/store.zarr/{group}"):
-            for attempt in range(_ATTEMPTS):
-                # Arrays that are there are written over in place: another driver may have made them, and be reading.
-                there = set(kept.array_keys()) if isinstance(kept, zarr.Group) else set()
-                new = {variable: how for variable, how in encoding.items() if variable not in there}
-                try:
-                    maps.to_zarr(path, group=group, mode="a", consolidated=False, zarr_format=3, encoding=new)
-                    break
-                except ValueError:
-                    # Another driver has made an array since we looked.
-                    if attempt + 1 == _ATTEMPTS:
-                        raise
-                    kept = open_store(out).get(group)
-            open_store(out)[group].attrs["complete"] = identity
+    broken = broken_maps(out, name, identity=identity)
+    if broken is None or broken:
+        for file in broken or ():
+            # The description of an array, damaged so that it still reads, would stay when written over.
+            remove_file(out / "store.zarr" / group / file)
+        _write_maps(out, group, ma_maps(sample), identity=identity)
+        seal_below(out / "store.zarr" / group, out / "plans" / name / "maps.json", identity=identity)
     # 9 MB a task: chunk by chunk, the union of 14,000 experiments would be 3,000 tasks.
     stored: xr.Dataset = xr.open_zarr(path, group=group, consolidated=False, chunks={"voxel": 2 * VOXEL_CHUNK})
     return stored
+
+
+def broken_maps(out: Place, name: str, *, identity: str) -> list[str] | None:
+    """Return the files of stored MA maps that are not as they were written, or None where nothing vouches for them."""
+    return _broken(out / "store.zarr" / name / "maps", out / "plans" / name / "maps.json", identity)
+
+
+def _broken(where: Place, seal: Place, identity: str) -> list[str] | None:
+    try:
+        sealed = read_seal(seal)
+    except StoreError:
+        return None
+    return None if sealed is None or sealed.get("identity") != identity else list(broken_below(where, sealed))
+
+
+def _write_maps(out: Place, group: str, maps: xr.Dataset, *, identity: str) -> None:
+    n_experiments, n_voxels = maps["ma"].shape
+    voxels = min(VOXEL_CHUNK, n_voxels)
+    encoding = {
+        "ma": {
+            "chunks": (min(experiment_chunk(n_voxels), n_experiments), voxels),
+            "compressors": [zarr.codecs.ZstdCodec(level=1), zarr.codecs.Crc32cCodec()],
+        },
+        "voxel_ijk": {"chunks": (voxels, 3)},
+    }
+    path = zarr_store(out / "store.zarr")
+    with writing(f"{out}/store.zarr/{group}"):
+        for attempt in range(_ATTEMPTS):
+            try:
+                kept = open_store(out).get(group)
+                # Arrays that are there are written over in place: another driver may have made them, and be reading.
+                there = set(kept.array_keys()) if isinstance(kept, zarr.Group) else set()
+                new = {variable: how for variable, how in encoding.items() if variable not in there}
+                maps.to_zarr(path, group=group, mode="a", consolidated=False, zarr_format=3, encoding=new)
+                open_store(out)[group].attrs["complete"] = identity
+                return
+            except storage_errors():
+                raise
+            except Exception:
+                # Another driver has made an array since we looked; or the description of one is damaged, which no
+                # writing over it mends.
+                if attempt + 1 == _ATTEMPTS:
+                    raise
+                if attempt:
+                    remove(out / "store.zarr" / group)
 
 
 def ale_union(*maps: xr.Dataset) -> xr.DataArray:
@@ -153,6 +182,9 @@ def ale_union(*maps: xr.Dataset) -> xr.DataArray:
 
 
 def _sum_of_chunk(ma: npt.NDArray[np.float32], axis: tuple[int, ...], keepdims: bool) -> npt.NDArray[np.int64]:
+    # What zarr gives for a chunk that is not there is NaN, which no probability is.
+    if np.isnan(ma).any():
+        raise StoreError("a chunk of the stored MA maps was lost while they were read; run the same command again")
     return fixed_point_sum(ma, bits=UNION_BITS)[None, :]
 
 

@@ -194,6 +194,16 @@ def remove(where: Place) -> None:
             store.delete(names[start : start + 1000])
 
 
+def remove_file(path: Place) -> None:
+    """Delete one file, if it is there."""
+    if isinstance(path, Path):
+        path.unlink(missing_ok=True)
+        return
+    # Deleting an object that is not there is no error everywhere.
+    with contextlib.suppress(FileNotFoundError), reaching(path) as store:
+        store.delete(path.key)
+
+
 @lru_cache(maxsize=1)
 def _copies() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="ale-dask-")

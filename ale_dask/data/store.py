@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 
-from ale_dask.data.places import Place, files, storage_errors, zarr_store
+from ale_dask.data.places import Place, files, replace_file, storage_errors, zarr_store
 from ale_dask.words.errors import AleError, StoreError
 
 SCHEMA = 1
@@ -59,7 +60,8 @@ def open_store(out: Place) -> zarr.Group:
             group = zarr.open_group(zarr_store(path), mode="r+", zarr_format=3)
     except Exception as error:
         raise StoreError(
-            f"{path}: cannot be opened as a store ({error}); give another -o, or repair the disk"
+            f"{path}: cannot be opened as a store ({error}); if only {path}/zarr.json is damaged, delete that file and "
+            "run again: nothing else of the store is lost; else give another -o, or repair the disk"
         ) from error
     found = group.attrs.get("ale_dask_schema")
     if found is None:
@@ -105,30 +107,77 @@ def claim_analysis(root: zarr.Group, name: str, *, identity: str, settings: dict
     return group
 
 
-def block_array(
-    group: zarr.Group, kind: str, segment: int, *, shape: tuple[int, int], rows_per_block: int
-) -> zarr.Array[Any]:
-    """Return the array of a segment, made if absent: int64, one chunk per block, zstd + crc32c, never resized."""
-    name = f"{kind}/{segment}"
-    if name in group:
-        array = group[name]
-        if not isinstance(array, zarr.Array) or array.shape != shape or array.chunks[0] != rows_per_block:
-            raise StoreError(f"{group.path}/{name}: has another shape than its segment says; run with --overwrite")
-        return array
+def mend_claim(out: Place, name: str, *, identity: str, settings: dict[str, Any]) -> None:
+    """Make the zarr.json of an analysis's group say what the plan says, which hashes to its id; nothing if it does."""
+    path = out / "store.zarr" / name / "zarr.json"
+    claim = {"identity": identity, "settings": json.loads(json.dumps(settings))}
+    wanted = {"attributes": claim, "zarr_format": 3, "node_type": "group"}
     try:
-        with writing(f"{group.path}/{name}"):
-            return group.create_array(
-                name,
-                shape=shape,
-                chunks=(rows_per_block, shape[1]),
-                dtype="int64",
-                fill_value=0,
-                serializer=BytesCodec(),
-                compressors=[ZstdCodec(level=1), Crc32cCodec()],
-                config={"write_empty_chunks": True},
-            )
-    except zarr.errors.ContainsArrayError:
-        return block_array(group, kind, segment, shape=shape, rows_per_block=rows_per_block)
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        found = None
+    if not isinstance(found, dict) or any(found.get(key) != value for key, value in wanted.items()):
+        replace_file(path, json.dumps(wanted, indent=2).encode())
+
+
+def block_array(
+    out: Place, analysis: str, kind: str, segment: int, *, shape: tuple[int, int], rows_per_block: int
+) -> zarr.Array[Any]:
+    """Return the array of a segment, made if absent: int64, one chunk per block, zstd + crc32c, never resized.
+
+    A description (zarr.json) that is damaged, or is not what the segment says, is written again: the blocks below it
+    have checksums and stamps of their own.
+    """
+    name = f"{analysis}/{kind}/{segment}"
+    path = out / "store.zarr" / name / "zarr.json"
+    text, wanted = _description(shape, rows_per_block)
+    with writing(f"{out}/store.zarr/{name}"):
+        if not path.is_file():
+            replace_file(path, text)
+        store = zarr_store(out / "store.zarr")
+        try:
+            array = zarr.open_array(store, path=name, mode="r+", zarr_format=3)
+            if _layout_of(array) == wanted:
+                return array
+        except (PermissionError, ConnectionError):
+            raise
+        except Exception:
+            pass
+        replace_file(path, text)
+        return zarr.open_array(store, path=name, mode="r+", zarr_format=3)
+
+
+def stored_sizes(out: Place, analysis: str, segment: int) -> tuple[int, int] | None:
+    """Return the iterations and block size of a segment whose null is in the store, or None where there is none."""
+    try:
+        array = zarr.open_array(zarr_store(out / "store.zarr"), path=f"{analysis}/null/{segment}", mode="r")
+        rows, per_block = array.shape[0], array.chunks[0]
+    except Exception:
+        # Whatever is wrong with it, the segment can be planned without.
+        return None
+    return (rows, per_block) if rows > 0 and per_block > 0 else None
+
+
+@lru_cache(maxsize=128)
+def _description(shape: tuple[int, int], rows_per_block: int) -> tuple[bytes, dict[str, Any]]:
+    """Return the zarr.json of an array of blocks, as zarr writes it, and what in it says how chunks are read."""
+    store = zarr.storage.MemoryStore()
+    array = zarr.create_array(
+        store,
+        shape=shape,
+        chunks=(rows_per_block, shape[1]),
+        dtype="int64",
+        fill_value=0,
+        serializer=BytesCodec(),
+        compressors=[ZstdCodec(level=1), Crc32cCodec()],
+    )
+    return json.dumps(array.metadata.to_dict(), indent=2).encode(), _layout_of(array)
+
+
+def _layout_of(array: zarr.Array[Any]) -> dict[str, Any]:
+    kept = ("shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs")
+    told = array.metadata.to_dict()
+    return {key: told.get(key) for key in kept}
 
 
 def write_rows(array: zarr.Array[Any], first: int, rows: npt.NDArray[np.int64]) -> None:

@@ -87,10 +87,12 @@ class Plan:
             name, header, plan_id = json.loads(arrays.pop("__header__").tobytes())
             kind, identity, statistics, settings = json.loads(header)
         except Exception as error:
-            raise StoreError(f"the plan cannot be read ({error}); delete its folder and run again") from error
+            raise StoreError(f"the plan cannot be read ({error}); delete this file and run again") from error
         plan = cls(name, kind, identity, tuple(statistics), settings, arrays)
         if plan.id != plan_id:
-            raise StoreError(f"the plan of '{name}' is damaged: its content does not match its id; run again")
+            raise StoreError(
+                f"the plan of '{name}' is damaged: its content does not match its id; delete this file and run again"
+            )
         return plan
 
 

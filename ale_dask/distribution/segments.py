@@ -15,7 +15,17 @@ import numpy.typing as npt
 import zarr
 
 from ale_dask.data.places import Place, create_once
-from ale_dask.data.store import block_array, claim_analysis, open_store, present_chunks, read_rows, write_rows
+from ale_dask.data.seals import KEY, whole, with_hash
+from ale_dask.data.store import (
+    block_array,
+    claim_analysis,
+    mend_claim,
+    open_store,
+    present_chunks,
+    read_rows,
+    stored_sizes,
+    write_rows,
+)
 from ale_dask.distribution.executors import BlockArrays
 from ale_dask.distribution.plan import BlockFunction, Plan, Segment, iteration_stamps
 from ale_dask.words.errors import StoreError
@@ -94,11 +104,11 @@ _sees = lru_cache(maxsize=64)(sees)
 @lru_cache(maxsize=128)
 def _arrays(sink: StoreSink) -> dict[str, zarr.Array[Any]]:
     segment = sink.segment
-    group = open_store(sink.out)[sink.name]
-    assert isinstance(group, zarr.Group)
+    open_store(sink.out)
     return {
         kind: block_array(
-            group,
+            sink.out,
+            sink.name,
             kind,
             segment.number,
             shape=(segment.iterations if kind == "null" else segment.n_blocks, width),
@@ -116,24 +126,62 @@ def store_plan(out: Place, make: Callable[[], Plan], *, name: str, identity: str
     StoreError
         when OUT holds the analysis with other settings, or its plan is damaged.
     """
-    claim_analysis(open_store(out), name, identity=identity, settings=conventions)
+    root = open_store(out)
     path = out / "plans" / name / "plan.npz"
+    kept = _plan_of(path, path.read_bytes()) if path.is_file() else None
+    if kept is not None and kept.identity == identity and kept.name == name:
+        mend_claim(out, name, identity=identity, settings=conventions)
+        return kept
+    claim_analysis(root, name, identity=identity, settings=conventions)
     # The first plan stays: another CPU's last bits must not change a threshold half-way.
-    plan = Plan.from_bytes(path.read_bytes() if path.is_file() else create_once(path, make().to_bytes()))
-    if plan.identity != identity:
+    plan = kept or _plan_of(path, create_once(path, make().to_bytes()))
+    if plan.identity != identity or plan.name != name:
         raise StoreError(f"{path}: belongs to another configuration; give another -o, or --overwrite")
     return plan
 
 
+def _plan_of(path: Place, data: bytes) -> Plan:
+    try:
+        return Plan.from_bytes(data)
+    except StoreError as error:
+        raise StoreError(f"{path}: {error}") from error
+
+
 def segments(out: Place, plan: Plan) -> list[Segment]:
-    """Return the segments planned so far, in order."""
+    """Return the segments planned so far, in order.
+
+    Raises
+    ------
+    StoreError
+        for one that is damaged, was changed, or belongs to another plan.
+    """
     found: list[Segment] = []
     while (path := out / "plans" / plan.name / f"{len(found)}.json").is_file():
-        segment = Segment(**json.loads(path.read_text()))
+        segment = _segment_of(path)
         if segment.plan_id != plan.id:
             raise StoreError(f"{path}: belongs to another plan; run with --overwrite")
+        if (segment.number, segment.first) != (len(found), sum(s.iterations for s in found)):
+            raise StoreError(f"{path}: does not go on where the segment before it ends; {_AGAIN}")
         found.append(segment)
     return found
+
+
+def _segment_of(path: Place) -> Segment:
+    try:
+        values = json.loads(path.read_bytes())
+        # Those of version 0.1 have no checksum.
+        if KEY in values and not whole(values):
+            raise ValueError("its content does not match its checksum")
+        segment = Segment(**{key: value for key, value in values.items() if key != KEY})
+        numbers = (segment.number, segment.first, segment.iterations, segment.block_size)
+        if not all(type(n) is int for n in numbers) or min(segment.iterations, segment.block_size) < 1:
+            raise ValueError("it holds no numbers of a segment")
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"{path}: damaged ({error}); {_AGAIN}") from error
+    return segment
+
+
+_AGAIN = "delete it and run the same command again: the blocks that are stored are used again"
 
 
 def cover(out: Place, plan: Plan, *, iterations: int, block_size: int) -> list[Segment]:
@@ -146,8 +194,11 @@ def cover(out: Place, plan: Plan, *, iterations: int, block_size: int) -> list[S
         done = sum(s.iterations for s in have)
         if done >= iterations:
             return have
-        segment = Segment(len(have), plan.id, done, iterations - done, block_size)
-        create_once(out / "plans" / plan.name / f"{segment.number}.json", json.dumps(asdict(segment)).encode())
+        number = len(have)
+        # Where the segment's file was lost, the blocks are still there in the sizes that it had.
+        size = stored_sizes(out, plan.name, number) or (iterations - done, block_size)
+        segment = with_hash(asdict(Segment(number, plan.id, done, *size)))
+        create_once(out / "plans" / plan.name / f"{number}.json", json.dumps(segment).encode())
 
 
 def sink(out: Place, plan: Plan, segment: Segment, *, extra: dict[str, int], nonce: str) -> StoreSink:
