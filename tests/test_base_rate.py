@@ -1,0 +1,123 @@
+"""The built-in base rate, images of one's own, and their density on any mask."""
+
+import gzip
+from importlib import resources
+
+import nibabel as nib
+import numpy as np
+import pytest
+from conftest import write_ball
+
+from ale_dask.data.base_rate import UNIFORM, Counts, density, load_counts
+from ale_dask.data.masks import load_mask
+from ale_dask.numerics.space import Mask
+from ale_dask.words.errors import InputError
+
+
+def image(path, volume, affine=None):
+    nib.save(nib.Nifti1Image(volume, np.diag([4.0, 4, 4, 1]) if affine is None else affine), path)
+    return path
+
+
+class TestLiterature:
+    def test_it_is_whole_numbers_on_the_brain_mask(self):
+        counts, brain = load_counts(), load_mask("brain")
+        assert np.array_equal(counts.affine, brain.affine)
+        assert np.array_equal(counts.volume, np.rint(counts.volume))
+        assert not counts.volume[~brain.volume].any()
+        assert counts.volume.sum() == 434_281
+        assert counts.volume.max() == 62
+
+    def test_it_is_small(self):
+        data = (resources.files("ale_dask.data.base_rate") / "literature.nii.gz").read_bytes()
+        assert len(data) < 400_000
+        assert gzip.decompress(data)
+
+    def test_insula_and_amygdala_are_reported_more_often_than_temporal_pole(self):
+        brain = load_mask("brain")
+        w = density(brain) * brain.n_voxels
+        places = np.array([[36, 22, -2], [-22, -4, -18], [-42, 8, -36], [-56, -24, -28], [0.0, 0, 0]])
+        insula, amygdala, pole, temporal, middle = w[brain.voxel_at(places)]
+        assert insula > amygdala > 3
+        assert pole < 1
+        assert temporal < 0.6
+        # Where numbers that are no coordinates stood: 24.9 with them.
+        assert middle < 4
+
+
+class TestDensity:
+    @pytest.mark.parametrize("name", ["brain", "gm"])
+    def test_it_sums_to_one_and_no_voxel_is_impossible(self, name):
+        mask = load_mask(name)
+        w = density(mask)
+        assert w.sum() == pytest.approx(1)
+        assert w.min() >= UNIFORM / mask.n_voxels * (1 - 1e-9)
+
+    def test_the_same_place_has_the_same_density_on_another_grid(self, tmp_path):
+        write_ball(tmp_path / "ball.nii.gz", radius=12)
+        coarse, brain = load_mask(tmp_path / "ball.nii.gz"), load_mask("brain")
+        fine, w = density(brain), density(coarse)
+        here = coarse.to_mm(coarse.voxel_ijk)
+        near = brain.voxel_at(here)
+        inside = near >= 0
+        assert np.corrcoef(np.log(fine[near[inside]]), np.log(w[inside]))[0, 1] > 0.9
+
+    def test_mass_is_kept_on_a_coarser_grid(self):
+        volume = np.zeros((40, 40, 40))
+        volume[18:22, 18:22, 18:22] = 5
+        counts = Counts("own", volume, np.diag([2.0, 2, 2, 1]))
+        affine = np.diag([6.0, 6, 6, 1])
+        coarse = Mask(np.ones((13, 13, 13), dtype=bool), affine)
+        w = (density(coarse, counts) - UNIFORM / 13**3) / (1 - UNIFORM)
+        centre = (w[:, None] * coarse.to_mm(coarse.voxel_ijk)).sum(axis=0)
+        assert np.allclose(centre, 39, atol=0.2)
+        assert w.sum() == pytest.approx(1)
+
+    def test_a_focus_is_spread_by_four_millimetres(self):
+        volume = np.zeros((31, 31, 31))
+        volume[15, 15, 15] = 7
+        grid = np.diag([1.0, 1, 1, 1])
+        w = density(Mask(np.ones((31, 31, 31), dtype=bool), grid), Counts("own", volume, grid)).reshape(31, 31, 31)
+        w -= UNIFORM / 31**3
+        assert w[17, 15, 15] / w[15, 15, 15] == pytest.approx(0.5, abs=0.01)
+
+    def test_another_image_has_another_hash(self, tmp_path):
+        one = np.zeros((9, 9, 9), dtype=np.int16)
+        one[4, 4, 4] = 1
+        a = load_counts(image(tmp_path / "a.nii.gz", one))
+        b = load_counts(image(tmp_path / "b.nii.gz", 2 * one))
+        assert len({a.sha256, b.sha256, load_counts().sha256}) == 3
+        assert a.sha256 == load_counts(image(tmp_path / "c.nii.gz", one)).sha256
+
+
+class TestWrongImages:
+    @pytest.mark.parametrize(
+        ("volume", "says"),
+        [
+            (np.full((3, 3, 3), -1.0, dtype=np.float32), "below 0"),
+            (np.full((3, 3, 3), np.nan, dtype=np.float32), "no number"),
+            (np.zeros((3, 3, 3), dtype=np.float32), "no voxel holds a focus"),
+            (np.ones((3, 3, 3, 2), dtype=np.float32), "3-D"),
+        ],
+    )
+    def test_they_are_told_by_name(self, tmp_path, volume, says):
+        path = image(tmp_path / "own.nii.gz", volume)
+        with pytest.raises(InputError, match=says) as told:
+            load_counts(path)
+        assert "own.nii.gz" in str(told.value)
+
+    def test_a_missing_file_says_what_to_give(self):
+        with pytest.raises(InputError, match="literature"):
+            load_counts("nowhere.nii.gz")
+
+    def test_text_is_no_image(self, tmp_path):
+        (tmp_path / "own.nii.gz").write_text("no image")
+        with pytest.raises(InputError, match="cannot be read"):
+            load_counts(tmp_path / "own.nii.gz")
+
+    def test_foci_elsewhere_are_told(self):
+        far = np.diag([2.0, 2, 2, 1])
+        far[:3, 3] = 5000
+        volume = np.ones((3, 3, 3))
+        with pytest.raises(InputError, match="no focus lies in the mask"):
+            density(load_mask("brain"), Counts("own", volume, far))

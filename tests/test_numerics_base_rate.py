@@ -1,0 +1,269 @@
+"""Draws from a density, the table of z by level and the null with a threshold per voxel, against plain Python."""
+
+import numpy as np
+import pytest
+import reference
+from scipy import special
+
+from ale_dask.numerics import by_level
+from ale_dask.numerics.ball_mass import Field, shells
+from ale_dask.numerics.base_rate_null import base_rate_iterations, critical, drawn
+from ale_dask.numerics.kernels import kernel_box
+from ale_dask.numerics.stamps import geometry, stamps
+from ale_dask.numerics.sweep import Design, sum_of_stamps
+from ale_dask.numerics.weighted import draw_weighted, guide, last_words, voxel_of
+
+BITS, SUPPORT = 26, 4.0
+SIGMAS = (np.full(3, 1.4), np.full(3, 1.8))
+KERNEL = np.array([0, 1, 0, 0, 1, 0, 1, 1, 0, 0], dtype=np.int64)
+N_FOCI = np.array([3, 8, 5, 12, 2, 6, 9, 4, 7, 5], dtype=np.int64)
+
+
+def ball(radius=9):
+    at = np.indices((2 * radius + 3,) * 3) - radius - 1
+    return (at**2).sum(axis=0) <= radius**2
+
+
+def plain_words(key, iteration, n):
+    """The 64-bit words of an experiment's foci, by the plain generator of the reference."""
+    words = []
+    for pair in range((n + 1) // 2):
+        a, b, c, d = reference.philox((iteration & 0xFFFFFFFF, iteration >> 32, pair, 0), (key & 0xFFFFFFFF, key >> 32))
+        words += [b << 32 | a, d << 32 | c]
+    return words[:n]
+
+
+def plain_voxels(words, last):
+    """The first voxel whose last word is each word or more."""
+    return [next(v for v, end in enumerate(last.tolist()) if end >= word) for word in words]
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """A ball with a steep density, experiments of two kernels, its table and what its iterations need."""
+    volume = ball()
+    ijk = np.argwhere(volume).astype(np.int16)
+    x = (ijk - ijk.mean(axis=0)) / 9
+    weight = np.exp(-3 * x[:, 0]) + 15 * np.exp(-8 * ((x - [0.5, 0.3, 0]) ** 2).sum(axis=1))
+    weight = 0.98 * weight / weight.sum() + 0.02 / len(weight)
+    boxes = [kernel_box(sigma, support=SUPPORT, bits=BITS) for sigma in SIGMAS]
+    around = shells(boxes, voxel_size=np.full(3, 2.0))
+    field = Field(weight, volume, radius=np.abs(around.offset).max(axis=0))
+    radius = np.array([box.shape for box in boxes]) // 2
+    space = geometry(ijk, radius=radius)
+    key = np.random.default_rng(5).integers(0, 2**63, len(KERNEL)).astype(np.uint64)
+    design = Design(np.r_[0, np.cumsum(N_FOCI)].astype(np.int64), KERNEL, key, False)
+    return {
+        "volume": volume, "ijk": ijk, "weight": weight, "boxes": boxes, "around": around, "field": field,
+        "space": space, "design": design, "stamps": stamps(boxes),
+    }  # fmt: skip
+
+
+def table_of(scene, *, additive=False, s=None):
+    return by_level.level_table(
+        scene["field"],
+        scene["around"],
+        voxel_ijk=scene["ijk"],
+        s=np.zeros(len(scene["ijk"]), dtype=np.int64) if s is None else s,
+        kernel=KERNEL,
+        n_foci=N_FOCI,
+        bits=BITS,
+        additive=additive,
+    )
+
+
+def exact_tail(scene, voxel, *, additive=False):
+    """log P(S >= unit) (unit) of one voxel, units of 2^-16: each experiment's own law, convolved one by one."""
+    ijk, weight, unit = scene["ijk"].astype(int), scene["weight"], 2.0**-16 * 2.0**BITS
+    total = np.ones(1)
+    for k, n in zip(KERNEL, N_FOCI, strict=True):
+        box = scene["boxes"][k]
+        at = ijk - ijk[voxel] + np.array(box.shape) // 2
+        inside = ((at >= 0) & (at < box.shape)).all(axis=1)
+        value = np.where(inside, box[tuple(np.where(inside[:, None], at, 0).T)], 0)
+        levels, which = np.unique(np.rint(value / unit).astype(int), return_inverse=True)
+        mass = np.bincount(which, weight)
+        law = np.zeros(levels[-1] + 1)
+        if additive:
+            law[levels] = mass
+            for _ in range(n):
+                total = np.convolve(total, law)
+            continue
+        law[levels] = np.diff(np.r_[0, np.cumsum(mass) ** n])
+        total = np.convolve(total, law)
+    return np.cumsum(total[::-1])[::-1]
+
+
+def some_voxels(scene):
+    """Of the highest, the median and the lowest density, at the mask's edge and where the density is steepest."""
+    order = np.argsort(scene["weight"])
+    far = ((scene["ijk"] - scene["ijk"].mean(axis=0)) ** 2).sum(axis=1)
+    return [order[-1], order[len(order) // 2], order[0], int(np.argmax(far)), order[-200], order[200]]
+
+
+class TestDraws:
+    def test_words_share_2_to_the_64_by_the_weights(self):
+        weight = np.array([1.0, 3.0, 1e-30, 4.0])
+        last = last_words(weight)
+        assert last[-1] == 2**64 - 1
+        width = np.diff([-1, *last.tolist()])
+        assert sum(width) == 2**64
+        assert np.allclose(np.array(width, dtype=float) / 2.0**64, weight / 8, rtol=1e-12, atol=2.0**-52)
+        assert min(width) > 0
+
+    def test_drawn_voxels_are_those_of_plain_integers(self, scene):
+        last = last_words(scene["weight"])
+        out = np.empty(9, dtype=np.int64)
+        for key, iteration in ((3, 0), (2**63 + 5, 2**33 + 1)):
+            draw_weighted(np.uint64(key), iteration, last, guide(last), out, 0, 9)
+            assert out.tolist() == plain_voxels(plain_words(key, iteration, 9), last)
+
+    @pytest.mark.parametrize("n", [1, 2, 1000])
+    def test_the_ends_of_each_voxel_are_its_own(self, n):
+        weight = np.random.default_rng(n).random(n) ** 8 + 1e-9
+        last = last_words(weight)
+        table = guide(last)
+        starts = [0, *(int(end) + 1 for end in last[:-1])]
+        for voxel, (start, end) in enumerate(zip(starts, last.tolist(), strict=True)):
+            assert voxel_of.py_func(np.uint64(start), last, table) == voxel
+            assert voxel_of.py_func(np.uint64(end), last, table) == voxel
+
+    def test_frequencies_are_the_weights(self, scene):
+        last = last_words(scene["weight"])
+        table, out = guide(last), np.empty(40_000, dtype=np.int64)
+        draw_weighted(np.uint64(11), 0, last, table, out, 0, len(out))
+        part = scene["ijk"][:, 0] // 4
+        wanted = np.bincount(part, scene["weight"]) * len(out)
+        seen = np.bincount(part[out], minlength=len(wanted))
+        assert np.all(np.abs(seen - wanted) < 4.5 * np.sqrt(wanted) + 1)
+
+
+class TestBallMass:
+    def test_shells_hold_every_cell_of_the_kernels_once(self, scene):
+        around, boxes = scene["around"], scene["boxes"]
+        assert sum(np.count_nonzero(box) for box in boxes[1:]) == len(np.unique(around.offset, axis=0))
+        centre = np.array(boxes[1].shape) // 2
+        shell = np.repeat(np.arange(len(around.begin) - 1), np.diff(around.begin))
+        assert np.array_equal(boxes[1][tuple((around.offset + centre).T)], around.value[1][shell])
+        assert (np.diff(around.value, axis=1) <= 0).all()
+
+    def test_mass_is_a_sum_over_the_voxels_within_the_distance(self, scene):
+        ijk, weight = scene["ijk"].astype(int), scene["weight"]
+        distance = ((scene["around"].offset) ** 2).sum(axis=1)[scene["around"].begin[:-1]]
+        chosen = some_voxels(scene)
+        found = scene["field"].mass(scene["around"], scene["ijk"][chosen])
+        for row, v in zip(found, chosen, strict=True):
+            squared = ((ijk - ijk[v]) ** 2).sum(axis=1)
+            assert np.allclose(row, [weight[squared <= d].sum() for d in distance], rtol=1e-12)
+        whole = scene["field"].mass(scene["around"], scene["ijk"])
+        assert np.allclose(scene["field"].mean_mass(scene["around"]), whole.mean(axis=0), rtol=1e-9)
+        value = np.exp(-distance / 9.0)
+        direct = np.diff(whole, axis=1, prepend=0.0) @ value
+        assert np.allclose(scene["field"].convolved(scene["around"], value), direct, rtol=1e-9)
+
+
+class TestLevels:
+    @pytest.mark.parametrize("additive", [False, True])
+    def test_z_is_that_of_the_exact_law_of_single_voxels(self, scene, additive):
+        table = table_of(scene, additive=additive)
+        for v in some_voxels(scene):
+            tail = exact_tail(scene, v, additive=additive)
+            # Levels are made for p = 1e-3 and below; at the ball's edge .13 is reached at 1e-2.
+            for p, error in ((1e-2, 0.2), (1e-3, 0.12), (1e-4, 0.12), (1e-6, 0.12), (1e-8, 0.15)):
+                unit = int(np.searchsorted(-tail, -p))
+                s = np.zeros(len(scene["ijk"]), dtype=np.int64)
+                # Between two units, so that neither's rounding counts.
+                s[v] = int((unit - 0.5) * 2.0**-16 * 2.0**BITS)
+                z = by_level.z_map(s, table)[v] / by_level.Z_UNIT
+                assert z == pytest.approx(-special.ndtri(tail[unit]), abs=error), (v, p)
+
+    def test_p_is_that_of_drawn_foci(self, scene):
+        table = table_of(scene)
+        rng = np.random.default_rng(2)
+        draws, cut = 100_000, by_level.critical_map(table, p=0.001, above=0)
+        for v in some_voxels(scene):
+            at = scene["ijk"].astype(int) - scene["ijk"][v]
+            total = np.zeros(draws, dtype=np.int64)
+            for k, n in zip(KERNEL, N_FOCI, strict=True):
+                box = scene["boxes"][k]
+                place = at + np.array(box.shape) // 2
+                inside = ((place >= 0) & (place < box.shape)).all(axis=1)
+                value = np.where(inside, box[tuple(np.where(inside[:, None], place, 0).T)], 0)
+                foci = rng.choice(len(at), (draws, n), p=scene["weight"])
+                total += value[foci].max(axis=1)
+            # 4.5 standard deviations of 100, and a fifth for the levels' interpolation.
+            assert abs((total >= cut[v]).sum() - 100) < 45 + 20, v
+
+    def test_the_critical_sum_is_the_least_that_passes(self, scene):
+        table = table_of(scene)
+        cut = by_level.critical_map(table, p=0.001, above=0)
+        least = by_level.least_z(0.001)
+        assert (by_level.z_map(cut.astype(np.int64), table) >= least).all()
+        assert (by_level.z_map(cut.astype(np.int64) - 1, table) < least).all()
+
+    def test_no_experiment_passes_alone(self, scene):
+        table = table_of(scene)
+        peak = max(int(box.max()) for box in scene["boxes"])
+        free = by_level.critical_map(table, p=0.05, above=0)
+        raised = by_level.critical_map(table, p=0.05, above=peak)
+        assert (free <= peak).any()
+        assert (raised > peak).all()
+        assert np.array_equal(raised[free > peak], free[free > peak])
+
+    def test_z_goes_on_to_what_is_observed(self, scene):
+        peaks = np.array([int(box.max()) for box in scene["boxes"]])[KERNEL].sum()
+        s = np.full(len(scene["ijk"]), peaks * 0.7, dtype=np.int64)
+        table = table_of(scene, s=s)
+        v = int(np.argsort(scene["weight"])[len(s) // 4])
+        tail = exact_tail(scene, v)
+        unit = round(int(s[v]) * 2.0**16 / 2.0**BITS)
+        z = by_level.z_map(s, table)[v] / by_level.Z_UNIT
+        assert z == pytest.approx(-special.ndtri(tail[unit]), abs=0.12)
+        assert z > 7
+
+    def test_one_level_where_the_density_is_flat(self):
+        volume = np.ones((3, 3, 3), dtype=bool)
+        boxes = [kernel_box(SIGMAS[0], support=SUPPORT, bits=BITS)]
+        around = shells(boxes, voxel_size=np.full(3, 2.0))
+        field = Field(np.full(27, 1 / 27), volume, radius=np.abs(around.offset).max(axis=0))
+        table = by_level.level_table(
+            field, around, voxel_ijk=np.argwhere(volume), s=np.zeros(27, dtype=np.int64),
+            kernel=np.array([0, 0]), n_foci=np.array([1, 2]), bits=BITS, additive=False,
+        )  # fmt: skip
+        assert (np.diff(table.z, axis=1) >= 0).all()
+
+
+class TestIterations:
+    @pytest.mark.parametrize(("p", "edges", "additive"), [(0.001, False, False), (0.02, True, True)])
+    def test_each_is_that_of_plain_python(self, scene, p, edges, additive):
+        radius = np.array([box.shape for box in scene["boxes"]]) // 2
+        space = geometry(scene["ijk"], radius=radius, edges=edges)
+        design = scene["design"]._replace(additive=additive)
+        table = table_of(scene, additive=additive)
+        cut = by_level.critical_map(table, p=p, above=max(int(box.max()) for box in scene["boxes"]))
+        least, last = by_level.least_z(p), last_words(scene["weight"])
+        ready = critical(cut, table, least_z=least, geometry=space)
+        out = np.empty((4, 3), dtype=np.int64)
+        base_rate_iterations(7, 4, drawn(last), ready, design, scene["stamps"], space, out)
+        for row, iteration in zip(out.tolist(), range(7, 11), strict=True):
+            words = [plain_words(int(k), iteration, int(n)) for k, n in zip(design.key, N_FOCI, strict=True)]
+            voxels = np.array([v for one in words for v in plain_voxels(one, last)])
+            s = sum_of_stamps(voxels, design=design, stamps=scene["stamps"], geometry=space)
+            z = by_level.z_map(s, table)
+            passing = np.where(s >= cut, z, -1)
+            _, size, mass = reference.cluster_statistics(scene["ijk"], passing, least, edges=edges)
+            # A voxel may reach the z and not the raised threshold; the reference sees those that pass alone.
+            assert row == [max(int(passing.max()), 0), size, mass]
+
+    def test_no_iteration_depends_on_the_others(self, scene):
+        table = table_of(scene)
+        cut = by_level.critical_map(table, p=0.001, above=0)
+        ready = critical(cut, table, least_z=by_level.least_z(0.001), geometry=scene["space"])
+        words = drawn(last_words(scene["weight"]))
+        whole, parts = np.empty((2, 12, 3), dtype=np.int64)
+        rest = (words, ready, scene["design"], scene["stamps"], scene["space"])
+        base_rate_iterations(0, 12, *rest, whole)
+        for first, count in ((0, 5), (5, 1), (6, 6)):
+            base_rate_iterations(first, count, *rest, parts[first : first + count])
+        assert np.array_equal(whole, parts)
+        assert whole[:, 1].any()
