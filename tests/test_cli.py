@@ -62,7 +62,7 @@ def test_check_counts_and_warns(tiny: Path) -> None:
     assert "few-experiments" in done.stdout
     report = json.loads(ale("check", tiny / "study.toml", "--json").stdout)
     assert [entry["name"] for entry in report] == ["drug", "therapy", "drug-vs-therapy"]
-    assert all(set(entry) == {"name", "experiments", "foci", "subjects", "warnings"} for entry in report)
+    assert all(set(entry) == {"name", "experiments", "foci", "subjects", "decisions", "warnings"} for entry in report)
 
 
 def test_check_strict_exits_65_with_the_number_of_warnings_after_printing_them(tiny: Path) -> None:
@@ -210,3 +210,21 @@ def test_an_existing_scheduler(tiny: Path, tmp_path: Path, protocol: str) -> Non
     assert {name: entry["digest"] for name, entry in here["analyses"].items()} == {
         name: entry["digest"] for name, entry in found.items()
     }
+
+
+def test_a_run_says_what_check_says_before_it_computes(tiny: Path) -> None:
+    checked = ale("check", tiny / "study.toml").stdout.splitlines()
+    done = ale("run", tiny / "study.toml", "-o", tiny / "told", "--no-pictures")
+    assert checked == done.stderr.splitlines()[: len(checked)]
+    assert ale("run", tiny / "study.toml", "-o", tiny / "told", "--no-pictures", "-q").stderr == ""
+
+
+def test_the_worst_findings_of_a_kind_stand_for_the_others_unless_all_are_asked_for(tiny: Path) -> None:
+    far = "".join(f"// Far {i}\n// Subjects=12\n0 0 {100 + i}\n\n" for i in range(8))
+    (tiny / "far.txt").write_text("// Reference=MNI\n" + far)
+    some = ale("check", tiny / "far.txt", "--mask", tiny / "ball.nii.gz").stdout
+    every = ale("check", tiny / "far.txt", "--mask", tiny / "ball.nii.gz", "--verbose").stdout
+    assert (some.count("outside-mask: "), every.count("outside-mask: ")) == (5, 8)
+    assert "Far 7" in some
+    assert "Far 0" not in some
+    assert "and 3 more of outside-mask" in some

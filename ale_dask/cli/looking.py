@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,7 @@ from ale_dask.cli.options import (
     Space,
     Stored,
     StudyFile,
+    Verbose,
     Workers,
     load,
     say,
@@ -26,8 +27,6 @@ from ale_dask.cli.options import (
 )
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from ale_dask.results.long import Run
     from ale_dask.sweeping import Sweep
     from ale_dask.words.config import Study
@@ -144,59 +143,25 @@ def check(
     path: Annotated[Path, typer.Argument(help="A foci file or study.toml.")],
     mask: MaskName = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 65 if there is any warning.")] = False,
+    verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
     """Read and lint foci, or a study with the arms of its contrasts; nothing is computed."""
-    from dataclasses import asdict
-
-    from ale_dask.data.lint import lint, lint_contrast
-    from ale_dask.data.masks import load_mask
-    from ale_dask.data.readers import read_foci
+    from ale_dask.notices import file_notices, notice_lines, study_notices
     from ale_dask.words.errors import InputError
 
-    rows: list[tuple[dict[str, Any], list[Any]]] = []
     if path.suffix == ".toml" or path.is_dir():
-        from ale_dask.study import read_samples
-        from ale_dask.words.config import Contrast, MainEffect
-
-        study = with_settings(load(str(path)), mask=mask)
-        grid = load_mask(study.inference.mask)
-        foci, samples = read_samples(study, mask=grid)
-        rows += [(_counts(name, dataset), lint(dataset, mask=grid)) for name, dataset in foci.items()]
-        for name, analysis in study.analysis.items():
-            if isinstance(analysis, MainEffect) and len(analysis.foci) > 1:
-                known = {(f.code, f.message) for _, found in rows for f in found}
-                pooled = lint(samples[name].foci, mask=grid)
-                rows.append(
-                    (_counts(name, samples[name].foci), [f for f in pooled if (f.code, f.message) not in known])
-                )
-            elif isinstance(analysis, Contrast):
-                arms = [samples[arm].foci for arm in analysis.arms]
-                rows.append((_counts(name, *arms), lint_contrast(*arms)))
+        found = study_notices(with_settings(load(str(path)), mask=mask))
     else:
-        dataset = read_foci(path, require_n=False)
-        rows.append((_counts(path.name, dataset), lint(dataset, mask=load_mask(mask or "brain"))))
+        found = file_notices(path, mask=mask or "brain")
     if as_json:
-        print(json.dumps([count | {"warnings": [asdict(f) for f in found]} for count, found in rows]))
+        print(json.dumps([one.record() for one in found]))
     else:
-        for count, found in rows:
-            print(f"{count['name']}: " + ", ".join(f"{n} {word}" for word, n in count.items() if word != "name"))
-            for finding in found:
-                print(f"  warning {finding.code}: {finding.where}: {finding.message}")
-    warnings = sum(len(found) for _, found in rows)
+        for line in notice_lines(found, verbose=verbose):
+            print(line)
+    warnings = sum(len(one.findings) for one in found)
     if strict and warnings:
         raise InputError(f"{path}: {warnings} warning(s)")
-
-
-def _counts(name: str, *foci: xr.Dataset) -> dict[str, Any]:
-    from ale_dask.data.subject_groups import n_subjects
-
-    return {
-        "name": name,
-        "experiments": sum(f.sizes["experiment"] for f in foci),
-        "foci": sum(f.sizes["focus"] for f in foci),
-        "subjects": sum(map(n_subjects, foci)),
-    }
 
 
 def describe(

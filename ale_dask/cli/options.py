@@ -62,6 +62,9 @@ SameSubjects = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Say what would run and what it costs; run nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Verbose = Annotated[
+    bool, typer.Option("-v", "--verbose", help="All warnings about the input, not only the worst five of each kind.")
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Discard what OUT holds.")]
 Pictures = Annotated[bool, typer.Option("--pictures/--no-pictures", help="PNG of each thresholded map.")]
@@ -129,6 +132,17 @@ def stop_on_signals() -> None:
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def tell_input(study: Study, *, quiet: bool, verbose: bool = False) -> list[dict[str, Any]]:
+    """Print what was decided about the input and what looks wrong in it, and return it as plain values."""
+    from ale_dask.notices import notice_lines, study_notices
+
+    found = study_notices(study)
+    if not quiet:
+        for line in notice_lines(found, verbose=verbose):
+            say(line)
+    return [one.record() for one in found]
 
 
 def load(study: str) -> Study:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,6 +23,7 @@ from ale_dask.cli.options import (
     Space,
     Stored,
     StudyFile,
+    Verbose,
     Workers,
     load,
     names_of,
@@ -29,6 +31,7 @@ from ale_dask.cli.options import (
     say,
     stop_on_signals,
     taking_settings,
+    tell_input,
     with_settings,
 )
 from ale_dask.words.errors import InputError
@@ -38,7 +41,17 @@ if TYPE_CHECKING:
     from ale_dask.words.config import Study
 
 
-def _run(study: Study, out: str, *, dry_run: bool, as_json: bool, quiet: bool, overwrite: bool, pictures: bool) -> None:
+def _run(
+    study: Study,
+    out: str,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    overwrite: bool,
+    pictures: bool,
+    verbose: bool = False,
+) -> None:
     from ale_dask import runs
     from ale_dask.results import painters
 
@@ -46,6 +59,7 @@ def _run(study: Study, out: str, *, dry_run: bool, as_json: bool, quiet: bool, o
         print_costs(study, as_json=as_json)
         return
     stop_on_signals()
+    told = tell_input(study, quiet=quiet, verbose=verbose)
     if study.backend.name == "slurm-array":
         study = _array_first(study, out, quiet=quiet, overwrite=overwrite)
         overwrite = False
@@ -53,7 +67,7 @@ def _run(study: Study, out: str, *, dry_run: bool, as_json: bool, quiet: bool, o
         results, record = runs.run(
             study, out, overwrite=overwrite, quiet=quiet, say=(lambda text: None) if quiet else say
         )
-        finish(results, record, out, study=study, as_json=as_json, drawn_by=drawn_by, quiet=quiet)
+        finish(results, record, out, study=study, as_json=as_json, drawn_by=drawn_by, quiet=quiet, told=told)
 
 
 def _array_first(study: Study, out: str, *, quiet: bool, overwrite: bool) -> Study:
@@ -74,6 +88,7 @@ def finish(
     as_json: bool,
     drawn_by: Painters | None,
     quiet: bool,
+    told: Sequence[dict[str, Any]] = (),
 ) -> None:
     from ale_dask.results import study_table, summary_lines
     from ale_dask.runs import write
@@ -87,6 +102,7 @@ def finish(
             json.dumps(
                 {
                     "out": out,
+                    "input": list(told),
                     "wall_seconds": record["wall_seconds"],
                     "results": table,
                     "analyses": record["analyses"],
@@ -109,10 +125,20 @@ def run(
     quiet: Quiet = False,
     overwrite: Overwrite = False,
     pictures: Pictures = True,
+    verbose: Verbose = False,
 ) -> None:
     """Run a study to its end; the same command again resumes."""
     wanted = with_settings(load(study), **settings)
-    _run(wanted, out, dry_run=dry_run, as_json=as_json, quiet=quiet, overwrite=overwrite, pictures=pictures)
+    _run(
+        wanted,
+        out,
+        dry_run=dry_run,
+        as_json=as_json,
+        quiet=quiet,
+        overwrite=overwrite,
+        pictures=pictures,
+        verbose=verbose,
+    )
 
 
 def extend(
@@ -208,6 +234,7 @@ def sweep(
     dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Run a study under every combination of some settings, what they share only once; the same command resumes."""
     from ale_dask.cells import axis_from
@@ -221,6 +248,7 @@ def sweep(
         wanted = plan_sweep(chosen, axes, keep_going=keep_going)
         print_sweep(wanted, as_json=as_json)
         return
+    told = tell_input(chosen, quiet=quiet, verbose=verbose)
     table, record = run_sweep(
         chosen,
         out,
@@ -231,7 +259,7 @@ def sweep(
         say=(lambda text: None) if quiet else say,
     )
     if as_json:
-        print(json.dumps(record))
+        print(json.dumps({"input": told, **record}))
         return
     for name, words in record["shares"].items():
         print(f"{name}: {words}")
@@ -256,12 +284,22 @@ def subgroups(
     quiet: Quiet = False,
     overwrite: Overwrite = False,
     pictures: Pictures = True,
+    verbose: Verbose = False,
 ) -> None:
     """Run each subgroup of a sample, and each against the rest; descriptive, with the number of tests said."""
     from ale_dask.by_column import subgroups as by_column
 
     chosen = by_column(with_settings(load(study), **settings), by=by, cuts=cut or (), sample=sample, say=say)
-    _run(chosen, out, dry_run=dry_run, as_json=as_json, quiet=quiet, overwrite=overwrite, pictures=pictures)
+    _run(
+        chosen,
+        out,
+        dry_run=dry_run,
+        as_json=as_json,
+        quiet=quiet,
+        overwrite=overwrite,
+        pictures=pictures,
+        verbose=verbose,
+    )
 
 
 subgroups = taking_settings(subgroups)
@@ -302,6 +340,7 @@ def of_foci(kind: str | None, doc: str) -> Any:
         quiet: Quiet = False,
         overwrite: Overwrite = False,
         pictures: Pictures = True,
+        verbose: Verbose = False,
     ) -> None:
         names = names_of(foci)
         analyses: dict[str, dict[str, Any]] = {}
@@ -314,7 +353,16 @@ def of_foci(kind: str | None, doc: str) -> Any:
                 raise InputError(f"conjunction: needs two or more foci files, got {len(foci)}")
             analyses = {"-and-".join(names): {"kind": kind, "of": names}}
         study = with_settings(of_files(foci, analyses, n=n, space=space), **settings)
-        _run(study, out, dry_run=dry_run, as_json=as_json, quiet=quiet, overwrite=overwrite, pictures=pictures)
+        _run(
+            study,
+            out,
+            dry_run=dry_run,
+            as_json=as_json,
+            quiet=quiet,
+            overwrite=overwrite,
+            pictures=pictures,
+            verbose=verbose,
+        )
 
     command.__doc__ = doc
     return taking_settings(command)

@@ -119,7 +119,7 @@ def _outside(
         listed = [f"{_point(xyz[f])} by {far[f]:.1f} mm" for f in outside[:_LISTED]]
         foci = "1 focus" if len(outside) == 1 else f"{len(outside)} foci"
         message = f"{ids[i]}: {foci} outside mask '{mask.name}': {', '.join(listed)}{_more(outside)}"
-        found.append(Finding("outside-mask", message, sources[i]))
+        found.append(Finding("outside-mask", message, sources[i], severity=float(far[outside].max())))
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,8 @@ class Finding:
     code: str
     message: str
     where: str
+    severity: float = field(default=0.0, compare=False)
+    """How bad it is beside others of its code: where only some are shown, the largest come first."""
 
 
 def misplaced(dataset: xr.Dataset, *, mask: Mask, far: npt.NDArray[np.float64]) -> list[Finding]:

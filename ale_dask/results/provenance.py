@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import xarray as xr
 
 from ale_dask.analyses.contrast_clusters import clusters_name
+from ale_dask.data.decisions import ATTRIBUTE, decisions
 from ale_dask.numerics import NUMERICS_VERSION
 from ale_dask.results.clusters import grid_of
 from ale_dask.results.flow import flow_table
@@ -22,7 +24,7 @@ from ale_dask.words.version import __version__
 
 _LIBRARIES = ("dask", "distributed", "numba", "numpy", "scipy", "xarray", "zarr")
 # Files and selection belong to samples, which several analyses may share.
-_LEFT_OUT = {"affine", "inference", "selection", "shape", "sources"}
+_LEFT_OUT = {"affine", ATTRIBUTE, "inference", "selection", "shape", "sources"}
 _COUNTED = ("experiments", "talairach", "without_n")
 
 
@@ -75,6 +77,7 @@ def run_record(
                 for k, v in json.loads(json.dumps(dict(result.attrs), default=_plain)).items()
                 if k not in _LEFT_OUT
             }
+            | {"decisions": [asdict(one) for one in decisions(result)]}
             | _made_of(study, name, result)
             | {"mask": Path(result.attrs["mask"]).name, "digest": digests.get(name)}
             | ({"digest_clusters": digests[again]} if (again := clusters_name(name)) in digests else {})

@@ -11,6 +11,7 @@ import xarray as xr
 
 from ale_dask.analyses.main_effect import inference_of
 from ale_dask.analyses.power import PER_ARM
+from ale_dask.data.decisions import decisions
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.correct import UNREACHABLE, clopper_pearson
 from ale_dask.results.clusters import grid_of
@@ -132,6 +133,7 @@ def notes(result: xr.Dataset) -> list[str]:
         )
     if attrs.get("unbalanced"):
         found.append(f"The arms differ more than 1.5-fold in foci or subjects per experiment; {UNLIKE}.")
+    found += [f"{one.where}: {one.message}" if one.where else one.message for one in decisions(result)]
     return found
 
 
