@@ -65,15 +65,20 @@ def study_notices(study: Study) -> list[Notices]:
     return found
 
 
-def file_notices(path: Path, *, mask: str) -> list[Notices]:
+def file_notices(path: Path, *, mask: str, n: int | None = None, space: str | None = None) -> list[Notices]:
     """Return the notices of one file of foci.
+
+    Parameters
+    ----------
+    n, space
+        The sample size and the space of experiments whose file states none.
 
     Raises
     ------
     InputError
         when the file cannot be read.
     """
-    dataset = read_foci(path, require_n=False)
+    dataset = read_foci(path, n=n, space=space, require_n=False)
     return [_notices(path.name, [dataset], lint(dataset, mask=load_mask(mask)))]
 
 

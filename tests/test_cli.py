@@ -168,6 +168,40 @@ def test_without_a_study_file(tiny: Path, kind: str) -> None:
     assert (tiny / "out" / "run.json").is_file()
 
 
+def test_the_version_is_printed() -> None:
+    from ale_dask.words.version import __version__
+
+    assert ale("--version").stdout == f"ale-dask {__version__}\n"
+
+
+def test_what_arms_share_is_decided_on_the_command_line_too(tiny: Path) -> None:
+    paragraphs = (tiny / "drug.txt").read_text().split("\n\n")
+    (tiny / "therapy.txt").write_text(
+        (tiny / "therapy.txt").read_text() + "\n" + paragraphs[1].replace("drug 1", "drug 1; again")
+    )
+    common = [tiny / "drug.txt", tiny / "therapy.txt", "-o", tiny / "out", "-n", "--mask", tiny / "ball.nii.gz"]
+    assert 'inference.shared = "exclude"' in ale("contrast", *common, code=65).stderr
+    counts = {}
+    for shared in ("exclude", "keep"):
+        rows = json.loads(ale("contrast", *common, "--shared", shared, "--json").stdout)["analyses"]
+        counts[shared] = {row["name"]: row["experiments"] for row in rows}["drug-vs-therapy"]
+    # 8 and 7 experiments, one of them in both arms.
+    assert counts == {"exclude": 13, "keep": 15}
+    assert "command line" in ale("conjunction", *common, "--shared", "maybe", code=65).stderr
+
+
+def test_check_and_describe_take_what_a_file_leaves_out(tmp_path: Path) -> None:
+    bare = tmp_path / "bare.txt"
+    bare.write_text("// A 2001\n1 2 3\n")
+    assert "Reference" in ale("check", bare, code=65).stderr
+    (told,) = json.loads(ale("check", bare, "--space", "Talairach", "--n", 12, "--json").stdout)
+    assert told["subjects"] == 12
+    assert "missing-n" not in [w["code"] for w in told["warnings"]]
+    rows = json.loads(ale("describe", bare, "--space", "MNI", "--n", 12, "--json").stdout)
+    assert {r["statistic"]: r["value"] for r in rows}["subjects"] == 12
+    ale("check", tmp_path / "study.toml", "--n", 12, code=2)
+
+
 def test_wrong_numbers_of_files(tiny: Path) -> None:
     assert "two foci files" in ale("contrast", tiny / "drug.txt", "-o", tiny / "out", code=65).stderr
     assert "two or more" in ale("conjunction", tiny / "drug.txt", "-o", tiny / "out", code=65).stderr

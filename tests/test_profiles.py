@@ -110,18 +110,22 @@ def test_the_identity_of_a_default_study_knows_nothing_of_profiles():
 def test_rounding_ends_at_a_voxel_centre_next_to_the_focus(at):
     point = np.array([at])
     assert np.array_equal(rounded(point, "none"), point)
-    for how in ("half-even", "half-up", "ceil"):
+    for how in ("half-even", "half-up", "ceil", "floor"):
         found = rounded(point, how)
         assert np.array_equal(found, np.rint(found))
-        assert np.abs(found - point).max() <= (0.5 if how != "ceil" else 1)
+        assert np.abs(found - point).max() <= (1 if how in ("ceil", "floor") else 0.5)
         assert np.array_equal(rounded(found, how), found)
     assert (rounded(point, "ceil") >= point - 1e-9).all()
+    assert (rounded(point, "floor") <= point + 1e-9).all()
 
 
 def test_halves_are_where_roundings_differ():
     halves = np.array([[0.5, 1.5, 2.5]])
     assert rounded(halves, "half-even").tolist() == [[0, 2, 2]]
     assert rounded(halves, "half-up").tolist() == rounded(halves, "ceil").tolist() == [[1, 2, 3]]
+    assert rounded(halves, "floor").tolist() == [[0, 1, 2]]
+    # 6 - 1e-12 voxels is 6 with a rounding error, not 5.
+    assert rounded(np.array([[6 - 1e-12, -1.25, 7.999]]), "floor").tolist() == [[6, -2, 7]]
 
 
 @pytest.mark.parametrize("sigma", [(1.8, 1.8, 1.8), (2.4, 1.2, 0.9)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from typing import Annotated
 
 import typer
 
@@ -53,6 +54,23 @@ app.command("contrast")(
     running.of_foci("contrast", "First foci file against the second, both directions, without a study.toml.")
 )
 app.command("conjunction")(running.of_foci("conjunction", "Where all foci files agree, without a study.toml."))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from ale_dask.words.version import __version__
+
+        print(f"ale-dask {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 def main() -> None:

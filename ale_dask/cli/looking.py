@@ -14,6 +14,7 @@ from ale_dask.cli.options import (
     Iterations,
     Json,
     MaskName,
+    N,
     Pictures,
     Quiet,
     Space,
@@ -142,6 +143,8 @@ def import_jale(
 def check(
     path: Annotated[Path, typer.Argument(help="A foci file or study.toml.")],
     mask: MaskName = None,
+    n: N = None,
+    space: Space = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 65 if there is any warning.")] = False,
     verbose: Verbose = False,
     as_json: Json = False,
@@ -151,9 +154,9 @@ def check(
     from ale_dask.words.errors import InputError
 
     if path.suffix == ".toml" or path.is_dir():
-        found = study_notices(with_settings(load(str(path)), mask=mask))
+        found = study_notices(with_settings(_study_at(path, n=n, space=space), mask=mask))
     else:
-        found = file_notices(path, mask=mask or "brain")
+        found = file_notices(path, mask=mask or "brain", n=n, space=space)
     if as_json:
         print(json.dumps([one.record() for one in found]))
     else:
@@ -164,11 +167,22 @@ def check(
         raise InputError(f"{path}: {warnings} warning(s)")
 
 
+def _study_at(path: Path, *, n: int | None, space: str | None) -> Study:
+    """Return the study at a path; a sample size or a space beside it, which its samples state, is a usage error."""
+    if n is not None or space is not None:
+        raise typer.BadParameter(
+            "--n and --space are for a file of foci; a study states them as foci.NAME.n and .space"
+        )
+    return load(str(path))
+
+
 def describe(
     path: Annotated[Path, typer.Argument(help="A foci file or study.toml.")],
     table: Annotated[
         Path | None, typer.Option("-o", "--table", dir_okay=False, help="Write the table there, as TSV.")
     ] = None,
+    n: N = None,
+    space: Space = None,
     as_json: Json = False,
 ) -> None:
     """Describe the samples of a foci file or study, and compare the arms of its contrasts."""
@@ -179,9 +193,9 @@ def describe(
     if path.suffix == ".toml" or path.is_dir():
         from ale_dask.study import arms_described
 
-        foci, contrasts = arms_described(load(str(path)))
+        foci, contrasts = arms_described(_study_at(path, n=n, space=space))
     else:
-        foci, contrasts = {path.name: read_foci(path, require_n=False)}, {}
+        foci, contrasts = {path.name: read_foci(path, n=n, space=space, require_n=False)}, {}
     found = described(foci, contrasts=contrasts)
     if table is not None:
         replace_file(table, found.to_csv(sep="\t", index=False, lineterminator="\n", float_format="%.6g").encode())

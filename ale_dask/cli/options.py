@@ -60,6 +60,10 @@ SameSubjects = Annotated[
     str | None,
     typer.Option("--same-subjects", help="Experiments of the same subjects: pool, keep (apart) or refuse."),
 ]
+Shared = Annotated[
+    str | None,
+    typer.Option("--shared", help="Experiments that both arms of a contrast have: refuse, exclude or keep."),
+]
 DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Say what would run and what it costs; run nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Verbose = Annotated[
@@ -87,6 +91,7 @@ SETTINGS: dict[str, Any] = {
     "mask": MaskName,
     "profile": Profile,
     "same_subjects": SameSubjects,
+    "shared": Shared,
     "include": Include,
     "exclude": Exclude,
 }

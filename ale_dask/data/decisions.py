@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 import xarray as xr
@@ -32,6 +32,14 @@ class Decision:
     where: str
     message: str
     count: int = 1
+
+
+Tell = Callable[[Decision], None]
+"""What readers tell their decisions to while there is no Dataset yet, such as the `append` of a list."""
+
+
+def untold(decision: Decision) -> None:
+    """Drop a decision, for callers that look at the experiments alone."""
 
 
 def decisions(dataset: xr.Dataset) -> list[Decision]:

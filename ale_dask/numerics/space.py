@@ -115,13 +115,16 @@ class Mask:
 def rounded(grid: npt.NDArray[np.float64], how: Rounding) -> npt.NDArray[np.float64]:
     """Return positions in voxels (focus, axis), float64, at voxel centres: nearest, ties to even or up, or the next.
 
-    A position of whole voxels is one to 1e-9 voxel: another rounding error must not make "ceil" go one further.
+    "floor" is the voxel centre before. A position of whole voxels is one to 1e-9 voxel: another rounding error must
+    not make "ceil" or "floor" go one further.
     """
     if how == "none":
         return grid
     if how == "half-even":
         return np.asarray(np.rint(grid))
-    return np.asarray(np.floor(grid + 0.5) if how == "half-up" else np.ceil(grid - 1e-9))
+    if how == "half-up":
+        return np.asarray(np.floor(grid + 0.5))
+    return np.asarray(np.ceil(grid - 1e-9) if how == "ceil" else np.floor(grid + 1e-9))
 
 
 def talairach_to_mni(xyz: npt.NDArray[np.float64], *, variant: str = "other") -> npt.NDArray[np.float64]:

@@ -21,6 +21,7 @@ _ROUNDED = {
     "half-even": "rounded to the nearest voxel centre, halves to the even one",
     "half-up": "rounded to the nearest voxel centre, halves up",
     "ceil": "rounded up to the next voxel centre along each axis of the grid",
+    "floor": "rounded down to the voxel centre before along each axis of the grid",
 }
 _CUBE = (
     "the kernels were cubes with half an edge of {{support}} standard deviations, rounded {} whole voxels, whose "

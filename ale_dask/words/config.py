@@ -81,7 +81,7 @@ class Inference(_Frozen):
     def _fit_together(self) -> Inference:
         if self.kernel != "density" and self.rounding == "none":
             raise ValueError(
-                f"kernel {self.kernel} is one of whole voxels: it needs rounding half-even, half-up or ceil"
+                f"kernel {self.kernel} is one of whole voxels: it needs rounding half-even, half-up, ceil or floor"
             )
         if self.correction == "tfce" and (self.connectivity != 6 or self.null_space != "mask"):
             raise ValueError("correction tfce needs connectivity 6 and null_space mask")

@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 Profile = Literal["recommended", "gingerale", "nimare", "matlab", "jale"]
-Rounding = Literal["none", "half-even", "half-up", "ceil"]
-"""Where foci lie between voxel centres: there, at the nearest one (ties to the even one, or up), or at the next one."""
+Rounding = Literal["none", "half-even", "half-up", "ceil", "floor"]
+"""Where foci lie between voxel centres: there, at the nearest one (ties to the even one, or up), at the next one, or at
+the one before, as NiMARE 0.0.x had them."""
 Kernel = Literal["density", "lattice", "lattice-ceil"]
 """A density per voxel inside an ellipsoid, or factors along the axes that each sum to 1, inside a cube; the edge of the
 cube is `support` standard deviations, rounded to whole voxels: to the nearest, or up."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from ale_dask.data.decisions import Decision, Tell, add_decisions, untold
 from ale_dask.data.foci import MAX_SUBJECTS, Experiment, build
 from ale_dask.data.readers import corpus, document, images, nimads, nimare, sleuth, table, workbook
 from ale_dask.data.readers.packed import unpacked
@@ -67,11 +68,12 @@ def read_foci(
     default = space_of(space)
     experiments: list[Experiment] = []
     studies = []
+    made: list[Decision] = []
     sources = []
     for path in map(Path, paths):
         data = read_file(path)
         told = corpus.parse_studies(data, name=path.name)
-        found = () if told is not None else parse(data, name=path.name, space=default)
+        found = () if told is not None else parse(data, name=path.name, space=default, tell=made.append)
         experiments += found
         if told is not None:
             studies.append(told)
@@ -89,7 +91,7 @@ def read_foci(
         experiments = [replace(e, n=n) if e.n is None else e for e in experiments]
     elif require_n:
         _refuse_missing(experiments)
-    return build(experiments, talairach=talairach, sources=sources)
+    return add_decisions(build(experiments, talairach=talairach, sources=sources), made)
 
 
 def read_file(path: Path) -> bytes:
@@ -109,10 +111,11 @@ def space_of(text: str | None) -> str | None:
     return known
 
 
-def parse(data: bytes, *, name: str, space: str | None = None) -> tuple[Experiment, ...]:
+def parse(data: bytes, *, name: str, space: str | None = None, tell: Tell = untold) -> tuple[Experiment, ...]:
     """Return the experiments of a file's bytes: Sleuth text, a table, a workbook, JSON of NIMADS or NiMARE, an image.
 
-    Of images those of GingerALE are read, which hold their foci; text may be gzipped.
+    Of images those of GingerALE are read, which hold their foci; text may be gzipped. `tell` is called with each
+    decision that the reader makes about what could be read in two ways.
 
     Raises
     ------
@@ -134,11 +137,11 @@ def parse(data: bytes, *, name: str, space: str | None = None) -> tuple[Experime
     if not first:
         raise InputError(f"{name}:1: no foci, the file is empty; give Sleuth text or a table")
     if first.startswith("//"):
-        return sleuth.parse_lines(lines, name=name, space=space)
+        return sleuth.parse_lines(lines, name=name, space=space, tell=tell)
     if any(set(table.REQUIRED) & set(columns) for columns in table.header_columns(first).values()):
         return table.parse_lines(lines, name=name, space=space)
     if any(clean(line).startswith("//") for line in lines):
-        return sleuth.parse_lines(lines, name=name, space=space)
+        return sleuth.parse_lines(lines, name=name, space=space, tell=tell)
     raise InputError(
         f"{name}:{number}: found {shown(first)}, neither Sleuth text (its lines of names begin with //) "
         f"nor the header of a table ({', '.join(table.REQUIRED)})"

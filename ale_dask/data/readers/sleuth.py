@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import xarray as xr
 
+from ale_dask.data.decisions import Tell, untold
 from ale_dask.data.foci import Experiment, foci_of
 from ale_dask.data.readers.text import as_focus, as_space, as_subjects, clean, decode, shown
 from ale_dask.words.errors import InputError
@@ -47,7 +48,9 @@ def parse_sleuth(data: bytes, *, name: str, space: str | None = None) -> tuple[E
     return parse_lines(decode(data, name=name), name=name, space=space)
 
 
-def parse_lines(lines: list[str], *, name: str, space: str | None = None, first: int = 1) -> tuple[Experiment, ...]:
+def parse_lines(
+    lines: list[str], *, name: str, space: str | None = None, first: int = 1, tell: Tell = untold
+) -> tuple[Experiment, ...]:
     """Return the experiments of a Sleuth file's lines, as `parse_sleuth` does of its bytes; line 1 is its `first`."""
     done: list[Experiment] = []
     current: _Open | None = None
