@@ -24,7 +24,7 @@ from ale_dask.distribution.plan import Plan, block_size
 from ale_dask.distribution.progress import clock
 from ale_dask.distribution.segments import cover, segments, sink
 from ale_dask.study import BLOCKS, Prepared, cost, counts_of, iterations_of, plans, prepare
-from ale_dask.words.config import Backend, Study, load_study, parse_study, to_toml, with_files
+from ale_dask.words.config import BASE_RATE, Backend, Study, load_study, parse_study, to_toml, with_files
 from ale_dask.words.errors import InputError, StoreError
 
 
@@ -38,6 +38,8 @@ def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "stud
         count[sample] += 1
         begin = f"{count[sample]}_"
         to = f"foci/{sample}/{last if last.startswith(begin) else begin + last}"
+        if sample == BASE_RATE:
+            to = f"base_rate{''.join(Path(file).suffixes[-2:])}"
         if not sample:
             to = f"mask{''.join(Path(file).suffixes[-2:])}"
         replace_file(out / to, Path(file).read_bytes())
@@ -57,7 +59,7 @@ def kept_study(out: Place) -> Study:
     """
     if not (out / "study.toml").is_file() or not (out / "plans" / "nonce").is_file():
         raise StoreError(f"{out}: holds no run; `ale-dask run STUDY -o {out}` makes one")
-    return load_study(local_copy(out, only=("study.toml", "foci/", "mask")) / "study.toml", kept=True)
+    return load_study(local_copy(out, only=("study.toml", "foci/", "mask", "base_rate")) / "study.toml", kept=True)
 
 
 def nonce_of(out: Place) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
@@ -252,6 +253,8 @@ def assemble(
     results: dict[str, xr.Dataset] = {}
     for name, chosen in prepared.samples.items():
         results[name] = main_effects.collect(chosen, made[name], read(name)[0], ale=ale[name])
+        if (beside := base_rates.base_rate_name(name)) in made:
+            results[name] = base_rates.with_base_rate(results[name], chosen, made[beside], read(beside)[0])
     for name, analysis in prepared.study.analysis.items():
         if isinstance(analysis, Contrast):
             null, counts = read(name)

@@ -10,6 +10,7 @@ from typing import Any
 
 import xarray as xr
 
+from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
 from ale_dask.analyses import contrast_left_out as left_out
@@ -34,6 +35,7 @@ from ale_dask.words.errors import InputError
 
 BLOCKS: dict[str, BlockFunction] = {
     main_effects.KIND: main_effects.block,
+    base_rates.KIND: base_rates.block,
     contrasts.KIND: contrasts.block,
     second.KIND: second.block,
     variants.KIND: variants.block,
@@ -83,6 +85,9 @@ def read_samples(study: Study, *, mask: Mask) -> tuple[dict[str, xr.Dataset], di
         # A sample that is one source keeps that source's name.
         foci = by_subjects(foci, inference.same_subjects, name=main.foci[0] if len(parts) == 1 else name)
         samples[name] = sample(foci, mask=mask, inference=inference, name=f"analysis.{name}")
+    for name in samples if base_rates.wanted(inference) else ():
+        if (kept := base_rates.base_rate_name(name)) in study.analysis:
+            raise InputError(f"analysis.{kept}: this name is kept for the base-rate null of '{name}'")
     for name in (n for n, analysis in study.analysis.items() if isinstance(analysis, Contrast)):
         for kept, what in ((pooled_name(name), "pooled arms"), (second.clusters_name(name), "clusters")):
             if kept in study.analysis:
@@ -191,6 +196,11 @@ def plans(prepared: Prepared, *, out: Place | None = None, known: dict[str, Plan
     for name, chosen in prepared.samples.items():
         make = partial(main_effects.plan_main_effect, chosen, bits=prepared.bits, name=name)
         found[name] = keep(name, chosen.conventions(prepared.bits), main_effects.KIND, make)
+        if base_rates.wanted(chosen.inference):
+            stored = base_rates.base_rate_name(name)
+            make = partial(base_rates.plan_base_rate, chosen, main=found[name], name=stored)
+            asked = base_rates.conventions_of(chosen, bits=prepared.bits)
+            found[stored] = keep(stored, asked, base_rates.KIND, make)
     for name, (a, b) in prepared.arms.items():
         parents = [found[n] for n in (*prepared.contrast(name).arms, pooled_name(name))]
         conventions = contrasts.conventions_of(a, b, plans=parents)
@@ -266,7 +276,9 @@ def cost(prepared: Prepared, plan: Plan, *, name: str, workers: int) -> Cost:
     )
     blocks = -(-iterations // size)
     width = 8 * (iterations * (1 + len(plan.statistics)) + blocks * sum(1 + n for n in counts_of(plan).values()))
-    first = name if name in (*prepared.samples, *prepared.arms) else name.removesuffix(second.clusters_name(""))
+    first = name
+    for end in (second.clusters_name(""), base_rates.base_rate_name("")):
+        first = first if first in (*prepared.samples, *prepared.arms) else name.removesuffix(end)
     samples = [prepared.samples[first]] if first in prepared.samples else list(prepared.arms[first])
     return Cost(
         name,

@@ -157,6 +157,8 @@ CHANGES = {
     (Inference, "relabel_p"): inference("relabel_p", "share"),
     (Inference, "tied_peaks"): inference("tied_peaks", "mean"),
     (Inference, "conjunction_of"): inference("conjunction_of", "ale"),
+    (Inference, "null"): inference("null", "both"),
+    (Inference, "base_rate"): lambda v: v["inference"].update(null="both", base_rate=v["inference"]["mask"]),
     (FociSource, "files"): lambda v: v["foci"]["drug"].update(
         files=[v["foci"]["drug"]["files"][0].replace("drug", "other")]
     ),
@@ -354,6 +356,8 @@ def test_what_is_cited_is_in_the_bibtex_and_the_other_way_round(record):
     record["selection"][1]["rule"] = "one per study: all pooled"
     record["inference"]["within"] = "additive"
     assert "pooled (Turkeltaub et al., 2012)" in ale.cite(record)
+    record["inference"]["null"] = "both"
+    seen |= set(keys(ale.cite(record, bibtex=True)))
     assert seen == set(REFERENCES)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
@@ -111,7 +112,12 @@ def main_effect(
 def _main_effect(chosen: Sample, plan: Plan, *, client: Client | None) -> xr.Dataset:
     arrays = run_plan(plan, main_effects.block, iterations=chosen.inference.iterations, client=client)
     ale = ale_union(ma_maps(chosen)).values
-    return main_effects.collect(chosen, plan, arrays["null"][:, 1:], ale=ale)
+    result = main_effects.collect(chosen, plan, arrays["null"][:, 1:], ale=ale)
+    if not base_rates.wanted(chosen.inference):
+        return result
+    beside = base_rates.plan_base_rate(chosen, main=plan, name=base_rates.base_rate_name(plan.name))
+    arrays = run_plan(beside, base_rates.block, iterations=chosen.inference.iterations, client=client)
+    return base_rates.with_base_rate(result, chosen, beside, arrays["null"][:, 1:])
 
 
 def _sample_of(result: xr.Dataset, *, inference: Inference, mask: Mask) -> Sample:

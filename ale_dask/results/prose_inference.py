@@ -9,6 +9,7 @@ from ale_dask.analyses.contrast import WORDS
 from ale_dask.analyses.main_effect import EPS
 from ale_dask.analyses.null_cut import DRAWS
 from ale_dask.numerics.correct import UNREACHABLE
+from ale_dask.results.base_rate import base_rate
 from ale_dask.results.phrases import (
     Record,
     counted,
@@ -115,6 +116,8 @@ def inference(record: Record) -> list[str]:
         f"Maps at an uncorrected p < {decimal(i.voxel_p)}, in clusters of at least {volume(i, record)}, were produced "
         f"beside them. This controlled {controlled(views['uncorrected'], i)}."
     )
+    if i.null != "uniform":
+        found.append(base_rate(i))
     if i.profile != "recommended":
         found.append(_profile(i))
     if i.tied_peaks == "mean":

@@ -13,6 +13,7 @@ from typing import Any
 
 import xarray as xr
 
+from ale_dask.analyses.base_rate import base_rate_name
 from ale_dask.analyses.contrast_clusters import clusters_name
 from ale_dask.data.decisions import ATTRIBUTE, decisions
 from ale_dask.numerics import NUMERICS_VERSION
@@ -60,6 +61,7 @@ def run_record(
         "inference": study.inference.model_dump(mode="json")
         | {
             "mask": Path(study.inference.mask).name,
+            "base_rate": Path(study.inference.base_rate).name,
             "mask_sha256": one.attrs["mask_sha256"],
             "mask_voxels": one.sizes["voxel"],
             "mask_voxel_mm": grid_of(one).voxel_size.tolist(),
@@ -80,6 +82,7 @@ def run_record(
             | {"decisions": [asdict(one) for one in decisions(result)]}
             | _made_of(study, name, result)
             | {"mask": Path(result.attrs["mask"]).name, "digest": digests.get(name)}
+            | ({"digest_base_rate": digests[beside]} if (beside := base_rate_name(name)) in digests else {})
             | ({"digest_clusters": digests[again]} if (again := clusters_name(name)) in digests else {})
             | {"segments": [{"iterations": n, "block_size": size} for n, size in segments.get(name, ())]}
             for name, result in results.items()

@@ -16,6 +16,7 @@ from ale_dask.words.errors import InputError
 from ale_dask.words.profiles import (
     ClusterCut,
     Kernel,
+    Null,
     NullCut,
     NullSpace,
     Profile,
@@ -26,10 +27,14 @@ from ale_dask.words.profiles import (
 )
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
+LITERATURE = "literature"
+"""The base rate that comes with the package."""
 BUILT_IN = ("brain", "gm", "grey10")
 """The masks that come with the package."""
 INPUTS = ("cluster-fwe", "uncorrected")
 """The two thresholded maps that contrasts and conjunctions are run on, as Nord et al. 2021 report both."""
+BASE_RATE = "base rate"
+"""What stands for a sample's name where the image of a base rate is placed: no sample can have it."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -71,6 +76,9 @@ class Inference(_Frozen):
     relabel_p: RelabelP = "plus-one"
     tied_peaks: Literal["first", "mean"] = "first"
     conjunction_of: Literal["z", "ale"] = "z"
+    null: Null = "uniform"
+    base_rate: str = "literature"
+    """Of the other null: where foci are reported anyway, as the built-in image or one of numbers of foci has it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -85,6 +93,14 @@ class Inference(_Frozen):
             )
         if self.correction == "tfce" and (self.connectivity != 6 or self.null_space != "mask"):
             raise ValueError("correction tfce needs connectivity 6 and null_space mask")
+        if self.null != "uniform":
+            for name, value in {"null_space": "mask", "null_cut": "observed", "until_decided": None}.items():
+                if getattr(self, name) != value:
+                    raise ValueError(f"null {self.null} and {name} {getattr(self, name)} do not go together")
+            if self.correction == "tfce":
+                raise ValueError(f"null {self.null} needs correction cluster-size, cluster-mass or voxel")
+        elif self.base_rate != LITERATURE:
+            raise ValueError("base_rate has no say with null uniform; give null base-rate or both")
         return self
 
     @model_validator(mode="after")
@@ -396,7 +412,10 @@ def load_study(path: str | Path, *, kept: bool = False) -> Study:
 
 
 def with_files(study: Study, place: Callable[[str, str], str]) -> Study:
-    """Return the study with each file of a sample, (name, file), and the mask, ("", file), where `place` says."""
+    """Return the study with each file of a sample, (name, file), where `place` says.
+
+    The mask is ("", file), and the image of a base rate ("base rate", file).
+    """
 
     def step(name: str, one: Step) -> Step:
         if one.inside in (None, *BUILT_IN):
@@ -415,6 +434,8 @@ def with_files(study: Study, place: Callable[[str, str], str]) -> Study:
     inference = study.inference
     if inference.mask not in BUILT_IN:
         inference = inference.model_copy(update={"mask": place("", inference.mask)})
+    if inference.base_rate != LITERATURE:
+        inference = inference.model_copy(update={"base_rate": place(BASE_RATE, inference.base_rate)})
     return study.model_copy(update={"foci": foci, "inference": inference})
 
 

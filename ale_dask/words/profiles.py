@@ -23,6 +23,8 @@ ClusterCut = Literal["plus-one", "share", "at", "above"]
 of rank ceil(alpha B), or those beyond the percentile, interpolated."""
 NullCut = Literal["observed", "own"]
 """The cluster-forming value in the null: the observed one, or one from the null's own modelled activations."""
+Null = Literal["uniform", "base-rate", "both"]
+"""Foci drawn evenly over the mask, from where the literature reports them, or both, one test beside the other."""
 NullSpace = Literal["mask", "grid"]
 """Where the null's maxima and clusters are looked for: in the mask, or on the whole grid around it."""
 RelabelP = Literal["plus-one", "share"]

@@ -60,6 +60,26 @@ _MAIN_EFFECT = (
     Variable("z_fdr_bh", ("voxel",), "f", "z", "z where the voxel survives Benjamini-Hochberg FDR"),
     Variable("z_fdr_by", ("voxel",), "f", "z", "z where the voxel survives Benjamini-Yekutieli FDR"),
 )
+_BASE_RATE = (
+    Variable("z_base_rate", ("voxel",), "f", "z", "of the p when foci are drawn from the base rate"),
+    Variable("z_base_rate_size_fwe", ("voxel",), "f", "z", "inside clusters of cluster-size FWE, base-rate null"),
+    Variable("z_base_rate_mass_fwe", ("voxel",), "f", "z", "inside clusters of cluster-mass FWE, base-rate null"),
+    Variable("z_base_rate_voxel_fwe", ("voxel",), "f", "z", "where the voxel survives FWE by the largest z"),
+    Variable("base_rate_cluster_of_voxel", ("voxel",), "i", "", "cluster of the base-rate null; 0 in none"),
+    Variable("base_rate_cluster_size", ("base_rate_cluster",), "i", "voxels", "size"),
+    Variable("base_rate_cluster_mass", ("base_rate_cluster",), "i", "z / 4096", "sum of z beyond the forming one"),
+    Variable("base_rate_cluster_peak", ("base_rate_cluster",), "i", "z / 4096", "largest z"),
+    Variable(
+        "cluster_base_rate_size_p", ("cluster",), "f", "p", "smallest of base-rate clusters overlapped; 1 of none"
+    ),
+    Variable(
+        "cluster_base_rate_mass_p", ("cluster",), "f", "p", "smallest of base-rate clusters overlapped; 1 of none"
+    ),
+    Variable(
+        "cluster_base_rate_peak_p", ("cluster",), "f", "p", "smallest of base-rate clusters overlapped; 1 of none"
+    ),
+    Variable("cluster_base_rate_share", ("cluster",), "f", "", "share of its voxels that survive the base rate"),
+)
 _POWER = (
     Variable("power", ("reporting",), "f", "probability", "that a place is found which so many experiments report"),
     Variable("power_low", ("reporting",), "f", "probability", "exact 95 % interval of the simulations, lower end"),
@@ -114,7 +134,7 @@ _CONJUNCTION = (
     Variable("z_min_unthresholded", ("voxel",), "f", "z", "minimum of the z maps before any threshold"),
 )
 VARIABLES: dict[str, Variable] = {
-    v.name: v for v in _FOCI + _MAPS + _MAIN_EFFECT + _POWER + _CONTRIBUTIONS + _CONTRAST + _CONJUNCTION
+    v.name: v for v in _FOCI + _MAPS + _MAIN_EFFECT + _BASE_RATE + _POWER + _CONTRIBUTIONS + _CONTRAST + _CONJUNCTION
 }
 OPTIONAL = ("experiment_group", "experiment_pooled")
 """Words on experiments, "" where they do not apply, that a foci Dataset need not have."""

@@ -17,11 +17,10 @@ from nibabel.filebasedimages import ImageFileError
 from scipy import ndimage
 
 from ale_dask.numerics.space import Mask, invert
+from ale_dask.words.config import LITERATURE
 from ale_dask.words.errors import InputError
 
 F64 = npt.NDArray[np.float64]
-LITERATURE = "literature"
-"""The name of the built-in base rate, of Neurosynth's foci."""
 FWHM = 4.0
 """Of the Gaussian, in mm: of 3 to 12 mm it gives left-out foci of the database the largest likelihood."""
 UNIFORM = 0.02

@@ -1,0 +1,226 @@
+"""ALE of one sample against the literature's base rate: more convergence than where foci are reported anyway.
+
+Foci are drawn from a density (`data.base_rate`), and each voxel's p is that under this density. The test is one more
+null of a main effect: its plan has the main effect's experiments, kernels and draw keys.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ale_dask.analyses.main_effect import draws_of, identity_of, machinery
+from ale_dask.analyses.sample import Sample
+from ale_dask.data.base_rate import Counts, density, load_counts
+from ale_dask.distribution.plan import Plan
+from ale_dask.numerics import clusters, correct
+from ale_dask.numerics.ball_mass import Field, shells
+from ale_dask.numerics.base_rate_null import Critical, Drawn, base_rate_iterations, critical, drawn
+from ale_dask.numerics.by_level import NEVER, Z_UNIT, LevelTable, critical_map, least_z, level_table, z_map
+from ale_dask.numerics.weighted import last_words
+from ale_dask.words.config import Inference
+from ale_dask.words.variables import describe
+
+KIND = "base-rate"
+STATISTICS = ("max_z", "max_size", "max_mass")
+MEASURES = ("size", "mass", "peak")
+"""Of a cluster: voxels, sum of z beyond the cluster-forming one, largest z; in the order of their nulls below."""
+SHARED = ("volume", "shape", "focus_begin", "kernel", "draw_key", "box_shape", "boxes")
+PRIMARY = {
+    "cluster-size": "z_base_rate_size_fwe",
+    "cluster-mass": "z_base_rate_mass_fwe",
+    "voxel": "z_base_rate_voxel_fwe",
+}
+"""The map that each correction makes under this null."""
+_COLUMN = {"size": 1, "mass": 2, "peak": 0}
+_VERSION = 1
+
+
+def base_rate_name(name: str) -> str:
+    """Return the name under which the base-rate null of a main effect is stored."""
+    return f"{name}_base-rate"
+
+
+def wanted(inference: Inference) -> bool:
+    """Return whether settings ask for this null, alone or beside the uniform one."""
+    return bool(inference.null != "uniform")
+
+
+def conventions_of(sample: Sample, *, bits: int) -> dict[str, Any]:
+    """Return every setting that changes a number of the plan; a hash over it is the identity."""
+    counts = load_counts(sample.inference.base_rate)
+    return {**sample.conventions(bits), "base_rate": counts.sha256, "base_rate_version": _VERSION}
+
+
+def plan_base_rate(sample: Sample, *, main: Plan, name: str, counts: Counts | None = None) -> Plan:
+    """Return the frozen plan of a main effect's base-rate null: thresholds per voxel, z by level, words of the draws.
+
+    `main` is the plan of the main effect. No cluster is formed of voxels that one experiment alone could bring over
+    the threshold: where few foci are reported, it is raised to just beyond the highest peak of a kernel.
+
+    Raises
+    ------
+    InputError
+        when the base rate cannot be read or does not reach the mask.
+    """
+    inference, mask = sample.inference, sample.mask
+    bits, additive = int(main.settings["bits"]), bool(main.settings["additive"])
+    weight = density(mask, counts or load_counts(inference.base_rate))
+    boxes = sample.boxes(bits)
+    around = shells(boxes, voxel_size=mask.voxel_size)
+    field = Field(weight, mask.volume, radius=np.abs(around.offset).max(axis=0))
+    _, kernel = sample.kernels
+    table = level_table(
+        field,
+        around,
+        voxel_ijk=mask.voxel_ijk,
+        s=main.arrays["s"].astype(np.int64),
+        kernel=kernel,
+        n_foci=sample.n_foci,
+        bits=bits,
+        additive=additive,
+    )
+    conventions = conventions_of(sample, bits=bits)
+    return Plan(
+        name=name,
+        kind=KIND,
+        identity=identity_of(KIND, conventions),
+        statistics=STATISTICS,
+        settings={
+            "conventions": conventions,
+            "bits": bits,
+            "additive": additive,
+            "least_z": least_z(inference.voxel_p),
+            "shift": table.shift,
+        },
+        arrays={
+            **draws_of(main, SHARED),
+            "s": main.arrays["s"],
+            "threshold": critical_map(table, p=inference.voxel_p, above=max(int(box.max()) for box in boxes)),
+            "z": table.z,
+            "position": table.position,
+            "last_word": last_words(weight),
+        },
+    )
+
+
+def table_of(plan: Plan) -> LevelTable:
+    """Return the table of z by level that a plan holds."""
+    return LevelTable(plan.arrays["z"], int(plan.settings["shift"]), plan.arrays["position"])
+
+
+@lru_cache(maxsize=8)
+def _ready(plan: Plan) -> tuple[Drawn, Critical]:
+    _, _, space = machinery(plan)
+    least = int(plan.settings["least_z"])
+    return drawn(plan.arrays["last_word"]), critical(
+        plan.arrays["threshold"], table_of(plan), least_z=least, geometry=space
+    )
+
+
+def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
+    """Return {"null": (iteration, statistic)} of some iterations, int64: largest z, cluster size and mass."""
+    design, rows, space = machinery(plan)
+    out = np.empty((count, len(STATISTICS)), dtype=np.int64)
+    base_rate_iterations(first, count, *_ready(plan), design, rows, space, out)
+    return {"null": out}
+
+
+def with_base_rate(result: xr.Dataset, sample: Sample, plan: Plan, null: npt.NDArray[np.int64]) -> xr.Dataset:
+    """Return a main effect with what survives its base-rate null (iteration, statistic) beside what it has.
+
+    Notes
+    -----
+    Clusters are of voxels with S >= u(v), where p under the base rate is below the cluster-forming p. A cluster of the
+    uniform null gets the smallest p of those of these clusters that it overlaps, 1 without any, and the share of its
+    voxels that survive the correction asked for. p = (1 + r)/(1 + B) or as `cluster_cut` says.
+    """
+    inference, mask = sample.inference, sample.mask
+    s, threshold = plan.arrays["s"].astype(np.int64), plan.arrays["threshold"]
+    units = z_map(s, table_of(plan))
+    above = (s >= threshold) & (threshold < NEVER)
+    labels = clusters.label_clusters(above, volume=mask.volume, connectivity=inference.connectivity)
+    measure = _measures(labels, units, least=int(plan.settings["least_z"]))
+    alpha, rule = inference.cluster_p, inference.cluster_cut
+    cut = {m: correct.cut(null[:, _COLUMN[m]], alpha=alpha, rule=rule) for m in MEASURES}
+    z = units / Z_UNIT
+    keep = {
+        "z_base_rate_size_fwe": clusters.keep_clusters(labels, measure["size"] >= cut["size"]),
+        "z_base_rate_mass_fwe": clusters.keep_clusters(labels, measure["mass"] >= cut["mass"]),
+        "z_base_rate_voxel_fwe": above & (units >= cut["peak"]),
+    }
+    found: dict[str, tuple[str, Any]] = {f"base_rate_cluster_{m}": ("base_rate_cluster", measure[m]) for m in MEASURES}
+    for m in MEASURES:
+        column = null[:, _COLUMN[m]]
+        r = correct.exceedances(column, measure[m])
+        low, high = correct.clopper_pearson(r, len(column))
+        p = correct.monte_carlo_p(column, measure[m], rule=rule)
+        for end, values in {"p": p, "p_low": low, "p_high": high}.items():
+            found[f"base_rate_cluster_{m}_{end}"] = ("base_rate_cluster", values)
+    out = result.assign(
+        {
+            "z_base_rate": ("voxel", z.astype(np.float32)),
+            **{name: ("voxel", np.where(kept, z, 0).astype(np.float32)) for name, kept in keep.items()},
+            "base_rate_cluster_of_voxel": ("voxel", labels),
+            **found,
+            "null_base_rate": (("iteration", "base_rate_statistic"), null),
+        }
+    ).assign_coords(base_rate_statistic=np.array(STATISTICS, dtype=object))
+    kept = keep[PRIMARY[inference.correction]]
+    return describe(out.assign(_of_uniform(out, kept))).assign_attrs(
+        base_rate=Path(inference.base_rate).name,
+        base_rate_sha256=plan.settings["conventions"]["base_rate"],
+        base_rate_plan=plan.id,
+        base_rate_raised=_raised(plan),
+        **{f"base_rate_cut_{m}": cut[m] for m in MEASURES},
+    )
+
+
+def _measures(
+    labels: npt.NDArray[np.int32], units: npt.NDArray[np.int64], *, least: int
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Return the size in voxels, and mass and peak in steps of z (cluster), int64, of labelled clusters."""
+    peak = np.zeros(int(labels.max(initial=0)) + 1, dtype=np.int64)
+    np.maximum.at(peak, labels, units)
+    return {
+        "size": clusters.sizes(labels),
+        "mass": clusters.masses(labels, s=units, threshold=least),
+        "peak": peak[1:],
+    }
+
+
+def _of_uniform(result: xr.Dataset, kept: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """Return what the base rate says of each cluster of the uniform null (cluster), and which of its own are new."""
+    own, other = result["cluster_of_voxel"].values, result["base_rate_cluster_of_voxel"].values
+    pairs = np.unique(np.stack([own, other])[:, (own > 0) & (other > 0)], axis=1) - 1
+    n = result.sizes["cluster"]
+    found: dict[str, Any] = {}
+    for m in MEASURES:
+        p = np.ones(n)
+        np.minimum.at(p, pairs[0], result[f"base_rate_cluster_{m}_p"].values[pairs[1]])
+        found[f"cluster_base_rate_{m}_p"] = ("cluster", p)
+    inside = np.bincount(own, kept, n + 1)[1:]
+    found["cluster_base_rate_share"] = ("cluster", inside / np.maximum(result["cluster_size"].values, 1))
+    return found
+
+
+def _raised(plan: Plan) -> int:
+    """Return in how many voxels the threshold is beyond what their p asks for: one experiment would reach it."""
+    threshold, least = plan.arrays["threshold"].astype(np.int64), int(plan.settings["least_z"])
+    return int((z_map(threshold - 1, table_of(plan)) >= least).sum())
+
+
+def only_here(result: xr.Dataset, uniform: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return the voxels (voxel) of clusters that survive the base rate and meet none that survives the uniform null.
+
+    `uniform` (voxel) are those that do.
+    """
+    kept = result[PRIMARY[Inference.model_validate_json(result.attrs["inference"]).correction]].values != 0
+    label = result["base_rate_cluster_of_voxel"].values
+    met = np.unique(label[kept & uniform])
+    return np.asarray(kept & ~np.isin(label, met))

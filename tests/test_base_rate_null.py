@@ -1,0 +1,234 @@
+"""The base-rate null of a study: stored, resumed, extended and verified as any other null, beside the uniform one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+from conftest import experiments, write_ball, write_sample
+
+import ale_dask as ale
+from ale_dask import runs, upkeep
+from ale_dask.analyses import base_rate
+from ale_dask.words.config import inference_from, load_study
+from ale_dask.words.errors import InputError, StoreError
+
+STUDY = """
+title = "one place"
+simulated = true
+[foci.drug]
+files = "drug.txt"
+[inference]
+mask = "ball.nii.gz"
+iterations = 60
+voxel_p = 0.01
+seed = 3
+null = "{null}"
+[analysis.drug]
+kind = "main-effect"
+foci = "drug"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("study")
+    write_ball(path / "ball.nii.gz")
+    write_sample(path / "drug.txt", experiments(1, number=8, planted=(12, 4, 0), prefix="drug"))
+    return path
+
+
+def study(folder, *, null="both", backend=None, **changes):
+    path = folder / f"{null}.toml"
+    path.write_text(STUDY.format(null=null))
+    found = load_study(path)
+    inference = inference_from(found.inference.model_dump() | changes)
+    settings = {"name": "serial", "block_size": 16} | (backend or {})
+    return found.model_copy(update={"inference": inference, "backend": found.backend.model_copy(update=settings)})
+
+
+def digests(asked, out):
+    _, record = runs.run(asked, out, quiet=True)
+    entry = record["analyses"]["drug"]
+    return entry["digest"], entry.get("digest_base_rate")
+
+
+@pytest.fixture(scope="module")
+def done(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "out"
+    results, record = runs.run(study(folder), out, quiet=True)
+    runs.write(results, record, out, study=study(folder), drawn_by=None)
+    return out, results["drug"], record
+
+
+@pytest.fixture(scope="module")
+def reference(done):
+    entry = done[2]["analyses"]["drug"]
+    return entry["digest"], entry["digest_base_rate"]
+
+
+def test_the_uniform_result_is_what_it_is_alone(folder, tmp_path, done, reference):
+    alone, _ = runs.run(study(folder, null="uniform"), tmp_path / "o", quiet=True)
+    assert digests(study(folder, null="uniform"), tmp_path / "o") == (reference[0], None)
+    for name, variable in alone["drug"].data_vars.items():
+        assert variable.identical(done[1][name]) or variable.equals(done[1][name]), name
+    assert alone["drug"].attrs["identity"] == done[1].attrs["identity"]
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [{"block_size": 1}, {"block_size": 7}, {"name": "threads", "workers": 2}, {"name": "processes", "workers": 2}],
+    ids=str,
+)
+def test_same_bits_on_any_backend_and_block_size(folder, tmp_path, reference, backend):
+    assert digests(study(folder, backend=backend), tmp_path / "o") == reference
+
+
+def test_same_bits_when_a_run_is_made_longer(folder, tmp_path, reference):
+    out = tmp_path / "o"
+    digests(study(folder, iterations=25), out)
+    assert digests(study(folder), out) == reference
+    assert sum(1 for _ in (out / "plans" / "drug_base-rate").glob("[0-9].json")) == 2
+
+
+def test_same_bits_in_python_as_from_a_study(folder, done):
+    asked = study(folder).inference.model_dump(exclude={"mask", "until_decided", "fwhm"})
+    result = ale.main_effect(ale.read_foci(folder / "drug.txt"), mask=str(folder / "ball.nii.gz"), name="drug", **asked)
+    assert np.array_equal(result["null_base_rate"], done[1]["null_base_rate"])
+    assert np.array_equal(result["z_base_rate"], done[1]["z_base_rate"])
+
+
+def test_a_base_rate_can_be_asked_of_a_uniform_run(folder, tmp_path, reference):
+    """The main effect's own blocks stay: only those of the other null are computed."""
+    out = tmp_path / "o"
+    digests(study(folder, null="uniform"), out)
+    begun = {path: path.stat().st_mtime_ns for path in (out / "store.zarr" / "drug").rglob("*") if path.is_file()}
+    assert digests(study(folder), out) == reference
+    assert begun == {path: path.stat().st_mtime_ns for path in begun}
+
+
+def test_killed_and_resumed(folder, tmp_path, reference):
+    text = (folder / "both.toml").read_text() + "[backend]\nname = 'serial'\nblock_size = 1\n"
+    (folder / "killed.toml").write_text(text)
+    out = tmp_path / "o"
+    command = [sys.executable, "-m", "ale_dask.cli", "run", str(folder / "killed.toml"), "-o", str(out), "-q"]
+    process = subprocess.Popen([*command, "--no-pictures"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    done, deadline = 0, time.monotonic() + 120
+    while done < 5 and process.poll() is None and time.monotonic() < deadline:
+        done = len(list((out / "store.zarr").glob("drug_base-rate/null/*/c/*/0")))
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert 5 <= done < 60
+    assert digests(study(folder, backend={"block_size": 1}), out) == reference
+
+
+def test_plain_kernels_give_the_same_bits(folder, tmp_path, reference):
+    out = tmp_path / "o"
+    command = [sys.executable, "-m", "ale_dask.cli", "run", str(folder / "both.toml"), "-o", str(out), "-q"]
+    environment = {**os.environ, "ALE_DASK_PLAIN": "1"}
+    subprocess.run([*command, "--no-pictures"], check=True, env=environment, capture_output=True)
+    assert digests(study(folder), out) == reference
+
+
+def test_verify_finds_a_changed_block(done, tmp_path):
+    out = tmp_path / "o"
+    shutil.copytree(done[0], out)
+    assert upkeep.verify(out, blocks=100) == []
+    for path in (out / "store.zarr" / "drug_base-rate" / "null").glob("*/c/0/0"):
+        path.unlink()
+    with pytest.raises(StoreError, match="drug_base-rate"):
+        runs.collect(out)
+
+
+def test_collect_reads_it_from_the_folder_alone(done):
+    out, result, record = done
+    _, again, told = runs.collect(out)
+    assert again["drug"]["null_base_rate"].equals(result["null_base_rate"])
+    assert told["analyses"]["drug"]["digest_base_rate"] == record["analyses"]["drug"]["digest_base_rate"]
+
+
+def test_what_it_says_of_the_clusters_is_what_the_maps_hold(done):
+    _, result, _ = done
+    null = result["null_base_rate"].values
+    label = result["base_rate_cluster_of_voxel"].values
+    z = result["z_base_rate"].values
+    assert label.max() >= 1
+    for number in range(1, label.max() + 1):
+        inside = label == number
+        size = int(result["base_rate_cluster_size"][number - 1])
+        assert size == inside.sum()
+        assert result["base_rate_cluster_peak"][number - 1] / 4096 == pytest.approx(z[inside].max(), abs=1e-5)
+        p = (1 + (null[:, 1] >= size).sum()) / (1 + len(null))
+        assert float(result["base_rate_cluster_size_p"][number - 1]) == p
+        assert (result["z_base_rate_size_fwe"].values[inside] > 0).all() == (p <= 0.05)
+    kept = result["z_base_rate_size_fwe"].values != 0
+    for number in range(1, result.sizes["cluster"] + 1):
+        inside = result["cluster_of_voxel"].values == number
+        assert float(result["cluster_base_rate_share"][number - 1]) == pytest.approx(kept[inside].mean())
+        beside = np.unique(label[inside & (label > 0)]) - 1
+        least = result["base_rate_cluster_size_p"].values[beside].min(initial=1.0)
+        assert float(result["cluster_base_rate_size_p"][number - 1]) == least
+
+
+def test_clusters_found_here_alone_meet_no_other(done):
+    _, result, _ = done
+    kept = result["z_base_rate_size_fwe"].values != 0
+    none = np.zeros(len(kept), dtype=bool)
+    assert np.array_equal(base_rate.only_here(result, none), kept)
+    assert not base_rate.only_here(result, kept).any()
+
+
+def test_an_image_of_ones_own_goes_with_the_run(folder, tmp_path):
+    counts = np.zeros((23, 23, 23), dtype=np.int16)
+    counts[5:18, 5:18, 5:18] = 1
+    counts[14, 12, 11] = 40
+    image = nib.load(folder / "ball.nii.gz")
+    nib.save(nib.Nifti1Image(counts[: image.shape[0]], image.affine), folder / "own.nii.gz")
+    path = folder / "own.toml"
+    path.write_text(STUDY.format(null="both").replace("[analysis", 'base_rate = "own.nii.gz"\n[analysis', 1))
+    out = tmp_path / "o"
+    asked = load_study(path)
+    results, record = runs.run(asked, out, quiet=True)
+    assert record["inference"]["base_rate"] == "own.nii.gz"
+    assert (out / "base_rate.nii.gz").is_file()
+    (folder / "own.nii.gz").unlink()
+    _, again, _ = runs.collect(out)
+    assert again["drug"]["null_base_rate"].equals(results["drug"]["null_base_rate"])
+    assert results["drug"].attrs["base_rate"] == "own.nii.gz"
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("changes", "says"),
+        [
+            ({"correction": "tfce"}, "needs correction cluster-size"),
+            ({"null_space": "grid"}, "null_space grid"),
+            ({"null_cut": "own"}, "null_cut own"),
+            ({"until_decided": 100_000}, "until_decided 100000"),
+            ({"null": "uniform", "base_rate": "own.nii.gz"}, "base_rate has no say"),
+            ({"null": "none"}, "null"),
+        ],
+    )
+    def test_what_does_not_go_together_is_told(self, changes, says):
+        with pytest.raises(InputError, match=says):
+            inference_from({"null": "both"} | changes)
+
+    def test_profiles_of_other_programs_are_uniform(self):
+        for profile in ("gingerale", "nimare", "matlab", "jale"):
+            assert inference_from({"profile": profile}).null == "uniform"
+
+    def test_the_name_of_the_null_is_kept(self, folder, tmp_path):
+        path = folder / "names.toml"
+        more = '[analysis.drug_base-rate]\nkind = "main-effect"\nfoci = "drug"\n'
+        path.write_text(STUDY.format(null="both") + more)
+        with pytest.raises(InputError, match="kept for the base-rate null of 'drug'"):
+            runs.run(load_study(path), tmp_path / "o", quiet=True)
