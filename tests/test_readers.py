@@ -3,11 +3,11 @@
 import csv
 import io
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import strategies as ours
+from conftest import shared
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -15,8 +15,6 @@ from ale_dask.data.foci import build, foci_of, n_foci
 from ale_dask.data.readers import parse, parse_sleuth, parse_table, read_foci, workbook, write_sleuth
 from ale_dask.words.errors import InputError
 from ale_dask.words.variables import FOCI, check
-
-DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 def sleuth(text, **options):
@@ -370,13 +368,6 @@ COUNTS = {
     "reward_talairach/three.txt": (131, 698, 2306),
     "reward_talairach/four.txt": (267, 2553, 4626),
 }
-
-
-def shared(name):
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"needs the real data ../shared/data/{name}, which is not part of the repository")
-    return path
 
 
 @pytest.mark.parametrize(("name", "counts"), COUNTS.items())

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import strategies as ours
-from conftest import shared
+from conftest import image_in, shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -418,13 +418,13 @@ COUNTS = {
 
 @pytest.mark.parametrize(("name", "counts"), COUNTS.items())
 def test_counts_of_real_images(name, counts):
-    found = ale.read_foci(shared("language_children") / f"{name}.nii.gz")
+    found = ale.read_foci(image_in(shared("language_children"), name))
     subjects = int(found["experiment_n_subjects"].sum())
     assert (found.sizes["experiment"], found.sizes["focus"], subjects) == counts
 
 
 def test_a_real_image_has_the_foci_of_its_file():
-    image = ale.read_foci(shared("language_children") / "metalang_p001_C05_1k_clust.nii.gz")
+    image = ale.read_foci(image_in(shared("language_children"), "metalang_p001_C05_1k_clust"))
     file = ale.read_foci(shared("language_children") / "children_comprehension.txt")
     assert all(np.array_equal(image[name].values, file[name].values) for name in (*SAME, "experiment_key"))
 

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import strategies as ours
+from conftest import shared
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +22,6 @@ from ale_dask.data.readers.packed import limit
 from ale_dask.words.errors import InputError
 from ale_dask.words.variables import FOCI, check
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 HEADER = ["study", "contrast", "n", "space", "x", "y", "z", "age", "drug"]
 ROWS = [
     HEADER,
@@ -253,9 +252,7 @@ def test_rows_seen_before_are_read_as_rows_seen_first(rows):
 
 
 def test_all_of_neurosynth_in_10_seconds_and_1_gb():
-    path = DATA / "neurosynth_v7" / "v7_clean.csv.gz"
-    if not path.exists():
-        pytest.skip("needs the real data ../shared/data/neurosynth_v7, which are not part of the repository")
+    path = shared("neurosynth_v7/v7_clean.csv.gz")
     code = (
         "import resource, sys, time; from ale_dask.data.readers import read_foci\n"
         "begin = time.process_time(); found = read_foci(sys.argv[1], n=20, space='MNI')\n"

@@ -56,7 +56,13 @@ class Transfer:
 
 
 def fetch(
-    what: Annotated[str, typer.Argument(metavar="SET", help="neurosynth, neuroquery, or neurostore:ID of a studyset.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="SET",
+            help="children-language, ptsd, reward, neurosynth, neuroquery, or neurostore:ID of a studyset.",
+        ),
+    ],
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", dir_okay=False, help="Table of foci to write (.csv, .tsv); of neurostore, JSON."),
@@ -68,7 +74,7 @@ def fetch(
     n: N = None,
     quiet: Quiet = False,
 ) -> None:
-    """Download Neurosynth, NeuroQuery or a studyset of NeuroStore, once, and write its foci as a table."""
+    """Download published coordinates once: a data set by name, Neurosynth, NeuroQuery or a studyset of NeuroStore."""
     from ale_dask.data.fetch import fetch as of
 
     transfer = Transfer()

@@ -113,12 +113,28 @@ def print_costs(study: Study, *, as_json: bool, price: float | None = None) -> N
         )
 
 
-def example(folder: Annotated[Path, typer.Argument(help="Folder to make.")]) -> None:
-    """Write the built-in study, simulated: three Sleuth files and study.toml."""
-    from ale_dask.data.example import write_example
+def example(
+    folder: Annotated[Path, typer.Argument(help="Folder to make.")],
+    real: Annotated[
+        bool, typer.Option("--real", help="Published real foci (Enge et al. 2020, CC BY 4.0), downloaded once.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a ready study: simulated, three Sleuth files and study.toml, or with --real one of published foci."""
+    from ale_dask.data.example import write_example, write_real_example
 
-    write_example(folder)
-    print(f"simulated example in {folder}; next: ale-dask run {folder / 'study.toml'} -o {folder / 'out'}")
+    if real:
+        from ale_dask.cli.fetching import Transfer
+
+        transfer = Transfer()
+        try:
+            write_real_example(folder, progress=None if quiet else transfer, say=None if quiet else say)
+        finally:
+            transfer.end()
+    else:
+        write_example(folder)
+    what = "study of published foci" if real else "simulated example"
+    print(f"{what} in {folder}; next: ale-dask run {folder / 'study.toml'} -o {folder / 'out'}")
 
 
 def import_jale(

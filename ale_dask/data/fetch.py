@@ -19,6 +19,7 @@ import pandas as pd
 from ale_dask.data.download import File, Progress, Say, cache, obtain
 from ale_dask.data.foci import LIMIT_MM, MAX_SUBJECTS
 from ale_dask.data.places import replace_file
+from ale_dask.data.published import fetch_published, published
 from ale_dask.data.readers.text import as_space, shown
 from ale_dask.words.errors import InputError
 
@@ -92,7 +93,8 @@ def fetch(
     Parameters
     ----------
     what
-        "neurosynth", "neuroquery", "neurostore:ID" of a studyset, or a Source of your own.
+        "neurosynth", "neuroquery", "neurostore:ID" of a studyset, a name of `published()` ("children-language", "ptsd",
+        "reward"), or a Source of your own.
     out
         CSV (or .tsv) to write, one row per focus with study, title, authors, year, doi, n, space, x, y, z and the
         weight of each term; of a studyset, JSON {"studyset": …, "annotations": […]}.
@@ -115,10 +117,19 @@ def fetch(
         if the connection breaks; the same call resumes.
     """
     terms = [terms] if isinstance(terms, str) else list(terms)
+    if isinstance(what, str) and what in published():
+        if terms or n is not None or out is not None:
+            raise InputError(f"{what}: its files are read as they were published; give no terms, n or out for them")
+        said = say or (lambda text: None)
+        paths = fetch_published(
+            what, folder=None if folder is None else Path(folder).expanduser(), progress=progress, say=said
+        )
+        said(published()[what].attribution)
+        return paths
     known = isinstance(what, Source) or what in SOURCES
     kind, _, ident = ("", "", "") if isinstance(what, Source) else what.partition(":")
     if not known and kind != "neurostore":
-        raise InputError(f"{shown(str(what))} is none of {', '.join(SOURCES)} and neurostore:ID")
+        raise InputError(f"{shown(str(what))} is none of {', '.join([*published(), *SOURCES])} and neurostore:ID")
     if not (np.isfinite(above) and above > 0):
         raise InputError(f"above is {above}; give a tf-idf above 0, such as 0.001")
     if n is not None and not 1 <= n <= MAX_SUBJECTS:

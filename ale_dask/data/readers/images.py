@@ -67,6 +67,17 @@ def parse_image(data: bytes, *, name: str, space: str | None = None) -> tuple[Ex
     return tuple(replace(e, columns={"foci_set": str(i)}) for i, part in enumerate(found, 1) for e in part)
 
 
+def foci_texts(data: bytes, *, name: str) -> list[bytes]:
+    """Return the text of each part between <foci> and </foci> in the header of a result image of GingerALE.
+
+    Raises
+    ------
+    InputError
+        for a damaged file, or an image without foci in its header.
+    """
+    return [section for _, section in _sections(_extension(data, name=name), file=f"{name}:extension")]
+
+
 def _unpacked(data: bytes, most: int) -> bytes:
     if not data.startswith(_GZIP):
         return data[:most]
