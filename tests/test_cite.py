@@ -356,7 +356,7 @@ def test_what_is_cited_is_in_the_bibtex_and_the_other_way_round(record):
     record["selection"][1]["rule"] = "one per study: all pooled"
     record["inference"]["within"] = "additive"
     assert "pooled (Turkeltaub et al., 2012)" in ale.cite(record)
-    record["inference"]["null"] = "both"
+    record["inference"].update(correction="cluster-size", null="both")
     seen |= set(keys(ale.cite(record, bibtex=True)))
     assert seen == set(REFERENCES)
 
