@@ -17,7 +17,7 @@ from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses import noise_nulls
 from ale_dask.analyses.functions import seconds_per_iteration
 from ale_dask.analyses.robustness import main_effects_of
-from ale_dask.data.places import Place, place, staged
+from ale_dask.data.places import Place, place
 from ale_dask.distribution.backends import cpu_count, threads_of
 from ale_dask.distribution.plan import Plan, block_size
 from ale_dask.distribution.segments import gather, store_plan
@@ -26,6 +26,7 @@ from ale_dask.results.fail_safe import clusters_in, write_fail_safe
 from ale_dask.results.later import origin_of
 from ale_dask.results.palette import Hue, hues_of
 from ale_dask.results.views import stem
+from ale_dask.results.written import writing_results
 from ale_dask.runs import carry_out, collect, workers_of
 from ale_dask.study import Prepared
 from ale_dask.words.config import Backend, Study
@@ -194,7 +195,7 @@ def fail_safe(
     parts = {name: noisy.added(e.plan, nulls[name]) for name, e in drawer.extras.items()}
     iterations = next(iter(drawer.extras.values())).iterations
     found = {}
-    with staged(drawer.out) as folder:
+    with writing_results(drawer.out) as folder:
         for name, result in drawer.results.items():
             if not clusters_in(result):
                 continue

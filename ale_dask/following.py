@@ -50,8 +50,13 @@ def submitted(out: str | Place) -> Submission | None:
     path = place(out) / "logs" / "submitted.json"
     if not path.is_file():
         return None
-    kept = json.loads(path.read_text())
-    return Submission(**{**kept, "jobs": tuple(kept["jobs"])})
+    try:
+        kept = json.loads(path.read_bytes())
+        return Submission(**{**kept, "jobs": tuple(kept["jobs"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(
+            f"{path}: damaged ({error}), who runs {out} is not known; make sure that nobody does and delete this file"
+        ) from error
 
 
 def alive(submission: Submission, out: Place) -> bool | None:
@@ -198,7 +203,11 @@ def logs(out: str | Place) -> Iterator[str]:
         said = ", ".join(f"{key} {value}" for key, value in what.items())
         yield f"{_clock(event['time'])} {event['event']}: {said} ({event['driver']})"
         yield from (f"    {line}" for line in str(event.get("error", "")).rstrip().splitlines())
-    texts = {name: (out / "logs" / name).read_text() for name in sorted(names) if name.endswith((".out", ".log"))}
+    texts = {
+        name: (out / "logs" / name).read_bytes().decode(errors="replace")
+        for name in sorted(names)
+        if name.endswith((".out", ".log"))
+    }
     for name, text in texts.items():
         lines = text.rstrip().splitlines()
         yield f"--- {name}" + (f", last {_TAIL} of {len(lines)} lines" if len(lines) > _TAIL else "")

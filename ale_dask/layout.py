@@ -10,6 +10,9 @@ OUT/run.json     what was run, with what, how long
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -18,19 +21,23 @@ from functools import partial
 from pathlib import Path
 
 from ale_dask.analyses.functions import seconds_of_first, seconds_per_iteration
-from ale_dask.data.places import Place, create_once, local_copy, remove, replace_file
+from ale_dask.data.ours import claim, holds_run
+from ale_dask.data.places import Place, create_once, local_copy, remove, replace_file, tidy
 from ale_dask.distribution.executors import Job
 from ale_dask.distribution.plan import Plan, block_size
 from ale_dask.distribution.progress import clock
 from ale_dask.distribution.segments import cover, segments, sink
+from ale_dask.results.views import stem
 from ale_dask.study import BLOCKS, Prepared, cost, counts_of, iterations_of, plans, prepare
-from ale_dask.words.config import BASE_RATE, Backend, Study, load_study, parse_study, to_toml, with_files
+from ale_dask.words.config import BASE_RATE, Backend, Study, load_study, to_toml, with_files
 from ale_dask.words.errors import InputError, StoreError
+from ale_dask.words.sealed import sealed
 
 
 def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "study.toml") -> None:
     """Write copies of a study's files into OUT, and a `name` that names these copies and a backend."""
     count: Counter[str] = Counter()
+    hashes: dict[str, str] = {}
 
     def copied(sample: str, file: str) -> str:
         # Only the last part of the user's path: nothing may be written outside OUT.
@@ -42,11 +49,13 @@ def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "stud
             to = f"base_rate{''.join(Path(file).suffixes[-2:])}"
         if not sample:
             to = f"mask{''.join(Path(file).suffixes[-2:])}"
-        replace_file(out / to, Path(file).read_bytes())
+        data = Path(file).read_bytes()
+        replace_file(out / to, data)
+        hashes[to] = hashlib.sha256(data).hexdigest()
         return to
 
     resolved = with_files(study, copied).model_copy(update={"backend": backend})
-    replace_file(out / name, to_toml(resolved).encode())
+    replace_file(out / name, sealed(to_toml(resolved), hashes).encode())
 
 
 def kept_study(out: Place) -> Study:
@@ -55,18 +64,34 @@ def kept_study(out: Place) -> Study:
     Raises
     ------
     StoreError
-        when it holds no run.
+        when it holds no run, or its study, or a copy of its files, is damaged or was changed.
     """
-    if not (out / "study.toml").is_file() or not (out / "plans" / "nonce").is_file():
+    path = out / "study.toml"
+    if not path.is_file() or not holds_run(out):
         raise StoreError(f"{out}: holds no run; `ale-dask run STUDY -o {out}` makes one")
-    return load_study(local_copy(out, only=("study.toml", "foci/", "mask", "base_rate")) / "study.toml", kept=True)
+    try:
+        return load_study(local_copy(out, only=("study.toml", "foci/", "mask", "base_rate")) / "study.toml", kept=True)
+    except InputError as error:
+        raise StoreError(
+            f"{error}\n{path}: damaged or changed; run the original study again with the same -o"
+        ) from error
 
 
 def nonce_of(out: Place) -> str:
     """Return the word that tells a worker, by reading it, that it sees this OUT; made once per run."""
     path = out / "plans" / "nonce"
-    # Where it is, nothing is written: a run on a read-only disk can be looked at.
-    return path.read_text() if path.is_file() else create_once(path, uuid.uuid4().hex.encode()).decode()
+    word = uuid.uuid4().hex
+    if path.is_file():
+        # Where it is, nothing is written: a run on a read-only disk can be looked at.
+        kept = path.read_bytes()
+        if _NONCE.fullmatch(kept):
+            return kept.decode()
+        replace_file(path, word.encode())
+        return word
+    return create_once(path, word.encode()).decode()
+
+
+_NONCE = re.compile(rb"[0-9a-f]{32}")
 
 
 def lay_out(
@@ -80,7 +105,10 @@ def lay_out(
     ------
     StoreError
         when OUT holds an analysis with other settings; nothing of it is changed.
+    InputError
+        when OUT holds files that no run of ours wrote and this one would write over.
     """
+    claim(out, [stem(name) for name in (*prepared.study.analysis, *prepared.samples)])
     if overwrite:
         # Not foci/: the study that is about to run may be OUT's own, and read from there.
         remove(out / "store.zarr")
@@ -90,13 +118,15 @@ def lay_out(
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{out}: cannot be made ({error}); give another -o") from error
+        tidy(out)
     nonce_of(out)
     made = plans(prepared, out=out)
     # Only now: a configuration that the store refuses must not replace the one it was made with.
     kept = out / "study.toml"
     if backend is None and kept.is_file():
         # The job that only finishes an array's work is not where the next run should go.
-        backend = parse_study(kept.read_text(), source=str(kept)).backend
+        with contextlib.suppress(StoreError):
+            backend = kept_study(out).backend
     save_inputs(prepared.study, out, backend=backend or prepared.study.backend)
     return made
 

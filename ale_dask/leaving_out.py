@@ -12,7 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses import contrast_left_out
-from ale_dask.data.places import Place, place, staged
+from ale_dask.data.places import Place, place
 from ale_dask.distribution.backends import threads_of
 from ale_dask.distribution.plan import Plan
 from ale_dask.distribution.segments import store_plan
@@ -21,6 +21,7 @@ from ale_dask.left_out import Arms, surviving, work
 from ale_dask.results.later import origin_of
 from ale_dask.results.surviving import write_survival
 from ale_dask.results.views import stem
+from ale_dask.results.written import writing_results
 from ale_dask.runs import carry_out, collect, workers_of
 from ale_dask.study import pooled_name
 from ale_dask.words.config import Backend
@@ -88,7 +89,7 @@ def survival_of_run(
         return null, np.concatenate(counts) if counts else None
 
     found = dict(surviving(made, read))
-    with staged(out) as folder:
+    with writing_results(out) as folder:
         for name, one in found.items():
             origin = origin_of(results[name], record)
             write_survival(one, folder / stem(name), simulated=study.simulated, origin=origin)

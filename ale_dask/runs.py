@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.ma import ale_union, store_ma
 from ale_dask.analyses.main_effect import observed, primary_statistic, undecided
 from ale_dask.analyses.power import with_power
-from ale_dask.data.places import Place, local_copy, place, replace_file, staged
+from ale_dask.data.ours import holds_run
+from ale_dask.data.places import Place, local_copy, place, replace_file
 from ale_dask.distribution.backends import connect, noticing_loss, threads_of
 from ale_dask.distribution.board import Analysis
 from ale_dask.distribution.executors import Job, Report, Step, Todo, Watched, execute, pending
@@ -37,9 +39,11 @@ from ale_dask.results.methods import as_bibtex, as_markdown, methods_of
 from ale_dask.results.painters import DrawsHere, Painters
 from ale_dask.results.provenance import run_record
 from ale_dask.results.write import write_results
+from ale_dask.results.written import writing_results
 from ale_dask.study import BLOCKS, Prepared, counts_of, iterations_of, pooled_name, prepare
 from ale_dask.words.config import Backend, Conjunction, Contrast, Inference, Study
 from ale_dask.words.config import main_effects as main_effects_of
+from ale_dask.words.errors import StoreError
 from ale_dask.words.version import __version__
 
 if TYPE_CHECKING:
@@ -283,16 +287,19 @@ def write(
     study: Study,
     drawn_by: Painters | DrawsHere | None,
 ) -> None:
-    """Write maps, tables, pictures, the page, run.json and what to cite of a run into OUT.
+    """Write maps, tables, pictures, the page, run.json and what to cite of a run into OUT, with their checksums.
 
     Raises
     ------
     StoreError
-        when a file cannot be written.
+        when a file cannot be written, OUT is gone, or what was asked of the run later is damaged.
     """
     out = place(out)
     methods = methods_of(record)
-    with staged(out) as folder:
+    if isinstance(out, Path) and not holds_run(out):
+        raise StoreError(f"{out}: holds no run any more; was it removed or renamed? Nothing is written there")
+    asked_later = later_files(results)
+    with writing_results(out, keeping=asked_later) as folder:
         write_results(
             results,
             folder,
@@ -300,7 +307,7 @@ def write(
             simulated=study.simulated,
             drawn_by=drawn_by,
             record=record,
-            kept=local_copy(out, only=later_files(results)),
+            kept=local_copy(out, only=(*asked_later, "plans/results.json")),
         )
         replace_file(folder / "logs" / "CITATION.md", as_markdown(methods).encode())
         replace_file(folder / "logs" / "CITATION.bib", as_bibtex(methods).encode())

@@ -26,6 +26,7 @@ import xarray as xr
 
 from ale_dask.analyses.ma import ale_union, ma_maps
 from ale_dask.cells import Axes, Cell, cells_of, same
+from ale_dask.data.ours import claim
 from ale_dask.data.places import Place, place, replace_file, staged
 from ale_dask.distribution.backends import cpu_count, threads_of
 from ale_dask.distribution.plan import Plan
@@ -123,6 +124,7 @@ def sweep(
     for label, why in wanted.failed.items():
         say(f"left out: cell {label}: {why}")
     compiler = compile_beside()
+    claim(out, ())
     nonce_of(out)
     save_inputs(
         study.model_copy(update={"sweep": {k: list(v) for k, v in wanted.axes.items()}}),

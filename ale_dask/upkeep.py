@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +16,19 @@ import xarray as xr
 
 from ale_dask.analyses import leave_one_out as left_out
 from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses.ma import broken_maps
 from ale_dask.data.places import Place, place
 from ale_dask.distribution.board import DECISIONS
-from ale_dask.distribution.executors import execute
+from ale_dask.distribution.executors import Job, execute
 from ale_dask.distribution.journal import Journal, events
 from ale_dask.distribution.plan import Plan, compute_block
-from ale_dask.distribution.segments import segments, sink
+from ale_dask.distribution.segments import StoreSink, segments, sink
 from ale_dask.layout import jobs_of, nonce_of, stored
 from ale_dask.numerics import correct
+from ale_dask.results.written import differing_results
 from ale_dask.runs import run
-from ale_dask.study import counts_of, iterations_of
+from ale_dask.study import Prepared, counts_of, iterations_of
+from ale_dask.words.config import main_effects as main_effects_of
 from ale_dask.words.errors import InputError, StoreError
 
 _RECENT_SECONDS = 60.0
@@ -72,12 +77,15 @@ def run_share(out: str | Place, *, index: int, shares: int | None = None) -> int
 
 
 def verify(out: str | Place, *, blocks: int = 10, seed: int | None = None) -> list[str]:
-    """Return a line for each of some random blocks of OUT that, computed again here, has other bits.
+    """Return a line for everything in OUT that is not what it should be; none where all is well.
+
+    Every stored block, map, table, picture and page is compared with its checksum. Some random blocks are computed
+    again here and compared bit by bit.
 
     Raises
     ------
     StoreError
-        when OUT holds no run, or none of its blocks is done.
+        when OUT holds no run, none of its blocks is done, or a plan, a segment or the study is damaged.
     """
     out = place(out)
     prepared, made = stored(out)
@@ -85,7 +93,7 @@ def verify(out: str | Place, *, blocks: int = 10, seed: int | None = None) -> li
     done = [(job, block) for job in jobs for block in range(job.segment.n_blocks) if job.sink.read(block) is not None]
     if not done:
         raise StoreError(f"{out}: no block is done yet; run it first")
-    wrong = []
+    wrong = [*_lost_blocks(out, jobs, done), *_broken_stored(out, prepared, made), *differing_results(out)]
     for job, block in random.Random(seed).sample(done, min(blocks, len(done))):
         again = compute_block(job.plan, job.segment, block, function=job.function)
         kept = job.sink.read(block) or {}
@@ -93,6 +101,52 @@ def verify(out: str | Place, *, blocks: int = 10, seed: int | None = None) -> li
             first, count = job.segment.range_of(block)
             wrong.append(f"{job.plan.name}: iterations {first} to {first + count - 1} differ from the stored ones")
     return wrong
+
+
+def _lost_blocks(out: Place, jobs: Sequence[Job], done: Sequence[tuple[Job, int]]) -> list[str]:
+    """Return a line for each segment with blocks that are damaged, or missing though the results were made of them."""
+    whole = {(id(job), block) for job, block in done}
+    lines = []
+    for job in jobs:
+        there = job.sink.present() if isinstance(job.sink, StoreSink) else {}
+        lost = [
+            block
+            for block in range(job.segment.n_blocks)
+            if (id(job), block) not in whole and (block in there or _recorded(out, job))
+        ]
+        if lost:
+            lines.append(
+                f"{job.plan.name}: {len(lost)} block(s) of segment {job.segment.number} missing or damaged, the first "
+                f"is {lost[0]}; run again with the same -o to redo them"
+            )
+    return lines
+
+
+def _recorded(out: Place, job: Job) -> bool:
+    """Return whether the results that were written are made of a segment, by what run.json says of the analysis."""
+    try:
+        record = json.loads((out / "run.json").read_bytes())
+        return len(record["analyses"][job.plan.name]["segments"]) > job.segment.number
+    except (OSError, ValueError, KeyError, TypeError):
+        # No results yet; or they are a contrast's under another name, or run.json is damaged, which is said itself.
+        return (out / "run.json").is_file()
+
+
+def _broken_stored(out: Place, prepared: Prepared, made: Mapping[str, Plan]) -> list[str]:
+    lines = []
+    for name in main_effects_of(prepared.study):
+        group = f"store.zarr/{name}/maps"
+        broken = broken_maps(out, name, identity=made[name].identity)
+        if broken is None and (out / group / "zarr.json").is_file():
+            lines.append(f"{group}: nothing vouches for these maps; run again with the same -o to make them again")
+        for file in broken or ():
+            lines.append(f"{group}/{file}: not as it was written; run again with the same -o to make it again")
+        for file in left_out.broken_leave_one_out(out, name):
+            lines.append(
+                f"store.zarr/{name}/{left_out.GROUP}/{file}: not as it was written; "
+                f"`ale-dask leave-one-out {out} {name} --maps` makes it again"
+            )
+    return lines
 
 
 def leave_one_out(out: str | Place, *, analysis: str | None = None) -> list[str]:
@@ -195,7 +249,7 @@ def _failed(out: Place) -> Counter[str]:
         if event["event"] == "started":
             found.clear()
         elif event["event"] == "gave up":
-            found[event["analysis"]] += 1
+            found[str(event.get("analysis"))] += 1
     return found
 
 

@@ -13,7 +13,8 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ale_dask.analyses.ma import experiment_chunk, grid_attrs, per_experiment
 from ale_dask.analyses.sample import Sample
-from ale_dask.data.places import Place, zarr_store
+from ale_dask.data.places import Place, remove_file, zarr_store
+from ale_dask.data.seals import broken_below, read_seal, seal_below
 from ale_dask.data.store import open_store, writing
 from ale_dask.numerics.ale import ale_from_s, fixed_point_rows
 from ale_dask.words.profiles import Kernel
@@ -56,6 +57,7 @@ def store_leave_one_out(out: Place, name: str, dataset: xr.Dataset) -> str:
     """Return where the ALE maps without each experiment are now: written in parallel, each chunk by one task."""
     open_store(out)
     where = f"{name}/{GROUP}"
+    remove_file(out / "plans" / where / "files.json")
     maps = dataset.drop_vars(["s_without", "experiment_id"])
     maps.attrs["experiment_id"] = [str(i) for i in dataset["experiment_id"].values]
     encoding = {"ale_without": {"compressors": [ZstdCodec(level=1), Crc32cCodec()]}}
@@ -63,7 +65,15 @@ def store_leave_one_out(out: Place, name: str, dataset: xr.Dataset) -> str:
         maps.to_zarr(
             zarr_store(out / "store.zarr"), group=where, mode="w", consolidated=False, zarr_format=3, encoding=encoding
         )
+    seal_below(out / "store.zarr" / where, out / "plans" / where / "files.json")
     return f"{out}/store.zarr/{where}"
+
+
+def broken_leave_one_out(out: Place, name: str) -> list[str]:
+    """Return the files of stored leave-one-out maps that are not as they were written; none where there are no maps."""
+    where = f"{name}/{GROUP}"
+    sealed = read_seal(out / "plans" / where / "files.json")
+    return [] if sealed is None else list(broken_below(out / "store.zarr" / where, sealed))
 
 
 def _block(

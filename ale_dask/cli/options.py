@@ -157,12 +157,14 @@ def load(study: str) -> Study:
     from ale_dask.words.config import load_study
 
     where = place(study)
-    if isinstance(where, Remote):
+    if not isinstance(where, Remote) and not where.is_dir():
+        return load_study(where)
+    from ale_dask.data.ours import holds_run
+
+    if isinstance(where, Remote) or holds_run(where):
         from ale_dask.layout import kept_study
 
         return kept_study(where)
-    if not where.is_dir():
-        return load_study(where)
     return load_study(where / "study.toml", kept=(where / "plans").is_dir())
 
 

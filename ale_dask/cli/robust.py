@@ -28,6 +28,7 @@ def power(
     from ale_dask.results.power import power_line, power_table
     from ale_dask.results.tables import tsv
     from ale_dask.results.views import stem
+    from ale_dask.results.written import writing_results
     from ale_dask.runs import collect
     from ale_dask.words.errors import InputError
 
@@ -38,7 +39,8 @@ def power(
     told = {}
     for name in [analysis] if analysis else mains:
         curve = simulate(mains[name], simulations=simulations, within_mm=within, target=target)
-        replace_file(place(out) / stem(name) / f"{stem(name)}_power.tsv", tsv(power_table(curve)))
+        with writing_results(place(out)) as folder:
+            replace_file(folder / stem(name) / f"{stem(name)}_power.tsv", tsv(power_table(curve)))
         told[name] = {key: value for key, value in curve.attrs.items() if key.startswith("power_")}
         if not as_json:
             print(power_line(curve), flush=True)

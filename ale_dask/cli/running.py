@@ -162,14 +162,14 @@ def verify(
     out: Stored,
     blocks: Annotated[int, typer.Option("--blocks", min=1, help="Random blocks to compute again.")] = 10,
 ) -> None:
-    """Compute random blocks again here and compare their bits with the stored ones."""
+    """Compare everything in OUT with its checksums, and random blocks with what is computed here again."""
     from ale_dask.upkeep import verify as differing
     from ale_dask.words.errors import StoreError
 
     wrong = differing(out, blocks=blocks)
     if wrong:
-        raise StoreError("\n".join([f"{out}: {len(wrong)} block(s) have other bits than computed here:", *wrong]))
-    print(f"{out}: the blocks computed again have the stored bits")
+        raise StoreError("\n".join([f"{out}: {len(wrong)} thing(s) are not what was written there:", *wrong]))
+    print(f"{out}: the blocks computed again have the stored bits; all else is as it was written")
 
 
 def leave_one_out(

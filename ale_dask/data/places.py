@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,8 @@ from ale_dask.words.errors import InputError, StoreError
 
 SCHEMES = ("s3", "gs", "az")
 _STALE_SECONDS = 300.0
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
+"""Names of files that are being written; zarr's own end in .partial."""
 
 
 Place = Path | Remote
@@ -36,11 +39,13 @@ def place(where: str | Path | Remote) -> Place:
     Raises
     ------
     InputError
-        for a URL of another kind, or one with credentials in it.
+        for a URL of another kind, one with credentials in it, or an empty text.
     """
     if isinstance(where, Remote):
         return where
     text = str(where)
+    if not text.strip():
+        raise InputError("-o '': no place for a run; give a folder or a URL")
     if isinstance(where, Path) or "://" not in text:
         return Path(where)
     try:
@@ -105,6 +110,26 @@ def create_once(path: Place, data: bytes) -> bytes:
     return data
 
 
+_RECORDS: list[set[Path]] = []
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[set[Path]]:
+    """Yield a set that gets the path of every file of this machine that is written inside the context."""
+    record: set[Path] = set()
+    _RECORDS.append(record)
+    try:
+        yield record
+    finally:
+        _RECORDS[:] = [other for other in _RECORDS if other is not record]
+
+
+def note_written(paths: Iterable[Path]) -> None:
+    """Add files that another process wrote for this one to what is recorded."""
+    for record in list(_RECORDS):
+        record.update(paths)
+
+
 def replace_file(path: Place, data: bytes) -> None:
     """Write a file whole or not at all."""
     if isinstance(path, Remote):
@@ -113,6 +138,7 @@ def replace_file(path: Place, data: bytes) -> None:
         return
     with _written_beside(path, data) as temporary:
         os.replace(temporary, path)
+    note_written([path])
 
 
 def fill_folder(folder: Path, content: Mapping[str, bytes], *, what: str) -> None:
@@ -157,7 +183,7 @@ def _written_beside(path: Path, data: bytes) -> Iterator[Path]:
 def files(where: Place) -> dict[str, float]:
     """Return every file below a place, by its path from there, with the time of its last change (s since 1970).
 
-    What a killed writer of zarr left behind is deleted on the way, not listed.
+    What a killed writer left behind is deleted on the way, not listed.
     """
     found: dict[str, float] = {}
     if isinstance(where, Remote):
@@ -175,12 +201,23 @@ def files(where: Place) -> dict[str, float]:
             # A writer may rename its temporary file between the listing and here.
             with contextlib.suppress(FileNotFoundError):
                 changed = path.stat().st_mtime
-                if not name.endswith(".partial"):
+                if not (name.endswith(".partial") or _TEMPORARY.fullmatch(name)):
                     found[path.relative_to(where).as_posix()] = changed
                 elif time.time() - changed > _STALE_SECONDS:
-                    # A younger one may be another driver's, about to be renamed.
-                    path.unlink()
+                    # A younger one may be another driver's, about to be renamed. On a read-only disk it stays.
+                    with contextlib.suppress(OSError):
+                        path.unlink()
     return found
+
+
+def tidy(out: Path) -> None:
+    """Delete what killed writers left in OUT beside its store, which is tidied where its chunks are listed."""
+    with contextlib.suppress(OSError):
+        for path in out.iterdir():
+            if path.is_dir() and not path.is_symlink() and path.name != "store.zarr":
+                files(path)
+            elif _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                path.unlink()
 
 
 def remove(where: Place) -> None:

@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ale_dask.data.places import Place, files, replace_file
@@ -25,13 +26,16 @@ class Journal:
     def __init__(self, out: Place) -> None:
         now = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         # A second journal of this process, begun in the same second, must not replace the first one's file.
+        self.out = out
         self.path = out / "logs" / f"events-{now}.{next(_NUMBER)}-{socket.gethostname()}-{os.getpid()}.jsonl"
         self.lines: list[str] = []
 
     def __call__(self, event: str, **what: Any) -> None:
         """Keep an event with the time (s since 1970)."""
         self.lines.append(json.dumps({"time": round(time.time(), 3), "event": event, **what}))
-        if len(self.lines) <= _MOST_LINES:
+        # OUT that was removed in mid-run must not come back with nothing but this.
+        gone = isinstance(self.out, Path) and not self.out.is_dir()
+        if len(self.lines) <= _MOST_LINES and not gone:
             # What is told of a full disk must not hide the error that says so.
             with contextlib.suppress(StoreError):
                 replace_file(self.path, "".join(f"{line}\n" for line in self.lines).encode())
@@ -54,7 +58,17 @@ def events(out: Place) -> Iterator[dict[str, Any]]:
     for name in files(out / "logs"):
         if name.startswith("events-") and name.endswith(".jsonl"):
             driver = name.removeprefix("events-").removesuffix(".jsonl").partition("-")[2]
-            for line in (out / "logs" / name).read_text().splitlines():
-                with contextlib.suppress(ValueError):
-                    found.append(json.loads(line) | {"driver": driver})
+            for line in (out / "logs" / name).read_bytes().decode(errors="replace").splitlines():
+                if (event := _event(line)) is not None:
+                    found.append(event | {"driver": driver})
     yield from sorted(found, key=lambda event: float(event["time"]))
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """Return the event of a line, or None for one that is damaged: nothing is computed from events."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    known = isinstance(event, dict) and isinstance(event.get("event"), str)
+    return event if known and isinstance(event.get("time"), int | float) else None

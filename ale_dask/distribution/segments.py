@@ -34,7 +34,7 @@ from ale_dask.words.errors import StoreError
 def sees(out: Place, nonce: str) -> bool:
     """Return whether OUT, from this process, is the one whose nonce file holds this run's nonce."""
     try:
-        return (out / "plans" / "nonce").read_text() == nonce
+        return (out / "plans" / "nonce").read_bytes() == nonce.encode()
     except OSError:
         return False
 
@@ -55,7 +55,15 @@ class StoreSink:
         return _sees(self.out, self.nonce)
 
     def write(self, block: int, arrays: BlockArrays) -> None:
-        """Write one chunk per array; the null's comes last and makes the block count as done."""
+        """Write one chunk per array; the null's comes last and makes the block count as done.
+
+        Raises
+        ------
+        StoreError
+            when OUT was removed or renamed since the run began: it must not come back with half of its content.
+        """
+        if isinstance(self.out, Path) and not (self.out / "plans" / "nonce").is_file():
+            raise StoreError(f"{self.out}: was removed or renamed while a run wrote into it; nothing more is written")
         for kind, array in _arrays(self).items():
             write_rows(array, block * array.chunks[0], arrays[kind])
 

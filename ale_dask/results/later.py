@@ -6,6 +6,7 @@ Each has NAME_WHAT.json with what it is of: `extend` or another setting makes ot
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,8 +19,10 @@ from ale_dask.analyses.main_effect import inference_of
 from ale_dask.results.contributing import parts_of
 from ale_dask.results.page_tables import cells, image_size
 from ale_dask.results.views import stem
+from ale_dask.results.written import again, check_written
+from ale_dask.words.errors import StoreError
 
-_ENDS = ("fail-safe.", "leave-out-")
+_ENDS = ("fail-safe.", "leave-out-", "power.")
 
 
 def origin_of(result: xr.Dataset, record: Mapping[str, Any]) -> list[Any]:
@@ -36,21 +39,44 @@ def later_files(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def later(result: xr.Dataset, out: Path, record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what the page shows of an analysis: title, words, table, and figure where there is one."""
+    """Return what the page shows of an analysis: title, words, table, and figure where there is one.
+
+    Raises
+    ------
+    StoreError
+        when a file of it is not what was written.
+    """
     found = []
     for path in sorted(path for begin in later_files([result.attrs["name"]]) for path in out.glob(f"{begin}*json")):
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = _told(path, out)
         table, figure = path.with_suffix(".tsv"), path.with_suffix(".svg")
         if told.get("of_results") != origin_of(result, record) or not table.is_file():
             continue
-        image = figure.read_bytes() if figure.is_file() else b""
+        image = _read(figure, out) if figure.is_file() else b""
+        text = io.BytesIO(_read(table, out))
         found.append(
             {
                 "title": told["title"],
                 "says": told["says"],
-                "table": cells(pd.read_csv(table, sep="\t", dtype=str, keep_default_na=False, na_values=[""])),
+                "table": cells(pd.read_csv(text, sep="\t", dtype=str, keep_default_na=False, na_values=[""])),
                 "figure": base64.b64encode(image).decode(),
                 "size": image_size(image) if image else (0, 0),
             }
         )
     return found
+
+
+def _read(path: Path, out: Path) -> bytes:
+    data = path.read_bytes()
+    check_written(out, path.relative_to(out).as_posix(), data)
+    return data
+
+
+def _told(path: Path, out: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(_read(path, out))
+        if not isinstance(told, dict):
+            raise ValueError("it is no table of names and values")
+    except ValueError as error:
+        raise StoreError(f"{path}: damaged ({error}); {again(out, path.name)}, or delete it") from error
+    return told

@@ -13,6 +13,7 @@ from ale_dask.results.phrases import plain
 from ale_dask.results.prose import SIMULATED, coordinates, experiments, model, software
 from ale_dask.results.prose_inference import conjunctions, contrasts, inference
 from ale_dask.results.references import REFERENCES, Reference
+from ale_dask.results.written import check_written
 from ale_dask.words.errors import StoreError
 
 LICENCE = (
@@ -109,11 +110,14 @@ def cite(out_or_record: str | Place | Mapping[str, Any], *, bibtex: bool = False
         if not path.is_file():
             raise StoreError(f"{out}: no finished run (no run.json); `ale-dask run STUDY -o {out}` makes one")
         try:
-            record = json.loads(path.read_bytes())
+            data = path.read_bytes()
+            check_written(out, "run.json", data)
+            record = json.loads(data)
             methods = methods_of(record if isinstance(record, dict) else {})
         except StoreError as error:
-            raise StoreError(f"{path}: {error}") from error
-        except (KeyError, ValueError) as error:
+            said = str(error)
+            raise StoreError(said if said.startswith(str(path)) else f"{path}: {said}") from error
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"{path}: damaged ({type(error).__name__}: {error}); `ale-dask collect {out}` writes it again"
             ) from error

@@ -16,6 +16,7 @@ from typing import Any
 
 import xarray as xr
 
+from ale_dask.data.places import note_written
 from ale_dask.results.company import Company
 from ale_dask.results.extra import PICTURES, available
 from ale_dask.results.figures import write_figures
@@ -75,6 +76,7 @@ class Painters:
                 if isinstance(drawn, Exception):
                     raise drawn
                 self._next(pipe, work, busy, simulated)
+                note_written(drawn)
                 yield drawn
 
     def backdrop(self) -> Backdrop | None:

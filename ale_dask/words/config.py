@@ -25,6 +25,7 @@ from ale_dask.words.profiles import (
     SameSubjects,
     filled,
 )
+from ale_dask.words.sealed import check_sealed
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
 LITERATURE = "literature"
@@ -401,12 +402,20 @@ def load_study(path: str | Path, *, kept: bool = False) -> Study:
     """Return the study of a study.toml; foci paths in it are relative to its folder and made absolute here.
 
     A `kept` one was written by a run with every setting there was: one that it lacks had no say in its results.
+
+    Raises
+    ------
+    InputError
+        for a file that cannot be read, or a key of it that is wrong.
+    StoreError
+        when it is the copy that a run wrote, and was damaged or changed since.
     """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
+    check_sealed(path, text)
     study = parse_study(text, source=str(path), kept=kept)
     return with_files(study, lambda name, file: str((path.parent / file).resolve()))
 

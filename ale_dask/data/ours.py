@@ -1,0 +1,49 @@
+"""Whether a place holds a run of ours, so that nobody else's files are written over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ale_dask.data.places import Place, files
+from ale_dask.words.errors import InputError
+from ale_dask.words.sealed import is_sealed
+
+_TOP = (
+    *("study.toml", "sweep.toml", "foci", "plans", "store.zarr", "run.json", "report.html", "table.tsv", "table.html"),
+    *("study_results.tsv", "overlap.tsv", "overlap.svg", "selection.tsv", "dataset_description.json"),
+    *("sweep.json", "sweep.tsv", "sweep.parquet", "stability", "axes", "robustness.tsv", "places", "cells"),
+)
+"""Names below OUT that runs and sweeps write."""
+
+
+def holds_run(out: Place) -> bool:
+    """Return whether a run or a sweep of ours is in OUT, whole or not."""
+    if (out / "plans" / "nonce").is_file():
+        return True
+    # Without that word it is made anew: nothing else is lost.
+    for name in ("study.toml", "sweep.toml"):
+        path = out / name
+        if path.is_file() and is_sealed(path.read_bytes().decode(errors="replace")):
+            return True
+    return False
+
+
+def claim(out: Place, folders: Iterable[str]) -> None:
+    """Return nothing where OUT may be written: nothing there is in the way, or a run of ours made it.
+
+    `folders` are those of the analyses.
+
+    Raises
+    ------
+    InputError
+        when OUT holds files of somebody else, or a study's own, under names that a run writes.
+    """
+    if holds_run(out):
+        return
+    there = {name.partition("/")[0] for name in files(out) if not name.startswith("logs/")}
+    wanted = {*_TOP, *folders}
+    if taken := sorted(name for name in there if name in wanted or name.startswith(("mask.", "base_rate."))):
+        raise InputError(
+            f"{out}: holds {', '.join(taken[:5])}, which no run of ours wrote and a run would write over; "
+            "give another -o, such as a new folder"
+        )
