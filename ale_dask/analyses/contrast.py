@@ -1,4 +1,4 @@
-"""One arm against another by relabelling whole experiments (Eickhoff 2011).
+"""One arm against another by relabelling whole groups of subjects (Eickhoff 2011).
 
 The arms' gate, which GingerALE uses, is chosen with the very labels under test: over it only uncorrected p
 are given. Family-wise error is controlled over a region that no relabelling changes: the thresholded map of
@@ -8,7 +8,6 @@ the pooled experiments, or the whole mask.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +17,7 @@ import xarray as xr
 from scipy import special
 
 from ale_dask.analyses.contrast_clusters import family_wise_p, how, tested
+from ale_dask.analyses.contrast_rows import rows_by_candidate
 from ale_dask.analyses.main_effect import identity_of, inference_of, mask_of, result_attrs, thresholded
 from ale_dask.analyses.sample import Sample
 from ale_dask.data import foci as foci_data
@@ -25,11 +25,9 @@ from ale_dask.data.shared import shared as shared_by
 from ale_dask.data.shared import without_shared
 from ale_dask.distribution.plan import Plan
 from ale_dask.numerics import clusters, correct
-from ale_dask.numerics.ale import add_row
 from ale_dask.numerics.contrast import (
     DIFFERENCE_BITS,
     Candidates,
-    by_voxel,
     count_exceedances,
     difference_map,
     exponential_digits,
@@ -66,54 +64,16 @@ def disjoint_arms(a: xr.Dataset, b: xr.Dataset, *, shared: str, name: str) -> tu
 
 def conventions_of(a: Sample, b: Sample, *, plans: Sequence[Plan]) -> dict[str, Any]:
     """Return every setting that changes a number of the contrast's plan; a hash over it is the identity."""
+    n_groups = [int(s.groups.max()) + 1 for s in (a, b)]
     return {
         "arms": [s.conventions(int(plans[2].settings["bits"]))["foci"] for s in (a, b)],
         "parents": [p.identity for p in plans],
         "seed": a.inference.seed,
         "candidates": "mask" if a.inference.gate == "none" else "supra-threshold",
-        "enumerate": n_relabellings(len(a.key) + len(b.key), len(a.key)) <= a.inference.iterations,
+        "enumerate": n_relabellings(sum(n_groups), n_groups[0]) <= a.inference.iterations,
+        # Only where a group has several experiments: what was computed before there were groups stays valid.
+        **({"groups": [s.groups.tolist() for s in (a, b)]} if sum(n_groups) < len(a.key) + len(b.key) else {}),
     }
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Both arms' experiments in the order of their keys, their fixed-point rows by candidate, and the arms' sums.
-
-    key and first_arm (experiment), begin (candidate + 1), experiment and value (entry), s_a and s_b (voxel).
-    """
-
-    key: npt.NDArray[np.uint64]
-    first_arm: npt.NDArray[np.bool_]
-    begin: npt.NDArray[np.int64]
-    experiment: npt.NDArray[np.int32]
-    value: npt.NDArray[np.int32]
-    s_a: npt.NDArray[np.int64]
-    s_b: npt.NDArray[np.int64]
-
-
-def rows_by_candidate(a: Sample, b: Sample, *, candidate: npt.NDArray[np.intp], bits: int) -> Rows:
-    """Return the experiments of both arms at some voxels (candidate)."""
-    n_voxels = a.mask.n_voxels
-    # Whole kernels: nothing here is compared with relocated foci, and cut at 4 sigma one voxel in a thousand of a
-    # real contrast moved from p = .055 to .076.
-    wanted = np.zeros(n_voxels, dtype=bool)
-    wanted[candidate] = True
-    s_a, s_b = np.zeros((2, n_voxels), dtype=np.int64)
-    rows = []
-    for arm, total in ((a, s_a), (b, s_b)):
-        for all_voxels, all_values in arm.rows(bits, exact=True):
-            add_row(all_voxels, all_values, total)
-            rows.append((all_voxels[wanted[all_voxels]], all_values[wanted[all_voxels]]))
-    begin = np.r_[0, np.cumsum([len(v) for v, _ in rows])].astype(np.int64)
-    voxel, value = (np.concatenate(part) for part in zip(*rows, strict=True))
-    # The order of experiments is that of their keys, and what is drawn are the members of the arm that holds the
-    # smallest key, so that naming the arms the other way round or sorting files changes no relabelling.
-    key = np.concatenate([a.key, b.key])
-    order = np.argsort(key, kind="stable")
-    rank = np.empty(len(key), dtype=np.int32)
-    rank[order] = np.arange(len(key))
-    v_begin, v_experiment, v_value = by_voxel(begin, voxel, value, candidate=candidate, n_voxels=n_voxels)
-    return Rows(key[order], order < len(a.key), v_begin, rank[v_experiment].astype(np.int32), v_value, s_a, s_b)
 
 
 def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str) -> Plan:
@@ -134,9 +94,9 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str) -> 
         candidate = np.flatnonzero(above[0] | above[1] | above[2])
         part = labels[candidate]
     found = rows_by_candidate(a, b, candidate=candidate, bits=bits)
-    key = found.key
-    n = n_relabellings(len(key), len(a.key))
-    behind = not found.first_arm[0]
+    in_first = int(found.group_first.sum())
+    n = n_relabellings(len(found.group_key), in_first)
+    behind = not found.group_first[0]
     conventions = conventions_of(a, b, plans=plans)
     n_parts = int(part.max(initial=-1)) + 1
     return Plan(
@@ -147,13 +107,13 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str) -> 
         settings={
             "conventions": conventions,
             "bits": bits,
-            "size": len((b if behind else a).key),
+            "size": len(found.group_key) - in_first if behind else in_first,
             "complement": behind,
             "relabellings": n if n < 2**62 else 2**62,
             "enumerate": conventions["enumerate"],
         },
         arrays={
-            "draw_key": draw_keys(key, seed=inference.seed, stream=RELABEL),
+            "draw_key": draw_keys(found.group_key, seed=inference.seed, stream=RELABEL),
             "candidate": candidate.astype(np.int64),
             "begin": found.begin,
             "experiment": found.experiment,
@@ -164,6 +124,7 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str) -> 
             "s_a": found.s_a.astype(np.int32),
             "s_b": found.s_b.astype(np.int32),
             "digits": exponential_digits(bits),
+            **found.group_arrays,
         },
     )
 
@@ -283,6 +244,7 @@ def collect(
         enumerated=bool(complete),
         candidates=len(candidate),
         components=n_parts,
+        groups_per_arm=_group_counts(plan),
         foci_per_experiment=means,
         subjects_per_experiment=subjects,
         shared=[g.words for g in shared_by(*arms)],
@@ -297,6 +259,13 @@ def _z(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
 
 def _n_foci(arm: xr.Dataset) -> npt.NDArray[np.int64]:
     return np.asarray(foci_data.n_foci(arm))
+
+
+def _group_counts(plan: Plan) -> list[int]:
+    """Return how many subject groups the relabellings keep in each arm."""
+    all_groups, size = len(plan.arrays["draw_key"]), int(plan.settings["size"])
+    counts = [size, all_groups - size]
+    return counts[::-1] if plan.settings["complement"] else counts
 
 
 def _ratio(pair: list[float]) -> float:

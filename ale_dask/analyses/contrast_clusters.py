@@ -39,6 +39,7 @@ def how(plan: Plan) -> dict[str, Any]:
         "size": int(plan.settings["size"]),
         "enumerate_all": bool(plan.settings["enumerate"]),
         "complement": bool(plan.settings["complement"]),
+        "group": plan.arrays.get("group"),
     }
 
 
@@ -98,6 +99,7 @@ def plan_clusters(
             "component": contrast.arrays["component"][kept],
             "before": neighbours_before(mask.voxel_ijk[candidate], connectivity=inference.connectivity),
             "draw_key": key,
+            **({"group": contrast.arrays["group"]} if "group" in contrast.arrays else {}),
             "candidate": candidate,
             "observed": contrast.arrays["observed"][kept],
         },

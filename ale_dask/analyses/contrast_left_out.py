@@ -7,12 +7,13 @@ The draws of the others are theirs, whoever is left out.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.analyses.contrast import rows_by_candidate
+from ale_dask.analyses.contrast_rows import rows_by_candidate
 from ale_dask.analyses.main_effect import identity_of
 from ale_dask.analyses.sample import Sample
 from ale_dask.distribution.plan import Plan
@@ -50,6 +51,7 @@ def plan_left_out(
         "left_out": [m.tolist() for m in members],
         "candidates": identity_of("voxels", {"voxels": candidate.tolist()}),
         "iterations": inference.iterations,
+        **({"groups": rows.group.tolist()} if rows.group_arrays else {}),
     }
     return Plan(
         name=name,
@@ -58,8 +60,9 @@ def plan_left_out(
         statistics=("relabellings",),
         settings={"conventions": conventions, "bits": bits, "iterations": inference.iterations},
         arrays={
-            "draw_key": draw_keys(rows.key, seed=inference.seed, stream=RELABEL),
+            "draw_key": draw_keys(rows.group_key, seed=inference.seed, stream=RELABEL),
             "first_arm": rows.first_arm,
+            **rows.group_arrays,
             "candidate": candidate.astype(np.int64),
             "begin": rows.begin,
             "experiment": rows.experiment,
@@ -70,15 +73,38 @@ def plan_left_out(
     )
 
 
-def without(plan: Plan, group: int) -> tuple[Candidates, npt.NDArray[np.bool_]]:
+def left_of(plan: Plan, number: int) -> npt.NDArray[np.bool_]:
+    """Return which experiments (experiment) are left without a set of them."""
+    first, last = plan.arrays["group_begin"][number : number + 2]
+    left = np.ones(len(plan.arrays["first_arm"]), dtype=bool)
+    left[plan.arrays["member"][first:last]] = False
+    return left
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """What is relabelled of the experiments left: key and arm of each group, the group of each experiment."""
+
+    key: npt.NDArray[np.uint64]
+    first_arm: npt.NDArray[np.bool_]
+    of_experiment: npt.NDArray[np.int32]
+
+
+def groups_of(plan: Plan, left: npt.NDArray[np.bool_]) -> Groups:
+    """Return the subject groups of which experiments (experiment) are left, in the order of their keys."""
+    group = plan.arrays.get("group", np.arange(len(left), dtype=np.int32))[left]
+    present, one, of_experiment = np.unique(group, return_index=True, return_inverse=True)
+    first_arm = plan.arrays["first_arm"][left][one]
+    return Groups(plan.arrays["draw_key"][present], first_arm, of_experiment.astype(np.int32))
+
+
+def without(plan: Plan, number: int) -> tuple[Candidates, npt.NDArray[np.bool_]]:
     """Return the rows by candidate without a set of experiments, and which experiments (experiment) are left."""
     begin, experiment = plan.arrays["begin"], plan.arrays["experiment"]
-    first, last = plan.arrays["group_begin"][group : group + 2]
-    left = np.ones(len(plan.arrays["draw_key"]), dtype=bool)
-    left[plan.arrays["member"][first:last]] = False
+    left = left_of(plan, number)
     kept = left[experiment]
     at = np.repeat(np.arange(len(begin) - 1), np.diff(begin))[kept]
-    value, number = plan.arrays["value"][kept], (np.cumsum(left) - 1)[experiment[kept]]
+    value, place = plan.arrays["value"][kept], (np.cumsum(left) - 1)[experiment[kept]]
     n = len(begin) - 1
     in_first = plan.arrays["first_arm"][experiment[kept]]
     total = np.zeros((2, n), dtype=np.int64)
@@ -87,7 +113,7 @@ def without(plan: Plan, group: int) -> tuple[Candidates, npt.NDArray[np.bool_]]:
     counts = np.bincount(at, minlength=n)
     # Counts only: no maximum is asked for, so no voxel belongs to any component.
     nowhere = np.full(n, -1, dtype=np.int64)
-    rows = (np.r_[0, np.cumsum(counts)].astype(np.int64), number.astype(np.int32), value)
+    rows = (np.r_[0, np.cumsum(counts)].astype(np.int64), place.astype(np.int32), value)
     return Candidates(*rows, total[0], total[1], nowhere), left
 
 
@@ -99,31 +125,30 @@ def block(plan: Plan, first: int, count: int) -> dict[str, I64]:
     number = np.zeros((count, 1), dtype=np.int64)
     for i in range(count):
         candidates, left = without(plan, first + i)
-        first_arm, key = plan.arrays["first_arm"][left], plan.arrays["draw_key"][left]
+        groups = groups_of(plan, left)
+        first_arm = groups.first_arm
         if first_arm.all() or not first_arm.any():
             continue
         behind = not first_arm[0]
         size = int(np.count_nonzero(first_arm == first_arm[0]))
-        possible = n_relabellings(len(key), size)
+        possible = n_relabellings(len(first_arm), size)
         number[i] = n = min(possible, wanted)
         for start in range(0, n, _AT_ONCE):
             chosen = relabellings(
-                key,
+                groups.key,
                 size=size,
                 first=start,
                 count=min(_AT_ONCE, n - start),
                 enumerate_all=possible <= wanted,
                 complement=behind,
+                group=groups.of_experiment,
             )
             nothing = np.empty((len(chosen), 2, 0), dtype=np.int64)
             count_exceedances(chosen, candidates, digits, bits, exceed[i], nothing)
     return {"null": number, EXCEED: exceed}
 
 
-def complete(plan: Plan, group: int) -> bool:
+def complete(plan: Plan, number: int) -> bool:
     """Return whether all relabellings that there are without a set of experiments were gone through."""
-    first, last = plan.arrays["group_begin"][group : group + 2]
-    left = np.ones(len(plan.arrays["draw_key"]), dtype=bool)
-    left[plan.arrays["member"][first:last]] = False
-    first_arm = plan.arrays["first_arm"][left]
+    first_arm = groups_of(plan, left_of(plan, number)).first_arm
     return n_relabellings(len(first_arm), int(first_arm.sum())) <= int(plan.settings["iterations"])

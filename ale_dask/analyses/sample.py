@@ -13,6 +13,7 @@ import xarray as xr
 
 from ale_dask.data import foci as foci_data
 from ale_dask.data.selection import drop_empty
+from ale_dask.data.subject_groups import subject_groups
 from ale_dask.numerics import NUMERICS_VERSION
 from ale_dask.numerics.ale import Row, cell_index, fixed_point_rows, full_support, scale_bits
 from ale_dask.numerics.kernels import FWHM_PER_SIGMA, kernel_box, shape_of, sigma_mm
@@ -39,6 +40,11 @@ class Sample:
     def key(self) -> npt.NDArray[np.uint64]:
         """Draw keys (experiment), uint64, ascending."""
         return self.foci["experiment_key"].values.astype(np.uint64)
+
+    @cached_property
+    def groups(self) -> npt.NDArray[np.int64]:
+        """Subject group (experiment), from 0; each experiment one of its own where the settings ask for no groups."""
+        return np.arange(len(self.key)) if self.inference.same_subjects is None else subject_groups(self.foci)
 
     @cached_property
     def points(self) -> list[npt.NDArray[np.float64]]:

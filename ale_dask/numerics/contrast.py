@@ -86,22 +86,40 @@ def n_relabellings(n: int, k: int) -> int:
 
 
 def relabellings(
-    key: npt.NDArray[np.uint64], *, size: int, first: int, count: int, enumerate_all: bool, complement: bool = False
+    key: npt.NDArray[np.uint64],
+    *,
+    size: int,
+    first: int,
+    count: int,
+    enumerate_all: bool,
+    complement: bool = False,
+    group: npt.NDArray[np.int32] | None = None,
 ) -> npt.NDArray[np.bool_]:
     """Return whether each experiment is in the first arm (iteration, experiment).
 
-    Drawn: the `size` experiments with the smallest words of their own Philox streams. Enumerated: combination
-    number `first`, `first` + 1 … in lexicographic order. With `complement` those `size` are the second arm.
+    Drawn: the `size` groups of experiments with the smallest words of their own Philox streams, one of each `key`.
+    Enumerated: combination number `first`, `first` + 1 … in lexicographic order. With `complement` those `size` are
+    the second arm. `group` (experiment) is the position of each experiment's group in `key`; without it each
+    experiment is a group.
     """
+    chosen = _chosen(key, size=size, first=first, count=count, enumerate_all=enumerate_all)
+    if complement:
+        chosen = ~chosen
+    return chosen if group is None else chosen[:, group]
+
+
+def _chosen(
+    key: npt.NDArray[np.uint64], *, size: int, first: int, count: int, enumerate_all: bool
+) -> npt.NDArray[np.bool_]:
     chosen = np.zeros((count, len(key)), dtype=bool)
     if enumerate_all:
         for row, members in zip(chosen, islice(combinations(range(len(key)), size), first, first + count), strict=True):
             row[list(members)] = True
-        return ~chosen if complement else chosen
+        return chosen
     words = np.empty((count, len(key)), dtype=np.uint64)
     rank_words(key, first, words)
     np.put_along_axis(chosen, np.argsort(words, axis=1, kind="stable")[:, :size], True, axis=1)
-    return ~chosen if complement else chosen
+    return chosen
 
 
 @numba.njit(cache=True, nogil=True, inline="always")

@@ -119,6 +119,7 @@ def edges(
     count: int,
     enumerate_all: bool,
     complement: bool = False,
+    group: I32 | None = None,
     allowed: int,
     threads: int,
 ) -> I32:
@@ -128,7 +129,8 @@ def edges(
     edge[1] the (k + 1)-th smallest: at most k of them lie beyond. In a complete enumeration the observed labels
     are one of the relabellings.
     """
-    packed = _packed(key, size=size, count=count, enumerate_all=enumerate_all, complement=complement)
+    packed = _packed(key, size=size, count=count, enumerate_all=enumerate_all, complement=complement, group=group)
+    n_experiments = len(key) if group is None else len(group)
     n_voxels = len(begin) - 1
     out = np.empty((2, n_voxels), dtype=np.int32)
     step = max(1, min(4096, _CELLS // (allowed + 1)))
@@ -141,7 +143,7 @@ def edges(
             here = observed[first:last].astype(np.int32)
             kept[:, :, -1] = here, -here
         for bits in packed:
-            chosen = np.unpackbits(bits, axis=1, count=len(key)).view(bool)
+            chosen = np.unpackbits(bits, axis=1, count=n_experiments).view(bool)
             keep_extremes(chosen, begin[first : last + 1], experiment, value, kept)
         out[:, first:last] = kept[0, :, 0], -kept[1, :, 0]
 
