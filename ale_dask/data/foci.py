@@ -44,7 +44,9 @@ class Experiment:
     def __post_init__(self) -> None:
         if self.space not in ("MNI", "TAL"):
             raise InputError(f"{self.source}: unknown space '{self.space}'; it must be MNI or TAL")
-        if self.n is not None and not 0 < self.n <= MAX_SUBJECTS:
+        # No subjects and no foci is how some files list a study that reported nothing.
+        least = 1 if self.xyz else 0
+        if self.n is not None and not least <= self.n <= MAX_SUBJECTS:
             raise InputError(f"{self.source}: sample size {self.n} of '{self.name}'; it must be 1 or more")
 
 

@@ -32,6 +32,12 @@ __all__ = [
 ]
 
 _MOST_NAMED = 100
+_DOCUMENTS = {
+    rb"{\rtf": "an RTF document of a word processor",
+    b"%pdf": "a PDF",
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+}
 
 
 def read_foci(
@@ -128,24 +134,33 @@ def parse(data: bytes, *, name: str, space: str | None = None, tell: Tell = unto
     data = unpacked(data, name=name)
     if workbook.is_workbook(data):
         return workbook.parse_workbook(data, name=name, space=space)
+    _refuse_document(data, name=name)
     if document.is_json(data):
         root = document.load(data, name=name)
         experiments = nimare.experiments if nimare.is_dataset(root) else nimads.experiments
         return experiments(root, size=len(data), name=name, space=space)
-    lines = decode(data, name=name)
+    lines = decode(data, name=name, tell=tell)
     first, number = next(((clean(x), i) for i, x in enumerate(lines, 1) if clean(x)), ("", 1))
     if not first:
         raise InputError(f"{name}:1: no foci, the file is empty; give Sleuth text or a table")
-    if first.startswith("//"):
+    if sleuth.is_heading(first):
         return sleuth.parse_lines(lines, name=name, space=space, tell=tell)
     if any(set(table.REQUIRED) & set(columns) for columns in table.header_columns(first).values()):
         return table.parse_lines(lines, name=name, space=space)
-    if any(clean(line).startswith("//") for line in lines):
+    if any(sleuth.is_heading(line) for line in lines):
         return sleuth.parse_lines(lines, name=name, space=space, tell=tell)
     raise InputError(
         f"{name}:{number}: found {shown(first)}, neither Sleuth text (its lines of names begin with //) "
         f"nor the header of a table ({', '.join(table.REQUIRED)})"
     )
+
+
+def _refuse_document(data: bytes, *, name: str) -> None:
+    """Raise an InputError for documents of other programs, which hold the text of foci among much else."""
+    begin = data[:64].lstrip().lower()
+    for mark, what in _DOCUMENTS.items():
+        if begin.startswith(mark):
+            raise InputError(f"{name}: {what}, not a text file; save it as plain text (.txt, UTF-8)")
 
 
 def _refuse_missing(experiments: Sequence[Experiment]) -> None:

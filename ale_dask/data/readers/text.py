@@ -6,6 +6,7 @@ import codecs
 import math
 import re
 
+from ale_dask.data.decisions import Decision, Tell, untold
 from ale_dask.data.foci import LIMIT_MM, MAX_SUBJECTS
 from ale_dask.words.errors import InputError
 
@@ -18,34 +19,72 @@ _SPACES = {"mni": "MNI", "mni152": "MNI", "icbm152": "MNI", "tal": "TAL", "talai
 # Templates of MNI152 as TemplateFlow (MNI152NLin2009cAsym) and NiMARE (mni152_2mm, ale_2mm) name them. MNI305 and
 # MNIColin27 are other brains, millimetres apart.
 _MNI152 = re.compile(r"mni152n?lin[a-z0-9]*|(?:mni152|ale)_[12]mm", re.ASCII)
+_NOT_IN_WINDOWS = (0x81, 0x8D, 0x8F, 0x90, 0x9D)
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+# U+0085 is a line's end of mainframes: a blank.
+_CONTROLS = re.compile("[\x80-\x84\x86-\x9f]")
+_WINDOWS = {code: bytes([code]).decode("cp1252") for code in range(0x80, 0xA0) if code not in _NOT_IN_WINDOWS}
 
 
-def decode(data: bytes, *, name: str) -> list[str]:
-    """Return the lines of a file's bytes: UTF-8, UTF-16 with its mark, else Latin-1; any line ends.
+def decode(data: bytes, *, name: str, tell: Tell = untold) -> list[str]:
+    """Return the lines of a file's bytes: UTF-8, UTF-16 with its mark, else Windows-1252; any line ends.
 
     Raises
     ------
     InputError
         for bytes that are not text.
     """
-    text = as_text(data, name=name)
+    text = as_text(data, name=name, tell=tell)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     if "\0" in text:
         at = next(i for i, line in enumerate(lines, 1) if "\0" in line)
-        raise InputError(f"{name}:{at}: holds NUL bytes, so it is not a text file; give Sleuth text or a table")
+        raise InputError(
+            f"{name}:{at}: holds NUL bytes, so it is not a text file, or UTF-16 without its mark; give Sleuth text or "
+            "a table, saved as UTF-8"
+        )
     return lines
 
 
-def as_text(data: bytes, *, name: str) -> str:
-    """Return a file's bytes as text: UTF-8, UTF-16 with its mark, else Latin-1; an InputError if the mark lies."""
+def as_text(data: bytes, *, name: str, tell: Tell = untold) -> str:
+    """Return a file's bytes as text: UTF-8, UTF-16 with its mark, else Windows-1252.
+
+    Raises
+    ------
+    InputError
+        if the mark lies, and for bytes that neither UTF-8 nor Windows-1252 has, or lines of both.
+    """
     encoding = next((e for bom, e in _BOMS if data.startswith(bom)), "utf-8")
     try:
-        return data.decode(encoding)
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         if encoding == "utf-16":
             raise InputError(f"{name}:1: marked as UTF-16 but is not; save it as UTF-8") from error
-        return data.decode("latin-1")
+        return _windows(data, at=error.start, name=name, tell=tell)
+    # Windows-1252 that some program took for Latin-1: its quotes are control characters that no text has.
+    if _CONTROLS.search(text):
+        text = _CONTROLS.sub(lambda found: _WINDOWS.get(ord(found[0]), found[0]), text)
+        tell(Decision("encoding", name, "control characters were read as the quotes and dashes of Windows-1252"))
+    return text
+
+
+def _windows(data: bytes, *, at: int, name: str, tell: Tell) -> str:
+    where = f"{name}:{len(re.findall(_LINE_END, data[:at])) + 1}"
+    if any(c != "\ufffd" and not c.isascii() for c in data.decode("utf-8", "replace")):
+        raise InputError(f"{where}: not UTF-8, as other lines of the file are; save the whole file as UTF-8")
+    try:
+        text = data.decode("cp1252")
+    except UnicodeDecodeError as error:
+        where = f"{name}:{len(re.findall(_LINE_END, data[: error.start])) + 1}"
+        raise InputError(
+            f"{where}: the byte 0x{data[error.start]:02x} is neither UTF-8 nor Windows-1252; save the file as UTF-8"
+        ) from error
+    tell(
+        Decision(
+            "encoding", where, "not UTF-8, so the file was read as Windows-1252; save it as UTF-8 if letters are wrong"
+        )
+    )
+    return text
 
 
 def clean(text: str) -> str:
@@ -107,6 +146,11 @@ def as_focus(tokens: list[str], *, line: str, where: str) -> tuple[float, float,
         values.append(value)
     x, y, z = values
     return x, y, z
+
+
+def as_number(token: str) -> float | None:
+    """Return the number of a token with a decimal point or a decimal comma, None for what is none."""
+    return _float(clean(token).translate(_MINUS).replace(",", "."))
 
 
 def _float(token: str) -> float | None:
