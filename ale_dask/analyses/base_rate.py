@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses.main_effect import draws_of, identity_of, machinery
+from ale_dask.analyses.main_effect import BASE_RATE, draws_of, identity_of, inference_of, machinery
 from ale_dask.analyses.sample import Sample
 from ale_dask.data.base_rate import Counts, density, load_counts
 from ale_dask.distribution.plan import Plan
@@ -31,12 +31,6 @@ STATISTICS = ("max_z", "max_size", "max_mass")
 MEASURES = ("size", "mass", "peak")
 """Of a cluster: voxels, sum of z beyond the cluster-forming one, largest z; in the order of their nulls below."""
 SHARED = ("volume", "shape", "focus_begin", "kernel", "draw_key", "box_shape", "boxes")
-PRIMARY = {
-    "cluster-size": "z_base_rate_size_fwe",
-    "cluster-mass": "z_base_rate_mass_fwe",
-    "voxel": "z_base_rate_voxel_fwe",
-}
-"""The map that each correction makes under this null."""
 _COLUMN = {"size": 1, "mass": 2, "peak": 0}
 _VERSION = 1
 
@@ -171,7 +165,7 @@ def with_base_rate(result: xr.Dataset, sample: Sample, plan: Plan, null: npt.NDA
             "null_base_rate": (("iteration", "base_rate_statistic"), null),
         }
     ).assign_coords(base_rate_statistic=np.array(STATISTICS, dtype=object))
-    kept = keep[PRIMARY[inference.correction]]
+    kept = keep[BASE_RATE[inference.correction]]
     return describe(out.assign(_of_uniform(out, kept))).assign_attrs(
         base_rate=Path(inference.base_rate).name,
         base_rate_sha256=plan.settings["conventions"]["base_rate"],
@@ -220,7 +214,7 @@ def only_here(result: xr.Dataset, uniform: npt.NDArray[np.bool_]) -> npt.NDArray
 
     `uniform` (voxel) are those that do.
     """
-    kept = result[PRIMARY[Inference.model_validate_json(result.attrs["inference"]).correction]].values != 0
+    kept = result[BASE_RATE[inference_of(result).correction]].values != 0
     label = result["base_rate_cluster_of_voxel"].values
     met = np.unique(label[kept & uniform])
     return np.asarray(kept & ~np.isin(label, met))

@@ -43,6 +43,12 @@ PRIMARY = {
     "tfce": "z_tfce_fwe",
 }
 """The map that each correction makes."""
+BASE_RATE = {
+    "cluster-size": "z_base_rate_size_fwe",
+    "cluster-mass": "z_base_rate_mass_fwe",
+    "voxel": "z_base_rate_voxel_fwe",
+}
+"""The map that each correction makes against the base rate."""
 EPS = 0.001
 """Error that the confidence sequences of one analysis share (resampling risk)."""
 
@@ -373,5 +379,10 @@ def inference_of(result: xr.Dataset) -> Inference:
 
 def thresholded(result: xr.Dataset, source: str) -> npt.NDArray[np.bool_]:
     """Return the surviving voxels (voxel) of a main effect: "cluster-fwe" or "uncorrected"."""
-    name = "z_uncorrected" if source == "uncorrected" else PRIMARY[inference_of(result).correction]
+    name = "z_uncorrected" if source == "uncorrected" else primary_map(inference_of(result))
     return np.asarray(result[name].values != 0)
+
+
+def primary_map(inference: Inference) -> str:
+    """Return the map of the primary correction: against the base rate where that null alone is asked for."""
+    return (BASE_RATE if inference.null == "base-rate" else PRIMARY)[inference.correction]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ale_dask.cli import fetching, following, handing, looking, robust, running
+from ale_dask.cli import counting, fetching, following, handing, looking, robust, running
 from ale_dask.cli.options import Stopped, say
 from ale_dask.words.errors import AleError, UnfinishedError
 
@@ -46,6 +46,7 @@ for command in (
     running.block,
 ):
     app.command()(command)
+app.command("base-rate")(counting.base_rate)
 app.command("leave-one-out")(running.leave_one_out)
 app.command("fail-safe")(robust.fail_safe)
 app.command()(robust.power)

@@ -49,6 +49,13 @@ VoxelP = Annotated[float | None, typer.Option("--voxel-p", help="Cluster-forming
 ClusterP = Annotated[float | None, typer.Option("--cluster-p", help="Family-wise p of clusters and voxels.")]
 Correction = Annotated[str | None, typer.Option("--correction", help="cluster-size, cluster-mass, voxel or tfce.")]
 MaskName = Annotated[str | None, typer.Option("--mask", help="brain, gm, grey10 or an image file.")]
+Null = Annotated[
+    str | None,
+    typer.Option("--null", help="What foci are tested against: uniform, base-rate (of the literature) or both."),
+]
+BaseRate = Annotated[
+    str | None, typer.Option("--base-rate", help="literature, or an image of numbers of foci (`ale-dask base-rate`).")
+]
 Include = Annotated[
     str | None, typer.Option("--include", metavar="CONDITION", help='Only experiments such as "patients and n > 9".')
 ]
@@ -89,6 +96,8 @@ SETTINGS: dict[str, Any] = {
     "cluster_p": ClusterP,
     "correction": Correction,
     "mask": MaskName,
+    "null": Null,
+    "base_rate": BaseRate,
     "profile": Profile,
     "same_subjects": SameSubjects,
     "shared": Shared,
@@ -170,7 +179,7 @@ def load(study: str) -> Study:
 
 def with_settings(study: Study, **values: Any) -> Study:
     """Return the study with the settings given on the command line instead of its own."""
-    from ale_dask.words.config import BUILT_IN, inference_from, study_from
+    from ale_dask.words.config import BUILT_IN, LITERATURE, inference_from, study_from
     from ale_dask.words.profiles import changed
 
     backend = {"name": values.pop("backend", None), "workers": values.pop("workers", None)}
@@ -179,6 +188,8 @@ def with_settings(study: Study, **values: Any) -> Study:
     new = {k: v for k, v in values.items() if v is not None}
     if "mask" in new and new["mask"] not in BUILT_IN:
         new["mask"] = str(Path(new["mask"]).resolve())
+    if new.get("base_rate", LITERATURE) != LITERATURE:
+        new["base_rate"] = str(Path(new["base_rate"]).resolve())
     inference = inference_from(changed(study.inference.model_dump(), new), source="command line")
     kept = {k: v for k, v in backend.items() if v is not None}
     foci = {

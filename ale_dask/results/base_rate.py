@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+import xarray as xr
+
 from ale_dask.data.base_rate import FWHM, UNIFORM
+from ale_dask.numerics.by_level import Z_UNIT
+from ale_dask.numerics.correct import UNREACHABLE
 from ale_dask.words.config import LITERATURE, Inference
 
 QUESTIONS = {
@@ -16,6 +21,11 @@ MEANING = (
     "this sample."
 )
 """What failing and passing mean."""
+PRICE = (
+    "Against the base rate a place that many studies report anyway, such as the insula, needs more studies of this "
+    "sample to be found, and one that few report needs fewer."
+)
+"""What the second question costs."""
 
 
 def base_rate(i: Inference) -> str:
@@ -40,3 +50,33 @@ def base_rate(i: Inference) -> str:
         "The mass of a cluster was the sum of z beyond the cluster-forming one, and voxels were corrected by the "
         f"largest z. {MEANING}"
     )
+
+
+def base_rate_facts(result: xr.Dataset) -> list[tuple[str, str]]:
+    """Return what stands beside a main effect on the page of its base-rate null; nothing without one."""
+    if "z_base_rate" not in result:
+        return []
+    attrs = result.attrs
+    volume = float(abs(np.linalg.det(np.array(attrs["affine"]).reshape(4, 4)[:3, :3])))
+    said = {
+        "size": "{:.0f} voxels = {:.0f} mm³".format(attrs["base_rate_cut_size"], attrs["base_rate_cut_size"] * volume),
+        "mass": f"{attrs['base_rate_cut_mass'] / Z_UNIT:.4g}",
+        "peak": f"{attrs['base_rate_cut_peak'] / Z_UNIT:.3g}",
+    }
+    cuts = {m: "none: too few iterations" if attrs[f"base_rate_cut_{m}"] >= UNREACHABLE else said[m] for m in said}
+    share = 100 * attrs["base_rate_raised"] / result.sizes["voxel"]
+    return [
+        ("Base rate", "Neurosynth's foci" if attrs["base_rate"] == LITERATURE else str(attrs["base_rate"])),
+        ("Smallest cluster, size FWE, base rate", cuts["size"]),
+        ("Smallest cluster, mass FWE, base rate", cuts["mass"]),
+        ("Smallest z, voxel FWE, base rate", cuts["peak"]),
+        ("Threshold raised, base rate", f"in {share:.1f} % of voxels, where one focus alone would reach it"),
+    ]
+
+
+def base_rate_notes(result: xr.Dataset) -> list[str]:
+    """Return what a reader must know of a main effect's two nulls; nothing without a base-rate null."""
+    if "z_base_rate" not in result:
+        return []
+    first = "Two questions. " + QUESTIONS["uniform"] + " " + QUESTIONS["base-rate"]
+    return [f"{first} {MEANING} {PRICE}"]

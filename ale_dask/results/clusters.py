@@ -89,16 +89,18 @@ def grid_name(result: xr.Dataset) -> str:
     return hashlib.sha256(affine.tobytes() + str(shape).encode()).hexdigest()[:8]
 
 
-def clusters_of(result: xr.Dataset, values: npt.NDArray[Any]) -> list[Cluster]:
+def clusters_of(result: xr.Dataset, values: npt.NDArray[Any], *, rank: npt.NDArray[Any] | None = None) -> list[Cluster]:
     """Return the clusters of a thresholded map (voxel) of a result, ranked by what decides there.
 
     A main effect by its fixed-point sums; a contrast by z, of equal ones by the difference, since the
     smallest possible p is shared by many voxels, unless the positions of ties are averaged; a conjunction by z or, as
-    asked for, by ALE.
+    asked for, by ALE. Another `rank` (voxel) may be given.
     """
     inference = inference_of(result)
     average = inference.tied_peaks == "mean"
-    rank: npt.NDArray[Any] = np.abs(values)
+    if rank is not None:
+        return find_clusters(values, mask=grid_of(result), rank=rank, connectivity=inference.connectivity)
+    rank = np.abs(values)
     if result.attrs["kind"] == "main-effect":
         rank = result["s"].values
     elif result.attrs["kind"] == "conjunction" and inference.conjunction_of == "ale":

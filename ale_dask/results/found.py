@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import xarray as xr
 
 from ale_dask.analyses.main_effect import inference_of
+from ale_dask.results.against import against_words
 from ale_dask.results.clusters import Cluster, clusters_of, grid_of
 from ale_dask.results.contributing import surviving_clusters
 from ale_dask.results.extra import LABELS, available
@@ -44,7 +45,10 @@ def _found(name: str, result: xr.Dataset) -> Found:
     clusters = surviving_clusters(result, INPUTS[0])
     if kind == "main-effect":
         view = find_view(result, level=inference_of(result).correction)
-        return Found(name, label(result, view), (("", _clusters(clusters, result) + _undecided(result)),))
+        lines = [("", _clusters(clusters, result) + _undecided(result))]
+        if "z_base_rate" in result and inference_of(result).null == "both":
+            lines.append(("against the base rate", against_words(result)))
+        return Found(name, label(result, view), tuple(lines))
     level = "uncorrected" if kind == "contrast" else "thresholded"
     words = label(result, find_view(result, level=level, source=INPUTS[0]))
     if kind == "conjunction":

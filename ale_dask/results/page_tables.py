@@ -13,7 +13,7 @@ import xarray as xr
 
 from ale_dask.data.foci import n_foci
 from ale_dask.results.tables import cluster_table, conjunction_table, contrast_table, formatted
-from ale_dask.results.views import View
+from ale_dask.results.views import View, is_base_rate
 
 _FIRST = (
     "Cluster ID",
@@ -26,12 +26,15 @@ _FIRST = (
     "p",
     "p size FWE",
     "decision",
+    "p size base rate",
+    "Share base rate (%)",
+    "Uniform null",
     "AAL",
     "Brodmann Area",
     "Experiments",
     "Foci",
 )
-_BY_MASS = {"p size FWE": "p mass FWE", "decision": "decision mass"}
+_BY_MASS = {"p size FWE": "p mass FWE", "p size base rate": "p mass base rate", "decision": "decision mass"}
 LONG = 34
 """Characters from which on a cell is broken into lines."""
 
@@ -79,7 +82,9 @@ def clusters_at(result: xr.Dataset, view: View) -> pd.DataFrame:
         return contrast_table(result, source=view.source, level=view.level)
     if kind == "conjunction":
         return conjunction_table(result, source=view.source)
-    return cluster_table(result, source="uncorrected" if view.level == "uncorrected" else "cluster-fwe")
+    if view.level == "uncorrected":
+        return cluster_table(result, source="uncorrected")
+    return cluster_table(result, null="base-rate" if is_base_rate(view) else "uniform")
 
 
 def experiments_table(result: xr.Dataset) -> pd.DataFrame:

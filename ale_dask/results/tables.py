@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.main_effect import BASE_RATE, inference_of, thresholded
+from ale_dask.numerics.by_level import Z_UNIT
 from ale_dask.numerics.space import Mask
 from ale_dask.results.clusters import Cluster, clusters_of, grid_of
 from ale_dask.results.extra import LABELS, available
@@ -23,6 +25,13 @@ NILEARN = ("Cluster ID", "X", "Y", "Z", "Peak Stat", "Cluster Size (mm3)")
 PLACE = ("Center X", "Center Y", "Center Z", "Bounds (mm)")
 REGIONS = tuple(name for atlas in ATLASES for name in (atlas, f"{atlas} shares"))
 """At the peak, and of the cluster's voxels; empty where no atlas is installed."""
+BESIDE = (
+    "p size base rate",
+    "p mass base rate",
+    "p peak base rate",
+    "Share base rate (%)",
+)
+"""What the base rate says of a cluster of the uniform null."""
 MAIN = (
     *NILEARN,
     "Peak ALE",
@@ -38,6 +47,7 @@ MAIN = (
     "p mass high",
     "p mass bound",
     "decision mass",
+    *BESIDE,
     "Voxels FWE",
     "Voxels FDR BH",
     "Voxels FDR BY",
@@ -47,7 +57,8 @@ MAIN = (
     "Experiments",
     "Foci",
 )
-_OF_CLUSTER = tuple(column for column in MAIN if column.startswith(("p ", "decision")))
+_UNIFORM_COLUMNS = tuple(c for c in MAIN if c not in BESIDE)
+_OF_CLUSTER = tuple(c for c in MAIN if c.startswith(("p ", "decision")) and c not in BESIDE)
 _CLUSTER_P = tuple(column for column in _OF_CLUSTER if column.startswith("p "))
 CONTRAST = (
     *NILEARN,
@@ -80,10 +91,32 @@ _PER_CLUSTER = {
     "p mass high": "cluster_mass_p_high",
     "p mass bound": "cluster_mass_p_bound",
     "decision mass": "cluster_mass_decision",
+    "p size base rate": "cluster_base_rate_size_p",
+    "p mass base rate": "cluster_base_rate_mass_p",
+    "p peak base rate": "cluster_base_rate_peak_p",
+    "Share base rate (%)": "cluster_base_rate_share",
 }
+_AGAINST = {
+    f"p {what} {column}": f"base_rate_cluster_{what}_{end}"
+    for what in ("size", "mass")
+    for column, end in {"FWE": "p", "low": "p_low", "high": "p_high"}.items()
+} | {"p peak FWE": "base_rate_cluster_peak_p"}
+_AGAINST_COLUMNS = (
+    *NILEARN,
+    "Peak ALE",
+    "Cluster Size (voxels)",
+    *(c for c in _AGAINST if "size" in c),
+    "Cluster Mass",
+    *(c for c in _AGAINST if "size" not in c),
+    "Uniform null",
+    *PLACE,
+    *REGIONS,
+    "Experiments",
+    "Foci",
+)
 
 
-def cluster_table(result: xr.Dataset, *, source: str = "cluster-fwe") -> pd.DataFrame:
+def cluster_table(result: xr.Dataset, *, source: str = "cluster-fwe", null: str | None = None) -> pd.DataFrame:
     """Return the clusters of a main effect that survive its primary correction, or those of "uncorrected".
 
     One row per cluster and one per sub-peak ("1a", at least 8 mm from the peak and each other); peak stat is
@@ -91,22 +124,33 @@ def cluster_table(result: xr.Dataset, *, source: str = "cluster-fwe") -> pd.Data
     the most it can be however often one has looked and gone on. The decision, "significant", "not" or "undecided",
     is about the cluster's family-wise p and holds at any number of iterations; sub-peaks have none. Voxel columns
     count the cluster's voxels that survive that criterion.
+
+    With `null` "base-rate" they are the clusters that survive against the base rate, with its z and p, and mass is the
+    sum of z beyond the cluster-forming one; whether the uniform null found something there is a column.
     """
     check(result, "ale", "s", "z")
     mask = grid_of(result)
-    s, z, ale = (result[n].values for n in ("s", "z", "ale"))
+    against = source != "uncorrected" and (null or inference_of(result).null) == "base-rate"
+    s, z, ale = (result[n].values for n in ("s", "z_base_rate" if against else "z", "ale"))
     unit = 2.0 ** -int(result.attrs["scale_bits"])
     at_focus = mask.voxel_at(result["focus_xyz"].values)
     rows: list[dict[str, Any]] = []
-    for cluster in main_clusters(result, source=source):
+    other = thresholded(result, source) if against and null else np.zeros(len(s), dtype=bool)
+    for cluster in base_rate_clusters(result) if against else main_clusters(result, source=source):
         row = _place(cluster, mask, ale)
         row |= {"Peak Stat": float(z[cluster.peak]), "Peak ALE": float(ale[cluster.peak])}
         # A voxel-FWE cluster is tested as the cluster-forming one around it.
-        around = int(result["cluster_of_voxel"].values[cluster.peak]) - 1
+        label = "base_rate_cluster_of_voxel" if against else "cluster_of_voxel"
+        around = int(result[label].values[cluster.peak]) - 1
         if around >= 0:
-            row |= {c: result[v].values[around] for c, v in _PER_CLUSTER.items()}
+            per_cluster = _AGAINST if against else {c: v for c, v in _PER_CLUSTER.items() if v in result}
+            row |= {c: result[v].values[around] for c, v in per_cluster.items()}
+        row["Share base rate (%)"] = 100 * row.get("Share base rate (%)", np.nan)
         excess = s[cluster.voxels] - int(result.attrs["threshold"])
         row["Cluster Mass"] = float(np.maximum(excess, 0).sum() * unit)
+        if against:
+            row["Cluster Mass"] = float(result["base_rate_cluster_mass"].values[around] / Z_UNIT)
+            row["Uniform null"] = "found" if other[cluster.voxels].any() else "not found"
         row |= {c: int((result[v].values[cluster.voxels] != 0).sum()) for c, v in _CRITERIA.items() if v in result}
         inside = np.isin(at_focus, cluster.voxels)
         row["Foci"] = int(inside.sum())
@@ -116,7 +160,13 @@ def cluster_table(result: xr.Dataset, *, source: str = "cluster-fwe") -> pd.Data
             x, y, height = at = mask.to_mm(mask.voxel_ijk[voxel])
             sub = {"Cluster ID": f"{cluster.number}{letter}", "X": x, "Y": y, "Z": height, **_regions(at)}
             rows.append({**sub, "Peak Stat": float(z[voxel]), "Peak ALE": float(ale[voxel])})
-    return _frame(rows, MAIN)
+    return _frame(rows, _AGAINST_COLUMNS if against else MAIN if "z_base_rate" in result else _UNIFORM_COLUMNS)
+
+
+def base_rate_clusters(result: xr.Dataset) -> list[Cluster]:
+    """Return the clusters of a main effect that survive the primary correction against the base rate."""
+    kept = result[BASE_RATE[inference_of(result).correction]].values
+    return clusters_of(result, kept, rank=result["z_base_rate"].values)
 
 
 def contrast_table(result: xr.Dataset, *, source: str, level: str = "uncorrected") -> pd.DataFrame:
@@ -272,8 +322,8 @@ def _volume(value: float) -> str:
 
 _BOTH = tuple(f"{axis}_{side}" for side in "12" for axis in "xyz")
 _MM = ("X", "Y", "Z", *PLACE[:3], "x", "y", "z", "nearest_mm", *_BOTH)
-_P = ("p", *_CLUSTER_P)
-_SHARES = ("Share (%)", "Largest Share (%)", "Least Retained (%)", "Mean Retained (%)", "By (%)")
+_P = ("p", *_CLUSTER_P, *_AGAINST, *BESIDE[:3])
+_SHARES = ("Share (%)", "Share base rate (%)", "Largest Share (%)", "Least Retained (%)", "Mean Retained (%)", "By (%)")
 _VOLUMES = ("Cluster Size (mm3)", "volume_mm3", "mm3_1", "mm3_2", "mm3_both")
 _COUNTS = (*_VOLUMES, "Cluster Size (voxels)", "Experiments", "Foci", *_CRITERIA)
 _FORMAT: dict[str, Callable[[float], str]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,20 @@ _VOXEL = (
 _ENHANCED = (
     "family-wise error of threshold-free cluster enhancement at {cluster_p:g}: were the foci at random, the chance of "
     "one such voxel or more anywhere in the mask is at most {cluster_p:g}; what lies around a voxel counts for it"
+)
+UNIFORM = "uniform-"
+AGAINST = "base-rate-"
+"""How the level of a map against the base rate begins, before that of the same correction."""
+_DRAWN = (
+    "were the foci where the literature reports them anyway, the chance of one such {} or more anywhere in the mask "
+)
+_BASE_RATE_CLUSTER = (
+    f"family-wise error of clusters at {{cluster_p:g}} against the base rate: {_DRAWN.format('cluster')}"
+    "is at most {cluster_p:g}; it does not say which of its voxels are active"
+)
+_BASE_RATE_VOXEL = (
+    f"family-wise error of voxels at {{cluster_p:g}} against the base rate: {_DRAWN.format('voxel')}"
+    "is at most {cluster_p:g}"
 )
 _FDR = "the expected share of false voxels among those shown at {cluster_p:g}, and nothing about clusters"
 _NOTHING = (
@@ -172,6 +186,28 @@ _MAIN_EFFECT = (
         "min_volume",
     ),
     View(
+        "z_desc-baseRate",
+        of("z_base_rate"),
+        "z of the voxel p when foci are drawn from the base rate",
+        optional="z_base_rate",
+    ),
+    *(
+        View(
+            f"z_desc-baseRate{what.title()}_level-{where}_{_MC}",
+            of(f"z_base_rate_{what}_fwe"),
+            f"z under the base rate where {of_what} survives it by {by}",
+            _BASE_RATE_CLUSTER if where == "cluster" else _BASE_RATE_VOXEL,
+            f"{AGAINST}{level}",
+            cuts=("voxel_p", "cluster_p", "base_rate", "base_rate_sha256", cut),
+            optional=f"z_base_rate_{what}_fwe",
+        )
+        for what, where, of_what, by, level, cut in (
+            ("size", "cluster", "the cluster", "cluster-size FWE", "cluster-size", "base_rate_cut_size"),
+            ("mass", "cluster", "the cluster", "cluster-mass FWE", "cluster-mass", "base_rate_cut_mass"),
+            ("voxel", "voxel", "the voxel", "FWE by the largest z", "voxel", "base_rate_cut_peak"),
+        )
+    ),
+    View(
         "label_tab-clust_corr-FWE",
         _labels,
         "numbers of the clusters that survive the primary correction, as in the cluster table",
@@ -270,8 +306,22 @@ VIEWS: dict[str, tuple[View, ...]] = {
 
 
 def views_of(result: xr.Dataset) -> list[View]:
-    """Return the maps of a result, those left out that it does not have."""
-    return [v for v in VIEWS[result.attrs["kind"]] if not v.optional or v.optional in result]
+    """Return the maps of a result, those left out that it does not have.
+
+    Where the base rate alone is asked for, its maps stand at the level of their correction, and the others' at that
+    of "uniform-…".
+    """
+    found = [v for v in VIEWS[result.attrs["kind"]] if not v.optional or v.optional in result]
+    if result.attrs["kind"] != "main-effect" or inference_of(result).null != "base-rate":
+        return found
+    against = {v.level.removeprefix(AGAINST) for v in found if v.level.startswith(AGAINST)}
+    moved = {level: f"{UNIFORM}{level}" for level in against} | {f"{AGAINST}{level}": level for level in against}
+    return [replace(v, level=moved.get(v.level, v.level)) for v in found]
+
+
+def is_base_rate(view: View) -> bool:
+    """Return whether a map is one of the base-rate null."""
+    return view.optional.startswith("z_base_rate")
 
 
 def find_view(result: xr.Dataset, *, level: str, source: str = "") -> View:
@@ -282,7 +332,8 @@ def find_view(result: xr.Dataset, *, level: str, source: str = "") -> View:
 def pictured(result: xr.Dataset) -> list[View]:
     """Return the maps that are drawn: at the primary correction and uncorrected, or at both inputs."""
     kind = result.attrs["kind"]
-    main: tuple[str, ...] = (inference_of(result).correction, "uncorrected")
+    correction = inference_of(result).correction
+    main: tuple[str, ...] = (correction, f"{AGAINST}{correction}", "uncorrected")
     levels = {"main-effect": main, "contrast": ("uncorrected",), "conjunction": ("thresholded",)}
     return [v for level in levels[kind] for v in views_of(result) if v.level == level]
 

@@ -14,8 +14,9 @@ from ale_dask.analyses.power import PER_ARM
 from ale_dask.data.decisions import decisions
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.correct import UNREACHABLE, clopper_pearson
+from ale_dask.results.base_rate import base_rate_facts, base_rate_notes
 from ale_dask.results.clusters import grid_of
-from ale_dask.results.views import View, find_view
+from ale_dask.results.views import AGAINST, UNIFORM, View, find_view, is_base_rate
 from ale_dask.words.config import Inference
 
 FEWEST = 17
@@ -45,7 +46,7 @@ def decided(view: View) -> str:
     """Return what the columns "decision" and "bound" of a map's clusters mean; nothing where it has none."""
     if view.level in ("size-fwe", "mass-fwe"):
         return _DECISIONS + _OF_CONTRAST
-    return _DECISIONS if view.level in ("cluster-size", "cluster-mass") else ""
+    return _DECISIONS if view.level in ("cluster-size", "cluster-mass") and not is_base_rate(view) else ""
 
 
 def input_words(source: str, *, correction: str) -> str:
@@ -66,9 +67,11 @@ def label(result: xr.Dataset, view: View) -> str:
         return f"{level} p < {i.contrast_p:g}, arms at {source}"
     if result.attrs["kind"] == "conjunction":
         return f"overlap of the maps at {source}"
-    if view.level in CORRECTED:
-        forming = "" if view.level in ("voxel", "tfce") else f", cluster-forming p < {i.voxel_p:g}"
-        return f"{CORRECTED[view.level]} p < {i.cluster_p:g}{forming}"
+    level = view.level.removeprefix(AGAINST).removeprefix(UNIFORM)
+    if level in CORRECTED:
+        against = ", against the base rate" if is_base_rate(view) else ""
+        forming = "" if level in ("voxel", "tfce") else f", cluster-forming p < {i.voxel_p:g}"
+        return f"{CORRECTED[level]} p < {i.cluster_p:g}{forming}{against}"
     return f"uncorrected p < {i.voxel_p:g}, at least {i.min_volume:g} mm³"
 
 
@@ -125,6 +128,7 @@ def notes(result: xr.Dataset) -> list[str]:
             )
     if attrs["kind"] == "contrast" and attrs["shared"] and inference_of(result).shared == "keep":
         found.append(KEPT)
+    found += base_rate_notes(result)
     if words := detectable(attrs):
         what = "difference" if attrs["kind"] == "contrast" else "overlap"
         found.append(
@@ -161,6 +165,7 @@ def _main_effect(result: xr.Dataset) -> list[tuple[str, str]]:
         ("Smallest cluster, mass FWE", _cut(result, "cut_mass", lambda k: f"{k * unit:.4g}")),
         ("Smallest ALE, voxel FWE", _cut(result, "cut_s", lambda k: f"{ale_of(result, k):.4g}")),
         *_tfce(result),
+        *base_rate_facts(result),
         ("Level, iterations", f"p < {i.cluster_p:g}, {attrs['iterations']:,} iterations, seed {i.seed}"),
         ("Primary correction", CORRECTED[i.correction]),
         ("Mask", _mask(result)),

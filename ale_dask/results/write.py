@@ -14,6 +14,7 @@ import xarray as xr
 from ale_dask.analyses.main_effect import EPS, inference_of
 from ale_dask.analyses.power import with_power
 from ale_dask.data.places import replace_file
+from ale_dask.results.against import base_rate_lines
 from ale_dask.results.article import article_html, article_table
 from ale_dask.results.company import company_of
 from ale_dask.results.contributing import contribution_table, parts_of
@@ -174,6 +175,7 @@ def summary_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
         ]
         more = f" and {len(clusters) - 5} more" if len(clusters) > 5 else ""
         lines.append(f"{name}: {'; '.join(found) or 'no cluster'}{more}")
+    lines += base_rate_lines(results)
     lines += decision_lines(results)
     table = study_table(results)
     for row in formatted(table[table["input"] != "uncorrected"]).to_dict("records"):
@@ -208,7 +210,8 @@ def cluster_tables(result: xr.Dataset) -> dict[str, pd.DataFrame]:
     """Return an analysis's tables by what their file names end in: "", "_uncorrected", "_level-voxel…"."""
     kind = result.attrs["kind"]
     if kind == "main-effect":
-        return {_ENDS[source]: cluster_table(result, source=source) for source in INPUTS}
+        of_null = {_BESIDE: cluster_table(result, null="base-rate")} if "z_base_rate" in result else {}
+        return {_ENDS[source]: cluster_table(result, source=source) for source in INPUTS} | of_null
     if kind == "conjunction":
         by_source = {_ENDS[source]: conjunction_table(result, source=source) for source in INPUTS}
         return {**by_source, "_level-voxel": conjunction_table(result, source="voxel-fwe")}
@@ -219,6 +222,7 @@ def cluster_tables(result: xr.Dataset) -> dict[str, pd.DataFrame]:
 
 
 _ENDS = {"cluster-fwe": "", "uncorrected": "_uncorrected"}
+_BESIDE = "_base-rate"
 _LEVEL_ENDS = {
     "uncorrected": "",
     "voxel-fwe": "_level-voxel",

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
 from ale_dask.data.places import replace_file
 from ale_dask.numerics.space import Mask
@@ -37,6 +38,33 @@ def counted(xyz: npt.NDArray[np.float64], *, mask: Mask) -> npt.NDArray[np.int64
     """Return how many foci (focus, axis), in mm MNI, lie in each voxel of a mask (voxel), int64."""
     voxel = mask.voxel_at(xyz)
     return np.bincount(voxel[voxel >= 0], minlength=mask.n_voxels).astype(np.int64)
+
+
+def counted_studies(foci: xr.Dataset, *, mask: Mask) -> tuple[npt.NDArray[np.int64], dict[str, int]]:
+    """Return the foci of a foci Dataset in each voxel of a mask (voxel), int64, and how many of them were left out.
+
+    A focus that a study has twice counts once; what `no_coordinates` finds and what lies outside the mask does not.
+
+    Raises
+    ------
+    InputError
+        when no focus is left.
+    """
+    xyz = foci["focus_xyz"].values
+    study = foci["experiment_study"].values[foci["focus_experiment"].values]
+    _, number = np.unique(study, return_inverse=True)
+    _, first = np.unique(np.column_stack([number, xyz]), axis=0, return_index=True)
+    once = np.zeros(len(xyz), dtype=bool)
+    once[first] = True
+    rules = no_coordinates(xyz)
+    right = ~np.any(list(rules.values()), axis=0)
+    kept = once & right
+    counts = counted(xyz[kept], mask=mask)
+    if not counts.any():
+        raise InputError(f"no focus is left in the mask '{mask.name}' to make a base rate of")
+    told = {"a study has twice": int((~once).sum())}
+    told |= {f"are most likely no coordinates ({rule})": int((once & found).sum()) for rule, found in rules.items()}
+    return counts, told | {"lie outside the mask": int(kept.sum() - counts.sum())}
 
 
 def write_counts(counts: npt.NDArray[np.int64], path: str | Path, *, mask: Mask) -> None:

@@ -1,0 +1,202 @@
+"""What a run's tables, maps, page, methods text and terminal say of the base-rate null."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import experiments, write_ball, write_sample
+from typer.testing import CliRunner
+
+import ale_dask as ale
+from ale_dask import runs
+from ale_dask.cli import app
+from ale_dask.data.base_rate import load_counts
+from ale_dask.results.tables import cluster_table
+from ale_dask.results.write import summary_lines
+from ale_dask.words.config import load_study
+
+STUDY = """
+title = "one place"
+simulated = true
+[foci.drug]
+files = "drug.txt"
+[inference]
+mask = "ball.nii.gz"
+iterations = 99
+voxel_p = 0.01
+null = "{null}"
+correction = "{correction}"
+[analysis.drug]
+kind = "main-effect"
+foci = "drug"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("study")
+    write_ball(path / "ball.nii.gz")
+    write_sample(path / "drug.txt", experiments(1, number=12, planted=(12, 4, 0), prefix="drug"))
+    return path
+
+
+def run(folder, out, *, null="both", correction="cluster-size"):
+    path = folder / f"{null}-{correction}.toml"
+    path.write_text(STUDY.format(null=null, correction=correction))
+    study = load_study(path)
+    results, record = runs.run(study, out, quiet=True)
+    runs.write(results, record, out, study=study, drawn_by=None)
+    return results["drug"], record
+
+
+@pytest.fixture(scope="module")
+def both(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("both") / "out"
+    return out, *run(folder, out)
+
+
+@pytest.fixture(scope="module")
+def alone(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("alone") / "out"
+    return out, *run(folder, out, null="base-rate")
+
+
+def read(path):
+    return pd.read_csv(path, sep="\t")
+
+
+def test_a_cluster_has_its_base_rate_p_and_share(both):
+    out, result, _ = both
+    table = read(out / "drug" / "drug_clusters.tsv")
+    table = table[table["Cluster Size (mm3)"].notna()]
+    assert len(table)
+    for row in table.to_dict("records"):
+        at = result["cluster_size"].values.tolist().index(row["Cluster Size (voxels)"])
+        assert row["p size base rate"] == pytest.approx(float(result["cluster_base_rate_size_p"][at]), rel=1e-3)
+        share = 100 * float(result["cluster_base_rate_share"][at])
+        assert row["Share base rate (%)"] == pytest.approx(share, abs=0.06)
+
+
+def test_its_own_clusters_have_a_table(both):
+    out, result, _ = both
+    table = read(out / "drug" / "drug_clusters_base-rate.tsv")
+    table = table[table["Cluster Size (mm3)"].notna()]
+    assert table["Cluster Size (voxels)"].sum() == (result["z_base_rate_size_fwe"].values != 0).sum() > 0
+    assert set(table["Uniform null"]) <= {"found", "not found"}
+    assert (table["p size FWE"] <= 0.05).all()
+
+
+def test_without_it_nothing_of_it_is_there(folder, tmp_path):
+    result, record = run(folder, tmp_path / "o", null="uniform")
+    assert not [c for c in cluster_table(result).columns if "base rate" in c]
+    assert not list((tmp_path / "o").rglob("*base*ate*"))
+    assert "base rate" not in (tmp_path / "o" / "report.html").read_text()
+    assert "base rate" not in ale.cite(record)
+    assert not any("base rate" in line for line in summary_lines({"drug": result}))
+
+
+def test_maps_say_what_they_are(both):
+    out, result, _ = both
+    path = out / "drug" / "drug_z_desc-baseRateSize_level-cluster_corr-FWE_method-montecarlo"
+    image, told = nib.load(f"{path}.nii.gz"), json.loads(path.with_suffix(".json").read_text())
+    assert np.count_nonzero(image.get_fdata()) == (result["z_base_rate_size_fwe"].values != 0).sum()
+    assert "against the base rate" in told["Controls"]
+    assert told["Thresholds"]["base_rate"] == "literature"
+    assert told["Thresholds"]["base_rate_sha256"] == load_counts().sha256
+    assert told["Thresholds"]["base_rate_cut_size"] == result.attrs["base_rate_cut_size"]
+
+
+def test_page_asks_both_questions(both):
+    page = (both[0] / "report.html").read_text()
+    for said in (
+        "converge more than foci spread evenly",
+        "reported where the literature reports them",
+        "is not thereby uninvolved",
+        "against the base rate",
+        "Smallest cluster, size FWE, base rate",
+    ):
+        assert said in page, said
+
+
+def test_methods_text_cites_where_it_comes_from(both):
+    text = ale.cite(both[2])
+    for said in ("Langner et al., 2014", "Albajes-Eizagirre & Radua, 2018", "Yarkoni et al., 2011", "4 mm FWHM"):
+        assert said in text
+
+
+def test_terminal_says_what_survives(both):
+    lines = summary_lines({"drug": both[1]})
+    assert any(line.startswith("drug, against the base rate: ") for line in lines)
+
+
+def test_alone_it_decides_what_is_found(alone, both):
+    out, result, record = alone
+    table = read(out / "drug" / "drug_clusters.tsv")
+    whole = table[table["Cluster Size (mm3)"].notna()]
+    kept = result["z_base_rate_size_fwe"].values != 0
+    assert whole["Cluster Size (voxels)"].sum() == kept.sum()
+    assert np.array_equal(kept, both[1]["z_base_rate_size_fwe"].values != 0)
+    labels = nib.load(out / "drug" / "drug_label_tab-clust_corr-FWE.nii.gz").get_fdata()
+    assert np.count_nonzero(labels) == kept.sum()
+    told = (out / "drug" / "drug_label_tab-clust_corr-FWE.json").read_text()
+    assert "against the base rate" in json.loads(told)["Controls"]
+    assert "what is reported as surviving was tested against that base rate" in ale.cite(record)
+
+
+@pytest.mark.parametrize("correction", ["cluster-mass", "voxel"])
+def test_other_corrections(folder, tmp_path, correction):
+    result, _ = run(folder, tmp_path / "o", correction=correction)
+    name = {"cluster-mass": "z_base_rate_mass_fwe", "voxel": "z_base_rate_voxel_fwe"}[correction]
+    table = cluster_table(result, null="base-rate")
+    assert table["Cluster Size (voxels)"].sum() == (result[name].values != 0).sum()
+
+
+class TestCommand:
+    def test_it_counts_the_foci_of_files(self, folder, tmp_path):
+        out = tmp_path / "own.nii.gz"
+        done = CliRunner().invoke(app, ["base-rate", str(folder / "drug.txt"), "-o", str(out)])
+        assert done.exit_code == 0, done.output
+        foci = ale.read_foci(folder / "drug.txt")
+        counts = load_counts(out)
+        assert 0 < counts.volume.sum() <= foci.sizes["focus"]
+        assert f"{int(counts.volume.sum())} foci of 12 experiments" in done.output
+        again = tmp_path / "again.nii.gz"
+        CliRunner().invoke(app, ["base-rate", str(folder / "drug.txt"), "-o", str(again)])
+        assert again.read_bytes() == out.read_bytes()
+
+    def test_what_is_no_coordinate_is_left_out_and_counted(self, tmp_path):
+        (tmp_path / "marks.txt").write_text(
+            "// Reference=MNI\n// one\n// Subjects=9\n1 2 3\n17 18 19\n30 20 4\n30 20 4\n"
+        )
+        done = CliRunner().invoke(app, ["base-rate", str(tmp_path / "marks.txt"), "-o", str(tmp_path / "o.nii.gz")])
+        assert done.exit_code == 0, done.output
+        assert "1 foci of 1 experiments" in done.output
+        assert "numbering" in done.output
+        assert "twice" in done.output
+
+    def test_another_ending_is_told(self, folder, tmp_path):
+        done = CliRunner().invoke(app, ["base-rate", str(folder / "drug.txt"), "-o", str(tmp_path / "o.png")])
+        assert done.exit_code != 0
+        assert not (tmp_path / "o.png").exists()
+
+    def test_a_run_takes_it(self, folder, tmp_path):
+        write = ["base-rate", str(folder / "drug.txt"), "-o", str(tmp_path / "own.nii.gz")]
+        CliRunner().invoke(app, write)
+        (folder / "plain.toml").write_text(STUDY.format(null="uniform", correction="cluster-size"))
+        arguments = [
+            "run",
+            str(folder / "plain.toml"),
+            "-o",
+            str(tmp_path / "o"),
+            "-q",
+            "--no-pictures",
+            "--null",
+            "both",
+        ]
+        done = CliRunner().invoke(app, [*arguments, "--base-rate", str(tmp_path / "own.nii.gz")])
+        assert done.exit_code == 0, done.output
+        assert json.loads((tmp_path / "o" / "run.json").read_text())["inference"]["base_rate"] == "own.nii.gz"
