@@ -240,7 +240,7 @@ def test_the_page_holds_the_text_and_no_markup_of_a_user(done):
         assert all(file["sha256"] in page for file in files)
     assert all(entry["identity"][:16] in page for entry in record["analyses"].values())
     assert record["inference"]["mask_sha256"] in page
-    assert r'\<script>alert("x")\</script> \*sad\* &' in ale.cite(record)
+    assert r'&lt;script>alert("x")&lt;/script> \*sad\* &' in ale.cite(record)
 
 
 def paragraphs(text, *, of):

@@ -202,6 +202,7 @@ def describe(
     as_json: Json = False,
 ) -> None:
     """Describe the samples of a foci file or study, and compare the arms of its contrasts."""
+    from ale_dask.data.cells import escaped
     from ale_dask.data.describe import describe as described
     from ale_dask.data.places import replace_file
     from ale_dask.data.readers import read_foci
@@ -214,7 +215,8 @@ def describe(
         foci, contrasts = {path.name: read_foci(path, n=n, space=space, require_n=False)}, {}
     found = described(foci, contrasts=contrasts)
     if table is not None:
-        replace_file(table, found.to_csv(sep="\t", index=False, lineterminator="\n", float_format="%.6g").encode())
+        text = escaped(found).to_csv(sep="\t", index=False, lineterminator="\n", float_format="%.6g")
+        replace_file(table, text.encode())
     if as_json:
         print(found.to_json(orient="records", double_precision=15))
     elif table is not None:

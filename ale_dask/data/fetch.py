@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ale_dask.data.cells import escaped
 from ale_dask.data.download import File, Progress, Say, cache, obtain
 from ale_dask.data.foci import LIMIT_MM, MAX_SUBJECTS
 from ale_dask.data.places import replace_file
@@ -153,7 +154,7 @@ def fetch(
         return paths
     table = _table(source, paths, terms=terms, above=above, n=n, say=say)
     delimiter = "\t" if Path(out).suffix == ".tsv" else ","
-    replace_file(Path(out), table.to_csv(index=False, sep=delimiter, lineterminator="\n").encode())
+    replace_file(Path(out), escaped(table).to_csv(index=False, sep=delimiter, lineterminator="\n").encode())
     studies = table.drop_duplicates("study")
     unknown = int((studies["space"] == "").sum())
     say(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from ale_dask.data.cells import escaped
 from ale_dask.data.places import replace_file
 from ale_dask.numerics.space import Mask
 from ale_dask.results.clusters import find_clusters, grid_of
@@ -73,7 +74,7 @@ def write_comparison(
 
 def as_tsv(table: pd.DataFrame) -> bytes:
     """Return a table of a comparison as tab-separated UTF-8 text, numbers to 6 digits, what is missing empty."""
-    return str(table.to_csv(sep="\t", index=False, lineterminator="\n", float_format="%.6g")).encode()
+    return str(escaped(table).to_csv(sep="\t", index=False, lineterminator="\n", float_format="%.6g")).encode()
 
 
 def as_records(comparison: Comparison) -> dict[str, list[dict[str, Any]]]:

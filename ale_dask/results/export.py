@@ -16,6 +16,7 @@ import xarray as xr
 from scipy import special
 
 from ale_dask.analyses.main_effect import inference_of
+from ale_dask.data.cells import escaped
 from ale_dask.data.foci import foci_of
 from ale_dask.data.places import replace_file
 from ale_dask.data.readers import write_table
@@ -215,7 +216,7 @@ def csv_files(results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
         def content() -> bytes:
             made = make()
             made = made.assign(simulated="yes") if simulated else made
-            return str(made.to_csv(index=False, lineterminator="\n")).encode()
+            return str(escaped(made).to_csv(index=False, lineterminator="\n")).encode()
 
         files.append((f"{name}.csv", content))
 

@@ -24,6 +24,7 @@ import xarray as xr
 from scipy import special
 
 from ale_dask.analyses.main_effect import inference_of
+from ale_dask.data.cells import escaped
 from ale_dask.data.readers.sleuth import write_sleuth
 from ale_dask.results.clusters import clusters_of, grid_of
 from ale_dask.results.contributing import contribution_table, parts_of
@@ -210,7 +211,7 @@ def _table(
     def content() -> bytes:
         of_cluster = _contributors(result, results, source)
         rows = [_row(row, extrema, of_cluster) for row in make().to_dict("records")]
-        text = pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(sep="\t", index=False, lineterminator="\n")
+        text = escaped(pd.DataFrame(rows, columns=list(COLUMNS))).to_csv(sep="\t", index=False, lineterminator="\n")
         return ((f"// {SIMULATED}\n" if simulated else "") + str(text)).encode()
 
     return content

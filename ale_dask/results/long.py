@@ -10,6 +10,7 @@ import xarray as xr
 
 from ale_dask.analyses.contrast import disjoint_arms
 from ale_dask.analyses.main_effect import inference_of
+from ale_dask.data.cells import escaped
 from ale_dask.data.foci import foci_alone, n_foci
 from ale_dask.results.clusters import grid_of
 from ale_dask.results.tables import cluster_table, conjunction_table, contrast_table, directions, levels_of
@@ -135,7 +136,7 @@ def long_records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def long_tsv(table: pd.DataFrame) -> bytes:
     """Return a long table as tab-separated UTF-8 text, numbers to their last digit, what is missing empty."""
-    return str(table.to_csv(sep="\t", index=False, lineterminator="\n")).encode()
+    return str(escaped(table).to_csv(sep="\t", index=False, lineterminator="\n")).encode()
 
 
 def _rows(

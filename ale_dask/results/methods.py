@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Mapping
@@ -30,8 +31,9 @@ _SECTIONS = {
     "Software": software,
 }
 _CITED = re.compile(r"\[(@\w+(?:; @\w+)*)\]")
-# An underscore inside a word and a "<" before a space mean nothing in Markdown.
-_SPECIAL = re.compile(r"[\\`*\[\]]|<(?=[A-Za-z/!?])|(?<!\w)_|_(?!\w)")
+# An underscore inside a word, and "<" or "&" that begin no tag or entity, mean nothing in Markdown.
+_SPECIAL = re.compile(r"[\\`*\[\]]|(?<!\w)_|_(?!\w)")
+_HTML = re.compile(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)")
 _NEEDED = ("analyses", "environment", "inference", "inputs", "program", "samples", "selection", "simulated", "title")
 
 
@@ -125,4 +127,4 @@ def cite(out_or_record: str | Place | Mapping[str, Any], *, bibtex: bool = False
 
 
 def _escaped(text: str) -> str:
-    return _SPECIAL.sub(r"\\\g<0>", text)
+    return _HTML.sub(lambda found: html.escape(found[0]), _SPECIAL.sub(r"\\\g<0>", text))

@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.main_effect import BASE_RATE, inference_of, thresholded
+from ale_dask.data.cells import escaped
 from ale_dask.numerics.by_level import Z_UNIT
 from ale_dask.numerics.space import Mask
 from ale_dask.results.clusters import Cluster, clusters_of, grid_of
@@ -349,5 +350,5 @@ def formatted(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def tsv(table: pd.DataFrame) -> bytes:
-    """Return a table as tab-separated UTF-8 text with rounded numbers."""
-    return str(formatted(table).to_csv(sep="\t", index=False, lineterminator="\n")).encode()
+    """Return a table as tab-separated UTF-8 text with rounded numbers, its texts safe in a spreadsheet."""
+    return str(escaped(formatted(table)).to_csv(sep="\t", index=False, lineterminator="\n")).encode()

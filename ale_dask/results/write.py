@@ -13,6 +13,7 @@ import xarray as xr
 
 from ale_dask.analyses.main_effect import EPS, inference_of
 from ale_dask.analyses.power import with_power
+from ale_dask.data.cells import escaped
 from ale_dask.data.places import replace_file
 from ale_dask.results.against import base_rate_lines
 from ale_dask.results.article import article_html, article_table
@@ -101,7 +102,7 @@ def write_results(
     for paths in drawing:
         drawn += paths
     paper = article_table(results, simulated=simulated)
-    replace_file(out / "table.tsv", str(paper.to_csv(sep="\t", index=False, lineterminator="\n")).encode())
+    replace_file(out / "table.tsv", str(escaped(paper).to_csv(sep="\t", index=False, lineterminator="\n")).encode())
     if available(*PAGE):
         replace_file(out / "table.html", article_html(results, title=title, simulated=simulated).encode())
         write_page(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 
+from ale_dask.data.cells import plain_cell
 from ale_dask.data.foci import Experiment
 from ale_dask.data.readers import jale
 from ale_dask.data.readers.text import as_focus, as_space, as_subjects, clean, decode, shown
@@ -95,7 +96,7 @@ def parse_rows(
         if record is None:
             if not any(map(clean, row)):
                 continue
-            values = {header[i]: clean(row[i]) for i in titled}
+            values = {header[i]: plain_cell(clean(row[i])) for i in titled}
             record = checked[label] = _gather(values, into=gathered, where=f"{file}:{last}", line=last)
         x, y, z = axes(row)
         try:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ale_dask.data.cells import escaped_cell
 from ale_dask.data.foci import foci_of
 from ale_dask.data.places import place, replace_file
 from ale_dask.data.readers.document import is_sample_size, title_of
@@ -98,7 +99,8 @@ def write_table(dataset: xr.Dataset, *, delimiter: str = ",") -> str:
         if "contrast" in said and not _agrees(said["contrast"], row.contrast):
             raise InputError(f"the column contrast of {shown(row.id)} is not what its name says; rename or drop it")
         values = {"study": row.study, "contrast": row.contrast, "n": row.n or "", "space": "MNI"}
-        begin, end = [_cell(values[c]) for c in own if c in values], [_cell(said[c]) for c in further]
+        begin = [escaped_cell(_cell(values[c])) for c in own if c in values]
+        end = [escaped_cell(_cell(said[c])) for c in further]
         foci: list[Any] = row.xyz or [("", "", "")]
         for focus in foci:
             writer.writerow([*begin, *map(_cell, focus), *end])
