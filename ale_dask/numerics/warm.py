@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from ale_dask.numerics import CACHE_DIRECTORY
+from ale_dask.numerics import CACHE_DIRECTORY, CACHE_IS_KEPT
 
 
 def cold(kernel: str = "permute.null_iterations") -> bool:
@@ -16,12 +16,12 @@ def cold(kernel: str = "permute.null_iterations") -> bool:
 
 
 def compile_beside() -> subprocess.Popen[bytes] | None:
-    """Return a process that compiles while this one plans, or None when all is compiled.
+    """Return a process that compiles while this one plans, or None when all is compiled or it would not be found here.
 
     numba holds one lock for all compilation in a process, and its work holds the interpreter: a thread would
     gain nothing. The process ends by itself after about 30 s.
     """
-    if not cold():
+    if not CACHE_IS_KEPT or not cold():
         return None
     return subprocess.Popen(
         [sys.executable, "-c", "from ale_dask.numerics.warm import compile_kernels; compile_kernels()"]
