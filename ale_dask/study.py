@@ -153,7 +153,8 @@ def _read(name: str, source: FociSource, *, need_n: bool) -> xr.Dataset:
 def read_sample(source: FociSource, *, need_n: bool = False) -> xr.Dataset:
     """Return the foci of a sample's files as they are now, before any selection; read once for many settings."""
     stamps = tuple(_stamp(file) for file in source.files)
-    return _read_files(tuple(source.files), stamps, source.n, source.space, source.talairach, need_n)
+    columns = tuple(sorted(source.columns.items()))
+    return _read_files(tuple(source.files), stamps, source.n, source.space, source.talairach, need_n, columns)
 
 
 def _stamp(file: str) -> tuple[int, int] | None:
@@ -172,8 +173,9 @@ def _read_files(
     space: Any,
     talairach: Any,
     need_n: bool,
+    columns: tuple[tuple[str, str], ...],
 ) -> xr.Dataset:
-    return read_foci(*files, n=n, space=space, talairach=talairach, require_n=need_n)
+    return read_foci(*files, n=n, space=space, talairach=talairach, require_n=need_n, columns=dict(columns))
 
 
 def plans(prepared: Prepared, *, out: Place | None = None, known: dict[str, Plan] | None = None) -> dict[str, Plan]:

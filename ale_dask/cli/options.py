@@ -84,6 +84,14 @@ Foci = Annotated[list[Path], typer.Argument(help="Foci files: Sleuth text or CSV
 
 N = Annotated[int | None, typer.Option("--n", min=1, help="Sample size where the files have none.")]
 Space = Annotated[str | None, typer.Option("--space", help="MNI or Talairach where the files do not say.")]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="NAME=COLUMN,…",
+        help="Unusual names of columns in tables: study, contrast, n, space, x, y or z, such as n=Anzahl,x=X-Koord.",
+    ),
+]
 
 
 SETTINGS: dict[str, Any] = {
@@ -215,6 +223,17 @@ def of_files(files: list[Path], analyses: dict[str, dict[str, Any]], **options: 
     mains = {name: {"kind": "main-effect", "foci": name} for name in names}
     title = " / ".join(names)
     return study_from({"title": title, "foci": sources, "analysis": mains | analyses}, source="command line")
+
+
+def columns_from(text: str | None) -> dict[str, str] | None:
+    """Return the mapping that `--columns n=Anzahl,x=X-Koord` states; a usage error for what is no such list."""
+    if text is None:
+        return None
+    pairs = [part.partition("=") for part in text.split(",")]
+    wrong = next((f"{own}{sign}{name}" for own, sign, name in pairs if not (own.strip() and name.strip())), None)
+    if wrong is not None:
+        raise typer.BadParameter(f"--columns: '{wrong}' is not NAME=COLUMN, such as n=Anzahl")
+    return {own.strip(): name.strip() for own, _, name in pairs}
 
 
 def names_of(files: list[Path]) -> list[str]:

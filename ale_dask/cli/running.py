@@ -12,6 +12,7 @@ import typer
 from ale_dask.cli.looking import print_costs, print_sweep
 from ale_dask.cli.options import (
     Backend,
+    Columns,
     DryRun,
     Foci,
     Json,
@@ -25,6 +26,7 @@ from ale_dask.cli.options import (
     StudyFile,
     Verbose,
     Workers,
+    columns_from,
     load,
     names_of,
     of_files,
@@ -335,6 +337,7 @@ def of_foci(kind: str | None, doc: str) -> Any:
         settings: dict[str, Any],
         n: N = None,
         space: Space = None,
+        columns: Columns = None,
         dry_run: DryRun = False,
         as_json: Json = False,
         quiet: Quiet = False,
@@ -352,7 +355,7 @@ def of_foci(kind: str | None, doc: str) -> Any:
             if len(foci) < 2:
                 raise InputError(f"conjunction: needs two or more foci files, got {len(foci)}")
             analyses = {"-and-".join(names): {"kind": kind, "of": names}}
-        study = with_settings(of_files(foci, analyses, n=n, space=space), **settings)
+        study = with_settings(of_files(foci, analyses, n=n, space=space, columns=columns_from(columns)), **settings)
         _run(
             study,
             out,

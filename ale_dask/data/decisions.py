@@ -59,3 +59,16 @@ def add_decisions(dataset: xr.Dataset, new: Iterable[Decision]) -> xr.Dataset:
     """Return the foci Dataset with these decisions after those it has; a decision that it has already stays one."""
     every = dict.fromkeys([*decisions(dataset), *new])
     return dataset.assign_attrs({ATTRIBUTE: json.dumps([asdict(one) for one in every])}) if every else dataset
+
+
+def fewer(made: Iterable[Decision], *, most: int = 10) -> list[Decision]:
+    """Return the decisions with at most so many of each code, and one that says how many more there are."""
+    by_code: dict[str, list[Decision]] = {}
+    for one in dict.fromkeys(made):
+        by_code.setdefault(one.code, []).append(one)
+    kept = []
+    for code, same in by_code.items():
+        kept += same[:most]
+        if len(same) > most:
+            kept.append(Decision(code, "", f"the same of {len(same) - most:,} more", len(same) - most))
+    return kept

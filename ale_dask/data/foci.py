@@ -179,6 +179,8 @@ def table(dataset: xr.Dataset) -> pd.DataFrame:
     check(dataset, *FOCI)
     columns: dict[str, Any] = {c: dataset[f"experiment_{c}"].values for c in ("id", "study", "name", "source")}
     columns |= {"n": dataset["experiment_n_subjects"].values, "foci": n_foci(dataset)}
+    if any(imputed := words_on(dataset, "experiment_imputed")):
+        columns["n_imputed"] = np.array([bool(word) for word in imputed])
     if any(pooled := words_on(dataset, "experiment_pooled")):
         columns["pooled_from"] = pooled
     if "experiment_tag" in dataset:

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ale_dask.data.foci import n_foci
+from ale_dask.data.foci import n_foci, words_on
+from ale_dask.data.subject_groups import BETWEEN
 from ale_dask.results.tables import cluster_table, conjunction_table, contrast_table, formatted
 from ale_dask.results.views import View, is_base_rate
 
@@ -96,9 +97,17 @@ def experiments_table(result: xr.Dataset) -> pd.DataFrame:
         "Experiment": result["experiment_id"].values,
         "Subjects": result["experiment_n_subjects"].values,
         "Foci": n_foci(result),
+        "n imputed": ["yes" if word else "" for word in words_on(result, "experiment_imputed")],
+        "Converted from": _converted(result),
+        "Pooled from": [word.replace(BETWEEN, "; ") for word in words_on(result, "experiment_pooled")],
         "Source": [str(s).replace("\\", "/").rsplit("/", 1)[-1] for s in result["experiment_source"].values],
     }
     return pd.DataFrame({c: np.asarray(v, dtype=object)[order] for c, v in columns.items()})
+
+
+def _converted(result: xr.Dataset) -> list[str]:
+    spaces = result["experiment_space"].values.astype(str).tolist()
+    return ["Talairach" if space.startswith("TAL") else "" for space in spaces]
 
 
 def image_size(image: bytes) -> tuple[int, int]:

@@ -16,6 +16,9 @@ _MASKS = {
     "gm": "a grey-matter mask (probability above 10 % in the ICBM 2009 template)",
     "grey10": "the grey-matter mask of JALE and its predecessors in MATLAB",
 }
+_TOLD = ("imputed-n", "converted-space", "pooled-groups", "kept-groups", "suspected-groups")
+"""Codes of decisions that other sentences tell."""
+_MOST_DECISIONS = 20
 _ROUNDED = {
     "none": "not rounded to voxels",
     "half-even": "rounded to the nearest voxel centre, halves to the even one",
@@ -39,6 +42,7 @@ def experiments(record: Record) -> list[str]:
     found = [SIMULATED] if record["simulated"] else []
     found += [_read(name, record) for name in record["samples"]]
     found += [_selected(name, record) for name in record["samples"]]
+    found.append(_decided(record))
     found.append("Experiments that reported no focus did not enter the analyses.")
     mains = mains_of(record)
     sizes = listed(_sized(name, entry, record) for name, entry in mains.items())
@@ -67,6 +71,14 @@ def _read(name: str, record: Record) -> str:
     if sample["n"]:
         said.append(f"experiments without a stated sample size ({sample['without_n']:,}) were given n = {sample['n']}")
     return "; ".join(said) + "."
+
+
+def _decided(record: Record) -> str:
+    """Return what the program decided about the files, but for what has a sentence of its own."""
+    made = {(d["where"], d["message"]): d["code"] for e in record["analyses"].values() for d in e.get("decisions", ())}
+    said = [f"{where}: {text}" if where else text for (where, text), code in made.items() if code not in _TOLD]
+    more = f"; and {len(said) - _MOST_DECISIONS} more, which run.json lists" if len(said) > _MOST_DECISIONS else ""
+    return f"Decided while the files were read: {'; '.join(said[:_MOST_DECISIONS])}{more}." if said else ""
 
 
 def _selected(name: str, record: Record) -> str:

@@ -175,6 +175,8 @@ class FociSource(_Frozen):
     space: Literal["MNI", "Talairach"] | None = None
     talairach: Literal["other", "fsl", "spm"] = "other"
     select: list[Step] = []
+    columns: dict[Literal["study", "contrast", "n", "space", "x", "y", "z"], str] = {}
+    """Names that the tables give to these columns, where they are unusual: {n = "Anzahl"}."""
     groups: str | None = None
     """The column that names groups of subjects; without one they go by study and sample size."""
 

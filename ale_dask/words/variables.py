@@ -35,6 +35,7 @@ _FOCI = (
     Variable("experiment_key", ("experiment",), "u", "", "64-bit key of its random draws, inherited by subsets"),
     Variable("experiment_n_subjects", ("experiment",), "i", "subjects", "sample size; 0 where the file has none"),
     Variable("experiment_group", ("experiment",), "OUT", "", "its subjects, as a column names them; empty without"),
+    Variable("experiment_imputed", ("experiment",), "OUT", "", "'given' where its sample size is not that of its file"),
     Variable("experiment_pooled", ("experiment",), "OUT", "", "ids of those that were pooled in it; empty of one"),
     Variable("experiment_tag", ("experiment", "tag"), "b", "", "whether the experiment carries the tag"),
     Variable("focus_xyz", ("focus", "axis"), "f", "mm MNI", "sub-voxel coordinates"),
@@ -136,7 +137,7 @@ _CONJUNCTION = (
 VARIABLES: dict[str, Variable] = {
     v.name: v for v in _FOCI + _MAPS + _MAIN_EFFECT + _BASE_RATE + _POWER + _CONTRIBUTIONS + _CONTRAST + _CONJUNCTION
 }
-OPTIONAL = ("experiment_group", "experiment_pooled")
+OPTIONAL = ("experiment_group", "experiment_imputed", "experiment_pooled")
 """Words on experiments, "" where they do not apply, that a foci Dataset need not have."""
 FOCI: tuple[str, ...] = tuple(v.name for v in _FOCI if v.name not in (*OPTIONAL, "experiment_tag"))
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
-from ale_dask.data.decisions import Decision, Tell, add_decisions, untold
+from ale_dask.data.decisions import Decision, Tell, add_decisions, fewer, untold
 from ale_dask.data.foci import MAX_SUBJECTS, Experiment, build
 from ale_dask.data.readers import corpus, document, images, nimads, nimare, sleuth, table, workbook
+from ale_dask.data.readers.columns import REQUIRED
 from ale_dask.data.readers.packed import unpacked
+from ale_dask.data.readers.sizes import converted, imputed_n
 from ale_dask.data.readers.sleuth import parse_sleuth, write_sleuth
 from ale_dask.data.readers.table import parse_table
 from ale_dask.data.readers.text import as_space, clean, decode, shown
 from ale_dask.data.readers.writers import write_foci, write_nimads, write_table
 from ale_dask.words.errors import InputError
+from ale_dask.words.variables import describe
 
 __all__ = [
     "parse",
@@ -46,6 +51,7 @@ def read_foci(
     space: str | None = None,
     talairach: str = "other",
     require_n: bool = True,
+    columns: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
     """Return the foci Dataset (MNI mm) of one or more files, Sleuth text, tables or workbooks, in any mix of spaces.
 
@@ -54,13 +60,15 @@ def read_foci(
     Parameters
     ----------
     n
-        Subjects of the experiments whose file gives no sample size.
+        Subjects of the experiments whose file gives no sample size; a stated one always stays.
     space
         "MNI" or "TAL", for foci whose file does not state theirs or calls it unknown.
     talairach
         Software that had normalised the Talairach data: "other", "fsl" or "spm".
     require_n
         False (for a kernel of fixed width) lets a missing sample size through as 0.
+    columns
+        Names that tables give to study, contrast, n, space, x, y and z, where they are unusual: {"n": "Anzahl"}.
 
     Raises
     ------
@@ -79,7 +87,9 @@ def read_foci(
     for path in map(Path, paths):
         data = read_file(path)
         told = corpus.parse_studies(data, name=path.name)
-        found = () if told is not None else parse(data, name=path.name, space=default, tell=made.append)
+        found = (
+            () if told is not None else parse(data, name=path.name, space=default, columns=columns, tell=made.append)
+        )
         experiments += found
         if told is not None:
             studies.append(told)
@@ -93,11 +103,18 @@ def read_foci(
             }
         )
     experiments = corpus.describe(experiments, studies)
+    imputed = [n is not None and e.n is None for e in experiments]
     if n is not None:
+        made += imputed_n(experiments, n)
         experiments = [replace(e, n=n) if e.n is None else e for e in experiments]
     elif require_n:
         _refuse_missing(experiments)
-    return add_decisions(build(experiments, talairach=talairach, sources=sources), made)
+    made += converted(experiments, talairach)
+    dataset = add_decisions(build(experiments, talairach=talairach, sources=sources), fewer(made))
+    if any(imputed):
+        words = np.array(["given" if one else "" for one in imputed], dtype=object)
+        dataset = describe(dataset.assign(experiment_imputed=("experiment", words)))
+    return dataset
 
 
 def read_file(path: Path) -> bytes:
@@ -117,11 +134,19 @@ def space_of(text: str | None) -> str | None:
     return known
 
 
-def parse(data: bytes, *, name: str, space: str | None = None, tell: Tell = untold) -> tuple[Experiment, ...]:
+def parse(
+    data: bytes,
+    *,
+    name: str,
+    space: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    tell: Tell = untold,
+) -> tuple[Experiment, ...]:
     """Return the experiments of a file's bytes: Sleuth text, a table, a workbook, JSON of NIMADS or NiMARE, an image.
 
-    Of images those of GingerALE are read, which hold their foci; text may be gzipped. `tell` is called with each
-    decision that the reader makes about what could be read in two ways.
+    Of images those of GingerALE are read, which hold their foci; text may be gzipped. `columns` are the names that a
+    table gives to its own ones; `tell` is called with each decision that the reader makes about what could be read in
+    two ways.
 
     Raises
     ------
@@ -133,25 +158,26 @@ def parse(data: bytes, *, name: str, space: str | None = None, tell: Tell = unto
         return images.parse_image(data, name=name, space=space)
     data = unpacked(data, name=name)
     if workbook.is_workbook(data):
-        return workbook.parse_workbook(data, name=name, space=space)
+        return workbook.parse_workbook(data, name=name, space=space, columns=columns, tell=tell)
     _refuse_document(data, name=name)
     if document.is_json(data):
         root = document.load(data, name=name)
         experiments = nimare.experiments if nimare.is_dataset(root) else nimads.experiments
-        return experiments(root, size=len(data), name=name, space=space)
+        return experiments(root, size=len(data), name=name, space=space, tell=tell)
     lines = decode(data, name=name, tell=tell)
     first, number = next(((clean(x), i) for i, x in enumerate(lines, 1) if clean(x)), ("", 1))
     if not first:
         raise InputError(f"{name}:1: no foci, the file is empty; give Sleuth text or a table")
     if sleuth.is_heading(first):
         return sleuth.parse_lines(lines, name=name, space=space, tell=tell)
-    if any(set(table.REQUIRED) & set(columns) for columns in table.header_columns(first).values()):
-        return table.parse_lines(lines, name=name, space=space)
+    begins = any(set(REQUIRED) & set(found) for found in table.header_columns(first, columns).values())
+    if begins or table.header_line(lines, columns=columns) is not None:
+        return table.parse_lines(lines, name=name, space=space, columns=columns, tell=tell)
     if any(sleuth.is_heading(line) for line in lines):
         return sleuth.parse_lines(lines, name=name, space=space, tell=tell)
     raise InputError(
         f"{name}:{number}: found {shown(first)}, neither Sleuth text (its lines of names begin with //) "
-        f"nor the header of a table ({', '.join(table.REQUIRED)})"
+        f"nor the header of a table ({', '.join(REQUIRED)}){_headless(first)}"
     )
 
 
@@ -161,6 +187,14 @@ def _refuse_document(data: bytes, *, name: str) -> None:
     for mark, what in _DOCUMENTS.items():
         if begin.startswith(mark):
             raise InputError(f"{name}: {what}, not a text file; save it as plain text (.txt, UTF-8)")
+
+
+def _headless(line: str) -> str:
+    """Return what to do about a first line that is a row of numbers, "" for any other."""
+    numbers = re.findall(r"(?<![\w.])[+-]?\d+(?:[.,]\d+)?(?![\w.])", line)
+    if len(numbers) < 3:
+        return ""
+    return "; if these are rows of a table, write a first line that names its columns, such as study,n,space,x,y,z"
 
 
 def _refuse_missing(experiments: Sequence[Experiment]) -> None:

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
+from ale_dask.data.decisions import Tell
 from ale_dask.data.foci import LIMIT_MM
+from ale_dask.data.readers.sizes import several_n
 from ale_dask.data.readers.text import as_focus, as_space, as_subjects, as_text, clean, shown
 from ale_dask.words.errors import InputError
 
@@ -201,8 +203,11 @@ def space_of(value: Any, *, default: str | None, where: str) -> str:
     return known
 
 
-def subjects(holders: Iterable[tuple[str, Mapping[str, Any]]]) -> int | None:
-    """Return the smallest sample size of the first (path, object) that states any, None where none does."""
+def subjects(holders: Iterable[tuple[str, Mapping[str, Any]]], *, tell: Tell, title: str) -> int | None:
+    """Return the smallest sample size of the first (path, object) that states any, None where none does.
+
+    That there are several of the experiment of this title is told.
+    """
     for where, holder in holders:
         found: list[str] = []
         for key, value in holder.items():
@@ -212,6 +217,8 @@ def subjects(holders: Iterable[tuple[str, Mapping[str, Any]]]) -> int | None:
                 found += [text for v in stated if (text := word(v, where=at)).lower() not in _NOT_KNOWN]
         known = [n for text in found if (n := as_subjects(text, where=where)) is not None]
         if known:
+            if said := several_n(known, title=title, where=where):
+                tell(said)
             return min(known)
     return None
 

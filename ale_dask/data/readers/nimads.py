@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ale_dask.data.decisions import Tell, untold
 from ale_dask.data.foci import Experiment
 from ale_dask.data.readers.document import (
     Focus,
@@ -74,7 +75,9 @@ def parse_nimads(data: bytes, *, name: str, space: str | None = None) -> tuple[E
     return experiments(load(data, name=name), size=len(data), name=name, space=space)
 
 
-def experiments(root: Any, *, size: int, name: str, space: str | None = None) -> tuple[Experiment, ...]:
+def experiments(
+    root: Any, *, size: int, name: str, space: str | None = None, tell: Tell = untold
+) -> tuple[Experiment, ...]:
     """Return the experiments of the JSON value of a study set of `size` bytes, as `parse_nimads` does of these."""
     if not isinstance(root, dict) or not {"studies", "studyset"} & set(root):
         raise InputError(
@@ -116,7 +119,7 @@ def experiments(root: Any, *, size: int, name: str, space: str | None = None) ->
                 row[column] = value
                 names.add(column)
         bound(len(done), len(names), size=size, name=name)
-        done.append(_experiment(analysis, said, row, space=space))
+        done.append(_experiment(analysis, said, row, space=space, tell=tell))
     if not any(e.xyz for e in done):
         raise InputError(f"{where}no foci in the whole study set; download it with its analyses and points")
     return tuple(done)
@@ -210,7 +213,9 @@ def _inline(analysis: _Analysis) -> Iterator[_Note]:
             yield _Note("annotations", where, {key: says})
 
 
-def _experiment(analysis: _Analysis, notes: list[_Note], row: Mapping[str, str], *, space: str | None) -> Experiment:
+def _experiment(
+    analysis: _Analysis, notes: list[_Note], row: Mapping[str, str], *, space: str | None, tell: Tell
+) -> Experiment:
     name = title_of(analysis.content.get("name"), where=f"{analysis.where}.name")
     if not name and analysis.content.get("name") is None and len(analysis.study["analyses"]) > 1:
         name = analysis.ids[1]
@@ -220,9 +225,10 @@ def _experiment(analysis: _Analysis, notes: list[_Note], row: Mapping[str, str],
         (f"{analysis.where}.metadata", part(analysis.content, "metadata", where=analysis.where)),
         (f"{analysis.of_study}.metadata", part(analysis.study, "metadata", where=analysis.of_study)),
     ]
+    title = f"{analysis.title}; {name}" if name else analysis.title
     return Experiment(
-        name=f"{analysis.title}; {name}" if name else analysis.title,
-        n=subjects(holders),
+        name=title,
+        n=subjects(holders, tell=tell, title=title),
         xyz=tuple(xyz),
         space=known,
         source=analysis.where,

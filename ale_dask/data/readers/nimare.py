@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ale_dask.data.decisions import Tell, untold
 from ale_dask.data.foci import Experiment
 from ale_dask.data.readers.document import (
     Focus,
@@ -47,7 +48,9 @@ def parse_nimare(data: bytes, *, name: str, space: str | None = None) -> tuple[E
     return experiments(load(data, name=name), size=len(data), name=name, space=space)
 
 
-def experiments(root: Any, *, size: int, name: str, space: str | None = None) -> tuple[Experiment, ...]:
+def experiments(
+    root: Any, *, size: int, name: str, space: str | None = None, tell: Tell = untold
+) -> tuple[Experiment, ...]:
     """Return the experiments of the JSON value of a Dataset of `size` bytes, as `parse_nimare` does of these."""
     if not is_dataset(root):
         raise InputError(f"{name}:1: JSON, but no NiMARE Dataset: no study has contrasts; export one")
@@ -77,10 +80,11 @@ def experiments(root: Any, *, size: int, name: str, space: str | None = None) ->
             names.update(row)
             bound(len(done), len(names), size=size, name=name)
             short = title_of(label, where=path)
+            full = f"{title}; {short}" if short else title
             done.append(
                 Experiment(
-                    name=f"{title}; {short}" if short else title,
-                    n=subjects(holders),
+                    name=full,
+                    n=subjects(holders, tell=tell, title=full),
                     xyz=tuple(xyz),
                     space=known,
                     source=path,

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from operator import itemgetter
 
 from ale_dask.data.cells import plain_cell
+from ale_dask.data.decisions import Decision, Tell, untold
 from ale_dask.data.foci import Experiment
+from ale_dask.data.readers import columns as names
 from ale_dask.data.readers import jale
-from ale_dask.data.readers.text import as_focus, as_space, as_subjects, clean, decode, shown
+from ale_dask.data.readers.columns import IDS, REQUIRED
+from ale_dask.data.readers.faults import Faults
+from ale_dask.data.readers.rows import Above, named_by_authors
+from ale_dask.data.readers.sizes import several_n, stated_n
+from ale_dask.data.readers.text import as_focus, as_space, clean, decode, shown
 from ale_dask.words.errors import InputError
 
-REQUIRED = ("study", "x", "y", "z")
-IDS = ("id", "pmid", "pmcid")
-"""Columns that name the study where there is no column study, as Neurosynth and NeuroQuery have it."""
-_OPTIONAL = ("contrast", "n", "space")
+TITLES = 20
+"""Rows that may stand above the header of a table."""
+# Of a longer first line no header is made: a thousand columns take 20 kB.
+_HEADER = 1 << 16
 _DELIMITERS = "\t;,"
 # What R and pandas write for a sample size that is not known.
 _NOT_KNOWN = frozenset({"na", "n/a", "nan", "none"})
@@ -36,83 +42,144 @@ class _Open:
     """The experiment that rows of one (study, contrast) are gathered into."""
 
     line: int
-    n: int | None = None
+    sizes: list[int] = field(default_factory=list)
     space: str | None = None
     columns: dict[str, str] = field(default_factory=dict)
     xyz: list[tuple[float, float, float]] = field(default_factory=list)
 
 
-def parse_table(data: bytes, *, name: str, space: str | None = None) -> tuple[Experiment, ...]:
+def parse_table(
+    data: bytes,
+    *,
+    name: str,
+    space: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    tell: Tell = untold,
+) -> tuple[Experiment, ...]:
     """Return the experiments of a comma, semicolon or tab separated table, n None where it states none.
 
     An experiment is a distinct (study, contrast), its rows together or apart; of several sample sizes the
-    smallest holds. `name` stands for the file in messages and sources; `space` ("MNI" or "TAL") is for
-    rows that state none.
+    smallest holds, and is told.
+
+    Parameters
+    ----------
+    name
+        Stands for the file in messages and sources.
+    space
+        "MNI" or "TAL", for rows that state none.
+    columns
+        Names in the file of study, contrast, n, space, x, y and z, where they are unusual ones.
+    tell
+        Called with each decision about what could be read in two ways.
 
     Raises
     ------
     InputError
-        with file:line, for anything that is not such a table, and for a table without foci.
+        with file:line, for anything that is not such a table, all its lines at once, and for a table without foci.
     """
-    return parse_lines(decode(data, name=name), name=name, space=space)
+    return parse_lines(decode(data, name=name), name=name, space=space, columns=columns, tell=tell)
 
 
-def parse_lines(lines: list[str], *, name: str, space: str | None = None) -> tuple[Experiment, ...]:
+def parse_lines(
+    lines: list[str],
+    *,
+    name: str,
+    space: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    tell: Tell = untold,
+) -> tuple[Experiment, ...]:
     """Return the experiments of a table's lines, as `parse_table` does of its bytes."""
     first = next((i for i, line in enumerate(lines) if clean(line)), None)
     if first is None:
         raise InputError(f"{name}:1: the file is empty; give a table with the columns {', '.join(REQUIRED)}")
-    delimiter, header = header_of(lines[first], where=f"{name}:{first + 1}")
-    rows = rows_of(lines, begin=first + 1, delimiter=delimiter, file=name)
-    return parse_rows(header, rows, file=name, number=first + 1, space=space)
+    at = header_line(lines, columns=columns)
+    at = first if at is None else at
+    if at > first:
+        tell(titles_left(name, [lines[i] for i in range(first, at) if clean(lines[i])]))
+    delimiter, cells = cells_of(lines[at], columns=columns, where=f"{name}:{at + 1}")
+    rows = rows_of(lines, begin=at + 1, delimiter=delimiter, file=name)
+    return parse_rows(cells, rows, file=name, number=at + 1, space=space, columns=columns, tell=tell)
+
+
+def titles_left(name: str, lines: Sequence[str]) -> Decision:
+    """Return what to say of lines above a table's header, which are no part of it."""
+    said = ", ".join(shown(clean(line)) for line in lines[:3]) + (" …" if len(lines) > 3 else "")
+    return Decision("title-rows", name, f"{len(lines)} row(s) above the header were left out: {said}", len(lines))
 
 
 def parse_rows(
-    header: Sequence[str], rows: Iterable[Row], *, file: str, number: int, space: str | None = None
+    cells: Sequence[str],
+    rows: Iterable[Row],
+    *,
+    file: str,
+    number: int,
+    space: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    tell: Tell = untold,
 ) -> tuple[Experiment, ...]:
     """Return the experiments of rows of text below a header, its row numbered `number`, each row with its own."""
     last = number
-    if jale.is_header(header):
+    where = f"{file}:{number}"
+    names.check_mapping(columns or {}, cells, where=where)
+    header = names.canonical(cells, columns)
+    if jale.is_header(names.plain(cells)):
         header, rows = jale.tidy(header, rows, file=file)
-    header = _checked(header, where=f"{file}:{number}")
+    elif said := names.renamed(cells, header):
+        tell(Decision("columns", file, f"these columns were read as those of a table of foci: {', '.join(said)}"))
+    if "space" not in header and (known := names.space_of_axes(cells, columns)):
+        tell(Decision("space-from-columns", file, f"the names of its columns say that its coordinates are in {known}"))
+        space = known
+    authors = named_by_authors(cells, header)
+    header = _checked(header, where=where)
     # Columns without a heading (the row numbers that pandas writes) say nothing.
     titled = [i for i, column in enumerate(header) if column]
-    labels = itemgetter(*(i for i in titled if header[i] not in ("x", "y", "z")))
-    axes = itemgetter(*(header.index(axis) for axis in ("x", "y", "z")))
+    labels = itemgetter(*(i for i in titled if header[i] not in names.AXES))
+    axes = itemgetter(*(header.index(axis) for axis in names.AXES))
     gathered: dict[tuple[str, str], _Open] = {}
     # What was checked once needs no second look: rows of one experiment repeat all that is not a coordinate.
     checked: dict[Sequence[str], _Open] = {}
     numbers: dict[str, float] = {}
+    faults = Faults()
+    above = Above(header, authors=authors)
     width = len(header)
     for last, row in rows:
         if len(row) != width:
             if any(map(clean, row[width:])):
-                raise InputError(
+                faults.add(
                     f"{file}:{last}: {len(row)} values under {width} columns; quote the values that hold the separator"
                 )
+                continue
             row = [*row[:width], *[""] * (width - len(row))]
+        row = above.filled(row)
         label = labels(row)
         record = checked.get(label)
         if record is None:
             if not any(map(clean, row)):
                 continue
             values = {header[i]: plain_cell(clean(row[i])) for i in titled}
-            record = checked[label] = _gather(values, into=gathered, where=f"{file}:{last}", line=last)
+            with faults.gathered():
+                record = _gather(values, into=gathered, where=f"{file}:{last}", line=last, authors=authors, tell=tell)
+            if record is None:
+                continue
+            checked[label] = record
         x, y, z = axes(row)
         try:
             record.xyz.append((numbers[x], numbers[y], numbers[z]))
         except KeyError:
             tokens = [clean(x), clean(y), clean(z)]
             if any(tokens):
-                focus = as_focus(tokens, line=" ".join(tokens), where=f"{file}:{last}")
-                record.xyz.append(focus)
-                if len(numbers) < _MOST_NUMBERS:
-                    numbers.update(zip((x, y, z), focus, strict=True))
-    return _finish(gathered, file=file, last=last, space=space)
+                with faults.gathered():
+                    focus = as_focus(tokens, line=" ".join(tokens), where=f"{file}:{last}")
+                    record.xyz.append(focus)
+                    if len(numbers) < _MOST_NUMBERS:
+                        numbers.update(zip((x, y, z), focus, strict=True))
+    faults.refuse()
+    above.tell_filled(tell, file=file)
+    return _finish(gathered, file=file, last=last, space=space, tell=tell)
 
 
 def _finish(
-    gathered: Mapping[tuple[str, str], _Open], *, file: str, last: int, space: str | None
+    gathered: Mapping[tuple[str, str], _Open], *, file: str, last: int, space: str | None, tell: Tell
 ) -> tuple[Experiment, ...]:
     done, homeless = [], []
     for (study, contrast), record in gathered.items():
@@ -122,7 +189,11 @@ def _finish(
         if known is None:
             homeless.append((where, title))
             continue
-        done.append(Experiment(title, record.n, tuple(record.xyz), known, where, record.columns, study))
+        if said := several_n(record.sizes, title=title, where=where):
+            tell(said)
+        # Foci of fewer subjects than the group are the more uncertain ones.
+        n = min(record.sizes, default=None)
+        done.append(Experiment(title, n, tuple(record.xyz), known, where, record.columns, study))
     if homeless:
         where, title = homeless[0]
         more = f" and {len(homeless) - 1:,} more of {len(gathered):,}" if len(homeless) > 1 else ""
@@ -134,30 +205,47 @@ def _finish(
     return tuple(done)
 
 
-def named(cells: Iterable[str]) -> list[str]:
-    """Return the column names of a header's cells; the table's own ones in lower case."""
-    # A "/" in a name would make a group of the variable's name in a zarr store.
-    read = [clean(c).replace("/", "_") for c in cells]
-    return [c.lower() if c.lower() in REQUIRED + _OPTIONAL else c for c in read]
-
-
-def header_columns(line: str) -> dict[str, list[str]]:
+def header_columns(line: str, columns: Mapping[str, str] | None = None) -> dict[str, list[str]]:
     """Return, for each delimiter, the column names of a header line."""
-    found = {}
-    for delimiter in _DELIMITERS:
-        try:
-            found[delimiter] = named(next(csv.reader([line], delimiter=delimiter), []))
-        except csv.Error:
-            continue
-    return found
+    return {delimiter: names.canonical(cells, columns) for delimiter, cells in _split(line)}
+
+
+def header_line(lines: Sequence[str], *, columns: Mapping[str, str] | None = None) -> int | None:
+    """Return the place of the first line that has all columns of a table of foci; None where the first few have not."""
+    full = (i for i, line in enumerate(lines) if clean(line))
+    for i in islice(full, TITLES + 1):
+        if any(is_header(cells, columns) for _, cells in _split(clean(lines[i])[:_HEADER])):
+            return i
+    return None
+
+
+def is_header(cells: Sequence[str], columns: Mapping[str, str] | None = None) -> bool:
+    """Return whether cells are the names of the columns of a table of foci or of a sheet of JALE's."""
+    found = names.canonical(cells, columns)
+    return jale.is_header(names.plain(cells)) or (study_column(found) is not None and set(names.AXES) <= set(found))
+
+
+def cells_of(line: str, *, columns: Mapping[str, str] | None = None, where: str) -> tuple[str, list[str]]:
+    """Return the delimiter and the cells of a header line."""
+    read = dict(_split(clean(line)))
+    if not read:
+        raise InputError(f"{where}: the header cannot be read; its columns must be {', '.join(REQUIRED)}")
+    wanted = set(REQUIRED)
+    return max(read.items(), key=lambda item: len(wanted & set(names.canonical(item[1], columns))))
 
 
 def header_of(line: str, *, where: str) -> tuple[str, list[str]]:
     """Return the delimiter and the column names of a header line, whatever the columns are."""
-    read = header_columns(clean(line))
-    if not read:
-        raise InputError(f"{where}: the header cannot be read; its columns must be {', '.join(REQUIRED)}")
-    return max(read.items(), key=lambda item: len(set(REQUIRED) & set(item[1])))
+    delimiter, cells = cells_of(line, where=where)
+    return delimiter, names.canonical(cells)
+
+
+def _split(line: str) -> Iterator[tuple[str, list[str]]]:
+    for delimiter in _DELIMITERS:
+        try:
+            yield delimiter, next(csv.reader([line], delimiter=delimiter), [])
+        except csv.Error:
+            continue
 
 
 def rows_of(lines: list[str], *, begin: int, delimiter: str, file: str) -> Iterator[Row]:
@@ -189,28 +277,32 @@ def _checked(header: Sequence[str], *, where: str) -> list[str]:
     """Return the header with a column study, and "" for what there says something of a focus beside an id."""
     column = study_column(header)
     found = ["study" if c == column else c for c in header]
-    missing = [c for c in REQUIRED if c not in found]
-    if missing:
-        said = shown(", ".join(header))
-        raise InputError(
-            f"{where}: the table has no column {', '.join(missing)} in {said}; it needs {', '.join(REQUIRED)}"
-        )
-    twice = sorted(c for c, n in Counter(found).items() if c and n > 1)
-    if twice:
-        raise InputError(f"{where}: the column {', '.join(twice)} is there twice; rename one")
+    names.missing(found, where=where)
     return found if column == "study" else ["" if c in _OF_FOCI else c for c in found]
 
 
-def _gather(values: Mapping[str, str], *, into: dict[tuple[str, str], _Open], where: str, line: int) -> _Open:
+def _gather(
+    values: Mapping[str, str],
+    *,
+    into: dict[tuple[str, str], _Open],
+    where: str,
+    line: int,
+    authors: str | None,
+    tell: Tell,
+) -> _Open:
     study, contrast = values.get("study", ""), values.get("contrast", "")
     if not study:
         raise InputError(f"{where}: the row has no study; name the study of each focus")
+    if authors and (year := values.get(authors, "")) and year not in study:
+        # Two papers of one author are two studies.
+        study = f"{study} {year}"
     record = into.setdefault((study, contrast), _Open(line=line))
     stated = values.get("n", "")
-    n = None if stated.lower() in _NOT_KNOWN else as_subjects(stated, where=where)
-    if n is not None:
-        # Foci of fewer subjects than the group are the more uncertain ones.
-        record.n = n if record.n is None else min(record.n, n)
+    n, said = (None, None) if stated.lower() in _NOT_KNOWN else stated_n(stated, where=where)
+    if said:
+        tell(said)
+    if n is not None and n not in record.sizes:
+        record.sizes.append(n)
     if values.get("space", "").lower() not in _NO_SPACE:
         space = as_space(values["space"])
         if space is None:

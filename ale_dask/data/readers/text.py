@@ -15,7 +15,10 @@ _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE | re.ASCII)
 # Minus signs that word processors and PDF tables put in place of the hyphen.
 _MINUS = str.maketrans(dict.fromkeys("\u2212\u2013\u2010\u2011\ufe63\uff0d", "-"))
 _BLANK = "".join(chr(c) for c in range(0x10000) if chr(c).isspace()) + "\ufeff"
-_SPACES = {"mni": "MNI", "mni152": "MNI", "icbm152": "MNI", "tal": "TAL", "talairach": "TAL"}
+_SPACES = {"mni": "MNI", "mni152": "MNI", "icbm152": "MNI"} | dict.fromkeys(
+    ("tal", "talairach", "tlrc", "t88", "talairachtournoux", "talairachandtournoux"), "TAL"
+)
+_MARKS = re.compile(r"[\s_.&()-]+")
 # Templates of MNI152 as TemplateFlow (MNI152NLin2009cAsym) and NiMARE (mni152_2mm, ale_2mm) name them. MNI305 and
 # MNIColin27 are other brains, millimetres apart.
 _MNI152 = re.compile(r"mni152n?lin[a-z0-9]*|(?:mni152|ale)_[12]mm", re.ASCII)
@@ -100,7 +103,10 @@ def shown(text: str) -> str:
 def as_space(text: str) -> str | None:
     """Return "MNI" or "TAL" for a name of either, None for anything else."""
     word = clean(text).lower()
-    return "MNI" if _MNI152.fullmatch(word) else _SPACES.get(word)
+    if _MNI152.fullmatch(word):
+        return "MNI"
+    # "MNI 152", "MNI-152", "ICBM 152", "Talairach space", "Tal.": without blanks, marks and the word itself.
+    return _SPACES.get(_MARKS.sub("", word).removesuffix("space").removesuffix("coordinates"))
 
 
 def as_subjects(text: str, *, where: str) -> int | None:

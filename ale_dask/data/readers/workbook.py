@@ -1,4 +1,4 @@
-"""Excel workbooks (.xlsx): the sheet that holds a table of foci, as rows of text."""
+"""Excel workbooks (.xlsx): the sheets that hold tables of foci, as rows of text."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import io
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from itertools import islice
 from typing import Any
 
+from ale_dask.data.decisions import Decision, Tell, untold
 from ale_dask.data.foci import Experiment
-from ale_dask.data.readers import jale, table
+from ale_dask.data.readers import table
+from ale_dask.data.readers.columns import REQUIRED
 from ale_dask.data.readers.packed import FREE, MOST, limit
 from ale_dask.data.readers.text import clean, shown
 from ale_dask.words.errors import InputError
@@ -23,6 +25,7 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 # Excel's own number of rows; of its 16,384 columns a table needs few, and each takes its place in every row.
 _MOST_ROWS = 1 << 20
 _MOST_COLUMNS = 256
+_LISTED = 10
 
 Sheet = tuple[str, Iterator[table.Row]]
 
@@ -32,26 +35,69 @@ def is_workbook(data: bytes) -> bool:
     return data.startswith((ZIP, OLE))
 
 
-def parse_workbook(data: bytes, *, name: str, space: str | None = None) -> tuple[Experiment, ...]:
-    """Return the experiments of the first sheet with a table of foci, as `parse_table` does, or a sheet of JALE's.
+def parse_workbook(
+    data: bytes,
+    *,
+    name: str,
+    space: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    tell: Tell = untold,
+) -> tuple[Experiment, ...]:
+    """Return the experiments of all sheets with a table of foci, each as `parse_table` reads it, or a sheet of JALE's.
+
+    The header may stand below some rows of titles. What is left out, rows and sheets, is told.
 
     Raises
     ------
     InputError
         with file:sheet:row, for whatever cannot be read, and for a workbook without such a sheet.
     """
-    titles = []
+    done: list[Experiment] = []
+    read, left, titles = [], [], []
     with sheets(data, name=name) as found:
         for title, rows in found:
             titles.append(title)
-            number, cells = next(((n, r) for n, r in rows if any(map(clean, r))), (1, []))
-            header = table.named(cells)
-            if jale.is_header(header) or (table.study_column(header) and {"x", "y", "z"} <= set(header)):
-                return table.parse_rows(header, rows, file=f"{name}:{title}", number=number, space=space)
-    raise InputError(
-        f"{name}: no sheet begins with the columns {', '.join(table.REQUIRED)}; "
-        f"its sheets are {', '.join(map(shown, titles)) or 'none'}"
-    )
+            above: list[str] = []
+            header = _header(rows, above=above, columns=columns)
+            if header is None:
+                left += [title] if above else []
+                continue
+            file = f"{name}:{title}"
+            if above:
+                tell(table.titles_left(file, above))
+            number, cells = header
+            done += table.parse_rows(cells, rows, file=file, number=number, space=space, columns=columns, tell=tell)
+            read.append(title)
+    if not read:
+        raise InputError(
+            f"{name}: no sheet begins with the columns {', '.join(REQUIRED)}; "
+            f"its sheets are {', '.join(map(shown, titles)) or 'none'}"
+        )
+    if len(read) > 1:
+        said = ", ".join(map(shown, read))
+        text = f"the foci of {len(read)} sheets were read: {said}; delete those that are not meant"
+        tell(Decision("several-sheets", name, text, len(read)))
+    if left:
+        said = ", ".join(map(shown, left[:_LISTED])) + (" …" if len(left) > _LISTED else "")
+        tell(
+            Decision("sheets-left", name, f"{len(left)} sheet(s) without a table of foci were left: {said}", len(left))
+        )
+    return tuple(done)
+
+
+def _header(
+    rows: Iterator[table.Row], *, above: list[str], columns: Mapping[str, str] | None
+) -> tuple[int, Sequence[str]] | None:
+    """Return the number and the cells of the first row that is the header of a table; what stands above is appended."""
+    for number, cells in rows:
+        if not any(map(clean, cells)):
+            continue
+        if table.is_header(cells, columns):
+            return number, cells
+        above.append(", ".join(c for c in map(clean, cells) if c))
+        if len(above) > table.TITLES:
+            return None
+    return None
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import xarray as xr
 from ale_dask.data.cells import escaped_cell
 from ale_dask.data.foci import foci_of
 from ale_dask.data.places import place, replace_file
+from ale_dask.data.readers.columns import canonical
 from ale_dask.data.readers.document import is_sample_size, title_of
 from ale_dask.data.readers.sleuth import write_sleuth
 from ale_dask.data.readers.text import clean, shown
@@ -79,9 +80,14 @@ def write_table(dataset: xr.Dataset, *, delimiter: str = ",") -> str:
     """
     rows = list(_rows(dataset))
     columns = [*rows[0].tags, *rows[0].moderators] if rows else []
-    contrasts = "contrast" in columns or any(row.contrast for row in rows)
-    own = [c for c in _OWN if contrasts or c != "contrast"]
     further = [c for c in columns if c != "contrast"]
+    # A further column, "experiment", would be taken for the contrasts where there is no column of that name.
+    contrasts = (
+        "contrast" in columns
+        or any(row.contrast for row in rows)
+        or "contrast" in canonical(["study", *"xyz", *further])
+    )
+    own = [c for c in _OWN if contrasts or c != "contrast"]
     for column in further:
         if not column or column.lower() in _OWN or _heading(column) != column or further.count(column) > 1:
             raise InputError(f"a table cannot have a column {shown(column)} beside its others; rename or drop it")
@@ -89,7 +95,12 @@ def write_table(dataset: xr.Dataset, *, delimiter: str = ",") -> str:
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     writer.writerow([*own, *further])
     seen: set[tuple[str, str]] = set()
+    before: _Row | None = None
     for row in rows:
+        if before is not None and before.contrast and not row.contrast and before.study == row.study:
+            # Below a contrast, a blank one means the same again; a blank row says that it does not.
+            writer.writerow([""] * len([*own, *further]))
+        before = row
         if not row.study:
             raise InputError(f"experiment {shown(row.id)} has no name, which a table needs; write .txt or .json")
         if (row.study, row.contrast) in seen:
