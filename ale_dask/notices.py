@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,20 +65,29 @@ def study_notices(study: Study) -> list[Notices]:
     return found
 
 
-def file_notices(path: Path, *, mask: str, n: int | None = None, space: str | None = None) -> list[Notices]:
+def file_notices(
+    path: Path,
+    *,
+    mask: str,
+    n: int | None = None,
+    space: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> list[Notices]:
     """Return the notices of one file of foci.
 
     Parameters
     ----------
     n, space
         The sample size and the space of experiments whose file states none.
+    columns
+        Names of the columns of a table, where they are unusual.
 
     Raises
     ------
     InputError
         when the file cannot be read.
     """
-    dataset = read_foci(path, n=n, space=space, require_n=False)
+    dataset = read_foci(path, n=n, space=space, columns=columns, require_n=False)
     return [_notices(path.name, [dataset], lint(dataset, mask=load_mask(mask)))]
 
 

@@ -258,6 +258,10 @@ def test_columns_in_a_study_and_on_the_command_line(tiny: Path):
         "Studie;Anzahl;Raum;X-Koord;Y-Koord;Z-Koord\n" + "".join(f"S{i};1{i};MNI;{i};2;3\n" for i in range(8))
     )
     mapping = ",".join(f"{own}={name}" for own, name in MAPPING.items())
+    told = json.loads(ale("check", tiny / "g.csv", "--columns", mapping, "--json")[0])
+    assert [d["code"] for d in told[0]["decisions"]] == ["columns"]
+    ale("check", tiny / "g.csv", "--columns", "n=", code=2)
+    ale("check", tiny / "study.toml", "--columns", mapping, code=2)
     common = ["--mask", tiny / "ball.nii.gz", "-i", 20, "-b", "serial", "--no-pictures"]
     ale("main-effect", tiny / "g.csv", "-o", tiny / "out", "--columns", mapping, *common)
     toml = (tiny / "out" / "study.toml").read_text()

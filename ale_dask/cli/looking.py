@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ale_dask.cli.options import (
+    Columns,
     Iterations,
     Json,
     MaskName,
@@ -22,6 +23,7 @@ from ale_dask.cli.options import (
     StudyFile,
     Verbose,
     Workers,
+    columns_from,
     load,
     say,
     with_settings,
@@ -161,6 +163,7 @@ def check(
     mask: MaskName = None,
     n: N = None,
     space: Space = None,
+    columns: Columns = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 65 if there is any warning.")] = False,
     verbose: Verbose = False,
     as_json: Json = False,
@@ -170,9 +173,9 @@ def check(
     from ale_dask.words.errors import InputError
 
     if path.suffix == ".toml" or path.is_dir():
-        found = study_notices(with_settings(_study_at(path, n=n, space=space), mask=mask))
+        found = study_notices(with_settings(_study_at(path, n=n, space=space, columns=columns), mask=mask))
     else:
-        found = file_notices(path, mask=mask or "brain", n=n, space=space)
+        found = file_notices(path, mask=mask or "brain", n=n, space=space, columns=columns_from(columns))
     if as_json:
         print(json.dumps([one.record() for one in found]))
     else:
@@ -183,11 +186,11 @@ def check(
         raise InputError(f"{path}: {warnings} warning(s)")
 
 
-def _study_at(path: Path, *, n: int | None, space: str | None) -> Study:
-    """Return the study at a path; a sample size or a space beside it, which its samples state, is a usage error."""
-    if n is not None or space is not None:
+def _study_at(path: Path, *, n: int | None, space: str | None, columns: str | None) -> Study:
+    """Return the study at a path; options that say what its own samples state are a usage error."""
+    if (n, space, columns) != (None, None, None):
         raise typer.BadParameter(
-            "--n and --space are for a file of foci; a study states them as foci.NAME.n and .space"
+            "--n, --space and --columns are for a file of foci; a study states them as foci.NAME.n, .space and .columns"
         )
     return load(str(path))
 
@@ -199,6 +202,7 @@ def describe(
     ] = None,
     n: N = None,
     space: Space = None,
+    columns: Columns = None,
     as_json: Json = False,
 ) -> None:
     """Describe the samples of a foci file or study, and compare the arms of its contrasts."""
@@ -210,9 +214,12 @@ def describe(
     if path.suffix == ".toml" or path.is_dir():
         from ale_dask.study import arms_described
 
-        foci, contrasts = arms_described(_study_at(path, n=n, space=space))
+        foci, contrasts = arms_described(_study_at(path, n=n, space=space, columns=columns))
     else:
-        foci, contrasts = {path.name: read_foci(path, n=n, space=space, require_n=False)}, {}
+        foci, contrasts = (
+            {path.name: read_foci(path, n=n, space=space, columns=columns_from(columns), require_n=False)},
+            {},
+        )
     found = described(foci, contrasts=contrasts)
     if table is not None:
         text = escaped(found).to_csv(sep="\t", index=False, lineterminator="\n", float_format="%.6g")
