@@ -21,6 +21,7 @@ from ale_dask.analyses.contrast_rows import rows_by_candidate
 from ale_dask.analyses.main_effect import identity_of, inference_of, mask_of, result_attrs, thresholded
 from ale_dask.analyses.sample import Sample
 from ale_dask.data import foci as foci_data
+from ale_dask.data.foci import foci_alone
 from ale_dask.data.shared import shared as shared_by
 from ale_dask.data.shared import without_shared
 from ale_dask.distribution.plan import Plan
@@ -60,6 +61,17 @@ def disjoint_arms(a: xr.Dataset, b: xr.Dataset, *, shared: str, name: str) -> tu
     """
     one, two, _ = without_shared(a, b, choice=shared, name=name)
     return one, two
+
+
+def compared(a: xr.Dataset, b: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+    """Return the foci of the experiments that the contrast of two main effects compares, by their settings.
+
+    With `shared = "exclude"` these are fewer than the experiments of the main effects.
+    """
+    inference, arms = inference_of(a), (foci_alone(a), foci_alone(b))
+    if inference.shared != "exclude":
+        return arms
+    return disjoint_arms(*arms, shared="exclude", name=f"{a.attrs['name']} against {b.attrs['name']}")
 
 
 def conventions_of(a: Sample, b: Sample, *, plans: Sequence[Plan]) -> dict[str, Any]:
@@ -232,8 +244,9 @@ def collect(
         },
         coords={"input": np.array(INPUTS, dtype=object)},
     )
-    means = [float(_n_foci(arm).mean()) for arm in arms]
-    subjects = [float(arm["experiment_n_subjects"].values.mean()) for arm in arms]
+    used = compared(*arms)
+    means = [float(_n_foci(arm).mean()) for arm in used]
+    subjects = [float(arm["experiment_n_subjects"].values.mean()) for arm in used]
     return describe(result).assign_attrs(
         **result_attrs(mask, inference, plan),
         arms=[arm.attrs["name"] for arm in arms],
@@ -245,6 +258,7 @@ def collect(
         candidates=len(candidate),
         components=n_parts,
         groups_per_arm=_group_counts(plan),
+        experiments_compared=[arm.sizes["experiment"] for arm in used],
         foci_per_experiment=means,
         subjects_per_experiment=subjects,
         shared=[g.words for g in shared_by(*arms)],

@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.main_effect import thresholded
-from ale_dask.results.contributing import contribution_table, parts_of
+from ale_dask.results.contributing import contribution_table, foci_used, parts_of
 from ale_dask.results.palette import Hue, hues_of
 from ale_dask.words.config import INPUTS
 
@@ -42,22 +42,23 @@ class Company:
 def company_of(results: Mapping[str, xr.Dataset]) -> dict[str, Company]:
     """Return what each analysis of a study is drawn with, by name."""
     hues = hues_of(results)
-    main = {name: _part(results[name], hue) for name, hue in hues.items()}
     found = {}
     for name, result in results.items():
         of = parts_of(result)
-        if set(of) <= set(main):
-            found[name] = Company({part: main[part] for part in of}, contribution_table(result, results))
+        if set(of) <= set(hues):
+            used = foci_used(result, results)
+            parts = {part: _part(results[part], used[part], hues[part]) for part in of}
+            found[name] = Company(parts, contribution_table(result, results))
         else:
             found[name] = Company({}, None)
     return found
 
 
-def _part(result: xr.Dataset, hue: Hue) -> Part:
+def _part(result: xr.Dataset, foci: xr.Dataset, hue: Hue) -> Part:
     return Part(
         hue,
-        result["focus_xyz"].values,
-        result["focus_experiment"].values,
-        result.sizes["experiment"],
+        foci["focus_xyz"].values,
+        foci["focus_experiment"].values,
+        foci.sizes["experiment"],
         np.flatnonzero(thresholded(result, INPUTS[0])),
     )

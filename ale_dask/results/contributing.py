@@ -10,8 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.contrast import compared
 from ale_dask.analyses.contributions import contributions
 from ale_dask.analyses.main_effect import thresholded
+from ale_dask.data.foci import foci_alone
 from ale_dask.results.clusters import Cluster, clusters_of
 from ale_dask.results.views import find_view, main_clusters
 from ale_dask.words.errors import InputError
@@ -28,7 +30,8 @@ def contribution_table(
 
     Share is the mean over a cluster's voxels of 1 - ALE_-i / ALE, rescaled to 100 % of the arm's experiments; largest
     share that of its voxel with the most; foci those inside, as GingerALE counts. An experiment without any part in a
-    cluster is left out. `results` holds the main effects that a contrast or conjunction is made of, by name.
+    cluster is left out, and so is one that a contrast excludes, since subjects of it may be in both arms. `results`
+    holds the main effects that a contrast or conjunction is made of, by name.
 
     Raises
     ------
@@ -42,11 +45,13 @@ def contribution_table(
     labels = np.zeros(result.sizes["voxel"], dtype=np.int64)
     for number, cluster in enumerate(found, 1):
         labels[cluster.voxels] = number
+    mains = {name: r for name, r in {**(results or {}), str(result.attrs["name"]): result}.items() if name in arms}
     for arm in arms:
-        of = result if arm == result.attrs["name"] else (results or {}).get(arm)
-        if of is None:
+        if arm not in mains:
             raise InputError(f"contributions to '{result.attrs['name']}' need the main effect '{arm}'; it is not there")
-        parts = contributions(of, labels)
+    used = foci_used(result, mains)
+    for arm in arms:
+        parts = contributions(mains[arm], labels, foci=used[arm])
         names, sizes = parts["experiment_id"].values, parts["experiment_n_subjects"].values
         for cluster, share, most, foci in zip(
             found,
@@ -71,6 +76,13 @@ def parts_of(result: xr.Dataset) -> list[str]:
     if kind == "main-effect":
         return [str(result.attrs["name"])]
     return [str(name) for name in result.attrs["arms" if kind == "contrast" else "of"]]
+
+
+def foci_used(result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Return the foci of each main effect that a result is made of, by name, without those a contrast excludes."""
+    mains = [results[name] for name in parts_of(result)]
+    used = compared(*mains) if result.attrs["kind"] == "contrast" else [foci_alone(main) for main in mains]
+    return dict(zip(parts_of(result), used, strict=True))
 
 
 def surviving_clusters(result: xr.Dataset, source: str) -> list[Cluster]:

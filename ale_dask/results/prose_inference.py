@@ -190,7 +190,7 @@ def _decided(entries: Record) -> str:
 
 
 def _contrasted(name: str, entry: Record, record: Record) -> str:
-    (first, a), (second, b) = ((arm, record["analyses"][arm]["n_experiments"]) for arm in entry["arms"])
+    (first, a), (second, b) = ((arm, _compared(arm, entry, record)) for arm in entry["arms"])
     pooled = next(e for e in record["analyses"].values() if e.get("pooled_for") == name)
     n = entry["iterations"]
     # A number above 2^62 is not kept.
@@ -212,11 +212,18 @@ def _contrasted(name: str, entry: Record, record: Record) -> str:
     unlike = f" The arms differed more than 1.5-fold in these means; {UNLIKE}." if entry["unbalanced"] else ""
     inference = inference_of_record(record)
     return (
-        f"The contrast “{name}” compared A, {first} ({counted(a, 'experiment')}), with B, {second} "
-        f"({counted(b, 'experiment')}). Subjects that both may share: {shared_words(entry['shared'], inference)}. The "
+        f"The contrast “{name}” compared A, {first} ({a}), with B, {second} ({b}). "
+        f"Subjects that both may share: {shared_words(entry['shared'], inference)}. The "
         f"analysis of both pooled had {counted(pooled['n_experiments'], 'experiment')}. With r of N relabellings at "
         f"least as extreme as the observed labels, {how}. On average, experiments of A and B had {means}.{unlike}"
     )
+
+
+def _compared(arm: str, entry: Record, record: Record) -> str:
+    """Return how many experiments of an arm a contrast compared, and how many of its main effect it left out."""
+    of = record["analyses"][arm]["n_experiments"]
+    used = dict(zip(entry["arms"], entry.get("experiments_compared", ()), strict=False)).get(arm, of)
+    return counted(used, "experiment") + (f" of its {of:,}; {of - used:,} excluded" if used < of else "")
 
 
 def conjunctions(record: Record) -> list[str]:

@@ -185,6 +185,7 @@ def _contrast(result: xr.Dataset) -> list[tuple[str, str]]:
     per = "{:.3g} against {:.3g}".format
     return [
         ("Arms", " against ".join(attrs["arms"])),
+        ("Experiments compared", " against ".join(f"{n:,}" for n in attrs["experiments_compared"])),
         ("Foci per experiment", per(*attrs["foci_per_experiment"])),
         ("Subjects per experiment", per(*attrs["subjects_per_experiment"])),
         ("Level", f"p < {i.contrast_p:g} in each direction, at least {i.min_volume:g} mm³"),
