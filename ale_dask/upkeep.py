@@ -233,7 +233,9 @@ class Watch:
             alpha = inference.cluster_p
             low, high = correct.cut_interval(null, alpha=alpha)
             at = correct.cut(null, alpha=alpha, rule=inference.cluster_cut)
-            cut = statistic.value(at), statistic.value(low), statistic.value(high)
+            # Without an upper end of its interval the threshold so far says nothing yet.
+            if max(at, high) < correct.UNREACHABLE:
+                cut = statistic.value(at), statistic.value(low), statistic.value(high)
             if (found := self._observed(name, plan)) is not None:
                 r = correct.exceedances(null, found[0])
                 each = correct.decisions(r, len(null), alpha=alpha, eps=found[1])

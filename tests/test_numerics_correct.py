@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from ale_dask.numerics.correct import (
+    UNREACHABLE,
     clopper_pearson,
     confidence_sequence,
     cut,
@@ -18,6 +19,7 @@ from ale_dask.numerics.correct import (
     exceedances,
     fdr_keep,
     monte_carlo_p,
+    top_cut,
 )
 
 MANY = settings(deadline=None, max_examples=200)
@@ -69,10 +71,24 @@ def test_cut_interval_spans_the_true_level_of_a_5_percent_cut(n, low, high):
     assert first <= cut(np.arange(n), alpha=0.05) <= last
 
 
-@pytest.mark.parametrize("n", [1, 5, 71])
-def test_cut_interval_of_few_iterations_ends_at_the_largest_value(n):
+@pytest.mark.parametrize(("n", "open_upwards"), [(1, True), (19, True), (71, True), (72, False)])
+def test_cut_interval_of_few_iterations_has_no_upper_end(n, open_upwards):
+    # .95^71 = .026: so often not one of 71 values reaches the true cut, and none of them bounds it.
     low, high = cut_interval(np.arange(n), alpha=0.05)
-    assert low <= high == n
+    assert (high == UNREACHABLE) == open_upwards
+    assert 0 <= low <= n
+    assert (top_cut(np.arange(n)[::-1], n, alpha=0.05) is None) == open_upwards
+
+
+@pytest.mark.parametrize("n", [1, 5, 20, 59, 72, 100, 1000])
+@pytest.mark.parametrize("values", [1000, 30])
+def test_cut_interval_holds_the_true_cut_as_often_as_it_says(n, values):
+    # Whole numbers below `values`, equally likely: the true cut is the smallest k with (values - k) / values <= .05.
+    true = int(np.ceil(0.95 * values - 1e-9))
+    nulls = np.random.default_rng(n + values).integers(values, size=(2000, n))
+    ends = [cut_interval(null, alpha=0.05) for null in nulls]
+    held = sum(low <= true <= high for low, high in ends)
+    assert held >= stats.binom.ppf(0.001, len(ends), 0.95)
 
 
 @pytest.mark.parametrize(("r", "n"), [(0, 1), (1, 1), (0, 1000), (1, 1000), (50, 1000), (1000, 1000), (499, 10000)])

@@ -73,28 +73,56 @@ def _cut_of(ordered: I64, n: int, *, alpha: float, rule: ClusterCut) -> int | No
 
 
 def cut_interval(null: I64, *, alpha: float, confidence: float = 0.95) -> tuple[int, int]:
-    """Return the binomial interval of the cut: order statistics of the null (iteration)."""
+    """Return an interval that holds the cut of infinitely many iterations with at least the confidence.
+
+    Parameters
+    ----------
+    null
+        integers (iteration)
+    alpha
+        level of the cut
+    confidence
+        probability that the interval holds it
+
+    Returns
+    -------
+    tuple of int
+        its ends. The high one is 2^62, above any value, where so few iterations say nothing of how large the cut may
+        be: below 72 at a level of .05. The low one is 0 where they do not say how small it may be.
+
+    Notes
+    -----
+    The number of null values at or above the cut is binomial with probability alpha at most, of those at or above the
+    cut - 1 with alpha at least: with R of the binomial, the ends are one more than the order statistics of descending
+    ranks l, h (from 0) for which P(R > l) and P(R <= h) are at most (1 - confidence) / 2 (David & Nagaraja 2003, 7.1).
+    """
     ordered = np.sort(null)[::-1]
     low, high = _interval_ranks(len(null), alpha=alpha, confidence=confidence)
-    return int(ordered[low]) + 1, int(ordered[high]) + 1
+    return _end(ordered, low, none=0), _end(ordered, high, none=UNREACHABLE)
 
 
-def _interval_ranks(n: int, *, alpha: float, confidence: float = 0.95) -> tuple[int, int]:
-    """Return the ranks from the top, of the low end and of the high one, between which the cut of n iterations lies."""
-    few, many = (special.bdtrik(q, n, alpha) for q in ((1 - confidence) / 2, (1 + confidence) / 2))
-    return int(np.clip(math.ceil(many), 0, n - 1)), int(np.clip(math.floor(few), 0, n - 1))
+def _end(ordered: I64, rank: int | None, *, none: int) -> int:
+    return none if rank is None else int(ordered[rank]) + 1
+
+
+def _interval_ranks(n: int, *, alpha: float, confidence: float = 0.95) -> tuple[int | None, int | None]:
+    """Return the ranks from the top of the low and the high end of the cut's interval; None where there is none."""
+    tail = (1 - confidence) / 2
+    below = special.bdtr(np.arange(n), n, alpha)
+    low, high = int(np.searchsorted(below, 1 - tail)), int(np.searchsorted(below, tail, side="right")) - 1
+    return low if low < n else None, high if high >= 0 else None
 
 
 def top_cut(ordered: I64, n: int, *, alpha: float, rule: ClusterCut = "plus-one") -> tuple[int, int, int] | None:
     """Return the cut of n iterations and its 95 % interval from their largest values in descending order (value).
 
-    None when n is too small for the level, or the values are too few for the interval.
+    None when n is too small for the level or for an end of the interval, or the values are too few for it.
     """
     found = _cut_of(ordered, n, alpha=alpha, rule=rule)
     if found is None or found == UNREACHABLE:
         return None
     low, high = _interval_ranks(n, alpha=alpha)
-    if low >= len(ordered):
+    if low is None or high is None or low >= len(ordered):
         return None
     return found, int(ordered[low]) + 1, int(ordered[high]) + 1
 

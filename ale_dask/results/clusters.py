@@ -89,12 +89,15 @@ def grid_name(result: xr.Dataset) -> str:
     return hashlib.sha256(affine.tobytes() + str(shape).encode()).hexdigest()[:8]
 
 
-def clusters_of(result: xr.Dataset, values: npt.NDArray[Any], *, rank: npt.NDArray[Any] | None = None) -> list[Cluster]:
+def clusters_of(
+    result: xr.Dataset, values: npt.NDArray[Any], *, level: str = "", rank: npt.NDArray[Any] | None = None
+) -> list[Cluster]:
     """Return the clusters of a thresholded map (voxel) of a result, ranked by what decides there.
 
     A main effect by its fixed-point sums; a contrast by z, of equal ones by the difference, since the
-    smallest possible p is shared by many voxels, unless the positions of ties are averaged; a conjunction by z or, as
-    asked for, by ALE. Another `rank` (voxel) may be given.
+    smallest possible p is shared by many voxels, unless the positions of ties are averaged; its map at `level`
+    "voxel-fwe" by the difference, whose largest one decides there; a conjunction by z or, as asked for, by ALE.
+    Another `rank` (voxel) may be given.
     """
     inference = inference_of(result)
     average = inference.tied_peaks == "mean"
@@ -105,6 +108,8 @@ def clusters_of(result: xr.Dataset, values: npt.NDArray[Any], *, rank: npt.NDArr
         rank = result["s"].values
     elif result.attrs["kind"] == "conjunction" and inference.conjunction_of == "ale":
         rank = result["ale_min"].values.max(axis=0)
+    elif result.attrs["kind"] == "contrast" and level == "voxel-fwe":
+        rank = np.sign(values) * result["difference"].values
     elif result.attrs["kind"] == "contrast" and not average:
         shown = np.flatnonzero(values)
         order = shown[np.lexsort(((np.sign(values) * result["difference"].values)[shown], rank[shown]))]

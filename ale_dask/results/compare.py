@@ -85,7 +85,10 @@ def compare(
     maps: list[dict[str, Any]] = []
     for name, (a, b) in pairs.items():
         for pair in pairs_of(a, b):
-            found = clusters_of(a, pair.first.read(a)), clusters_of(b, pair.second.read(b))
+            found = (
+                clusters_of(a, pair.first.read(a), level=pair.level),
+                clusters_of(b, pair.second.read(b), level=pair.level),
+            )
             words = ("",) if a.attrs["kind"] == "main-effect" else directions(a)
             for direction, sign in zip(words, (1, -1), strict=False):
                 which = (name, a.attrs["kind"], pair.level, pair.first.source, direction)

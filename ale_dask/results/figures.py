@@ -62,7 +62,7 @@ def headline(result: xr.Dataset, view: View, *, simulated: bool) -> str:
 def alt_text(result: xr.Dataset, view: View) -> str:
     """Return what a picture shows, for those who cannot see it: its clusters, largest first."""
     mask = grid_of(result)
-    found = _by_size(clusters_of(result, view.read(result)))
+    found = _by_size(clusters_of(result, view.read(result), level=view.level))
     sides = directions(result) if result.attrs["kind"] == "contrast" else ("", "")
     words = []
     for c in found[:5]:
@@ -96,7 +96,7 @@ def _draw(values: npt.NDArray[Any], result: xr.Dataset, view: View, company: Com
         legend = [(ramp[1], words) for ramp, words in zip((positive, negative), directions(result), strict=True)]
     return brain(
         values.astype(np.float32),
-        _by_size(clusters_of(result, values)),
+        _by_size(clusters_of(result, values, level=view.level)),
         mask=grid_of(result),
         title=headline(result, view, simulated=simulated),
         legend=legend,

@@ -189,6 +189,12 @@ def _plots(result: xr.Dataset, folder: Path, pictures: Sequence[Path] | None, co
     ]
 
 
+def _peak_stat(result: xr.Dataset, view: View) -> str:
+    if result.attrs["kind"] == "contrast" and view.level != "uncorrected":
+        return "z of the uncorrected p (Peak Stat)"
+    return "z (Peak Stat)"
+
+
 def _part(
     result: xr.Dataset,
     view: View,
@@ -207,8 +213,8 @@ def _part(
         "controls": controls(result, view),
         # Beside the corrected ones, for those who ask.
         "lesser": "uncorrected" in (view.source or view.level),
-        "caption": "Clusters, largest first; X, Y, Z and z (Peak Stat) of peaks, “1a” a sub-peak of cluster 1."
-        + decided(view),
+        "caption": f"Clusters, largest first; X, Y, Z and {_peak_stat(result, view)} of peaks, “1a” a sub-peak of "
+        f"cluster 1.{decided(view)}",
         "table": cells(clusters_at(result, view), at=at, by_mass=inference_of(result).correction == "cluster-mass"),
         "picture": base64.b64encode(image).decode(),
         "alt": alt_text(result, view) if shown else "",

@@ -90,23 +90,28 @@ def _null_plots(result: xr.Dataset) -> list[Plot]:
     size = result["cluster_size"].values
     beyond = int((size >= result.attrs["cut_size"]).sum())
     at = int(result.attrs["cut_size"])
-    threshold = "no cluster size" if at >= UNREACHABLE else f"{at * volume:,.0f} mm³"
+    if at >= UNREACHABLE:
+        threshold, share = "no cluster size", "They are too few for a threshold. "
+    else:
+        threshold = f"{at * volume:,.0f} mm³"
+        share = f"{100 * float((null >= at).mean()):.3g} % of them have {threshold} or more (level {100 * alpha:g} %). "
+    _, high = cut_interval(null, alpha=alpha)
+    band = "" if high < UNREACHABLE else ", which has no upper end after so few"
     n = result.sizes["experiment"]
     foci = n_foci(result)
     return [
         Plot(
             "null",
             "Null of the largest cluster",
-            f"The largest cluster of each of {len(null):,} random studies: the share {alpha:g} of them has {threshold} "
-            f"or more. {beyond} of {len(size)} clusters found reach it; the largest has "
-            f"{size.max(initial=0) * volume:,.0f} mm³.",
+            f"The largest cluster of each of {len(null):,} random studies. {share}{beyond} of {len(size)} clusters "
+            f"found reach it; the largest has {size.max(initial=0) * volume:,.0f} mm³.",
             diagnostic=True,
         ),
         Plot(
             "threshold",
             "Threshold by iterations",
-            f"The smallest cluster that is significant: after {len(null):,} iterations {threshold}. "
-            "The band is its 95 % interval.",
+            f"The smallest cluster that survives cluster-size FWE: after {len(null):,} iterations {threshold}. "
+            f"The band is its 95 % interval{band}.",
             diagnostic=True,
         ),
         Plot(
@@ -208,9 +213,14 @@ def _threshold(axes: Any, result: xr.Dataset, hue: Hue) -> None:
     cuts = np.array([cut(null[:n], alpha=alpha, rule=rule) for n in counts], dtype=np.float64)
     bounds = np.array([cut_interval(null[:n], alpha=alpha) for n in counts], dtype=np.float64)
     reached = cuts < UNREACHABLE
+    known = [cuts[reached], bounds[bounds < UNREACHABLE]]
+    top = 1.1 * volume * max((float(part.max()) for part in known if part.size), default=1.0)
+    low, high = bounds[reached].T * volume
+    # Few iterations give the interval no upper end: it goes beyond the picture.
     axes.fill_between(
-        counts[reached], *(bounds[reached].T * volume), color=hue.flat, alpha=0.3, linewidth=0, label="95 % interval"
+        counts[reached], low, np.minimum(high, 2 * top), color=hue.flat, alpha=0.3, linewidth=0, label="95 % interval"
     )
+    axes.set_ylim(0, top)
     axes.plot(counts[reached], cuts[reached] * volume, color=hue.flat, label="threshold")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:,.0f}")

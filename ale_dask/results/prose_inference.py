@@ -50,6 +50,15 @@ _LET_THROUGH = {
     "above": f"{_PLUS_ONE}; independently of it, {{survivor}} were retained beyond the 1 − {{level}} quantile of the "
     "null, interpolated between two values.",
 }
+# Where the data had a part in B, neither share is a p-value.
+_EXTREME = "was at most {level}, r of B iterations having been at least as extreme as the observed value."
+_LET_THROUGH_UNTIL = {
+    "plus-one": f"Clusters were retained for which (1 + r)/(1 + B) {_EXTREME}",
+    "share": f"Clusters were retained for which r/B, kept between 1/B and 1 − 1/B, {_EXTREME}",
+    "at": "Clusters were retained that reached the value of rank ⌈{level} B⌉ of the null of B iterations, its largest "
+    "being the first.",
+    "above": "Clusters were retained beyond the 1 − {level} quantile of the null, interpolated between two values.",
+}
 _NONE_KEPT = "Experiments that may be of the same subjects would have been kept in both arms; there were none."
 _UNIT = {"pool": "experiments", "keep": "groups of subjects", "refuse": "experiments", None: "experiments"}
 _STILL_VALID = (
@@ -78,12 +87,14 @@ def inference(record: Record) -> list[str]:
     )
     levels = {"eps": decimal(EPS), "both": decimal(round(i.cluster_p + EPS, 10))}
     survivor = "clusters" if of_clusters else "voxels"
+    until = of_clusters and i.until_decided is not None
+    rules = _LET_THROUGH_UNTIL if until else _LET_THROUGH
     found = [
         f"Maps were corrected by {CORRECTED[i.correction].replace('FWE', 'family-wise error (FWE)')}. {forming}The "
         f"null consisted of {i.iterations:,} iterations (seed {i.seed}). In each, the foci of every experiment were "
         "drawn anew, uniformly and with replacement, from the voxels of the mask, the numbers of foci and subjects of "
         f"each experiment being kept, and the {_LARGEST[i.correction]} was recorded{_WHERE[i.null_space]}.{enhanced} "
-        f"{_LET_THROUGH[i.cluster_cut].format(survivor=survivor, level=decimal(i.cluster_p))} "
+        f"{rules[i.cluster_cut].format(survivor=survivor, level=decimal(i.cluster_p))} "
         f"This controlled {controlled(views[i.correction], i)}."
     ]
     if of_clusters:
@@ -93,7 +104,7 @@ def inference(record: Record) -> list[str]:
             "a confidence sequence, which is valid at any number of iterations [@robbins1970], with an error of at "
             f"most {decimal(EPS)} per analysis."
         )
-    if of_clusters and i.until_decided is not None:
+    if until:
         found[-1] = (
             "The number of iterations was not fixed: it was doubled until a confidence sequence, which is valid at any "
             f"number of iterations [@robbins1970], had decided for each cluster whether its p lies below "
@@ -107,7 +118,7 @@ def inference(record: Record) -> list[str]:
     none = [name for name, entry in mains.items() if entry[_CUT[i.correction]] >= UNREACHABLE]
     if none:
         found.append(f"With so few iterations no {survivor[:-1]} of {listed(none)} could reach that level.")
-    if any(len(entry["segments"]) > 1 for entry in mains.values()):
+    if any(len(entry["segments"]) > 1 for entry in mains.values()) and not until:
         found.append(
             "The iterations were computed in several instalments. If their number was raised in the light of "
             f"earlier results, the p-values above are not exact{_STILL_VALID.format(**levels) if of_clusters else ''}."

@@ -27,7 +27,8 @@ POINTS = 25
 def scaling_table(result: xr.Dataset) -> pd.DataFrame:
     """Return the thresholds of a main effect and its clusters' p by number of iterations, with 95 % intervals.
 
-    Rows of "size (mm3)", "mass" and "ALE" are the smallest that survive family-wise error; those of "cluster K, p"
+    Rows of "size (mm3)", "mass" and "ALE" are the smallest that survive family-wise error, "inf" the high end of an
+    interval that so few iterations leave open; those of "cluster K, p"
     belong to the clusters that survive the primary correction, by their size or else their mass, with the decision at
     that count and the count after which the confidence sequence first decided it. With `until_decided` a p is left
     out, and low and high are the ends of that sequence.
@@ -59,16 +60,17 @@ def scaling_table(result: xr.Dataset) -> pd.DataFrame:
             at = correct.cut(part, alpha=inference.cluster_p, rule=inference.cluster_cut)
             if at < UNREACHABLE:
                 between = correct.cut_interval(part, alpha=inference.cluster_p)
-                rows.append(_row(count, what, *(of(k) for k in (at, *between))))
+                ends = (of(k) if k < UNREACHABLE else np.inf for k in between)
+                rows.append(_row(count, what, of(at), *ends))
         for (number, observed), decided in zip(clusters, after.tolist(), strict=True):
             part = null[f"max_{word}"][:count]
             r = correct.exceedances(part, [observed])
-            ends = correct.clopper_pearson(r, count)
+            low, high = correct.clopper_pearson(r, count)
             p = correct.monte_carlo_p(part, [observed], rule=inference.cluster_cut)[0]
             if inference.until_decided is not None:
-                ends, p = correct.confidence_sequence(r, count, eps=eps), np.nan
+                (low, high), p = correct.confidence_sequence(r, count, eps=eps), np.nan
             said = correct.decisions(r, count, alpha=inference.cluster_p, eps=eps)[0]
-            row = _row(count, f"cluster {number}, p by {word}", p, float(ends[0][0]), float(ends[1][0]))
+            row = _row(count, f"cluster {number}, p by {word}", p, float(low[0]), float(high[0]))
             rows.append(row | {"Decision": said, "Decided After": decided or None})
     return pd.DataFrame(rows, columns=list(SCALING))
 

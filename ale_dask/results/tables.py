@@ -65,6 +65,7 @@ CONTRAST = (
     *NILEARN,
     "Direction",
     "p",
+    "p uncorrected",
     "Peak Difference",
     "Cluster Size (voxels)",
     "Cluster Mass",
@@ -175,15 +176,18 @@ def contrast_table(result: xr.Dataset, *, source: str, level: str = "uncorrected
 
     `level` "uncorrected" is the map inside the gate with its uncorrected p; "voxel-fwe" the map over the
     label-invariant region with its family-wise p, "size-fwe" and "mass-fwe" the clusters there, whose p is that of
-    the cluster, with its decision, and whose mass sums how far the arm's S lies beyond its cluster-forming value. Of
-    equal z the larger difference is the peak. The other two levels have no decision.
+    the cluster, with its decision, and whose mass sums how far the arm's S lies beyond its cluster-forming value. Peak
+    stat is z of the uncorrected p at the peak, which corrected levels have as a column of its own. Of equal z the
+    larger difference is the peak; at "voxel-fwe" the largest difference is, with the smallest family-wise p of the
+    cluster. The other two levels have no decision.
     """
     check(result, "difference", "z_contrast", "z_contrast_voxel_fwe")
     mask = grid_of(result)
     z = find_view(result, level=level, source=source).read(result)
     difference = result["difference"].values
     rows = []
-    for cluster in clusters_of(result, z):
+    for cluster in clusters_of(result, z, level=level):
+        uncorrected = result["p_greater" if cluster.sign > 0 else "p_less"].values[cluster.peak]
         of_cluster = _contrast_cluster(result, cluster, source=source) if level in ("size-fwe", "mass-fwe") else {}
         rows.append(
             {
@@ -192,6 +196,7 @@ def contrast_table(result: xr.Dataset, *, source: str, level: str = "uncorrected
                 "Peak Stat": float(z[cluster.peak]),
                 "Direction": directions(result)[0 if cluster.sign > 0 else 1],
                 "p": contrast_p(result, cluster, source=source, level=level),
+                "p uncorrected": np.nan if level == "uncorrected" else float(uncorrected),
                 "Peak Difference": float(difference[cluster.peak]),
             }
         )
@@ -323,7 +328,7 @@ def _volume(value: float) -> str:
 
 _BOTH = tuple(f"{axis}_{side}" for side in "12" for axis in "xyz")
 _MM = ("X", "Y", "Z", *PLACE[:3], "x", "y", "z", "nearest_mm", *_BOTH)
-_P = ("p", *_CLUSTER_P, *_AGAINST, *BESIDE[:3])
+_P = ("p", "p uncorrected", *_CLUSTER_P, *_AGAINST, *BESIDE[:3])
 _SHARES = ("Share (%)", "Share base rate (%)", "Largest Share (%)", "Least Retained (%)", "Mean Retained (%)", "By (%)")
 _VOLUMES = ("Cluster Size (mm3)", "volume_mm3", "mm3_1", "mm3_2", "mm3_both")
 _COUNTS = (*_VOLUMES, "Cluster Size (voxels)", "Experiments", "Foci", *_CRITERIA)

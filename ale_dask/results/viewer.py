@@ -74,7 +74,7 @@ class Viewers:
             "cut": cut,
             "colours": [positive, negative],
             "sides": sides,
-            "at": _start(result, values, thresholded=cut is None) if top else None,
+            "at": _start(result, values, view, thresholded=cut is None) if top else None,
             "data": None if blob is None else self._blobs.setdefault(blob, len(self._blobs)),
         }
 
@@ -101,10 +101,10 @@ def _first_cut(result: xr.Dataset, view: View) -> float:
     return float(np.abs(view.read(result)).max() / 3)
 
 
-def _start(result: xr.Dataset, values: Any, *, thresholded: bool) -> list[float]:
+def _start(result: xr.Dataset, values: Any, view: View, *, thresholded: bool) -> list[float]:
     """Return the peak of the largest cluster in mm, of an unthresholded map its maximum."""
     if thresholded:
-        largest = max(clusters_of(result, values), key=lambda c: len(c.voxels))
+        largest = max(clusters_of(result, values, level=view.level), key=lambda c: len(c.voxels))
         return [round(v, 1) + 0.0 for v in largest.peak_mm.tolist()]
     mask = grid_of(result)
     at = mask.to_mm(mask.voxel_ijk[[int(np.argmax(np.abs(values)))]])[0]

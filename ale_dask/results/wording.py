@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ale_dask.analyses.main_effect import inference_of
+from ale_dask.analyses.main_effect import EPS, inference_of
 from ale_dask.analyses.power import PER_ARM
 from ale_dask.data.decisions import decisions
 from ale_dask.numerics.ale import ale_from_s
@@ -59,20 +59,32 @@ def label(result: xr.Dataset, view: View) -> str:
     i = inference_of(result)
     source = input_words(view.source, correction=i.correction)
     if result.attrs["kind"] == "contrast":
+        where = "whole mask" if i.gate == "none" else f"pooled experiments at {source}"
         if view.level in ("size-fwe", "mass-fwe"):
             forming = f"cluster-forming p < {i.voxel_p:g}"
-            where = "whole mask" if i.gate == "none" else f"pooled experiments at {source}"
-            return f"cluster-{view.level[:4]} FWE p < {i.cluster_p:g}, {forming}, {where}"
-        level = "voxel FWE" if view.level == "voxel-fwe" else "uncorrected"
-        return f"{level} p < {i.contrast_p:g}, arms at {source}"
+            return f"cluster-{view.level[:4]} FWE p ≤ {i.cluster_p:g}, {forming}, {where}"
+        if view.level == "voxel-fwe":
+            # Over the region that no relabelling changes, whatever gates the uncorrected map.
+            return f"voxel FWE p ≤ {i.contrast_p:g}, {where}"
+        return f"uncorrected p < {i.contrast_p:g}, {f'arms at {source}' if i.gate == 'arms' else where}"
     if result.attrs["kind"] == "conjunction":
         return f"overlap of the maps at {source}"
     level = view.level.removeprefix(AGAINST).removeprefix(UNIFORM)
     if level in CORRECTED:
         against = ", against the base rate" if is_base_rate(view) else ""
         forming = "" if level in ("voxel", "tfce") else f", cluster-forming p < {i.voxel_p:g}"
-        return f"{CORRECTED[level]} p < {i.cluster_p:g}{forming}{against}"
+        return f"{CORRECTED[level]} {level_words(i)}{forming}{against}"
     return f"uncorrected p < {i.voxel_p:g}, at least {i.min_volume:g} mm³"
+
+
+def level_words(inference: Inference) -> str:
+    """Return the family-wise level of a main effect: "p ≤ 0.05" where its cut is the p's own, else "level 0.05".
+
+    A rank or a quantile of the null keeps values whose p = (1 + r)/(1 + B) may lie just above the level, and a number
+    of iterations in which the data had a part leaves no p.
+    """
+    of_p = inference.cluster_cut in ("plus-one", "share") and inference.until_decided is None
+    return f"{'p ≤' if of_p else 'level'} {inference.cluster_p:g}"
 
 
 def controls(result: xr.Dataset, view: View) -> str:
@@ -87,7 +99,15 @@ def controls(result: xr.Dataset, view: View) -> str:
 def controlled(view: View, inference: Inference) -> str:
     """Return in words what a map with these settings controls; for the views that have a template."""
     region = "the mask" if inference.gate == "none" else "the thresholded map of the pooled experiments"
-    return str(view.controls).format(**inference.model_dump(), region=region)
+    words = str(view.controls).format(**inference.model_dump(), region=region)
+    if inference.until_decided is None or view.level not in ("cluster-size", "cluster-mass"):
+        return words
+    # What is kept but undecided has no bound: the data had a part in the number of iterations.
+    return (
+        f"family-wise error at {inference.cluster_p + EPS:g} of the clusters called significant: were the foci at "
+        "random, the chance of one such cluster or more anywhere in the mask is at most that, resampling risk included;"
+        " it does not say which of its voxels are active, and clusters kept but undecided have no such bound"
+    )
 
 
 def setting(result: xr.Dataset, name: str) -> Any:
@@ -166,7 +186,7 @@ def _main_effect(result: xr.Dataset) -> list[tuple[str, str]]:
         ("Smallest ALE, voxel FWE", _cut(result, "cut_s", lambda k: f"{ale_of(result, k):.4g}")),
         *_tfce(result),
         *base_rate_facts(result),
-        ("Level, iterations", f"p < {i.cluster_p:g}, {attrs['iterations']:,} iterations, seed {i.seed}"),
+        ("Level, iterations", f"{level_words(i)}, {attrs['iterations']:,} iterations, seed {i.seed}"),
         ("Primary correction", CORRECTED[i.correction]),
         ("Mask", _mask(result)),
     ]
@@ -188,7 +208,10 @@ def _contrast(result: xr.Dataset) -> list[tuple[str, str]]:
         ("Experiments compared", " against ".join(f"{n:,}" for n in attrs["experiments_compared"])),
         ("Foci per experiment", per(*attrs["foci_per_experiment"])),
         ("Subjects per experiment", per(*attrs["subjects_per_experiment"])),
-        ("Level", f"p < {i.contrast_p:g} in each direction, at least {i.min_volume:g} mm³"),
+        (
+            "Level, each direction",
+            f"uncorrected p < {i.contrast_p:g}, at least {i.min_volume:g} mm³; voxel FWE p ≤ {i.contrast_p:g}",
+        ),
         ("Gate", attrs["gate"]),
         ("Shared subjects", shared_words(attrs["shared"], i)),
         *_clusters(result),
@@ -233,7 +256,7 @@ def _clusters(result: xr.Dataset) -> list[tuple[str, str]]:
     if "contrast_cluster_size" not in result:
         return []
     i, n = inference_of(result), result.sizes["contrast_cluster"]
-    return [("Clusters tested", f"{n}, formed where p < {i.voxel_p:g} among all relabellings; FWE p < {i.cluster_p:g}")]
+    return [("Clusters tested", f"{n}, formed where p < {i.voxel_p:g} among all relabellings; FWE p ≤ {i.cluster_p:g}")]
 
 
 def _conjunction(result: xr.Dataset) -> list[tuple[str, str]]:
@@ -251,6 +274,8 @@ def _cut(result: xr.Dataset, name: str, words: Any) -> str:
     if value is None:
         return "none: too few iterations"
     low, high = setting(result, f"{name}_interval")
+    if high is None:
+        return f"{words(value)} (95 % interval: at least {words(low)}; so few iterations give it no upper end)"
     return f"{words(value)} (95 % interval {words(low)} to {words(high)})"
 
 
