@@ -9,6 +9,7 @@ from typing import Any
 
 import xarray as xr
 
+from ale_dask.analyses.contrast import disjoint_arms
 from ale_dask.data.decisions import Decision, decisions
 from ale_dask.data.foci import n_foci
 from ale_dask.data.lint import Finding, lint, lint_contrast
@@ -61,7 +62,10 @@ def study_notices(study: Study) -> list[Notices]:
                 found.append(added)
         elif isinstance(analysis, Contrast):
             arms = [samples[arm].foci for arm in analysis.arms]
-            found.append(_only_new(_notices(name, arms, lint_contrast(*arms)), found))
+            said = lint_contrast(*arms)
+            if study.inference.shared == "exclude":
+                arms = list(disjoint_arms(*arms, shared="exclude", name=f"analysis.{name}"))
+            found.append(_only_new(_notices(name, arms, said), found))
     return found
 
 

@@ -66,8 +66,9 @@ def test_methods_text_counts_what_was_compared(tmp_path):
     case = SHARED.parent / "field_cases" / "shared_exclude"
     if not case.is_dir():
         pytest.skip(f"the field case '{case.name}' is not here (expected beside the repository)")
-    for command in (["run", str(case), "-o", str(tmp_path / "out"), "--no-pictures", "-q"],):
-        assert CliRunner().invoke(app, command).exit_code == 0
+    command = ["run", str(case), "-o", str(tmp_path / "out"), "--no-pictures", "-q"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert "a-vs-b: 16 experiments, 80 foci" in CliRunner().invoke(app, ["check", str(case)]).stdout
     text = ale.cite(tmp_path / "out")
     assert text.count("(8 experiments of its 12; 4 excluded)") == 2
     assert "experiments of A and B had 6.0 and 4.0 foci, 23.5 and 18.5 subjects." in text
