@@ -82,7 +82,7 @@ def run(
     out = place(out)
     prepared = prepare(study)
     with workers_of(study.backend, client=client, say=say) as connected:
-        if (compiler := compile_beside()) is not None:
+        if (compiler := compile_beside(base_rate=base_rates.wanted(study.inference))) is not None:
             say("compiling the kernels, once on this machine: about 30 s")
         made = lay_out(prepared, out, overwrite=overwrite)
         journal = Journal(out)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.base_rate import wanted as wants
 from ale_dask.analyses.ma import ale_union, ma_maps
 from ale_dask.cells import Axes, Cell, cells_of, same
 from ale_dask.data.ours import claim
@@ -123,7 +124,7 @@ def sweep(
     wanted = plan_sweep(study, axes, keep_going=keep_going)
     for label, why in wanted.failed.items():
         say(f"left out: cell {label}: {why}")
-    compiler = compile_beside()
+    compiler = compile_beside(base_rate=any(wants(one.study.inference) for one in wanted.prepared.values()))
     claim(out, ())
     nonce_of(out)
     save_inputs(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,10 +15,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 from conftest import experiments, write_ball, write_sample
+from typer.testing import CliRunner
 
 import ale_dask as ale
-from ale_dask import runs, upkeep
+from ale_dask import runs, sweeping, upkeep
 from ale_dask.analyses import base_rate
+from ale_dask.cli import app
 from ale_dask.words.config import inference_from, load_study
 from ale_dask.words.errors import InputError, StoreError
 
@@ -232,3 +236,33 @@ class TestSettings:
         path.write_text(STUDY.format(null="both") + more)
         with pytest.raises(InputError, match="kept for the base-rate null of 'drug'"):
             runs.run(load_study(path), tmp_path / "o", quiet=True)
+
+
+@pytest.fixture(scope="module")
+def alone(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("alone") / "out"
+    asked = study(folder, null="base-rate")
+    results, record = runs.run(asked, out, quiet=True)
+    runs.write(results, record, out, study=asked, drawn_by=None)
+    return out, results["drug"]
+
+
+class TestWhatIsAskedLater:
+    """Of a run that the base rate alone decides: it is about the uniform test, and says so."""
+
+    def test_power(self, alone):
+        with pytest.raises(InputError, match="foci spread evenly"):
+            ale.power(alone[1])
+
+    @pytest.mark.parametrize("command", ["leave-one-out", "fail-safe"])
+    def test_commands(self, alone, command):
+        done = CliRunner().invoke(app, [command, str(alone[0]), "-q"])
+        assert done.exit_code != 0
+        assert isinstance(done.exception, InputError)
+        assert "foci spread evenly" in str(done.exception)
+
+
+def test_a_sweep_over_the_null(folder, tmp_path, reference):
+    asked = study(folder, null="uniform")
+    _, record = sweeping.sweep(asked, tmp_path / "o", axes={"null": ["uniform", "both"]}, quiet=True)
+    assert set(reference) <= set(re.findall(r"[0-9a-f]{64}", json.dumps(record)))

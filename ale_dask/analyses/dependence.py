@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ale_dask.analyses import contrast_left_out as contrasts
 from ale_dask.analyses import variants
 from ale_dask.analyses.contrast import relabelled_p
-from ale_dask.analyses.main_effect import plan_main_effect, survivors
+from ale_dask.analyses.main_effect import UNIFORM_ALONE, plan_main_effect, survivors
 from ale_dask.analyses.sample import Sample
 from ale_dask.data.foci import subset, table
 from ale_dask.distribution.backends import cpu_count
@@ -104,11 +104,14 @@ def family(sample: Sample, whole: Plan, *, left_out: Iterable[LeftOut], name: st
     Raises
     ------
     InputError
-        where TFCE is the correction: it looks at every voxel of each map, and has no pass that serves all.
+        where TFCE is the correction: it looks at every voxel of each map, and has no pass that serves all; or where
+        the base rate alone decides.
     """
     inference, bits = sample.inference, int(whole.settings["bits"])
     if inference.correction == "tfce":
         raise InputError(f"{name}: leaving out needs a cluster or voxel correction; set another than tfce")
+    if inference.null == "base-rate":
+        raise InputError(f"{name}: {UNIFORM_ALONE.format('leaving out')}")
     keys = sample.key.tolist()
     wanted = dict.fromkeys(tuple(i for i, key in enumerate(keys) if key in s.keys) for s in left_out)
     wanted = {members: None for members in wanted if 0 < len(members) < len(keys)}

@@ -49,6 +49,8 @@ BASE_RATE = {
     "voxel": "z_base_rate_voxel_fwe",
 }
 """The map that each correction makes against the base rate."""
+UNIFORM_ALONE = "{} is of the test against foci spread evenly; run with null uniform or both"
+"""Why something cannot be asked of what the base rate alone decides."""
 EPS = 0.001
 """Error that the confidence sequences of one analysis share (resampling risk)."""
 

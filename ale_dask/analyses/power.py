@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses import main_effect as main_effects
-from ale_dask.analyses.main_effect import inference_of, mask_of
+from ale_dask.analyses.main_effect import UNIFORM_ALONE, inference_of, mask_of
 from ale_dask.analyses.sample import Sample, sample
 from ale_dask.data.foci import foci_alone
 from ale_dask.distribution.backends import cpu_count
@@ -71,7 +71,7 @@ def power(
     Raises
     ------
     InputError
-        for what is no main effect, or a number that cannot be used.
+        for what is no main effect, a main effect that the base rate alone decides, or a number that cannot be used.
     """
     if result.attrs.get("kind") != main_effects.KIND:
         raise InputError(f"'{result.attrs.get('name')}' is no main effect: power is that of one sample's design")
@@ -82,6 +82,8 @@ def power(
         )
     check(result, *FOCI)
     inference = inference_of(result)
+    if inference.null == "base-rate":
+        raise InputError(f"'{result.attrs['name']}': {UNIFORM_ALONE.format('power')}")
     chosen = sample(foci_alone(result), mask=mask_of(result), inference=inference, name=result.attrs["name"])
     found = _found(chosen, result, simulations=simulations, within_mm=within_mm, threads=threads or cpu_count())
     counts = found.sum(axis=0)
@@ -171,7 +173,7 @@ def with_power(results: Mapping[str, xr.Dataset], *, threads: int | None = None)
         if not without_cluster(result):
             continue
         behind = list(result.attrs["arms" if result.attrs["kind"] == "contrast" else "of"])
-        if not set(behind) <= set(found):
+        if not set(behind) <= set(found) or inference_of(result).null == "base-rate":
             continue
         for arm in behind:
             if "power" not in found[arm]:

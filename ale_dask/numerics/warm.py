@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ale_dask.numerics import CACHE_DIRECTORY, CACHE_IS_KEPT
+
+if TYPE_CHECKING:
+    from ale_dask.numerics.stamps import Geometry, Stamps
+    from ale_dask.numerics.visits import Design
 
 
 def cold(kernel: str = "permute.null_iterations") -> bool:
@@ -15,20 +20,20 @@ def cold(kernel: str = "permute.null_iterations") -> bool:
     return next(CACHE_DIRECTORY.rglob(f"{kernel}-*.nbi"), None) is None
 
 
-def compile_beside() -> subprocess.Popen[bytes] | None:
+def compile_beside(*, base_rate: bool = False) -> subprocess.Popen[bytes] | None:
     """Return a process that compiles while this one plans, or None when all is compiled or it would not be found here.
 
     numba holds one lock for all compilation in a process, and its work holds the interpreter: a thread would
-    gain nothing. The process ends by itself after about 30 s.
+    gain nothing. The process ends by itself after about 30 s, or 50 s with the iterations of the `base_rate` null.
     """
-    if not CACHE_IS_KEPT or not cold():
+    base_rate = base_rate and cold("base_rate_null.base_rate_iterations")
+    if not CACHE_IS_KEPT or not (cold() or base_rate):
         return None
-    return subprocess.Popen(
-        [sys.executable, "-c", "from ale_dask.numerics.warm import compile_kernels; compile_kernels()"]
-    )
+    call = f"compile_kernels(base_rate={base_rate})"
+    return subprocess.Popen([sys.executable, "-c", f"from ale_dask.numerics.warm import compile_kernels; {call}"])
 
 
-def compile_kernels() -> None:
+def compile_kernels(*, base_rate: bool = False) -> None:
     """Compile the kernels of null iterations and of relabellings by running none of them."""
     from ale_dask.numerics import contrast, contrast_clusters, permute, stamps, visits
 
@@ -38,6 +43,8 @@ def compile_kernels() -> None:
     none = np.zeros(1, dtype=np.int64)
     design = visits.Design(none, none[:0], none[:0].astype(np.uint64), False)
     permute.null_iterations(0, 0, np.int32(1), design, rows, space, np.empty((0, 3), dtype=np.int64))
+    if base_rate:
+        _compile_base_rate(design, rows, space)
     entries = none[:0].astype(np.int32)
     candidates = contrast.Candidates(none, entries, entries, none[:0], none[:0], none[:0])
     edge = np.empty((2, 0), dtype=np.int32)
@@ -46,3 +53,13 @@ def compile_kernels() -> None:
     contrast.count_exceedances(chosen, candidates, np.ones((4, 1)), 1, np.zeros((2, 0), dtype=np.int64), greatest)
     contrast_clusters.keep_extremes(chosen, none, entries, entries, np.empty((2, 0, 1), dtype=np.int32))
     contrast_clusters.largest_clusters(chosen, region, np.empty((0, 2, 2, 1), dtype=np.int64))
+
+
+def _compile_base_rate(design: Design, rows: Stamps, space: Geometry) -> None:
+    from ale_dask.numerics import base_rate_null, by_level, weighted
+
+    none = np.zeros(space.voxels, dtype=np.int32)
+    table = by_level.LevelTable(np.zeros((2, 2), dtype=np.int32), 0, none)
+    critical = base_rate_null.critical(none, table, least_z=1, geometry=space)
+    drawn = base_rate_null.drawn(weighted.last_words(np.ones(space.voxels)))
+    base_rate_null.base_rate_iterations(0, 0, drawn, critical, design, rows, space, np.empty((0, 3), dtype=np.int64))
