@@ -11,15 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import ale
 from schedulers import scheduler
 
 ALE = [sys.executable, "-m", "ale_dask.cli"]
-
-
-def ale(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*ALE, *map(str, arguments)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done
 
 
 def test_help_imports_nothing_heavy() -> None:

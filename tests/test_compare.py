@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from commands import ale
 from conftest import write_tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from test_cli import ale
 from test_determinism import with_backend, with_inference
 
 import ale_dask

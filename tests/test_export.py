@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from commands import ale
 from scipy import stats
-from test_cli import ale
 from test_results import MASK, sample, study  # noqa: F401
 
 import ale_dask

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import ale as command
 from conftest import experiments, write_ball, write_sample
 from slurm import wait_until
 from test_cli import ALE
-from test_cli import ale as command
 
 import ale_dask as ale
 from ale_dask import file_drawer

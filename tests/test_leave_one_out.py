@@ -8,7 +8,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
-from test_cli import ale as command
+from commands import ale as command
 
 import ale_dask as ale
 from ale_dask.analyses.leave_one_out import leave_one_out

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from commands import ale
 from conftest import STUDY, experiments, write_ball, write_sample
-from test_cli import ale
 from test_determinism import with_backend, with_inference
 
 import ale_dask

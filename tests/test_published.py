@@ -13,8 +13,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from commands import ale
 from conftest import PUBLISHED, image_in, shared
-from test_cli import ale
 from webserver import Web, serve
 
 import ale_dask

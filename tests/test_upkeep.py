@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import ALE, ale
+from commands import ale
+from test_cli import ALE
 from test_determinism import digests, digests_of, with_backend, with_inference
 
 from ale_dask import layout, runs, upkeep
