@@ -29,7 +29,7 @@ from ale_dask.distribution.progress import clock
 from ale_dask.distribution.segments import cover, segments, sink
 from ale_dask.results.views import stem
 from ale_dask.study import BLOCKS, Prepared, cost, counts_of, iterations_of, plans, prepare
-from ale_dask.words.config import BASE_RATE, Backend, Study, load_study, to_toml, with_files
+from ale_dask.words.config import Backend, Study, load_study, to_toml, with_files
 from ale_dask.words.errors import InputError, StoreError
 from ale_dask.words.sealed import sealed
 
@@ -45,10 +45,8 @@ def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "stud
         count[sample] += 1
         begin = f"{count[sample]}_"
         to = f"foci/{sample}/{last if last.startswith(begin) else begin + last}"
-        if sample == BASE_RATE:
-            to = f"base_rate{''.join(Path(file).suffixes[-2:])}"
-        if not sample:
-            to = f"mask{''.join(Path(file).suffixes[-2:])}"
+        if sample.startswith(":"):
+            to = f"{sample[1:]}{''.join(Path(file).suffixes[-2:])}"
         data = Path(file).read_bytes()
         replace_file(out / to, data)
         hashes[to] = hashlib.sha256(data).hexdigest()
@@ -69,8 +67,9 @@ def kept_study(out: Place) -> Study:
     path = out / "study.toml"
     if not path.is_file() or not holds_run(out):
         raise StoreError(f"{out}: holds no run; `ale-dask run STUDY -o {out}` makes one")
+    only = ("study.toml", "foci/", "mask", "search", "base_rate")
     try:
-        return load_study(local_copy(out, only=("study.toml", "foci/", "mask", "base_rate")) / "study.toml", kept=True)
+        return load_study(local_copy(out, only=only) / "study.toml", kept=True)
     except InputError as error:
         raise StoreError(
             f"{error}\n{path}: damaged or changed; run the original study again with the same -o"

@@ -13,11 +13,12 @@ from ale_dask.analyses.contrast import disjoint_arms
 from ale_dask.data.decisions import Decision, decisions
 from ale_dask.data.foci import n_foci
 from ale_dask.data.lint import Finding, lint, lint_contrast
-from ale_dask.data.masks import load_mask
+from ale_dask.data.masks import load_space
+from ale_dask.data.outside import placed
 from ale_dask.data.readers import read_foci
 from ale_dask.data.subject_groups import n_subjects
 from ale_dask.study import read_samples
-from ale_dask.words.config import Contrast, MainEffect, Study
+from ale_dask.words.config import Contrast, Inference, MainEffect, Study
 
 WORST = 5
 """How many findings of one code are printed where not all are asked for."""
@@ -50,7 +51,7 @@ def study_notices(study: Study) -> list[Notices]:
     InputError
         for a file, an experiment or a name that cannot be used.
     """
-    mask = load_mask(study.inference.mask)
+    mask = load_space(study.inference)
     foci, samples = read_samples(study, mask=mask)
     found = [_notices(name, [dataset], lint(dataset, mask=mask)) for name, dataset in foci.items()]
     for name, analysis in study.analysis.items():
@@ -72,7 +73,7 @@ def study_notices(study: Study) -> list[Notices]:
 def file_notices(
     path: Path,
     *,
-    mask: str,
+    inference: Inference,
     n: int | None = None,
     space: str | None = None,
     columns: Mapping[str, str] | None = None,
@@ -81,6 +82,8 @@ def file_notices(
 
     Parameters
     ----------
+    inference
+        The settings, of which mask, search and outside are heeded.
     n, space
         The sample size and the space of experiments whose file states none.
     columns
@@ -92,7 +95,10 @@ def file_notices(
         when the file cannot be read.
     """
     dataset = read_foci(path, n=n, space=space, columns=columns, require_n=False)
-    return [_notices(path.name, [dataset], lint(dataset, mask=load_mask(mask)))]
+    mask = load_space(inference)
+    if inference.outside == "drop":
+        dataset = placed(dataset, mask=mask, outside="drop", name=path.name)
+    return [_notices(path.name, [dataset], lint(dataset, mask=mask))]
 
 
 def notice_lines(notices: Iterable[Notices], *, verbose: bool = False) -> list[str]:

@@ -17,9 +17,9 @@ from ale_dask.analyses import contrast_left_out as left_out
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses import noise_nulls, variants
 from ale_dask.analyses.functions import seconds_per_iteration
-from ale_dask.analyses.sample import Sample, sample, study_bits
+from ale_dask.analyses.sample import Sample, enough, sample, study_bits
 from ale_dask.data import foci as foci_data
-from ale_dask.data.masks import load_mask
+from ale_dask.data.masks import load_space
 from ale_dask.data.places import Place
 from ale_dask.data.pooling import by_subjects
 from ale_dask.data.readers import read_foci
@@ -84,7 +84,8 @@ def read_samples(study: Study, *, mask: Mask) -> tuple[dict[str, xr.Dataset], di
         foci = parts[0] if len(parts) == 1 else foci_data.concat(parts)
         # A sample that is one source keeps that source's name.
         foci = by_subjects(foci, inference.same_subjects, name=main.foci[0] if len(parts) == 1 else name)
-        samples[name] = sample(foci, mask=mask, inference=inference, name=f"analysis.{name}")
+        where = f"analysis.{name}"
+        samples[name] = enough(sample(foci, mask=mask, inference=inference, name=where), name=where)
     for name in samples if base_rates.wanted(inference) else ():
         if (kept := base_rates.base_rate_name(name)) in study.analysis:
             raise InputError(f"analysis.{kept}: this name is kept for the base-rate null of '{name}'")
@@ -104,7 +105,7 @@ def prepare(study: Study) -> Prepared:
         for a file, an experiment or a name that cannot be used, or subjects that both arms of a contrast share.
     """
     inference = study.inference
-    mask = load_mask(inference.mask)
+    mask = load_space(inference)
     sources, samples = read_samples(study, mask=mask)
     make = partial(sample, mask=mask, inference=inference)
     # Pooling never raises a sum, so that no union of these samples can overflow either.
@@ -126,7 +127,7 @@ def arms_described(study: Study) -> tuple[dict[str, xr.Dataset], dict[str, tuple
 
     Arms from which shared experiments are excluded are there under "CONTRAST: ARM".
     """
-    _, samples = read_samples(study, mask=load_mask(study.inference.mask))
+    _, samples = read_samples(study, mask=load_space(study.inference))
     foci = {name: chosen.foci for name, chosen in samples.items()}
     compared: dict[str, tuple[str, str]] = {}
     for name, analysis in study.analysis.items():

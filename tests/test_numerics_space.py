@@ -117,5 +117,5 @@ def test_an_empty_or_flat_mask_is_refused(volume):
 
 
 def test_a_singular_affine_is_refused():
-    with pytest.raises(InputError, match="cannot be inverted"):
+    with pytest.raises(InputError, match="voxels of 2 x 2 x 0 mm"):
         solid(np.diag([2.0, 2.0, 0.0, 1.0]))

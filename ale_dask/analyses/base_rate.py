@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses.main_effect import BASE_RATE, draws_of, identity_of, inference_of, machinery
+from ale_dask.analyses.main_effect import BASE_RATE, draws_of, identity_of, inference_of, machinery, searched
 from ale_dask.analyses.sample import Sample
 from ale_dask.data.base_rate import Counts, density, load_counts
 from ale_dask.distribution.plan import Plan
@@ -112,9 +112,9 @@ def table_of(plan: Plan) -> LevelTable:
 def _ready(plan: Plan) -> tuple[Drawn, Critical]:
     _, _, space = machinery(plan)
     least = int(plan.settings["least_z"])
-    return drawn(plan.arrays["last_word"]), critical(
-        plan.arrays["threshold"], table_of(plan), least_z=least, geometry=space
-    )
+    threshold = plan.arrays["threshold"]
+    threshold = np.where(searched(plan, n_voxels=len(threshold)), threshold, NEVER).astype(threshold.dtype)
+    return drawn(plan.arrays["last_word"]), critical(threshold, table_of(plan), least_z=least, geometry=space)
 
 
 def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
@@ -137,7 +137,7 @@ def with_base_rate(result: xr.Dataset, sample: Sample, plan: Plan, null: npt.NDA
     inference, mask = sample.inference, sample.mask
     s, threshold = plan.arrays["s"].astype(np.int64), plan.arrays["threshold"]
     units = z_map(s, table_of(plan))
-    above = (s >= threshold) & (threshold < NEVER)
+    above = (s >= threshold) & (threshold < NEVER) & mask.searched
     labels = clusters.label_clusters(above, volume=mask.volume, connectivity=inference.connectivity)
     measure = _measures(labels, units, least=int(plan.settings["least_z"]))
     alpha, rule = inference.cluster_p, inference.cluster_cut

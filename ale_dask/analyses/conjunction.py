@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from ale_dask.analyses.main_effect import inference_of, mask_of, thresholded
+from ale_dask.analyses.main_effect import inference_of, mask_of, search_attrs, search_variables, thresholded
 from ale_dask.numerics import clusters
 from ale_dask.words.config import INPUTS, Inference
 from ale_dask.words.errors import InputError
@@ -34,8 +34,8 @@ def collect(results: Sequence[xr.Dataset], *, name: str, inference: Inference | 
         raise InputError(f"{name}: a conjunction needs two or more main effects, got {len(results)}")
     for result in results:
         check(result, "ale", "z", "z_voxel_fwe")
-    if len({r.attrs["mask_sha256"] for r in results}) > 1:
-        raise InputError(f"{name}: the main effects were computed on different masks")
+    if len({(r.attrs["mask_sha256"], r.attrs.get("search_sha256", "")) for r in results}) > 1:
+        raise InputError(f"{name}: the main effects were computed on different masks or searched in different regions")
     mask = mask_of(results[0])
     settings = inference or inference_of(results[0])
     minimum = settings.min_voxels(mask.voxel_volume)
@@ -53,6 +53,7 @@ def collect(results: Sequence[xr.Dataset], *, name: str, inference: Inference | 
             "z_min_voxel_fwe": ("voxel", np.min([r["z_voxel_fwe"].values for r in results], axis=0)),
             "z_min_unthresholded": ("voxel", z),
             "voxel_ijk": (("voxel", "axis"), mask.voxel_ijk),
+            **search_variables(mask),
         },
         coords={"input": np.array(INPUTS, dtype=object)},
         attrs={
@@ -66,6 +67,7 @@ def collect(results: Sequence[xr.Dataset], *, name: str, inference: Inference | 
             "shape": list(mask.volume.shape),
             "mask": mask.name,
             "mask_sha256": mask.sha256,
+            **search_attrs(mask),
             "inference": settings.model_dump_json(),
             "largest_minimum_z": float(z.max()),
         },

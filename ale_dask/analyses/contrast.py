@@ -18,7 +18,14 @@ from scipy import special
 
 from ale_dask.analyses.contrast_clusters import family_wise_p, how, tested
 from ale_dask.analyses.contrast_rows import rows_by_candidate
-from ale_dask.analyses.main_effect import identity_of, inference_of, mask_of, result_attrs, thresholded
+from ale_dask.analyses.main_effect import (
+    identity_of,
+    inference_of,
+    mask_of,
+    result_attrs,
+    search_variables,
+    thresholded,
+)
 from ale_dask.analyses.sample import Sample
 from ale_dask.data import foci as foci_data
 from ale_dask.data.foci import foci_alone
@@ -96,12 +103,12 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str) -> 
     """
     inference, mask = a.inference, a.mask
     bits = int(plans[2].settings["bits"])
-    above = [p.arrays["s"] >= p.settings["threshold"] for p in plans]
+    above = [(p.arrays["s"] >= p.settings["threshold"]) & mask.searched for p in plans]
     joined = clusters.label_clusters(above[2], volume=mask.volume, connectivity=inference.connectivity)
     labels = joined.astype(np.int64) - 1
     if inference.gate == "none":
-        candidate = np.arange(mask.n_voxels)
-        part = np.zeros(mask.n_voxels, dtype=np.int64)
+        candidate = np.flatnonzero(mask.searched)
+        part = np.zeros(len(candidate), dtype=np.int64)
     else:
         candidate = np.flatnonzero(above[0] | above[1] | above[2])
         part = labels[candidate]
@@ -241,6 +248,7 @@ def collect(
             "p_voxel_fwe_less": (("input", "voxel"), p_fwe[:, 1].astype(np.float32)),
             **of_clusters,
             "voxel_ijk": (("voxel", "axis"), mask.voxel_ijk),
+            **search_variables(mask),
         },
         coords={"input": np.array(INPUTS, dtype=object)},
     )
@@ -286,6 +294,10 @@ def _ratio(pair: list[float]) -> float:
     return max(pair) / max(min(pair), 1e-9)
 
 
+def _where(result: xr.Dataset) -> tuple[str, str]:
+    return result.attrs["mask_sha256"], result.attrs.get("search_sha256", "")
+
+
 def settings_of(a: xr.Dataset, b: xr.Dataset) -> Inference:
     """Return the settings that two main effects share, as a contrast of them needs.
 
@@ -296,7 +308,7 @@ def settings_of(a: xr.Dataset, b: xr.Dataset) -> Inference:
     """
     one, two = inference_of(a), inference_of(b)
     same = {"seed": one.seed, "iterations": one.iterations}
-    if one != two.model_copy(update=same) or a.attrs["mask_sha256"] != b.attrs["mask_sha256"]:
+    if one != two.model_copy(update=same) or _where(a) != _where(b):
         raise InputError(
             f"'{a.attrs['name']}' and '{b.attrs['name']}' were computed with other settings or masks; "
             "compute both alike"

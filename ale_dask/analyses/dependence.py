@@ -194,14 +194,14 @@ def contrast_family(
     """
     inference, mask = disjoint[0].inference, disjoint[0].mask
     if inference.gate == "none":
-        candidate = np.arange(mask.n_voxels)
+        candidate = np.flatnonzero(mask.searched)
     else:
         # No main effect without some experiments reaches its cluster-forming value where the whole stays below it.
         reached = np.zeros(mask.n_voxels, dtype=bool)
         for one in arms if pooled is None else (pooled,):
             least = min(int(part.settings["threshold"]) for part in one.parts.values())
             reached |= one.parts[()].arrays["s"] >= least
-        candidate = np.flatnonzero(reached)
+        candidate = np.flatnonzero(reached & mask.searched)
     keys = [np.array(sorted(s.keys), dtype=np.uint64) for s in left_out]
     plan = contrasts.plan_left_out(*disjoint, left_out=keys, candidate=candidate, bits=bits, name=name)
     return ContrastFamily(arms, pooled, left_out, plan)

@@ -16,9 +16,9 @@ from ale_dask.analyses import leave_one_out as left_out
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.ma import ale_union, ma_maps
 from ale_dask.analyses.main_effect import inference_of, mask_of
-from ale_dask.analyses.sample import Sample, sample, study_bits
+from ale_dask.analyses.sample import Sample, enough, sample, study_bits
 from ale_dask.data import foci as foci_data
-from ale_dask.data.masks import load_mask
+from ale_dask.data.masks import load_space
 from ale_dask.data.pooling import by_subjects
 from ale_dask.distribution.backends import active_client, cpu_count
 from ale_dask.distribution.executors import BlockArrays, Job, MemorySink, execute, pending
@@ -75,6 +75,7 @@ def main_effect(
     *,
     name: str = "main-effect",
     mask: Mask | str | None = None,
+    search: Mask | str | None = None,
     client: Client | None = None,
     scale_bits: int | None = None,
     **settings: Any,
@@ -87,6 +88,8 @@ def main_effect(
         as `read_foci` gives it
     mask
         "brain", "gm", "grey10", an image file or a Mask; the profile's own, usually "brain", if none is given
+    search
+        the region in which inference is made, as `mask` gives one; foci are drawn over the mask all the same
     client
         a Dask client for the iterations; without one, the active client of this process if there is one, or here
     scale_bits
@@ -101,10 +104,16 @@ def main_effect(
     """
     if mask is not None:
         settings["mask"] = mask.name if isinstance(mask, Mask) else str(mask)
+    if search is not None:
+        settings["search"] = search.name if isinstance(search, Mask) else str(search)
     inference = inference_from(settings)
-    grid = mask if isinstance(mask, Mask) else load_mask(inference.mask)
+    grid = load_space(
+        inference,
+        mask=mask if isinstance(mask, Mask) else None,
+        search=search if isinstance(search, Mask) else None,
+    )
     used = by_subjects(foci, inference.same_subjects, name=name)
-    chosen = sample(used, mask=grid, inference=inference, name=name)
+    chosen = enough(sample(used, mask=grid, inference=inference, name=name), name=name)
     plan = main_effects.plan_main_effect(chosen, bits=scale_bits or study_bits([chosen]), name=name)
     return _main_effect(chosen, plan, client=client)
 

@@ -102,6 +102,7 @@ def plan_main_effect(sample: Sample, *, bits: int, name: str, rows: Iterable[Row
             "box_shape": np.array([b.shape for b in boxes], dtype=np.int64),
             "boxes": np.concatenate([b.reshape(-1) for b in boxes]),
             **_looked_at(inference),
+            **({} if sample.mask.search is None else {"search": np.packbits(sample.mask.search)}),
             **({} if heights is None else {"tfce_level": heights.level}),
         },
     )
@@ -118,12 +119,19 @@ def _looked_at(inference: Inference) -> dict[str, npt.NDArray[np.int64]]:
 
 def draws_of(plan: Plan, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of these names that the draws of a plan come from, and where they are looked at."""
-    return {name: plan.arrays[name] for name in (*names, "space") if name in plan.arrays}
+    return {name: plan.arrays[name] for name in (*names, "space", "search") if name in plan.arrays}
 
 
 def _volume(plan: Plan) -> npt.NDArray[np.bool_]:
     shape = tuple(int(n) for n in plan.arrays["shape"])
     return np.unpackbits(plan.arrays["volume"], count=math.prod(shape)).reshape(shape).astype(bool)
+
+
+def searched(plan: Plan, *, n_voxels: int) -> npt.NDArray[np.bool_]:
+    """Return in which voxels of the mask (voxel), bool, the inference of a plan is made."""
+    if "search" not in plan.arrays:
+        return np.ones(n_voxels, dtype=bool)
+    return np.unpackbits(plan.arrays["search"], count=n_voxels).astype(bool)
 
 
 _BUILDING = threading.Lock()
@@ -143,7 +151,10 @@ def machinery(plan: Plan, *, in_mask: bool = False) -> tuple[Design, Stamps, Geo
     volume = _volume(plan)
     edges, grid = map(bool, plan.arrays.get("space", np.zeros(2)))
     inside = np.argwhere(volume).astype(np.int16)
-    looked_at = np.argwhere(np.ones_like(volume)).astype(np.int16) if grid and not in_mask else inside
+    beyond = grid and not in_mask
+    looked_at = (
+        np.argwhere(np.ones_like(volume)).astype(np.int16) if beyond else inside[searched(plan, n_voxels=len(inside))]
+    )
     space = geometry(looked_at, radius=shapes // 2, edges=edges, drawn=inside)
     design = Design(
         plan.arrays["focus_begin"],
@@ -190,7 +201,8 @@ def collect(
     table = NullTable(plan.arrays["log_p"], float(plan.settings["step"]), bits)
     log_p = table.log_p_of(s)
     z = z_of_log_p(log_p)
-    above = s >= threshold
+    inside = mask.searched
+    above = (s >= threshold) & inside
     labels = clusters.label_clusters(above, volume=mask.volume, connectivity=inference.connectivity)
     size, mass = clusters.sizes(labels), clusters.masses(labels, s=s, threshold=threshold)
     alpha = inference.cluster_p
@@ -204,15 +216,15 @@ def collect(
         "z_uncorrected": uncorrected,
         "z_size_fwe": in_size,
         "z_mass_fwe": in_mass,
-        "z_voxel_fwe": s >= cut["max_s"],
-        "z_fdr_bh": correct.fdr_keep(log_p, q=alpha),
-        "z_fdr_by": correct.fdr_keep(log_p, q=alpha, dependent=True),
+        "z_voxel_fwe": (s >= cut["max_s"]) & inside,
+        "z_fdr_bh": _among(inside, correct.fdr_keep(log_p[inside], q=alpha)),
+        "z_fdr_by": _among(inside, correct.fdr_keep(log_p[inside], q=alpha, dependent=True)),
     }
     enhanced: dict[str, tuple[str, Any]] = {}
     attrs: dict[str, Any] = {}
     if TFCE in plan.statistics:
         heights = levels_of(plan)
-        units = tfce_map(s, levels=heights, volume=mask.volume)
+        units = _among(inside, tfce_map(s[inside], levels=heights, volume=mask.searched_volume))
         enhanced = {"tfce": ("voxel", tfce_of(units, levels=heights).astype(np.float32))}
         keep["z_tfce_fwe"] = units >= cut[TFCE]
         attrs = {"tfce_unit": 1 / (3 * 8.0**heights.bits), "cut_tfce": cut[TFCE], "cut_tfce_interval": interval[TFCE]}
@@ -249,6 +261,7 @@ def collect(
             **per_cluster,
             "null": (("iteration", "statistic"), null),
             "voxel_ijk": (("voxel", "axis"), mask.voxel_ijk),
+            **search_variables(mask),
         }
     ).assign_coords(statistic=np.array(plan.statistics, dtype=object))
     return describe(result).assign_attrs(
@@ -274,6 +287,13 @@ def collect(
     )
 
 
+def _among(inside: npt.NDArray[np.bool_], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return values of the voxels `inside` (voxel), 0 in the others."""
+    out = np.zeros(len(inside), dtype=values.dtype)
+    out[inside] = values
+    return out
+
+
 def survivors(
     plan: Plan, null: npt.NDArray[np.int64], *, mask: Mask, inference: Inference
 ) -> dict[str, npt.NDArray[np.bool_]]:
@@ -283,13 +303,14 @@ def survivors(
     """
     threshold = int(plan.settings["threshold"])
     s = plan.arrays["s"].astype(np.int64)
-    above = s >= threshold
+    inside = searched(plan, n_voxels=len(s))
+    above = (s >= threshold) & inside
     labels = clusters.label_clusters(above, volume=mask.volume, connectivity=inference.connectivity)
     size = clusters.sizes(labels)
     statistic = {"voxel": "max_s", "cluster-size": "max_size", "cluster-mass": "max_mass"}[inference.correction]
     cut = correct.cut(null[:, STATISTICS.index(statistic)], alpha=inference.cluster_p, rule=inference.cluster_cut)
     if inference.correction == "voxel":
-        corrected = s >= cut
+        corrected = (s >= cut) & inside
     else:
         measure = size if inference.correction == "cluster-size" else clusters.masses(labels, s=s, threshold=threshold)
         corrected = clusters.keep_clusters(labels, measure >= cut)
@@ -330,7 +351,8 @@ def observed(plan: Plan, inference: Inference) -> tuple[npt.NDArray[np.int64], f
         return None
     threshold = int(plan.settings["threshold"])
     s = plan.arrays["s"].astype(np.int64)
-    labels = clusters.label_clusters(s >= threshold, volume=_volume(plan), connectivity=inference.connectivity)
+    above = (s >= threshold) & searched(plan, n_voxels=len(s))
+    labels = clusters.label_clusters(above, volume=_volume(plan), connectivity=inference.connectivity)
     size = clusters.sizes(labels)
     found = size if inference.correction == "cluster-size" else clusters.masses(labels, s=s, threshold=threshold)
     return found, _eps(len(found))
@@ -363,15 +385,36 @@ def result_attrs(mask: Mask, inference: Inference, plan: Plan) -> dict[str, Any]
         "shape": list(mask.volume.shape),
         "mask": mask.name,
         "mask_sha256": mask.sha256,
+        **search_attrs(mask),
         "inference": inference.model_dump_json(),
     }
+
+
+def search_attrs(mask: Mask) -> dict[str, Any]:
+    """Return what a result says of the region that its inference was made in; nothing where it is the mask."""
+    if mask.search is None:
+        return {}
+    n = int(mask.search.sum())
+    return {
+        "search": mask.search_name.replace("\\", "/").rsplit("/", 1)[-1],
+        "search_sha256": mask.search_sha256,
+        "search_voxels": n,
+        "search_mm3": n * mask.voxel_volume,
+    }
+
+
+def search_variables(mask: Mask) -> dict[str, tuple[str, npt.NDArray[np.bool_]]]:
+    """Return {"searched": (voxel)}, in which voxels inference was made; nothing where in all."""
+    return {} if mask.search is None else {"searched": ("voxel", mask.search)}
 
 
 def mask_of(result: xr.Dataset) -> Mask:
     """Return the mask that a result was computed on."""
     volume = np.zeros(tuple(result.attrs["shape"]), dtype=bool)
     volume[tuple(result["voxel_ijk"].values.T)] = True
-    return Mask(volume, np.array(result.attrs["affine"]).reshape(4, 4), name=result.attrs["mask"])
+    search = np.asarray(result["searched"].values, dtype=bool) if "searched" in result else None
+    affine = np.array(result.attrs["affine"]).reshape(4, 4)
+    return Mask(volume, affine, name=result.attrs["mask"], search=search, search_name=result.attrs.get("search", ""))
 
 
 def inference_of(result: xr.Dataset) -> Inference:

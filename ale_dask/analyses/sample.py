@@ -12,6 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.data import foci as foci_data
+from ale_dask.data.outside import placed
 from ale_dask.data.selection import drop_empty
 from ale_dask.data.subject_groups import subject_groups
 from ale_dask.numerics import NUMERICS_VERSION
@@ -24,6 +25,8 @@ from ale_dask.words.errors import InputError
 from ale_dask.words.profiles import CHOICES
 from ale_dask.words.variables import FOCI, check
 
+FEWEST = 2
+"""Experiments of a main effect."""
 _NUMBERS = ("rounding", "kernel", "connectivity", "null_cut", "null_space")
 """Choices of a convention profile, besides mask and support, that change a number of the plan or its null."""
 
@@ -120,6 +123,7 @@ class Sample:
         return {
             "foci": digest.hexdigest(),
             "mask": self.mask.sha256,
+            **({} if self.mask.search is None else {"search": self.mask.search_sha256}),
             "within": i.within,
             "fwhm": i.fwhm,
             "support": i.support,
@@ -140,12 +144,13 @@ def sample(foci: xr.Dataset, *, mask: Mask, inference: Inference, name: str = "f
     Raises
     ------
     InputError
-        when an experiment has no sample size, appears twice, or none has a focus.
+        when an experiment has no sample size, appears twice, or none has a focus; when most foci are outside the mask.
     """
     check(foci, *FOCI)
-    used = drop_empty(foci)
+    used = drop_empty(placed(foci, mask=mask, outside=inference.outside, name=name))
     if used.sizes["experiment"] == 0:
-        raise InputError(f"{name}: no experiment has a focus; check the files")
+        where = " in the mask" if inference.outside == "drop" else ""
+        raise InputError(f"{name}: no experiment has a focus{where}; check the files")
     order = np.argsort(used["experiment_key"].values, kind="stable")
     used = reorder(used, order)
     key = used["experiment_key"].values
@@ -163,6 +168,23 @@ def sample(foci: xr.Dataset, *, mask: Mask, inference: Inference, name: str = "f
             shown = ", ".join(f"'{u}'" for u in unknown[:10]) + (" …" if unknown.size > 10 else "")
             raise InputError(f"{name}: no sample size for {shown}; add it, or set n or fwhm")
     return Sample(used, mask, inference)
+
+
+def enough(sample: Sample, *, name: str) -> Sample:
+    """Return the sample itself where it has the two experiments that a main effect needs.
+
+    Raises
+    ------
+    InputError
+        for one experiment: its foci cannot converge with those of others.
+    """
+    if len(sample.key) < FEWEST:
+        (one,) = sample.foci["experiment_id"].values
+        raise InputError(
+            f"{name}: '{one}' is its only experiment with a focus; convergence is over experiments, so give at least "
+            f"{FEWEST}"
+        )
+    return sample
 
 
 def reorder(foci: xr.Dataset, order: npt.NDArray[np.int64]) -> xr.Dataset:

@@ -16,8 +16,10 @@ from ale_dask.cli.options import (
     Json,
     MaskName,
     N,
+    Outside,
     Pictures,
     Quiet,
+    Search,
     Space,
     Stored,
     StudyFile,
@@ -164,18 +166,24 @@ def check(
     n: N = None,
     space: Space = None,
     columns: Columns = None,
+    search: Search = None,
+    outside: Outside = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 65 if there is any warning.")] = False,
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
     """Read and lint foci, or a study with the arms of its contrasts; nothing is computed."""
     from ale_dask.notices import file_notices, notice_lines, study_notices
+    from ale_dask.words.config import inference_from
     from ale_dask.words.errors import InputError
 
+    where = {"mask": mask, "search": search, "outside": outside}
+    given = {key: value for key, value in where.items() if value is not None}
     if path.suffix == ".toml" or path.is_dir():
-        found = study_notices(with_settings(_study_at(path, n=n, space=space, columns=columns), mask=mask))
+        found = study_notices(with_settings(_study_at(path, n=n, space=space, columns=columns), **given))
     else:
-        found = file_notices(path, mask=mask or "brain", n=n, space=space, columns=columns_from(columns))
+        inference = inference_from(given, source="command line")
+        found = file_notices(path, inference=inference, n=n, space=space, columns=columns_from(columns))
     if as_json:
         print(json.dumps([one.record() for one in found]))
     else:
@@ -238,13 +246,17 @@ def plan(
     iterations: Iterations = None,
     workers: Workers = None,
     mask: MaskName = None,
+    search: Search = None,
+    outside: Outside = None,
     price: Annotated[
         float | None, typer.Option("--price-per-core-hour", min=0, help="In any currency: says what it will cost.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what a run would compute and cost, timed on its own foci; with -o, lay its blocks out there."""
-    wanted = with_settings(load(study), iterations=iterations, workers=workers, mask=mask)
+    wanted = with_settings(
+        load(study), iterations=iterations, workers=workers, mask=mask, search=search, outside=outside
+    )
     print_costs(wanted, as_json=as_json, price=price)
     if out is not None:
         from ale_dask.data.places import place

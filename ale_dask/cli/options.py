@@ -56,6 +56,11 @@ Null = Annotated[
 BaseRate = Annotated[
     str | None, typer.Option("--base-rate", help="literature, or an image of numbers of foci (`ale-dask base-rate`).")
 ]
+Search = Annotated[
+    str | None,
+    typer.Option("--search", help="Infer in this region only (an image, or as --mask); foci are drawn over the mask."),
+]
+Outside = Annotated[str | None, typer.Option("--outside", help="Foci outside the mask: keep or drop.")]
 Include = Annotated[
     str | None, typer.Option("--include", metavar="CONDITION", help='Only experiments such as "patients and n > 9".')
 ]
@@ -106,6 +111,8 @@ SETTINGS: dict[str, Any] = {
     "mask": MaskName,
     "null": Null,
     "base_rate": BaseRate,
+    "search": Search,
+    "outside": Outside,
     "profile": Profile,
     "same_subjects": SameSubjects,
     "shared": Shared,
@@ -194,10 +201,9 @@ def with_settings(study: Study, **values: Any) -> Study:
     include, exclude = values.pop("include", None), values.pop("exclude", None)
     conditions = [c for c in (include, exclude and f"not ({exclude})") if c]
     new = {k: v for k, v in values.items() if v is not None}
-    if "mask" in new and new["mask"] not in BUILT_IN:
-        new["mask"] = str(Path(new["mask"]).resolve())
-    if new.get("base_rate", LITERATURE) != LITERATURE:
-        new["base_rate"] = str(Path(new["base_rate"]).resolve())
+    for key in ("mask", "search", "base_rate"):
+        if key in new and new[key] not in (*BUILT_IN, LITERATURE):
+            new[key] = str(Path(new[key]).resolve())
     inference = inference_from(changed(study.inference.model_dump(), new), source="command line")
     kept = {k: v for k, v in backend.items() if v is not None}
     foci = {

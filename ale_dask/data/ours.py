@@ -42,7 +42,7 @@ def claim(out: Place, folders: Iterable[str]) -> None:
         return
     there = {name.partition("/")[0] for name in files(out) if not name.startswith("logs/")}
     wanted = {*_TOP, *folders}
-    if taken := sorted(name for name in there if name in wanted or name.startswith(("mask.", "base_rate."))):
+    if taken := sorted(name for name in there if name in wanted or name.startswith(("mask.", "search.", "base_rate."))):
         raise InputError(
             f"{out}: holds {', '.join(taken[:5])}, which no run of ours wrote and a run would write over; "
             "give another -o, such as a new folder"

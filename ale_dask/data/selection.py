@@ -171,7 +171,7 @@ def _near(dataset: xr.Dataset, step: Step, where: str) -> xr.Dataset:
 
 def _inside(dataset: xr.Dataset, step: Step, where: str) -> xr.Dataset:
     try:
-        region = load_mask(str(step.inside))
+        region = load_mask(str(step.inside), key="inside")
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     return _with_a_focus(dataset, region.voxel_at(dataset["focus_xyz"].values) >= 0)

@@ -33,19 +33,31 @@ ICBM2TAL: dict[str, tuple[tuple[float, float, float, float], ...]] = {
 }
 
 
+MOST_COSINE = 1e-3
+"""Of the angle between two axes of a grid: 0.06 degrees from a right one; rounded headers keep below 1e-6."""
+
+
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """The voxels that an analysis looks at, on one grid."""
+    """The voxels that foci are drawn from, on one grid; `search` (voxel) says in which of them inference is made."""
 
     volume: npt.NDArray[np.bool_]
     affine: npt.NDArray[np.float64]
     name: str = "mask"
+    search: npt.NDArray[np.bool_] | None = None
+    """None: in all of them."""
+    search_name: str = ""
+    notes: tuple[str, ...] = ()
+    """What a user must know of how the images were read."""
+    what: str = "mask"
+    """What messages call it."""
 
     def __post_init__(self) -> None:
         if self.volume.ndim != 3 or not self.volume.any():
-            raise InputError(f"mask '{self.name}': need a 3-D image with at least one voxel, got {self.volume.shape}")
-        if abs(np.linalg.det(self.affine[:3, :3])) < 1e-9:
-            raise InputError(f"mask '{self.name}': its affine cannot be inverted")
+            raise InputError(
+                f"{self.what} '{self.name}': need a 3-D image with at least one voxel, got {self.volume.shape}"
+            )
+        check_affine(self.affine, what=f"{self.what} '{self.name}'")
 
     @property
     def n_voxels(self) -> int:
@@ -75,6 +87,23 @@ class Mask:
         digest.update(np.ascontiguousarray(self.affine, dtype="<f8").tobytes())
         digest.update(np.packbits(self.volume).tobytes())
         return digest.hexdigest()
+
+    @cached_property
+    def searched(self) -> npt.NDArray[np.bool_]:
+        """Whether inference is made in each voxel (voxel), bool."""
+        return np.ones(self.n_voxels, dtype=bool) if self.search is None else self.search
+
+    @cached_property
+    def searched_volume(self) -> npt.NDArray[np.bool_]:
+        """The voxels in which inference is made, on the grid (x, y, z), bool."""
+        volume = np.zeros_like(self.volume)
+        volume[self.volume] = self.searched
+        return volume
+
+    @cached_property
+    def search_sha256(self) -> str:
+        """Hash of which of the mask's voxels inference is made in; empty where it is made in all."""
+        return "" if self.search is None else hashlib.sha256(np.packbits(self.search).tobytes()).hexdigest()
 
     def to_grid(self, xyz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return positions in voxels (focus, axis), float64, of points given in mm (focus, axis)."""
@@ -110,6 +139,31 @@ class Mask:
     @cached_property
     def _tree(self) -> cKDTree:
         return cKDTree(self.to_mm(self.voxel_ijk))
+
+
+def check_affine(affine: npt.NDArray[np.float64], *, what: str) -> None:
+    """Return nothing; an affine (4, 4) must be finite, with axes of some length that stand at right angles.
+
+    Kernels are computed along the axes of the grid: on sheared axes they would have another shape.
+
+    Raises
+    ------
+    InputError
+        for any other affine.
+    """
+    if not np.isfinite(affine).all():
+        raise InputError(f"{what}: its affine has numbers that are not finite; write its header again")
+    length = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    if (length < 1e-6).any() or (length > 1e6).any() or (np.abs(affine) > 1e6).any():
+        sizes = " x ".join(f"{edge:g}" for edge in length)
+        raise InputError(f"{what}: its affine gives voxels of {sizes} mm; write its header again")
+    axes = affine[:3, :3] / length
+    cosine = np.abs(axes.T @ axes - np.eye(3)).max()
+    if cosine >= MOST_COSINE:
+        raise InputError(
+            f"{what}: its axes are not at right angles (cosine {cosine:.3g}, allowed less than {MOST_COSINE:g}), on "
+            "which kernels have the wrong shape; resample it to a grid with such axes"
+        )
 
 
 def rounded(grid: npt.NDArray[np.float64], how: Rounding) -> npt.NDArray[np.float64]:

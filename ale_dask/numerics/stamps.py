@@ -19,8 +19,9 @@ NOWHERE = -(2**20)
 class Geometry(NamedTuple):
     """The mask in a grid with a border of one; cell = x * stride_x + y * stride_y + z, (x, y) is a column.
 
-    Only rows `row_low` … `row_high` of a plane hold voxels. `cell` and `place` are the voxels that foci are drawn from,
-    `inside` and the rest those that are looked at: `voxels` of them; clusters join by edges, too, if `edges`.
+    The grid holds the voxels that foci are drawn from, `cell` and `place`, and those that are looked at, `inside` and
+    the rest: `voxels` of them. Only rows `row_low` … `row_high` of a plane hold ones that are looked at; clusters join
+    by edges, too, if `edges`.
     """
 
     stride_x: int
@@ -82,8 +83,11 @@ def geometry(
     Clusters are of voxels that share a face, or with `edges` also an edge; foci are drawn from the mask's voxels, or
     from those of `drawn` (voxel, axis).
     """
-    at = voxel_ijk.astype(np.int64) - voxel_ijk.min(axis=0) + 1
-    planes, rows, cells = at.max(axis=0) + 2
+    places = voxel_ijk if drawn is None else drawn
+    low_corner = np.minimum(voxel_ijk.min(axis=0), places.min(axis=0)).astype(np.int64)
+    at = voxel_ijk.astype(np.int64) - low_corner + 1
+    placed = places.astype(np.int64) - low_corner + 1
+    planes, rows, cells = np.maximum(at.max(axis=0), placed.max(axis=0)) + 2
     # What a row overhangs must not reach the next one: the kernel, by the aligned piece that it ends in, or a scan's
     # last step. An odd number of 64-byte lines: a power of two maps all rows to the same cache sets (15-30 %).
     lines = -(-(int(cells) + max(int(radius[:, 2].max()) + WIDTH, SCAN)) // 16)
@@ -105,14 +109,12 @@ def geometry(
     low_of_two, high_of_two = (
         np.append(ends[1:], ends[0])[: int(planes) // 2 * 2].reshape(-1, 2) for ends in (low, high)
     )
-    if drawn is not None:
-        at = drawn.astype(np.int64) - voxel_ijk.min(axis=0) + 1
     return Geometry(
         stride_x,
         stride_y,
         size,
-        at @ np.array([stride_x, stride_y, 1]),
-        place=at.astype(np.int32),
+        placed @ np.array([stride_x, stride_y, 1]),
+        place=placed.astype(np.int32),
         inside=inside,
         column_begin=cell[first],
         column_end=cell[last] + 1,

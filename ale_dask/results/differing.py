@@ -84,8 +84,9 @@ def _text(value: Any) -> str:
 
 
 def _told(result: xr.Dataset) -> dict[str, Any]:
-    """Return the settings, inputs and thresholds of a result; the mask is the same, and its path may be private."""
-    told = {k: v for k, v in inference_of(result).model_dump().items() if k != "mask"}
+    """Return the settings, inputs and thresholds of a result; the mask is the same, and paths may be private."""
+    told = {k: v for k, v in inference_of(result).model_dump().items() if k not in ("mask", "search")}
+    told["search"] = " ".join(str(result.attrs.get(key, "")) for key in ("search", "search_sha256")).strip()
     told |= {key: setting(result, key) for key in _NUMBERS if key in result.attrs}
     told |= {key: ", ".join(map(str, result.attrs[key])) for key in ("arms", "of") if key in result.attrs}
     listed = json.loads(result.attrs.get("sources", "[]"))

@@ -29,8 +29,8 @@ def origin_of(result: xr.Dataset, record: Mapping[str, Any]) -> list[Any]:
     """Return what a result of a run comes from: the digests of its own null and its main effects', and the settings."""
     names = dict.fromkeys([str(result.attrs["name"]), *parts_of(result)])
     digests = [record["analyses"].get(name, {}).get("digest") for name in names]
-    # Where the mask lies is another place on another machine; which one it is shows in the null.
-    return [*digests, inference_of(result).model_dump(mode="json", exclude={"mask"})]
+    # Where mask and region lie is another place on another machine; which one it is shows in the null.
+    return [*digests, inference_of(result).model_dump(mode="json", exclude={"mask", "search"})]
 
 
 def later_files(names: Iterable[str]) -> tuple[str, ...]:

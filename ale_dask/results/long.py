@@ -55,6 +55,7 @@ _COLUMNS = {
     **dict.fromkeys(("out", "title", "simulated", "analysis", "kind", "level", "input", "direction"), _TEXT),
     **_SETTINGS,
     "mask_sha256": _TEXT,
+    "search": _TEXT,
     **dict.fromkeys(("experiments", "foci", "experiments_a", "foci_a", "experiments_b", "foci_b"), _COUNT),
     "threshold_ale": _NUMBER,
     **{f"{cut}{end}": _COUNT if "voxels" in cut else _NUMBER for cut in _CUTS for end in ("", "_low", "_high")},
@@ -94,6 +95,8 @@ def long_table(runs: Iterable[Run]) -> pd.DataFrame:
         no more), fwhm in mm and missing where it follows from sample sizes, support in sigma, min_volume in mm3
     mask_sha256
         hash of the mask's voxels and grid: a run keeps a mask from a file as "mask", whatever its name was
+    search
+        the region that inference was made in, a small volume; empty where it was the whole mask
     experiments, foci
         numbers of a main effect's
     experiments_a, foci_a, experiments_b, foci_b
@@ -188,6 +191,7 @@ def _settings(result: xr.Dataset) -> dict[str, Any]:
         "iterations": used,
         "mask": mask_name(result),
         "mask_sha256": result.attrs["mask_sha256"],
+        "search": str(result.attrs.get("search", "")),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,14 @@ def image_bytes(values: npt.NDArray[Any], *, mask: Mask, fill: float = 0, simula
     return gzip.compress(image.to_bytes(), compresslevel=3, mtime=0)
 
 
+def _search(attrs: Mapping[Any, Any]) -> dict[str, Any] | None:
+    """Return which region the thresholded maps are restricted to; None where inference was made in the whole mask."""
+    if "search" not in attrs:
+        return None
+    of = {"Name": "search", "SHA256": "search_sha256", "Voxels": "search_voxels", "Volume": "search_mm3"}
+    return {key: attrs[name] for key, name in of.items()}
+
+
 def sidecar(result: xr.Dataset, view: View, *, simulated: bool = False) -> dict[str, Any]:
     """Return what the JSON beside a map says of it."""
     attrs = result.attrs
@@ -83,6 +91,7 @@ def sidecar(result: xr.Dataset, view: View, *, simulated: bool = False) -> dict[
         "Thresholds": {name: setting(result, name) for name in view.cuts} or None,
         "Iterations": setting(result, "iterations"),
         "Mask": {"Name": Path(attrs["mask"]).name, "SHA256": attrs["mask_sha256"]},
+        "Search": _search(attrs),
         "Identity": attrs["identity"],
         "Plan": attrs.get("plan"),
     }

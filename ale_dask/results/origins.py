@@ -85,6 +85,8 @@ def settings_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     of_each = {}
     for name, result in results.items():
         told = inference_of(result).model_dump(mode="json") | {"mask": mask_name(result)}
+        if told["search"] is not None:
+            told["search"] = result.attrs.get("search", "the whole mask")
         of_each[name] = {key: "none" if value is None else str(value) for key, value in told.items()}
     same = len({json.dumps(told) for told in of_each.values()}) == 1
     columns = {"Value": next(iter(of_each.values()))} if same else of_each

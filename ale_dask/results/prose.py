@@ -151,9 +151,29 @@ def coordinates(record: Record) -> list[str]:
         if e["foci_outside_mask"]
     ]
     kept = f" Foci outside the mask were kept ({listed(outside)})." if outside else ""
+    if i.get("outside") == "drop":
+        kept = " Foci outside the mask were removed before anything was counted."
     return [
         f"{space} Coordinates were {_ROUNDED[i['rounding']]}. Analyses were restricted to {mask}, {i['mask_voxels']:,} "
-        f"voxels of {edges} mm.{kept}"
+        f"voxels of {edges} mm.{kept}",
+        *_search(record),
+    ]
+
+
+def _search(record: Record) -> list[str]:
+    """Return a paragraph on the region that inference was made in; none where it was made in the whole mask."""
+    i = record["inference"]
+    if i.get("search") is None:
+        return []
+    if "search_voxels" not in i:
+        return [f"Inference was asked for in a region ({i['search']}) that holds the whole mask."]
+    which = _MASKS.get(i["search"], f"given as the image {i['search']}")
+    return [
+        f"Inference was made in a small volume, {which} (SHA-256 of its voxels {i['search_sha256'][:12]}…): "
+        f"{i['search_voxels']:,} voxels of the mask, {i['search_mm3']:,.0f} mm³. Foci of the null were drawn over the "
+        "whole mask, whose voxelwise p-values were kept; ALE values were compared, clusters formed of the voxels "
+        "inside, and maxima, thresholds and false discovery rates taken in the small volume alone. It has to have "
+        "been chosen without regard to these data."
     ]
 
 

@@ -65,6 +65,7 @@ def run_record(
             "mask_sha256": one.attrs["mask_sha256"],
             "mask_voxels": one.sizes["voxel"],
             "mask_voxel_mm": grid_of(one).voxel_size.tolist(),
+            **_search(study, one),
         },
         "backend": {"name": study.backend.kind, "workers": study.backend.workers},
         "environment": {
@@ -88,6 +89,14 @@ def run_record(
             for name, result in results.items()
         },
     }
+
+
+def _search(study: Study, one: xr.Dataset) -> dict[str, Any]:
+    """Return the region that inference was made in, and its size unless it is the whole mask."""
+    if study.inference.search is None:
+        return {}
+    sizes = {name: one.attrs[name] for name in ("search_sha256", "search_voxels", "search_mm3") if name in one.attrs}
+    return {"search": Path(study.inference.search).name, **sizes}
 
 
 def _sample(source: FociSource, read: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -56,6 +56,10 @@ def input_words(source: str, *, correction: str) -> str:
 
 def label(result: xr.Dataset, view: View) -> str:
     """Return how a thresholded map was cut, in a few words."""
+    return _label(result, view) + small_volume(result)
+
+
+def _label(result: xr.Dataset, view: View) -> str:
     i = inference_of(result)
     source = input_words(view.source, correction=i.correction)
     if result.attrs["kind"] == "contrast":
@@ -90,10 +94,10 @@ def level_words(inference: Inference) -> str:
 def controls(result: xr.Dataset, view: View) -> str:
     """Return in words what a map controls, with this result's levels."""
     if view.controls is not None:
-        return controlled(view, inference_of(result))
+        return controlled(view, inference_of(result)) + small_volume(result)
     if view.level == "label":
         return controls(result, find_view(result, level=inference_of(result).correction))
-    return str(result.attrs["controls"])
+    return str(result.attrs["controls"]) + small_volume(result)
 
 
 def controlled(view: View, inference: Inference) -> str:
@@ -290,4 +294,12 @@ def mask_name(result: xr.Dataset) -> str:
 
 
 def _mask(result: xr.Dataset) -> str:
-    return f"{mask_name(result)}, {result.sizes['voxel']:,} voxels"
+    return f"{mask_name(result)}, {result.sizes['voxel']:,} voxels{small_volume(result)}"
+
+
+def small_volume(result: xr.Dataset) -> str:
+    """Return ", small volume …" with the region that inference was made in and its size; nothing where it was not."""
+    attrs = result.attrs
+    if "search" not in attrs:
+        return ""
+    return f", small volume {attrs['search']} ({attrs['search_voxels']:,} voxels, {attrs['search_mm3']:,.0f} mm³)"

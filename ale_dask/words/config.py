@@ -34,8 +34,6 @@ BUILT_IN = ("brain", "gm", "grey10")
 """The masks that come with the package."""
 INPUTS = ("cluster-fwe", "uncorrected")
 """The two thresholded maps that contrasts and conjunctions are run on, as Nord et al. 2021 report both."""
-BASE_RATE = "base rate"
-"""What stands for a sample's name where the image of a base rate is placed: no sample can have it."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -54,6 +52,11 @@ class Inference(_Frozen):
     """Go on from `iterations`, twice as many each time, until each cluster is decided or there are this many."""
     correction: Literal["cluster-size", "cluster-mass", "voxel", "tfce"] = "cluster-size"
     mask: str = "brain"
+    search: str | None = None
+    """The region in which inference is made: an image or a built-in mask; foci are drawn over `mask` all the same."""
+    outside: Literal["keep", "drop"] = "keep"
+    """What becomes of foci outside the mask: they stay in the observed map, or are removed before anything is counted.
+    """
     within: Literal["max", "additive"] = "max"
     fwhm: Annotated[float, Field(gt=0, lt=100)] | None = None
     support: Annotated[float, Field(ge=2, le=8)] = 4.0
@@ -102,6 +105,8 @@ class Inference(_Frozen):
                 raise ValueError(f"null {self.null} needs correction cluster-size, cluster-mass or voxel")
         elif self.base_rate != LITERATURE:
             raise ValueError("base_rate has no say with null uniform; give null base-rate or both")
+        if self.search is not None and self.null_space != "mask":
+            raise ValueError("search needs null_space mask: the null is looked at where inference is made")
         return self
 
     @model_validator(mode="after")
@@ -423,9 +428,9 @@ def load_study(path: str | Path, *, kept: bool = False) -> Study:
 
 
 def with_files(study: Study, place: Callable[[str, str], str]) -> Study:
-    """Return the study with each file of a sample, (name, file), where `place` says.
+    """Return the study with each file of a sample, (name, file), and its images where `place` says.
 
-    The mask is ("", file), and the image of a base rate ("base rate", file).
+    Of the images, name is ":mask", ":search" or ":base_rate", which no sample can be called.
     """
 
     def step(name: str, one: Step) -> Step:
@@ -442,12 +447,15 @@ def with_files(study: Study, place: Callable[[str, str], str]) -> Study:
         )
         for name, source in study.foci.items()
     }
-    inference = study.inference
-    if inference.mask not in BUILT_IN:
-        inference = inference.model_copy(update={"mask": place("", inference.mask)})
-    if inference.base_rate != LITERATURE:
-        inference = inference.model_copy(update={"base_rate": place(BASE_RATE, inference.base_rate)})
+    images = {key: place(f":{key}", file) for key, file in images_of(study.inference).items()}
+    inference = study.inference.model_copy(update=images)
     return study.model_copy(update={"foci": foci, "inference": inference})
+
+
+def images_of(inference: Inference) -> dict[str, str]:
+    """Return the image files that settings name, by setting; those that come with the package are none."""
+    named = {"mask": inference.mask, "search": inference.search, "base_rate": inference.base_rate}
+    return {key: file for key, file in named.items() if file not in (None, LITERATURE, *BUILT_IN)}
 
 
 def to_toml(study: Study) -> str:
