@@ -23,14 +23,16 @@ from pathlib import Path
 from ale_dask.analyses.functions import seconds_of_first, seconds_per_iteration
 from ale_dask.data.ours import claim, holds_run
 from ale_dask.data.places import Place, create_once, local_copy, remove, replace_file, tidy
+from ale_dask.data.readers.sdm import is_sdm
 from ale_dask.distribution.executors import Job
 from ale_dask.distribution.plan import Plan, block_size
 from ale_dask.distribution.progress import clock
 from ale_dask.distribution.segments import cover, segments, sink
 from ale_dask.results.views import stem
 from ale_dask.study import BLOCKS, Prepared, cost, counts_of, iterations_of, plans, prepare
-from ale_dask.words.config import Backend, Study, load_study, to_toml, with_files
+from ale_dask.words.config import Backend, Study, load_study, to_toml, with_each_file, with_files
 from ale_dask.words.errors import InputError, StoreError
+from ale_dask.words.files import read_regular
 from ale_dask.words.sealed import sealed
 
 
@@ -45,14 +47,17 @@ def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "stud
         count[sample] += 1
         begin = f"{count[sample]}_"
         to = f"foci/{sample}/{last if last.startswith(begin) else begin + last}"
+        if is_sdm(last):
+            # Its name is that of its experiment.
+            to = f"foci/{sample}/{count[sample]}/{last}"
         if sample.startswith(":"):
             to = f"{sample[1:]}{''.join(Path(file).suffixes[-2:])}"
-        data = Path(file).read_bytes()
+        data = read_regular(Path(file))
         replace_file(out / to, data)
         hashes[to] = hashlib.sha256(data).hexdigest()
         return to
 
-    resolved = with_files(study, copied).model_copy(update={"backend": backend})
+    resolved = with_files(with_each_file(study), copied).model_copy(update={"backend": backend})
     replace_file(out / name, sealed(to_toml(resolved), hashes).encode())
 
 

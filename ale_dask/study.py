@@ -32,6 +32,7 @@ from ale_dask.numerics.space import Mask
 from ale_dask.words.config import Contrast, FociSource, Inference, Study
 from ale_dask.words.config import main_effects as main_effects_of
 from ale_dask.words.errors import InputError
+from ale_dask.words.files import expanded
 
 BLOCKS: dict[str, BlockFunction] = {
     main_effects.KIND: main_effects.block,
@@ -153,9 +154,10 @@ def _read(name: str, source: FociSource, *, need_n: bool) -> xr.Dataset:
 
 def read_sample(source: FociSource, *, need_n: bool = False) -> xr.Dataset:
     """Return the foci of a sample's files as they are now, before any selection; read once for many settings."""
-    stamps = tuple(_stamp(file) for file in source.files)
+    files = tuple(expanded(source.files))
+    stamps = tuple(map(_stamp, files))
     columns = tuple(sorted(source.columns.items()))
-    return _read_files(tuple(source.files), stamps, source.n, source.space, source.talairach, need_n, columns)
+    return _read_files(files, stamps, source.n, source.space, source.talairach, need_n, columns)
 
 
 def _stamp(file: str) -> tuple[int, int] | None:

@@ -197,6 +197,49 @@ def test_check_and_describe_take_what_a_file_leaves_out(tmp_path: Path) -> None:
     ale("check", tmp_path / "study.toml", "--n", 12, code=2)
 
 
+def test_files_are_samples_of_their_own_unless_they_are_pooled(tiny: Path) -> None:
+    files = [tiny / "drug.txt", tiny / "therapy.txt"]
+    common = ["-o", tiny / "out", "-n", "--mask", tiny / "ball.nii.gz"]
+
+    def samples(*arguments: object) -> dict[str, int]:
+        rows = json.loads(ale("main-effect", *arguments, *common, "--json").stdout)["analyses"]
+        return {row["name"]: row["experiments"] for row in rows}
+
+    assert samples(*files) == {"drug": 8, "therapy": 6}
+    assert samples(*files, "--pool") == {"drug": 14}
+    assert samples(*files, "--pool", "--name", "both") == {"both": 14}
+    assert samples(tiny / "*.txt", "--name", "All of it") == {"all-of-it": 14}
+    (tiny / "study.toml").unlink()
+    (tiny / "ball.nii.gz").rename(tiny.parent / "ball.nii.gz")
+    common[-1] = tiny.parent / "ball.nii.gz"
+    assert samples(tiny) == {tiny.name: 14}
+    ale("contrast", *files, *common, "--pool", code=2)
+    ale("main-effect", *files, *common, "--name", "both", code=2)
+    assert "no file fits" in ale("main-effect", tiny / "*.csv", *common, code=65).stderr
+
+
+def test_a_run_of_many_files_keeps_them_all_and_says_how_many(tiny: Path) -> None:
+    for i, text in enumerate((tiny / "drug.txt").read_text().split("\n\n")[1:3]):
+        foci = [line for line in text.splitlines() if not line.startswith("//")]
+        (tiny / f"study{i}.mni.txt").write_text("\n".join(foci))
+    common = ["-b", "serial", "-i", 20, "--mask", tiny / "ball.nii.gz", "--voxel-p", 0.01, "--no-pictures", "--n", 20]
+    done = ale("main-effect", tiny / "study*.txt", "-o", tiny / "out", *common)
+    assert "2 files are one sample: study0.mni.txt, study1.mni.txt" in done.stderr
+    kept = sorted(path.name for path in (tiny / "out" / "foci").rglob("*.txt"))
+    assert kept == ["study0.mni.txt", "study1.mni.txt"]
+    for file in tiny.glob("study*.txt"):
+        file.unlink()
+    # All that it needs is in OUT: the experiments, their names and keys too.
+    ale("extend", tiny / "out", "-i", 30, "--no-pictures")
+    assert "study0" in (tiny / "out" / "study" / "experiments.tsv").read_text()
+
+
+def test_several_files_are_told_not_to_be_pooled(tiny: Path) -> None:
+    common = ["-b", "serial", "-i", 5, "--mask", tiny / "ball.nii.gz", "--voxel-p", 0.01, "--no-pictures"]
+    done = ale("main-effect", tiny / "drug.txt", tiny / "therapy.txt", "-o", tiny / "out", *common)
+    assert "2 samples, one per file; --pool makes one sample of all" in done.stderr
+
+
 def test_wrong_numbers_of_files(tiny: Path) -> None:
     assert "two foci files" in ale("contrast", tiny / "drug.txt", "-o", tiny / "out", code=65).stderr
     assert "two or more" in ale("conjunction", tiny / "drug.txt", "-o", tiny / "out", code=65).stderr

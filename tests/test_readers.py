@@ -208,7 +208,7 @@ def test_wrong_options(tmp_path, options, message):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    for path in (tmp_path / "none.txt", tmp_path, "a\0b"):
+    for path in (tmp_path / "none.txt", "a\0b"):
         with pytest.raises(InputError, match="cannot read the file"):
             read_foci(path)
     with pytest.raises(InputError, match="no foci file given"):

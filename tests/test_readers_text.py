@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from ale_dask.data.decisions import decisions
 from ale_dask.data.foci import build
 from ale_dask.data.readers import parse, read_foci, write_sleuth
+from ale_dask.words.config import load_study
 from ale_dask.words.errors import InputError
 
 
@@ -224,3 +230,118 @@ def test_a_name_is_written_only_if_it_is_read_as_one(name):
     found, _ = read(f'study,n,space,x,y,z\n"{name}",9,MNI,1,2,3\n', name="t.csv")
     with pytest.raises(InputError, match="cannot be written"):
         write_sleuth(build(found))
+
+
+def write_three(folder):
+    """Write three files of one experiment each, a hidden file and a folder beside them."""
+    folder.mkdir()
+    for i in range(3):
+        (folder / f"Study{i}-StopS.txt").write_text(
+            f"// Reference=MNI\n// Study{i}, 2010: stop > go\n// Subjects={14 + i}\n-40 20 {2 * i}\n"
+        )
+    (folder / ".hidden.txt").write_text("none of ours")
+    (folder / "inner").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("files", ["foci", "foci/", "foci/*StopS*.txt", "foci/Study[0-2]*"])
+def test_the_files_of_a_folder_or_pattern_are_one_sample(files, tmp_path):
+    write_three(tmp_path / "foci")
+    found = read_foci(tmp_path / files)
+    assert found["experiment_n_subjects"].values.tolist() == [14, 15, 16]
+    assert found["focus_xyz"].values.tolist() == [[-40, 20, 0], [-40, 20, 2], [-40, 20, 4]]
+    (said,) = decisions(found)
+    assert (said.code, said.count) == ("files", 3)
+    (tmp_path / "study.toml").write_text(
+        f'[foci.stop]\nfiles = "{files}"\n[analysis.stop]\nkind = "main-effect"\nfoci = "stop"\n'
+    )
+    study = load_study(tmp_path / "study.toml")
+    assert [Path(file).name for file in study.foci["stop"].files] == [f"Study{i}-StopS.txt" for i in range(3)]
+
+
+def test_a_name_with_the_signs_of_a_pattern_is_a_name(tmp_path):
+    (tmp_path / "a[1].txt").write_text(HEAD)
+    (tmp_path / "a1.txt").write_text(HEAD.replace("22", "23"))
+    assert read_foci(tmp_path / "a[1].txt")["experiment_n_subjects"].values.tolist() == [22]
+    assert read_foci(tmp_path / "a[1-9].txt")["experiment_n_subjects"].values.tolist() == [23]
+
+
+def test_folders_and_patterns_without_files_are_errors(tmp_path):
+    with pytest.raises(InputError, match="no files in the folder"):
+        read_foci(tmp_path)
+    with pytest.raises(InputError, match=r"/\*\.txt: no file fits the pattern"):
+        read_foci(tmp_path / "*.txt")
+
+
+SDM = {
+    "smith2010.mni.txt": "-24,-4,-18,3.52\n10,20,30,4.1\n",
+    "jones2011.spm_tal.txt": "x,y,z,t\n26 -22 -16 -2.1\n",
+    "ab.no_peaks.txt": "",
+    "c.d.fsl_mni.txt": "1.5\t2\t3\n",
+}
+
+
+def test_files_of_sdm(tmp_path):
+    for name, text in SDM.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match="3 of 4 experiments have no sample size"):
+        read_foci(tmp_path)
+    found = read_foci(tmp_path, n=20, talairach="spm")
+    assert found["experiment_name"].values.tolist() == ["ab", "c.d", "jones2011", "smith2010"]
+    assert found["experiment_space"].values.tolist() == ["MNI", "MNI", "TAL-spm", "MNI"]
+    assert np.bincount(found["focus_experiment"].values, minlength=4).tolist() == [0, 1, 1, 2]
+    said = {d.code: (d.where, d.count) for d in decisions(found)}
+    assert said["sdm-text"][1] == 4
+    assert said["negative-t"] == said["sdm-software"] == ("jones2011.spm_tal.txt", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.mni.txt", "", "a.mni.txt:1: no foci in the whole file"),
+        ("a.mni.txt", "1 2 3\n1 2\n1 b 3\n", "2 lines in all"),
+        ("a.no_peaks.txt", "1 2 3 4\n", "the name says that the study has no peaks"),
+    ],
+)
+def test_errors_in_files_of_sdm(name, text, said):
+    assert said in refused(text, name=name)
+
+
+def test_a_sleuth_file_with_the_name_of_one_of_sdm_is_sleuth_text():
+    assert read(HEAD, name="a.mni.txt")[0][0].name == "Alpha 2018"
+
+
+def test_what_never_ends_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.txt")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s.txt"))
+        for path, kind in (
+            ("/dev/zero", "a device"),
+            (tmp_path / "pipe.txt", "a pipe"),
+            (tmp_path / "s.txt", "a socket"),
+        ):
+            with pytest.raises(InputError, match=f"cannot read the file .*{kind}"):
+                read_foci(path)
+            with pytest.raises(InputError, match=f"cannot read the file .*{kind}"):
+                load_study(path)
+    with (tmp_path / "huge.txt").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(InputError, match="more than"):
+        read_foci(tmp_path / "huge.txt")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"PK\x03\x04\xff\xfe", "not a study.toml"),
+        (b"a=" + 100_000 * b"[", "nested too deeply"),
+        (b".".join(20_000 * [b"a"]) + b"=1", "keys of more than 100 parts"),
+        (b"#" + (1 << 22) * b"a", "more than"),
+        (b"\x80\x04\x95\x10", "not a study.toml"),
+    ],
+)
+def test_what_is_no_study_is_one_error(content, said, tmp_path):
+    (tmp_path / "study.toml").write_bytes(content)
+    with pytest.raises(InputError, match=said) as caught:
+        load_study(tmp_path / "study.toml")
+    assert "\n" not in str(caught.value)

@@ -10,6 +10,7 @@ import xarray as xr
 
 ATTRIBUTE = "decisions"
 """The attribute of a foci Dataset that holds its decisions as JSON."""
+_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,28 @@ Tell = Callable[[Decision], None]
 
 def untold(decision: Decision) -> None:
     """Drop a decision, for callers that look at the experiments alone."""
+
+
+def merged(made: Iterable[Decision]) -> list[Decision]:
+    """Return decisions with those of one code and message, made in several places, as one with all of the places.
+
+    Examples
+    --------
+    >>> merged([Decision("encoding", "a.txt", "read as X"), Decision("encoding", "b.txt", "read as X")])[0].where
+    'a.txt, b.txt'
+    """
+    groups: dict[tuple[str, str], list[Decision]] = {}
+    for one in made:
+        groups.setdefault((one.code, one.message), []).append(one)
+    return [
+        Decision(code, _places([one.where for one in same]), message, sum(one.count for one in same))
+        for (code, message), same in groups.items()
+    ]
+
+
+def _places(wheres: list[str]) -> str:
+    more = f" and {len(wheres) - _LISTED:,} more" if len(wheres) > _LISTED else ""
+    return ", ".join(wheres[:_LISTED]) + more
 
 
 def decisions(dataset: xr.Dataset) -> list[Decision]:

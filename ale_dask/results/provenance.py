@@ -20,7 +20,7 @@ from ale_dask.numerics import NUMERICS_VERSION
 from ale_dask.results.clusters import grid_of
 from ale_dask.results.flow import flow_table
 from ale_dask.study import pooled_name
-from ale_dask.words.config import BUILT_IN, Contrast, FociSource, MainEffect, Study
+from ale_dask.words.config import BUILT_IN, Contrast, FociSource, MainEffect, Study, with_each_file
 from ale_dask.words.version import __version__
 
 _LIBRARIES = ("dask", "distributed", "numba", "numpy", "scipy", "xarray", "zarr")
@@ -38,6 +38,7 @@ def run_record(
     seconds: float,
 ) -> dict[str, Any]:
     """Return the record of a run: inputs' hashes, settings, versions, digests, blocks and wall time in s."""
+    study = with_each_file(study)
     inputs = {
         name: [
             {"file": Path(file).name, "sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest()}

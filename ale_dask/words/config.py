@@ -13,6 +13,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ale_dask.words.errors import InputError
+from ale_dask.words.files import expanded, read_regular
 from ale_dask.words.profiles import (
     ClusterCut,
     Kernel,
@@ -34,6 +35,11 @@ BUILT_IN = ("brain", "gm", "grey10")
 """The masks that come with the package."""
 INPUTS = ("cluster-fwe", "uncorrected")
 """The two thresholded maps that contrasts and conjunctions are run on, as Nord et al. 2021 report both."""
+# Of a study.toml; a thousand experiments that are left out by name take 50 kB.
+_MOST_BYTES = 4 << 20
+# The time that tomllib takes for a dotted key grows with the square of its parts.
+_MOST_KEYS = 100
+_DOTTED = re.compile(r"(?<![\w-])[\w-]++(?:[ \t]*+\.[ \t]*+[\w-]++)++")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -347,6 +353,8 @@ def parse_study(text: str, *, source: str = "study.toml", kept: bool = False) ->
     InputError
         with the file and the key, or the line where the TOML itself is broken.
     """
+    if any(keys.count(".") > _MOST_KEYS for keys in _DOTTED.findall(text)):
+        raise InputError(f"{source}: keys of more than {_MOST_KEYS} parts; this is no study, check how it was saved")
     try:
         values = tomllib.loads(text)
         if kept and isinstance(inference := values.get("inference"), dict):
@@ -354,6 +362,8 @@ def parse_study(text: str, *, source: str = "study.toml", kept: bool = False) ->
         return study_from(values, source=source)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{source}: not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{source}: nested too deeply for a study; check how it was saved") from error
 
 
 def study_from(values: dict[str, Any], *, source: str = "study") -> Study:
@@ -419,12 +429,30 @@ def load_study(path: str | Path, *, kept: bool = False) -> Study:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+        text = read_regular(path, most=_MOST_BYTES).decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: not a study.toml, or not saved as UTF-8 ({error.reason}); a file of foci is named by `files` in "
+            "a study.toml, or given to main-effect, contrast and conjunction"
+        ) from error
     check_sealed(path, text)
-    study = parse_study(text, source=str(path), kept=kept)
+    study = with_each_file(parse_study(text, source=str(path), kept=kept), folder=path.parent)
     return with_files(study, lambda name, file: str((path.parent / file).resolve()))
+
+
+def with_each_file(study: Study, *, folder: Path = Path()) -> Study:
+    """Return the study with the files of each folder and pattern that its samples name, relative to `folder`.
+
+    Raises
+    ------
+    InputError
+        for a folder without files, and a pattern that no file fits.
+    """
+    foci = {
+        name: source.model_copy(update={"files": expanded(source.files, folder=folder)})
+        for name, source in study.foci.items()
+    }
+    return study.model_copy(update={"foci": foci})
 
 
 def with_files(study: Study, place: Callable[[str, str], str]) -> Study:

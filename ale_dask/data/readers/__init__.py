@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from ale_dask.data.decisions import Decision, Tell, add_decisions, fewer, untold
+from ale_dask.data.decisions import Decision, Tell, add_decisions, fewer, merged, untold
 from ale_dask.data.foci import MAX_SUBJECTS, Experiment, build
-from ale_dask.data.readers import corpus, document, images, nimads, nimare, sleuth, table, workbook
+from ale_dask.data.readers import corpus, document, images, nimads, nimare, sdm, sleuth, table, workbook
 from ale_dask.data.readers.columns import REQUIRED
 from ale_dask.data.readers.packed import unpacked
 from ale_dask.data.readers.sizes import converted, imputed_n
@@ -23,6 +23,7 @@ from ale_dask.data.readers.table import parse_table
 from ale_dask.data.readers.text import as_space, clean, decode, shown
 from ale_dask.data.readers.writers import write_foci, write_nimads, write_table
 from ale_dask.words.errors import InputError
+from ale_dask.words.files import expanded, read_regular
 from ale_dask.words.variables import describe
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 _MOST_NAMED = 100
+_LISTED = 5
 _DOCUMENTS = {
     rb"{\rtf": "an RTF document of a word processor",
     b"%pdf": "a PDF",
@@ -54,6 +56,8 @@ def read_foci(
     columns: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
     """Return the foci Dataset (MNI mm) of one or more files, Sleuth text, tables or workbooks, in any mix of spaces.
+
+    A folder or a pattern such as "foci/*.txt" stands for its files.
 
     A table of studies (id, title, year …) among them adds its columns to the experiments of those ids.
 
@@ -84,7 +88,12 @@ def read_foci(
     studies = []
     made: list[Decision] = []
     sources = []
-    for path in map(Path, paths):
+    files = expanded(str(os.fspath(path)) for path in paths)
+    if len(files) > 1:
+        listed = ", ".join(Path(file).name for file in files[:_LISTED])
+        more = f" and {len(files) - _LISTED:,} more" if len(files) > _LISTED else ""
+        made.append(Decision("files", "", f"{len(files):,} files are one sample: {listed}{more}", len(files)))
+    for path in map(Path, files):
         data = read_file(path)
         told = corpus.parse_studies(data, name=path.name)
         found = (
@@ -110,7 +119,7 @@ def read_foci(
     elif require_n:
         _refuse_missing(experiments)
     made += converted(experiments, talairach)
-    dataset = add_decisions(build(experiments, talairach=talairach, sources=sources), fewer(made))
+    dataset = add_decisions(build(experiments, talairach=talairach, sources=sources), fewer(merged(made)))
     if any(imputed):
         words = np.array(["given" if one else "" for one in imputed], dtype=object)
         dataset = describe(dataset.assign(experiment_imputed=("experiment", words)))
@@ -118,12 +127,8 @@ def read_foci(
 
 
 def read_file(path: Path) -> bytes:
-    """Return the bytes of a file; an InputError for one that cannot be read."""
-    try:
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot read the file ({reason}); check its path") from error
+    """Return the bytes of a file; an InputError for a folder, device or pipe, and what is too large to read."""
+    return read_regular(path)
 
 
 def space_of(text: str | None) -> str | None:
@@ -165,15 +170,18 @@ def parse(
         experiments = nimare.experiments if nimare.is_dataset(root) else nimads.experiments
         return experiments(root, size=len(data), name=name, space=space, tell=tell)
     lines = decode(data, name=name, tell=tell)
+    headings = any(map(sleuth.is_heading, lines))
+    if sdm.is_sdm(name) and not headings:
+        return sdm.parse_lines(lines, name=name, tell=tell)
     first, number = next(((clean(x), i) for i, x in enumerate(lines, 1) if clean(x)), ("", 1))
     if not first:
         raise InputError(f"{name}:1: no foci, the file is empty; give Sleuth text or a table")
     if sleuth.is_heading(first):
         return sleuth.parse_lines(lines, name=name, space=space, tell=tell)
     begins = any(set(REQUIRED) & set(found) for found in table.header_columns(first, columns).values())
-    if begins or table.header_line(lines, columns=columns) is not None:
+    if begins or (not headings and table.header_line(lines, columns=columns) is not None):
         return table.parse_lines(lines, name=name, space=space, columns=columns, tell=tell)
-    if any(sleuth.is_heading(line) for line in lines):
+    if headings:
         return sleuth.parse_lines(lines, name=name, space=space, tell=tell)
     raise InputError(
         f"{name}:{number}: found {shown(first)}, neither Sleuth text (its lines of names begin with //) "
@@ -198,7 +206,7 @@ def _headless(line: str) -> str:
 
 
 def _refuse_missing(experiments: Sequence[Experiment]) -> None:
-    missing = [f"{e.source} {e.name or '(unnamed)'}" for e in experiments if e.n is None]
+    missing = [f"{e.source} {e.name or '(unnamed)'}" for e in experiments if e.n is None and e.xyz]
     if missing:
         # Of the 14,371 of Neurosynth, a thousand lines would hide what to do.
         more = f" and {len(missing) - _MOST_NAMED:,} more" if len(missing) > _MOST_NAMED else ""
