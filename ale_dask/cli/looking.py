@@ -179,7 +179,7 @@ def check(
 
     where = {"mask": mask, "search": search, "outside": outside}
     given = {key: value for key, value in where.items() if value is not None}
-    if path.suffix == ".toml" or path.is_dir():
+    if path.suffix == ".toml" or (path / "study.toml").is_file():
         found = study_notices(with_settings(_study_at(path, n=n, space=space, columns=columns), **given))
     else:
         inference = inference_from(given, source="command line")
@@ -219,7 +219,7 @@ def describe(
     from ale_dask.data.places import replace_file
     from ale_dask.data.readers import read_foci
 
-    if path.suffix == ".toml" or path.is_dir():
+    if path.suffix == ".toml" or (path / "study.toml").is_file():
         from ale_dask.study import arms_described
 
         foci, contrasts = arms_described(_study_at(path, n=n, space=space, columns=columns))

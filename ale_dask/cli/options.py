@@ -84,7 +84,14 @@ Verbose = Annotated[
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Discard what OUT holds.")]
 Pictures = Annotated[bool, typer.Option("--pictures/--no-pictures", help="PNG of each thresholded map.")]
-Foci = Annotated[list[Path], typer.Argument(help="Foci files: Sleuth text or CSV/TSV tables.")]
+Foci = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Foci files: Sleuth text, tables, workbooks …; a folder or 'PATTERN' is one sample of its files."
+    ),
+]
+Pool = Annotated[bool | None, typer.Option("--pool", help="All files are one sample.")]
+SampleName = Annotated[str | None, typer.Option("--name", help="Of the sample; that of the first file if not given.")]
 
 
 N = Annotated[int | None, typer.Option("--n", min=1, help="Sample size where the files have none.")]
@@ -121,18 +128,22 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def taking_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command whose parameter `settings` is filled from the options that override study.toml."""
+def taking_settings(command: Callable[..., None], *, further: dict[str, Any] | None = None) -> Callable[..., None]:
+    """Return a command whose parameter `settings` is filled from the options that override study.toml.
+
+    `further` options, by name, are filled into it as well.
+    """
+    every = SETTINGS | (further or {})
     own = inspect.signature(command, eval_str=True)
     kept = [p for p in own.parameters.values() if p.name != "settings"]
     options = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-        for name, annotation in SETTINGS.items()
+        for name, annotation in every.items()
     ]
 
     @functools.wraps(command)
     def wrapped(**values: Any) -> None:
-        command(settings={name: values.pop(name) for name in SETTINGS}, **values)
+        command(settings={name: values.pop(name) for name in every}, **values)
 
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept]
     # Typer reads the signature and, beside it, the annotations.
@@ -218,17 +229,18 @@ def with_settings(study: Study, **values: Any) -> Study:
     return study_from(data, source="command line")
 
 
-def of_files(files: list[Path], analyses: dict[str, dict[str, Any]], **options: Any) -> Study:
-    from ale_dask.words.config import study_from
+def of_files(files: list[Path], analyses: dict[str, dict[str, Any]], *, names: list[str], **options: Any) -> Study:
+    """Return the study of files of foci: a sample of each, or of all of them where there is one name."""
+    from ale_dask.words.config import study_from, with_each_file
 
-    names = names_of(files)
-    sources = {
-        name: {"files": [str(file.resolve())], **{k: v for k, v in options.items() if v is not None}}
-        for name, file in zip(names, files, strict=True)
-    }
+    paths = [str(file.resolve()) for file in files]
+    parts = [paths] if len(names) == 1 else [[path] for path in paths]
+    given = {k: v for k, v in options.items() if v is not None}
+    sources = {name: {"files": part, **given} for name, part in zip(names, parts, strict=True)}
     mains = {name: {"kind": "main-effect", "foci": name} for name in names}
     title = " / ".join(names)
-    return study_from({"title": title, "foci": sources, "analysis": mains | analyses}, source="command line")
+    study = study_from({"title": title, "foci": sources, "analysis": mains | analyses}, source="command line")
+    return with_each_file(study)
 
 
 def columns_from(text: str | None) -> dict[str, str] | None:
@@ -245,6 +257,11 @@ def columns_from(text: str | None) -> dict[str, str] | None:
 def names_of(files: list[Path]) -> list[str]:
     names: list[str] = []
     for file in files:
-        stem = re.sub(r"[^a-z0-9]+", "-", file.name.split(".")[0].lower()).strip("-") or "foci"
+        stem = name_from(file.name.split(".")[0])
         names.append(stem if stem not in names else f"{stem}-{len(names) + 1}")
     return names
+
+
+def name_from(text: str) -> str:
+    """Return a text as the name of a sample: its letters and digits, "foci" where it has none."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "foci"

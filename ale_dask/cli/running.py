@@ -20,7 +20,9 @@ from ale_dask.cli.options import (
     Out,
     Overwrite,
     Pictures,
+    Pool,
     Quiet,
+    SampleName,
     Space,
     Stored,
     StudyFile,
@@ -28,6 +30,7 @@ from ale_dask.cli.options import (
     Workers,
     columns_from,
     load,
+    name_from,
     names_of,
     of_files,
     say,
@@ -345,7 +348,12 @@ def of_foci(kind: str | None, doc: str) -> Any:
         pictures: Pictures = True,
         verbose: Verbose = False,
     ) -> None:
+        pool, name = (settings.pop(key, None) for key in ("pool", "name"))
         names = names_of(foci)
+        if name is not None and len(foci) > 1 and not pool:
+            raise typer.BadParameter(f"--name is for one sample; {len(foci)} files are one only with --pool")
+        if pool or name is not None:
+            names = [name_from(name) if name is not None else names[0]]
         analyses: dict[str, dict[str, Any]] = {}
         if kind == "contrast":
             if len(foci) != 2:
@@ -355,7 +363,10 @@ def of_foci(kind: str | None, doc: str) -> Any:
             if len(foci) < 2:
                 raise InputError(f"conjunction: needs two or more foci files, got {len(foci)}")
             analyses = {"-and-".join(names): {"kind": kind, "of": names}}
-        study = with_settings(of_files(foci, analyses, n=n, space=space, columns=columns_from(columns)), **settings)
+        files = of_files(foci, analyses, names=names, n=n, space=space, columns=columns_from(columns))
+        study = with_settings(files, **settings)
+        if kind is None and len(names) > 1 and not quiet:
+            say(f"{len(names)} samples, one per file; --pool makes one sample of all")
         _run(
             study,
             out,
@@ -368,4 +379,4 @@ def of_foci(kind: str | None, doc: str) -> Any:
         )
 
     command.__doc__ = doc
-    return taking_settings(command)
+    return taking_settings(command, further={"pool": Pool, "name": SampleName} if kind is None else {})

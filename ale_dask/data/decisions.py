@@ -52,7 +52,7 @@ def merged(made: Iterable[Decision]) -> list[Decision]:
     'a.txt, b.txt'
     """
     groups: dict[tuple[str, str], list[Decision]] = {}
-    for one in made:
+    for one in dict.fromkeys(made):
         groups.setdefault((one.code, one.message), []).append(one)
     return [
         Decision(code, _places([one.where for one in same]), message, sum(one.count for one in same))
