@@ -277,3 +277,22 @@ def test_the_page_says_of_each_experiment_what_was_filled_in_and_converted(tiny:
     rows = experiments_table(result).set_index("Experiment")
     assert rows["n imputed"].to_dict() == {"A": "", "B": "yes", "C": ""}
     assert rows["Converted from"].to_dict() == {"A": "", "B": "Talairach", "C": ""}
+
+
+def test_a_sample_size_in_words_in_sleuth_text_and_in_a_study_set():
+    (found,), told = read("//Reference=MNI\n//A\n//Subjects=14 (12 f)\n1 2 3\n", name="f.txt")
+    assert (found.n, codes(told)) == (14, ["n-in-words"])
+    one = ours.analysis((1, 2, 3), metadata={"sample_sizes": ["14 (12 f)"]})
+    (found,), told = read(ours.study_set(one), name="s.json")
+    assert (found.n, codes(told)) == (14, ["n-in-words"])
+
+
+def test_an_experiment_without_foci_needs_no_sample_size(tmp_path):
+    (tmp_path / "t.csv").write_text("study,n,space,x,y,z\nA,9,MNI,1,2,3\nB,,MNI,,,\n")
+    assert read_foci(tmp_path / "t.csv")["experiment_n_subjects"].values.tolist() == [9, 0]
+
+
+def test_a_mapping_finds_the_coordinates_beside_an_id(tmp_path):
+    (tmp_path / "t.csv").write_text("id,n,space,Rechts,Vorn,Oben\n7,9,MNI,1,2,3\n")
+    columns = {"x": "Rechts", "y": "Vorn", "z": "Oben"}
+    assert read_foci(tmp_path / "t.csv", columns=columns)["focus_xyz"].values.tolist() == [[1, 2, 3]]

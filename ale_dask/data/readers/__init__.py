@@ -95,7 +95,7 @@ def read_foci(
         made.append(Decision("files", "", f"{len(files):,} files are one sample: {listed}{more}", len(files)))
     for path in map(Path, files):
         data = read_file(path)
-        told = corpus.parse_studies(data, name=path.name)
+        told = corpus.parse_studies(data, name=path.name, columns=columns)
         found = (
             () if told is not None else parse(data, name=path.name, space=default, columns=columns, tell=made.append)
         )

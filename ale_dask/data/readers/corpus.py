@@ -23,7 +23,7 @@ class Studies:
     columns: Mapping[str, Mapping[str, str]]
 
 
-def parse_studies(data: bytes, *, name: str) -> Studies | None:
+def parse_studies(data: bytes, *, name: str, columns: Mapping[str, str] | None = None) -> Studies | None:
     """Return what a table with a column id (or pmid, pmcid) and without coordinates tells, None for any other file.
 
     Raises
@@ -35,7 +35,7 @@ def parse_studies(data: bytes, *, name: str) -> Studies | None:
     head = data[:_HEADER].lstrip().split(b"\n", 1)[0].split(b"\r", 1)[0]
     if b"\0" in head or head.startswith(b"//"):
         return None
-    read = table.header_columns(clean(head.decode("utf-8-sig", "replace")))
+    read = table.header_columns(clean(head.decode("utf-8-sig", "replace")), columns)
     ids = {delimiter: c for delimiter, c in read.items() if len(c) > 1 and table.study_column(c) not in (None, "study")}
     if not ids or any({"x", "y", "z"} & set(columns) for columns in read.values()):
         return None

@@ -12,8 +12,8 @@ from typing import Any
 
 from ale_dask.data.decisions import Tell
 from ale_dask.data.foci import LIMIT_MM
-from ale_dask.data.readers.sizes import several_n
-from ale_dask.data.readers.text import as_focus, as_space, as_subjects, as_text, clean, shown
+from ale_dask.data.readers.sizes import several_n, stated_n
+from ale_dask.data.readers.text import as_focus, as_space, as_text, clean, shown
 from ale_dask.words.errors import InputError
 
 Focus = tuple[float, float, float]
@@ -215,7 +215,12 @@ def subjects(holders: Iterable[tuple[str, Mapping[str, Any]]], *, tell: Tell, ti
                 at = f"{where}.{key}"
                 stated = value if isinstance(value, list) else [value]
                 found += [text for v in stated if (text := word(v, where=at)).lower() not in _NOT_KNOWN]
-        known = [n for text in found if (n := as_subjects(text, where=where)) is not None]
+        known = []
+        for text in found:
+            n, in_words = stated_n(text, where=where)
+            known += [] if n is None else [n]
+            if in_words:
+                tell(in_words)
         if known:
             if said := several_n(known, title=title, where=where):
                 tell(said)

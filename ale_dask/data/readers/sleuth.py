@@ -17,13 +17,15 @@ from ale_dask.data.decisions import Decision, Tell, untold
 from ale_dask.data.foci import Experiment, foci_of
 from ale_dask.data.readers.faults import Faults
 from ale_dask.data.readers.headings import Heading, heading, undressed
-from ale_dask.data.readers.text import as_focus, as_number, as_space, as_subjects, clean, decode, shown
+from ale_dask.data.readers.sizes import IN_WORDS, stated_n
+from ale_dask.data.readers.text import as_focus, as_number, as_space, clean, decode, shown
 from ale_dask.words.errors import InputError
 from ale_dask.words.variables import FOCI, check
 
 _SEPARATORS = re.compile(r"[\s,;]+")
 _WHERES = 5
 _SAID = {
+    IN_WORDS: "{n} sample size(s) in words, such as {shown}, were read as the first number; write '// Subjects=12'",
     "reference-line": "{n} line(s) such as {shown} were read as a Reference line; write '// Reference=MNI' or "
     "'// Reference=Talairach'",
     "subjects-line": "{n} line(s) such as {shown} were read as a Subjects line; write '// Subjects=12'",
@@ -202,7 +204,9 @@ def _read_subjects(state: _State, value: str, *, number: int, where: str) -> Non
     if as_number(value) == 0:
         current.n, current.zero_at = 0, where
     else:
-        current.n = as_subjects(value, where=where)
+        current.n, in_words = stated_n(value, where=where)
+        if in_words:
+            state.say(IN_WORDS, where, clean(value))
 
 
 def _read_name(state: _State, body: str, *, number: int, where: str, glued: bool) -> None:

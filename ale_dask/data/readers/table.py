@@ -77,7 +77,7 @@ def parse_table(
     InputError
         with file:line, for anything that is not such a table, all its lines at once, and for a table without foci.
     """
-    return parse_lines(decode(data, name=name), name=name, space=space, columns=columns, tell=tell)
+    return parse_lines(decode(data, name=name, tell=tell), name=name, space=space, columns=columns, tell=tell)
 
 
 def parse_lines(
