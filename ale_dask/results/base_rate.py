@@ -27,6 +27,20 @@ PRICE = (
 )
 """What the second question costs."""
 
+BESIDE = {
+    "p size base rate": "cluster_base_rate_size_p",
+    "p mass base rate": "cluster_base_rate_mass_p",
+    "p peak base rate": "cluster_base_rate_peak_p",
+    "Share base rate (%)": "cluster_base_rate_share",
+}
+"""Columns of what the base rate says of a cluster of the uniform null, and the variables that hold it."""
+AGAINST = {
+    f"p {what} {column}": f"base_rate_cluster_{what}_{end}"
+    for what in ("size", "mass")
+    for column, end in {"FWE": "p", "low": "p_low", "high": "p_high"}.items()
+} | {"p peak FWE": "base_rate_cluster_peak_p"}
+"""The same of a cluster of the base-rate null."""
+
 
 def base_rate(i: Inference) -> str:
     """Return the paragraph on the base-rate null in the methods text."""

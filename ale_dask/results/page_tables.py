@@ -13,8 +13,9 @@ import xarray as xr
 
 from ale_dask.data.foci import n_foci, words_on
 from ale_dask.data.subject_groups import BETWEEN
+from ale_dask.results.base_rate_views import is_base_rate
 from ale_dask.results.tables import cluster_table, conjunction_table, contrast_table, formatted
-from ale_dask.results.views import View, is_base_rate
+from ale_dask.results.views import View
 
 _FIRST = (
     "Cluster ID",

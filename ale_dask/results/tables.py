@@ -14,6 +14,7 @@ from ale_dask.analyses.main_effect import BASE_RATE, inference_of, thresholded
 from ale_dask.data.cells import escaped
 from ale_dask.numerics.by_level import Z_UNIT
 from ale_dask.numerics.space import Mask
+from ale_dask.results.base_rate import AGAINST, BESIDE
 from ale_dask.results.clusters import Cluster, clusters_of, grid_of
 from ale_dask.results.extra import LABELS, available
 from ale_dask.results.labels import ATLASES, regions
@@ -26,13 +27,6 @@ NILEARN = ("Cluster ID", "X", "Y", "Z", "Peak Stat", "Cluster Size (mm3)")
 PLACE = ("Center X", "Center Y", "Center Z", "Bounds (mm)")
 REGIONS = tuple(name for atlas in ATLASES for name in (atlas, f"{atlas} shares"))
 """At the peak, and of the cluster's voxels; empty where no atlas is installed."""
-BESIDE = (
-    "p size base rate",
-    "p mass base rate",
-    "p peak base rate",
-    "Share base rate (%)",
-)
-"""What the base rate says of a cluster of the uniform null."""
 MAIN = (
     *NILEARN,
     "Peak ALE",
@@ -93,23 +87,15 @@ _PER_CLUSTER = {
     "p mass high": "cluster_mass_p_high",
     "p mass bound": "cluster_mass_p_bound",
     "decision mass": "cluster_mass_decision",
-    "p size base rate": "cluster_base_rate_size_p",
-    "p mass base rate": "cluster_base_rate_mass_p",
-    "p peak base rate": "cluster_base_rate_peak_p",
-    "Share base rate (%)": "cluster_base_rate_share",
+    **BESIDE,
 }
-_AGAINST = {
-    f"p {what} {column}": f"base_rate_cluster_{what}_{end}"
-    for what in ("size", "mass")
-    for column, end in {"FWE": "p", "low": "p_low", "high": "p_high"}.items()
-} | {"p peak FWE": "base_rate_cluster_peak_p"}
 _AGAINST_COLUMNS = (
     *NILEARN,
     "Peak ALE",
     "Cluster Size (voxels)",
-    *(c for c in _AGAINST if "size" in c),
+    *(c for c in AGAINST if "size" in c),
     "Cluster Mass",
-    *(c for c in _AGAINST if "size" not in c),
+    *(c for c in AGAINST if "size" not in c),
     "Uniform null",
     *PLACE,
     *REGIONS,
@@ -145,7 +131,7 @@ def cluster_table(result: xr.Dataset, *, source: str = "cluster-fwe", null: str 
         label = "base_rate_cluster_of_voxel" if against else "cluster_of_voxel"
         around = int(result[label].values[cluster.peak]) - 1
         if around >= 0:
-            per_cluster = _AGAINST if against else {c: v for c, v in _PER_CLUSTER.items() if v in result}
+            per_cluster = AGAINST if against else {c: v for c, v in _PER_CLUSTER.items() if v in result}
             row |= {c: result[v].values[around] for c, v in per_cluster.items()}
         row["Share base rate (%)"] = 100 * row.get("Share base rate (%)", np.nan)
         excess = s[cluster.voxels] - int(result.attrs["threshold"])
@@ -328,7 +314,7 @@ def _volume(value: float) -> str:
 
 _BOTH = tuple(f"{axis}_{side}" for side in "12" for axis in "xyz")
 _MM = ("X", "Y", "Z", *PLACE[:3], "x", "y", "z", "nearest_mm", *_BOTH)
-_P = ("p", "p uncorrected", *_CLUSTER_P, *_AGAINST, *BESIDE[:3])
+_P = ("p", "p uncorrected", *_CLUSTER_P, *AGAINST, *BESIDE)
 _SHARES = ("Share (%)", "Share base rate (%)", "Largest Share (%)", "Least Retained (%)", "Mean Retained (%)", "By (%)")
 _VOLUMES = ("Cluster Size (mm3)", "volume_mm3", "mm3_1", "mm3_2", "mm3_both")
 _COUNTS = (*_VOLUMES, "Cluster Size (voxels)", "Experiments", "Foci", *_CRITERIA)

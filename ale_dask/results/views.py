@@ -3,49 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses.main_effect import inference_of, thresholded
+from ale_dask.results.base_rate_views import AGAINST, BASE_RATE_VIEWS, UNIFORM
 from ale_dask.results.clusters import Cluster, clusters_of
+from ale_dask.results.view import View as View
+from ale_dask.results.view import of
 from ale_dask.words.config import INPUTS
-
-Read = Callable[[xr.Dataset], npt.NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class View:
-    """One map of a result: how it was thresholded (`level`), from which input (`source`), by which `cuts`.
-
-    `controls` is a template over the settings and {region}; None means what the result's own attributes say.
-    """
-
-    suffix: str
-    read: Read
-    what: str
-    controls: str | None = "nothing: an unthresholded map"
-    level: str = ""
-    source: str = ""
-    units: str = "z"
-    cuts: tuple[str, ...] = ()
-    dtype: str = "float32"
-    optional: str = ""
-    """Variable without which the map is not there."""
-
-
-def of(variable: str, source: str = "") -> Read:
-    """Return the reader of a variable (voxel) at an input."""
-
-    def read(result: xr.Dataset) -> npt.NDArray[Any]:
-        array = result[variable]
-        return np.asarray((array.sel(input=source) if source else array).values)
-
-    return read
 
 
 def main_clusters(result: xr.Dataset, *, source: str) -> list[Cluster]:
@@ -71,20 +40,6 @@ _VOXEL = (
 _ENHANCED = (
     "family-wise error of threshold-free cluster enhancement at {cluster_p:g}: were the foci at random, the chance of "
     "one such voxel or more anywhere in the mask is at most {cluster_p:g}; what lies around a voxel counts for it"
-)
-UNIFORM = "uniform-"
-AGAINST = "base-rate-"
-"""How the level of a map against the base rate begins, before that of the same correction."""
-_DRAWN = (
-    "were the foci where the literature reports them anyway, the chance of one such {} or more anywhere in the mask "
-)
-_BASE_RATE_CLUSTER = (
-    f"family-wise error of clusters at {{cluster_p:g}} against the base rate: {_DRAWN.format('cluster')}"
-    "is at most {cluster_p:g}; it does not say which of its voxels are active"
-)
-_BASE_RATE_VOXEL = (
-    f"family-wise error of voxels at {{cluster_p:g}} against the base rate: {_DRAWN.format('voxel')}"
-    "is at most {cluster_p:g}"
 )
 _FDR = "the expected share of false voxels among those shown at {cluster_p:g}, and nothing about clusters"
 _NOTHING = (
@@ -185,28 +140,7 @@ _MAIN_EFFECT = (
         *_FORMING,
         "min_volume",
     ),
-    View(
-        "z_desc-baseRate",
-        of("z_base_rate"),
-        "z of the voxel p when foci are drawn from the base rate",
-        optional="z_base_rate",
-    ),
-    *(
-        View(
-            f"z_desc-baseRate{what.title()}_level-{where}_{_MC}",
-            of(f"z_base_rate_{what}_fwe"),
-            f"z under the base rate where {of_what} survives it by {by}",
-            _BASE_RATE_CLUSTER if where == "cluster" else _BASE_RATE_VOXEL,
-            f"{AGAINST}{level}",
-            cuts=("voxel_p", "cluster_p", "base_rate", "base_rate_sha256", cut),
-            optional=f"z_base_rate_{what}_fwe",
-        )
-        for what, where, of_what, by, level, cut in (
-            ("size", "cluster", "the cluster", "cluster-size FWE", "cluster-size", "base_rate_cut_size"),
-            ("mass", "cluster", "the cluster", "cluster-mass FWE", "cluster-mass", "base_rate_cut_mass"),
-            ("voxel", "voxel", "the voxel", "FWE by the largest z", "voxel", "base_rate_cut_peak"),
-        )
-    ),
+    *BASE_RATE_VIEWS,
     View(
         "label_tab-clust_corr-FWE",
         _labels,
@@ -317,11 +251,6 @@ def views_of(result: xr.Dataset) -> list[View]:
     against = {v.level.removeprefix(AGAINST) for v in found if v.level.startswith(AGAINST)}
     moved = {level: f"{UNIFORM}{level}" for level in against} | {f"{AGAINST}{level}": level for level in against}
     return [replace(v, level=moved.get(v.level, v.level)) for v in found]
-
-
-def is_base_rate(view: View) -> bool:
-    """Return whether a map is one of the base-rate null."""
-    return view.optional.startswith("z_base_rate")
 
 
 def find_view(result: xr.Dataset, *, level: str, source: str = "") -> View:

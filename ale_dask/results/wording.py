@@ -15,8 +15,9 @@ from ale_dask.data.decisions import decisions
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.correct import UNREACHABLE, clopper_pearson
 from ale_dask.results.base_rate import base_rate_facts, base_rate_notes
+from ale_dask.results.base_rate_views import AGAINST, UNIFORM, is_base_rate
 from ale_dask.results.clusters import grid_of
-from ale_dask.results.views import AGAINST, UNIFORM, View, find_view, is_base_rate
+from ale_dask.results.views import View, find_view
 from ale_dask.words.config import Inference
 
 FEWEST = 17

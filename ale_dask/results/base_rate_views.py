@@ -1,0 +1,50 @@
+"""The maps of the base-rate null beside those of a main effect."""
+
+from __future__ import annotations
+
+from ale_dask.results.view import View, of
+
+UNIFORM = "uniform-"
+AGAINST = "base-rate-"
+"""How the level of a map against the base rate begins, before that of the same correction."""
+_DRAWN = (
+    "were the foci where the literature reports them anyway, the chance of one such {} or more anywhere in the mask "
+)
+_BASE_RATE_CLUSTER = (
+    f"family-wise error of clusters at {{cluster_p:g}} against the base rate: {_DRAWN.format('cluster')}"
+    "is at most {cluster_p:g}; it does not say which of its voxels are active"
+)
+_BASE_RATE_VOXEL = (
+    f"family-wise error of voxels at {{cluster_p:g}} against the base rate: {_DRAWN.format('voxel')}"
+    "is at most {cluster_p:g}"
+)
+_MC = "corr-FWE_method-montecarlo"
+BASE_RATE_VIEWS = (
+    View(
+        "z_desc-baseRate",
+        of("z_base_rate"),
+        "z of the voxel p when foci are drawn from the base rate",
+        optional="z_base_rate",
+    ),
+    *(
+        View(
+            f"z_desc-baseRate{what.title()}_level-{where}_{_MC}",
+            of(f"z_base_rate_{what}_fwe"),
+            f"z under the base rate where {of_what} survives it by {by}",
+            _BASE_RATE_CLUSTER if where == "cluster" else _BASE_RATE_VOXEL,
+            f"{AGAINST}{level}",
+            cuts=("voxel_p", "cluster_p", "base_rate", "base_rate_sha256", cut),
+            optional=f"z_base_rate_{what}_fwe",
+        )
+        for what, where, of_what, by, level, cut in (
+            ("size", "cluster", "the cluster", "cluster-size FWE", "cluster-size", "base_rate_cut_size"),
+            ("mass", "cluster", "the cluster", "cluster-mass FWE", "cluster-mass", "base_rate_cut_mass"),
+            ("voxel", "voxel", "the voxel", "FWE by the largest z", "voxel", "base_rate_cut_peak"),
+        )
+    ),
+)
+
+
+def is_base_rate(view: View) -> bool:
+    """Return whether a map is one of the base-rate null."""
+    return view.optional.startswith("z_base_rate")
