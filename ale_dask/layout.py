@@ -98,6 +98,11 @@ def nonce_of(out: Place) -> str:
 _NONCE = re.compile(rb"[0-9a-f]{32}")
 
 
+def folders_of(prepared: Prepared) -> list[str]:
+    """Return the folders of a study's analyses below OUT."""
+    return [stem(name) for name in (*prepared.study.analysis, *prepared.samples)]
+
+
 def lay_out(
     prepared: Prepared, out: Place, *, overwrite: bool = False, backend: Backend | None = None
 ) -> dict[str, Plan]:
@@ -112,7 +117,7 @@ def lay_out(
     InputError
         when OUT holds files that no run of ours wrote and this one would write over.
     """
-    claim(out, [stem(name) for name in (*prepared.study.analysis, *prepared.samples)])
+    claim(out, folders_of(prepared))
     if overwrite:
         # Not foci/: the study that is about to run may be OUT's own, and read from there.
         remove(out / "store.zarr")

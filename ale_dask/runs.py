@@ -24,7 +24,7 @@ from ale_dask.analyses.main_effect import observed, primary_statistic, undecided
 from ale_dask.analyses.power import with_power
 from ale_dask.data.ours import holds_run
 from ale_dask.data.places import Place, local_copy, place, replace_file
-from ale_dask.distribution.backends import connect, noticing_loss, threads_of
+from ale_dask.distribution.backends import connect, noticing_loss, threads_of, usable
 from ale_dask.distribution.board import Analysis
 from ale_dask.distribution.executors import Job, Report, Step, Todo, Watched, execute, pending
 from ale_dask.distribution.journal import Journal
@@ -112,7 +112,7 @@ def run(
 @contextmanager
 def workers_of(backend: Backend, *, client: Client | None, say: Callable[[str], None]) -> Iterator[Client | None]:
     """Yield a client of the backend, or the one given, and say where its progress is shown; its loss is one error."""
-    connecting = connect(backend, say=say) if client is None else nullcontext(client)
+    connecting = connect(backend, say=say) if client is None else nullcontext(usable(client))
     with connecting as connected, noticing_loss(connected):
         if connected is not None:
             announce(connected, say)

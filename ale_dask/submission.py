@@ -20,15 +20,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ale_dask import runs
-from ale_dask.data.places import Place, place, replace_file
+from ale_dask.data.ours import claim
+from ale_dask.data.places import Place, create_once, place, remove_file, replace_file
 from ale_dask.distribution import kube, slurm
 from ale_dask.distribution.backends import connect
 from ale_dask.distribution.executors import Step
 from ale_dask.distribution.manifests import as_yaml, job_name, manifests, options_of
 from ale_dask.distribution.segments import sees
 from ale_dask.following import Submission, alive, describe, follow, queued, submitted
-from ale_dask.layout import kept_study, lay_out, nonce_of
-from ale_dask.study import prepare
+from ale_dask.layout import folders_of, kept_study, lay_out, nonce_of
+from ale_dask.study import Prepared, prepare
 from ale_dask.upkeep import Standing
 from ale_dask.words.config import Backend, Study
 from ale_dask.words.errors import BackendError, UnfinishedError
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 _STOP_SECONDS = 2.0
+_SUBMIT_SECONDS = 300.0
 
 
 def submit(study: Study, out: str | Place, *, overwrite: bool = False, pictures: bool = True) -> Submission:
@@ -52,13 +54,57 @@ def submit(study: Study, out: str | Place, *, overwrite: bool = False, pictures:
         as `run`; nothing was started then.
     """
     out = place(out)
+    _refuse_second(out)
+    backend, prepared = study.backend, prepare(study)
+    claim(out, folders_of(prepared))
+    with _alone(out):
+        _refuse_second(out)
+        return _started(study, prepared, out, backend, overwrite=overwrite, pictures=pictures)
+
+
+def _refuse_second(out: Place) -> None:
     before = submitted(out)
     if before is not None and alive(before, out):
         raise UnfinishedError(
             f"{out}: a run is under way ({describe(before)}); `ale-dask status {out} --watch` follows it, "
             f"`ale-dask cancel {out}` stops it"
         )
-    backend, prepared = study.backend, prepare(study)
+
+
+@contextlib.contextmanager
+def _alone(out: Place) -> Iterator[None]:
+    """Let nobody else submit OUT inside the context.
+
+    Raises
+    ------
+    UnfinishedError
+        when somebody else is about to.
+    """
+    path, mine = out / "logs" / "submitting", f"{uuid.uuid4().hex} {time.time():.0f}".encode()
+    held = create_once(path, mine)
+    if held != mine:
+        since = held.decode(errors="replace").partition(" ")[2]
+        # One that was killed on its way is forgotten.
+        if since.isdecimal() and time.time() - float(since) < _SUBMIT_SECONDS:
+            raise UnfinishedError(
+                f"{out}: another submit of it is under way, and nothing more was started; "
+                f"`ale-dask status {out} --watch` follows it"
+            )
+        replace_file(path, mine)
+    try:
+        yield
+    finally:
+        remove_file(path)
+        if isinstance(out, Path):
+            # What was refused leaves nothing behind.
+            with contextlib.suppress(OSError):
+                (out / "logs").rmdir()
+                out.rmdir()
+
+
+def _started(
+    study: Study, prepared: Prepared, out: Place, backend: Backend, *, overwrite: bool, pictures: bool
+) -> Submission:
     extra = [] if pictures else ["--no-pictures"]
     if backend.name in ("slurm-array", "slurm"):
         lay_out(prepared, out, overwrite=overwrite, backend=backend)

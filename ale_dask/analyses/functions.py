@@ -20,7 +20,7 @@ from ale_dask.analyses.sample import Sample, enough, sample, study_bits
 from ale_dask.data import foci as foci_data
 from ale_dask.data.masks import load_space
 from ale_dask.data.pooling import by_subjects
-from ale_dask.distribution.backends import active_client, cpu_count
+from ale_dask.distribution.backends import active_client, cpu_count, usable
 from ale_dask.distribution.executors import BlockArrays, Job, MemorySink, execute, pending
 from ale_dask.distribution.plan import BlockFunction, Plan, Segment, block_size
 from ale_dask.numerics.space import Mask
@@ -56,7 +56,7 @@ def run_plan(
     plan: Plan, function: BlockFunction, *, iterations: int, client: Client | None, size: int | None = None
 ) -> BlockArrays:
     """Return the arrays of a plan's blocks, computed here or by a client; `size` is that of a block, if not free."""
-    client = client or active_client()
+    client = active_client() if client is None else usable(client)
     workers = 1 if client is None else sum(client.nthreads().values())
     size = size or block_size(
         iterations=iterations,

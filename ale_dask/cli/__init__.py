@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from typing import Annotated
@@ -76,6 +77,10 @@ def _options(
 
 def main() -> None:
     """Run the command line; errors become one message and the documented exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that has no "²" shows \\xb2 and the command goes on.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except AleError as error:

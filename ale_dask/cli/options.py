@@ -170,6 +170,13 @@ def stop_on_signals() -> None:
     signal.signal(signal.SIGINT, stopped)
 
 
+def ignore_signals() -> None:
+    """Let Ctrl-C and SIGTERM do nothing any more: everything is written, and only lines about it are left to print."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 

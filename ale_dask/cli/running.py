@@ -29,6 +29,7 @@ from ale_dask.cli.options import (
     Verbose,
     Workers,
     columns_from,
+    ignore_signals,
     load,
     name_from,
     names_of,
@@ -101,6 +102,7 @@ def finish(
     if not quiet:
         say("writing maps, tables and pictures" if drawn_by else "writing maps and tables")
     write(results, record, out, study=study, drawn_by=drawn_by)
+    ignore_signals()
     if as_json:
         table = json.loads(study_table(results).to_json(orient="records"))
         print(

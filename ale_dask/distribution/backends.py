@@ -40,6 +40,20 @@ Say = Callable[[str], None]
 Start = Callable[[Backend, contextlib.ExitStack, Say], "Client"]
 
 
+_USED: list[bool] = []
+_FORKED: list[bool] = []
+
+
+def _after_fork() -> None:
+    module = sys.modules.get("distributed.client")
+    if _USED or (module is not None and len(module.Client._instances)):
+        _FORKED.append(True)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def worker_versions() -> dict[str, str]:
     """Return what must be the same on client and workers."""
     from ale_dask.numerics import NUMERICS_VERSION
@@ -67,6 +81,13 @@ def connect(backend: Backend, *, say: Say = lambda text: None) -> Iterator[Clien
     if backend.name == "serial":
         yield None
         return
+    if _FORKED:
+        # The threads of Dask do not come along with a fork: waiting for them would never end.
+        raise BackendError(
+            "this process was forked from one that had used Dask, whose threads did not come along; use the backend "
+            '"serial" here, or start processes with multiprocessing.get_context("spawn")'
+        )
+    _USED.append(True)
     import dask
 
     # Its defaults first: set below before they are there, they would go with the context.
@@ -80,6 +101,22 @@ def connect(backend: Backend, *, say: Say = lambda text: None) -> Iterator[Clien
         if start is not _threads:
             _check_workers(client, name)
         yield client
+
+
+def usable(client: Client) -> Client:
+    """Return a client that was given, if its methods return results.
+
+    Raises
+    ------
+    BackendError
+        when it is asynchronous.
+    """
+    if client.asynchronous:
+        raise BackendError(
+            "the client that was given is asynchronous; give one that is not, such as Client(address) outside the "
+            "event loop, or none: this call waits for its results"
+        )
+    return client
 
 
 def threads_of(client: Client | None, backend: Backend) -> int:
@@ -135,7 +172,7 @@ def noticing_loss(client: Client | None) -> Iterator[None]:
 
 def active_client() -> Client | None:
     """Return the client that this process made last and has not closed, or None."""
-    if "distributed" not in sys.modules:
+    if "distributed" not in sys.modules or _FORKED:
         return None
     from distributed import Client
 
