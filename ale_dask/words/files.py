@@ -32,17 +32,16 @@ def read_regular(path: Path, *, most: int = MOST_BYTES) -> bytes:
     try:
         found = path.stat()
         kind = next((words for is_kind, words in _KINDS.items() if is_kind(found.st_mode)), None)
-        if kind is not None:
-            raise InputError(
-                f"{path}: cannot read the file (it is {kind}); give a file, or a copy of its content in one"
-            )
-        if found.st_size <= most:
+        data = b""
+        if kind is None and found.st_size <= most:
             # The size of a file of /proc is a lie, and others grow: never more than can be read is read.
             with path.open("rb") as file:
                 data = file.read(most + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot read the file ({reason}); check its path") from error
+    if kind is not None:
+        raise InputError(f"{path}: cannot read the file (it is {kind}); give a file, or a copy of its content in one")
     if found.st_size > most or len(data) > most:
         raise InputError(f"{path}: more than {most:,} bytes; this is no file of foci or settings, check its path")
     return data
