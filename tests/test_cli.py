@@ -231,7 +231,7 @@ def test_a_run_of_many_files_keeps_them_all_and_says_how_many(tiny: Path) -> Non
         file.unlink()
     # All that it needs is in OUT: the experiments, their names and keys too.
     ale("extend", tiny / "out", "-i", 30, "--no-pictures")
-    assert any("study0" in path.read_text() for path in (tiny / "out").rglob("*experiments*.tsv"))
+    assert any("study0" in path.read_text() for path in (tiny / "out").rglob("*contributions*.tsv"))
 
 
 def test_several_files_are_told_not_to_be_pooled(tiny: Path) -> None:

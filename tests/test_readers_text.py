@@ -106,6 +106,12 @@ def test_a_stated_sample_size_wins_over_the_one_given(line, tmp_path):
     assert [(d.code, d.where) for d in decisions(found)] == [("subjects-line", "f.txt:7")]
 
 
+def test_a_misspelt_sample_size_may_be_in_words():
+    found, said = read(f"{HEAD}// Beta 2020\n// N: 14 (12 f)\n26 -22 -16\n")
+    assert (found[1].name, found[1].n) == ("Beta 2020", 14)
+    assert set(said) == {"subjects-line", "n-in-words"}
+
+
 @pytest.mark.parametrize("options", [{}, {"n": 20}])
 def test_sample_sizes_above_the_names_are_those_of_what_follows(options, tmp_path):
     path = tmp_path / "f.txt"
@@ -171,7 +177,7 @@ def test_wrapped_names_are_told_all_at_once():
 def test_all_bad_lines_of_a_file_are_told_at_once():
     message = refused("// Reference=Mars\n// A\n// Subjects=many\n1 2\n1 2 3 4 5\n// B\n// Subjects=0\n1 2 x\n4 5 6\n")
     assert [line.partition(" ")[0] for line in message.splitlines()[:-1]] == [
-        *("f.txt:1:", "f.txt:3:", "f.txt:4:", "f.txt:5:", "f.txt:8:", "f.txt:7:", "f.txt:2:")
+        *("f.txt:1:", "f.txt:3:", "f.txt:4:", "f.txt:5:", "f.txt:8:", "f.txt:7:")
     ]
 
 

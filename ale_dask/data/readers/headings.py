@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
 
-from ale_dask.data.readers.text import as_number, as_space, as_subjects, clean, shown
+from ale_dask.data.readers.sizes import stated_n
+from ale_dask.data.readers.text import as_number, as_space, clean, shown
 from ale_dask.words.errors import InputError
 
 Kind = Literal["reference", "subjects", "focus", "name"]
@@ -83,7 +84,7 @@ def _misspelt(text: str, *, where: str) -> Heading | None:
                     "'// Reference=Talairach', or begin the line with another word if it is a name"
                 )
         if (key in _SUBJECTS or _alike(key, "subjects")) and value[:1].isdigit():
-            as_subjects(value, where=where)
+            stated_n(value, where=where)
             return Heading("subjects", value, exact=False)
         if sign == "=" and _alike(key, "subjects"):
             raise InputError(f"{where}: cannot tell the sample size in {shown(text)}; write '// Subjects=12'")

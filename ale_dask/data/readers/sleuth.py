@@ -57,6 +57,8 @@ class _Open:
     """How many of the names stand above a Reference line."""
     glued: bool = False
     """Whether its first line follows foci or a Subjects line without a blank line between."""
+    lost: bool = False
+    """Whether its Reference line names an unknown space."""
     zero_at: str = ""
     """Where it states that it has no subjects."""
 
@@ -72,6 +74,8 @@ class _State:
     faults: Faults = field(default_factory=Faults)
     said: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     blank: bool = True
+    lost: bool = False
+    """Whether the last Reference line names an unknown space, which is a fault already."""
 
     def say(self, code: str, where: str, text: str) -> None:
         self.said.setdefault(code, []).append((where, text))
@@ -172,7 +176,7 @@ def _read_focus(state: _State, text: str, *, where: str) -> None:
             "it is part of a name, else remove it"
         ) from None
     if current is not None:
-        current.space = current.space or state.space
+        current.space, current.lost = current.space or state.space, state.lost
         current.xyz.append(focus)
 
 
@@ -184,7 +188,8 @@ def _is_focus(text: str) -> bool:
 
 def _read_reference(state: _State, value: str, *, where: str) -> None:
     state.space = as_space(value)
-    if state.space is None:
+    state.lost = state.space is None
+    if state.lost:
         raise InputError(f"{where}: unknown space {shown(value)}; write Reference=MNI or Reference=Talairach")
     if state.current is not None and not state.current.sized:
         state.current.headings = len(state.current.names)
@@ -249,9 +254,9 @@ def _finish(state: _State) -> tuple[Experiment, ...]:
                 )
             state.say("no-subjects", where, title)
         known = record.space or state.space
-        if known is None:
+        if known is None and not (record.lost or state.lost):
             homeless.append((where, title))
-        elif not state.faults.count:
+        elif known is not None and not state.faults.count:
             made.append(Experiment(name=title, n=record.n, xyz=tuple(record.xyz), space=known, source=where))
     if homeless:
         where, title = homeless[0]
