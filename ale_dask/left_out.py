@@ -112,6 +112,7 @@ def work(
             (families[one], families[two]),
             arm.disjoint,
             pooled=pooled,
+            whole=arm.pooled[1],
             left_out=sets[name],
             bits=int(arm.pooled[1].settings["bits"]),
             name=name,

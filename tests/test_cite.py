@@ -147,6 +147,7 @@ CHANGES = {
     (Inference, "min_volume"): inference("min_volume", 51),
     (Inference, "contrast_p"): inference("contrast_p", 0.04),
     (Inference, "gate"): inference("gate", "pooled"),
+    (Inference, "contrast_floor"): lambda v: v["inference"].update(gate="none", contrast_floor=0.1),
     (Inference, "shared"): inference("shared", "exclude"),
     (Inference, "same_subjects"): inference("same_subjects", "keep"),
     (Inference, "profile"): inference("profile", "gingerale"),
@@ -292,7 +293,7 @@ def test_each_correction_is_told_by_itself(record):
     [
         ("arms", "only within the thresholded main effect of A", "changes: the thresholded map of the pooled"),
         ("pooled", "within the thresholded map of the pooled", "changes: the thresholded map of the pooled"),
-        ("none", "over the whole mask", "changes: the mask"),
+        ("none", "over the whole mask, where the pooled experiments", "where the pooled uncorrected p is below 0.05"),
     ],
 )
 def test_a_contrast_says_where_it_looked_and_what_that_controls(record, gate, said, region):
@@ -301,6 +302,19 @@ def test_a_contrast_says_where_it_looked_and_what_that_controls(record, gate, sa
     assert said in text
     assert region in text
     assert ("nothing here is corrected" in text) == (gate == "arms")
+
+
+def test_a_contrast_over_the_whole_mask_says_its_floor_or_that_it_has_none(record):
+    record["inference"]["gate"] = "none"
+    texts = []
+    for floor in (0.05, 0.2, 0):
+        record["inference"]["contrast_floor"] = floor
+        texts.append(ale.cite(record))
+    assert len(set(texts)) == 3
+    assert "uncorrected p < 0.2" in texts[1]
+    assert "also where hardly any focus lies" in texts[2]
+    del record["inference"]["contrast_floor"]
+    assert ale.cite(record) == texts[2]
 
 
 def test_a_contrast_counts_what_was_enumerated_excluded_and_unlike(record):

@@ -24,7 +24,7 @@ from ale_dask.data.masks import load_space, within
 from ale_dask.data.readers import read_foci
 from ale_dask.numerics import correct
 from ale_dask.numerics.space import Mask
-from ale_dask.words.config import Inference, Study
+from ale_dask.words.config import Inference, Study, parse_study
 from ale_dask.words.errors import InputError
 
 VOXEL_P, ITERATIONS = 0.05, 40
@@ -170,6 +170,31 @@ def test_a_run_keeps_its_region_and_says_it_everywhere(tiny_study: Study, tmp_pa
     assert sidecar["Search"]["Voxels"] == n
     assert "small volume region.nii.gz" in sidecar["Controls"]
     assert mask_of(results["drug"]).search_sha256 == results["drug"].attrs["search_sha256"]
+
+
+def test_a_contrast_over_the_mask_has_a_floor_and_kept_runs_have_none(tiny_study: Study, tmp_path: Path) -> None:
+    def results(name: str, **changes: object) -> dict[str, xr.Dataset]:
+        inference = tiny_study.inference.model_copy(update={"gate": "none", **changes})
+        study = tiny_study.model_copy(update={"inference": inference})
+        return runs.run(study, tmp_path / name, quiet=True)[0]
+
+    found = results("floored")
+    floored, whole = found["drug-vs-therapy"], results("whole", contrast_floor=0.0)["drug-vs-therapy"]
+    pooled = found["drug-vs-therapy_pooled"]
+    above = pooled["logp"].values > -np.log10(0.05)
+    assert 0 < above.sum() < len(above)
+    assert np.array_equal(np.isfinite(floored["p_greater"].values), above)
+    assert np.isfinite(whole["p_greater"].values).all()
+    assert np.array_equal(floored["p_greater"].values[above], whole["p_greater"].values[above])
+    assert floored.attrs["identity"] != whole.attrs["identity"]
+    assert "below 0.05" in floored.attrs["controls"]
+    assert "hardly any focus" in whole.attrs["controls"]
+    text = (tmp_path / "whole" / "study.toml").read_text()
+    old = "\n".join(line for line in text.splitlines() if not line.startswith("contrast_floor"))
+    assert parse_study(old, kept=True).inference.contrast_floor == 0
+    assert parse_study(old).inference.contrast_floor == 0.05
+    for program in ("gingerale", "nimare", "matlab", "jale"):
+        assert Inference.model_validate({"profile": program}).contrast_floor == 0
 
 
 def test_variants_and_leave_one_out_look_in_the_region(tiny: Path, region: Path) -> None:

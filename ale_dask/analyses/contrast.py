@@ -43,6 +43,8 @@ from ale_dask.numerics.contrast import (
     relabellings,
 )
 from ale_dask.numerics.draws import RELABEL, draw_keys
+from ale_dask.numerics.null import NullTable
+from ale_dask.numerics.space import Mask
 from ale_dask.words.config import INPUTS, Inference
 from ale_dask.words.errors import InputError
 from ale_dask.words.profiles import RelabelP
@@ -55,6 +57,31 @@ WORDS = {
     "pooled": "uncorrected p inside the thresholded map of the pooled experiments",
     "none": "uncorrected p over the whole mask",
 }
+
+
+def shown_by(inference: Inference) -> str:
+    """Return what the uncorrected maps of a contrast show, in words."""
+    if inference.gate != "none":
+        return WORDS[inference.gate]
+    if inference.contrast_floor:
+        return f"{WORDS['none']} where that of the pooled experiments is below {inference.contrast_floor:g}"
+    return (
+        f"{WORDS['none']}, also where hardly any focus lies: there, a rank among relabellings does not show that the "
+        "difference is more than negligible"
+    )
+
+
+def above_floor(pooled: Plan, *, mask: Mask, inference: Inference) -> npt.NDArray[np.bool_]:
+    """Return in which voxels (voxel), bool, the arms of a contrast over the mask are compared.
+
+    A relabelling ranks differences wherever the tail of any kernel reaches. The floor leaves voxels in which the
+    pooled experiments, whom no relabelling changes, have an uncorrected p below it.
+    """
+    if not inference.contrast_floor:
+        return mask.searched
+    bits = int(pooled.settings["bits"])
+    table = NullTable(pooled.arrays["log_p"], float(pooled.settings["step"]), bits)
+    return np.asarray(mask.searched & (pooled.arrays["s"] >= table.critical(inference.contrast_floor)))
 
 
 def disjoint_arms(a: xr.Dataset, b: xr.Dataset, *, shared: str, name: str) -> tuple[xr.Dataset, xr.Dataset]:
@@ -90,6 +117,7 @@ def conventions_of(a: Sample, b: Sample, *, plans: Sequence[Plan]) -> dict[str, 
         "seed": a.inference.seed,
         "candidates": "mask" if a.inference.gate == "none" else "supra-threshold",
         "enumerate": n_relabellings(sum(n_groups), n_groups[0]) <= a.inference.iterations,
+        **({"floor": a.inference.contrast_floor} if a.inference.contrast_floor and a.inference.gate == "none" else {}),
         # Only where a group has several experiments: what was computed before there were groups stays valid.
         **({"groups": [s.groups.tolist() for s in (a, b)]} if sum(n_groups) < len(a.key) + len(b.key) else {}),
     }
@@ -99,7 +127,7 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str) -> 
     """Return the frozen plan of the contrast a - b; `plans` are those of a, of b and of the pooled experiments.
 
     Candidates are the voxels above their cluster-forming value in any of the three observed maps, which no
-    Monte-Carlo threshold changes; with gate "none" the whole mask.
+    Monte-Carlo threshold changes; with gate "none" the whole mask, down to the floor.
     """
     inference, mask = a.inference, a.mask
     bits = int(plans[2].settings["bits"])
@@ -107,7 +135,7 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str) -> 
     joined = clusters.label_clusters(above[2], volume=mask.volume, connectivity=inference.connectivity)
     labels = joined.astype(np.int64) - 1
     if inference.gate == "none":
-        candidate = np.flatnonzero(mask.searched)
+        candidate = np.flatnonzero(above_floor(plans[2], mask=mask, inference=inference))
         part = np.zeros(len(candidate), dtype=np.int64)
     else:
         candidate = np.flatnonzero(above[0] | above[1] | above[2])
@@ -259,7 +287,7 @@ def collect(
         **result_attrs(mask, inference, plan),
         arms=[arm.attrs["name"] for arm in arms],
         gate=inference.gate,
-        controls=WORDS[inference.gate],
+        controls=shown_by(inference),
         iterations=n,
         relabellings=int(plan.settings["relabellings"]),
         enumerated=bool(complete),

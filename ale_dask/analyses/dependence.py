@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from ale_dask.analyses import contrast_left_out as contrasts
 from ale_dask.analyses import variants
-from ale_dask.analyses.contrast import relabelled_p
+from ale_dask.analyses.contrast import above_floor, relabelled_p
 from ale_dask.analyses.main_effect import UNIFORM_ALONE, plan_main_effect, survivors
 from ale_dask.analyses.sample import Sample
 from ale_dask.data.foci import subset, table
@@ -184,17 +184,19 @@ def contrast_family(
     disjoint: tuple[Sample, Sample],
     *,
     pooled: Family | None,
+    whole: Plan,
     left_out: Sequence[LeftOut],
     bits: int,
     name: str,
 ) -> ContrastFamily:
     """Return a contrast with those without each set; `disjoint` are the arms without what they share.
 
-    `pooled` is the pooled experiments' family where it is the gate.
+    `pooled` is the pooled experiments' family where it is the gate, `whole` their plan. Over the mask, the floor is
+    that of the whole contrast, whoever is left out.
     """
     inference, mask = disjoint[0].inference, disjoint[0].mask
     if inference.gate == "none":
-        candidate = np.flatnonzero(mask.searched)
+        candidate = np.flatnonzero(above_floor(whole, mask=mask, inference=inference))
     else:
         # No main effect without some experiments reaches its cluster-forming value where the whole stays below it.
         reached = np.zeros(mask.n_voxels, dtype=bool)

@@ -43,10 +43,11 @@ def power(
 ) -> xr.Dataset:
     """Return the power (reporting) of a main effect's design for a place that 0, 1, … K of its experiments report.
 
-    In each simulation a place is drawn from the voxels of the mask, edges included, and an order of the experiments.
-    All foci lie at random over the mask, as in the null, but the first m experiments of the order report the place: one
-    focus of each lies there, displaced along each axis by k voxels with a probability proportional to exp(-k^2 / 2
-    sigma^2), sigma being that of the experiment's own kernel, and drawn again if it ends outside the mask. The place
+    In each simulation a place is drawn from the voxels of the mask, or of the region that is searched, edges included,
+    and an order of the experiments. All foci lie at random over the mask, as in the null, but the first m experiments
+    of the order report the place: one focus of each lies there, displaced along each axis by k voxels with a
+    probability proportional to exp(-k^2 / 2 sigma^2), sigma being that of the experiment's own kernel, and drawn again
+    if it ends outside the mask. The place
     is found if what survives the result's own correction, at its cut and cluster-forming value, comes within
     `within_mm` of it. Places, orders and foci are the same for every m, so that power hardly ever falls from one m to
     the next (for TFCE: is taken not to); they depend on the seed and the experiments' keys alone.
@@ -127,7 +128,7 @@ def _found(
     distinct, kernel = chosen.kernels
     tables: dict[str, Any] = {
         "kernels": kernels_of(chosen.boxes(bits), sigma=distinct),
-        "space": space_of(mask.voxel_ijk, near=offsets_within(within_mm, affine=mask.affine)),
+        "space": space_of(mask.voxel_ijk, near=offsets_within(within_mm, affine=mask.affine), searched=mask.search),
         "trial": trial_of(
             np.r_[0, np.cumsum(chosen.n_foci)].astype(np.int64),
             kernel=kernel,
@@ -142,7 +143,7 @@ def _found(
 
         plan = main_effects.plan_main_effect(chosen, bits=bits, name=result.attrs["name"])
         heights = main_effects.levels_of(plan)
-        return tfce_detections(simulations, cut=cut, levels=heights, volume=mask.volume, **tables)
+        return tfce_detections(simulations, cut=cut, levels=heights, volume=mask.searched_volume, **tables)
     threshold = int(result.attrs["threshold"])
     rule = {
         "cluster-size": Rule(threshold, cut, False, inference.connectivity == 18),

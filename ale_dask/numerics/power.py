@@ -50,12 +50,17 @@ class Kernels(NamedTuple):
 
 
 class Space(NamedTuple):
-    """The mask in a grid with a border of one: the voxel of each cell, -1 outside, and each voxel's cell (axis)."""
+    """The mask in a grid with a border of one: the voxel of each cell, -1 outside, and each voxel's cell (axis).
+
+    `inside` (cell) are those in which something is found, `target` (place) the voxels that places are drawn from.
+    """
 
     number: I32
     place: I64
     shape: I64
     near: I64
+    inside: npt.NDArray[np.bool_]
+    target: I64
 
 
 class Trial(NamedTuple):
@@ -124,13 +129,18 @@ def kernels_of(boxes: list[I32], *, sigma: F64) -> Kernels:
     )
 
 
-def space_of(voxel_ijk: npt.NDArray[np.int16], *, near: I64) -> Space:
-    """Return the grid of a mask (voxel, axis); `near` (cell, axis) are the offsets from a place that count as there."""
+def space_of(voxel_ijk: npt.NDArray[np.int16], *, near: I64, searched: npt.NDArray[np.bool_] | None = None) -> Space:
+    """Return the grid of a mask (voxel, axis); `near` (cell, axis) are the offsets from a place that count as there.
+
+    Places are drawn, and something is found, only in the voxels that are `searched` (voxel): all if not given.
+    """
     place = voxel_ijk.astype(np.int64) - voxel_ijk.min(axis=0) + 1
     shape = place.max(axis=0) + 2
     number = np.full(tuple(shape), -1, dtype=np.int32)
     number[tuple(place.T)] = np.arange(len(place))
-    return Space(number.reshape(-1), place, shape, near)
+    target = np.arange(len(place)) if searched is None else np.flatnonzero(searched)
+    inside = np.isin(number, target).reshape(-1)
+    return Space(number.reshape(-1), place, shape, near, inside, target.astype(np.int64))
 
 
 def offsets_within(mm: float, *, affine: F64) -> I64:
@@ -181,8 +191,8 @@ def draw(simulation, trial, kernels, space, work):  # type: ignore[no-untyped-de
     i = np.uint64(simulation)
     n_voxels = space.place.shape[0]
     # A word of its own stream, kept in a place that is written over.
-    draw_voxels(trial.place_key, i, n_voxels, work.moved, 0, 1)
-    centre = work.moved[0]
+    draw_voxels(trial.place_key, i, space.target.shape[0], work.moved, 0, 1)
+    centre = space.target[work.moved[0]]
     for e in range(trial.kernel.shape[0]):
         draw_voxels(trial.key[e], i, n_voxels, work.voxel, trial.focus_begin[e], trial.focus_begin[e + 1])
         work.moved[e] = _displaced(trial.moved_key[e], i, centre, trial.kernel[e], kernels, space)
@@ -255,7 +265,7 @@ def _found(mark, centre, rule, space, low, high, work):  # type: ignore[no-untyp
 
 @numba.njit(**BARE)
 def _found_by(steps, mark, centre, rule, space, low, high, work):  # type: ignore[no-untyped-def]
-    number, shape, volume, seen, stack = space.number, space.shape, work.volume, work.seen, work.stack
+    inside, shape, volume, seen, stack = space.inside, space.shape, work.volume, work.seen, work.stack
     stride_y = shape[2]
     stride_x = shape[1] * stride_y
     left = False
@@ -266,7 +276,7 @@ def _found_by(steps, mark, centre, rule, space, low, high, work):  # type: ignor
         if not (low[0] <= x < high[0] and low[1] <= y < high[1] and low[2] <= z < high[2]):
             continue
         start = x * stride_x + y * stride_y + z
-        if number[start] < 0 or volume[start] < rule.threshold or seen[start] == mark:
+        if not inside[start] or volume[start] < rule.threshold or seen[start] == mark:
             continue
         seen[start] = mark
         stack[0] = start
@@ -282,7 +292,7 @@ def _found_by(steps, mark, centre, rule, space, low, high, work):  # type: ignor
             inner = low[0] < x < high[0] - 1 and low[1] < y < high[1] - 1 and low[2] < z < high[2] - 1
             for step in steps:
                 other = cell + step
-                if number[other] >= 0 and seen[other] != mark:
+                if inside[other] and seen[other] != mark:
                     if not inner:
                         ox, rest = other // stride_x, other % stride_x
                         oy, oz = rest // stride_y, rest % stride_y

@@ -29,21 +29,24 @@ def tfce_detections(
     """
     n = len(trial.kernel)
     low, high = np.zeros(3, dtype=np.int64), space.shape
-    inside = np.flatnonzero(space.number >= 0)
+    inside = np.flatnonzero(space.inside)
+    # Of each voxel of the mask, its place among those in which something is found, which `volume` (x, y, z) holds.
+    order_inside = np.full(len(space.place), -1, dtype=np.int64)
+    order_inside[space.target] = np.arange(len(space.target))
 
     def first_found(simulation: int) -> int:
         work = work_of(trial, kernels, space)
         place = space.place[draw(simulation, trial, kernels, space, work)]
         drawn, moved = work.voxel.copy(), work.moved.copy()
         order = orders(simulation, 1, trial=trial)[0]
-        near = _near(place, space)
+        near = order_inside[_near(place, space)]
 
         def found(m: int) -> bool:
             work.voxel[:] = drawn
             work.voxel[trial.focus_begin[order[:m]]] = moved[order[:m]]
             fill_sums(trial, kernels, low, high, space, work)
             units = tfce_map(work.volume[inside], levels=levels, volume=volume)
-            return bool((units[near] >= cut).any())
+            return bool((units[near[near >= 0]] >= cut).any())
 
         least, most = 0, n + 1
         while least < most:

@@ -16,7 +16,7 @@ Record = Mapping[str, Any]
 def inference_of_record(record: Record) -> Inference:
     """Return the settings that a record holds."""
     # Records of versions that did not know of subject groups lack the setting.
-    values = {"same_subjects": None, "search": None, "outside": "keep", **record["inference"]}
+    values = {"same_subjects": None, "search": None, "outside": "keep", "contrast_floor": 0.0, **record["inference"]}
     return Inference.model_validate({name: values[name] for name in Inference.model_fields})
 
 

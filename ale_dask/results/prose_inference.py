@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ale_dask.analyses.contrast import WORDS
+from ale_dask.analyses.contrast import shown_by
 from ale_dask.analyses.main_effect import EPS
 from ale_dask.analyses.null_cut import DRAWS
 from ale_dask.numerics.correct import UNREACHABLE
@@ -151,7 +151,7 @@ def contrasts(record: Record) -> list[str]:
     gate = {
         "arms": "A > B was examined only within the thresholded main effect of A, and B > A only within that of B",
         "pooled": "Both directions were examined within the thresholded map of the pooled experiments of both arms",
-        "none": "Both directions were examined over the whole mask",
+        "none": f"Both directions were examined over the whole mask{_floor(i)}",
     }[i.gate]
     shared = {
         "refuse": "Arms that share an experiment, or may share subjects, would have been refused.",
@@ -166,7 +166,7 @@ def contrasts(record: Record) -> list[str]:
         f"{i.seed}.",
         *(_contrasted(name, entry, record) for name, entry in entries.items()),
         f"{gate}, at {_inputs(i)}, at p < {decimal(i.contrast_p)} in clusters of at least {volume(i, record)}. These "
-        f"maps show {WORDS[i.gate]}.",
+        f"maps show {shown_by(i)}.",
         f"Beside them, the largest difference in each relabelling gave voxels with a corrected p ≤ "
         f"{decimal(i.contrast_p)}, which controlled {controlled(views['voxel-fwe'], i)}.",
     ]
@@ -186,6 +186,13 @@ def contrasts(record: Record) -> list[str]:
             )
     found += power(entries, i)
     return found
+
+
+def _floor(i: Inference) -> str:
+    if not i.contrast_floor:
+        return ", also where hardly any focus lies"
+    below = decimal(i.contrast_floor)
+    return f", where the pooled experiments, whom no relabelling changes, had an uncorrected p < {below}"
 
 
 def _decided(entries: Record) -> str:

@@ -103,7 +103,9 @@ def controls(result: xr.Dataset, view: View) -> str:
 
 def controlled(view: View, inference: Inference) -> str:
     """Return in words what a map with these settings controls; for the views that have a template."""
-    region = "the mask" if inference.gate == "none" else "the thresholded map of the pooled experiments"
+    floor = inference.contrast_floor
+    mask = f"the mask where the pooled uncorrected p is below {floor:g}" if floor else "the mask"
+    region = mask if inference.gate == "none" else "the thresholded map of the pooled experiments"
     words = str(view.controls).format(**inference.model_dump(), region=region)
     if inference.until_decided is None or view.level not in ("cluster-size", "cluster-mass"):
         return words

@@ -69,6 +69,8 @@ class Inference(_Frozen):
     min_volume: Annotated[float, Field(ge=0)] = 50.0
     contrast_p: Probability = 0.05
     gate: Literal["arms", "pooled", "none"] = "arms"
+    contrast_floor: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """With gate none, only voxels whose uncorrected p of the pooled experiments is below this are compared; 0: all."""
     shared: Literal["refuse", "exclude", "keep"] = "refuse"
     """What a contrast does with experiments that both arms have, or that may be of the same subjects."""
     same_subjects: SameSubjects | None = "pool"
@@ -359,6 +361,7 @@ def parse_study(text: str, *, source: str = "study.toml", kept: bool = False) ->
         values = tomllib.loads(text)
         if kept and isinstance(inference := values.get("inference"), dict):
             inference.setdefault("same_subjects", None)
+            inference.setdefault("contrast_floor", 0.0)
         return study_from(values, source=source)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{source}: not valid TOML: {error}") from error
