@@ -73,7 +73,8 @@ def test_the_table_lists_each_arm_and_marks_who_holds_more_than_half(result):
     assert not (table["Note"] != "").any()
     with pytest.raises(InputError, match="need the main effect 'right'"):
         contribution_table(found, {"left": a})
-    alone = main_effect(build([Experiment("one", 9, ((0, 0, 0),) * 2, "MNI", "f:1")]), iterations=9)
+    apart = [Experiment(name, 9, (xyz,) * 2, "MNI", "f:1") for name, xyz in (("one", (0, 0, 0)), ("two", (0, -80, 0)))]
+    alone = main_effect(build(apart), iterations=9)
     marked = contribution_table(alone, source="uncorrected")
     assert set(marked["Note"]) == {"more than half"}
     assert marked["Share (%)"].tolist() == [100.0] * len(marked)
