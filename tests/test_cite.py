@@ -168,6 +168,7 @@ CHANGES = {
     (FociSource, "n"): drug("n", 21),
     (FociSource, "space"): drug("space", "Talairach"),
     (FociSource, "talairach"): drug("talairach", "spm"),
+    (FociSource, "columns"): drug("columns", {"n": "n"}),
     (FociSource, "groups"): drug("groups", "study"),
     (FociSource, "select"): drug("select", []),
     (Step, "where"): step(0, where="weeks > 0"),

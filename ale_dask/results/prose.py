@@ -66,6 +66,8 @@ def _read(name: str, record: Record) -> str:
         for i, file in enumerate(inputs[: len(inputs) - n_images], 1)
     ]
     said = [f"The sample “{name}” was read from {listed(files)}"]
+    if sample.get("columns"):
+        said.append(f"of its tables, {listed(f'“{c}” was read as {own}' for own, c in sample['columns'].items())}")
     if sample["space"]:
         said.append(f"coordinates without a stated space were taken to be in {sample['space']} space")
     if sample["n"]:

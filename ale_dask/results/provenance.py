@@ -113,6 +113,8 @@ def _sample(source: FociSource, read: Sequence[Mapping[str, Any]]) -> dict[str, 
         "select": select,
     }
     settings["groups"] = source.groups
+    if source.columns:
+        settings["columns"] = dict(source.columns)
     return settings | {key: sum(int(file.get(key, 0)) for file in read) for key in _COUNTED}
 
 
