@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def survival_of_run(
     out: str | Place,
     *,
-    by: str = "experiment",
+    by: str = "group",
     k: int = 1,
     backend: Backend | None = None,
     client: Client | None = None,

@@ -73,7 +73,7 @@ def work(
     *,
     samples: Mapping[str, tuple[Sample, Plan]],
     arms: Mapping[str, Arms],
-    by: str = "experiment",
+    by: str = "group",
     k: int = 1,
 ) -> Work:
     """Return the plans that leaving experiments out of every analysis takes.
@@ -210,13 +210,14 @@ def _survival(result: xr.Dataset, sets: Sequence[LeftOut], without: Callable[[in
 
 
 def survival(
-    results: Sequence[xr.Dataset], *, by: str = "experiment", k: int = 1, client: Client | None = None
+    results: Sequence[xr.Dataset], *, by: str = "group", k: int = 1, client: Client | None = None
 ) -> dict[str, xr.Dataset]:
     """Return for each of some results the fraction of each cluster that survives without each set, by name.
 
     `retained` is (cluster, left_out), 0 where no significant cluster of the analysis without that set overlaps it.
-    Every analysis is done again without each experiment, study or value of a column (`by`), or each `k` of them
-    together, with its own analytic null, cluster-forming value and Monte-Carlo cut; one pass over the draws serves all.
+    Every analysis is done again without each group of subjects, experiment, study or value of a column (`by`: "group",
+    "experiment", "study" or the column), or each `k` of them together, with its own analytic null, cluster-forming
+    value and Monte-Carlo cut; one pass over the draws serves all.
     Contrasts and conjunctions need their main effects among the results.
 
     Raises

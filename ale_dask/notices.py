@@ -10,11 +10,12 @@ from typing import Any
 import xarray as xr
 
 from ale_dask.analyses.contrast import disjoint_arms
-from ale_dask.data.decisions import Decision, decisions
+from ale_dask.data.decisions import Decision, add_decisions, decisions
 from ale_dask.data.foci import n_foci
 from ale_dask.data.lint import Finding, lint, lint_contrast
 from ale_dask.data.masks import load_space
 from ale_dask.data.outside import placed
+from ale_dask.data.pooling import by_subjects
 from ale_dask.data.readers import read_foci
 from ale_dask.data.subject_groups import n_subjects
 from ale_dask.study import read_samples
@@ -98,6 +99,10 @@ def file_notices(
     mask = load_space(inference)
     if inference.outside == "drop":
         dataset = placed(dataset, mask=mask, outside="drop", name=path.name)
+    # What an analysis would make of its experiments, with these settings.
+    if inference.same_subjects != "refuse":
+        used = by_subjects(dataset, inference.same_subjects, name=path.name)
+        dataset = add_decisions(dataset, decisions(used))
     return [_notices(path.name, [dataset], lint(dataset, mask=mask))]
 
 

@@ -7,8 +7,10 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import ale_dask as ale
+from ale_dask.cli import app
 from ale_dask.data.decisions import decisions
 from ale_dask.data.foci import Experiment, build, concat, foci_of, n_foci
 from ale_dask.data.pooling import KEPT, POOLED, RULE, SUSPECTED, by_subjects
@@ -20,6 +22,8 @@ from ale_dask.data.subject_groups import (
     subject_groups,
     suspected,
 )
+from ale_dask.study import prepare
+from ale_dask.words.config import load_study
 from ale_dask.words.errors import InputError
 
 
@@ -189,3 +193,34 @@ def test_joined_samples_pool_what_stands_in_both():
     # A group pooled before it is joined is listed by what it was made of.
     again = pool_subjects(concat([both, of(("Smith 2010; c", 20, 3))]))
     assert again["experiment_pooled"].values.tolist()[0] == "Smith 2010; a | Smith 2010; b | Smith 2010; c"
+
+
+def test_check_says_what_is_pooled_and_what_is_suspected(tmp_path):
+    paragraphs = [
+        f"// Smith 2010: {task}\n// Subjects={n}\n1 {i} 3\n"
+        for i, (task, n) in enumerate([("a", 9), ("b", 9), ("c", 8)])
+    ]
+    (tmp_path / "foci.txt").write_text("// Reference=MNI\n" + "\n".join(paragraphs))
+    result = CliRunner().invoke(app, ["check", str(tmp_path / "foci.txt")])
+    assert result.exit_code == 0
+    text = result.output
+    assert "3 experiments, 3 foci, 17 subjects" in text
+    assert "note pooled-groups: foci.txt: 2 experiments are of 1 group(s) of the same subjects" in text
+    assert "'Smith 2010: a', 'Smith 2010: b', 'Smith 2010: c' (the same first author and year, n = 8, 9)" in text
+
+
+def test_a_study_names_the_column_of_its_groups(tmp_path):
+    rows = [f"{study},{n},{who},1,{i},3" for i, (study, n, who) in enumerate(PEOPLE)]
+    (tmp_path / "foci.csv").write_text("study,n,people,x,y,z\n" + "\n".join(rows) + "\n")
+    text = '[foci.all]\nfiles = "foci.csv"\nspace = "MNI"\ngroups = "people"\n[analysis.all]\nkind = "main-effect"\nfoci = "all"\n'
+    (tmp_path / "study.toml").write_text(text)
+    prepared = prepare(load_study(tmp_path / "study.toml"))
+    assert prepared.samples["all"].foci["experiment_n_subjects"].values.tolist().count(11) == 1
+    assert prepared.samples["all"].foci.sizes["experiment"] == 2
+    (tmp_path / "study.toml").write_text(text.replace('"people"', '"persons"'))
+    result = CliRunner().invoke(app, ["check", str(tmp_path / "study.toml")])
+    assert isinstance(result.exception, InputError)
+    assert "foci.all.groups: no column 'persons'" in str(result.exception)
+
+
+PEOPLE = ("A 2010", 12, "one"), ("B 2011", 11, "one"), ("C 2012", 20, "")

@@ -98,7 +98,7 @@ def test_studies_and_pairs(tiny: Path) -> None:
 
 def test_what_cannot_be_left_out(tiny: Path) -> None:
     a = effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug")
-    with pytest.raises(InputError, match=r"by 'dose': no such column; there are: experiment, id, study"):
+    with pytest.raises(InputError, match=r"by 'dose': no such column; there are: group, experiment, id, study"):
         ale.survival([a], by="dose")
     with pytest.raises(InputError, match="leaving out 8 of 8: that is nothing to do"):
         ale.survival([a], k=8)
@@ -116,7 +116,7 @@ def test_a_run_and_python_alike_and_resumed(tmp_path: Path) -> None:
     assert re.search(r"leaving out: \d+ sets over \d analyses, about \S+ on \d+ thread", said)
     rows = json.loads(text)["analyses"]
     found = ale.survival_of_run(out)
-    nulls = list((out / "store.zarr").glob("*without-experiment*/null/0/c/*/0"))
+    nulls = list((out / "store.zarr").glob("*without-group*/null/0/c/*/0"))
     assert len(nulls) > 3
     for chunk in nulls[::2]:
         chunk.unlink()
@@ -127,7 +127,7 @@ def test_a_run_and_python_alike_and_resumed(tmp_path: Path) -> None:
     for name, one in found.items():
         xr.testing.assert_identical(one, again[name])
         np.testing.assert_array_equal(one["retained"].values, python[name]["retained"].values)
-        assert (out / name / f"{name}_leave-out-experiment.tsv").is_file()
+        assert (out / name / f"{name}_leave-out-group.tsv").is_file()
     first = rows["drug"][0]
     assert first["Survives"] == int((found["drug"]["retained"].values[0] > 0).sum())
     assert first["Sets"] == 8
@@ -142,7 +142,7 @@ def test_the_page_shows_it_as_long_as_the_nulls_are_the_same(tmp_path: Path) -> 
         write(results, record, out, study=study, drawn_by=None)
         return (out / "report.html").read_text()
 
-    words = ("Without each experiment</summary>", "Fail-safe N: how many")
+    words = ("Without each group of subjects</summary>", "Fail-safe N: how many")
     assert not any(word in page() for word in words)
     left_out = ale.survival_of_run(out, quiet=True)
     drawers = ale.fail_safe_of_run(out, most=3, series=2, iterations=40, quiet=True)

@@ -1,8 +1,8 @@
 """Which experiments a result depends on: every analysis without each of some sets, with nulls of its own.
 
-All sets of a main effect share one pass over its draws. A set is an experiment, a study or whatever a column names;
-each analysis without it has its own analytic null, cluster-forming value and Monte-Carlo cut, as if it had been run
-alone at the same fixed point.
+All sets of a main effect share one pass over its draws. A set is a group of subjects, an experiment, a study or
+whatever a column names; each analysis without it has its own analytic null, cluster-forming value and Monte-Carlo cut,
+as if it had been run alone at the same fixed point.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ale_dask.analyses.contrast import above_floor, relabelled_p
 from ale_dask.analyses.main_effect import UNIFORM_ALONE, plan_main_effect, survivors
 from ale_dask.analyses.sample import Sample
 from ale_dask.data.foci import subset, table
+from ale_dask.data.subject_groups import group_names
 from ale_dask.distribution.backends import cpu_count
 from ale_dask.distribution.plan import Plan
 from ale_dask.numerics import clusters
@@ -44,10 +45,10 @@ class LeftOut:
     keys: frozenset[int]
 
 
-def sets_of(samples: Sequence[Sample], *, by: str = "experiment", k: int = 1) -> list[LeftOut]:
+def sets_of(samples: Sequence[Sample], *, by: str = "group", k: int = 1) -> list[LeftOut]:
     """Return the sets of experiments to leave out: each value of a column, or with `k` each k of them together.
 
-    `by` is "experiment", "study" or a column of the files.
+    `by` is "group", of subjects, "experiment", "study" or a column of the files.
 
     Raises
     ------
@@ -56,13 +57,7 @@ def sets_of(samples: Sequence[Sample], *, by: str = "experiment", k: int = 1) ->
     """
     units: dict[str, set[int]] = {}
     for sample in samples:
-        columns = table(sample.foci)
-        name = "id" if by == "experiment" else by
-        if name not in columns:
-            raise InputError(
-                f"by '{by}': no such column; there are: experiment, {', '.join(map(str, columns.columns))}"
-            )
-        for label, key in zip(columns[name].astype(str), sample.key.tolist(), strict=True):
+        for label, key in zip(_labels(sample, by), sample.key.tolist(), strict=True):
             units.setdefault(label, set()).add(key)
     names = sorted(units)
     number = len(names) if k == 1 else len(list(zip(range(MOST_SETS + 1), combinations(names, k), strict=False)))
@@ -74,6 +69,19 @@ def sets_of(samples: Sequence[Sample], *, by: str = "experiment", k: int = 1) ->
     return [
         LeftOut(" + ".join(chosen), frozenset().union(*(units[c] for c in chosen))) for chosen in combinations(names, k)
     ]
+
+
+def _labels(sample: Sample, by: str) -> list[str]:
+    """Return what each experiment (experiment) is left out with: its group of subjects, or its value of a column."""
+    if by == "group":
+        return group_names(sample.foci, sample.groups)
+    columns = table(sample.foci)
+    name = "id" if by == "experiment" else by
+    if name not in columns:
+        raise InputError(
+            f"by '{by}': no such column; there are: group, experiment, {', '.join(map(str, columns.columns))}"
+        )
+    return [str(label) for label in columns[name].astype(str)]
 
 
 @dataclass(frozen=True, eq=False)

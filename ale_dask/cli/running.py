@@ -186,15 +186,18 @@ def leave_one_out(
         bool, typer.Option("--maps", help="Write the ALE maps without each experiment into the store, nothing else.")
     ] = False,
     by: Annotated[
-        str, typer.Option("--by", help="What is left out: experiment, study, or each value of a column.")
-    ] = "experiment",
+        str,
+        typer.Option(
+            "--by", help="What is left out: group (of subjects), experiment, study, or each value of a column."
+        ),
+    ] = "group",
     k: Annotated[int, typer.Option("--k", min=1, help="How many of these are left out together.")] = 1,
     backend: Backend = None,
     workers: Workers = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Do a finished run again without each experiment, from shared passes: which clusters survive, and without which.
+    """Do a finished run again without each group of subjects, from shared passes: which clusters survive.
 
     Every analysis, contrasts and conjunctions too, has its own nulls and cuts each time.
     """

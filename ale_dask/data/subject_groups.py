@@ -86,6 +86,20 @@ def group_keys(dataset: xr.Dataset, groups: npt.NDArray[np.int64]) -> npt.NDArra
     return np.array([_joint_key(keys[members].tolist()) for members in members_of(groups)], dtype=np.uint64)
 
 
+def group_names(dataset: xr.Dataset, groups: npt.NDArray[np.int64]) -> list[str]:
+    """Return what each experiment's group (experiment) is called: an only member's id, or the study and how many."""
+    ids = dataset["experiment_id"].values.astype(str).tolist()
+    told = words_on(dataset, "experiment_group")
+    studies = dataset["experiment_study"].values.tolist()
+    sizes = dataset["experiment_n_subjects"].values.tolist()
+    names = [""] * len(ids)
+    for members in members_of(groups):
+        study = told[members[0]] or f"{min(studies[i] for i in members)}, n = {sizes[members[0]]}"
+        for i in members:
+            names[i] = ids[i] if len(members) == 1 else f"{study} ({len(members)} experiments)"
+    return names
+
+
 def n_subjects(dataset: xr.Dataset) -> int:
     """Return how many subjects a foci Dataset has, each group once: the sum of the least stated n of each group."""
     sizes = dataset["experiment_n_subjects"].values

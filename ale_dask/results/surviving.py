@@ -91,7 +91,7 @@ def survival_svg(survival: xr.Dataset, *, simulated: bool = False) -> str:
     n, sets = retained.shape
     mark = f"{SIMULATED} · " if simulated else ""
     with figure_svg(
-        f"{mark}{survival.attrs['name']} · what is left of each cluster without {survival.attrs['by']}",
+        f"{mark}{survival.attrs['name']} · what is left of each cluster without {_unit(survival.attrs['by'])}",
         says=f"{(retained > 0).all(axis=1).sum()} of {n} clusters survive whichever of {sets} is left out.",
         size=(min(14.0, max(7.0, 3.2 + 0.22 * sets)), 1.6 + 0.3 * n + (1.2 if sets <= _MOST_NAMED else 0)),
     ) as (axes, svg):
@@ -108,8 +108,13 @@ def survival_svg(survival: xr.Dataset, *, simulated: bool = False) -> str:
         if sets <= _MOST_NAMED:
             axes.set_xticks(range(sets), survival["left_out"].values.tolist(), rotation=90, fontsize=7)
         else:
-            axes.set_xlabel(f"{sets} sets of {survival.attrs['by']} left out")
+            axes.set_xlabel(f"{sets} sets of {_unit(survival.attrs['by'])} left out")
     return svg.getvalue()
+
+
+def _unit(by: str) -> str:
+    """Return what is left out, in words: "group" alone could be any."""
+    return f"group of subjects{by.removeprefix('group')}" if by.split(" ")[0] == "group" else by
 
 
 def draw_retained(axes: Any, share: npt.NDArray[np.float64], names: Sequence[str]) -> None:
@@ -131,9 +136,10 @@ def write_survival(
     """
     by = str(survival.attrs["by"])
     begin = f"{stem(survival.attrs['name'])}_leave-out-{stem(by)}"
+    unit = _unit(by)
     about = {
-        "title": f"Without each {by}",
-        "says": f"The analysis again without each {by}, with its own null. Survives: after leaving out how many of "
+        "title": f"Without each {unit}",
+        "says": f"The analysis again without each {unit}, with its own null. Survives: after leaving out how many of "
         "the sets a significant cluster overlaps; Least Retained: the smallest share of its voxels that then stays.",
         "of_results": list(origin),
     }
