@@ -212,7 +212,8 @@ def test_check_says_what_is_pooled_and_what_is_suspected(tmp_path):
 def test_a_study_names_the_column_of_its_groups(tmp_path):
     rows = [f"{study},{n},{who},1,{i},3" for i, (study, n, who) in enumerate(PEOPLE)]
     (tmp_path / "foci.csv").write_text("study,n,people,x,y,z\n" + "\n".join(rows) + "\n")
-    text = '[foci.all]\nfiles = "foci.csv"\nspace = "MNI"\ngroups = "people"\n[analysis.all]\nkind = "main-effect"\nfoci = "all"\n'
+    text = '[foci.all]\nfiles = "foci.csv"\nspace = "MNI"\ngroups = "people"\n'
+    text += '[analysis.all]\nkind = "main-effect"\nfoci = "all"\n'
     (tmp_path / "study.toml").write_text(text)
     prepared = prepare(load_study(tmp_path / "study.toml"))
     assert prepared.samples["all"].foci["experiment_n_subjects"].values.tolist().count(11) == 1
