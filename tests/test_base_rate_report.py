@@ -15,7 +15,9 @@ import ale_dask as ale
 from ale_dask import runs
 from ale_dask.cli import app
 from ale_dask.data.base_rate import load_counts
+from ale_dask.results.figures import alt_text
 from ale_dask.results.tables import cluster_table
+from ale_dask.results.views import find_view
 from ale_dask.results.write import summary_lines
 from ale_dask.words.config import load_study
 
@@ -200,3 +202,11 @@ class TestCommand:
         done = CliRunner().invoke(app, [*arguments, "--base-rate", str(tmp_path / "own.nii.gz")])
         assert done.exit_code == 0, done.output
         assert json.loads((tmp_path / "o" / "run.json").read_text())["inference"]["base_rate"] == "own.nii.gz"
+
+
+def test_a_picture_names_the_peaks_of_the_table(both):
+    _, result, _ = both
+    view = find_view(result, level="base-rate-cluster-size")
+    table = cluster_table(result, null="base-rate")
+    for row in table[table["Cluster Size (mm3)"].notna()].to_dict("records"):
+        assert f"at {row['X']:.0f}, {row['Y']:.0f}, {row['Z']:.0f} (" in alt_text(result, view)

@@ -8,6 +8,7 @@ import xarray as xr
 
 from ale_dask.analyses.base_rate import only_here
 from ale_dask.analyses.main_effect import BASE_RATE, PRIMARY, inference_of
+from ale_dask.results.base_rate_views import AGAINST
 from ale_dask.results.clusters import clusters_of, grid_of
 from ale_dask.results.phrases import counted
 from ale_dask.results.tables import cluster_table, formatted
@@ -25,7 +26,7 @@ def against_words(result: xr.Dataset) -> str:
     kept = result[BASE_RATE[correction]].values != 0
     before = clusters_of(result, uniform.astype(int))
     left = [cluster for cluster in before if kept[cluster.voxels].any()]
-    new = clusters_of(result, only_here(result, uniform).astype(int), rank=result["z_base_rate"].values)
+    new = clusters_of(result, only_here(result, uniform).astype(int), level=f"{AGAINST}{correction}")
     volume = grid_of(result).voxel_volume
     said = f"{len(left)} of {counted(len(before), 'cluster')} meet one that survives" if before else "nothing to test"
     both = kept & uniform

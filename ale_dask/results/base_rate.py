@@ -17,8 +17,8 @@ QUESTIONS = {
 """What each null asks."""
 MEANING = (
     "A cluster that does not survive the base rate is not thereby uninvolved: it is where many studies report foci "
-    "whatever they are about, and this sample does not do so more often than they do. One that survives is specific to "
-    "this sample."
+    "whatever they are about, and this sample does not do so more often than they do. One that survives is reported by "
+    "this sample more often than by the literature at large."
 )
 """What failing and passing mean."""
 PRICE = (
@@ -34,7 +34,7 @@ BESIDE = {
     "Share base rate (%)": "cluster_base_rate_share",
 }
 """Columns of what the base rate says of a cluster of the uniform null, and the variables that hold it."""
-AGAINST = {
+OF_BASE_RATE = {
     f"p {what} {column}": f"base_rate_cluster_{what}_{end}"
     for what in ("size", "mass")
     for column, end in {"FWE": "p", "low": "p_low", "high": "p_high"}.items()

@@ -14,6 +14,7 @@ from scipy import ndimage
 from ale_dask.analyses.main_effect import inference_of, mask_of
 from ale_dask.numerics.clusters import structure
 from ale_dask.numerics.space import Mask
+from ale_dask.words.config import Inference
 
 APART_MM = 8.0
 SUB_PEAKS = 3
@@ -89,23 +90,19 @@ def grid_name(result: xr.Dataset) -> str:
     return hashlib.sha256(affine.tobytes() + str(shape).encode()).hexdigest()[:8]
 
 
-def clusters_of(
-    result: xr.Dataset, values: npt.NDArray[Any], *, level: str = "", rank: npt.NDArray[Any] | None = None
-) -> list[Cluster]:
+def clusters_of(result: xr.Dataset, values: npt.NDArray[Any], *, level: str = "") -> list[Cluster]:
     """Return the clusters of a thresholded map (voxel) of a result, ranked by what decides there.
 
-    A main effect by its fixed-point sums; a contrast by z, of equal ones by the difference, since the
-    smallest possible p is shared by many voxels, unless the positions of ties are averaged; its map at `level`
-    "voxel-fwe" by the difference, whose largest one decides there; a conjunction by z or, as asked for, by ALE.
-    Another `rank` (voxel) may be given.
+    A main effect by its fixed-point sums, or by z where its map at `level` is one against the base rate; a contrast by
+    z, of equal ones by the difference, since the smallest possible p is shared by many voxels, unless the positions of
+    ties are averaged; its map at `level` "voxel-fwe" by the difference, whose largest one decides there; a conjunction
+    by z or, as asked for, by ALE.
     """
     inference = inference_of(result)
     average = inference.tied_peaks == "mean"
-    if rank is not None:
-        return find_clusters(values, mask=grid_of(result), rank=rank, connectivity=inference.connectivity)
-    rank = np.abs(values)
+    rank: npt.NDArray[Any] = np.abs(values)
     if result.attrs["kind"] == "main-effect":
-        rank = result["s"].values
+        rank = result["z_base_rate" if _against(level, inference) else "s"].values
     elif result.attrs["kind"] == "conjunction" and inference.conjunction_of == "ale":
         rank = result["ale_min"].values.max(axis=0)
     elif result.attrs["kind"] == "contrast" and level == "voxel-fwe":
@@ -118,6 +115,12 @@ def clusters_of(
     return find_clusters(
         values, mask=grid_of(result), rank=rank, average_ties=average, connectivity=inference.connectivity
     )
+
+
+def _against(level: str, inference: Inference) -> bool:
+    """Return whether a main effect's map at a level is one against the base rate."""
+    uniform = level == "uncorrected" or level.startswith("uniform-")
+    return level.startswith("base-rate-") or (inference.null == "base-rate" and not uniform)
 
 
 def _groups(inside: I64, mask: Mask, connectivity: int) -> list[I64]:

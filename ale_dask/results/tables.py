@@ -14,7 +14,8 @@ from ale_dask.analyses.main_effect import BASE_RATE, inference_of, thresholded
 from ale_dask.data.cells import escaped
 from ale_dask.numerics.by_level import Z_UNIT
 from ale_dask.numerics.space import Mask
-from ale_dask.results.base_rate import AGAINST, BESIDE
+from ale_dask.results.base_rate import BESIDE, OF_BASE_RATE
+from ale_dask.results.base_rate_views import AGAINST
 from ale_dask.results.clusters import Cluster, clusters_of, grid_of
 from ale_dask.results.extra import LABELS, available
 from ale_dask.results.labels import ATLASES, regions
@@ -93,9 +94,9 @@ _AGAINST_COLUMNS = (
     *NILEARN,
     "Peak ALE",
     "Cluster Size (voxels)",
-    *(c for c in AGAINST if "size" in c),
+    *(c for c in OF_BASE_RATE if "size" in c),
     "Cluster Mass",
-    *(c for c in AGAINST if "size" not in c),
+    *(c for c in OF_BASE_RATE if "size" not in c),
     "Uniform null",
     *PLACE,
     *REGIONS,
@@ -131,7 +132,7 @@ def cluster_table(result: xr.Dataset, *, source: str = "cluster-fwe", null: str 
         label = "base_rate_cluster_of_voxel" if against else "cluster_of_voxel"
         around = int(result[label].values[cluster.peak]) - 1
         if around >= 0:
-            per_cluster = AGAINST if against else {c: v for c, v in _PER_CLUSTER.items() if v in result}
+            per_cluster = OF_BASE_RATE if against else {c: v for c, v in _PER_CLUSTER.items() if v in result}
             row |= {c: result[v].values[around] for c, v in per_cluster.items()}
         row["Share base rate (%)"] = 100 * row.get("Share base rate (%)", np.nan)
         excess = s[cluster.voxels] - int(result.attrs["threshold"])
@@ -153,8 +154,8 @@ def cluster_table(result: xr.Dataset, *, source: str = "cluster-fwe", null: str 
 
 def base_rate_clusters(result: xr.Dataset) -> list[Cluster]:
     """Return the clusters of a main effect that survive the primary correction against the base rate."""
-    kept = result[BASE_RATE[inference_of(result).correction]].values
-    return clusters_of(result, kept, rank=result["z_base_rate"].values)
+    correction = inference_of(result).correction
+    return clusters_of(result, result[BASE_RATE[correction]].values, level=f"{AGAINST}{correction}")
 
 
 def contrast_table(result: xr.Dataset, *, source: str, level: str = "uncorrected") -> pd.DataFrame:
@@ -314,7 +315,7 @@ def _volume(value: float) -> str:
 
 _BOTH = tuple(f"{axis}_{side}" for side in "12" for axis in "xyz")
 _MM = ("X", "Y", "Z", *PLACE[:3], "x", "y", "z", "nearest_mm", *_BOTH)
-_P = ("p", "p uncorrected", *_CLUSTER_P, *AGAINST, *BESIDE)
+_P = ("p", "p uncorrected", *_CLUSTER_P, *OF_BASE_RATE, *BESIDE)
 _SHARES = ("Share (%)", "Share base rate (%)", "Largest Share (%)", "Least Retained (%)", "Mean Retained (%)", "By (%)")
 _VOLUMES = ("Cluster Size (mm3)", "volume_mm3", "mm3_1", "mm3_2", "mm3_both")
 _COUNTS = (*_VOLUMES, "Cluster Size (voxels)", "Experiments", "Foci", *_CRITERIA)

@@ -19,7 +19,7 @@ from ale_dask.words.config import INPUTS
 
 def main_clusters(result: xr.Dataset, *, source: str) -> list[Cluster]:
     """Return the clusters of a main effect that survive the primary correction, or the "uncorrected" ones."""
-    return clusters_of(result, thresholded(result, source).astype(np.int8))
+    return clusters_of(result, thresholded(result, source).astype(np.int8), level=source)
 
 
 def _labels(result: xr.Dataset) -> npt.NDArray[np.int16]:
