@@ -208,8 +208,10 @@ def test_wrong_options(tmp_path, options, message):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    for path in (tmp_path / "none.txt", "a\0b"):
-        with pytest.raises(InputError, match="cannot read the file"):
+    with pytest.raises(InputError, match="cannot read the file"):
+        read_foci(tmp_path / "none.txt")
+    for path in ("a\0b", "", " "):
+        with pytest.raises(InputError, match="is no name of a file"):
             read_foci(path)
     with pytest.raises(InputError, match="no foci file given"):
         read_foci()

@@ -357,3 +357,21 @@ def test_what_is_no_study_is_one_error(content, said, tmp_path):
     with pytest.raises(InputError, match=said) as caught:
         load_study(tmp_path / "study.toml")
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_name_that_is_no_text(tmp_path):
+    path = os.fsencode(tmp_path) + b"/caf\xe9.txt"
+    try:
+        with open(path, "wb") as file:
+            file.write(HEAD.encode())
+    except OSError:
+        # Some disks have only names that are UTF-8.
+        return
+    found = read_foci(os.fsdecode(path))
+    assert found["experiment_source"].values.tolist() == ["caf\ufffd.txt:2"]
+
+
+@pytest.mark.parametrize("name", [",;" * 500_000 + "x", "=" * 1_000_000, "Reference " * 100_000, ":a" * 500_000])
+def test_a_name_of_a_million_signs_takes_no_time(name):
+    # A pattern that looks for the end of a line from each of its signs would need 10^12 steps.
+    assert read(f"// Reference=MNI\n// a{name}\n// Subjects=9\n1 2 3\n")[0][0].name == f"a{name}".strip()

@@ -62,6 +62,8 @@ def expanded(files: Iterable[str], *, folder: Path = Path()) -> list[str]:
 
 
 def _expanded(file: str, *, folder: Path) -> list[str]:
+    if not file.strip() or "\0" in file:
+        raise InputError(f"{file!r} is no name of a file; name a file, a folder or a pattern")
     try:
         path = folder / file
         if path.is_dir():

@@ -89,22 +89,18 @@ def read_foci(
     made: list[Decision] = []
     sources = []
     files = expanded(str(os.fspath(path)) for path in paths)
-    if len(files) > 1:
-        listed = ", ".join(Path(file).name for file in files[:_LISTED])
-        more = f" and {len(files) - _LISTED:,} more" if len(files) > _LISTED else ""
-        made.append(Decision("files", "", f"{len(files):,} files are one sample: {listed}{more}", len(files)))
-    for path in map(Path, files):
-        data = read_file(path)
-        told = corpus.parse_studies(data, name=path.name, columns=columns)
-        found = (
-            () if told is not None else parse(data, name=path.name, space=default, columns=columns, tell=made.append)
-        )
+    names = [_printable(file) for file in files]
+    made += _several(names)
+    for file, name in zip(files, names, strict=True):
+        data = read_file(Path(file))
+        told = corpus.parse_studies(data, name=name, columns=columns)
+        found = () if told is not None else parse(data, name=name, space=default, columns=columns, tell=made.append)
         experiments += found
         if told is not None:
             studies.append(told)
         sources.append(
             {
-                "path": path.name,
+                "path": name,
                 "sha256": hashlib.sha256(data).hexdigest(),
                 "experiments": len(found),
                 "talairach": sum(e.space == "TAL" for e in found),
@@ -124,6 +120,20 @@ def read_foci(
         words = np.array(["given" if one else "" for one in imputed], dtype=object)
         dataset = describe(dataset.assign(experiment_imputed=("experiment", words)))
     return dataset
+
+
+def _printable(file: str) -> str:
+    """Return the name of a file as text: its bytes may be none, and it is written into stores and pages."""
+    return os.fsencode(Path(file).name).decode("utf-8", "replace")
+
+
+def _several(names: Sequence[str]) -> list[Decision]:
+    """Return what to say of a sample of several files."""
+    if len(names) < 2:
+        return []
+    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    message = f"{len(names):,} files are one sample: {', '.join(names[:_LISTED])}{more}"
+    return [Decision("files", "", message, len(names))]
 
 
 def read_file(path: Path) -> bytes:

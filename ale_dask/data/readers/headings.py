@@ -17,7 +17,6 @@ _FIELD = re.compile(r"(reference|subjects?)\s*=\s*(.*)", re.IGNORECASE | re.DOTA
 _INSIDE = re.compile(r"\b(?:reference|subjects?)\s*=", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[\s,;]+")
 _BLANKS = re.compile(r"[\s;]+")
-_EMPTY_CELLS = re.compile(r"[,;\t]{2,}$")
 _REFERENCES = frozenset(
     ("ref", "space", "template", "coordinates", "coordinate space", "coordinate system", "reference space")
 )
@@ -38,7 +37,9 @@ class Heading:
 
 def undressed(text: str) -> str:
     """Return a line without what a spreadsheet puts around a cell: quotes, and the commas of empty cells after it."""
-    plain = _EMPTY_CELLS.sub("", text).rstrip()
+    short = text.rstrip(",;\t")
+    # One comma may belong to a name.
+    plain = short.rstrip() if len(text) - len(short) > 1 else text
     if plain.startswith('"//') and plain.rstrip(",;").endswith('"'):
         return clean(plain.rstrip(",;")[1:-1].replace('""', '"'))
     return plain if plain.startswith("//") else text
