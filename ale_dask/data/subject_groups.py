@@ -20,7 +20,8 @@ from ale_dask.words.variables import FOCI, check, describe
 
 BETWEEN = " | "
 """What stands between the ids of pooled experiments: names hold commas and semicolons."""
-_LETTER = re.compile(r"(?:19|20)\d\d([a-z])(?![^\W\d_])")
+# What stands right after the year, "a" or "pre", and PubMed ids or DOIs tell papers of one author and year apart.
+_PAPER = re.compile(r"(?<!\d)(?:19|20)\d\d([^\W\d_]+)|(?<!\d)(\d{6,8})(?!\d)|(10\.\d{4,}/[^\s\])]+)")
 _Group = tuple[Any, ...]
 
 
@@ -56,9 +57,9 @@ def subject_groups(dataset: xr.Dataset) -> npt.NDArray[np.int64]:
     """Return the subject group of each experiment (experiment), int64, numbered from 0 as they come.
 
     Experiments are of one group when their column of groups says so (see `with_groups`), or, where it says nothing,
-    when they have the same study and the same stated sample size. The study is a first author and year, with the
-    letter of the paper after it, or the name that the file gives. A name that says nothing about people, such as
-    "patients", makes no group, nor does a sample size that is not known.
+    when they have the same study and the same stated sample size. The study is a first author and year, with what
+    stands right after the year ("2010a") and a PubMed id or DOI, or the name that the file gives. A name that says
+    nothing about people, such as "patients", makes no group, nor does a sample size that is not known.
 
     Examples
     --------
@@ -233,8 +234,8 @@ def _groups(dataset: xr.Dataset) -> list[_Group]:
         if told[i]:
             found.append(("column", told[i]))
         elif sizes[i] and by is not None:
-            letter = _LETTER.search(study)
-            paper = ("author", by[0], by[2], letter[1] if letter else "", sizes[i])
+            label = " ".join("".join(parts).casefold() for parts in _PAPER.findall(study))
+            paper = ("author", by[0], by[2], label, sizes[i])
             initials.setdefault(paper, set()).add(by[1])
             found.append((*paper, by[1]))
         elif sizes[i] and tells_subjects(study, name):
