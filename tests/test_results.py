@@ -232,7 +232,10 @@ def test_contrast_directions_point_where_the_effects_are(study, folder):
 
 def test_study_table_shows_none_and_what_is_controlled(study, folder):
     table = out_of.study_table(study)
-    assert set(table["analysis"]) == {"contrast", "nowhere", "overlap"}
+    assert set(table["analysis"]) == set(study)
+    main = table[table["kind"] == "main-effect"]
+    assert main.groupby(["analysis", "level"]).size().index.nunique() == 3 * 2
+    assert (main[(main["level"] == "cluster-size") & (main["cluster"] != "none")]["p"] <= 0.05).all()
     nowhere = table[table["analysis"] == "nowhere"]
     assert nowhere["input"].tolist() == ["cluster-fwe", "uncorrected", "voxel-fwe"]
     assert set(nowhere["cluster"]) == {"none"}
@@ -265,6 +268,9 @@ def test_results_without_any_cluster(tmp_path):
     assert out_of.cluster_table(result).empty
     assert write_report([result], tmp_path, pictures=False) == tmp_path
     assert len(read_tsv(tmp_path / "few/few_clusters.tsv")) == 0
+    listed = read_tsv(tmp_path / "study_results.tsv")
+    assert listed[["analysis", "level", "cluster", "volume_mm3"]].iloc[0].tolist() == ["few", "cluster-size", "none", 0]
+    assert "few: 5 iterations are too few for family-wise error at 0.05." in out_of.summary_lines({"few": result})
     sidecar = json.loads((tmp_path / "few/few_z_desc-size_level-cluster_corr-FWE_method-montecarlo.json").read_text())
     assert sidecar["Thresholds"]["cut_size"] is None
     assert sidecar["Simulated"] is False

@@ -83,7 +83,8 @@ def test_from_the_command_line(study: Study, tmp_path: Path) -> None:
     )
     assert "underpowered" in said
     results = pd.read_csv(tmp_path / "out" / "study_results.tsv", sep="\t")
-    assert set(results["analysis"]) == {"weeks-below-8-vs-weeks-from-8"}
+    contrasts = results[results["kind"] == "contrast"]
+    assert set(contrasts["analysis"]) == {"weeks-below-8-vs-weeks-from-8"}
     assert "descriptive" in (tmp_path / "out" / "report.html").read_text()
 
 

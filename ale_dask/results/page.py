@@ -77,7 +77,7 @@ def write_page(
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         found=found_of(results),
         numbers={name: i for i, name in enumerate(results, 1)},
-        study=cells(study_table(results).drop(columns="controls"), at=_in_study(results)),
+        study=cells(_of_several(results).drop(columns="controls"), at=_in_study(results)),
         selections=_selections(results, simulated=simulated),
         methods=None if record is None else methods_of(record),
         no_record=NO_RECORD,
@@ -155,6 +155,11 @@ def _analysis(
         "shares": cells(pd.DataFrame() if company.shares is None else company.shares),
         "experiments": cells(experiments_table(result)),
     }
+
+
+def _of_several(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
+    # The clusters of a main effect stand in its own section.
+    return study_table({name: r for name, r in results.items() if r.attrs["kind"] != "main-effect"})
 
 
 def _in_study(results: Mapping[str, xr.Dataset]) -> Callable[[dict[Any, Any]], str]:

@@ -232,13 +232,17 @@ def directions(result: xr.Dataset) -> tuple[str, ...]:
 
 
 def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
-    """Return every cluster of the contrasts and conjunctions, one row each, at both inputs and each level.
+    """Return every cluster of a study's analyses, one row each, at both inputs and each level.
 
-    A direction without any has one row with cluster "none" and volume 0. Positions are mm MNI.
+    An analysis or a direction without any has one row with cluster "none" and volume 0, so that every analysis is
+    there. Positions are mm MNI; p of a main effect is that of the cluster at the primary correction.
     """
     rows: list[dict[str, Any]] = []
     for name, result in results.items():
         kind = result.attrs["kind"]
+        if kind == "main-effect":
+            rows += _main_effect_rows(name, result)
+            continue
         for level, source in levels_of(result):
             words = controls(result, find_view(result, level=level, source=source))
             fixed = {"analysis": name, "kind": kind, "input": source, "level": level, "controls": words}
@@ -252,6 +256,22 @@ def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
                 if found.empty:
                     rows.append({**fixed, "direction": direction, "cluster": "none", "volume_mm3": 0.0})
     return _frame(rows, STUDY)
+
+
+def _main_effect_rows(name: str, result: xr.Dataset) -> list[dict[str, Any]]:
+    correction = inference_of(result).correction
+    p = {"cluster-size": "p size FWE", "cluster-mass": "p mass FWE"}.get(correction, "")
+    rows: list[dict[str, Any]] = []
+    for source, level in zip(INPUTS, (correction, "uncorrected"), strict=True):
+        words = controls(result, find_view(result, level=level))
+        fixed = {"analysis": name, "kind": "main-effect", "input": source, "level": level, "controls": words}
+        table = cluster_table(result, source=source)
+        # Sub-peaks have no volume; the analysis's own table lists them.
+        found = table[table["Cluster Size (mm3)"].notna()].to_dict("records")
+        rows += [{**fixed, **_study_row({**row, "p": row.get(p, np.nan)})} for row in found]
+        if not found:
+            rows.append({**fixed, "cluster": "none", "volume_mm3": 0.0})
+    return rows
 
 
 def levels_of(result: xr.Dataset) -> list[tuple[str, str]]:

@@ -143,16 +143,7 @@ def notes(result: xr.Dataset) -> list[str]:
     attrs = result.attrs
     if attrs["kind"] == "main-effect" and attrs["n_experiments"] < FEWEST:
         found.append(f"Only {attrs['n_experiments']} experiments, fewer than {FEWEST}: underpowered.")
-    if attrs["kind"] == "main-effect" and _plain(attrs["cut_size"]) is None:
-        found.append(f"{attrs['iterations']} iterations are too few for family-wise error at this level.")
-    if attrs["kind"] == "contrast" and inference_of(result).correction in ("cluster-size", "cluster-mass"):
-        if not attrs["components"]:
-            found.append("The pooled experiments have no voxel above the cluster-forming value: no cluster is tested.")
-        elif "z_contrast_size_fwe" not in result:
-            found.append(
-                f"{attrs['iterations']:,} relabellings are too few for any voxel's p to fall below "
-                f"{inference_of(result).voxel_p:g}: no cluster is tested."
-            )
+    found += shortfalls(result)
     if attrs["kind"] == "contrast" and attrs["shared"] and inference_of(result).shared == "keep":
         found.append(KEPT)
     found += base_rate_notes(result)
@@ -175,6 +166,27 @@ def subject_words(attrs: Mapping[str, Any]) -> str:
     if before:
         return f" ({before} of the same subjects pooled into {after})"
     return f" of {attrs['n_groups']} groups of subjects" if apart else ""
+
+
+def shortfalls(result: xr.Dataset) -> list[str]:
+    """Return why a result tests nothing by correction, if it does not: too few iterations, or no region."""
+    attrs, i = result.attrs, inference_of(result)
+    if attrs["kind"] == "main-effect" and _plain(attrs["cut_size"]) is None:
+        return [f"{attrs['iterations']:,} iterations are too few for family-wise error at {i.cluster_p:g}."]
+    if attrs["kind"] != "contrast":
+        return []
+    n, found = attrs["iterations"], []
+    least = 1 / n if attrs["enumerated"] else 1 / (1 + n)
+    if least > i.contrast_p:
+        found.append(f"{n:,} relabellings are too few for any voxel's p to reach {i.contrast_p:g}.")
+    if i.correction in ("cluster-size", "cluster-mass"):
+        if not attrs["components"]:
+            found.append("The pooled experiments have no voxel above the cluster-forming value: no cluster is tested.")
+        elif "z_contrast_size_fwe" not in result:
+            found.append(
+                f"{n:,} relabellings are too few for any voxel's p to fall below {i.voxel_p:g}: no cluster is tested."
+            )
+    return found
 
 
 def _main_effect(result: xr.Dataset) -> list[tuple[str, str]]:

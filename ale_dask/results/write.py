@@ -36,6 +36,7 @@ from ale_dask.results.tables import (
     tsv,
 )
 from ale_dask.results.views import stem
+from ale_dask.results.wording import shortfalls
 from ale_dask.words.config import INPUTS
 from ale_dask.words.errors import InputError
 from ale_dask.words.version import __version__
@@ -178,7 +179,8 @@ def summary_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
         lines.append(f"{name}: {'; '.join(found) or 'no cluster'}{more}")
     lines += base_rate_lines(results)
     lines += decision_lines(results)
-    table = study_table(results)
+    lines += [f"{name}: {words}" for name, result in results.items() for words in shortfalls(result)]
+    table = study_table({name: r for name, r in results.items() if r.attrs["kind"] != "main-effect"})
     for row in formatted(table[table["input"] != "uncorrected"]).to_dict("records"):
         where = f"{row['volume_mm3']} mm³ at {row['x']} {row['y']} {row['z']}"
         values = [f"{word} {row[column]}" for column, word in _SHOWN.items() if row[column]]
