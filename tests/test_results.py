@@ -95,6 +95,28 @@ def test_every_map_opens_and_holds_the_values(study, folder):
             assert np.isnan(outside).all() if view.units == "p" else not outside.any()
 
 
+def test_labels_number_the_clusters_as_their_tables_do(folder):
+    for name, maps in {
+        "contrast": {
+            "": "desc-group1MinusGroup2_input-clusterFWE",
+            "_uncorrected": "desc-group1MinusGroup2_input-uncorrected",
+            "_level-voxel_uncorrected": "desc-group1MinusGroup2_level-voxel_corr-FWE_input-uncorrected",
+        },
+        "overlap": {
+            "_uncorrected": "desc-conjunction_input-uncorrected",
+            "_level-voxel": "desc-conjunction_level-voxel_corr-FWE",
+        },
+    }.items():
+        for end, suffix in maps.items():
+            table = read_tsv(folder / name / f"{name}_clusters{end}.tsv")
+            labels = nib.load(folder / name / f"{name}_label_{suffix}.nii.gz").get_fdata()
+            numbers, voxels = np.unique(labels[labels > 0], return_counts=True)
+            assert numbers.tolist() == table["Cluster ID"].tolist()
+            assert voxels.tolist() == table["Cluster Size (voxels)"].tolist()
+            signed = nib.load(folder / name / f"{name}_z_{suffix}.nii.gz").get_fdata()
+            np.testing.assert_array_equal(labels > 0, signed != 0)
+
+
 def test_maps_have_the_names_that_nimare_gives(folder):
     for path in (
         "drug/drug_z_desc-size_level-cluster_corr-FWE_method-montecarlo",
@@ -111,7 +133,7 @@ def test_maps_have_the_names_that_nimare_gives(folder):
 
 def test_sidecars_say_simulated_and_what_is_controlled_and_no_private_path(folder):
     sidecars = [p for p in folder.rglob("*.json") if p.parent != folder]
-    assert len(sidecars) == len(list(folder.rglob("*.nii.gz"))) == 3 * 10 + 7 + 2 * 6
+    assert len(sidecars) == len(list(folder.rglob("*.nii.gz"))) == 3 * 10 + 11 + 2 * 9
     for path in sidecars:
         text = path.read_text()
         said = json.loads(text)

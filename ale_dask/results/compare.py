@@ -17,7 +17,7 @@ from ale_dask.results.clusters import Cluster, clusters_of, grid_of
 from ale_dask.results.differing import MAPS, SETTINGS, differing_maps, differing_settings
 from ale_dask.results.matching import CHANGES, both_voxels, dice, matched, members, shared_voxels, shift
 from ale_dask.results.tables import contrast_p, directions
-from ale_dask.results.views import View, views_of
+from ale_dask.results.views import LABELS, View, views_of
 from ale_dask.results.wording import mask_name
 from ale_dask.results.write import Results, by_name
 from ale_dask.words.errors import InputError
@@ -151,7 +151,7 @@ def pairs_of(a: xr.Dataset, b: xr.Dataset) -> list[Pair]:
     """Return the thresholded maps that two results have both, their primary corrections first."""
     main = a.attrs["kind"] == "main-effect"
     own, other = (inference_of(r).correction if main else "" for r in (a, b))
-    first, second = ({(v.level, v.source): v for v in views_of(r) if v.level not in _SKIPPED} for r in (a, b))
+    first, second = ({(v.level, v.source): v for v in views_of(r) if not _skipped(v)} for r in (a, b))
     found = [Pair(key[0], v, second[key], main and key[0] == own == other) for key, v in first.items() if key in second]
     if own != other:
         found.append(Pair(f"{own} | {other}", first[own, ""], second[other, ""], True))
@@ -187,6 +187,10 @@ def _side(cluster: Cluster | None, result: xr.Dataset, view: View, side: str) ->
         "p": cluster_p(result, cluster, view),
     }
     return {f"{key}_{side}": value for key, value in values.items()}
+
+
+def _skipped(view: View) -> bool:
+    return view.level in _SKIPPED or view.level.startswith(LABELS)
 
 
 def cluster_p(result: xr.Dataset, cluster: Cluster, view: View) -> float:

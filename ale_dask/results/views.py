@@ -204,8 +204,27 @@ def _conjunction(source: str, short: str) -> tuple[View, View]:
     )
 
 
+LABELS = "label-"
+"""Before the level of a map whose clusters an image numbers."""
+_CLUSTERED = ("uncorrected", "voxel-fwe", "size-fwe", "mass-fwe", "thresholded")
+
+
+def _numbered(view: View) -> View:
+    """Return the image that numbers the clusters of a contrast's or a conjunction's map."""
+
+    def read(result: xr.Dataset) -> npt.NDArray[np.int16]:
+        labels = np.zeros(result.sizes["voxel"], dtype=np.int16)
+        for cluster in clusters_of(result, view.read(result), level=view.level):
+            labels[cluster.voxels] = cluster.number
+        return labels
+
+    suffix, what = f"label{view.suffix.removeprefix('z')}", "numbers of the clusters, as in their table, of the map: "
+    level, units = f"{LABELS}{view.level}", "cluster"
+    return replace(view, suffix=suffix, read=read, what=what + view.what, level=level, units=units, dtype="int16")
+
+
 _SHORT = {"cluster-fwe": "clusterFWE", "uncorrected": "uncorrected"}
-VIEWS: dict[str, tuple[View, ...]] = {
+_MAPS: dict[str, tuple[View, ...]] = {
     "main-effect": _MAIN_EFFECT,
     "contrast": (
         View(f"stat_{_DIFF}", of("difference"), "ALE of the first arm minus the second", units="probability"),
@@ -236,6 +255,10 @@ VIEWS: dict[str, tuple[View, ...]] = {
             "minimum of the z maps before any threshold",
         ),
     ),
+}
+VIEWS: dict[str, tuple[View, ...]] = {
+    kind: (*maps, *(_numbered(v) for v in maps if kind != "main-effect" and v.level in _CLUSTERED))
+    for kind, maps in _MAPS.items()
 }
 
 
