@@ -34,7 +34,7 @@ from ale_dask.distribution.progress import Progress
 from ale_dask.distribution.segments import gather, sees, segments
 from ale_dask.layout import jobs_of, lay_out, nonce_of, stored
 from ale_dask.numerics.warm import compile_beside
-from ale_dask.results.later import later_files
+from ale_dask.results.later import later_files, with_asked
 from ale_dask.results.methods import as_bibtex, as_markdown, methods_of
 from ale_dask.results.painters import DrawsHere, Painters
 from ale_dask.results.provenance import run_record
@@ -296,10 +296,11 @@ def write(
         when a file cannot be written, OUT is gone, or what was asked of the run later is damaged.
     """
     out = place(out)
-    methods = methods_of(record)
     if isinstance(out, Path) and not holds_run(out):
         raise StoreError(f"{out}: holds no run any more; was it removed or renamed? Nothing is written there")
     asked_later = later_files(results)
+    kept = local_copy(out, only=(*asked_later, "plans/results.json"))
+    methods = methods_of(with_asked(record, kept))
     with writing_results(out, keeping=asked_later) as folder:
         write_results(
             results,
@@ -308,7 +309,7 @@ def write(
             simulated=study.simulated,
             drawn_by=drawn_by,
             record=record,
-            kept=local_copy(out, only=(*asked_later, "plans/results.json")),
+            kept=kept,
         )
         replace_file(folder / "logs" / "CITATION.md", as_markdown(methods).encode())
         replace_file(folder / "logs" / "CITATION.bib", as_bibtex(methods).encode())

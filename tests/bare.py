@@ -59,6 +59,7 @@ def write_study(folder: Path) -> None:
     (folder / "drug.csv").write_text("\n".join(rows) + "\n")
     (folder / "therapy.txt").write_text("\n".join(text) + "\n")
     (folder / "study.toml").write_text(STUDY)
+    (folder / "ssh.toml").write_text(f'{STUDY}[backend]\nname = "ssh"\nhosts = ["one", "two"]\n')
 
 
 def commands(folder: Path) -> list[tuple[int, str]]:
@@ -94,9 +95,9 @@ def commands(folder: Path) -> list[tuple[int, str]]:
         (0, f"conjunction {folder / 'study' / 'drug.csv'} {foci} -o {folder / 'conjunction'} {alone}"),
         # What lies behind an extra says so before anything is computed.
         (69, f"run {study} -o s3://bucket/run"),
-        (69, f"run {study} -o {folder / 'pbs'} -b pbs"),
-        (69, f"run {study} -o {folder / 'ssh'} -b ssh"),
-        (69, f"run {study} -o {folder / 'gateway'} -b gateway"),
+        (69, f"run {study} -o {folder / 'pbs'} -b pbs -w 2"),
+        (69, f"run {study / 'ssh.toml'} -o {folder / 'ssh'}"),
+        (69, f"run {study} -o {folder / 'gateway'} -b gateway -w 2"),
     ]
 
 

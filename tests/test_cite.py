@@ -374,8 +374,23 @@ def test_what_is_cited_is_in_the_bibtex_and_the_other_way_round(record):
     record["inference"]["within"] = "additive"
     assert "pooled (Turkeltaub et al., 2012)" in ale.cite(record)
     record["inference"].update(correction="cluster-size", null="both")
+    record["asked"] = [{"analysis": "drug", "what": "fail-safe", "title": "Fail-safe N"}]
     seen |= set(keys(ale.cite(record, bibtex=True)))
     assert seen == set(REFERENCES)
+
+
+def test_what_was_asked_later_and_the_atlases_are_named_where_they_were_used(record):
+    alone = ale.cite(record)
+    assert "without each" not in alone
+    assert "AAL2 (Rolls et al., 2015)" in alone
+    record["atlases"] = []
+    record["asked"] = [
+        {"analysis": name, "what": "leave-one-out", "title": "Without each study"} for name in ("drug", "therapy")
+    ]
+    text = ale.cite(record)
+    assert "AAL" not in text
+    assert "again without each study in turn" in text
+    assert "“drug” and “therapy”" in text
 
 
 def test_shorts_are_unique_and_dois_too():

@@ -141,6 +141,24 @@ def test_a_threshold_of_few_iterations_has_no_upper_end(pair):
     assert last["Low"] <= last["Value"]
 
 
+def test_cite_knows_what_was_asked_of_a_run_after_it(tiny, tmp_path):
+    out = tmp_path / "out"
+    assert CliRunner().invoke(app, ["run", str(tiny), "-o", str(out), "--no-pictures", "-q"]).exit_code == 0
+    assert "## Robustness" not in ale.cite(out)
+    for command in (
+        ["leave-one-out", str(out), "-q"],
+        ["fail-safe", str(out), "--max", "4", "--series", "2", "--no-pictures", "-q"],
+        ["collect", str(out), "--no-pictures"],
+    ):
+        ended = CliRunner().invoke(app, command)
+        assert ended.exit_code == 0, ended.output
+        robustness = ale.cite(out).split("## Robustness")[1]
+        assert "again without each subject group in turn" in robustness
+        assert ("(Acar et al., 2018)" in robustness) == (command[0] != "leave-one-out")
+    assert (out / "logs" / "CITATION.md").read_text() == ale.cite(out)
+    assert "again without each subject group in turn" in (out / "report.html").read_text()
+
+
 def test_text_of_a_run_until_decided_speaks_of_no_p(tiny, tmp_path):
     command = ["run", str(tiny), "-o", str(tmp_path / "out"), "--until-decided", "240", "--no-pictures", "-q"]
     assert CliRunner().invoke(app, command).exit_code == 0

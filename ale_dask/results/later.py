@@ -18,8 +18,10 @@ import xarray as xr
 from ale_dask.analyses.main_effect import inference_of
 from ale_dask.results.contributing import parts_of
 from ale_dask.results.page_tables import cells, image_size
+from ale_dask.results.phrases import inference_of_record
 from ale_dask.results.views import stem
 from ale_dask.results.written import again, check_written
+from ale_dask.words.config import Inference
 from ale_dask.words.errors import StoreError
 
 _ENDS = ("fail-safe.", "leave-out-", "power.")
@@ -27,10 +29,33 @@ _ENDS = ("fail-safe.", "leave-out-", "power.")
 
 def origin_of(result: xr.Dataset, record: Mapping[str, Any]) -> list[Any]:
     """Return what a result of a run comes from: the digests of its own null and its main effects', and the settings."""
-    names = dict.fromkeys([str(result.attrs["name"]), *parts_of(result)])
-    digests = [record["analyses"].get(name, {}).get("digest") for name in names]
+    return _origin([str(result.attrs["name"]), *parts_of(result)], record, inference_of(result))
+
+
+def _origin(names: Iterable[str], record: Mapping[str, Any], inference: Inference) -> list[Any]:
+    digests = [record["analyses"].get(name, {}).get("digest") for name in dict.fromkeys(names)]
     # Where mask and region lie is another place on another machine; which one it is shows in the null.
-    return [*digests, inference_of(result).model_dump(mode="json", exclude={"mask", "search"})]
+    return [*digests, inference.model_dump(mode="json", exclude={"mask", "search"})]
+
+
+def with_asked(record: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Return a record of a run with what was asked of it later and still holds, for its methods text.
+
+    Raises
+    ------
+    StoreError
+        when a file of it is not what was written.
+    """
+    asked = []
+    for name, entry in record["analyses"].items():
+        origin = _origin([name, *(entry.get("arms") or entry.get("of") or ())], record, inference_of_record(record))
+        for begin in later_files([name]):
+            for path in sorted(out.glob(f"{begin}*json")):
+                told = _told(path, out)
+                if told.get("of_results") == origin:
+                    what = "leave-one-out" if "_leave-out-" in path.name else path.stem.rpartition("_")[2]
+                    asked.append({"analysis": name, "what": what, "title": str(told["title"])})
+    return {**record, "asked": asked}
 
 
 def later_files(names: Iterable[str]) -> tuple[str, ...]:

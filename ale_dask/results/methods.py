@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ale_dask.data.places import Place, place
+from ale_dask.data.places import Place, local_copy, place
+from ale_dask.results.later import later_files, with_asked
 from ale_dask.results.phrases import plain
 from ale_dask.results.prose import SIMULATED, coordinates, experiments, model, software
+from ale_dask.results.prose_beside import regions, robustness
 from ale_dask.results.prose_inference import conjunctions, contrasts, inference
 from ale_dask.results.references import REFERENCES, Reference
 from ale_dask.results.written import check_written
@@ -28,6 +30,8 @@ _SECTIONS = {
     "Inference": inference,
     "Contrasts": contrasts,
     "Conjunctions": conjunctions,
+    "Robustness": robustness,
+    "Regions": regions,
     "Software": software,
 }
 _CITED = re.compile(r"\[(@\w+(?:; @\w+)*)\]")
@@ -115,7 +119,11 @@ def cite(out_or_record: str | Place | Mapping[str, Any], *, bibtex: bool = False
             data = path.read_bytes()
             check_written(out, "run.json", data)
             record = json.loads(data)
-            methods = methods_of(record if isinstance(record, dict) else {})
+            record = record if isinstance(record, dict) else {}
+            if "analyses" in record:
+                names = later_files(record["analyses"])
+                record = with_asked(record, local_copy(out, only=names))
+            methods = methods_of(record)
         except StoreError as error:
             said = str(error)
             raise StoreError(said if said.startswith(str(path)) else f"{path}: {said}") from error

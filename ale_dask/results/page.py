@@ -18,7 +18,7 @@ from ale_dask.results.company import Company, company_of
 from ale_dask.results.figures import alt_text, picture_path
 from ale_dask.results.flow import flow_svg, flow_table, sample_colours
 from ale_dask.results.found import found_of
-from ale_dask.results.later import later
+from ale_dask.results.later import later, with_asked
 from ale_dask.results.layers import Backdrop
 from ale_dask.results.methods import LICENCE, methods_of
 from ale_dask.results.origins import NO_RECORD, analyses_table, files_table, origins, settings_table
@@ -79,7 +79,7 @@ def write_page(
         numbers={name: i for i, name in enumerate(results, 1)},
         study=cells(_of_several(results).drop(columns="controls"), at=_in_study(results)),
         selections=_selections(results, simulated=simulated),
-        methods=None if record is None else methods_of(record),
+        methods=None if record is None else methods_of(record if kept is None else with_asked(record, kept)),
         no_record=NO_RECORD,
         licence=LICENCE,
         overlap=_overlap(results, simulated=simulated),

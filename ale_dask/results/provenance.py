@@ -18,7 +18,9 @@ from ale_dask.analyses.contrast_clusters import clusters_name
 from ale_dask.data.decisions import ATTRIBUTE, decisions
 from ale_dask.numerics import NUMERICS_VERSION
 from ale_dask.results.clusters import grid_of
+from ale_dask.results.extra import LABELS, available
 from ale_dask.results.flow import flow_table
+from ale_dask.results.labels import ATLASES
 from ale_dask.study import pooled_name
 from ale_dask.words.config import BUILT_IN, Contrast, FociSource, MainEffect, Study, with_each_file
 from ale_dask.words.version import __version__
@@ -74,6 +76,8 @@ def run_record(
             "machine": platform.machine(),
             **{name: version(name) for name in _LIBRARIES},
         },
+        # Whether clusters have names of regions in the tables that are written with this record.
+        "atlases": list(ATLASES) if available(*LABELS) else [],
         "wall_seconds": round(seconds, 3),
         "analyses": {
             name: {
