@@ -6,6 +6,7 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import SHARED, write_ball
 from typer.testing import CliRunner
@@ -141,6 +142,19 @@ def test_a_threshold_of_few_iterations_has_no_upper_end(pair):
     assert last["Low"] <= last["Value"]
 
 
+def test_the_table_of_many_runs_leaves_an_open_end_empty(tiny, tmp_path):
+    for command in (
+        ["run", str(tiny), "-o", str(tmp_path / "out"), "-i", "30", "--no-pictures", "-q"],
+        ["collect", str(tmp_path / "out"), "-o", str(tmp_path / "all.tsv")],
+    ):
+        ended = CliRunner().invoke(app, command)
+        assert ended.exit_code == 0, ended.output
+    table = pd.read_csv(tmp_path / "all.tsv", sep="\t").query("kind == 'main-effect'")
+    for cut in ("cut_size_voxels", "cut_size_mm3", "cut_mass", "cut_ale"):
+        assert (table[f"{cut}_low"] <= table[cut]).all()
+        assert table[f"{cut}_high"].isna().all()
+
+
 def test_cite_knows_what_was_asked_of_a_run_after_it(tiny, tmp_path):
     out = tmp_path / "out"
     assert CliRunner().invoke(app, ["run", str(tiny), "-o", str(out), "--no-pictures", "-q"]).exit_code == 0
@@ -153,10 +167,10 @@ def test_cite_knows_what_was_asked_of_a_run_after_it(tiny, tmp_path):
         ended = CliRunner().invoke(app, command)
         assert ended.exit_code == 0, ended.output
         robustness = ale.cite(out).split("## Robustness")[1]
-        assert "again without each subject group in turn" in robustness
+        assert "again without each group of subjects in turn" in robustness
         assert ("(Acar et al., 2018)" in robustness) == (command[0] != "leave-one-out")
     assert (out / "logs" / "CITATION.md").read_text() == ale.cite(out)
-    assert "again without each subject group in turn" in (out / "report.html").read_text()
+    assert "again without each group of subjects in turn" in (out / "report.html").read_text()
 
 
 def test_text_of_a_run_until_decided_speaks_of_no_p(tiny, tmp_path):

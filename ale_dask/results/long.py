@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -105,8 +104,8 @@ def long_table(runs: Iterable[Run]) -> pd.DataFrame:
         cluster-forming ALE of a main effect
     cut_size_voxels, cut_size_mm3, cut_mass, cut_ale, cut_tfce
         Smallest size, mass and ALE that survive FWE in a main effect, each with the 95 % interval of the cut,
-        "…_low" and "…_high" (inf where the iterations give it no upper end); missing where they are too few for the
-        level
+        "…_low" and "…_high" (missing where so few iterations give it no upper end); missing where they are too few for
+        the level
     cluster, x, y, z
         number in its table; peak in mm MNI
     peak_statistic, peak_z
@@ -223,13 +222,15 @@ def _cut(result: xr.Dataset, name: str, column: str, *, unit: float) -> dict[str
     if cut is None:
         return {}
     low, high = setting(result, f"{name}_interval")
+    found = {column: cut * unit, f"{column}_low": low * unit}
     # Few iterations give no upper end.
-    return {column: cut * unit, f"{column}_low": low * unit, f"{column}_high": np.inf if high is None else high * unit}
+    return found if high is None else found | {f"{column}_high": high * unit}
 
 
 def _cut_ale(result: xr.Dataset) -> dict[str, Any]:
-    low, high = (np.inf if s is None else ale_of(result, s) for s in setting(result, "cut_s_interval"))
-    return {"cut_ale": result.attrs["cut_ale"], "cut_ale_low": low, "cut_ale_high": high}
+    low, high = (None if s is None else ale_of(result, s) for s in setting(result, "cut_s_interval"))
+    found = {"cut_ale": result.attrs["cut_ale"], "cut_ale_low": low}
+    return found if high is None else found | {"cut_ale_high": high}
 
 
 def _cluster(row: Mapping[Any, Any], result: xr.Dataset, *, level: str) -> dict[str, Any]:
