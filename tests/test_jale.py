@@ -16,7 +16,8 @@ from ale_dask.data.expressions import holds
 from ale_dask.data.foci import build, table
 from ale_dask.data.jale import condition, import_jale, write_table
 from ale_dask.data.readers import parse
-from ale_dask.study import prepare
+from ale_dask.data.selection import select
+from ale_dask.study import read_sample
 from ale_dask.words.config import load_study
 from ale_dask.words.errors import InputError
 
@@ -252,8 +253,9 @@ def test_the_command_writes_a_study_that_reads(tmp_path):
         "warning: a.csv:3: probabilistic ALE of samples of 5 is not made here; nearest is the main effect 'all' of 3 "
         "experiments",
     ]
-    prepared = prepare(load_study(tmp_path / "out" / "study.toml"))
-    assert {name: foci.sizes["experiment"] for name, foci in prepared.foci.items()} == {
+    samples = load_study(tmp_path / "out" / "study.toml").foci
+    read = {name: select(read_sample(source), *source.select) for name, source in samples.items()}
+    assert {name: foci.sizes["experiment"] for name, foci in read.items()} == {
         "drug": 1,
         "tagged": 1,
         "all": 3,

@@ -326,17 +326,19 @@ def test_images_of_a_selection_are_found_beside_the_study_and_copied_into_the_ru
     assert load_study(tmp_path / "study.toml").foci["a"].select[0].inside == str(tmp_path / "roi.nii.gz")
     assert parse_study(text.replace("roi.nii.gz", "gm")).foci["a"].select[0].inside == "gm"
     lines = ["// Reference=MNI", "// A", "// Subjects=9", "0 0 0", "// B", "// Subjects=9", "20 20 20"]
+    lines += ["// C", "// Subjects=9", "2 2 2"]
     (tmp_path / "a.txt").write_text("\n".join(lines))
     nib.save(nib.Nifti1Image(np.ones((3, 3, 3), dtype=np.uint8), np.diag([2.0, 2, 2, 1])), tmp_path / "roi.nii.gz")
     command = [sys.executable, "-m", "ale_dask.cli", "plan", str(tmp_path / "study.toml"), "-o", str(tmp_path / "out")]
     subprocess.run([*command, "-i", "5"], check=True, capture_output=True)
     kept = load_study(tmp_path / "out" / "study.toml").foci["a"]
     assert kept.select[0].inside == str(tmp_path / "out" / "foci" / "a" / "2_roi.nii.gz")
-    assert names(ale.select(ale.read_foci(*kept.files), *kept.select)) == ["A"]
+    assert names(ale.select(ale.read_foci(*kept.files), *kept.select)) == ["A", "C"]
 
 
 def test_include_and_exclude_on_the_command_line_are_rules_of_every_sample(tmp_path):
     rows = ["study,n,space,x,y,z,drug", "A,9,MNI,1,2,3,ssri", "B,9,MNI,9,2,3,snri", "C,12,MNI,1,9,3,ssri"]
+    rows.append("D,10,MNI,1,2,9,ssri")
     (tmp_path / "t.csv").write_text("\n".join(rows))
     command = [
         sys.executable,
@@ -350,5 +352,5 @@ def test_include_and_exclude_on_the_command_line_are_rules_of_every_sample(tmp_p
     more = ["--include", "drug == 'ssri'", "--exclude", "n > 10", "-i", "5", "-b", "serial", "--no-pictures"]
     subprocess.run([*command, *more], check=True, capture_output=True)
     found = pd.read_csv(tmp_path / "out" / "selection.tsv", sep="\t")
-    assert found["experiments"].tolist() == [3, 2, 1]
+    assert found["experiments"].tolist() == [4, 3, 2]
     assert found["rule"].tolist()[1:] == ["where drug == 'ssri'", "where not (n > 10)"]
