@@ -388,7 +388,7 @@ def test_without_the_extra_the_rest_is_written_and_the_log_says_what_to_install(
 
 def test_description_and_names_stay_inside_the_folder(study, folder, tmp_path):
     description = json.loads((folder / "dataset_description.json").read_text())
-    assert description["DatasetType"] == "derivative"
+    assert "BIDSVersion" not in description
     assert description["GeneratedBy"][0]["Name"] == "ale_dask"
     assert description["Simulated"] is True
     assert stem("../../etc/x y") == "-..-etc-x-y"

@@ -1,4 +1,4 @@
-"""Everything a run hands over: one folder per analysis, the study's table, the page, the BIDS description."""
+"""Everything a run hands over: one folder per analysis, the study's table, the page, a description."""
 
 from __future__ import annotations
 
@@ -41,7 +41,6 @@ from ale_dask.words.config import INPUTS
 from ale_dask.words.errors import InputError
 from ale_dask.words.version import __version__
 
-BIDS = "1.10.0"
 Results = xr.Dataset | Sequence[xr.Dataset] | Mapping[str, xr.Dataset]
 
 
@@ -237,8 +236,8 @@ _LEVEL_ENDS = {
 def _description(title: str, *, simulated: bool) -> bytes:
     content = {
         "Name": f"{SIMULATED}: {title}" if simulated else title,
-        "BIDSVersion": BIDS,
-        "DatasetType": "derivative",
+        # No version of BIDS is claimed: names of analyses are free, and NiMARE's names of maps are not of its grammar.
+        "Description": "ALE meta-analysis: a folder per analysis, maps under the names that NiMARE gives them",
         "GeneratedBy": [{"Name": "ale_dask", "Version": __version__}],
         "Simulated": simulated,
     }
