@@ -76,6 +76,13 @@ def test_what_else_is_suspected():
     assert suspected(of(("Ng 2001; a", 9, 1, 2, 3), ("Ng 2001; b", 9, 3, 2, 1))) == []
 
 
+def test_without_names_nothing_can_be_told_and_that_is_said():
+    foci = of(("", 12, 5), ("", 12, 6), ("", 13, 7))
+    assert suspected(foci) == []
+    (decided,) = decisions(by_subjects(foci, "pool", name="drug"))
+    assert decided.message.startswith("3 experiments have no name")
+
+
 def test_a_column_says_who_is_of_one_group():
     table = xr.DataArray(np.array(["one", "one", "", "two"], dtype=object), dims="experiment")
     foci = of(("Smith 2010; a", 20, 0), ("Li 2011", 30, 1), ("Li 2011; b", 30, 2), ("Smith 2010; b", 20, 3))

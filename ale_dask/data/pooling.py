@@ -91,6 +91,15 @@ def _decided(
 
 def _suspected(dataset: xr.Dataset, *, name: str) -> Iterable[Decision]:
     found = suspected(dataset)
+    nameless = sum(not one.strip() for one in dataset["experiment_name"].values.tolist())
+    if nameless > 1 and not all(words_on(dataset, "experiment_group")):
+        yield Decision(
+            SUSPECTED,
+            name,
+            f"{nameless} experiments have no name, so that nothing tells which of them are of the same subjects; they "
+            "count as independent",
+            nameless,
+        )
     if found:
         more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
         yield Decision(

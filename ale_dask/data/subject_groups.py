@@ -22,6 +22,7 @@ BETWEEN = " | "
 """What stands between the ids of pooled experiments: names hold commas and semicolons."""
 # What stands right after the year, "a" or "pre", and PubMed ids or DOIs tell papers of one author and year apart.
 _PAPER = re.compile(r"(?<!\d)(?:19|20)\d\d([^\W\d_]+)|(?<!\d)(\d{6,8})(?!\d)|(10\.\d{4,}/[^\s\])]+)")
+_LISTED = 5
 _Group = tuple[Any, ...]
 
 
@@ -130,7 +131,7 @@ def suspected(dataset: xr.Dataset) -> list[Suspected]:
             buckets.setdefault(("author", by[0], by[2]), []).append(i)
         elif tells_subjects(study, name):
             buckets.setdefault(("study", study.casefold()), []).append(i)
-        elif sizes[i]:
+        elif sizes[i] and name:
             buckets.setdefault(("name", name.casefold(), sizes[i]), []).append(i)
     buckets |= {("foci", key): [i for i, _ in found] for key, found in of_same_foci(dataset).items()}
     seen: set[frozenset[int]] = set()
@@ -278,7 +279,8 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def _named(dataset: xr.Dataset, members: Sequence[int]) -> str:
-    return ", ".join(f"'{dataset['experiment_id'].values[i]}'" for i in members)
+    more = f" and {len(members) - _LISTED} more" if len(members) > _LISTED else ""
+    return ", ".join(f"'{dataset['experiment_id'].values[i]}'" for i in members[:_LISTED]) + more
 
 
 def _why(kind: str, sizes: Sequence[int]) -> str:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,3 +119,28 @@ def test_what_is_shared_changes_no_result(script):
         one, other = (plain, public) if survives in public else (enhanced, with_tfce)
         np.testing.assert_array_equal(one[survives].values, other[survives].values)
     assert script.study(("contrast", 3, settings)) == script.contrast_outcomes(3, settings)
+
+
+def test_experiments_of_one_study_find_too_much_unless_they_are_pooled(script):
+    studies, settings = 24, script.Settings(grid=4, iterations=199, tfce_iterations=1)
+    counts = Counter()
+    tested = Counter()
+    for index in range(studies):
+        for outcome in script.study(("dependence", index, settings)):
+            tested[outcome.statistic] += 1
+            counts[outcome.statistic] += outcome.rejected
+    ways = {"voxel", "cluster size", "cluster mass"}
+    # What lies above the 99.9 % band of a level of .05 is no chance: 7 of 24.
+    most = script.band(studies, 0.05)[1]
+    for name in ways:
+        for design in ("24 x 1", "12 x 2", "8 x 3"):
+            assert counts[f"{design}, pool: {name}"] <= most
+        assert counts[f"8 x 3, keep: {name}"] > most
+        for said in ("pool", "keep"):
+            for way in ("A > B", "B > A"):
+                assert counts[f"contrast 6 x 3, {said}: {way}, {name}"] <= most
+    # Whole studies change arms, pooled or not; taken as independent, single experiments do.
+    apart = [f"contrast 6 x 3, experiments taken as independent: {way}, cluster size" for way in ("A > B", "B > A")]
+    assert sum(counts[one] for one in apart) > script.band(sum(tested[one] for one in apart), 0.05)[1]
+    assert tested["8 x 3, pool: voxel"] == studies
+    assert tested["contrast 6 x 3, pool: A > B, cluster size"] > studies / 2
