@@ -267,3 +267,20 @@ class TestIterations:
             base_rate_iterations(first, count, *rest, parts[first : first + count])
         assert np.array_equal(whole, parts)
         assert whole[:, 1].any()
+
+
+@pytest.mark.parametrize("additive", [False, True])
+def test_as_many_voxels_pass_as_the_p_says(scene, additive):
+    """Over the whole mask and 300 iterations, where the threshold is not raised."""
+    design = scene["design"]._replace(additive=additive)
+    last = last_words(scene["weight"])
+    table, voxels = guide(last), np.empty(int(N_FOCI.sum()), dtype=np.int64)
+    cut = by_level.critical_map(table_of(scene, additive=additive), p=0.01, above=0)
+    passing = []
+    for iteration in range(300):
+        for key, begin, end in zip(design.key, design.focus_begin[:-1], design.focus_begin[1:], strict=True):
+            draw_weighted(key, iteration, last, table, voxels, begin, end)
+        s = sum_of_stamps(voxels, design=design, stamps=scene["stamps"], geometry=scene["space"])
+        passing.append((s >= cut).mean())
+    error = np.std(passing) / np.sqrt(len(passing))
+    assert abs(np.mean(passing) - 0.01) < 4 * error + 0.0005
