@@ -10,6 +10,7 @@ from typing import Any
 import xarray as xr
 
 from ale_dask.analyses.contrast import disjoint_arms
+from ale_dask.data.base_rate.fit import base_rate_findings
 from ale_dask.data.decisions import Decision, add_decisions, decisions
 from ale_dask.data.foci import n_foci
 from ale_dask.data.lint import Finding, lint, lint_contrast
@@ -19,7 +20,7 @@ from ale_dask.data.pooling import by_subjects
 from ale_dask.data.readers import read_foci
 from ale_dask.data.subject_groups import n_subjects
 from ale_dask.study import read_samples
-from ale_dask.words.config import Contrast, Inference, MainEffect, Study
+from ale_dask.words.config import LITERATURE, Contrast, Inference, MainEffect, Study
 
 WORST = 5
 """How many findings of one code are printed where not all are asked for."""
@@ -58,7 +59,9 @@ def study_notices(study: Study) -> list[Notices]:
     for name, analysis in study.analysis.items():
         if isinstance(analysis, MainEffect):
             used = samples[name].foci
-            pooled = lint(used, mask=mask) if len(analysis.foci) > 1 else ()
+            pooled = lint(used, mask=mask) if len(analysis.foci) > 1 else []
+            if study.inference.null != "uniform" and study.inference.base_rate == LITERATURE:
+                pooled = [*pooled, *base_rate_findings(used)]
             added = _only_new(_notices(name, [used], pooled), found)
             if added.decisions or added.findings or len(analysis.foci) > 1:
                 found.append(added)

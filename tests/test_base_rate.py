@@ -9,8 +9,12 @@ import pytest
 from conftest import write_ball
 
 from ale_dask.data.base_rate import UNIFORM, Counts, density, load_counts
+from ale_dask.data.base_rate.fit import base_rate_findings
 from ale_dask.data.masks import load_mask
+from ale_dask.data.readers import read_foci
+from ale_dask.notices import study_notices
 from ale_dask.numerics.space import Mask
+from ale_dask.words.config import study_from
 from ale_dask.words.errors import InputError
 
 
@@ -121,3 +125,28 @@ class TestWrongImages:
         volume = np.ones((3, 3, 3))
         with pytest.raises(InputError, match="no focus lies in the mask"):
             density(load_mask("brain"), Counts("own", volume, far))
+
+
+def of_structure(path):
+    foci = "10 20 30\n-20 4 8\n"
+    names = ["Smith 2010: VBM patients < controls", "Jones 2011: deactivation in rest", "Lee 2012: n-back"]
+    path.write_text("// Reference=MNI\n" + "\n".join(f"// {name}\n// Subjects=20\n{foci}" for name in names))
+    return path
+
+
+class TestFit:
+    def test_structure_and_deactivations_are_told(self, tmp_path):
+        found = base_rate_findings(read_foci(of_structure(tmp_path / "a.txt")))
+        assert [f.code for f in found] == ["other-base-rate"] * 2
+        assert "deactivations (first 'Jones" in found[0].message
+        assert "brain structure (first 'Smith" in found[1].message
+        assert all(f.message.startswith("1 of 3") for f in found)
+
+    @pytest.mark.parametrize(("null", "times"), [("uniform", 0), ("both", 2)])
+    def test_only_where_it_matters(self, tmp_path, null, times):
+        path = of_structure(tmp_path / "a.txt")
+        foci = {"a": {"files": [str(path)]}}
+        analysis = {"a": {"kind": "main-effect", "foci": "a"}}
+        study = study_from({"foci": foci, "analysis": analysis, "inference": {"null": null}})
+        codes = [f.code for one in study_notices(study) for f in one.findings]
+        assert codes.count("other-base-rate") == times
