@@ -183,6 +183,15 @@ def test_what_it_says_of_the_clusters_is_what_the_maps_hold(done):
         assert float(result["cluster_base_rate_size_p"][number - 1]) == least
 
 
+def test_clusters_are_of_voxels_at_or_above_the_threshold_shown(done):
+    _, result, _ = done
+    ale, least = result["ale"].values, result["base_rate_threshold"].values
+    # The map is float32, and what decides are integers.
+    near = np.abs(ale - least) < 1e-6
+    inside = result["base_rate_cluster_of_voxel"].values > 0
+    assert np.array_equal((ale >= least)[~near], inside[~near])
+
+
 def test_clusters_found_here_alone_meet_no_other(done):
     _, result, _ = done
     kept = result["z_base_rate_size_fwe"].values != 0

@@ -6,6 +6,7 @@ null of a main effect: its plan has the main effect's experiments, kernels and d
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ale_dask.analyses.sample import Sample
 from ale_dask.data.base_rate import Counts, density, load_counts
 from ale_dask.distribution.plan import Plan
 from ale_dask.numerics import clusters, correct
+from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.ball_mass import Field, shells
 from ale_dask.numerics.base_rate_null import Critical, Drawn, base_rate_iterations, critical, drawn
 from ale_dask.numerics.by_level import NEVER, Z_UNIT, LevelTable, critical_map, least_z, level_table, z_map
@@ -33,6 +35,8 @@ MEASURES = ("size", "mass", "peak")
 SHARED = ("volume", "shape", "focus_begin", "kernel", "draw_key", "box_shape", "boxes")
 _COLUMN = {"size": 1, "mass": 2, "peak": 0}
 _VERSION = 1
+_BUILDING = threading.Lock()
+"""Two threads that build the same tables take each other's time."""
 
 
 def base_rate_name(name: str) -> str:
@@ -119,9 +123,11 @@ def _ready(plan: Plan) -> tuple[Drawn, Critical]:
 
 def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
     """Return {"null": (iteration, statistic)} of some iterations, int64: largest z, cluster size and mass."""
-    design, rows, space = machinery(plan)
     out = np.empty((count, len(STATISTICS)), dtype=np.int64)
-    base_rate_iterations(first, count, *_ready(plan), design, rows, space, out)
+    with _BUILDING:
+        design, rows, space = machinery(plan)
+        words, thresholds = _ready(plan)
+    base_rate_iterations(first, count, words, thresholds, design, rows, space, out)
     return {"null": out}
 
 
@@ -160,6 +166,7 @@ def with_base_rate(result: xr.Dataset, sample: Sample, plan: Plan, null: npt.NDA
         {
             "z_base_rate": ("voxel", z.astype(np.float32)),
             **{name: ("voxel", np.where(kept, z, 0).astype(np.float32)) for name, kept in keep.items()},
+            "base_rate_threshold": ("voxel", _threshold_ale(plan)),
             "base_rate_cluster_of_voxel": ("voxel", labels),
             **found,
             "null_base_rate": (("iteration", "base_rate_statistic"), null),
@@ -173,6 +180,13 @@ def with_base_rate(result: xr.Dataset, sample: Sample, plan: Plan, null: npt.NDA
         base_rate_raised=_raised(plan),
         **{f"base_rate_cut_{m}": cut[m] for m in MEASURES},
     )
+
+
+def _threshold_ale(plan: Plan) -> npt.NDArray[np.float32]:
+    """Return the ALE (voxel), float32, from which each voxel forms clusters; 1, which none reaches, where none does."""
+    threshold = plan.arrays["threshold"].astype(np.int64)
+    ale = ale_from_s(threshold, bits=int(plan.settings["bits"]))
+    return np.where(threshold < NEVER, ale, 1.0).astype(np.float32)
 
 
 def _measures(

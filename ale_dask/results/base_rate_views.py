@@ -26,6 +26,13 @@ BASE_RATE_VIEWS = (
         "z of the voxel p when foci are drawn from the base rate",
         optional="z_base_rate",
     ),
+    View(
+        "stat_desc-baseRateThreshold",
+        of("base_rate_threshold"),
+        "ALE from which a voxel forms clusters against the base rate",
+        units="probability",
+        optional="base_rate_threshold",
+    ),
     *(
         View(
             f"z_desc-baseRate{what.title()}_level-{where}_{_MC}",

@@ -66,6 +66,7 @@ _BASE_RATE = (
     Variable("z_base_rate_size_fwe", ("voxel",), "f", "z", "inside clusters of cluster-size FWE, base-rate null"),
     Variable("z_base_rate_mass_fwe", ("voxel",), "f", "z", "inside clusters of cluster-mass FWE, base-rate null"),
     Variable("z_base_rate_voxel_fwe", ("voxel",), "f", "z", "where the voxel survives FWE by the largest z"),
+    Variable("base_rate_threshold", ("voxel",), "f", "probability", "ALE from which a voxel forms clusters there"),
     Variable("base_rate_cluster_of_voxel", ("voxel",), "i", "", "cluster of the base-rate null; 0 in none"),
     Variable("base_rate_cluster_size", ("base_rate_cluster",), "i", "voxels", "size"),
     Variable("base_rate_cluster_mass", ("base_rate_cluster",), "i", "z / 4096", "sum of z beyond the forming one"),
