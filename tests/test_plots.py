@@ -38,7 +38,7 @@ def test_the_plots_of_a_main_effect_say_what_they_show(tmp_path):
 def test_too_few_iterations_have_no_threshold_to_draw(tmp_path):
     result = main_effect(FOCI, iterations=5)
     _, null, threshold, _ = map(words, write_plots(result, tmp_path))
-    assert "no cluster size" in null
+    assert "too few for a threshold" in null
     assert "no cluster size" in threshold
 
 

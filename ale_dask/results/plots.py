@@ -220,7 +220,8 @@ def _threshold(axes: Any, result: xr.Dataset, hue: Hue) -> None:
     axes.fill_between(
         counts[reached], low, np.minimum(high, 2 * top), color=hue.flat, alpha=0.3, linewidth=0, label="95 % interval"
     )
-    axes.set_ylim(0, top)
+    if reached.any():
+        axes.set_ylim(0, top)
     axes.plot(counts[reached], cuts[reached] * volume, color=hue.flat, label="threshold")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:,.0f}")
