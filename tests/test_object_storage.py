@@ -158,7 +158,7 @@ def test_every_command_through_a_server_that_is_often_too_busy(
     for command_line in (("leave-one-out", out, "-b", "serial", "-q"), ("collect", out, "--no-pictures", "-q")):
         code, text, errors = here(*command_line)
         assert code == 0, errors
-    assert b"Without each experiment</summary>" in (place(out) / "report.html").read_bytes()
+    assert b"Without each group of subjects</summary>" in (place(out) / "report.html").read_bytes()
     first = {name for name in files(place(out) / "store.zarr") if CHUNK.search(name)}
     before = len(proxy.requests)
     direct = digests(with_inference(study, iterations=100), tmp_path)

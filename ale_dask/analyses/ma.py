@@ -13,7 +13,7 @@ import xarray as xr
 import zarr
 
 from ale_dask.analyses.sample import Sample
-from ale_dask.data.places import Place, remove, remove_file, storage_errors, zarr_store
+from ale_dask.data.places import Place, remove_file, storage_errors, zarr_store
 from ale_dask.data.seals import broken_below, read_seal, seal_below
 from ale_dask.data.store import open_store, writing
 from ale_dask.numerics.ale import cell_index, full_support, modelled_activation, scratch_of
@@ -150,6 +150,8 @@ def _write_maps(out: Place, group: str, maps: xr.Dataset, *, identity: str) -> N
         "voxel_ijk": {"chunks": (voxels, 3)},
     }
     path = zarr_store(out / "store.zarr")
+    # Two drivers write the same bytes, this mark of earlier versions too.
+    maps = maps.assign_attrs(complete=identity)
     with writing(f"{out}/store.zarr/{group}"):
         for attempt in range(_ATTEMPTS):
             try:
@@ -158,17 +160,17 @@ def _write_maps(out: Place, group: str, maps: xr.Dataset, *, identity: str) -> N
                 there = set(kept.array_keys()) if isinstance(kept, zarr.Group) else set()
                 new = {variable: how for variable, how in encoding.items() if variable not in there}
                 maps.to_zarr(path, group=group, mode="a", consolidated=False, zarr_format=3, encoding=new)
-                open_store(out)[group].attrs["complete"] = identity
                 return
+            except StoreError:
+                raise
             except storage_errors():
                 raise
-            except Exception:
-                # Another driver has made an array since we looked; or the description of one is damaged, which no
-                # writing over it mends.
+            except Exception as error:
+                # Another driver has made an array since we looked; if it goes on, the description of one is damaged.
                 if attempt + 1 == _ATTEMPTS:
-                    raise
-                if attempt:
-                    remove(out / "store.zarr" / group)
+                    raise StoreError(
+                        f"{out}/store.zarr/{group}: cannot be written over ({error}); delete it and run again"
+                    ) from error
 
 
 def ale_union(*maps: xr.Dataset) -> xr.DataArray:

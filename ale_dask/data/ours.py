@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from ale_dask.data.places import Place, files
 from ale_dask.words.errors import InputError
@@ -40,9 +41,16 @@ def claim(out: Place, folders: Iterable[str]) -> None:
     """
     if holds_run(out):
         return
-    there = {name.partition("/")[0] for name in files(out) if not name.startswith("logs/")}
     wanted = {*_TOP, *folders}
-    if taken := sorted(name for name in there if name in wanted or name.startswith(("mask.", "search.", "base_rate."))):
+
+    def in_the_way(name: str) -> bool:
+        top = name.partition("/")[0]
+        if top not in wanted and not name.startswith(("mask.", "search.", "base_rate.")):
+            return False
+        # Web consoles mark a folder by an object that is listed without its last slash, and is none that can be read.
+        return isinstance(out, Path) or (out / name).is_file()
+
+    if taken := sorted({name.partition("/")[0] for name in files(out) if in_the_way(name)}):
         raise InputError(
             f"{out}: holds {', '.join(taken[:5])}, which no run of ours wrote and a run would write over; "
             "give another -o, such as a new folder"
