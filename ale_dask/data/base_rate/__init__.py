@@ -13,10 +13,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-from nibabel.filebasedimages import ImageFileError
 from scipy import ndimage
 
-from ale_dask.numerics.space import Mask, invert
+from ale_dask.data.masks.images import read_numbers
+from ale_dask.numerics.space import Mask, check_affine, invert
 from ale_dask.words.config import LITERATURE
 from ale_dask.words.errors import InputError
 
@@ -70,7 +70,7 @@ def load_counts(name: str | Path = LITERATURE) -> Counts:
     if str(name) == LITERATURE:
         return _built_in()
     path = Path(name)
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"base_rate '{name}': no such file; give an image or {LITERATURE}")
     stat = path.stat()
     return _of_file(path, str(name), stat.st_mtime_ns, stat.st_size)
@@ -85,22 +85,12 @@ def _built_in() -> Counts:
 
 @lru_cache(maxsize=4)
 def _of_file(path: Path, name: str, changed: int, size: int) -> Counts:
-    try:
-        image = nib.load(path)
-        volume = np.asarray(image.dataobj, dtype=np.float64)
-    except (ImageFileError, OSError, EOFError, ValueError) as error:
-        raise InputError(f"base_rate '{name}': cannot be read as an image ({error})") from error
-    if volume.ndim == 4 and volume.shape[3] == 1:
-        volume = volume[..., 0]
-    if volume.ndim != 3:
-        raise InputError(f"base_rate '{name}': need a 3-D image, got {volume.shape}")
+    volume, affine = read_numbers(path, what=f"base_rate '{name}'")
     if not np.isfinite(volume).all() or volume.min() < 0:
         raise InputError(f"base_rate '{name}': a voxel is below 0 or no number; it must hold numbers of foci")
     if not volume.any():
         raise InputError(f"base_rate '{name}': no voxel holds a focus")
-    affine = np.asarray(image.affine, dtype=np.float64)
-    if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise InputError(f"base_rate '{name}': its affine cannot be inverted")
+    check_affine(affine, what=f"base_rate '{name}'")
     return Counts(name, volume, affine)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import math
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -42,15 +44,34 @@ def read_image(path: Path, *, what: str) -> Image:
         beginning with `what`, for whatever is no 3-D image of numbers, is damaged, holds less or more than its header
         says, or unpacks to more than 1 GB.
     """
-    if not path.is_file():
-        there = "this is no regular file" if path.exists() else "no such file"
-        raise InputError(f"{what}: {there}; give a NIfTI image")
-    try:
-        _check_file(path, what=what)
-        image: Any = nib.load(path)
-        _check_shape(image, what=what)
+    with _reading(what):
+        image = _opened(path, what=what)
         volume, strange = _above(image, what=what)
         affine = np.asarray(image.affine, dtype=np.float64)
+    notes = [f"{strange:,} voxels of {what} that hold no finite number count as outside"] if strange else []
+    if isinstance(image.header, nib.Nifti1Header) and not (image.header["sform_code"] or image.header["qform_code"]):
+        notes.append(f"the header of {what} does not say where the image lies: it was taken to be centred on 0 0 0")
+    return Image(volume, affine, tuple(notes))
+
+
+def read_numbers(path: Path, *, what: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the voxels (x, y, z), float64, of an image file of numbers and its affine (4, 4) in mm.
+
+    Raises
+    ------
+    InputError
+        as `read_image`.
+    """
+    with _reading(what):
+        image = _opened(path, what=what)
+        volume = np.asarray(image.dataobj, dtype=np.float64)
+        return volume.reshape(volume.shape[:3]), np.asarray(image.affine, dtype=np.float64)
+
+
+@contextlib.contextmanager
+def _reading(what: str) -> Iterator[None]:
+    try:
+        yield
     except InputError:
         raise
     except MemoryError as error:
@@ -58,10 +79,17 @@ def read_image(path: Path, *, what: str) -> Image:
     except Exception as error:
         # Of a damaged file nibabel raises nearly anything, from its own errors to struct.error and OverflowError.
         raise InputError(f"{what}: cannot be read as an image ({error}); write or copy it again") from error
-    notes = [f"{strange:,} voxels of {what} that hold no finite number count as outside"] if strange else []
-    if isinstance(image.header, nib.Nifti1Header) and not (image.header["sform_code"] or image.header["qform_code"]):
-        notes.append(f"the header of {what} does not say where the image lies: it was taken to be centred on 0 0 0")
-    return Image(volume, affine, tuple(notes))
+
+
+def _opened(path: Path, *, what: str) -> Any:
+    """Return the image of a file whose header can be believed; its voxels are not read yet."""
+    if not path.is_file():
+        there = "this is no regular file" if path.exists() else "no such file"
+        raise InputError(f"{what}: {there}; give a NIfTI image")
+    _check_file(path, what=what)
+    image: Any = nib.load(path)
+    _check_shape(image, what=what)
+    return image
 
 
 def _unpacked(path: Path) -> IO[bytes]:
