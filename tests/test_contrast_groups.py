@@ -52,7 +52,7 @@ def arms(tiny: Path) -> tuple[xr.Dataset, xr.Dataset]:
 
 
 def effect(foci: xr.Dataset, tiny: Path, name: str, **changes: object) -> xr.Dataset:
-    settings = {"iterations": 60, "same_subjects": "keep", **SETTINGS, **changes}
+    settings = {"iterations": 60, "same_subjects": "keep", "contrast_floor": 0.0, **SETTINGS, **changes}
     return ale.main_effect(foci, mask=str(tiny / "ball.nii.gz"), name=name, scale_bits=BITS, **settings)
 
 
