@@ -64,8 +64,8 @@ def _decided(
             KEPT,
             name,
             f"{said} are kept apart, and the null takes them as independent: with two experiments of each study about "
-            f'40 % of simulated analyses without any effect find a cluster. same_subjects = "pool" makes them one experiment '
-            f"each. They are: {_groups(dataset, several)}",
+            f'40 % of simulated analyses without any effect find a cluster. same_subjects = "pool" makes them one '
+            f"experiment each. They are: {_groups(dataset, several)}",
             len(several),
         )
         return
