@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,12 @@ def study_notices(study: Study) -> list[Notices]:
             if study.inference.null != "uniform" and study.inference.base_rate == LITERATURE:
                 pooled = [*pooled, *base_rate_findings(used)]
             added = _only_new(_notices(name, [used], pooled), found)
-            if added.decisions or added.findings or len(analysis.foci) > 1:
+            if len(analysis.foci) > 1:
                 found.append(added)
+            elif added.decisions:
+                # The sample has an entry of its own, which says how many experiments it has before any are pooled.
+                at = next(i for i, one in enumerate(found) if one.name == analysis.foci[0])
+                found[at] = replace(found[at], decisions=(*found[at].decisions, *added.decisions))
         elif isinstance(analysis, Contrast):
             arms = [samples[arm].foci for arm in analysis.arms]
             said = lint_contrast(*arms)

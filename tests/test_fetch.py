@@ -162,7 +162,11 @@ def test_terms_that_no_study_has_together(web, tmp_path):
 @pytest.mark.parametrize(
     ("what", "options", "message"),
     [
-        ("brainmap", {}, "'brainmap' is none of neurosynth, neuroquery and neurostore:ID"),
+        (
+            "brainmap",
+            {},
+            "'brainmap' is none of children-language, ptsd, reward, neurosynth, neuroquery and neurostore:ID",
+        ),
         ("neurosynth", {"terms": "pain"}, r"give out \(-o\)"),
         ("neurosynth", {"n": 0, "out": "o.csv"}, "n is 0"),
         ("neurosynth", {"above": float("nan"), "terms": "pain", "out": "o.csv"}, "above is nan"),
