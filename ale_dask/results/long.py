@@ -190,7 +190,7 @@ def _settings(result: xr.Dataset) -> dict[str, Any]:
         "iterations": used,
         "mask": mask_name(result),
         "mask_sha256": result.attrs["mask_sha256"],
-        "search": str(result.attrs.get("search", "")),
+        "search": result.attrs.get("search"),
     }
 
 
