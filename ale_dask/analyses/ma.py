@@ -13,7 +13,7 @@ import xarray as xr
 import zarr
 
 from ale_dask.analyses.sample import Sample
-from ale_dask.data.places import Place, remove_file, storage_errors, zarr_store
+from ale_dask.data.places import Place, remove, remove_file, storage_errors, zarr_store
 from ale_dask.data.seals import broken_below, read_seal, seal_below
 from ale_dask.data.store import open_store, writing
 from ale_dask.numerics.ale import cell_index, full_support, modelled_activation, scratch_of
@@ -117,8 +117,13 @@ def store_ma(out: Place, name: str, sample: Sample, *, identity: str) -> xr.Data
     broken = broken_maps(out, name, identity=identity)
     if broken is None or broken:
         for file in broken or ():
-            # The description of an array, damaged so that it still reads, would stay when written over.
-            remove_file(out / "store.zarr" / group / file)
+            array, _, last = file.rpartition("/")
+            # The description of an array, damaged so that it still reads, would stay when written over; and chunks
+            # without one are no part of a store.
+            if last == "zarr.json" and array:
+                remove(out / "store.zarr" / group / array)
+            else:
+                remove_file(out / "store.zarr" / group / file)
         _write_maps(out, group, ma_maps(sample), identity=identity)
         seal_below(out / "store.zarr" / group, out / "plans" / name / "maps.json", identity=identity)
     # 9 MB a task: chunk by chunk, the union of 14,000 experiments would be 3,000 tasks.
