@@ -65,10 +65,14 @@ def study_notices(study: Study) -> list[Notices]:
             added = _only_new(_notices(name, [used], pooled), found)
             if len(analysis.foci) > 1:
                 found.append(added)
-            elif added.decisions:
+            elif added.decisions or added.findings:
                 # The sample has an entry of its own, which says how many experiments it has before any are pooled.
                 at = next(i for i, one in enumerate(found) if one.name == analysis.foci[0])
-                found[at] = replace(found[at], decisions=(*found[at].decisions, *added.decisions))
+                found[at] = replace(
+                    found[at],
+                    decisions=(*found[at].decisions, *added.decisions),
+                    findings=(*found[at].findings, *added.findings),
+                )
         elif isinstance(analysis, Contrast):
             arms = [samples[arm].foci for arm in analysis.arms]
             said = lint_contrast(*arms)

@@ -51,7 +51,8 @@ def main_plan(foci: Foci, *, name: str, **settings: Any) -> Plan:
 def contrast_plan(a: Foci, b: Foci, *, names: tuple[str, str], voxels: int | None) -> Plan:
     """Return our plan of the contrast a - b over the whole mask or, gated, over about so many voxels."""
     gate = "none" if voxels is None else "pooled"
-    arms = [usable(f, name=n, gate=gate) for f, n in zip((a, b), names, strict=True)]
+    # "The whole mask" is all of it: the floor of gate none would leave a part.
+    arms = [usable(f, name=n, gate=gate, contrast_floor=0.0) for f, n in zip((a, b), names, strict=True)]
     both = replace(arms[0], foci=concat_foci([arm.foci for arm in arms]))
     both = sample(both.foci, mask=both.mask, inference=both.inference)
     bits = study_bits([both])
