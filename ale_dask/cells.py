@@ -14,9 +14,9 @@ from ale_dask.data.expressions import literal
 from ale_dask.data.foci import table
 from ale_dask.data.readers.text import shown
 from ale_dask.study import read_sample
-from ale_dask.words.config import Inference, Study, study_from
+from ale_dask.words.config import IMAGES, Inference, Study, image_name, study_from
 from ale_dask.words.errors import InputError
-from ale_dask.words.profiles import changed
+from ale_dask.words.profiles import changed, filled
 
 ALL = "*"
 """The value of a selection axis that selects nothing."""
@@ -96,9 +96,11 @@ def cells_of(study: Study, axes: Axes) -> list[Cell]:
             raise InputError(f"sweep.{name}: names the same value twice")
     samples = {name: _samples(study, name) for name in axes if name.startswith(_SELECT)}
     found = []
-    for chosen in product(*axes.values()):
+    shown_of = shown_axes(axes)
+    for chosen, shown_as in zip(product(*axes.values()), product(*shown_of.values()), strict=True):
         values = dict(zip(axes, chosen, strict=True))
-        label = ",".join(f"{name}={value}" for name, value in values.items())
+        told = dict(zip(axes, shown_as, strict=True))
+        label = ",".join(f"{name}={value}" for name, value in told.items())
         data = study.model_dump() | {"sweep": {}}
         settings: dict[str, Any] = {}
         for name, value in values.items():
@@ -109,9 +111,26 @@ def cells_of(study: Study, axes: Axes) -> list[Cell]:
                         data["foci"][sample]["select"] = [*data["foci"][sample]["select"], step]
             else:
                 settings[name] = value
-        data["inference"] = changed(data["inference"], settings)
-        found.append(Cell(label, values, study_from(data, source=f"cell {label}")))
+        data["inference"] = _with(data["inference"], settings)
+        found.append(Cell(label, told, study_from(data, source=f"cell {label}")))
     return found
+
+
+def shown_axes(axes: Axes) -> dict[str, list[Any]]:
+    """Return the values of each axis as they are shown: of image files the names alone, where these differ."""
+    found = {}
+    for name, values in axes.items():
+        names = [image_name(value) for value in values] if name in IMAGES else list(values)
+        found[name] = names if len(set(map(str, names))) == len(names) else list(values)
+    return found
+
+
+def _with(inference: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a cell: with the uniform null any base rate is the same, and none is set."""
+    values = changed(inference, settings)
+    if filled(values).get("null", "uniform") == "uniform":
+        values.pop("base_rate", None)
+    return values
 
 
 def _samples(study: Study, axis: str) -> list[tuple[str, str]]:

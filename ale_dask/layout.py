@@ -51,7 +51,9 @@ def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "stud
             # Its name is that of its experiment.
             to = f"foci/{sample}/{count[sample]}/{last}"
         if sample.startswith(":"):
-            to = f"{sample[1:]}{''.join(Path(file).suffixes[-2:])}"
+            # Of a sweep there may be several.
+            which = f"-{count[sample]}" if count[sample] > 1 else ""
+            to = f"{sample[1:]}{which}{''.join(Path(file).suffixes[-2:])}"
         data = read_regular(Path(file))
         replace_file(out / to, data)
         hashes[to] = hashlib.sha256(data).hexdigest()

@@ -26,7 +26,7 @@ import xarray as xr
 
 from ale_dask.analyses.base_rate import wanted as wants
 from ale_dask.analyses.ma import ale_union, ma_maps
-from ale_dask.cells import Axes, Cell, cells_of, same
+from ale_dask.cells import Axes, Cell, cells_of, same, shown_axes
 from ale_dask.data.ours import claim
 from ale_dask.data.places import Place, place, replace_file, staged
 from ale_dask.distribution.backends import cpu_count, threads_of
@@ -57,6 +57,9 @@ class Sweep:
 
     study: Study
     axes: Axes
+    """As they are shown."""
+    given: Axes
+    """As they were given: image files with their folders."""
     cells: Mapping[str, Cell]
     failed: Mapping[str, str]
     prepared: Mapping[str, Prepared]
@@ -96,7 +99,7 @@ def plan_sweep(study: Study, axes: Axes | None = None, *, keep_going: bool = Fal
         raise InputError(
             "\n".join([*lines, f"{len(failed)} of {len(cells)} cells cannot be run (--keep-going leaves them out)"])
         )
-    return Sweep(study, chosen, cells, failed, prepared, made, passes(prepared, made))
+    return Sweep(study, shown_axes(chosen), chosen, cells, failed, prepared, made, passes(prepared, made))
 
 
 def sweep(
@@ -128,7 +131,7 @@ def sweep(
     claim(out, ())
     nonce_of(out)
     save_inputs(
-        study.model_copy(update={"sweep": {k: list(v) for k, v in wanted.axes.items()}}),
+        study.model_copy(update={"sweep": {k: list(v) for k, v in wanted.given.items()}}),
         out,
         backend=study.backend,
         name="sweep.toml",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +13,7 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
+from commands import ale as command
 from conftest import experiments, write_ball, write_sample
 from typer.testing import CliRunner
 
@@ -200,12 +200,7 @@ def test_clusters_found_here_alone_meet_no_other(done):
     assert not base_rate.only_here(result, kept).any()
 
 
-def test_an_image_of_ones_own_goes_with_the_run(folder, tmp_path):
-    counts = np.zeros((23, 23, 23), dtype=np.int16)
-    counts[5:18, 5:18, 5:18] = 1
-    counts[14, 12, 11] = 40
-    image = nib.load(folder / "ball.nii.gz")
-    nib.save(nib.Nifti1Image(counts[: image.shape[0]], image.affine), folder / "own.nii.gz")
+def test_an_image_of_ones_own_goes_with_the_run(folder, tmp_path, own):
     path = folder / "own.toml"
     path.write_text(STUDY.format(null="both").replace("[analysis", 'base_rate = "own.nii.gz"\n[analysis', 1))
     out = tmp_path / "o"
@@ -213,8 +208,9 @@ def test_an_image_of_ones_own_goes_with_the_run(folder, tmp_path):
     results, record = runs.run(asked, out, quiet=True)
     assert record["inference"]["base_rate"] == "own.nii.gz"
     assert (out / "base_rate.nii.gz").is_file()
-    (folder / "own.nii.gz").unlink()
+    own.rename(folder / "elsewhere.nii.gz")
     _, again, _ = runs.collect(out)
+    (folder / "elsewhere.nii.gz").rename(own)
     assert again["drug"]["null_base_rate"].equals(results["drug"]["null_base_rate"])
     assert results["drug"].attrs["base_rate"] == "own.nii.gz"
 
@@ -271,7 +267,46 @@ class TestWhatIsAskedLater:
         assert "foci spread evenly" in str(done.exception)
 
 
-def test_a_sweep_over_the_null(folder, tmp_path, reference):
-    asked = study(folder, null="uniform")
-    _, record = sweeping.sweep(asked, tmp_path / "o", axes={"null": ["uniform", "both"]}, quiet=True)
-    assert set(reference) <= set(re.findall(r"[0-9a-f]{64}", json.dumps(record)))
+@pytest.fixture(scope="module")
+def own(folder):
+    """An image of numbers of foci beside the study, most of them in one place."""
+    counts = np.zeros((23, 23, 23), dtype=np.int16)
+    counts[5:18, 5:18, 5:18] = 1
+    counts[14, 12, 11] = 40
+    image = nib.load(folder / "ball.nii.gz")
+    nib.save(nib.Nifti1Image(counts[: image.shape[0]], image.affine), folder / "own.nii.gz")
+    return folder / "own.nii.gz"
+
+
+AXES = '[sweep]\nnull = ["uniform", "both", "base-rate"]\nbase_rate = ["literature", "own.nii.gz"]\n'
+
+
+def test_a_sweep_over_the_null_and_the_base_rate(folder, tmp_path, own, reference):
+    """Each cell is what a run of it alone finds; of the six, one pass is uniform and one of each base rate."""
+    path = folder / "axes.toml"
+    path.write_text(STUDY.format(null="both") + AXES)
+    swept = load_study(path)
+    swept = swept.model_copy(update={"backend": study(folder).backend})
+    whole, record = sweeping.sweep(swept, tmp_path / "o", quiet=True)
+    assert record["axes"]["base_rate"] == ["literature", "own.nii.gz"]
+    assert str(folder) not in whole.to_csv()
+    found = {label: cell["digests"] for label, cell in record["cells"].items()}
+    assert list(found)[1] == "null=uniform,base_rate=own.nii.gz"
+    alone = study(folder, base_rate=str(own))
+    of_own = digests(alone, tmp_path / "alone")
+    for label, (main, second) in zip(found, [reference, of_own] * 3, strict=True):
+        wanted = {"drug": main} if "uniform" in label else {"drug": main, "drug_base-rate": second}
+        assert found[label] == wanted, label
+    assert sorted(one["kind"] for one in record["passes"].values()) == ["base-rate", "base-rate", "main-effect"]
+    again = load_study(tmp_path / "o" / "sweep.toml")
+    assert again.sweep["base_rate"] == ["literature", str(tmp_path / "o" / "base_rate.nii.gz")]
+    assert (tmp_path / "o" / "base_rate.nii.gz").read_bytes() == own.read_bytes()
+
+
+def test_a_base_rate_of_the_study_has_no_say_where_the_command_line_asks_for_the_uniform_null(folder, tmp_path, own):
+    path = folder / "own.toml"
+    path.write_text(STUDY.format(null="both").replace("[analysis", 'base_rate = "own.nii.gz"\n[analysis', 1))
+    command("run", path, "-o", tmp_path / "o", "--null", "uniform", "--no-pictures", "-b", "serial", "-q")
+    assert json.loads((tmp_path / "o" / "run.json").read_text())["inference"]["null"] == "uniform"
+    both = command("run", path, "-o", tmp_path / "o", "--null", "uniform", "--base-rate", own, code=65)
+    assert "base_rate has no say with null uniform" in both.stderr

@@ -15,7 +15,7 @@ from ale_dask.data.foci import foci_alone, n_foci
 from ale_dask.results.clusters import grid_of
 from ale_dask.results.tables import cluster_table, conjunction_table, contrast_table, directions, levels_of
 from ale_dask.results.wording import ale_of, mask_name, setting
-from ale_dask.words.config import Inference, Study
+from ale_dask.words.config import Inference, Study, image_name
 
 Run = tuple[str, Study, Mapping[str, xr.Dataset], Mapping[str, Any]]
 """What a run is called here, then what `runs.collect` returns of it: study, results and record."""
@@ -189,6 +189,7 @@ def _settings(result: xr.Dataset) -> dict[str, Any]:
     return {name: inference[name] for name in _SETTINGS} | {
         "iterations": used,
         "mask": mask_name(result),
+        "base_rate": image_name(inference["base_rate"]),
         "mask_sha256": result.attrs["mask_sha256"],
         "search": result.attrs.get("search"),
     }

@@ -33,6 +33,8 @@ LITERATURE = "literature"
 """The base rate that comes with the package."""
 BUILT_IN = ("brain", "gm", "grey10")
 """The masks that come with the package."""
+IMAGES = ("mask", "search", "base_rate")
+"""Settings that may name an image file."""
 INPUTS = ("cluster-fwe", "uncorrected")
 """The two thresholded maps that contrasts and conjunctions are run on, as Nord et al. 2021 report both."""
 # Of a study.toml; a thousand experiments that are left out by name take 50 kB.
@@ -461,7 +463,8 @@ def with_each_file(study: Study, *, folder: Path = Path()) -> Study:
 def with_files(study: Study, place: Callable[[str, str], str]) -> Study:
     """Return the study with each file of a sample, (name, file), and its images where `place` says.
 
-    Of the images, name is ":mask", ":search" or ":base_rate", which no sample can be called.
+    The images are those of its settings and of its axes. Of them, name is ":mask", ":search" or ":base_rate", which no
+    sample can be called.
     """
 
     def step(name: str, one: Step) -> Step:
@@ -480,13 +483,26 @@ def with_files(study: Study, place: Callable[[str, str], str]) -> Study:
     }
     images = {key: place(f":{key}", file) for key, file in images_of(study.inference).items()}
     inference = study.inference.model_copy(update=images)
-    return study.model_copy(update={"foci": foci, "inference": inference})
+    sweep = {
+        axis: [place(f":{axis}", str(v)) if axis in IMAGES and is_image(v) else v for v in values]
+        for axis, values in study.sweep.items()
+    }
+    return study.model_copy(update={"foci": foci, "inference": inference, "sweep": sweep})
 
 
 def images_of(inference: Inference) -> dict[str, str]:
     """Return the image files that settings name, by setting; those that come with the package are none."""
-    named = {"mask": inference.mask, "search": inference.search, "base_rate": inference.base_rate}
-    return {key: file for key, file in named.items() if file not in (None, LITERATURE, *BUILT_IN)}
+    return {key: str(file) for key in IMAGES if is_image(file := getattr(inference, key))}
+
+
+def is_image(value: Any) -> bool:
+    """Return whether a value of a setting in `IMAGES` is a file; those that come with the package are none."""
+    return value not in (None, LITERATURE, *BUILT_IN)
+
+
+def image_name(value: Any) -> Any:
+    """Return the name of an image file without its folders, which are nobody's business; other values as they are."""
+    return str(value).replace("\\", "/").rsplit("/", 1)[-1] if is_image(value) else value
 
 
 def to_toml(study: Study) -> str:

@@ -67,6 +67,8 @@ PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 
+_NO_IMAGE = "literature"
+"""The base rate where none is chosen."""
 PROGRAMS: Mapping[str, str] = MappingProxyType(
     {
         "gingerale": "GingerALE",
@@ -87,13 +89,24 @@ def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     """Return settings with some replaced; another profile brings its choices, but for those that departed from the old.
 
     A run writes down every choice, so that what was asked for cannot be told from what the profile said except by
-    that difference.
+    that difference. A base rate of the old settings goes where the new null is the uniform one.
     """
     before, after = values.get("profile", "recommended"), changes.get("profile")
     if after in (None, before):
-        return {**values, **changes}
+        return _fitting({**values, **changes}, changes)
     table = PROFILES[before]
-    return {**{k: v for k, v in values.items() if k not in table or v != table[k]}, **changes}
+    return _fitting({**{k: v for k, v in values.items() if k not in table or v != table[k]}, **changes}, changes)
+
+
+def _fitting(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without the base rate where the uniform null, which has none, replaces the null they were for.
+
+    A base rate among the changes themselves stays, so that asking for both at once is told to be no use.
+    """
+    own = values.get("base_rate", _NO_IMAGE) != _NO_IMAGE
+    if own and "base_rate" not in changes and filled(values).get("null", "uniform") == "uniform":
+        return {**values, "base_rate": _NO_IMAGE}
+    return values
 
 
 def departures(values: Mapping[str, Any]) -> dict[str, Any]:
