@@ -222,7 +222,6 @@ class TestSettings:
             ({"correction": "tfce"}, "needs correction cluster-size"),
             ({"null_space": "grid"}, "null_space grid"),
             ({"null_cut": "own"}, "null_cut own"),
-            ({"until_decided": 100_000}, "until_decided 100000"),
             ({"null": "uniform", "base_rate": "own.nii.gz"}, "base_rate has no say"),
             ({"null": "none"}, "null"),
         ],

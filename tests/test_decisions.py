@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from strategies import QUICK
 
 import ale_dask as ale
+from ale_dask.analyses import main_effect
 from ale_dask.numerics import correct
+from ale_dask.results.write import summary_lines
 from ale_dask.runs import run
-from ale_dask.words.config import load_study
+from ale_dask.words.config import inference_from, load_study
 from ale_dask.words.errors import InputError
 
 
@@ -72,6 +74,60 @@ def test_a_run_goes_on_by_itself_until_its_clusters_are_decided(tmp_path: Path) 
     assert record["inference"]["until_decided"] == 1600
     again, _ = command("run", study, "-o", out, "-i", 50, "--until-decided", 1600, "-b", "serial")
     assert json.loads(again)["analyses"]["drug"]["digest"] == record["analyses"]["drug"]["digest"]
+
+
+def exceeding(result, null: str) -> list[str]:
+    """Return the decisions on the clusters of a null by size, from the null and the clusters alone."""
+    prefix, values = {
+        "uniform": ("cluster", result["null"].sel(statistic="max_size").values),
+        "base-rate": ("base_rate_cluster", result["null_base_rate"].sel(base_rate_statistic="max_size").values),
+    }[null]
+    size = result[f"{prefix}_size"].values
+    r = np.array([(values >= k).sum() for k in size])
+    eps = main_effect.EPS / max(1, {"uniform": 2, "base-rate": 3}[null] * len(size))
+    return correct.decisions(r, len(values), alpha=0.05, eps=eps)
+
+
+@pytest.mark.parametrize("null", ["base-rate", "both"])
+def test_a_run_goes_on_until_the_clusters_of_each_null_asked_for_are_decided(tmp_path: Path, null: str) -> None:
+    study = load_study(write_study(tmp_path / "tiny", block_size=50))
+    asked = {**study.inference.model_dump(), "iterations": 25, "until_decided": 800, "null": null}
+    inference, analysis = inference_from(asked), {"drug": study.analysis["drug"]}
+    study = study.model_copy(update={"inference": inference, "analysis": analysis})
+    results, record = run(study, tmp_path / "out", quiet=True)
+    drug = results["drug"]
+    looked_at = ["base-rate"] if null == "base-rate" else ["uniform", "base-rate"]
+
+    def open_after(n: int) -> int:
+        part = drug.isel(iteration=slice(n))
+        return sum(exceeding(part, each).count("undecided") for each in looked_at)
+
+    # Each number of iterations before the last left something open, and the last one nothing or was the most.
+    n = drug.attrs["iterations"]
+    assert n > 25
+    assert n == 800 or not open_after(n)
+    assert all(open_after(25 * 2**k) for k in range(5) if 25 * 2**k < n)
+    assert drug["base_rate_cluster_size_decision"].values.tolist() == exceeding(drug, "base-rate")
+    assert drug["cluster_size_decision"].values.tolist() == exceeding(drug, "uniform")
+    assert np.isnan(drug["base_rate_cluster_size_p"].values).all()
+    said = "\n".join(summary_lines(results))
+    assert "drug, against the base rate: clusters " in said
+    assert ("drug: clusters " in said) == (null == "both")
+    text = ale.cite(record)
+    assert ("for each cluster of either null" in text) == (null == "both")
+    assert "that null lies below 0.05" in text
+
+
+def test_main_effects_in_python_go_on_too(tiny: Path) -> None:
+    foci = ale.read_foci(tiny / "drug.txt")
+    settings = {"mask": str(tiny / "ball.nii.gz"), "voxel_p": 0.01, "seed": 3, "null": "both"}
+    result = ale.main_effect(foci, iterations=25, until_decided=400, **settings)
+    n = result.attrs["iterations"]
+    assert n in (50, 100, 200, 400)
+    assert n == 400 or not main_effect.undecided([result])
+    whole = ale.main_effect(foci, iterations=n, **settings)
+    for name in ("null", "null_base_rate"):
+        np.testing.assert_array_equal(result[name].values, whole[name].values)
 
 
 def test_thresholds_by_iterations_are_those_of_shorter_runs(tmp_path: Path) -> None:

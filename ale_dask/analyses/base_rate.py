@@ -15,7 +15,16 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses.main_effect import BASE_RATE, draws_of, identity_of, inference_of, machinery, searched
+from ale_dask.analyses.main_effect import (
+    BASE_RATE,
+    draws_of,
+    eps_of,
+    identity_of,
+    inference_of,
+    machinery,
+    searched,
+    tested,
+)
 from ale_dask.analyses.sample import Sample
 from ale_dask.data.base_rate import Counts, density, load_counts
 from ale_dask.distribution.plan import Plan
@@ -33,6 +42,8 @@ STATISTICS = ("max_z", "max_size", "max_mass")
 MEASURES = ("size", "mass", "peak")
 """Of a cluster: voxels, sum of z beyond the cluster-forming one, largest z; in the order of their nulls below."""
 SHARED = ("volume", "shape", "focus_begin", "kernel", "draw_key", "box_shape", "boxes")
+_DECISIONS = ("not", "undecided", "significant")
+"""From the least favourable to the most."""
 _COLUMN = {"size": 1, "mass": 2, "peak": 0}
 _VERSION = 1
 _BUILDING = threading.Lock()
@@ -137,8 +148,9 @@ def with_base_rate(result: xr.Dataset, sample: Sample, plan: Plan, null: npt.NDA
     Notes
     -----
     Clusters are of voxels with S >= u(v), where p under the base rate is below the cluster-forming p. A cluster of the
-    uniform null gets the smallest p of those of these clusters that it overlaps, 1 without any, and the share of its
-    voxels that survive the correction asked for. p = (1 + r)/(1 + B) or as `cluster_cut` says.
+    uniform null gets the smallest p of those of these clusters that it overlaps, 1 without any, the most favourable of
+    their decisions, "not" without any, and the share of its voxels that survive the correction asked for.
+    p = (1 + r)/(1 + B) or as `cluster_cut` says, and none with `until_decided`.
     """
     inference, mask = sample.inference, sample.mask
     s, threshold = plan.arrays["s"].astype(np.int64), plan.arrays["threshold"]
@@ -155,13 +167,10 @@ def with_base_rate(result: xr.Dataset, sample: Sample, plan: Plan, null: npt.NDA
         "z_base_rate_voxel_fwe": above & (units >= cut["peak"]),
     }
     found: dict[str, tuple[str, Any]] = {f"base_rate_cluster_{m}": ("base_rate_cluster", measure[m]) for m in MEASURES}
+    eps = eps_of(len(measure["size"]), statistics=len(MEASURES))
     for m in MEASURES:
-        column = null[:, _COLUMN[m]]
-        r = correct.exceedances(column, measure[m])
-        low, high = correct.clopper_pearson(r, len(column))
-        p = correct.monte_carlo_p(column, measure[m], rule=rule)
-        for end, values in {"p": p, "p_low": low, "p_high": high}.items():
-            found[f"base_rate_cluster_{m}_{end}"] = ("base_rate_cluster", values)
+        said = tested(null[:, _COLUMN[m]], measure[m], inference=inference, eps=eps)
+        found |= {f"base_rate_cluster_{m}_{end}": ("base_rate_cluster", values) for end, values in said.items()}
     out = result.assign(
         {
             "z_base_rate": ("voxel", z.astype(np.float32)),
@@ -210,8 +219,14 @@ def _of_uniform(result: xr.Dataset, kept: npt.NDArray[np.bool_]) -> dict[str, An
     found: dict[str, Any] = {}
     for m in MEASURES:
         p = np.ones(n)
-        np.minimum.at(p, pairs[0], result[f"base_rate_cluster_{m}_p"].values[pairs[1]])
+        # Where the data had a part in the number of iterations there is none, and none is smaller than NaN.
+        with np.errstate(invalid="ignore"):
+            np.minimum.at(p, pairs[0], result[f"base_rate_cluster_{m}_p"].values[pairs[1]])
         found[f"cluster_base_rate_{m}_p"] = ("cluster", p)
+        rank = np.zeros(n, dtype=np.int64)
+        said = result[f"base_rate_cluster_{m}_decision"].values[pairs[1]]
+        np.maximum.at(rank, pairs[0], np.array([_DECISIONS.index(word) for word in said], dtype=np.int64))
+        found[f"cluster_base_rate_{m}_decision"] = ("cluster", np.array(_DECISIONS, dtype=object)[rank])
     inside = np.bincount(own, kept, n + 1)[1:]
     found["cluster_base_rate_share"] = ("cluster", inside / np.maximum(result["cluster_size"].values, 1))
     return found

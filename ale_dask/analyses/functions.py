@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses import base_rate as base_rates
@@ -53,9 +55,18 @@ def seconds_per_iteration(plan: Plan, function: BlockFunction, *, most: int) -> 
 
 
 def run_plan(
-    plan: Plan, function: BlockFunction, *, iterations: int, client: Client | None, size: int | None = None
+    plan: Plan,
+    function: BlockFunction,
+    *,
+    iterations: int,
+    client: Client | None,
+    size: int | None = None,
+    first: int = 0,
 ) -> BlockArrays:
-    """Return the arrays of a plan's blocks, computed here or by a client; `size` is that of a block, if not free."""
+    """Return the arrays of a plan's blocks, computed here or by a client; `size` is that of a block, if not free.
+
+    The iterations begin with number `first`.
+    """
     client = active_client() if client is None else usable(client)
     workers = 1 if client is None else sum(client.nthreads().values())
     size = size or block_size(
@@ -64,7 +75,7 @@ def run_plan(
         block_seconds=1.0,
         workers=workers,
     )
-    segment = Segment(0, plan.id, 0, iterations, size)
+    segment = Segment(0, plan.id, first, iterations, size)
     sink = MemorySink(segment)
     execute(pending([Job(plan, segment, function, sink)]), client=client)
     return sink.arrays()
@@ -95,7 +106,8 @@ def main_effect(
     scale_bits
         of the fixed point; the study's when results of several samples must share it
     settings
-        of `words.config.Inference`: voxel_p, cluster_p, iterations, seed, correction, fwhm, profile …
+        of `words.config.Inference`: voxel_p, cluster_p, iterations, seed, correction, fwhm, profile …; with
+        `until_decided` it goes on to more iterations by itself, and the attribute iterations says to how many
 
     Raises
     ------
@@ -119,14 +131,30 @@ def main_effect(
 
 
 def _main_effect(chosen: Sample, plan: Plan, *, client: Client | None) -> xr.Dataset:
-    arrays = run_plan(plan, main_effects.block, iterations=chosen.inference.iterations, client=client)
     ale = ale_union(ma_maps(chosen)).values
-    result = main_effects.collect(chosen, plan, arrays["null"][:, 1:], ale=ale)
-    if not base_rates.wanted(chosen.inference):
-        return result
-    beside = base_rates.plan_base_rate(chosen, main=plan, name=base_rates.base_rate_name(plan.name))
-    arrays = run_plan(beside, base_rates.block, iterations=chosen.inference.iterations, client=client)
-    return base_rates.with_base_rate(result, chosen, beside, arrays["null"][:, 1:])
+    beside = None
+    if base_rates.wanted(chosen.inference):
+        beside = base_rates.plan_base_rate(chosen, main=plan, name=base_rates.base_rate_name(plan.name))
+    null, other = (np.empty((0, 0 if p is None else len(p.statistics)), dtype=np.int64) for p in (plan, beside))
+    n, most = chosen.inference.iterations, chosen.inference.until_decided
+    while True:
+        null = _longer(null, plan, main_effects.block, iterations=n, client=client)
+        result = main_effects.collect(chosen, plan, null, ale=ale)
+        if beside is not None:
+            other = _longer(other, beside, base_rates.block, iterations=n, client=client)
+            result = base_rates.with_base_rate(result, chosen, beside, other)
+        if most is None or n >= most or not main_effects.undecided([result]):
+            return result
+        # The settings stay as they were asked for, so that arms of a contrast may end at different numbers.
+        n = min(2 * n, most)
+
+
+def _longer(
+    null: npt.NDArray[np.int64], plan: Plan, function: BlockFunction, *, iterations: int, client: Client | None
+) -> npt.NDArray[np.int64]:
+    """Return a null (iteration, statistic) with the iterations that it lacks added to those that it has."""
+    arrays = run_plan(plan, function, first=len(null), iterations=iterations - len(null), client=client)
+    return np.concatenate([null, arrays["null"][:, 1:]])
 
 
 def _sample_of(result: xr.Dataset, *, inference: Inference, mask: Mask) -> Sample:

@@ -52,7 +52,7 @@ BASE_RATE = {
 UNIFORM_ALONE = "{} is of the test against foci spread evenly; run with null uniform or both"
 """Why something cannot be asked of what the base rate alone decides."""
 EPS = 0.001
-"""Error that the confidence sequences of one analysis share (resampling risk)."""
+"""Error that the confidence sequences of one null of an analysis share (resampling risk)."""
 
 
 def identity_of(kind: str, conventions: dict[str, Any]) -> str:
@@ -233,21 +233,8 @@ def collect(
         "cluster_mass": ("cluster", mass),
     }
     for i, (word, measure) in {1: ("size", size), 2: ("mass", mass)}.items():
-        r = correct.exceedances(null[:, i], measure)
-        eps = _eps(len(measure))
-        ends = correct.confidence_sequence(r, len(null), eps=eps)
-        p = correct.monte_carlo_p(null[:, i], measure, rule=rule)
-        low, high = correct.clopper_pearson(r, len(null))
-        if inference.until_decided is not None:
-            # Where r has a part in n, (1 + r) / (1 + n) is no p; the confidence sequence still bounds it.
-            p = np.full(len(measure), np.nan)
-            low, high = ends
-        per_cluster[f"cluster_{word}_p"] = ("cluster", p)
-        per_cluster[f"cluster_{word}_p_low"] = ("cluster", low)
-        per_cluster[f"cluster_{word}_p_high"] = ("cluster", high)
-        per_cluster[f"cluster_{word}_p_bound"] = ("cluster", ends[1])
-        decided = correct.decisions(r, len(null), alpha=alpha, eps=eps)
-        per_cluster[f"cluster_{word}_decision"] = ("cluster", np.array(decided, dtype=object))
+        said = tested(null[:, i], measure, inference=inference, eps=eps_of(len(measure)))
+        per_cluster |= {f"cluster_{word}_{end}": ("cluster", values) for end, values in said.items()}
     maps = {name: ("voxel", np.where(kept, z, 0).astype(np.float32)) for name, kept in keep.items()}
     result = sample.foci.assign(
         {
@@ -285,6 +272,26 @@ def collect(
         pooled=count_of_pooled(sample.foci),
         foci_outside_mask=int((mask.distance(sample.foci["focus_xyz"].values) > 0).sum()),
     )
+
+
+def tested(
+    null: npt.NDArray[np.int64], measure: npt.NDArray[np.int64], *, inference: Inference, eps: float
+) -> dict[str, npt.NDArray[Any]]:
+    """Return p, its ends, its bound and the decision (cluster) of clusters of these sizes or masses (cluster).
+
+    By what their names end in. `null` (iteration) has the largest of each iteration; `eps` is the error of each
+    cluster's confidence sequence.
+    """
+    r = correct.exceedances(null, measure)
+    ends = correct.confidence_sequence(r, len(null), eps=eps)
+    p = correct.monte_carlo_p(null, measure, rule=inference.cluster_cut)
+    low, high = correct.clopper_pearson(r, len(null))
+    if inference.until_decided is not None:
+        # Where r has a part in n, (1 + r) / (1 + n) is no p; the confidence sequence still bounds it.
+        p = np.full(len(measure), np.nan)
+        low, high = ends
+    decided = correct.decisions(r, len(null), alpha=inference.cluster_p, eps=eps)
+    return {"p": p, "p_low": low, "p_high": high, "p_bound": ends[1], "decision": np.array(decided, dtype=object)}
 
 
 def _among(inside: npt.NDArray[np.bool_], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -355,21 +362,36 @@ def observed(plan: Plan, inference: Inference) -> tuple[npt.NDArray[np.int64], f
     labels = clusters.label_clusters(above, volume=_volume(plan), connectivity=inference.connectivity)
     size = clusters.sizes(labels)
     found = size if inference.correction == "cluster-size" else clusters.masses(labels, s=s, threshold=threshold)
-    return found, _eps(len(found))
+    return found, eps_of(len(found))
 
 
-def _eps(n_clusters: int) -> float:
-    """Return the error of each confidence sequence of an analysis: Boole, over its clusters and two statistics."""
-    return EPS / max(1, 2 * n_clusters)
+def eps_of(n_clusters: int, *, statistics: int = 2) -> float:
+    """Return the error of each confidence sequence of a null: Boole, over its clusters and their statistics."""
+    return EPS / max(1, statistics * n_clusters)
+
+
+def decision_variables(inference: Inference) -> dict[str, str]:
+    """Return the variable with the decisions on the clusters of each null asked for: {"uniform": …, "base-rate": …}.
+
+    At the primary correction; nothing where that is not one of clusters.
+    """
+    if not inference.correction.startswith("cluster-"):
+        return {}
+    word = inference.correction.removeprefix("cluster-")
+    each = {"uniform": f"cluster_{word}_decision", "base-rate": f"base_rate_cluster_{word}_decision"}
+    return {null: name for null, name in each.items() if inference.null in (null, "both")}
 
 
 def undecided(results: Iterable[xr.Dataset]) -> int:
-    """Return how many clusters of main effects are undecided at their primary correction, by size or by mass."""
+    """Return how many clusters of main effects are undecided at their primary correction, by size or by mass.
+
+    Those of each null that is asked for.
+    """
     number = 0
     for result in results:
         if result.attrs["kind"] == KIND:
-            word = inference_of(result).correction.removeprefix("cluster-")
-            number += int((result[f"cluster_{word}_decision"].values == "undecided").sum())
+            for name in decision_variables(inference_of(result)).values():
+                number += int((result[name].values == "undecided").sum())
     return number
 
 

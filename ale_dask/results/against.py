@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import xarray as xr
 
@@ -39,6 +40,13 @@ def against_words(result: xr.Dataset) -> str:
     return f"{said}; found only there: {more or 'nothing'}"
 
 
+def _tested(row: Mapping[Any, str]) -> str:
+    """Return p by size and by mass of a cluster, as text, or its decisions where the iterations leave no p."""
+    if row["p size FWE"]:
+        return f"p {row['p size FWE']} by size, {row['p mass FWE']} by mass"
+    return f"{row['decision']} by size, {row['decision mass']} by mass"
+
+
 def base_rate_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
     """Return a line for a terminal of each main effect that was tested against the base rate."""
     lines = []
@@ -50,8 +58,8 @@ def base_rate_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
             table = cluster_table(result, null="base-rate")
             for row in formatted(table[table["Cluster Size (mm3)"].notna()]).head(_LISTED).to_dict("records"):
                 lines.append(
-                    f"  {row['Cluster Size (mm3)']} mm³ at {row['X']} {row['Y']} {row['Z']}, p {row['p size FWE']} "
-                    f"by size, {row['p mass FWE']} by mass; uniform null: {row['Uniform null']}"
+                    f"  {row['Cluster Size (mm3)']} mm³ at {row['X']} {row['Y']} {row['Z']}, {_tested(row)}; "
+                    f"uniform null: {row['Uniform null']}"
                 )
         else:
             lines.append(f"{name}: these clusters survive against the base rate, {result.attrs['base_rate']}")

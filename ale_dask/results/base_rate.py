@@ -31,14 +31,21 @@ BESIDE = {
     "p size base rate": "cluster_base_rate_size_p",
     "p mass base rate": "cluster_base_rate_mass_p",
     "p peak base rate": "cluster_base_rate_peak_p",
+    "decision base rate": "cluster_base_rate_size_decision",
+    "decision mass base rate": "cluster_base_rate_mass_decision",
     "Share base rate (%)": "cluster_base_rate_share",
 }
 """Columns of what the base rate says of a cluster of the uniform null, and the variables that hold it."""
-OF_BASE_RATE = {
-    f"p {what} {column}": f"base_rate_cluster_{what}_{end}"
-    for what in ("size", "mass")
-    for column, end in {"FWE": "p", "low": "p_low", "high": "p_high"}.items()
-} | {"p peak FWE": "base_rate_cluster_peak_p"}
+_ENDS = {"FWE": "p", "low": "p_low", "high": "p_high", "bound": "p_bound"}
+SIZE_OF_BASE_RATE = {
+    **{f"p size {column}": f"base_rate_cluster_size_{end}" for column, end in _ENDS.items()},
+    "decision": "base_rate_cluster_size_decision",
+}
+MASS_OF_BASE_RATE = {
+    **{f"p mass {column}": f"base_rate_cluster_mass_{end}" for column, end in _ENDS.items()},
+    "decision mass": "base_rate_cluster_mass_decision",
+}
+OF_BASE_RATE = {**SIZE_OF_BASE_RATE, **MASS_OF_BASE_RATE, "p peak FWE": "base_rate_cluster_peak_p"}
 """The same of a cluster of the base-rate null."""
 
 

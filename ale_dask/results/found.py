@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import xarray as xr
 
-from ale_dask.analyses.main_effect import inference_of
+from ale_dask.analyses.main_effect import decision_variables, inference_of
 from ale_dask.results.against import against_words
 from ale_dask.results.clusters import Cluster, clusters_of, grid_of
 from ale_dask.results.contributing import surviving_clusters
@@ -45,9 +45,11 @@ def _found(name: str, result: xr.Dataset) -> Found:
     clusters = surviving_clusters(result, INPUTS[0])
     if kind == "main-effect":
         view = find_view(result, level=inference_of(result).correction)
-        lines = [("", _clusters(clusters, result) + _undecided(result))]
-        if "z_base_rate" in result and inference_of(result).null == "both":
-            lines.append(("against the base rate", against_words(result)))
+        null = inference_of(result).null
+        first = "base-rate" if null == "base-rate" else "uniform"
+        lines = [("", _clusters(clusters, result) + _undecided(result, first))]
+        if "z_base_rate" in result and null == "both":
+            lines.append(("against the base rate", against_words(result) + _undecided(result, "base-rate")))
         return Found(name, label(result, view), tuple(lines))
     level = "uncorrected" if kind == "contrast" else "thresholded"
     words = label(result, find_view(result, level=level, source=INPUTS[0]))
@@ -78,8 +80,8 @@ def _clusters(clusters: Sequence[Cluster], result: xr.Dataset) -> str:
     return f"{counted(len(ordered), 'cluster')}{whole}: {'; '.join(said + rest)}"
 
 
-def _undecided(result: xr.Dataset) -> str:
-    decision = f"cluster_{inference_of(result).correction.removeprefix('cluster-')}_decision"
+def _undecided(result: xr.Dataset, null: str) -> str:
+    decision = decision_variables(inference_of(result)).get(null)
     n = int((result[decision].values == "undecided").sum()) if decision in result else 0
     return f"; {counted(n, 'cluster')} undecided after {result.attrs['iterations']:,} iterations" if n else ""
 

@@ -29,6 +29,7 @@ _FIRST = (
     "p size FWE",
     "decision",
     "p size base rate",
+    "decision base rate",
     "Share base rate (%)",
     "Uniform null",
     "AAL",
@@ -36,7 +37,12 @@ _FIRST = (
     "Experiments",
     "Foci",
 )
-_BY_MASS = {"p size FWE": "p mass FWE", "p size base rate": "p mass base rate", "decision": "decision mass"}
+_BY_MASS = {
+    "p size FWE": "p mass FWE",
+    "p size base rate": "p mass base rate",
+    "decision": "decision mass",
+    "decision base rate": "decision mass base rate",
+}
 LONG = 34
 """Characters from which on a cell is broken into lines."""
 

@@ -102,16 +102,10 @@ def inference(record: Record) -> list[str]:
             "For each cluster, p is reported with its exact (Clopper–Pearson) 95 % interval for the finite number of "
             f"iterations. Clusters were called significant, not significant or undecided at {decimal(i.cluster_p)} by "
             "a confidence sequence, which is valid at any number of iterations [@robbins1970], with an error of at "
-            f"most {decimal(EPS)} per analysis."
+            f"most {decimal(EPS)} per analysis{'' if i.null == 'uniform' else ' and null'}."
         )
     if until:
-        found[-1] = (
-            "The number of iterations was not fixed: it was doubled until a confidence sequence, which is valid at any "
-            f"number of iterations [@robbins1970], had decided for each cluster whether its p lies below "
-            f"{decimal(i.cluster_p)}, or there were {i.until_decided:,}. As the data had a part in that number, "
-            "clusters are given no p, but the ends of that sequence. The resampling risk was at most "
-            f"{decimal(EPS)} per analysis, and the error so at most {decimal(round(i.cluster_p + EPS, 6))}."
-        )
+        found[-1] = _until_decided(i)
     cuts = [f"{name}, {cut}" for name, entry in mains.items() if (cut := _cut(entry, i, record))]
     if cuts:
         found.append(f"The resulting thresholds were: {'; '.join(cuts)}.")
@@ -134,6 +128,26 @@ def inference(record: Record) -> list[str]:
     if i.tied_peaks == "mean":
         found.append("Positions of tied maxima were averaged.")
     return found
+
+
+_DECIDED = {
+    "uniform": "for each cluster whether its p",
+    "base-rate": "for each cluster that was formed against the base rate (below) whether its p under that null",
+    "both": "for each cluster of either null, that of foci spread evenly and that of the base rate (below), whether "
+    "its p under that null",
+}
+
+
+def _until_decided(i: Inference) -> str:
+    """Return the paragraph on a number of iterations that was raised until every cluster was decided."""
+    return (
+        "The number of iterations was not fixed: it was doubled until a confidence sequence, which is valid at any "
+        f"number of iterations [@robbins1970], had decided {_DECIDED[i.null]} lies below "
+        f"{decimal(i.cluster_p)}, or there were {i.until_decided:,}. As the data had a part in that number, "
+        "clusters are given no p, but the ends of that sequence. The resampling risk was at most "
+        f"{decimal(EPS)} per analysis{'' if i.null == 'uniform' else ' and null'}, and the error so at most "
+        f"{decimal(round(i.cluster_p + EPS, 6))}."
+    )
 
 
 def _profile(i: Inference) -> str:

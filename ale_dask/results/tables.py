@@ -14,7 +14,7 @@ from ale_dask.analyses.main_effect import BASE_RATE, inference_of, thresholded
 from ale_dask.data.cells import escaped
 from ale_dask.numerics.by_level import Z_UNIT
 from ale_dask.numerics.space import Mask
-from ale_dask.results.base_rate import BESIDE, OF_BASE_RATE
+from ale_dask.results.base_rate import BESIDE, MASS_OF_BASE_RATE, OF_BASE_RATE, SIZE_OF_BASE_RATE
 from ale_dask.results.base_rate_views import AGAINST
 from ale_dask.results.clusters import Cluster, clusters_of, grid_of
 from ale_dask.results.extra import LABELS, available
@@ -94,9 +94,10 @@ _AGAINST_COLUMNS = (
     *NILEARN,
     "Peak ALE",
     "Cluster Size (voxels)",
-    *(c for c in OF_BASE_RATE if "size" in c),
+    *SIZE_OF_BASE_RATE,
     "Cluster Mass",
-    *(c for c in OF_BASE_RATE if "size" not in c),
+    *MASS_OF_BASE_RATE,
+    "p peak FWE",
     "Uniform null",
     *PLACE,
     *REGIONS,
@@ -335,7 +336,7 @@ def _volume(value: float) -> str:
 
 _BOTH = tuple(f"{axis}_{side}" for side in "12" for axis in "xyz")
 _MM = ("X", "Y", "Z", *PLACE[:3], "x", "y", "z", "nearest_mm", *_BOTH)
-_P = ("p", "p uncorrected", *_CLUSTER_P, *OF_BASE_RATE, *BESIDE)
+_P = ("p", "p uncorrected", *_CLUSTER_P, *(c for c in (*OF_BASE_RATE, *BESIDE) if c.startswith("p ")))
 _SHARES = ("Share (%)", "Share base rate (%)", "Largest Share (%)", "Least Retained (%)", "Mean Retained (%)", "By (%)")
 _VOLUMES = ("Cluster Size (mm3)", "volume_mm3", "mm3_1", "mm3_2", "mm3_both")
 _COUNTS = (*_VOLUMES, "Cluster Size (voxels)", "Experiments", "Foci", *_CRITERIA)

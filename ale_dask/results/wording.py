@@ -47,7 +47,12 @@ def decided(view: View) -> str:
     """Return what the columns "decision" and "bound" of a map's clusters mean; nothing where it has none."""
     if view.level in ("size-fwe", "mass-fwe"):
         return _DECISIONS + _OF_CONTRAST
-    return _DECISIONS if view.level in ("cluster-size", "cluster-mass") and not is_base_rate(view) else ""
+    return _DECISIONS if _correction_of(view) in ("cluster-size", "cluster-mass") else ""
+
+
+def _correction_of(view: View) -> str:
+    """Return the correction that a main effect's map is at, under whichever null; its level where it has none."""
+    return view.level.removeprefix(AGAINST).removeprefix(UNIFORM)
 
 
 def input_words(source: str, *, correction: str) -> str:
@@ -74,7 +79,7 @@ def _label(result: xr.Dataset, view: View) -> str:
         return f"uncorrected p < {i.contrast_p:g}, {f'arms at {source}' if i.gate == 'arms' else where}"
     if result.attrs["kind"] == "conjunction":
         return f"overlap of the maps at {source}"
-    level = view.level.removeprefix(AGAINST).removeprefix(UNIFORM)
+    level = _correction_of(view)
     if level in CORRECTED:
         against = ", against the base rate" if is_base_rate(view) else ""
         forming = "" if level in ("voxel", "tfce") else f", cluster-forming p < {i.voxel_p:g}"
@@ -107,13 +112,15 @@ def controlled(view: View, inference: Inference) -> str:
     mask = f"the mask where the pooled uncorrected p is below {floor:g}" if floor else "the mask"
     region = mask if inference.gate == "none" else "the thresholded map of the pooled experiments"
     words = str(view.controls).format(**inference.model_dump(), region=region)
-    if inference.until_decided is None or view.level not in ("cluster-size", "cluster-mass"):
+    if inference.until_decided is None or _correction_of(view) not in ("cluster-size", "cluster-mass"):
         return words
+    drawn = "where the literature reports them anyway" if is_base_rate(view) else "at random"
+    against = " against the base rate" if is_base_rate(view) else ""
     # What is kept but undecided has no bound: the data had a part in the number of iterations.
     return (
-        f"family-wise error at {inference.cluster_p + EPS:g} of the clusters called significant: were the foci at "
-        "random, the chance of one such cluster or more anywhere in the mask is at most that, resampling risk included;"
-        " it does not say which of its voxels are active, and clusters kept but undecided have no such bound"
+        f"family-wise error at {inference.cluster_p + EPS:g} of the clusters called significant{against}: were the "
+        f"foci {drawn}, the chance of one such cluster or more anywhere in the mask is at most that, resampling risk "
+        "included; it does not say which of its voxels are active, and clusters kept but undecided have no such bound"
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.main_effect import EPS, inference_of
+from ale_dask.analyses.main_effect import EPS, decision_variables, inference_of
 from ale_dask.analyses.power import with_power
 from ale_dask.data.cells import escaped
 from ale_dask.data.places import replace_file
@@ -196,12 +196,14 @@ def decision_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
         if result.attrs["kind"] != "main-effect" or inference_of(result).until_decided is None:
             continue
         i = inference_of(result)
-        counts = Counter(result[f"cluster_{i.correction.removeprefix('cluster-')}_decision"].values.tolist())
-        said = ", ".join(f"{counts[word]} {word}" for word in ("significant", "not", "undecided"))
-        lines.append(
-            f"{name}: clusters {said} after {result.attrs['iterations']:,} iterations; resampling risk <= {EPS:g}, "
-            f"error <= {i.cluster_p + EPS:g}"
-        )
+        for null, variable in decision_variables(i).items():
+            counts = Counter(result[variable].values.tolist())
+            said = ", ".join(f"{counts[word]} {word}" for word in ("significant", "not", "undecided"))
+            against = ", against the base rate" if null == "base-rate" else ""
+            lines.append(
+                f"{name}{against}: clusters {said} after {result.attrs['iterations']:,} iterations; resampling risk "
+                f"<= {EPS:g}, error <= {i.cluster_p + EPS:g}"
+            )
     return lines
 
 

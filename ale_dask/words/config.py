@@ -108,7 +108,7 @@ class Inference(_Frozen):
         if self.correction == "tfce" and (self.connectivity != 6 or self.null_space != "mask"):
             raise ValueError("correction tfce needs connectivity 6 and null_space mask")
         if self.null != "uniform":
-            for name, value in {"null_space": "mask", "null_cut": "observed", "until_decided": None}.items():
+            for name, value in {"null_space": "mask", "null_cut": "observed"}.items():
                 if getattr(self, name) != value:
                     raise ValueError(f"null {self.null} and {name} {getattr(self, name)} do not go together")
             if self.correction == "tfce":

@@ -80,6 +80,10 @@ _BASE_RATE = (
     Variable(
         "cluster_base_rate_peak_p", ("cluster",), "f", "p", "smallest of base-rate clusters overlapped; 1 of none"
     ),
+    *(
+        Variable(f"cluster_base_rate_{m}_decision", ("cluster",), "O", "", "best of base-rate clusters overlapped")
+        for m in ("size", "mass", "peak")
+    ),
     Variable("cluster_base_rate_share", ("cluster",), "f", "", "share of its voxels that survive the base rate"),
 )
 _POWER = (
