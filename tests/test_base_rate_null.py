@@ -143,6 +143,16 @@ def test_plain_kernels_give_the_same_bits(folder, tmp_path, reference):
     assert digests(study(folder), out) == reference
 
 
+def test_tfce_adds_a_statistic_and_changes_no_other(folder, tmp_path, done):
+    results, record = runs.run(study(folder, correction="tfce"), tmp_path / "o", quiet=True)
+    null = results["drug"]["null_base_rate"]
+    assert null["base_rate_statistic"].values.tolist() == ["max_z", "max_size", "max_mass", "max_tfce"]
+    assert np.array_equal(null.values[:, :3], done[1]["null_base_rate"].values)
+    other = study(folder, correction="tfce", backend={"name": "threads", "workers": 2, "block_size": 7})
+    entry = record["analyses"]["drug"]
+    assert digests(other, tmp_path / "threads") == (entry["digest"], entry["digest_base_rate"])
+
+
 def test_verify_finds_a_changed_block(done, tmp_path):
     out = tmp_path / "o"
     shutil.copytree(done[0], out)
@@ -219,7 +229,6 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("changes", "says"),
         [
-            ({"correction": "tfce"}, "needs correction cluster-size"),
             ({"null_space": "grid"}, "null_space grid"),
             ({"null_cut": "own"}, "null_cut own"),
             ({"null": "uniform", "base_rate": "own.nii.gz"}, "base_rate has no say"),

@@ -157,6 +157,31 @@ def test_other_corrections(folder, tmp_path, correction):
     assert table["Cluster Size (voxels)"].sum() == (result[name].values != 0).sum()
 
 
+@pytest.mark.parametrize("null", ["both", "base-rate"])
+def test_tfce(folder, tmp_path, null):
+    out = tmp_path / "o"
+    result, record = run(folder, out, null=null, correction="tfce")
+    drawn = result["null_base_rate"].sel(base_rate_statistic="max_tfce").values
+    enhanced, unit = result["base_rate_tfce"].values, result.attrs["base_rate_tfce_unit"]
+    p, kept = result["base_rate_tfce_p"].values, result["z_base_rate_tfce_fwe"].values != 0
+    at = int(np.argmax(enhanced))
+    # The map is float32: a step of the integers is far less than what its last bit is worth.
+    above = (drawn * unit > enhanced[at] * (1 - 1e-6)).sum()
+    assert p[at] == p.min() == (1 + above) / (1 + len(drawn))
+    assert np.array_equal(kept, p <= 0.05)
+    assert 0 < kept.sum() < len(kept)
+    stem = out / "drug" / "drug_z_desc-baseRateTfce_level-voxel_corr-FWE_method-montecarlo"
+    assert np.count_nonzero(nib.load(f"{stem}.nii.gz").get_fdata()) == kept.sum()
+    assert "against the base rate" in json.loads(stem.with_suffix(".json").read_text())["Controls"]
+    table = read(out / "drug" / ("drug_clusters_base-rate.tsv" if null == "both" else "drug_clusters.tsv"))
+    table = table[table["Cluster Size (mm3)"].notna()]
+    assert table["Cluster Size (voxels)"].sum() == kept.sum()
+    assert (table["p TFCE FWE"] <= 0.05).all()
+    assert "TFCE was computed from that z" in ale.cite(record)
+    assert "Smallest TFCE, FWE, base rate" in (out / "report.html").read_text()
+    assert ("by TFCE" in " ".join(summary_lines({"drug": result}))) == (null == "both")
+
+
 class TestCommand:
     def test_it_counts_the_foci_of_files(self, folder, tmp_path):
         out = tmp_path / "own.nii.gz"

@@ -4,10 +4,18 @@ import numpy as np
 import pytest
 import reference
 from scipy import special
+from test_numerics_tfce import slow_map
 
 from ale_dask.numerics import by_level
 from ale_dask.numerics.ball_mass import Field, shells
 from ale_dask.numerics.base_rate_null import base_rate_iterations, critical, drawn
+from ale_dask.numerics.base_rate_tfce import (
+    base_rate_tfce_iterations,
+    base_rate_tfce_map,
+    height_shift,
+    heights,
+    tfce_unit,
+)
 from ale_dask.numerics.kernels import kernel_box
 from ale_dask.numerics.stamps import geometry, stamps
 from ale_dask.numerics.sweep import Design, sum_of_stamps
@@ -267,6 +275,45 @@ class TestIterations:
             base_rate_iterations(first, count, *rest, parts[first : first + count])
         assert np.array_equal(whole, parts)
         assert whole[:, 1].any()
+
+
+class TestEnhanced:
+    @pytest.mark.parametrize("shift", [0, 3])
+    def test_each_is_that_of_labelling_at_every_level(self, scene, shift):
+        """z of S voxel by voxel, floored at 0, and its TFCE by labelling what reaches each of its levels."""
+        searched = scene["ijk"][:, 2] > 4
+        whole, table = scene["space"], table_of(scene)
+        radius = np.array([box.shape for box in scene["boxes"]]) // 2
+        space = geometry(scene["ijk"][searched], radius=radius, drawn=scene["ijk"])
+        cut = by_level.critical_map(table, p=0.01, above=0)
+        never = np.where(searched, cut, by_level.NEVER).astype(np.int32)
+        ready = critical(never, table, least_z=by_level.least_z(0.01), geometry=space)
+        high = heights(table, searched, shift=shift, geometry=space)
+        last = last_words(scene["weight"])
+        out, plain = np.empty((2, 4), dtype=np.int64), np.empty((2, 3), dtype=np.int64)
+        rest = scene["design"], scene["stamps"], space
+        base_rate_tfce_iterations(3, 2, drawn(last), ready, high, *rest, out)
+        base_rate_iterations(3, 2, drawn(last), ready, *rest, plain)
+        assert np.array_equal(out[:, :3], plain)
+        for row, iteration in zip(out.tolist(), (3, 4), strict=True):
+            words = [plain_words(int(k), iteration, int(n)) for k, n in zip(scene["design"].key, N_FOCI, strict=True)]
+            voxels = np.array([v for one in words for v in plain_voxels(one, last)])
+            s = sum_of_stamps(voxels, design=scene["design"], stamps=scene["stamps"], geometry=whole)
+            z = by_level.z_map(s, table)
+            slow = slow_map(np.where(searched & (z > 0), z >> shift, 0), scene["volume"])
+            found = base_rate_tfce_map(z, shift=shift, volume=scene["volume"], searched=searched)
+            assert np.array_equal(found, slow)
+            assert row[3] == slow.max() > 0
+            # In its unit it does not depend on the steps but for their rounding.
+            rough = base_rate_tfce_map(z, shift=6, volume=scene["volume"], searched=searched) * tfce_unit(6)
+            assert (found * tfce_unit(shift)).max() == pytest.approx(rough.max(), rel=0.05)
+
+    def test_heights_fit_into_their_levels(self, scene):
+        table = table_of(scene)
+        for top, shift in ((2**16 - 1, 0), (2**16, 1), (2**18 - 1, 2)):
+            higher = table._replace(z=np.array([[0, top], [0, 5]], dtype=np.int32))
+            assert height_shift(higher) == shift
+        assert tfce_unit(2) == 1 / (3 * 1024.0**3)
 
 
 @pytest.mark.parametrize("additive", [False, True])

@@ -17,11 +17,13 @@ import xarray as xr
 
 from ale_dask.analyses.main_effect import (
     BASE_RATE,
+    TFCE,
     draws_of,
     eps_of,
     identity_of,
     inference_of,
     machinery,
+    mask_of,
     searched,
     tested,
 )
@@ -32,6 +34,14 @@ from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.ball_mass import Field, shells
 from ale_dask.numerics.base_rate_null import Critical, Drawn, base_rate_iterations, critical, drawn
+from ale_dask.numerics.base_rate_tfce import (
+    Heights,
+    base_rate_tfce_iterations,
+    base_rate_tfce_map,
+    height_shift,
+    heights,
+    tfce_unit,
+)
 from ale_dask.numerics.by_level import NEVER, Z_UNIT, LevelTable, critical_map, least_z, level_table, z_map
 from ale_dask.numerics.weighted import last_words
 from ale_dask.words.config import Inference
@@ -39,6 +49,7 @@ from ale_dask.words.variables import describe
 
 KIND = "base-rate"
 STATISTICS = ("max_z", "max_size", "max_mass")
+"""And the largest TFCE, when it is the correction asked for."""
 MEASURES = ("size", "mass", "peak")
 """Of a cluster: voxels, sum of z beyond the cluster-forming one, largest z; in the order of their nulls below."""
 SHARED = ("volume", "shape", "focus_begin", "kernel", "draw_key", "box_shape", "boxes")
@@ -99,13 +110,14 @@ def plan_base_rate(sample: Sample, *, main: Plan, name: str, counts: Counts | No
         name=name,
         kind=KIND,
         identity=identity_of(KIND, conventions),
-        statistics=STATISTICS,
+        statistics=(*STATISTICS, TFCE) if inference.correction == "tfce" else STATISTICS,
         settings={
             "conventions": conventions,
             "bits": bits,
             "additive": additive,
             "least_z": least_z(inference.voxel_p),
             "shift": table.shift,
+            **({"tfce_shift": height_shift(table)} if inference.correction == "tfce" else {}),
         },
         arrays={
             **draws_of(main, SHARED),
@@ -124,21 +136,28 @@ def table_of(plan: Plan) -> LevelTable:
 
 
 @lru_cache(maxsize=8)
-def _ready(plan: Plan) -> tuple[Drawn, Critical]:
+def _ready(plan: Plan) -> tuple[Drawn, Critical, Heights | None]:
     _, _, space = machinery(plan)
-    least = int(plan.settings["least_z"])
+    least, table = int(plan.settings["least_z"]), table_of(plan)
     threshold = plan.arrays["threshold"]
-    threshold = np.where(searched(plan, n_voxels=len(threshold)), threshold, NEVER).astype(threshold.dtype)
-    return drawn(plan.arrays["last_word"]), critical(threshold, table_of(plan), least_z=least, geometry=space)
+    inside = searched(plan, n_voxels=len(threshold))
+    threshold = np.where(inside, threshold, NEVER).astype(threshold.dtype)
+    enhanced = None
+    if TFCE in plan.statistics:
+        enhanced = heights(table, inside, shift=int(plan.settings["tfce_shift"]), geometry=space)
+    return drawn(plan.arrays["last_word"]), critical(threshold, table, least_z=least, geometry=space), enhanced
 
 
 def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
-    """Return {"null": (iteration, statistic)} of some iterations, int64: largest z, cluster size and mass."""
-    out = np.empty((count, len(STATISTICS)), dtype=np.int64)
+    """Return {"null": (iteration, statistic)} of some iterations, int64: largest z, cluster size, mass and TFCE."""
+    out = np.empty((count, len(plan.statistics)), dtype=np.int64)
     with _BUILDING:
         design, rows, space = machinery(plan)
-        words, thresholds = _ready(plan)
-    base_rate_iterations(first, count, words, thresholds, design, rows, space, out)
+        words, thresholds, enhanced = _ready(plan)
+    if enhanced is None:
+        base_rate_iterations(first, count, words, thresholds, design, rows, space, out)
+    else:
+        base_rate_tfce_iterations(first, count, words, thresholds, enhanced, design, rows, space, out)
     return {"null": out}
 
 
@@ -160,17 +179,21 @@ def with_base_rate(result: xr.Dataset, sample: Sample, plan: Plan, null: npt.NDA
     measure = _measures(labels, units, least=int(plan.settings["least_z"]))
     alpha, rule = inference.cluster_p, inference.cluster_cut
     cut = {m: correct.cut(null[:, _COLUMN[m]], alpha=alpha, rule=rule) for m in MEASURES}
-    z = units / Z_UNIT
     keep = {
         "z_base_rate_size_fwe": clusters.keep_clusters(labels, measure["size"] >= cut["size"]),
         "z_base_rate_mass_fwe": clusters.keep_clusters(labels, measure["mass"] >= cut["mass"]),
         "z_base_rate_voxel_fwe": above & (units >= cut["peak"]),
     }
-    found: dict[str, tuple[str, Any]] = {f"base_rate_cluster_{m}": ("base_rate_cluster", measure[m]) for m in MEASURES}
     eps = eps_of(len(measure["size"]), statistics=len(MEASURES))
+    found: dict[str, tuple[str, Any]] = {f"base_rate_cluster_{m}": ("base_rate_cluster", measure[m]) for m in MEASURES}
     for m in MEASURES:
         said = tested(null[:, _COLUMN[m]], measure[m], inference=inference, eps=eps)
         found |= {f"base_rate_cluster_{m}_{end}": ("base_rate_cluster", values) for end, values in said.items()}
+    attrs = {f"base_rate_cut_{m}": cut[m] for m in MEASURES}
+    if TFCE in plan.statistics:
+        keep["z_base_rate_tfce_fwe"], enhanced, told = _enhanced(plan, units, null, sample=sample)
+        found, attrs = found | enhanced, attrs | told
+    z = units / Z_UNIT
     out = result.assign(
         {
             "z_base_rate": ("voxel", z.astype(np.float32)),
@@ -180,15 +203,35 @@ def with_base_rate(result: xr.Dataset, sample: Sample, plan: Plan, null: npt.NDA
             **found,
             "null_base_rate": (("iteration", "base_rate_statistic"), null),
         }
-    ).assign_coords(base_rate_statistic=np.array(STATISTICS, dtype=object))
+    ).assign_coords(base_rate_statistic=np.array(plan.statistics, dtype=object))
     kept = keep[BASE_RATE[inference.correction]]
     return describe(out.assign(_of_uniform(out, kept))).assign_attrs(
         base_rate=Path(inference.base_rate).name,
         base_rate_sha256=plan.settings["conventions"]["base_rate"],
         base_rate_plan=plan.id,
         base_rate_raised=_raised(plan),
-        **{f"base_rate_cut_{m}": cut[m] for m in MEASURES},
+        **attrs,
     )
+
+
+def _enhanced(
+    plan: Plan, units: npt.NDArray[np.int64], null: npt.NDArray[np.int64], *, sample: Sample
+) -> tuple[npt.NDArray[np.bool_], dict[str, tuple[str, Any]], dict[str, Any]]:
+    """Return which voxels survive (voxel), TFCE and its p as variables, and the cut and its unit as attributes.
+
+    `units` are z in steps (voxel); p is that of a voxel's TFCE against the largest of each iteration of the null.
+    """
+    inference, mask = sample.inference, sample.mask
+    column, shift = null[:, plan.statistics.index(TFCE)], int(plan.settings["tfce_shift"])
+    values = base_rate_tfce_map(units, shift=shift, volume=mask.volume, searched=mask.searched)
+    cut = correct.cut(column, alpha=inference.cluster_p, rule=inference.cluster_cut)
+    unit = tfce_unit(shift)
+    p = correct.monte_carlo_p(column, values, rule=inference.cluster_cut)
+    found = {
+        "base_rate_tfce": ("voxel", (values * unit).astype(np.float32)),
+        "base_rate_tfce_p": ("voxel", p),
+    }
+    return values >= cut, found, {"base_rate_cut_tfce": cut, "base_rate_tfce_unit": unit}
 
 
 def _threshold_ale(plan: Plan) -> npt.NDArray[np.float32]:
@@ -227,6 +270,10 @@ def _of_uniform(result: xr.Dataset, kept: npt.NDArray[np.bool_]) -> dict[str, An
         said = result[f"base_rate_cluster_{m}_decision"].values[pairs[1]]
         np.maximum.at(rank, pairs[0], np.array([_DECISIONS.index(word) for word in said], dtype=np.int64))
         found[f"cluster_base_rate_{m}_decision"] = ("cluster", np.array(_DECISIONS, dtype=object)[rank])
+    if "base_rate_tfce_p" in result:
+        p = np.ones(n + 1)
+        np.minimum.at(p, own, result["base_rate_tfce_p"].values)
+        found["cluster_base_rate_tfce_p"] = ("cluster", p[1:])
     inside = np.bincount(own, kept, n + 1)[1:]
     found["cluster_base_rate_share"] = ("cluster", inside / np.maximum(result["cluster_size"].values, 1))
     return found
@@ -243,7 +290,11 @@ def only_here(result: xr.Dataset, uniform: npt.NDArray[np.bool_]) -> npt.NDArray
 
     `uniform` (voxel) are those that do.
     """
-    kept = result[BASE_RATE[inference_of(result).correction]].values != 0
+    correction = inference_of(result).correction
+    kept = result[BASE_RATE[correction]].values != 0
     label = result["base_rate_cluster_of_voxel"].values
+    if correction == "tfce":
+        # What survives need not be of a cluster above the cluster-forming value.
+        label = clusters.label_clusters(kept, volume=mask_of(result).volume, connectivity=6)
     met = np.unique(label[kept & uniform])
     return np.asarray(kept & ~np.isin(label, met))

@@ -47,6 +47,7 @@ BASE_RATE = {
     "cluster-size": "z_base_rate_size_fwe",
     "cluster-mass": "z_base_rate_mass_fwe",
     "voxel": "z_base_rate_voxel_fwe",
+    "tfce": "z_base_rate_tfce_fwe",
 }
 """The map that each correction makes against the base rate."""
 UNIFORM_ALONE = "{} is of the test against foci spread evenly; run with null uniform or both"

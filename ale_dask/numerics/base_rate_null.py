@@ -73,7 +73,7 @@ def critical(threshold: I32, table: LevelTable, *, least_z: int, geometry: Geome
 
 
 @numba.njit(**BARE)
-def _scan_plane(x, geometry, critical, n, best, plane, found):  # type: ignore[no-untyped-def]
+def scan_plane(x, geometry, critical, n, best, plane, found):  # type: ignore[no-untyped-def]
     """Collect the cells of a plane at or above their thresholds with their z; returns their number and the largest."""
     origin = np.uint64(x * geometry.stride_x)
     threshold, position = critical.threshold, critical.position
@@ -110,6 +110,6 @@ def base_rate_iterations(first, count, drawn, critical, design, stamps, geometry
             stamp_planes(x, stamps, geometry, work)
             for side in range(2):
                 plane = plane_of(side, geometry, work)
-                n, best = _scan_plane(x + side, geometry, critical, n, best, plane, found)
+                n, best = scan_plane(x + side, geometry, critical, n, best, plane, found)
         out[b, 0] = best
         out[b, 1], out[b, 2] = largest(n, critical.least_z, geometry, found)

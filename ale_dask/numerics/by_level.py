@@ -309,8 +309,13 @@ def least_z(p: float) -> int:
     return int(np.ceil(-special.ndtri(p) * Z_UNIT))
 
 
+def least_sums(table: LevelTable, *, least: int) -> I32:
+    """Return the smallest S (voxel), int32, above 0 whose z in steps is at least `least`."""
+    out = np.empty(len(table.position), dtype=np.int32)
+    _critical(least, table.position, table.z, table.shift, out)
+    return out
+
+
 def critical_map(table: LevelTable, *, p: float, above: int) -> I32:
     """Return the smallest S (voxel), int32, that passes in a voxel: with a p of at most `p`, and beyond `above`."""
-    out = np.empty(len(table.position), dtype=np.int32)
-    _critical(least_z(p), table.position, table.z, table.shift, out)
-    return np.maximum(out, min(above + 1, NEVER)).astype(np.int32)
+    return np.maximum(least_sums(table, least=least_z(p)), min(above + 1, NEVER)).astype(np.int32)

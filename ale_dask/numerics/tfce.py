@@ -116,15 +116,25 @@ def tfce_of(units: npt.ArrayLike, *, levels: Levels) -> F64:
     return np.asarray(units, dtype=np.float64) / (3 * 2.0 ** (3 * levels.bits))
 
 
+def unit_of(bits: int) -> float:
+    """Return the TFCE of a step of the integers that are compared, for heights in steps of 2^-bits."""
+    return 1 / (3 * 8.0**bits)
+
+
 def tfce_map(s: npt.ArrayLike, *, levels: Levels, volume: Bools) -> I64:
     """Return TFCE (voxel), int64, in units of 1 / (3 * 2^(3 bits)), of fixed-point sums S (voxel) in a mask (x, y, z).
 
     Formula: sum over the component tree's nodes above a voxel of floor(sqrt(e_j) (l_j^3 - l_parent(j)^3)), e in
     voxels that share faces, 0 where z <= 0 (Smith & Nichols 2009, NeuroImage 44:83, E = 1/2, H = 2).
     """
+    return map_of_levels(level_of(s, levels=levels), volume=volume)
+
+
+def map_of_levels(level: I64, *, volume: Bools) -> I64:
+    """Return `tfce_map` of levels below 2^16 (voxel), int64, 0 where there is no height."""
     space = geometry(np.argwhere(volume).astype(np.int16), radius=np.zeros((1, 3), dtype=np.int64))
     out = np.zeros(space.cell.shape[0], dtype=np.int64)
-    _fill_map(level_of(s, levels=levels), space, out)
+    _fill_map(level, space, out)
     return out
 
 

@@ -41,7 +41,9 @@ def against_words(result: xr.Dataset) -> str:
 
 
 def _tested(row: Mapping[Any, str]) -> str:
-    """Return p by size and by mass of a cluster, as text, or its decisions where the iterations leave no p."""
+    """Return p by TFCE, or by size and by mass, of a cluster, as text; its decisions where iterations leave no p."""
+    if "p TFCE FWE" in row:
+        return f"p {row['p TFCE FWE']} by TFCE"
     if row["p size FWE"]:
         return f"p {row['p size FWE']} by size, {row['p mass FWE']} by mass"
     return f"{row['decision']} by size, {row['decision mass']} by mass"

@@ -31,6 +31,7 @@ BESIDE = {
     "p size base rate": "cluster_base_rate_size_p",
     "p mass base rate": "cluster_base_rate_mass_p",
     "p peak base rate": "cluster_base_rate_peak_p",
+    "p TFCE base rate": "cluster_base_rate_tfce_p",
     "decision base rate": "cluster_base_rate_size_decision",
     "decision mass base rate": "cluster_base_rate_mass_decision",
     "Share base rate (%)": "cluster_base_rate_share",
@@ -47,6 +48,9 @@ MASS_OF_BASE_RATE = {
 }
 OF_BASE_RATE = {**SIZE_OF_BASE_RATE, **MASS_OF_BASE_RATE, "p peak FWE": "base_rate_cluster_peak_p"}
 """The same of a cluster of the base-rate null."""
+
+
+_ENHANCED = "TFCE was computed from that z in the same way, and corrected by its own largest value. "
 
 
 def base_rate(i: Inference) -> str:
@@ -69,7 +73,7 @@ def base_rate(i: Inference) -> str:
         "were drawn from it, and the p of each voxel was that under this density, so that the ALE value that forms "
         f"clusters (p ≤ {i.voxel_p:g}) differs between voxels; it was nowhere so low that a single focus reached it. "
         "The mass of a cluster was the sum of z beyond the cluster-forming one, and voxels were corrected by the "
-        f"largest z. {MEANING}"
+        f"largest z. {_ENHANCED if i.correction == 'tfce' else ''}{MEANING}"
     )
 
 
@@ -84,6 +88,8 @@ def base_rate_facts(result: xr.Dataset) -> list[tuple[str, str]]:
         "mass": f"{attrs['base_rate_cut_mass'] / Z_UNIT:.4g}",
         "peak": f"{attrs['base_rate_cut_peak'] / Z_UNIT:.3g}",
     }
+    if "base_rate_cut_tfce" in attrs:
+        said["tfce"] = f"{attrs['base_rate_cut_tfce'] * attrs['base_rate_tfce_unit']:.4g}"
     cuts = {m: "none: too few iterations" if attrs[f"base_rate_cut_{m}"] >= UNREACHABLE else said[m] for m in said}
     share = 100 * attrs["base_rate_raised"] / result.sizes["voxel"]
     return [
@@ -91,6 +97,7 @@ def base_rate_facts(result: xr.Dataset) -> list[tuple[str, str]]:
         ("Smallest cluster, size FWE, base rate", cuts["size"]),
         ("Smallest cluster, mass FWE, base rate", cuts["mass"]),
         ("Smallest z, voxel FWE, base rate", cuts["peak"]),
+        *([("Smallest TFCE, FWE, base rate", cuts["tfce"])] if "tfce" in cuts else []),
         ("Threshold raised, base rate", f"in {share:.1f} % of voxels, where one focus alone would reach it"),
     ]
 

@@ -18,6 +18,16 @@ _BASE_RATE_VOXEL = (
     f"family-wise error of voxels at {{cluster_p:g}} against the base rate: {_DRAWN.format('voxel')}"
     "is at most {cluster_p:g}"
 )
+_BASE_RATE_ENHANCED = (
+    "family-wise error of threshold-free cluster enhancement at {cluster_p:g} against the base rate: "
+    f"{_DRAWN.format('voxel')}is at most {{cluster_p:g}}; what lies around a voxel counts for it"
+)
+_CONTROLS = {
+    "cluster-size": _BASE_RATE_CLUSTER,
+    "cluster-mass": _BASE_RATE_CLUSTER,
+    "voxel": _BASE_RATE_VOXEL,
+    "tfce": _BASE_RATE_ENHANCED,
+}
 _MC = "corr-FWE_method-montecarlo"
 BASE_RATE_VIEWS = (
     View(
@@ -33,20 +43,36 @@ BASE_RATE_VIEWS = (
         units="probability",
         optional="base_rate_threshold",
     ),
+    View(
+        "stat_desc-baseRateTfce",
+        of("base_rate_tfce"),
+        "threshold-free cluster enhancement of z under the base rate, E = 1/2, H = 2",
+        units="voxels^(1/2) z^3",
+        optional="base_rate_tfce",
+    ),
     *(
         View(
             f"z_desc-baseRate{what.title()}_level-{where}_{_MC}",
             of(f"z_base_rate_{what}_fwe"),
             f"z under the base rate where {of_what} survives it by {by}",
-            _BASE_RATE_CLUSTER if where == "cluster" else _BASE_RATE_VOXEL,
+            _CONTROLS[level],
             f"{AGAINST}{level}",
-            cuts=("voxel_p", "cluster_p", "base_rate", "base_rate_sha256", cut),
+            cuts=("voxel_p", "cluster_p", "base_rate", "base_rate_sha256", *cuts),
             optional=f"z_base_rate_{what}_fwe",
         )
-        for what, where, of_what, by, level, cut in (
+        for what, where, of_what, by, level, *cuts in (
             ("size", "cluster", "the cluster", "cluster-size FWE", "cluster-size", "base_rate_cut_size"),
             ("mass", "cluster", "the cluster", "cluster-mass FWE", "cluster-mass", "base_rate_cut_mass"),
             ("voxel", "voxel", "the voxel", "FWE by the largest z", "voxel", "base_rate_cut_peak"),
+            (
+                "tfce",
+                "voxel",
+                "the voxel",
+                "FWE by the largest TFCE",
+                "tfce",
+                "base_rate_cut_tfce",
+                "base_rate_tfce_unit",
+            ),
         )
     ),
 )

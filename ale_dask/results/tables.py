@@ -53,7 +53,6 @@ MAIN = (
     "Experiments",
     "Foci",
 )
-_UNIFORM_COLUMNS = tuple(c for c in MAIN if c not in BESIDE)
 _OF_CLUSTER = tuple(c for c in MAIN if c.startswith(("p ", "decision")) and c not in BESIDE)
 _CLUSTER_P = tuple(column for column in _OF_CLUSTER if column.startswith("p "))
 CONTRAST = (
@@ -90,6 +89,8 @@ _PER_CLUSTER = {
     "decision mass": "cluster_mass_decision",
     **BESIDE,
 }
+_TFCE_P = "p TFCE FWE"
+"""Of a cluster against the base rate: the smallest of its voxels, where TFCE is the correction."""
 _AGAINST_COLUMNS = (
     *NILEARN,
     "Peak ALE",
@@ -98,6 +99,7 @@ _AGAINST_COLUMNS = (
     "Cluster Mass",
     *MASS_OF_BASE_RATE,
     "p peak FWE",
+    _TFCE_P,
     "Uniform null",
     *PLACE,
     *REGIONS,
@@ -139,7 +141,10 @@ def cluster_table(result: xr.Dataset, *, source: str = "cluster-fwe", null: str 
         excess = s[cluster.voxels] - int(result.attrs["threshold"])
         row["Cluster Mass"] = float(np.maximum(excess, 0).sum() * unit)
         if against:
-            row["Cluster Mass"] = float(result["base_rate_cluster_mass"].values[around] / Z_UNIT)
+            mass = result["base_rate_cluster_mass"].values[around] / Z_UNIT if around >= 0 else np.nan
+            row["Cluster Mass"] = float(mass)
+            if "base_rate_tfce_p" in result:
+                row[_TFCE_P] = float(result["base_rate_tfce_p"].values[cluster.voxels].min())
             row["Uniform null"] = "found" if other[cluster.voxels].any() else "not found"
         row |= {c: int((result[v].values[cluster.voxels] != 0).sum()) for c, v in _CRITERIA.items() if v in result}
         inside = np.isin(at_focus, cluster.voxels)
@@ -150,7 +155,14 @@ def cluster_table(result: xr.Dataset, *, source: str = "cluster-fwe", null: str 
             x, y, height = at = mask.to_mm(mask.voxel_ijk[voxel])
             sub = {"Cluster ID": f"{cluster.number}{letter}", "X": x, "Y": y, "Z": height, **_regions(at)}
             rows.append({**sub, "Peak Stat": float(z[voxel]), "Peak ALE": float(ale[voxel])})
-    return _frame(rows, _AGAINST_COLUMNS if against else MAIN if "z_base_rate" in result else _UNIFORM_COLUMNS)
+    return _frame(rows, _columns(result, against=against))
+
+
+def _columns(result: xr.Dataset, *, against: bool) -> tuple[str, ...]:
+    """Return the columns of a main effect's table, those left out that its nulls have no word on."""
+    if against:
+        return tuple(c for c in _AGAINST_COLUMNS if c != _TFCE_P or "base_rate_tfce_p" in result)
+    return tuple(c for c in MAIN if c not in BESIDE or BESIDE[c] in result)
 
 
 def base_rate_clusters(result: xr.Dataset) -> list[Cluster]:
@@ -336,7 +348,7 @@ def _volume(value: float) -> str:
 
 _BOTH = tuple(f"{axis}_{side}" for side in "12" for axis in "xyz")
 _MM = ("X", "Y", "Z", *PLACE[:3], "x", "y", "z", "nearest_mm", *_BOTH)
-_P = ("p", "p uncorrected", *_CLUSTER_P, *(c for c in (*OF_BASE_RATE, *BESIDE) if c.startswith("p ")))
+_P = ("p", "p uncorrected", _TFCE_P, *_CLUSTER_P, *(c for c in (*OF_BASE_RATE, *BESIDE) if c.startswith("p ")))
 _SHARES = ("Share (%)", "Share base rate (%)", "Largest Share (%)", "Least Retained (%)", "Mean Retained (%)", "By (%)")
 _VOLUMES = ("Cluster Size (mm3)", "volume_mm3", "mm3_1", "mm3_2", "mm3_both")
 _COUNTS = (*_VOLUMES, "Cluster Size (voxels)", "Experiments", "Foci", *_CRITERIA)

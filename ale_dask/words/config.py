@@ -111,8 +111,6 @@ class Inference(_Frozen):
             for name, value in {"null_space": "mask", "null_cut": "observed"}.items():
                 if getattr(self, name) != value:
                     raise ValueError(f"null {self.null} and {name} {getattr(self, name)} do not go together")
-            if self.correction == "tfce":
-                raise ValueError(f"null {self.null} needs correction cluster-size, cluster-mass or voxel")
         elif self.base_rate != LITERATURE:
             raise ValueError("base_rate has no say with null uniform; give null base-rate or both")
         if self.search is not None and self.null_space != "mask":

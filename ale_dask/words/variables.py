@@ -66,6 +66,9 @@ _BASE_RATE = (
     Variable("z_base_rate_size_fwe", ("voxel",), "f", "z", "inside clusters of cluster-size FWE, base-rate null"),
     Variable("z_base_rate_mass_fwe", ("voxel",), "f", "z", "inside clusters of cluster-mass FWE, base-rate null"),
     Variable("z_base_rate_voxel_fwe", ("voxel",), "f", "z", "where the voxel survives FWE by the largest z"),
+    Variable("z_base_rate_tfce_fwe", ("voxel",), "f", "z", "where the voxel survives FWE by the largest TFCE"),
+    Variable("base_rate_tfce", ("voxel",), "f", "voxels^(1/2) z^3", "TFCE of that z, E = 1/2, H = 2"),
+    Variable("base_rate_tfce_p", ("voxel",), "f", "p", "family-wise, of that TFCE"),
     Variable("base_rate_threshold", ("voxel",), "f", "probability", "ALE from which a voxel forms clusters there"),
     Variable("base_rate_cluster_of_voxel", ("voxel",), "i", "", "cluster of the base-rate null; 0 in none"),
     Variable("base_rate_cluster_size", ("base_rate_cluster",), "i", "voxels", "size"),
@@ -80,6 +83,7 @@ _BASE_RATE = (
     Variable(
         "cluster_base_rate_peak_p", ("cluster",), "f", "p", "smallest of base-rate clusters overlapped; 1 of none"
     ),
+    Variable("cluster_base_rate_tfce_p", ("cluster",), "f", "p", "smallest base_rate_tfce_p of its voxels"),
     *(
         Variable(f"cluster_base_rate_{m}_decision", ("cluster",), "O", "", "best of base-rate clusters overlapped")
         for m in ("size", "mass", "peak")
