@@ -130,6 +130,7 @@ def _with(inference: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str
     values = changed(inference, settings)
     if filled(values).get("null", "uniform") == "uniform":
         values.pop("base_rate", None)
+        values.pop("base_rate_draw", None)
     return values
 
 

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from ale_dask.analyses.functions import seconds_of_first, seconds_per_iteration
+from ale_dask.data.fetch import fetched
 from ale_dask.data.ours import claim, holds_run
 from ale_dask.data.places import Place, create_once, local_copy, remove, replace_file, tidy
 from ale_dask.data.readers.sdm import is_sdm
@@ -30,7 +31,7 @@ from ale_dask.distribution.progress import clock
 from ale_dask.distribution.segments import cover, segments, sink
 from ale_dask.results.views import stem
 from ale_dask.study import BLOCKS, Prepared, cost, counts_of, iterations_of, plans, prepare
-from ale_dask.words.config import Backend, Study, load_study, to_toml, with_each_file, with_files
+from ale_dask.words.config import DATABASES, Backend, Study, load_study, to_toml, with_each_file, with_files
 from ale_dask.words.errors import InputError, StoreError
 from ale_dask.words.files import read_regular
 from ale_dask.words.sealed import sealed
@@ -59,6 +60,10 @@ def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "stud
         hashes[to] = hashlib.sha256(data).hexdigest()
         return to
 
+    if study.inference.base_rate in DATABASES:
+        # OUT must do without what this machine has fetched.
+        named = study.inference.model_copy(update={"base_rate": str(fetched(study.inference.base_rate))})
+        study = study.model_copy(update={"inference": named})
     resolved = with_files(with_each_file(study), copied).model_copy(update={"backend": backend})
     replace_file(out / name, sealed(to_toml(resolved), hashes).encode())
 

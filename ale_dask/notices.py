@@ -20,7 +20,7 @@ from ale_dask.data.pooling import by_subjects
 from ale_dask.data.readers import read_foci
 from ale_dask.data.subject_groups import n_subjects
 from ale_dask.study import read_samples
-from ale_dask.words.config import LITERATURE, Contrast, Inference, MainEffect, Study
+from ale_dask.words.config import DATABASES, LITERATURE, Contrast, Inference, MainEffect, Study
 
 WORST = 5
 """How many findings of one code are printed where not all are asked for."""
@@ -60,7 +60,7 @@ def study_notices(study: Study) -> list[Notices]:
         if isinstance(analysis, MainEffect):
             used = samples[name].foci
             pooled = lint(used, mask=mask) if len(analysis.foci) > 1 else []
-            if study.inference.null != "uniform" and study.inference.base_rate == LITERATURE:
+            if study.inference.null != "uniform" and study.inference.base_rate in (LITERATURE, *DATABASES):
                 pooled = [*pooled, *base_rate_findings(used)]
             added = _only_new(_notices(name, [used], pooled), found)
             if len(analysis.foci) > 1:

@@ -8,7 +8,7 @@ from test_numerics_tfce import slow_map
 
 from ale_dask.numerics import by_level
 from ale_dask.numerics.ball_mass import Field, shells
-from ale_dask.numerics.base_rate_null import base_rate_iterations, critical, drawn
+from ale_dask.numerics.base_rate_null import base_rate_iterations, critical, drawn, drawn_studies
 from ale_dask.numerics.base_rate_tfce import (
     base_rate_tfce_iterations,
     base_rate_tfce_map,
@@ -20,6 +20,7 @@ from ale_dask.numerics.kernels import kernel_box
 from ale_dask.numerics.stamps import geometry, stamps
 from ale_dask.numerics.sweep import Design, sum_of_stamps
 from ale_dask.numerics.weighted import draw_weighted, guide, last_words, voxel_of
+from ale_dask.numerics.whole_studies import ENOUGH, draw_study, windows
 
 BITS, SUPPORT = 26, 4.0
 SIGMAS = (np.full(3, 1.4), np.full(3, 1.8))
@@ -144,6 +145,113 @@ class TestDraws:
         wanted = np.bincount(part, scene["weight"]) * len(out)
         seen = np.bincount(part[out], minlength=len(wanted))
         assert np.all(np.abs(seen - wanted) < 4.5 * np.sqrt(wanted) + 1)
+
+
+def plain_study(key, iteration, n, studies):
+    """The voxels that an experiment of n foci draws from studies, each a list of voxels, by plain integers."""
+    size = sorted(map(len, studies))
+    if size[-ENOUGH] >= n:
+        least, most = n, [m for m in size if m >= n][ENOUGH - 1]
+    else:
+        least, most = size[-ENOUGH], size[-1]
+    chosen = [study for study in studies if least <= len(study) <= most]
+    out, round_ = [], 0
+    while len(out) < n:
+        round_ += 1
+
+        def word(number, stream=round_):
+            counter = (iteration & 0xFFFFFFFF, iteration >> 32, number // 2, stream)
+            a, b, c, d = reference.philox(counter, (key & 0xFFFFFFFF, key >> 32))
+            return (d << 32 | c) if number % 2 else (b << 32 | a)
+
+        study = chosen[word(0) * len(chosen) >> 64]
+        wanted = min(n - len(out), len(study))
+        for at, voxel in enumerate(study):
+            if word(at + 1) * (len(study) - at) >> 64 < wanted:
+                out.append(voxel)
+                wanted -= 1
+    return out
+
+
+@pytest.fixture(scope="module")
+def studies(scene):
+    """150 studies with 1 to 12 foci, each around a place of its own, in order of their numbers of foci."""
+    rng = np.random.default_rng(8)
+    at = scene["ijk"].astype(int)
+    found = []
+    for n in sorted(rng.integers(1, 13, 150).tolist()):
+        near = ((at - at[rng.integers(len(at))]) ** 2).sum(axis=1) < 30
+        found.append(sorted(rng.choice(np.flatnonzero(near), n).tolist()))
+    return found
+
+
+def pool_of(studies, n_foci):
+    begin = np.cumsum([0, *map(len, studies)])
+    return drawn_studies(begin, np.concatenate(studies).astype(np.int32), np.asarray(n_foci)).pool
+
+
+class TestWholeStudies:
+    @pytest.mark.parametrize("n", [1, 4, 6, 12, 13, 40])
+    def test_they_are_those_of_plain_integers(self, studies, n):
+        """Also for as many foci as few studies or none have: then those of several studies."""
+        pool = pool_of(studies, [3, n])
+        for key, iteration in ((3, 0), (2**63 + 5, 2**33 + 1), (77, 12)):
+            out = np.full(n + 2, -1, dtype=np.int64)
+            draw_study(np.uint64(key), iteration, 1, pool, out, 1, n + 1)
+            assert out.tolist() == [-1, *plain_study(key, iteration, n, studies), -1]
+
+    def test_an_experiment_draws_from_enough_studies_of_like_size(self, studies):
+        size = np.array([len(study) for study in studies])
+        for n in range(1, 20):
+            low, high = windows(np.cumsum([0, *size]), np.array([n]))
+            chosen = size[int(low[0]) : int(high[0])]
+            assert len(chosen) >= ENOUGH
+            if (size >= n).sum() >= ENOUGH:
+                assert np.array_equal(chosen, size[(size >= n) & (size <= chosen[-1])])
+                # Without those of the last number of foci they were too few.
+                assert (chosen < chosen[-1]).sum() < ENOUGH
+            else:
+                assert np.array_equal(chosen, size[size >= size[-ENOUGH]])
+
+    def test_every_study_and_every_part_of_it_is_as_likely(self):
+        """Of 100 studies of 4 voxels each, which are their own, 2 are taken: all 600 pairs, evenly."""
+        studies = [[4 * i + j for j in range(4)] for i in range(ENOUGH)]
+        pool = pool_of(studies, [2])
+        out, seen = np.empty(2, dtype=np.int64), np.zeros((ENOUGH, 4, 4))
+        for iteration in range(24_000):
+            draw_study(np.uint64(9), iteration, 0, pool, out, 0, 2)
+            study, (first, second) = out[0] // 4, out % 4
+            assert out[1] // 4 == study
+            seen[study, first, second] += 1
+        assert np.count_nonzero(seen) == 6 * ENOUGH
+        # Chi-squared of 599 degrees of freedom: mean 599, standard deviation 34.6.
+        assert abs(((seen[seen > 0] - 40) ** 2 / 40).sum() - 599) < 4.5 * 34.6
+
+    def test_iterations_are_those_of_plain_python(self, scene, studies):
+        table, design = table_of(scene), scene["design"]
+        cut = by_level.critical_map(table, p=0.02, above=max(int(box.max()) for box in scene["boxes"]))
+        least = by_level.least_z(0.02)
+        ready = critical(cut, table, least_z=least, geometry=scene["space"])
+        begin, voxel = np.cumsum([0, *map(len, studies)]), np.concatenate(studies).astype(np.int32)
+        rest = (drawn_studies(begin, voxel, N_FOCI), ready, design, scene["stamps"], scene["space"])
+        out, parts = np.empty((2, 4, 3), dtype=np.int64)
+        base_rate_iterations(7, 4, *rest, out)
+        for first, count in ((7, 1), (8, 3)):
+            base_rate_iterations(first, count, *rest, parts[first - 7 : first - 7 + count])
+        assert np.array_equal(out, parts)
+        assert out[:, 1].any()
+        enhanced = np.empty((4, 4), dtype=np.int64)
+        high = heights(table, np.ones(len(cut), dtype=bool), shift=height_shift(table), geometry=scene["space"])
+        base_rate_tfce_iterations(7, 4, *rest[:2], high, *rest[2:], enhanced)
+        assert np.array_equal(enhanced[:, :3], out)
+        for row, iteration in zip(out.tolist(), range(7, 11), strict=True):
+            voxels = [
+                v for k, n in zip(design.key, N_FOCI, strict=True) for v in plain_study(int(k), iteration, n, studies)
+            ]
+            s = sum_of_stamps(np.array(voxels), design=design, stamps=scene["stamps"], geometry=scene["space"])
+            passing = np.where(s >= cut, by_level.z_map(s, table), -1)
+            _, size, mass = reference.cluster_statistics(scene["ijk"], passing, least, edges=False)
+            assert row == [max(int(passing.max()), 0), size, mass]
 
 
 class TestBallMass:

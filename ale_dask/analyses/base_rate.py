@@ -28,12 +28,20 @@ from ale_dask.analyses.main_effect import (
     tested,
 )
 from ale_dask.analyses.sample import Sample
-from ale_dask.data.base_rate import Counts, density, load_counts
+from ale_dask.data.base_rate import density
+from ale_dask.data.base_rate.studies import BaseRate, Studies, load_base_rate
 from ale_dask.distribution.plan import Plan
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.ball_mass import Field, shells
-from ale_dask.numerics.base_rate_null import Critical, Drawn, base_rate_iterations, critical, drawn
+from ale_dask.numerics.base_rate_null import (
+    Critical,
+    Drawn,
+    base_rate_iterations,
+    critical,
+    drawn,
+    drawn_studies,
+)
 from ale_dask.numerics.base_rate_tfce import (
     Heights,
     base_rate_tfce_iterations,
@@ -44,6 +52,7 @@ from ale_dask.numerics.base_rate_tfce import (
 )
 from ale_dask.numerics.by_level import NEVER, Z_UNIT, LevelTable, critical_map, least_z, level_table, z_map
 from ale_dask.numerics.weighted import last_words
+from ale_dask.numerics.whole_studies import ENOUGH
 from ale_dask.words.config import Inference
 from ale_dask.words.variables import describe
 
@@ -71,17 +80,23 @@ def wanted(inference: Inference) -> bool:
     return bool(inference.null != "uniform")
 
 
-def conventions_of(sample: Sample, *, bits: int) -> dict[str, Any]:
-    """Return every setting that changes a number of the plan; a hash over it is the identity."""
-    counts = load_counts(sample.inference.base_rate)
-    return {**sample.conventions(bits), "base_rate": counts.sha256, "base_rate_version": _VERSION}
+def conventions_of(sample: Sample, *, bits: int, base_rate: BaseRate | None = None) -> dict[str, Any]:
+    """Return every setting that changes a number of the plan; a hash over it is the identity.
+
+    `base_rate` is the one that the settings name, if none is given.
+    """
+    found = base_rate or load_base_rate(sample.inference, mask=sample.mask)
+    conventions = {**sample.conventions(bits), "base_rate": found.counts.sha256, "base_rate_version": _VERSION}
+    # Only where whole studies are drawn: what was computed before they could be stays valid.
+    return conventions | ({} if found.studies is None else {"base_rate_studies": found.studies.sha256})
 
 
-def plan_base_rate(sample: Sample, *, main: Plan, name: str, counts: Counts | None = None) -> Plan:
-    """Return the frozen plan of a main effect's base-rate null: thresholds per voxel, z by level, words of the draws.
+def plan_base_rate(sample: Sample, *, main: Plan, name: str, base_rate: BaseRate | None = None) -> Plan:
+    """Return the frozen plan of a main effect's base-rate null: thresholds per voxel, z by level, what is drawn from.
 
-    `main` is the plan of the main effect. No cluster is formed of voxels that one experiment alone could bring over
-    the threshold: where few foci are reported, it is raised to just beyond the highest peak of a kernel.
+    `main` is the plan of the main effect, `base_rate` the one that the settings name if none is given. No cluster is
+    formed of voxels that one experiment alone could bring over the threshold: where few foci are reported, it is raised
+    to just beyond the highest peak of a kernel.
 
     Raises
     ------
@@ -90,7 +105,8 @@ def plan_base_rate(sample: Sample, *, main: Plan, name: str, counts: Counts | No
     """
     inference, mask = sample.inference, sample.mask
     bits, additive = int(main.settings["bits"]), bool(main.settings["additive"])
-    weight = density(mask, counts or load_counts(inference.base_rate))
+    base_rate = base_rate or load_base_rate(inference, mask=mask)
+    weight = density(mask, base_rate.counts)
     boxes = sample.boxes(bits)
     around = shells(boxes, voxel_size=mask.voxel_size)
     field = Field(weight, mask.volume, radius=np.abs(around.offset).max(axis=0))
@@ -105,7 +121,8 @@ def plan_base_rate(sample: Sample, *, main: Plan, name: str, counts: Counts | No
         bits=bits,
         additive=additive,
     )
-    conventions = conventions_of(sample, bits=bits)
+    conventions = conventions_of(sample, bits=bits, base_rate=base_rate)
+    studies = base_rate.studies
     return Plan(
         name=name,
         kind=KIND,
@@ -118,6 +135,7 @@ def plan_base_rate(sample: Sample, *, main: Plan, name: str, counts: Counts | No
             "least_z": least_z(inference.voxel_p),
             "shift": table.shift,
             **({"tfce_shift": height_shift(table)} if inference.correction == "tfce" else {}),
+            **({} if studies is None else {"studies": _told(studies, sample)}),
         },
         arrays={
             **draws_of(main, SHARED),
@@ -125,9 +143,27 @@ def plan_base_rate(sample: Sample, *, main: Plan, name: str, counts: Counts | No
             "threshold": critical_map(table, p=inference.voxel_p, above=max(int(box.max()) for box in boxes)),
             "z": table.z,
             "position": table.position,
-            "last_word": last_words(weight),
+            **_drawn_from(weight, studies),
         },
     )
+
+
+def _drawn_from(weight: npt.NDArray[np.float64], studies: Studies | None) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of a plan that its draws come from: the last word of each voxel, or studies."""
+    if studies is None:
+        return {"last_word": last_words(weight)}
+    return {"study_begin": studies.begin, "study_voxel": studies.voxel}
+
+
+def _told(studies: Studies, sample: Sample) -> dict[str, int]:
+    """Return what a reader must know of the studies of a database that a sample's iterations draw from."""
+    most = int(np.diff(studies.begin)[-ENOUGH])
+    return {
+        "studies": studies.number,
+        "foci": len(studies.voxel),
+        "left_out": studies.left_out,
+        "several": int((sample.n_foci > most).sum()),
+    }
 
 
 def table_of(plan: Plan) -> LevelTable:
@@ -145,7 +181,15 @@ def _ready(plan: Plan) -> tuple[Drawn, Critical, Heights | None]:
     enhanced = None
     if TFCE in plan.statistics:
         enhanced = heights(table, inside, shift=int(plan.settings["tfce_shift"]), geometry=space)
-    return drawn(plan.arrays["last_word"]), critical(threshold, table, least_z=least, geometry=space), enhanced
+    return _draws(plan), critical(threshold, table, least_z=least, geometry=space), enhanced
+
+
+def _draws(plan: Plan) -> Drawn:
+    """Return what the iterations of a plan draw from."""
+    if "study_begin" not in plan.arrays:
+        return drawn(plan.arrays["last_word"])
+    n_foci = np.diff(plan.arrays["focus_begin"])
+    return drawn_studies(plan.arrays["study_begin"], plan.arrays["study_voxel"], n_foci)
 
 
 def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
@@ -210,6 +254,7 @@ def with_base_rate(result: xr.Dataset, sample: Sample, plan: Plan, null: npt.NDA
         base_rate_sha256=plan.settings["conventions"]["base_rate"],
         base_rate_plan=plan.id,
         base_rate_raised=_raised(plan),
+        **{f"base_rate_draw_{what}": number for what, number in plan.settings.get("studies", {}).items()},
         **attrs,
     )
 

@@ -54,7 +54,16 @@ Null = Annotated[
     typer.Option("--null", help="What foci are tested against: uniform, base-rate (of the literature) or both."),
 ]
 BaseRate = Annotated[
-    str | None, typer.Option("--base-rate", help="literature, or an image of numbers of foci (`ale-dask base-rate`).")
+    str | None,
+    typer.Option(
+        "--base-rate",
+        help="literature, an image of numbers of foci (`ale-dask base-rate`), a file of a database's foci, or "
+        "neurosynth or neuroquery once fetched.",
+    ),
+]
+BaseRateDraw = Annotated[
+    str | None,
+    typer.Option("--base-rate-draw", help="Foci of the base-rate null: foci (one by one) or studies (of a database)."),
 ]
 Search = Annotated[
     str | None,
@@ -118,6 +127,7 @@ SETTINGS: dict[str, Any] = {
     "mask": MaskName,
     "null": Null,
     "base_rate": BaseRate,
+    "base_rate_draw": BaseRateDraw,
     "search": Search,
     "outside": Outside,
     "profile": Profile,
@@ -212,7 +222,7 @@ def load(study: str) -> Study:
 
 def with_settings(study: Study, **values: Any) -> Study:
     """Return the study with the settings given on the command line instead of its own."""
-    from ale_dask.words.config import BUILT_IN, LITERATURE, inference_from, study_from
+    from ale_dask.words.config import WITHOUT_FILE, inference_from, study_from
     from ale_dask.words.profiles import changed
 
     backend = {"name": values.pop("backend", None), "workers": values.pop("workers", None)}
@@ -220,7 +230,7 @@ def with_settings(study: Study, **values: Any) -> Study:
     conditions = [c for c in (include, exclude and f"not ({exclude})") if c]
     new = {k: v for k, v in values.items() if v is not None}
     for key in ("mask", "search", "base_rate"):
-        if key in new and new[key] not in (*BUILT_IN, LITERATURE):
+        if key in new and new[key] not in WITHOUT_FILE:
             new[key] = str(Path(new[key]).resolve())
     inference = inference_from(changed(study.inference.model_dump(), new), source="command line")
     kept = {k: v for k, v in backend.items() if v is not None}

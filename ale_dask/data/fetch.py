@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -163,6 +164,29 @@ def fetch(
         + ("; no sample sizes: give one (--n)" if n is None else "")
     )
     return [Path(out)]
+
+
+def fetched(what: str) -> Path:
+    """Return the path of a table of the foci of a database that has been fetched: study, space, x, y and z, gzipped.
+
+    It is made of the downloads, and kept beside them.
+
+    Raises
+    ------
+    InputError
+        when the database has not been fetched, with the command that does.
+    """
+    source = SOURCES[what]
+    folder = cache() / source.name
+    downloads = [folder / source.coordinates, folder / source.metadata]
+    if not all(path.is_file() for path in downloads):
+        raise InputError(f"base_rate '{what}': not in {folder} yet; `ale-dask fetch {what}` fetches it")
+    path = folder / f"{what}_foci.csv.gz"
+    if not path.is_file() or path.stat().st_mtime_ns < max(each.stat().st_mtime_ns for each in downloads):
+        table = _table(source, downloads, terms=(), above=0.001, n=None, say=lambda text: None)
+        text = escaped(table[["study", "space", "x", "y", "z"]]).to_csv(index=False, lineterminator="\n")
+        replace_file(path, gzip.compress(text.encode(), compresslevel=6, mtime=0))
+    return path
 
 
 def _table(

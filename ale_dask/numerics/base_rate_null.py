@@ -19,16 +19,18 @@ from ale_dask.numerics.stamps import Geometry
 from ale_dask.numerics.sweep import plane_of, stamp_planes
 from ale_dask.numerics.visits import list_foci, sweep_memory
 from ale_dask.numerics.weighted import draw_weighted, guide
+from ale_dask.numerics.whole_studies import NO_POOL, Pool, draw_study, windows
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 
 
 class Drawn(NamedTuple):
-    """The last words of the voxels that foci are drawn from, and the guide to them."""
+    """Where foci are drawn from: the last words of voxels and the guide to them, or the studies of a database."""
 
     last: npt.NDArray[np.uint64]
     guide: I32
+    pool: Pool
 
 
 class Critical(NamedTuple):
@@ -47,8 +49,17 @@ class Critical(NamedTuple):
 
 
 def drawn(last: npt.NDArray[np.uint64]) -> Drawn:
-    """Return what weighted draws need, from the last word of each voxel (voxel)."""
-    return Drawn(last, guide(last))
+    """Return what draws of single foci need, from the last word of each voxel (voxel)."""
+    return Drawn(last, guide(last), NO_POOL)
+
+
+def drawn_studies(begin: I64, voxel: I32, n_foci: I64) -> Drawn:
+    """Return what draws of whole studies need.
+
+    `begin` (study + 1) and `voxel` (focus) are the studies, as `Pool` has them, `n_foci` (experiment) what is drawn.
+    """
+    low, high = windows(begin, n_foci)
+    return Drawn(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int32), Pool(begin, voxel, low, high))
 
 
 def critical(threshold: I32, table: LevelTable, *, least_z: int, geometry: Geometry) -> Critical:
@@ -92,6 +103,18 @@ def scan_plane(x, geometry, critical, n, best, plane, found):  # type: ignore[no
 
 
 @numba.njit(cache=True, nogil=True)
+def draw_base_rate(iteration, drawn, design, voxel) -> None:  # type: ignore[no-untyped-def]
+    """Fill voxel (focus) with the drawn voxels of all experiments of an iteration, in their order."""
+    whole = drawn.pool.low.shape[0] > 0
+    for e in range(design.kernel.shape[0]):
+        begin, end = design.focus_begin[e], design.focus_begin[e + 1]
+        if whole:
+            draw_study(design.key[e], iteration, e, drawn.pool, voxel, begin, end)
+        else:
+            draw_weighted(design.key[e], iteration, drawn.last, drawn.guide, voxel, begin, end)
+
+
+@numba.njit(cache=True, nogil=True)
 def base_rate_iterations(first, count, drawn, critical, design, stamps, geometry, out) -> None:  # type: ignore[no-untyped-def]
     """Fill out (iteration, 3), int64, with the largest z, cluster size in voxels and cluster mass of each iteration.
 
@@ -100,9 +123,7 @@ def base_rate_iterations(first, count, drawn, critical, design, stamps, geometry
     work = sweep_memory(design, stamps, geometry)
     found = found_memory(geometry)
     for b in range(count):
-        for e in range(design.kernel.shape[0]):
-            begin, end = design.focus_begin[e], design.focus_begin[e + 1]
-            draw_weighted(design.key[e], first + b, drawn.last, drawn.guide, work.voxel, begin, end)
+        draw_base_rate(first + b, drawn, design, work.voxel)
         list_foci(design, stamps, geometry, work)
         n = 0
         best = np.int64(0)

@@ -11,14 +11,13 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.numerics.base_rate_null import scan_plane
+from ale_dask.numerics.base_rate_null import draw_base_rate, scan_plane
 from ale_dask.numerics.by_level import Z_UNIT, LevelTable, least_sums, z_of
 from ale_dask.numerics.permute import found_memory, largest
 from ale_dask.numerics.stamps import Geometry
 from ale_dask.numerics.sweep import plane_of, stamp_planes
 from ale_dask.numerics.tfce import greatest, map_of_levels, scratch, unit_of
 from ale_dask.numerics.visits import list_foci, sweep_memory
-from ale_dask.numerics.weighted import draw_weighted
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
@@ -91,9 +90,7 @@ def base_rate_tfce_iterations(first, count, drawn, critical, heights, design, st
     found = found_memory(geometry)
     memory = scratch(geometry)
     for b in range(count):
-        for e in range(design.kernel.shape[0]):
-            begin, end = design.focus_begin[e], design.focus_begin[e + 1]
-            draw_weighted(design.key[e], first + b, drawn.last, drawn.guide, work.voxel, begin, end)
+        draw_base_rate(first + b, drawn, design, work.voxel)
         list_foci(design, stamps, geometry, work)
         n = 0
         high = 0

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
 from ale_dask.data.base_rate import FWHM, UNIFORM
 from ale_dask.numerics.by_level import Z_UNIT
 from ale_dask.numerics.correct import UNREACHABLE
-from ale_dask.words.config import LITERATURE, Inference
+from ale_dask.numerics.whole_studies import ENOUGH
+from ale_dask.words.config import LITERATURE, Inference, is_database
 
 QUESTIONS = {
     "uniform": "Do the foci converge more than foci spread evenly over the brain would?",
@@ -55,10 +59,6 @@ _ENHANCED = "TFCE was computed from that z in the same way, and corrected by its
 
 def base_rate(i: Inference) -> str:
     """Return the paragraph on the base-rate null in the methods text."""
-    literature = (
-        "the foci of the Neurosynth database (version 7) [@yarkoni2011]" if i.base_rate == LITERATURE
-        else f"the numbers of foci in the image “{i.base_rate}”"
-    )  # fmt: skip
     first = (
         "As foci are reported unevenly over the brain whatever was studied [@langner2014; @albajes2018], the test was "
         "repeated against that base rate."
@@ -68,13 +68,60 @@ def base_rate(i: Inference) -> str:
         "described above, was computed beside it."
     )
     return (
-        f"{first} The density was that of {literature}, smoothed by a Gaussian of {FWHM:g} mm FWHM and cut to the "
-        f"mask, with a share of {UNIFORM:g} spread evenly. In each of as many iterations the foci of every experiment "
-        "were drawn from it, and the p of each voxel was that under this density, so that the ALE value that forms "
+        f"{first} The density was that of {_source(i)}, smoothed by a Gaussian of {FWHM:g} mm FWHM and cut to the "
+        f"mask, with a share of {UNIFORM:g} spread evenly. In each of as many iterations {_DRAWN[i.base_rate_draw]}. "
+        "The p of each voxel was that of foci drawn from the density, so that the ALE value that forms "
         f"clusters (p ≤ {i.voxel_p:g}) differs between voxels; it was nowhere so low that a single focus reached it. "
         "The mass of a cluster was the sum of z beyond the cluster-forming one, and voxels were corrected by the "
         f"largest z. {_ENHANCED if i.correction == 'tfce' else ''}{MEANING}"
     )
+
+
+_DRAWN = {
+    "foci": "the foci of every experiment were drawn from it",
+    "studies": "every experiment was given the foci of one study of this database, so that foci that are reported "
+    f"together stay together. It was drawn from the {ENOUGH} studies or more whose numbers of foci are the nearest at "
+    "or above the experiment’s, and of a study with more foci as many as the experiment has were drawn; where fewer "
+    f"than {ENOUGH} studies have as many foci, several of the {ENOUGH} with the most were drawn",
+}
+"""How the foci of an iteration are drawn, in the methods text."""
+
+
+def _source(i: Inference) -> str:
+    """Return of which foci the density is, in the methods text."""
+    if i.base_rate in (LITERATURE, "neurosynth"):
+        return "the foci of the Neurosynth database (version 7) [@yarkoni2011]"
+    if i.base_rate == "neuroquery":
+        return "the foci of the NeuroQuery database (version 1)"
+    if is_database(i.base_rate):
+        return f"the foci of the studies in “{i.base_rate}”"
+    return f"the numbers of foci in the image “{i.base_rate}”"
+
+
+def _drawn_facts(attrs: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what was drawn from a database of studies; nothing where foci were drawn one by one."""
+    if "base_rate_draw_studies" not in attrs:
+        return []
+    number, foci, left_out, several = (
+        int(attrs[f"base_rate_draw_{what}"]) for what in ("studies", "foci", "left_out", "several")
+    )
+    beyond = (
+        f"; {several} of the experiments have more foci than {ENOUGH} studies have, and get those of several of the "
+        f"{ENOUGH} with the most"
+        if several
+        else ""
+    )
+    return [
+        (
+            "Drawn, base rate",
+            f"each experiment the foci of one of {number:,} studies, of like number of foci{beyond}",
+        ),
+        (
+            "Database, base rate",
+            f"{foci:,} foci in the mask; {left_out:,} more that a study has twice, are most likely no coordinates or "
+            "lie outside do not count",
+        ),
+    ]
 
 
 def base_rate_facts(result: xr.Dataset) -> list[tuple[str, str]]:
@@ -94,6 +141,7 @@ def base_rate_facts(result: xr.Dataset) -> list[tuple[str, str]]:
     share = 100 * attrs["base_rate_raised"] / result.sizes["voxel"]
     return [
         ("Base rate", "Neurosynth's foci" if attrs["base_rate"] == LITERATURE else str(attrs["base_rate"])),
+        *_drawn_facts(attrs),
         ("Smallest cluster, size FWE, base rate", cuts["size"]),
         ("Smallest cluster, mass FWE, base rate", cuts["mass"]),
         ("Smallest z, voxel FWE, base rate", cuts["peak"]),

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ale_dask.words.errors import InputError
 from ale_dask.words.files import expanded, read_regular
 from ale_dask.words.profiles import (
+    BaseRateDraw,
     ClusterCut,
     Kernel,
     Null,
@@ -31,10 +32,14 @@ from ale_dask.words.sealed import check_sealed
 Probability = Annotated[float, Field(gt=0, lt=1)]
 LITERATURE = "literature"
 """The base rate that comes with the package."""
+DATABASES = ("neurosynth", "neuroquery")
+"""Databases of studies that can be a base rate by name, once `ale-dask fetch` has fetched them."""
 BUILT_IN = ("brain", "gm", "grey10")
 """The masks that come with the package."""
 IMAGES = ("mask", "search", "base_rate")
-"""Settings that may name an image file."""
+"""Settings that may name an image file, or base_rate one of foci."""
+WITHOUT_FILE = (LITERATURE, *DATABASES, *BUILT_IN)
+"""Names of masks and base rates that are no files of the user's."""
 INPUTS = ("cluster-fwe", "uncorrected")
 """The two thresholded maps that contrasts and conjunctions are run on, as Nord et al. 2021 report both."""
 # Of a study.toml; a thousand experiments that are left out by name take 50 kB.
@@ -42,6 +47,7 @@ _MOST_BYTES = 4 << 20
 # The time that tomllib takes for a dotted key grows with the square of its parts.
 _MOST_KEYS = 100
 _DOTTED = re.compile(r"(?<![\w-])[\w-]++(?:[ \t]*+\.[ \t]*+[\w-]++)++")
+_ENDINGS = (".nii", ".nii.gz", ".img", ".img.gz", ".hdr", ".hdr.gz", ".mgh", ".mgz")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -92,7 +98,10 @@ class Inference(_Frozen):
     conjunction_of: Literal["z", "ale"] = "z"
     null: Null = "uniform"
     base_rate: str = "literature"
-    """Of the other null: where foci are reported anyway, as the built-in image or one of numbers of foci has it."""
+    """Of the other null: where foci are reported anyway, as the built-in image, one of numbers of foci or a database of
+    studies has it."""
+    base_rate_draw: BaseRateDraw = "foci"
+    """What its iterations draw: single foci from the density, or the foci of whole studies of a database."""
 
     @model_validator(mode="before")
     @classmethod
@@ -111,8 +120,14 @@ class Inference(_Frozen):
             for name, value in {"null_space": "mask", "null_cut": "observed"}.items():
                 if getattr(self, name) != value:
                     raise ValueError(f"null {self.null} and {name} {getattr(self, name)} do not go together")
-        elif self.base_rate != LITERATURE:
-            raise ValueError("base_rate has no say with null uniform; give null base-rate or both")
+            if self.base_rate_draw == "studies" and not is_database(self.base_rate):
+                raise ValueError(
+                    f"base_rate_draw studies needs base_rate to be a database of studies, not '{self.base_rate}': a "
+                    f"file of their foci, or {' or '.join(DATABASES)} once fetched (ale-dask fetch {DATABASES[0]})"
+                )
+        elif self.base_rate != LITERATURE or self.base_rate_draw != "foci":
+            which = "base_rate" if self.base_rate != LITERATURE else "base_rate_draw"
+            raise ValueError(f"{which} has no say with null uniform; give null base-rate or both")
         if self.search is not None and self.null_space != "mask":
             raise ValueError("search needs null_space mask: the null is looked at where inference is made")
         return self
@@ -489,18 +504,23 @@ def with_files(study: Study, place: Callable[[str, str], str]) -> Study:
 
 
 def images_of(inference: Inference) -> dict[str, str]:
-    """Return the image files that settings name, by setting; those that come with the package are none."""
+    """Return the files of masks and base rate that settings name, by setting; those known by name are none."""
     return {key: str(file) for key in IMAGES if is_image(file := getattr(inference, key))}
 
 
 def is_image(value: Any) -> bool:
-    """Return whether a value of a setting in `IMAGES` is a file; those that come with the package are none."""
-    return value not in (None, LITERATURE, *BUILT_IN)
+    """Return whether a value of a setting in `IMAGES` is a file; those known by name are none."""
+    return value not in (None, *WITHOUT_FILE)
 
 
 def image_name(value: Any) -> Any:
     """Return the name of an image file without its folders, which are nobody's business; other values as they are."""
     return str(value).replace("\\", "/").rsplit("/", 1)[-1] if is_image(value) else value
+
+
+def is_database(base_rate: str) -> bool:
+    """Return whether a base rate is a database of studies: a file of foci, or one by name, and no image."""
+    return base_rate != LITERATURE and not base_rate.lower().endswith(_ENDINGS)
 
 
 def to_toml(study: Study) -> str:

@@ -25,6 +25,8 @@ NullCut = Literal["observed", "own"]
 """The cluster-forming value in the null: the observed one, or one from the null's own modelled activations."""
 Null = Literal["uniform", "base-rate", "both"]
 """Foci drawn evenly over the mask, from where the literature reports them, or both, one test beside the other."""
+BaseRateDraw = Literal["foci", "studies"]
+"""What the base-rate null draws: foci one by one from a density, or all foci of a published study of like size."""
 NullSpace = Literal["mask", "grid"]
 """Where the null's maxima and clusters are looked for: in the mask, or on the whole grid around it."""
 RelabelP = Literal["plus-one", "share"]
@@ -67,8 +69,8 @@ PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 
-_NO_IMAGE = "literature"
-"""The base rate where none is chosen."""
+_NO_BASE_RATE = {"base_rate": "literature", "base_rate_draw": "foci"}
+"""The base rate, and what is drawn of it, where none is chosen."""
 PROGRAMS: Mapping[str, str] = MappingProxyType(
     {
         "gingerale": "GingerALE",
@@ -103,10 +105,9 @@ def _fitting(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
     A base rate among the changes themselves stays, so that asking for both at once is told to be no use.
     """
-    own = values.get("base_rate", _NO_IMAGE) != _NO_IMAGE
-    if own and "base_rate" not in changes and filled(values).get("null", "uniform") == "uniform":
-        return {**values, "base_rate": _NO_IMAGE}
-    return values
+    if filled(values).get("null", "uniform") != "uniform":
+        return values
+    return {**values, **{k: v for k, v in _NO_BASE_RATE.items() if k in values and k not in changes}}
 
 
 def departures(values: Mapping[str, Any]) -> dict[str, Any]:

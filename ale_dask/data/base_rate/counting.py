@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ale_dask.data.foci import as_stated
 from ale_dask.data.places import replace_file
 from ale_dask.numerics.space import Mask
 from ale_dask.words.errors import InputError
@@ -50,21 +51,35 @@ def counted_studies(foci: xr.Dataset, *, mask: Mask) -> tuple[npt.NDArray[np.int
     InputError
         when no focus is left.
     """
+    _, voxel, left_out = placed_in_studies(foci, mask=mask)
+    return np.bincount(voxel, minlength=mask.n_voxels).astype(np.int64), left_out
+
+
+def placed_in_studies(
+    foci: xr.Dataset, *, mask: Mask
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], dict[str, int]]:
+    """Return the study (focus), from 0, and the voxel (focus) of the foci that count, and how many were left out.
+
+    Which count is as `counted_studies` says, which also says what is raised.
+    """
     xyz = foci["focus_xyz"].values
     study = foci["experiment_study"].values[foci["focus_experiment"].values]
     _, number = np.unique(study, return_inverse=True)
     _, first = np.unique(np.column_stack([number, xyz]), axis=0, return_index=True)
     once = np.zeros(len(xyz), dtype=bool)
     once[first] = True
-    rules = no_coordinates(xyz)
+    # As they were printed: a numbered row is none any more after a change of space.
+    rules = no_coordinates(as_stated(foci))
     right = ~np.any(list(rules.values()), axis=0)
     kept = once & right
-    counts = counted(xyz[kept], mask=mask)
-    if not counts.any():
+    voxel = mask.voxel_at(xyz[kept])
+    inside = voxel >= 0
+    if not inside.any():
         raise InputError(f"no focus is left in the mask '{mask.name}' to make a base rate of")
     told = {"a study has twice": int((~once).sum())}
     told |= {f"are most likely no coordinates ({rule})": int((once & found).sum()) for rule, found in rules.items()}
-    return counts, told | {"lie outside the mask": int(kept.sum() - counts.sum())}
+    told["lie outside the mask"] = int((~inside).sum())
+    return number[kept][inside].astype(np.int64), voxel[inside].astype(np.int64), told
 
 
 def write_counts(counts: npt.NDArray[np.int64], path: str | Path, *, mask: Mask) -> None:
