@@ -6,9 +6,9 @@ from importlib import resources
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import write_ball
+from conftest import shared, write_ball
 
-from ale_dask.data.base_rate import UNIFORM, Counts, density, load_counts
+from ale_dask.data.base_rate import UNIFORM, Counts, density, load_counts, membership
 from ale_dask.data.base_rate.fit import base_rate_findings
 from ale_dask.data.masks import load_mask
 from ale_dask.data.readers import read_foci
@@ -33,8 +33,9 @@ class TestLiterature:
         assert counts.volume.max() == 62
 
     def test_it_is_small(self):
-        data = (resources.files("ale_dask.data.base_rate") / "literature.nii.gz").read_bytes()
-        assert len(data) < 400_000
+        folder = resources.files("ale_dask.data.base_rate")
+        data = (folder / "literature.nii.gz").read_bytes()
+        assert len(data) + len((folder / membership.FILE).read_bytes()) < 400_000
         assert gzip.decompress(data)
 
     def test_insula_and_amygdala_are_reported_more_often_than_temporal_pole(self):
@@ -150,3 +151,47 @@ class TestFit:
         study = study_from({"foci": foci, "analysis": analysis, "inference": {"null": null}})
         codes = [f.code for one in study_notices(study) for f in one.findings]
         assert codes.count("other-base-rate") == times
+
+
+class TestMembership:
+    def test_bytes_are_the_hashes(self):
+        hashes = membership.database_hashes()
+        assert hashes.shape == (14_284, 4)
+        assert len(membership.packed(hashes)) == hashes.size * 3
+        again = np.frombuffer(membership.packed(hashes), np.uint8).reshape(-1, 3).astype(int) @ [65536, 256, 1]
+        assert np.array_equal(again, hashes.reshape(-1))
+
+    def test_the_smallest_different_hashes_of_each_study(self):
+        rng = np.random.default_rng(1)
+        xyz = rng.integers(-60, 60, size=(40, 3)).astype(float)
+        study = np.repeat([0, 1, 2], [30, 2, 8])
+        xyz[31] = xyz[30]
+        found = membership.smallest_hashes(study, xyz)
+        hashes = membership.focus_hashes(xyz)
+        assert found[0].tolist() == sorted(set(hashes[:30].tolist()))[:4]
+        assert found[2].tolist() == sorted(set(hashes[32:].tolist()))[:4]
+        assert found[1, 0] == hashes[30]
+        assert (found[1, 1:] > hashes.max()).all()
+
+    def test_two_foci_of_one_study_tell(self, tmp_path, monkeypatch):
+        xyz = np.array([[10, 20, 30], [-20, 4, 8], [5, -60, 12], [40, 2, -14], [-33, 18, 2.0]])
+        known = membership.smallest_hashes(np.array([0, 0, 1, 1, 1]), xyz)
+        monkeypatch.setattr(membership, "database_hashes", lambda: known)
+        rows = {"both of one": [0, 1], "one of each": [0, 2], "the same twice": [2, 2], "three": [2, 4, 3]}
+        path = tmp_path / "a.txt"
+        lines = ["// Reference=MNI"]
+        for name, which in rows.items():
+            lines += [f"// {name}", "// Subjects=20", *(" ".join(map(str, xyz[i])) for i in which), ""]
+        path.write_text("\n".join(lines))
+        assert membership.in_database(read_foci(path)).tolist() == [True, False, False, True]
+
+    @pytest.mark.parametrize(
+        ("name", "least", "most"),
+        [("treatment_proxies/antidepressant_titles_N20.txt", 29, 30), ("reward_talairach/one.txt", 0, 3)],
+    )
+    def test_real_samples(self, name, least, most):
+        foci = read_foci(shared(name))
+        number = int(membership.in_database(foci).sum())
+        assert least <= number <= most
+        told = [f for f in base_rate_findings(foci) if f.code == "in-base-rate"]
+        assert len(told) == (number >= 0.25 * foci.sizes["experiment"])

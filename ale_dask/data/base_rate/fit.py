@@ -1,4 +1,4 @@
-"""Whether the literature's base rate is one for the experiments at hand: what their names say."""
+"""Whether the literature's base rate is one for the experiments at hand: what their names and their foci say."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 
 import xarray as xr
 
+from ale_dask.data.base_rate.membership import database_hashes, in_database
 from ale_dask.data.misplaced import Finding
 
 _OTHER = {
@@ -18,12 +19,18 @@ _OTHER = {
 """Kinds of foci that a database of task activations does not stand for, by words in names of experiments."""
 
 
-def base_rate_findings(foci: xr.Dataset) -> list[Finding]:
-    """Return the finding other-base-rate for each kind of experiments that the literature's base rate does not fit.
+LARGE_PART = 0.25
+"""Share of a sample's experiments in the database from which on it is told."""
 
-    By the names of experiments and of their studies: of what neither says nothing is known here.
+
+def base_rate_findings(foci: xr.Dataset) -> list[Finding]:
+    """Return what speaks against the literature's base rate as the one for these experiments.
+
+    The finding other-base-rate is one for each kind of experiments that it does not fit, by the names of experiments
+    and of their studies: of what neither says nothing is known here. The finding in-base-rate tells that a quarter or
+    more of the experiments are of studies that it was counted from.
     """
-    found = []
+    found = _in_base_rate(foci)
     names = [
         f"{name} {study}"
         for name, study in zip(foci["experiment_name"].values, foci["experiment_study"].values, strict=True)
@@ -42,3 +49,20 @@ def base_rate_findings(foci: xr.Dataset) -> list[Finding]:
                 )
             )
     return found
+
+
+def _in_base_rate(foci: xr.Dataset) -> list[Finding]:
+    known = in_database(foci)
+    if known.sum() < LARGE_PART * len(known) or not known.any():
+        return []
+    share = known.sum() / len(database_hashes())
+    return [
+        Finding(
+            "in-base-rate",
+            f"{known.sum()} of {len(known)} experiments are most likely of studies that the literature's base rate was "
+            f"counted from ({share:.1%} of its {len(database_hashes()):,} studies): what they have in common counts as "
+            "base rate too, and the test against it is that little stricter",
+            "",
+            int(known.sum()),
+        )
+    ]
