@@ -186,6 +186,7 @@ def plans(prepared: Prepared, *, out: Place | None = None, known: dict[str, Plan
 
     Those in OUT are used as they are, and those `known` by their identity, which others are added to.
     """
+    inference = prepared.study.inference
     found: dict[str, Plan] = {}
 
     def keep(name: str, conventions: dict[str, Any], kind: str, make: Any) -> Plan:
@@ -201,7 +202,8 @@ def plans(prepared: Prepared, *, out: Place | None = None, known: dict[str, Plan
     for name, chosen in prepared.samples.items():
         make = partial(main_effects.plan_main_effect, chosen, bits=prepared.bits, name=name)
         found[name] = keep(name, chosen.conventions(prepared.bits), main_effects.KIND, make)
-        if base_rates.wanted(chosen.inference):
+        # The pooled arms of a contrast only say where it is looked at, by the null that decides.
+        if base_rates.wanted(chosen.inference) and (name in prepared.study.analysis or inference.null == "base-rate"):
             stored = base_rates.base_rate_name(name)
             make = partial(base_rates.plan_base_rate, chosen, main=found[name], name=stored)
             asked = base_rates.conventions_of(chosen, bits=prepared.bits)
@@ -213,15 +215,15 @@ def plans(prepared: Prepared, *, out: Place | None = None, known: dict[str, Plan
         stored = f"{name}_enumerated" if conventions["enumerate"] else name
         make = partial(contrasts.plan_contrast, a, b, plans=parents, name=stored)
         found[name] = plan = keep(stored, conventions, contrasts.KIND, make)
-        n = contrasts.how_many(plan, prepared.study.inference.iterations)
-        if second.second_pass(plan, prepared.study.inference, iterations=n):
+        n = contrasts.how_many(plan, inference.iterations)
+        if second.second_pass(plan, inference, iterations=n):
             # Every number of relabellings has other cluster-forming values, and a place of its own.
             stored = f"{second.clusters_name(stored)}-{n}"
             make = partial(
                 second.plan_clusters,
                 plan,
                 mask=prepared.mask,
-                inference=prepared.study.inference,
+                inference=inference,
                 iterations=n,
                 name=stored,
                 threads=cpu_count(),

@@ -32,6 +32,7 @@ mask = "ball.nii.gz"
 iterations = 60
 voxel_p = 0.01
 seed = 3
+null = "uniform"
 [analysis.drug]
 kind = "main-effect"
 foci = "drug"

@@ -160,7 +160,7 @@ CHANGES = {
     (Inference, "relabel_p"): inference("relabel_p", "share"),
     (Inference, "tied_peaks"): inference("tied_peaks", "mean"),
     (Inference, "conjunction_of"): inference("conjunction_of", "ale"),
-    (Inference, "null"): inference("null", "both"),
+    (Inference, "null"): inference("null", "uniform"),
     (Inference, "base_rate"): lambda v: v["inference"].update(null="both", base_rate=v["inference"]["mask"]),
     (FociSource, "files"): lambda v: v["foci"]["drug"].update(
         files=[v["foci"]["drug"]["files"][0].replace("drug", "other")]

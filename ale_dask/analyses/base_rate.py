@@ -1,7 +1,7 @@
 """ALE of one sample against the literature's base rate: more convergence than where foci are reported anyway.
 
-Foci are drawn from a density (`data.base_rate`), and each voxel's p is that under this density. The test is one more
-null of a main effect: its plan has the main effect's experiments, kernels and draw keys.
+Foci are drawn from a density (`data.base_rate`), and each voxel's p is that under this density. The test is
+one more null of a main effect: its plan has the main effect's experiments, kernels and draw keys.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def table_of(plan: Plan) -> LevelTable:
 
 @lru_cache(maxsize=8)
 def _ready(plan: Plan) -> tuple[Drawn, Critical, Heights | None]:
-    _, _, space = machinery(plan)
+    _, _, space = machinery(plan, in_mask=True)
     least, table = int(plan.settings["least_z"]), table_of(plan)
     threshold = plan.arrays["threshold"]
     inside = searched(plan, n_voxels=len(threshold))
@@ -196,7 +196,7 @@ def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]
     """Return {"null": (iteration, statistic)} of some iterations, int64: largest z, cluster size, mass and TFCE."""
     out = np.empty((count, len(plan.statistics)), dtype=np.int64)
     with _BUILDING:
-        design, rows, space = machinery(plan)
+        design, rows, space = machinery(plan, in_mask=True)
         words, thresholds, enhanced = _ready(plan)
     if enhanced is None:
         base_rate_iterations(first, count, words, thresholds, design, rows, space, out)

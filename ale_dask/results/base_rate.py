@@ -72,6 +72,7 @@ def base_rate(i: Inference) -> str:
         f"mask, with a share of {UNIFORM:g} spread evenly. In each of as many iterations {_DRAWN[i.base_rate_draw]}. "
         "The p of each voxel was that of foci drawn from the density, so that the ALE value that forms "
         f"clusters (p ≤ {i.voxel_p:g}) differs between voxels; it was nowhere so low that a single focus reached it. "
+        f"{'Its maxima and clusters were looked for in the mask. ' if i.null_space == 'grid' else ''}"
         "The mass of a cluster was the sum of z beyond the cluster-forming one, and voxels were corrected by the "
         f"largest z. {_ENHANCED if i.correction == 'tfce' else ''}{MEANING}"
     )

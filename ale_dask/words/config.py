@@ -96,7 +96,7 @@ class Inference(_Frozen):
     relabel_p: RelabelP = "plus-one"
     tied_peaks: Literal["first", "mean"] = "first"
     conjunction_of: Literal["z", "ale"] = "z"
-    null: Null = "uniform"
+    null: Null = "both"
     base_rate: str = "literature"
     """Of the other null: where foci are reported anyway, as the built-in image, one of numbers of foci or a database of
     studies has it."""
@@ -117,9 +117,6 @@ class Inference(_Frozen):
         if self.correction == "tfce" and (self.connectivity != 6 or self.null_space != "mask"):
             raise ValueError("correction tfce needs connectivity 6 and null_space mask")
         if self.null != "uniform":
-            for name, value in {"null_space": "mask", "null_cut": "observed"}.items():
-                if getattr(self, name) != value:
-                    raise ValueError(f"null {self.null} and {name} {getattr(self, name)} do not go together")
             if self.base_rate_draw == "studies" and not is_database(self.base_rate):
                 raise ValueError(
                     f"base_rate_draw studies needs base_rate to be a database of studies, not '{self.base_rate}': a "
@@ -377,6 +374,7 @@ def parse_study(text: str, *, source: str = "study.toml", kept: bool = False) ->
         if kept and isinstance(inference := values.get("inference"), dict):
             inference.setdefault("same_subjects", None)
             inference.setdefault("contrast_floor", 0.0)
+            inference.setdefault("null", "uniform")
         return study_from(values, source=source)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{source}: not valid TOML: {error}") from error

@@ -50,13 +50,15 @@ CHOICES: Mapping[str, Any] = MappingProxyType(
         "conjunction_of": "z",
         "same_subjects": "pool",
         "contrast_floor": 0.05,
+        "null": "both",
     }
 )
 """The recommended choices, those of every profile that does not say otherwise."""
 
 _SPM: dict[str, Any] = {"mask": "grey10", "kernel": "lattice-ceil", "support": 3.5}
-# What a file lists as an experiment is one to them, and a contrast over the mask is one over all of it.
-_APART: dict[str, Any] = {"same_subjects": "keep", "contrast_floor": 0.0}
+# What a file lists as an experiment is one to them, a contrast over the mask is one over all of it, and foci of the
+# null lie anywhere in the brain.
+_APART: dict[str, Any] = {"same_subjects": "keep", "contrast_floor": 0.0, "null": "uniform"}
 _OWN: dict[str, dict[str, Any]] = {
     "recommended": {},
     "gingerale": {**_APART, "relabel_p": "share", "tied_peaks": "mean", "conjunction_of": "ale"},

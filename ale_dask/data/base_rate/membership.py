@@ -36,7 +36,8 @@ def focus_hashes(xyz: npt.NDArray[np.float64]) -> I64:
         code = code * np.uint64(factor)
         code ^= code >> np.uint64(shift)
     # The largest value fills the places of studies with few foci.
-    return np.minimum((code >> np.uint64(40)).astype(np.int64), _NONE - 1)
+    hashes: I64 = np.minimum((code >> np.uint64(40)).astype(np.int64), _NONE - 1)
+    return hashes
 
 
 def smallest_hashes(study: I64, xyz: npt.NDArray[np.float64]) -> I64:
@@ -67,7 +68,8 @@ def packed(hashes: I64) -> bytes:
 def database_hashes() -> I64:
     """Return the smallest hashes of each study of the database (study, 4), int64."""
     raw = np.frombuffer((resources.files("ale_dask.data.base_rate") / FILE).read_bytes(), dtype=np.uint8)
-    return raw.reshape(-1, PER_STUDY, _BYTES).astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    hashes: I64 = raw.reshape(-1, PER_STUDY, _BYTES).astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    return hashes
 
 
 def in_database(foci: xr.Dataset) -> npt.NDArray[np.bool_]:
