@@ -124,7 +124,9 @@ def density(mask: Mask, counts: Counts | None = None) -> F64:
     found = _sampled(mask, counts)
     total = float(found.sum())
     if not total > 0:
-        raise InputError(f"base_rate '{counts.name}': no focus lies in the mask '{mask.name}'")
+        raise InputError(
+            f"base_rate '{counts.name}': no focus lies in the mask '{mask.name}'; null uniform does without"
+        )
     w = (1 - UNIFORM) * found / total + UNIFORM / mask.n_voxels
     return np.asarray(w / w.sum())
 
