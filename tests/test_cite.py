@@ -361,7 +361,7 @@ def test_what_is_cited_is_in_the_bibtex_and_the_other_way_round(record):
     for correction in ("cluster-size", "cluster-mass", "voxel", "tfce"):
         text, bibtex = corrected(record, correction), ale.cite(record, bibtex=True)
         body, listed = text.split("## References")
-        cited = set(re.findall(r"[A-Z]\w+(?: et al\.| & [A-Z]\w+)?, (?:19|20)\d\d", body))
+        cited = set(re.findall(r"[A-Z][\w-]+(?: et al\.| & [A-Z]\w+)?, (?:19|20)\d\d", body))
         assert cited == {REFERENCES[key].short for key in keys(bibtex)}
         assert "[@" not in text
         assert all(f"https://doi.org/{doi}\n" in listed for doi in re.findall(r"doi = \{(10\.\d+/\S+)\}", bibtex))

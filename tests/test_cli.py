@@ -199,7 +199,7 @@ def test_check_and_describe_take_what_a_file_leaves_out(tmp_path: Path) -> None:
 
 def test_files_are_samples_of_their_own_unless_they_are_pooled(tiny: Path) -> None:
     files = [tiny / "drug.txt", tiny / "therapy.txt"]
-    common = ["-o", tiny / "out", "-n", "--mask", tiny / "ball.nii.gz"]
+    common = ["-o", tiny / "out", "-n", "--null", "uniform", "--mask", tiny / "ball.nii.gz"]
 
     def samples(*arguments: object) -> dict[str, int]:
         rows = json.loads(ale("main-effect", *arguments, *common, "--json").stdout)["analyses"]
