@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.main_effect import inference_of
+from ale_dask.analyses.main_effect import BASE_RATE, inference_of
 from ale_dask.numerics.correct import monte_carlo_p
+from ale_dask.results.base_rate_views import AGAINST, UNIFORM, is_base_rate
 from ale_dask.results.clusters import Cluster, clusters_of, grid_of
 from ale_dask.results.differing import MAPS, SETTINGS, differing_maps, differing_settings
 from ale_dask.results.matching import CHANGES, both_voxels, dice, matched, members, shared_voxels, shift
@@ -23,7 +24,8 @@ from ale_dask.results.write import Results, by_name
 from ale_dask.words.errors import InputError
 
 _WHICH = ("analysis", "kind", "level", "input", "direction")
-_SIDES = tuple(f"{what}_{side}" for side in "12" for what in ("cluster", "voxels", "mm3", "x", "y", "z", "peak_z", "p"))
+_OF_CLUSTER = ("cluster", "voxels", "mm3", "x", "y", "z", "peak_z", "p", "p_base_rate", "share_base_rate")
+_SIDES = tuple(f"{what}_{side}" for side in "12" for what in _OF_CLUSTER)
 CLUSTERS = (*_WHICH, "change", *_SIDES, "voxels_both", "dice", "shift_mm", "mm3_change", "p_change")
 SUMMARY = (*_WHICH, "primary", "voxels_1", "voxels_2", "voxels_both", "dice", "clusters_1", "clusters_2", *CHANGES)
 # Of these another view has the voxels already, or they are no thresholded map.
@@ -49,7 +51,8 @@ class Comparison:
         One row per pair of clusters that share a voxel, and per cluster without one. `change`: "stays" or, with its
         peak over 8 mm away, "moves"; "splits" (one into several), "merges" (several into one), "regroups" (several
         into several); "appears", "vanishes". Two clusters without a common voxel whose peaks lie at most 8 mm apart,
-        each the other's nearest, move too. `dice` is that of the pair, shift_mm from peak to peak
+        each the other's nearest, move too. `dice` is that of the pair, shift_mm from peak to peak. `p_base_rate` and
+        `share_base_rate` are what the base rate says of a cluster of the uniform null, where it was asked for
     summary
         One row per thresholded map and direction: voxels in each and in both, Dice of the maps (missing where both
         are empty), clusters (each of either run counted once) by change; of a split, merge or regrouping its groups
@@ -86,8 +89,8 @@ def compare(
     for name, (a, b) in pairs.items():
         for pair in pairs_of(a, b):
             found = (
-                clusters_of(a, pair.first.read(a), level=pair.level),
-                clusters_of(b, pair.second.read(b), level=pair.level),
+                clusters_of(a, pair.first.read(a), level=pair.first.level),
+                clusters_of(b, pair.second.read(b), level=pair.second.level),
             )
             words = ("",) if a.attrs["kind"] == "main-effect" else directions(a)
             for direction, sign in zip(words, (1, -1), strict=False):
@@ -148,14 +151,29 @@ def _kind(result: xr.Dataset | None) -> str:
 
 
 def pairs_of(a: xr.Dataset, b: xr.Dataset) -> list[Pair]:
-    """Return the thresholded maps that two results have both, their primary corrections first."""
+    """Return the thresholded maps that two results have both, their primary corrections first.
+
+    Maps against the base rate are paired with such maps, whichever null decides in either run; where it is another one,
+    what the one finds is also laid beside what the other does.
+    """
     main = a.attrs["kind"] == "main-effect"
-    own, other = (inference_of(r).correction if main else "" for r in (a, b))
-    first, second = ({(v.level, v.source): v for v in views_of(r) if not _skipped(v)} for r in (a, b))
+    own, other = (_primary_level(r) if main else "" for r in (a, b))
+    first, second = ({(_level(v), v.source): v for v in views_of(r) if not _skipped(v)} for r in (a, b))
     found = [Pair(key[0], v, second[key], main and key[0] == own == other) for key, v in first.items() if key in second]
     if own != other:
         found.append(Pair(f"{own} | {other}", first[own, ""], second[other, ""], True))
     return sorted(found, key=lambda pair: not pair.primary)
+
+
+def _primary_level(result: xr.Dataset) -> str:
+    inference = inference_of(result)
+    return f"{AGAINST if inference.null == 'base-rate' else ''}{inference.correction}"
+
+
+def _level(view: View) -> str:
+    """Return the level of a map with its null in it: "base-rate-…" against the base rate, without a prefix else."""
+    level = view.level.removeprefix(AGAINST).removeprefix(UNIFORM)
+    return f"{AGAINST}{level}" if is_base_rate(view) and view.level else level
 
 
 def _row(change: str, i: Cluster | None, j: Cluster | None, pair: Pair, a: xr.Dataset, b: xr.Dataset) -> dict[str, Any]:
@@ -185,8 +203,21 @@ def _side(cluster: Cluster | None, result: xr.Dataset, view: View, side: str) ->
         "z": z,
         "peak_z": abs(float(view.read(result)[cluster.peak])),
         "p": cluster_p(result, cluster, view),
+        **_against(result, cluster, view),
     }
     return {f"{key}_{side}": value for key, value in values.items()}
+
+
+def _against(result: xr.Dataset, cluster: Cluster, view: View) -> dict[str, float]:
+    """Return what the base rate says of a cluster of the uniform null: its p by size, mass or peak, and the share."""
+    level = view.level.removeprefix(UNIFORM)
+    what = {"cluster-mass": "mass", "voxel": "peak"}.get(level, "size")
+    if "z_base_rate" not in result or is_base_rate(view) or level not in _WITH_P:
+        return {}
+    around = int(result["cluster_of_voxel"].values[cluster.peak]) - 1
+    kept = result[BASE_RATE[inference_of(result).correction]].values[cluster.voxels] != 0
+    p = float(result[f"cluster_base_rate_{what}_p"].values[around]) if around >= 0 else np.nan
+    return {"p_base_rate": p, "share_base_rate": float(kept.mean())}
 
 
 def _skipped(view: View) -> bool:
@@ -197,23 +228,31 @@ def cluster_p(result: xr.Dataset, cluster: Cluster, view: View) -> float:
     """Return the p of a cluster, nan where the map gives it none.
 
     Of a main effect the family-wise p of the cluster-forming cluster around its peak, by mass at "cluster-mass", else
-    by size; at "voxel" that of the peak's ALE. Of a contrast as in its table.
+    by size; at "voxel" that of the peak's ALE, or against the base rate of the largest z of that cluster. Of a contrast
+    as in its table.
     """
     if result.attrs["kind"] == "contrast":
         return contrast_p(result, cluster, source=view.source, level=view.level)
-    if result.attrs["kind"] != "main-effect" or view.level not in (
-        "cluster-size",
-        "cluster-mass",
-        "uncorrected",
-        "voxel",
-    ):
+    level = view.level.removeprefix(AGAINST).removeprefix(UNIFORM)
+    if result.attrs["kind"] != "main-effect" or level not in _WITH_P:
         return np.nan
-    if view.level == "voxel":
+    if is_base_rate(view):
+        return _base_rate_p(result, cluster, level)
+    if level == "voxel":
         null = result["null"].sel(statistic="max_s").values
         return float(monte_carlo_p(null, result["s"].values[cluster.peak], rule=inference_of(result).cluster_cut))
     around = int(result["cluster_of_voxel"].values[cluster.peak]) - 1
-    what = "mass" if view.level == "cluster-mass" else "size"
+    what = "mass" if level == "cluster-mass" else "size"
     return float(result[f"cluster_{what}_p"].values[around]) if around >= 0 else np.nan
+
+
+_WITH_P = ("cluster-size", "cluster-mass", "uncorrected", "voxel")
+
+
+def _base_rate_p(result: xr.Dataset, cluster: Cluster, level: str) -> float:
+    what = {"cluster-mass": "mass", "voxel": "peak"}.get(level, "size")
+    around = int(result["base_rate_cluster_of_voxel"].values[cluster.peak]) - 1
+    return float(result[f"base_rate_cluster_{what}_p"].values[around])
 
 
 def _summary(ours: list[Cluster], theirs: list[Cluster]) -> dict[str, Any]:
@@ -243,6 +282,5 @@ def _counted(table: pd.DataFrame) -> pd.DataFrame:
 
 
 _FLOATS = frozenset(
-    {"dice", "shift_mm", "mm3_change", "p_change"}
-    | {f"{what}_{side}" for side in "12" for what in ("mm3", "x", "y", "z", "peak_z", "p")}
+    {"dice", "shift_mm", "mm3_change", "p_change"} | {f"{what}_{side}" for side in "12" for what in _OF_CLUSTER[2:]}
 )

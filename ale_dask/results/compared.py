@@ -14,6 +14,7 @@ import xarray as xr
 from ale_dask.data.cells import escaped
 from ale_dask.data.places import replace_file
 from ale_dask.numerics.space import Mask
+from ale_dask.results.base_rate_views import is_base_rate
 from ale_dask.results.clusters import find_clusters, grid_of
 from ale_dask.results.compare import Comparison, Pair, pairs_of
 from ale_dask.results.extra import PICTURES, available
@@ -115,7 +116,8 @@ def _pictures(
         maps = pair.first.read(a), pair.second.read(b)
         contrast = a.attrs["kind"] == "contrast"
         for sign, end in ((1, "Greater"), (-1, "Less")) if contrast else ((1, ""),):
-            where = folder / f"{stem(name)}_{pair.first.suffix}{f'_desc-{end.lower()}' if end else ''}.png"
+            beside = "" if is_base_rate(pair.first) == is_base_rate(pair.second) else f"_beside-{pair.second.suffix}"
+            where = folder / f"{stem(name)}_{pair.first.suffix}{beside}{f'_desc-{end.lower()}' if end else ''}.png"
             values = overlay(*maps, sign=sign)
             title = _title(name, a, b, pair, sign=sign, simulated=simulated)
             height = np.maximum(*(sign * m for m in maps))

@@ -18,7 +18,7 @@ from ale_dask.results.wording import setting
 MAPS = ("analysis", "kind", "map", "largest_difference", "x", "y", "z", "value_1", "value_2", "correlation")
 SETTINGS = ("analysis", "setting", "value_1", "value_2")
 _UNTHRESHOLDED = {
-    "main-effect": {"ALE": "ale", "z": "z"},
+    "main-effect": {"ALE": "ale", "z": "z", "z against the base rate": "z_base_rate"},
     "contrast": {"difference of ALE": "difference"},
     "conjunction": {"minimum z": "z_min_unthresholded"},
 }
@@ -29,6 +29,8 @@ def differing_maps(a: xr.Dataset, b: xr.Dataset) -> Iterator[dict[str, Any]]:
     """Yield a row for each unthresholded map of two results: where they differ most, and their correlation."""
     mask: Mask = grid_of(a)
     for words, variable in _UNTHRESHOLDED[a.attrs["kind"]].items():
+        if variable not in a or variable not in b:
+            continue
         first, second = (r[variable].values.astype(np.float64) for r in (a, b))
         # z is -inf where p is 1.
         kept = np.flatnonzero(np.isfinite(first) & np.isfinite(second))
@@ -85,8 +87,11 @@ def _text(value: Any) -> str:
 
 def _told(result: xr.Dataset) -> dict[str, Any]:
     """Return the settings, inputs and thresholds of a result; the mask is the same, and paths may be private."""
-    told = {k: v for k, v in inference_of(result).model_dump().items() if k not in ("mask", "search")}
-    told["search"] = " ".join(str(result.attrs.get(key, "")) for key in ("search", "search_sha256")).strip()
+    told = {k: v for k, v in inference_of(result).model_dump().items() if k not in ("mask", "search", "base_rate")}
+    for key in ("search", "base_rate"):
+        told[key] = " ".join(str(result.attrs.get(name, "")) for name in (key, f"{key}_sha256")).strip()
+    cuts = (f"base_rate_cut_{what}" for what in ("size", "mass", "peak"))
+    told |= {key: setting(result, key) for key in cuts if key in result.attrs}
     told |= {key: setting(result, key) for key in _NUMBERS if key in result.attrs}
     told |= {key: ", ".join(map(str, result.attrs[key])) for key in ("arms", "of") if key in result.attrs}
     listed = json.loads(result.attrs.get("sources", "[]"))

@@ -12,6 +12,8 @@ from ale_dask.analyses.contrast import disjoint_arms
 from ale_dask.analyses.main_effect import inference_of
 from ale_dask.data.cells import escaped
 from ale_dask.data.foci import foci_alone, n_foci
+from ale_dask.numerics.by_level import Z_UNIT
+from ale_dask.results.base_rate_views import AGAINST
 from ale_dask.results.clusters import grid_of
 from ale_dask.results.tables import cluster_table, conjunction_table, contrast_table, directions, levels_of
 from ale_dask.results.wording import ale_of, mask_name, setting
@@ -49,19 +51,32 @@ _OF_TABLE = {
     "p_mass_high": "p mass high",
     "p_mass_bound": "p mass bound",
     "decision_mass": "decision mass",
+    "p_size_base_rate": "p size base rate",
+    "p_mass_base_rate": "p mass base rate",
+    "p_peak_base_rate": "p peak base rate",
 }
+_OWN_BASE_RATE = {
+    "p_size_base_rate": "p size FWE",
+    "p_mass_base_rate": "p mass FWE",
+    "p_peak_base_rate": "p peak FWE",
+}
+"""The same of a cluster of the base-rate null, whose table it is."""
+_BASE_RATE_CUTS = ("cut_base_rate_size_voxels", "cut_base_rate_size_mm3", "cut_base_rate_mass", "cut_base_rate_z")
 _COLUMNS = {
-    **dict.fromkeys(("out", "title", "simulated", "analysis", "kind", "level", "input", "direction"), _TEXT),
+    **dict.fromkeys(("out", "title", "simulated", "analysis", "kind", "level", "input", "direction", "against"), _TEXT),
     **_SETTINGS,
     "mask_sha256": _TEXT,
     "search": _TEXT,
     **dict.fromkeys(("experiments", "foci", "experiments_a", "foci_a", "experiments_b", "foci_b"), _COUNT),
     "threshold_ale": _NUMBER,
     **{f"{cut}{end}": _COUNT if "voxels" in cut else _NUMBER for cut in _CUTS for end in ("", "_low", "_high")},
+    **{cut: _COUNT if "voxels" in cut else _NUMBER for cut in _BASE_RATE_CUTS},
     **dict.fromkeys(("cluster", "x", "y", "z", "peak_statistic", "peak_z"), _NUMBER),
     **dict.fromkeys(_OF_TABLE, _NUMBER),
     **dict.fromkeys(("cluster", "size_voxels", "cluster_experiments", "cluster_foci"), _COUNT),
-    **dict.fromkeys(("decision_size", "decision_mass", "survives", "digest", "ale_dask_version"), _TEXT),
+    "share_base_rate": _NUMBER,
+    **dict.fromkeys(("decision_size", "decision_mass", "survives", "survives_base_rate"), _TEXT),
+    **dict.fromkeys(("digest", "digest_base_rate", "ale_dask_version"), _TEXT),
 }
 
 
@@ -106,6 +121,8 @@ def long_table(runs: Iterable[Run]) -> pd.DataFrame:
         Smallest size, mass and ALE that survive FWE in a main effect, each with the 95 % interval of the cut,
         "…_low" and "…_high" (missing where so few iterations give it no upper end); missing where they are too few for
         the level
+    cut_base_rate_size_voxels, cut_base_rate_size_mm3, cut_base_rate_mass, cut_base_rate_z
+        the same of the base-rate null, without intervals: smallest size, sum of z beyond the cluster-forming one, and z
     cluster, x, y, z
         number in its table; peak in mm MNI
     peak_statistic, peak_z
@@ -123,11 +140,17 @@ def long_table(runs: Iterable[Run]) -> pd.DataFrame:
     p_size, p_mass
         Family-wise p of a cluster, each with its 95 % interval, "…_low" and "…_high", its upper bound at any number
         of iterations, "…_bound", and decision_size, decision_mass: significant, not or undecided at these iterations
+    p_size_base_rate, p_mass_base_rate, p_peak_base_rate
+        family-wise p against the base rate: of a cluster of that null its own, of another one the smallest of those
+        that it overlaps, 1 without any; missing where the base rate was not asked for
+    share_base_rate, survives_base_rate
+        share of the cluster's voxels that survive the correction against the base rate; whether (yes, no) any does
     survives
-        whether (yes, no) the cluster survives family-wise error: in a main effect its correction, elsewhere the
+        whether (yes, no) the cluster survives family-wise error: in a main effect its correction, against the base rate
+        where that null alone is asked for; elsewhere the
         levels that end in "-fwe"; missing at levels that control no such error over the cluster
-    digest, ale_dask_version
-        hash of the stored null that it was computed from; version of ale_dask that read it
+    digest, digest_base_rate, ale_dask_version
+        hash of the stored null that it was computed from, and of the base-rate null; version of ale_dask that read it
     """
     return pd.DataFrame([row for run in runs for row in _rows(*run)], columns=list(_COLUMNS)).astype(_COLUMNS)
 
@@ -158,13 +181,15 @@ def _rows(
             "analysis": name,
             "kind": result.attrs["kind"],
             "digest": record["analyses"][name]["digest"],
+            "digest_base_rate": record["analyses"][name].get("digest_base_rate"),
             **_settings(result),
             **_numbers(result, results),
         }
         for level, source, table in _tables(result):
             found = table[table["Cluster Size (mm3)"].notna()].to_dict("records")
             for direction in (None,) if fixed["kind"] == "main-effect" else directions(result):
-                place = {**fixed, "level": level, "input": source, "direction": direction}
+                against = _against(result, level)
+                place = {**fixed, "level": level, "input": source, "direction": direction, "against": against}
                 here = [_cluster(row, result, level=level) for row in found if row.get("Direction") == direction]
                 yield from ({**place, **row} for row in here or [{}])
 
@@ -173,13 +198,24 @@ def _tables(result: xr.Dataset) -> Iterator[tuple[str, str | None, pd.DataFrame]
     """Yield the level, the input and the cluster table of every thresholded map of a result that has one."""
     kind = result.attrs["kind"]
     if kind == "main-effect":
-        yield inference_of(result).correction, None, cluster_table(result)
+        inference = inference_of(result)
+        yield inference.correction, None, cluster_table(result)
+        if inference.null == "both":
+            yield f"{AGAINST}{inference.correction}", None, cluster_table(result, null="base-rate")
         yield "uncorrected", None, cluster_table(result, source="uncorrected")
     for level, source in levels_of(result):
         if kind == "contrast":
             yield level, source, contrast_table(result, source=source, level=level)
         else:
             yield level, source, conjunction_table(result, source=source).assign(Direction=directions(result)[0])
+
+
+def _against(result: xr.Dataset, level: str) -> str | None:
+    """Return the null that a main effect's clusters at a level are of."""
+    if result.attrs["kind"] != "main-effect":
+        return None
+    primary = level != "uncorrected" and inference_of(result).null == "base-rate"
+    return "base-rate" if primary or level.startswith(AGAINST) else "uniform"
 
 
 def _settings(result: xr.Dataset) -> dict[str, Any]:
@@ -215,7 +251,14 @@ def _numbers(result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> dict[str,
         **_cut(result, "cut_mass", "cut_mass", unit=unit),
         **({} if setting(result, "cut_s") is None else _cut_ale(result)),
         **(_cut(result, "cut_tfce", "cut_tfce", unit=attrs["tfce_unit"]) if "cut_tfce" in attrs else {}),
+        **(_base_rate_cuts(result, volume) if "base_rate_cut_size" in attrs else {}),
     }
+
+
+def _base_rate_cuts(result: xr.Dataset, volume: float) -> dict[str, Any]:
+    units = zip(_BASE_RATE_CUTS, ("size", "size", "mass", "peak"), (1, volume, 1 / Z_UNIT, 1 / Z_UNIT), strict=True)
+    cuts = ((name, setting(result, f"base_rate_cut_{what}"), unit) for name, what, unit in units)
+    return {name: cut * unit for name, cut, unit in cuts if cut is not None}
 
 
 def _cut(result: xr.Dataset, name: str, column: str, *, unit: float) -> dict[str, Any]:
@@ -237,13 +280,21 @@ def _cut_ale(result: xr.Dataset) -> dict[str, Any]:
 def _cluster(row: Mapping[Any, Any], result: xr.Dataset, *, level: str) -> dict[str, Any]:
     z = row["Peak Stat"]
     statistic = row["Peak ALE"] if "Peak ALE" in row else (-1 if z < 0 else 1) * row["Peak Difference"]
-    return {
+    found = {
         **{new: row[old] for new, old in _OF_TABLE.items() if old in row},
         "cluster": int(row["Cluster ID"]),
         "peak_statistic": statistic,
         "peak_z": abs(z),
-        "survives": _survives(row, result, level=level),
     }
+    if _against(result, level) == "base-rate":
+        own = {new: row[old] for new, old in _OWN_BASE_RATE.items()}
+        return {**found, **own, "share_base_rate": 1.0, "survives_base_rate": "yes", "survives": "yes"}
+    if "z_base_rate" in result:
+        share = row["Share base rate (%)"] / 100
+        found |= {"share_base_rate": share, "survives_base_rate": _yes(share > 0)}
+    if "z_base_rate" in result and inference_of(result).null == "base-rate":
+        return {**found, "survives": found["survives_base_rate"]}
+    return {**found, "survives": _survives(row, result, level=level)}
 
 
 def _survives(row: Mapping[Any, Any], result: xr.Dataset, *, level: str) -> str | None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.main_effect import BASE_RATE, inference_of
 from ale_dask.data.places import replace_file
 from ale_dask.results.clusters import grid_name
 from ale_dask.results.contributing import surviving_map
@@ -75,6 +76,8 @@ def _gzipped(image: nib.Nifti1Image) -> bytes:
 
 def _surviving(result: xr.Dataset) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     name = str(result.attrs["name"])
+    if "z_base_rate" in result:
+        yield f"{name}_against-base-rate", result[BASE_RATE[inference_of(result).correction]].values != 0
     for source in INPUTS:
         kept = surviving_map(result, source)
         if result.attrs["kind"] != "contrast":
@@ -123,11 +126,13 @@ def _volumes(table: pd.DataFrame, axis: str) -> pd.DataFrame:
     conjunction = (table["kind"] == "conjunction") & (table["level"] == "thresholded") & (table["input"] == INPUTS[0])
     rows = table[main | contrast | conjunction]
     size: Any = rows["size_mm3"].where(~main.reindex(rows.index) | (rows["survives"] == "yes"), 0.0)
+    # What survives the base rate is no part of what survives the uniform null.
+    beside = (rows["against"] == "base-rate").fillna(False).map({True: ", base rate", False: ""})
     found = pd.DataFrame(
         {
             "cell": rows["out"],
             "value": rows[f"sweep.{axis}"],
-            "what": rows["direction"].fillna(rows["analysis"]),
+            "what": rows["direction"].fillna(rows["analysis"] + beside),
             "mm3": size.fillna(0.0).astype(float),
         }
     )
