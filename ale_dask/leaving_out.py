@@ -66,6 +66,7 @@ def survival_of_run(
         },
         by=by,
         k=k,
+        say=say,
     )
     plans = {name: _kept(out, plan, f"{name}_{_way(by, k)}") for name, (plan, _, _) in made.plans.items()}
     backend = backend or study.backend

@@ -13,11 +13,14 @@ import xarray as xr
 
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_left_out
+from ale_dask.analyses.base_rate import base_rate_name
 from ale_dask.analyses.dependence import (
+    AGAINST,
     ContrastFamily,
     Family,
     Kept,
     LeftOut,
+    Nulls,
     contrast_family,
     family,
     overlap,
@@ -31,7 +34,7 @@ from ale_dask.data import foci as foci_data
 from ale_dask.distribution.plan import Plan
 from ale_dask.results.clusters import Cluster
 from ale_dask.results.contributing import parts_of, surviving_clusters
-from ale_dask.results.tables import directions
+from ale_dask.results.tables import base_rate_clusters, directions
 from ale_dask.study import BLOCKS, pooled_name
 from ale_dask.words.config import INPUTS
 from ale_dask.words.errors import InputError
@@ -75,10 +78,12 @@ def work(
     arms: Mapping[str, Arms],
     by: str = "group",
     k: int = 1,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Work:
     """Return the plans that leaving experiments out of every analysis takes.
 
-    `samples` holds each main effect's experiments and plan by name, `arms` each contrast's.
+    `samples` holds each main effect's experiments and plan by name, `arms` each contrast's. `say` is told how long
+    planning takes where that is more than a moment.
 
     Raises
     ------
@@ -98,7 +103,7 @@ def work(
         sets[name] = sets_of(chosen, by=by, k=k)
         for part in parts:
             wanted.setdefault(part, []).extend(sets[name])
-    families = {name: family(*samples[name], left_out=s, name=name) for name, s in wanted.items()}
+    families = {name: family(*samples[name], left_out=s, name=name, say=say) for name, s in wanted.items()}
     made = Work(mine, sets, families, {}, by if k == 1 else f"{by} x {k}")
     iterations = {name: len(results[name]["null"]) if name in results else 0 for name in families}
     found: dict[str, ContrastFamily] = {}
@@ -106,8 +111,8 @@ def work(
         one, two = parts_of(results[name])
         pooled = None
         if inference_of(results[name]).gate == "pooled":
-            pooled = family(*arm.pooled, left_out=sets[name], name=pooled_name(name))
-            made.plans[pooled_name(name)] = (pooled.plan, iterations[one], None)
+            pooled = family(*arm.pooled, left_out=sets[name], name=pooled_name(name), say=say)
+            made.plans.update(_passes(pooled_name(name), pooled, iterations[one]))
         found[name] = contrast_family(
             (families[one], families[two]),
             arm.disjoint,
@@ -120,8 +125,20 @@ def work(
         # A block is one set with all its relabellings.
         made.plans[name] = (found[name].plan, len(sets[name]), 1)
     for name, one_family in families.items():
-        made.plans[name] = (one_family.plan, iterations[name], None)
+        made.plans.update(_passes(name, one_family, iterations[name]))
     return Work(mine, sets, families, found, made.by, made.plans)
+
+
+def _passes(name: str, one: Family, iterations: int) -> dict[str, tuple[Plan, int, int | None]]:
+    """Return the passes of a family by the names they are kept under."""
+    found: dict[str, tuple[Plan, int, int | None]] = {}
+    if one.plan is not None:
+        found[name] = (one.plan, iterations, None)
+    return found | {_pass_name(name, i): (plan, iterations, None) for i, plan in enumerate(one.against)}
+
+
+def _pass_name(name: str, number: int) -> str:
+    return base_rate_name(name) + (f"-{number + 1}" if number else "")
 
 
 def surviving(made: Work, read: Read) -> Iterator[tuple[str, xr.Dataset]]:
@@ -130,8 +147,10 @@ def surviving(made: Work, read: Read) -> Iterator[tuple[str, xr.Dataset]]:
     names = {id(one): name for name, one in made.families.items()} | pooled
 
     @cache
-    def null_of(one: Family) -> npt.NDArray[np.int64]:
-        return read(names[id(one)])[0]
+    def null_of(one: Family) -> Nulls:
+        name = names[id(one)]
+        uniform = None if one.plan is None else read(name)[0]
+        return Nulls(uniform, [read(_pass_name(name, i))[0] for i in range(len(one.against))])
 
     for name, result in made.results.items():
         if name in made.contrasts:
@@ -144,7 +163,7 @@ def surviving(made: Work, read: Read) -> Iterator[tuple[str, xr.Dataset]]:
 
 def _main_effects_without(
     members: Sequence[Family],
-    null_of: Callable[[Family], npt.NDArray[np.int64]],
+    null_of: Callable[[Family], Nulls],
     sets: Sequence[LeftOut],
     number: int,
 ) -> Kept:
@@ -154,7 +173,7 @@ def _main_effects_without(
 
 def _contrast_without(
     contrast: ContrastFamily,
-    null_of: Callable[[Family], npt.NDArray[np.int64]],
+    null_of: Callable[[Family], Nulls],
     counts: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None],
     number: int,
 ) -> Kept:
@@ -165,6 +184,8 @@ def _contrast_without(
 
 def _survival(result: xr.Dataset, sets: Sequence[LeftOut], without: Callable[[int], Kept], *, by: str) -> xr.Dataset:
     found: dict[str, list[Cluster]] = {source: surviving_clusters(result, source) for source in INPUTS}
+    if "z_base_rate" in result and inference_of(result).null == "both":
+        found[AGAINST] = base_rate_clusters(result)
     n = sum(map(len, found.values()))
     fraction = np.zeros((n, len(sets)))
     contrast = result.attrs["kind"] == "contrast"
@@ -218,6 +239,8 @@ def survival(
     Every analysis is done again without each group of subjects, experiment, study or value of a column (`by`: "group",
     "experiment", "study" or the column), or each `k` of them together, with its own analytic null, cluster-forming
     value and Monte-Carlo cut; one pass over the draws serves all.
+    Where the base rate was asked for, it is so with base-rate nulls of the smaller samples: at the input "cluster-fwe"
+    where that null decides alone, and beside it, at the input "base-rate", where both do.
     Contrasts and conjunctions need their main effects among the results.
 
     Raises

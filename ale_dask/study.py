@@ -11,11 +11,11 @@ from typing import Any
 import xarray as xr
 
 from ale_dask.analyses import base_rate as base_rates
+from ale_dask.analyses import base_rate_variants, noise_nulls, variants
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
 from ale_dask.analyses import contrast_left_out as left_out
 from ale_dask.analyses import main_effect as main_effects
-from ale_dask.analyses import noise_nulls, variants
 from ale_dask.analyses.functions import seconds_per_iteration
 from ale_dask.analyses.sample import Sample, enough, sample, study_bits
 from ale_dask.data import foci as foci_data
@@ -40,6 +40,7 @@ BLOCKS: dict[str, BlockFunction] = {
     contrasts.KIND: contrasts.block,
     second.KIND: second.block,
     variants.KIND: variants.block,
+    base_rate_variants.KIND: base_rate_variants.block,
     left_out.KIND: left_out.block,
     noise_nulls.KIND: noise_nulls.block,
 }

@@ -15,12 +15,11 @@ import numpy as np
 import pytest
 from commands import ale as command
 from conftest import experiments, write_ball, write_sample
-from typer.testing import CliRunner
 
 import ale_dask as ale
 from ale_dask import runs, sweeping, upkeep
 from ale_dask.analyses import base_rate
-from ale_dask.cli import app
+from ale_dask.analyses.main_effect import mask_of as ale_mask
 from ale_dask.words.config import inference_from, load_study
 from ale_dask.words.errors import InputError, StoreError
 
@@ -267,12 +266,28 @@ class TestWhatIsAskedLater:
         with pytest.raises(InputError, match="foci spread evenly"):
             ale.power(alone[1])
 
-    @pytest.mark.parametrize("command", ["leave-one-out", "fail-safe"])
-    def test_commands(self, alone, command):
-        done = CliRunner().invoke(app, [command, str(alone[0]), "-q"])
-        assert done.exit_code != 0
-        assert isinstance(done.exception, InputError)
-        assert "foci spread evenly" in str(done.exception)
+    def test_fail_safe(self, alone):
+        told = command("fail-safe", alone[0], "-q", code=65)
+        assert "foci spread evenly" in told.stderr
+
+
+@pytest.mark.parametrize("null", ["both", "base-rate"])
+def test_leaving_out_of_a_run_resumes_and_says_what_the_base_rate_leaves(tmp_path, null):
+    write_ball(tmp_path / "ball.nii.gz")
+    write_sample(tmp_path / "drug.txt", experiments(4, number=3, planted=(12, 4, 0), prefix="drug"))
+    (tmp_path / "study.toml").write_text(STUDY.format(null=null).replace("[analysis", "cluster_p = 0.9\n[analysis", 1))
+    out = tmp_path / "o"
+    command("run", tmp_path / "study.toml", "-o", out, "-b", "serial", "-q", "--no-pictures")
+    told = command("leave-one-out", out, "-b", "serial")
+    assert "drug: the thresholds against the base rate of 4 samples take about" in told.stderr
+    assert ("against the base rate, cluster" in told.stdout) == (null == "both")
+    written = (out / "drug" / "drug_leave-out-group.tsv").read_text()
+    passes = {path.name for path in (out / "store.zarr").glob("*without-group")}
+    assert passes == {"drug_base-rate_without-group"} | ({"drug_without-group"} if null == "both" else set())
+    (chunk,) = (out / "store.zarr" / "drug_base-rate_without-group").glob("null/*/c/0/0")
+    chunk.unlink()
+    command("leave-one-out", out, "-b", "serial", "-q")
+    assert (out / "drug" / "drug_leave-out-group.tsv").read_text() == written
 
 
 @pytest.fixture(scope="module")
@@ -284,6 +299,61 @@ def own(folder):
     image = nib.load(folder / "ball.nii.gz")
     nib.save(nib.Nifti1Image(counts[: image.shape[0]], image.affine), folder / "own.nii.gz")
     return folder / "own.nii.gz"
+
+
+class TestTables:
+    """The long table and comparisons say which null a cluster and its p are of."""
+
+    def test_a_long_table_has_what_the_base_rate_says_of_each_cluster(self, folder, done):
+        _, result, record = done
+        table = ale.long_table([("o", study(folder), {"drug": result}, record)])
+        uniform = table[table["level"] == "cluster-size"]
+        assert uniform["against"].tolist() == ["uniform"] * len(uniform)
+        numbers = result["cluster_of_voxel"].values[_at(result, uniform)] - 1
+        for what in ("size", "mass", "peak"):
+            wanted = result[f"cluster_base_rate_{what}_p"].values[numbers]
+            assert uniform[f"p_{what}_base_rate"].tolist() == wanted.tolist()
+        share = result["cluster_base_rate_share"].values[numbers]
+        assert uniform["share_base_rate"].tolist() == pytest.approx(share.tolist())
+        assert (uniform["survives_base_rate"] == "yes").tolist() == (share > 0).tolist()
+        second = table[table["level"] == "base-rate-cluster-size"]
+        assert second["against"].tolist() == ["base-rate"] * len(second)
+        numbers = result["base_rate_cluster_of_voxel"].values[_at(result, second)] - 1
+        assert second["p_size"].tolist() == result["base_rate_cluster_size_p"].values[numbers].tolist()
+        assert second["p_size"].tolist() == second["p_size_base_rate"].tolist()
+        assert second["cut_base_rate_size_voxels"].tolist() == [result.attrs["base_rate_cut_size"]] * len(second)
+        assert set(table["digest_base_rate"]) == {record["analyses"]["drug"]["digest_base_rate"]}
+
+    def test_where_it_decides_alone_the_primary_rows_are_its(self, folder, done, alone):
+        record = json.loads((alone[0] / "run.json").read_text())
+        table = ale.long_table([("o", study(folder, null="base-rate"), {"drug": alone[1]}, record)])
+        whole = ale.long_table([("o", study(folder), {"drug": done[1]}, done[2])])
+        rows = table[table["level"] == "cluster-size"]
+        assert set(rows["against"]) == {"base-rate"}
+        assert rows["p_size"].tolist() == whole[whole["level"] == "base-rate-cluster-size"]["p_size"].tolist()
+        listed = table[table["level"] == "uncorrected"]
+        assert set(listed["against"]) == {"uniform"}
+        assert listed["survives"].tolist() == (listed["share_base_rate"] > 0).map({True: "yes", False: "no"}).tolist()
+
+    def test_like_is_compared_with_like(self, done, alone):
+        found = ale.compare(done[1], alone[1])
+        summary = found.summary.set_index("level")
+        assert summary.index[0] == "cluster-size | base-rate-cluster-size"
+        assert (summary.loc[["cluster-size", "base-rate-cluster-size", "voxel", "uncorrected"], "dice"] == 1).all()
+        rows = found.clusters.set_index("level")
+        of_base_rate = rows.loc[["base-rate-cluster-size"]]
+        assert of_base_rate["p_1"].tolist() == of_base_rate["p_2"].tolist()
+        assert set(of_base_rate["p_1"]) <= set(done[1]["base_rate_cluster_size_p"].values)
+        of_uniform = rows.loc[["cluster-size"]]
+        assert set(of_uniform["p_base_rate_2"]) <= set(done[1]["cluster_base_rate_size_p"].values)
+        assert of_uniform["share_base_rate_1"].tolist() == of_uniform["share_base_rate_2"].tolist()
+        assert found.settings["setting"].tolist() == ["null"]
+
+
+def _at(result, rows):
+    """The voxels (row) of the peaks in a table."""
+    grid = ale_mask(result)
+    return grid.voxel_at(rows[["x", "y", "z"]].to_numpy(dtype=float))
 
 
 AXES = '[sweep]\nnull = ["uniform", "both", "base-rate"]\nbase_rate = ["literature", "own.nii.gz"]\n'

@@ -24,7 +24,7 @@ from ale_dask.words.errors import InputError
 from ale_dask.words.variables import FOCI
 
 MOST, SERIES, ITERATIONS = 8, 2, 40
-SETTINGS = {"iterations": ITERATIONS, "voxel_p": 0.01, "cluster_p": 0.05, "seed": 3}
+SETTINGS = {"iterations": ITERATIONS, "voxel_p": 0.01, "cluster_p": 0.05, "seed": 3, "null": "uniform"}
 
 
 def main_effect(tiny: Path, name: str, *, part: slice = slice(None), **changes: object) -> xr.Dataset:

@@ -14,13 +14,22 @@ from faults.scenes import write_study
 from test_determinism import with_backend
 
 import ale_dask as ale
+from ale_dask.analyses import base_rate
+from ale_dask.analyses import base_rate_variants as beside
+from ale_dask.analyses.base_rate import plan_base_rate
+from ale_dask.analyses.dependence import LeftOut, family
+from ale_dask.analyses.main_effect import BASE_RATE, plan_main_effect
+from ale_dask.analyses.sample import sample
 from ale_dask.data.foci import subset
+from ale_dask.data.masks import load_space
 from ale_dask.results.contributing import surviving_clusters
+from ale_dask.results.surviving import survival_lines
+from ale_dask.results.tables import base_rate_clusters
 from ale_dask.runs import run, write
-from ale_dask.words.config import INPUTS, load_study
+from ale_dask.words.config import INPUTS, inference_from, load_study
 from ale_dask.words.errors import InputError
 
-SETTINGS = {"iterations": 60, "voxel_p": 0.01, "min_volume": 8.0}
+SETTINGS = {"iterations": 60, "voxel_p": 0.01, "min_volume": 8.0, "null": "uniform"}
 BITS = 24
 
 
@@ -61,6 +70,47 @@ def test_a_main_effect_without_each_experiment(tiny: Path, correction: str, with
     assert len({int(one.attrs["threshold"]) for one in alone.values()}) > 1
     np.testing.assert_array_equal(found["retained"].values, expected(whole, alone))
     assert 0 < found["retained"].values.mean() < 1
+
+
+@pytest.mark.parametrize("within", ["max", "additive"])
+def test_the_base_rate_null_without_some_is_that_of_the_others_alone(tiny: Path, within: str) -> None:
+    """Integer by integer, also where a pass goes on from what the variant before it lacks."""
+    mask = load_space(inference_from({"mask": str(tiny / "ball.nii.gz")}))
+    inference = inference_from({"null": "both", "voxel_p": 0.01, "within": within})
+    whole = sample(ale.read_foci(tiny / "drug.txt"), mask=mask, inference=inference)
+    main = plan_main_effect(whole, bits=BITS, name="drug")
+    sets = [LeftOut(str(i), frozenset(whole.key[list(i)].tolist())) for i in [(7,), (2, 7)]]
+    made = family(whole, main, left_out=sets, name="drug")
+    (passed,) = made.against
+    assert passed.arrays["further"].tolist() == [False, False, True]
+    null = beside.block(passed, 5, 40)["null"]
+    for number, (members, part) in enumerate(made.parts.items()):
+        keep = ~np.isin(np.arange(8), members)
+        few = sample(subset(whole.foci, keep), mask=mask, inference=inference)
+        alone = plan_base_rate(few, main=plan_main_effect(few, bits=BITS, name="x"), name="x")
+        np.testing.assert_array_equal(beside.null_of(null, number), base_rate.block(alone, 5, 40)["null"])
+        np.testing.assert_array_equal(beside.variant_table(passed, number).z, alone.arrays["z"])
+        np.testing.assert_array_equal(part.arrays["s"], alone.arrays["s"])
+    assert (null > 0).mean() > 0.5
+
+
+@pytest.mark.parametrize(("correction", "null"), [("cluster-mass", "both"), ("voxel", "base-rate")])
+def test_clusters_of_the_base_rate_without_some_experiments(tiny: Path, correction: str, null: str) -> None:
+    foci = ale.read_foci(tiny / "drug.txt")
+    halves = np.array(["one", "two"], dtype=object)[np.isin(np.arange(8), (1, 2, 4)).astype(int)]
+    foci = foci.assign(experiment_study=("experiment", halves))
+    changes = {"correction": correction, "null": null, "cluster_p": 0.05 if null == "both" else 0.5}
+    whole = effect(foci, tiny, "drug", **changes)
+    found = ale.survival([whole], by="study")["drug"]
+    alone = {label: effect(subset(foci, halves != label), tiny, "drug", **changes) for label in ("one", "two")}
+    source, retained = found["cluster_input"].values, found["retained"].values
+    np.testing.assert_array_equal(retained[source != "base-rate"], expected(whole, alone))
+    kept = [one[BASE_RATE[correction]].values != 0 for one in alone.values()]
+    wanted = [[k[c.voxels].mean() for k in kept] for c in base_rate_clusters(whole)]
+    np.testing.assert_array_equal(retained[source == ("base-rate" if null == "both" else "cluster-fwe")], wanted)
+    assert 0 < np.mean(wanted) < 1
+    said = survival_lines({"drug": found})
+    assert any("against the base rate, cluster" in line for line in said) == (null == "both")
 
 
 def test_a_contrast_and_a_conjunction_without_each_experiment(tiny: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,7 @@ from ale_dask.numerics.base_rate_tfce import (
     tfce_unit,
 )
 from ale_dask.numerics.by_level import NEVER, Z_UNIT, LevelTable, critical_map, least_z, level_table, z_map
+from ale_dask.numerics.space import Mask
 from ale_dask.numerics.weighted import last_words
 from ale_dask.numerics.whole_studies import ENOUGH
 from ale_dask.words.config import Inference
@@ -61,13 +62,23 @@ STATISTICS = ("max_z", "max_size", "max_mass")
 """And the largest TFCE, when it is the correction asked for."""
 MEASURES = ("size", "mass", "peak")
 """Of a cluster: voxels, sum of z beyond the cluster-forming one, largest z; in the order of their nulls below."""
+DRAWN_FROM = ("last_word", "study_begin", "study_voxel")
+"""Arrays of a plan, of which it has one or two, that draws come from."""
 SHARED = ("volume", "shape", "focus_begin", "kernel", "draw_key", "box_shape", "boxes")
 _DECISIONS = ("not", "undecided", "significant")
 """From the least favourable to the most."""
 _COLUMN = {"size": 1, "mass": 2, "peak": 0}
 _VERSION = 1
-_BUILDING = threading.Lock()
+BUILDING = threading.Lock()
 """Two threads that build the same tables take each other's time."""
+
+
+class Against(NamedTuple):
+    """What sums are judged by against the base rate: thresholds (voxel), z by level, and the z that forms clusters."""
+
+    threshold: npt.NDArray[np.int32]
+    table: LevelTable
+    least_z: int
 
 
 def base_rate_name(name: str) -> str:
@@ -181,10 +192,10 @@ def _ready(plan: Plan) -> tuple[Drawn, Critical, Heights | None]:
     enhanced = None
     if TFCE in plan.statistics:
         enhanced = heights(table, inside, shift=int(plan.settings["tfce_shift"]), geometry=space)
-    return _draws(plan), critical(threshold, table, least_z=least, geometry=space), enhanced
+    return drawn_by(plan), critical(threshold, table, least_z=least, geometry=space), enhanced
 
 
-def _draws(plan: Plan) -> Drawn:
+def drawn_by(plan: Plan) -> Drawn:
     """Return what the iterations of a plan draw from."""
     if "study_begin" not in plan.arrays:
         return drawn(plan.arrays["last_word"])
@@ -195,7 +206,7 @@ def _draws(plan: Plan) -> Drawn:
 def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
     """Return {"null": (iteration, statistic)} of some iterations, int64: largest z, cluster size, mass and TFCE."""
     out = np.empty((count, len(plan.statistics)), dtype=np.int64)
-    with _BUILDING:
+    with BUILDING:
         design, rows, space = machinery(plan, in_mask=True)
         words, thresholds, enhanced = _ready(plan)
     if enhanced is None:
@@ -277,6 +288,28 @@ def _enhanced(
         "base_rate_tfce_p": ("voxel", p),
     }
     return values >= cut, found, {"base_rate_cut_tfce": cut, "base_rate_tfce_unit": unit}
+
+
+def survivors(
+    s: npt.NDArray[np.integer[Any]],
+    null: npt.NDArray[np.int64],
+    against: Against,
+    *,
+    mask: Mask,
+    inference: Inference,
+) -> npt.NDArray[np.bool_]:
+    """Return the voxels (voxel) of sums `s` that survive the primary correction against the base rate.
+
+    As the map of a whole result has them; `null` is (iteration, statistic).
+    """
+    units = z_map(s.astype(np.int64), against.table)
+    above = (s >= against.threshold) & (against.threshold < NEVER) & mask.searched
+    what = {"cluster-size": "size", "cluster-mass": "mass", "voxel": "peak"}[inference.correction]
+    cut = correct.cut(null[:, _COLUMN[what]], alpha=inference.cluster_p, rule=inference.cluster_cut)
+    if what == "peak":
+        return np.asarray(above & (units >= cut))
+    labels = clusters.label_clusters(above, volume=mask.volume, connectivity=inference.connectivity)
+    return clusters.keep_clusters(labels, _measures(labels, units, least=against.least_z)[what] >= cut)
 
 
 def _threshold_ale(plan: Plan) -> npt.NDArray[np.float32]:

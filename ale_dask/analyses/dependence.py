@@ -7,33 +7,42 @@ as if it had been run alone at the same fixed point.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ale_dask.analyses import base_rate_variants as beside
 from ale_dask.analyses import contrast_left_out as contrasts
 from ale_dask.analyses import variants
+from ale_dask.analyses.base_rate import plan_base_rate
+from ale_dask.analyses.base_rate import survivors as against_base_rate
+from ale_dask.analyses.base_rate import wanted as wants_base_rate
 from ale_dask.analyses.contrast import above_floor, relabelled_p
-from ale_dask.analyses.main_effect import UNIFORM_ALONE, plan_main_effect, survivors
+from ale_dask.analyses.main_effect import plan_main_effect, survivors, uncorrected
 from ale_dask.analyses.sample import Sample
 from ale_dask.data.foci import subset, table
 from ale_dask.data.subject_groups import group_names
 from ale_dask.distribution.backends import cpu_count
 from ale_dask.distribution.plan import Plan
+from ale_dask.distribution.progress import clock
 from ale_dask.numerics import clusters
 from ale_dask.words.config import INPUTS
 from ale_dask.words.errors import InputError
 
 Members = tuple[int, ...]
 Bools = npt.NDArray[np.bool_]
+Null = npt.NDArray[np.int64]
 Kept = dict[str, Bools]
 """Surviving voxels (voxel) by input; of a contrast (direction, voxel)."""
+AGAINST = "base-rate"
+"""The input of what survives against the base rate where the uniform null has its say too."""
 MOST_SETS = 10_000
 
 
@@ -84,58 +93,125 @@ def _labels(sample: Sample, by: str) -> list[str]:
     return [str(label) for label in columns[name].astype(str)]
 
 
+class Nulls(NamedTuple):
+    """The nulls of a family, of each pass (iteration, variant x statistic): of the uniform one, and of each other."""
+
+    uniform: Null | None
+    base_rate: Sequence[Null]
+
+
 @dataclass(frozen=True, eq=False)
 class Family:
-    """A main effect and those of its experiments without some, by which are left out; () is the whole."""
+    """A main effect and those of its experiments without some, by which are left out; () is the whole.
+
+    `plan` is the pass of their nulls against foci spread evenly, None where these have no say, and `against` are those
+    of their base-rate nulls, each of 32 of them.
+    """
 
     sample: Sample
     parts: Mapping[Members, Plan]
-    plan: Plan
+    plan: Plan | None
+    against: Sequence[Plan] = ()
 
     def members(self, left_out: LeftOut) -> Members:
         """Return the places in the sample of a set's experiments."""
         return tuple(i for i, key in enumerate(self.sample.key.tolist()) if key in left_out.keys)
 
-    def kept(self, null: npt.NDArray[np.int64], left_out: LeftOut) -> Kept:
-        """Return what survives without a set, from the null of all (iteration, variant x statistic)."""
-        members, mask = self.members(left_out), self.sample.mask
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The inputs at which something survives; AGAINST is beside what the uniform null finds."""
+        return (*INPUTS, AGAINST) if self.plan is not None and self.against else INPUTS
+
+    def kept(self, nulls: Nulls, left_out: LeftOut) -> Kept:
+        """Return what survives without a set, from the nulls of all."""
+        members, mask, inference = self.members(left_out), self.sample.mask, self.sample.inference
         if members not in self.parts:
-            return {source: np.zeros(mask.n_voxels, dtype=bool) for source in INPUTS}
-        number = list(self.parts).index(members)
-        own = variants.null_of(null, number)
-        return survivors(self.parts[members], own, mask=mask, inference=self.sample.inference)
+            return {source: np.zeros(mask.n_voxels, dtype=bool) for source in self.sources}
+        number, part = list(self.parts).index(members), self.parts[members]
+        against = self._against(nulls, number, part) if self.against else None
+        if nulls.uniform is None:
+            assert against is not None
+            return dict(zip(INPUTS, (against, uncorrected(part, mask=mask, inference=inference)), strict=True))
+        found = survivors(part, variants.null_of(nulls.uniform, number), mask=mask, inference=inference)
+        return found if against is None else {**found, AGAINST: against}
+
+    def _against(self, nulls: Nulls, number: int, part: Plan) -> Bools:
+        own, variant = self.against[number // beside.MOST], number % beside.MOST
+        null = beside.null_of(nulls.base_rate[number // beside.MOST], variant)
+        by = beside.judged_by(own, variant)
+        sample = self.sample
+        return against_base_rate(part.arrays["s"], null, by, mask=sample.mask, inference=sample.inference)
 
 
-def family(sample: Sample, whole: Plan, *, left_out: Iterable[LeftOut], name: str) -> Family:
-    """Return a main effect with those without each set, and the plan of all their nulls.
+def family(
+    sample: Sample,
+    whole: Plan,
+    *,
+    left_out: Iterable[LeftOut],
+    name: str,
+    say: Callable[[str], None] = lambda text: None,
+) -> Family:
+    """Return a main effect with those without each set, and the plans of all their nulls.
+
+    `say` is told how long the thresholds of the base-rate nulls take, of which each has its own.
 
     Raises
     ------
     InputError
-        where TFCE is the correction: it looks at every voxel of each map, and has no pass that serves all; or where
-        the base rate alone decides.
+        where TFCE is the correction: it looks at every voxel of each map, and has no pass that serves all.
     """
     inference, bits = sample.inference, int(whole.settings["bits"])
     if inference.correction == "tfce":
         raise InputError(f"{name}: leaving out needs a cluster or voxel correction; set another than tfce")
-    if inference.null == "base-rate":
-        raise InputError(f"{name}: {UNIFORM_ALONE.format('leaving out')}")
     keys = sample.key.tolist()
     wanted = dict.fromkeys(tuple(i for i, key in enumerate(keys) if key in s.keys) for s in left_out)
     wanted = {members: None for members in wanted if 0 < len(members) < len(keys)}
     rows = list(sample.rows(bits))
 
-    def part(members: Members) -> Plan:
+    def rest(members: Members) -> tuple[Sample, npt.NDArray[np.bool_]]:
         keep = np.ones(len(keys), dtype=bool)
         keep[list(members)] = False
-        rest = Sample(subset(sample.foci, keep), sample.mask, inference)
+        return Sample(subset(sample.foci, keep), sample.mask, inference) if members else sample, keep
+
+    def part(members: Members) -> Plan:
+        few, keep = rest(members)
         own = [row for row, stays in zip(rows, keep, strict=True) if stays]
-        return plan_main_effect(rest, bits=bits, name=name, rows=own)
+        return plan_main_effect(few, bits=bits, name=name, rows=own)
 
     with ThreadPoolExecutor(cpu_count()) as pool:
         parts: dict[Members, Plan] = {(): whole, **dict(zip(wanted, pool.map(part, wanted), strict=True))}
-    plan = variants.plan_variants(whole, list(parts.values()), left_out=list(parts), name=name)
-    return Family(sample, parts, plan)
+    plan = None
+    if inference.null != "base-rate":
+        plan = variants.plan_variants(whole, list(parts.values()), left_out=list(parts), name=name)
+    if not wants_base_rate(inference):
+        return Family(sample, parts, plan)
+
+    def second(members: Members) -> Plan:
+        return plan_base_rate(rest(members)[0], main=parts[members], name=name)
+
+    return Family(sample, parts, plan, _base_rate_passes(whole, list(parts), second, name=name, say=say))
+
+
+def _base_rate_passes(
+    whole: Plan,
+    left_out: Sequence[Members],
+    make: Callable[[Members], Plan],
+    *,
+    name: str,
+    say: Callable[[str], None],
+) -> list[Plan]:
+    """Return the passes of the base-rate nulls without each of some experiments, planned some at a time."""
+    started = time.perf_counter()
+    first = make(left_out[0])
+    seconds = (time.perf_counter() - started) * (len(left_out) - 1) / cpu_count()
+    say(f"{name}: the thresholds against the base rate of {len(left_out)} samples take about {clock(seconds)}")
+    found = []
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        for begin in range(0, len(left_out), beside.MOST):
+            some = left_out[begin : begin + beside.MOST]
+            made = pool.map(lambda members: make(members) if members else first, some)
+            found.append(beside.plan_base_rate_variants(whole, made, left_out=some, name=name))
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +229,7 @@ class ContrastFamily:
 
     def kept(
         self,
-        nulls: Callable[[Family], npt.NDArray[np.int64]],
+        nulls: Callable[[Family], Nulls],
         relabelled: npt.NDArray[np.int64],
         exceed: npt.NDArray[np.int64],
         number: int,
@@ -209,8 +285,10 @@ def contrast_family(
         # No main effect without some experiments reaches its cluster-forming value where the whole stays below it.
         reached = np.zeros(mask.n_voxels, dtype=bool)
         for one in arms if pooled is None else (pooled,):
-            least = min(int(part.settings["threshold"]) for part in one.parts.values())
-            reached |= one.parts[()].arrays["s"] >= least
+            s = one.parts[()].arrays["s"]
+            reached |= s >= min(int(part.settings["threshold"]) for part in one.parts.values())
+            for passed in one.against:
+                reached |= s >= beside.least_thresholds(passed)
         candidate = np.flatnonzero(reached & mask.searched)
     keys = [np.array(sorted(s.keys), dtype=np.uint64) for s in left_out]
     plan = contrasts.plan_left_out(*disjoint, left_out=keys, candidate=candidate, bits=bits, name=name)

@@ -307,23 +307,29 @@ def survivors(
 ) -> dict[str, npt.NDArray[np.bool_]]:
     """Return the surviving voxels (voxel) of a main effect by input, as `thresholded` of its whole result has them.
 
-    At the primary correction, which is not TFCE, and at the uncorrected p.
+    At the primary correction, which is not TFCE, and at the uncorrected p; against foci spread evenly.
     """
     threshold = int(plan.settings["threshold"])
     s = plan.arrays["s"].astype(np.int64)
     inside = searched(plan, n_voxels=len(s))
-    above = (s >= threshold) & inside
-    labels = clusters.label_clusters(above, volume=mask.volume, connectivity=inference.connectivity)
-    size = clusters.sizes(labels)
+    labels = clusters.label_clusters((s >= threshold) & inside, volume=mask.volume, connectivity=inference.connectivity)
     statistic = {"voxel": "max_s", "cluster-size": "max_size", "cluster-mass": "max_mass"}[inference.correction]
     cut = correct.cut(null[:, STATISTICS.index(statistic)], alpha=inference.cluster_p, rule=inference.cluster_cut)
     if inference.correction == "voxel":
         corrected = (s >= cut) & inside
     else:
-        measure = size if inference.correction == "cluster-size" else clusters.masses(labels, s=s, threshold=threshold)
+        size = inference.correction == "cluster-size"
+        measure = clusters.sizes(labels) if size else clusters.masses(labels, s=s, threshold=threshold)
         corrected = clusters.keep_clusters(labels, measure >= cut)
+    return dict(zip(INPUTS, (corrected, uncorrected(plan, mask=mask, inference=inference)), strict=True))
+
+
+def uncorrected(plan: Plan, *, mask: Mask, inference: Inference) -> npt.NDArray[np.bool_]:
+    """Return the voxels (voxel) at or above a main effect's cluster-forming value, in clusters of the least volume."""
+    s = plan.arrays["s"]
+    above = (s >= int(plan.settings["threshold"])) & searched(plan, n_voxels=len(s))
     least = inference.min_voxels(mask.voxel_volume)
-    return dict(zip(INPUTS, (corrected, clusters.keep_clusters(labels, size >= least)), strict=True))
+    return clusters.at_least(above, volume=mask.volume, minimum=least, connectivity=inference.connectivity)
 
 
 def primary_statistic(plan: Plan, inference: Inference) -> Statistic | None:

@@ -42,7 +42,8 @@ class Near(NamedTuple):
 
 
 @numba.njit(cache=True, nogil=True)
-def _near_memory(geometry):  # type: ignore[no-untyped-def]
+def near_memory(geometry):  # type: ignore[no-untyped-def]
+    """Return the memory of one thread."""
     n = geometry.voxels
     return Near(
         np.empty((3, n), dtype=np.int32),
@@ -65,7 +66,8 @@ def _collect(least, stamps, geometry, work, found):  # type: ignore[no-untyped-d
 
 
 @numba.njit(cache=True, nogil=True)
-def _locate(n, geometry, found, near) -> None:  # type: ignore[no-untyped-def]
+def locate(n, geometry, found, near) -> None:  # type: ignore[no-untyped-def]
+    """Fill in where the n collected voxels lie and which is the first of each plane."""
     for t in range(n):
         x, rest = divmod(found.cell[t], geometry.stride_x)
         y, z = divmod(rest, geometry.stride_y)
@@ -78,7 +80,7 @@ def _locate(n, geometry, found, near) -> None:  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_experiment(e, design, stamps, work, near) -> None:  # type: ignore[no-untyped-def]
+def add_experiment(e, design, stamps, work, near) -> None:  # type: ignore[no-untyped-def]
     """Add X of one experiment at the collected voxels to `left`: the maximum over its foci, or their sum."""
     kernel = design.kernel[e]
     rx, ry, rz = stamps.radius[kernel, 0], stamps.radius[kernel, 1], stamps.radius[kernel, 2]
@@ -107,7 +109,7 @@ def variant_iterations(first, count, variants, design, stamps, geometry, out) ->
     As `permute.null_iterations` fills it for each variant's experiments alone, integer by integer.
     """
     work = sweep_memory(design, stamps, geometry)
-    found, kept, near = found_memory(geometry), found_memory(geometry), _near_memory(geometry)
+    found, kept, near = found_memory(geometry), found_memory(geometry), near_memory(geometry)
     wanted = max(np.int32(1), variants.threshold.min())
     for b in range(count):
         draw_foci(first + b, design, geometry, work)
@@ -116,12 +118,12 @@ def variant_iterations(first, count, variants, design, stamps, geometry, out) ->
         whole = False
         while not whole:
             n = _collect(least, stamps, geometry, work, found)
-            _locate(n, geometry, found, near)
+            locate(n, geometry, found, near)
             whole = True
             for v in range(variants.threshold.shape[0]):
                 near.left[:n] = 0
                 for m in range(variants.begin[v], variants.begin[v + 1]):
-                    _add_experiment(variants.member[m], design, stamps, work, near)
+                    add_experiment(variants.member[m], design, stamps, work, near)
                 threshold = variants.threshold[v]
                 best = np.int32(0)
                 above = 0

@@ -35,6 +35,10 @@ SURVIVING = (
     "Weakest Without",
     "Lost Without",
 )
+AGAINST = "base-rate"
+_OF_BASE_RATE = (
+    " At the input base-rate are the clusters that survive against the base rate, and so do those left of them."
+)
 _MOST_NAMED = 40
 """Sets whose names still fit below a figure."""
 
@@ -67,17 +71,18 @@ def survival_table(survival: xr.Dataset) -> pd.DataFrame:
 
 
 def survival_lines(found: Mapping[str, xr.Dataset]) -> list[str]:
-    """Return a line per cluster at the corrected input, for a terminal."""
+    """Return a line per cluster at the corrected input, and per cluster against the base rate, for a terminal."""
     lines = []
     for name, survival in found.items():
         table = survival_table(survival)
-        rows = table[table["Input"] == INPUTS[0]].to_dict("records")
+        rows = table[table["Input"].isin((INPUTS[0], AGAINST))].to_dict("records")
         for row in rows:
             lost = f"; lost without {row['Lost Without']}" if row["Lost Without"] else ""
             least = f", at least {row['Least Retained (%)']:.0f} % of it" if row["Least Retained (%)"] else ""
             what = row["Direction"] or name
+            null = ", against the base rate" if row["Input"] == AGAINST else ""
             lines.append(
-                f"{what}, cluster {row['Cluster ID']} ({row['Cluster Size (mm3)']:.0f} mm³): "
+                f"{what}{null}, cluster {row['Cluster ID']} ({row['Cluster Size (mm3)']:.0f} mm³): "
                 f"survives {row['Survives']} of {row['Sets']}{least}{lost}"
             )
         if not rows:
@@ -140,7 +145,8 @@ def write_survival(
     about = {
         "title": f"Without each {unit}",
         "says": f"The analysis again without each {unit}, with its own null. Survives: after leaving out how many of "
-        "the sets a significant cluster overlaps; Least Retained: the smallest share of its voxels that then stays.",
+        "the sets a significant cluster overlaps; Least Retained: the smallest share of its voxels that then stays."
+        + (_OF_BASE_RATE if AGAINST in survival["cluster_input"].values else ""),
         "of_results": list(origin),
     }
     content = {

@@ -1,0 +1,159 @@
+"""The base-rate nulls of several samples of the same drawn foci in one pass: other thresholds, experiments left out.
+
+As `variants` does it for the uniform null: leaving an experiment out changes nobody else's draws, and S without some
+experiments is S - sum X_i, at most S. A voxel can only pass in a variant where S of all experiments reaches the least
+of its thresholds: these voxels are collected once, and the X_i are worked out in them alone.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from ale_dask.numerics.base_rate_null import draw_base_rate
+from ale_dask.numerics.by_level import NEVER, LevelTable, z_of
+from ale_dask.numerics.permute import found_memory, largest
+from ale_dask.numerics.simd import BARE, SCAN, reaches32
+from ale_dask.numerics.stamps import Geometry
+from ale_dask.numerics.sweep import plane_of, stamp_planes
+from ale_dask.numerics.variants import add_experiment, locate, near_memory
+from ale_dask.numerics.visits import list_foci, sweep_memory
+
+I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
+
+
+class CriticalVariants(NamedTuple):
+    """What each variant compares S with, and which experiments it lacks.
+
+    threshold and position (voxel, variant); z (step), the tables one after the other, of `width` steps a level, those
+    of a variant from z_begin[variant] to z_begin[variant + 1]; shift and least_z (variant). A variant lacks
+    member[begin[v] : begin[v + 1]], and where `further[v]` also what the variant before it lacks. least (cell) and low
+    (window) are the least thresholds of all variants, as `Critical` has those of one; voxel (cell).
+    """
+
+    threshold: I32
+    position: I32
+    z: I32
+    z_begin: I64
+    width: I64
+    shift: I64
+    least_z: I64
+    begin: I64
+    member: I64
+    further: npt.NDArray[np.bool_]
+    least: I32
+    low: I32
+    window_begin: I64
+    voxel: I32
+
+
+class LeftOut(NamedTuple):
+    """The experiments that each variant lacks: member[begin[v] : begin[v + 1]], and where `further[v]` also those that
+    the variant before it lacks."""
+
+    begin: I64
+    member: I64
+    further: npt.NDArray[np.bool_]
+
+
+def critical_variants(
+    thresholds: list[I32], tables: list[LevelTable], *, least_z: list[int], left_out: LeftOut, geometry: Geometry
+) -> CriticalVariants:
+    """Return the thresholds (voxel) and the table of z of each variant, in the order in which planes are scanned.
+
+    `least_z` are the z that form clusters; `geometry` is one whose foci are drawn from the voxels that are looked at.
+    """
+    threshold = np.ascontiguousarray(np.stack(thresholds, axis=1))
+    position = np.ascontiguousarray(np.stack([table.position for table in tables], axis=1))
+    # A scan's last step looks beyond the last plane.
+    least = np.full(geometry.size + SCAN, NEVER, dtype=np.int32)
+    least[geometry.cell] = threshold.min(axis=1)
+    voxel = np.zeros(geometry.size + SCAN, dtype=np.int32)
+    voxel[geometry.cell] = np.arange(len(threshold), dtype=np.int32)
+    low: list[int] = []
+    begin = [0]
+    for x in range(len(geometry.row_low)):
+        rows = range(geometry.row_low[x] * geometry.stride_y, (geometry.row_high[x] + 1) * geometry.stride_y, SCAN)
+        low += [int(least[x * geometry.stride_x + at :][:SCAN].min()) for at in rows]
+        begin.append(len(low))
+    return CriticalVariants(
+        threshold,
+        position,
+        np.concatenate([table.z.reshape(-1) for table in tables]),
+        np.r_[0, np.cumsum([table.z.size for table in tables])].astype(np.int64),
+        np.array([table.z.shape[1] for table in tables], dtype=np.int64),
+        np.array([table.shift for table in tables], dtype=np.int64),
+        np.array(least_z, dtype=np.int64),
+        left_out.begin,
+        left_out.member,
+        left_out.further,
+        least,
+        np.array(low, dtype=np.int32),
+        np.array(begin, dtype=np.int64),
+        voxel,
+    )
+
+
+@numba.njit(**BARE)
+def _collect_plane(x, geometry, critical, n, plane, found):  # type: ignore[no-untyped-def]
+    """Collect the cells of a plane at or above the least of their thresholds with their S; returns their number."""
+    origin = np.uint64(x * geometry.stride_x)
+    least = critical.least
+    window = critical.window_begin[x]
+    for at in range(geometry.row_low[x] * geometry.stride_y, (geometry.row_high[x] + 1) * geometry.stride_y, SCAN):
+        if reaches32(plane, at, critical.low[window]):
+            for j in range(np.uint64(at), np.uint64(at + SCAN)):
+                if plane[j] >= least[origin + j]:
+                    found.cell[n] = origin + j
+                    found.value[n] = plane[j]
+                    n += 1
+        window += 1
+    return n
+
+
+@numba.njit(cache=True, nogil=True)
+def _one_variant(v, n, critical, geometry, found, near, kept, out) -> None:  # type: ignore[no-untyped-def]
+    """Fill out (3) with the largest z, cluster size and mass of a variant, from the n cells that were collected."""
+    width = critical.width[v]
+    table = critical.z[critical.z_begin[v] : critical.z_begin[v + 1]].reshape((-1, width))
+    shift, best, above = critical.shift[v], np.int64(0), 0
+    for t in range(n):
+        s = found.value[t] - near.left[t]
+        voxel = critical.voxel[found.cell[t]]
+        if s >= critical.threshold[voxel, v]:
+            z = z_of(s, critical.position[voxel, v], table, shift)
+            kept.cell[above] = found.cell[t]
+            kept.value[above] = z
+            above += 1
+            best = max(best, z)
+    out[0] = best
+    out[1], out[2] = largest(above, critical.least_z[v], geometry, kept)
+
+
+@numba.njit(cache=True, nogil=True)
+def base_rate_variant_iterations(first, count, drawn, critical, design, stamps, geometry, out) -> None:  # type: ignore[no-untyped-def]
+    """Fill out (iteration, variant, 3), int64, with the largest z, cluster size in voxels and cluster mass.
+
+    As `base_rate_null.base_rate_iterations` fills it for each variant's experiments alone, integer by integer.
+    """
+    work = sweep_memory(design, stamps, geometry)
+    found, kept, near = found_memory(geometry), found_memory(geometry), near_memory(geometry)
+    for b in range(count):
+        draw_base_rate(first + b, drawn, design, work.voxel)
+        list_foci(design, stamps, geometry, work)
+        n = 0
+        for x in range(1, geometry.plane_begin.shape[0] - 2, 2):
+            stamp_planes(x, stamps, geometry, work)
+            for side in range(2):
+                n = _collect_plane(x + side, geometry, critical, n, plane_of(side, geometry, work), found)
+        locate(n, geometry, found, near)
+        for v in range(critical.begin.shape[0] - 1):
+            if not critical.further[v]:
+                near.left[:n] = 0
+            for m in range(critical.begin[v], critical.begin[v + 1]):
+                add_experiment(critical.member[m], design, stamps, work, near)
+            _one_variant(v, n, critical, geometry, found, near, kept, out[b, v])
