@@ -81,7 +81,8 @@ def base_rate(i: Inference) -> str:
 _DRAWN = {
     "foci": "the foci of every experiment were drawn from it",
     "studies": "every experiment was given the foci of one study of this database, so that foci that are reported "
-    f"together stay together. It was drawn from the {ENOUGH} studies or more whose numbers of foci are the nearest at "
+    "together stay together; the density was made of the other half of its studies. The study was drawn from the "
+    f"{ENOUGH} or more whose numbers of foci are the nearest at "
     "or above the experiment’s, and of a study with more foci as many as the experiment has were drawn; where fewer "
     f"than {ENOUGH} studies have as many foci, several of the {ENOUGH} with the most were drawn",
 }
@@ -115,12 +116,13 @@ def _drawn_facts(attrs: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (
             "Drawn, base rate",
-            f"each experiment the foci of one of {number:,} studies, of like number of foci{beyond}",
+            f"each experiment the foci of one of {number:,} studies, of like number of foci; the density is of as many "
+            f"others{beyond}",
         ),
         (
             "Database, base rate",
-            f"{foci:,} foci in the mask; {left_out:,} more that a study has twice, are most likely no coordinates or "
-            "lie outside do not count",
+            f"{foci:,} foci in the mask are drawn from; {left_out:,} of the database that a study has twice, are most "
+            "likely no coordinates or lie outside do not count",
         ),
     ]
 

@@ -69,16 +69,15 @@ def load_base_rate(inference: Inference, *, mask: Mask) -> BaseRate:
     if not path.exists():
         raise InputError(f"base_rate '{name}': no such file")
     stat = path.stat()
-    found = _read(str(path), stat.st_mtime_ns, stat.st_size, _OnGrid(mask), name)
+    whole, halves = _read(str(path), stat.st_mtime_ns, stat.st_size, _OnGrid(mask), name)
     if inference.base_rate_draw == "foci":
-        return BaseRate(found.counts)
-    assert found.studies is not None
-    if found.studies.number < ENOUGH:
+        return whole
+    if halves is None:
         raise InputError(
-            f"base_rate '{name}': has {found.studies.number} studies with a focus in the mask; whole studies are drawn "
-            f"from {ENOUGH} or more: give a larger database, or base_rate_draw foci"
+            f"base_rate '{name}': has fewer than {2 * ENOUGH} studies with a focus in the mask, and whole studies are "
+            "drawn from half of them: give a larger database, or base_rate_draw foci"
         )
-    return found
+    return halves
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,15 +94,36 @@ class _OnGrid:
 
 
 @lru_cache(maxsize=4)
-def _read(path: str, changed: int, size: int, on: _OnGrid, name: str) -> BaseRate:
+def _read(path: str, changed: int, size: int, on: _OnGrid, name: str) -> tuple[BaseRate, BaseRate | None]:
+    """Return the base rate of a database for draws of foci, and that for draws of studies if there are enough."""
     # Studies whose space is not known, an eighth of Neurosynth's, are taken as most are.
     foci = read_foci(path, space="MNI", require_n=False)
     study, voxel, _ = placed_in_studies(foci, mask=on.mask)
-    volume = np.zeros(on.mask.volume.shape)
-    volume[on.mask.volume] = np.bincount(voxel, minlength=on.mask.n_voxels)
-    return BaseRate(
-        Counts(name, volume, on.mask.affine), in_order(study, voxel, left_out=foci.sizes["focus"] - len(voxel))
-    )
+    studies = in_order(study, voxel, left_out=foci.sizes["focus"] - len(voxel))
+    whole = BaseRate(counts_of(studies, mask=on.mask, name=name))
+    return whole, halved(studies, mask=on.mask, name=name) if studies.number >= 2 * ENOUGH else None
+
+
+def counts_of(studies: Studies, *, mask: Mask, name: str) -> Counts:
+    """Return the foci of studies in each voxel of a mask."""
+    volume = np.zeros(mask.volume.shape)
+    volume[mask.volume] = np.bincount(studies.voxel, minlength=mask.n_voxels)
+    return Counts(name, volume, mask.affine)
+
+
+def halved(studies: Studies, *, mask: Mask, name: str) -> BaseRate:
+    """Return a base rate whose density is of every other study, and whose drawn studies are those between.
+
+    A density fits the studies that it is made of better than any other study, and so these would converge less against
+    it than studies do that are new to it, as those of a sample are.
+    """
+    of_density, drawn = (_every_other(studies, first) for first in (0, 1))
+    return BaseRate(counts_of(of_density, mask=mask, name=name), drawn)
+
+
+def _every_other(studies: Studies, first: int) -> Studies:
+    parts = np.split(studies.voxel, studies.begin[1:-1])[first::2]
+    return Studies(np.cumsum([0, *map(len, parts)]).astype(np.int64), np.concatenate(parts), studies.left_out)
 
 
 def in_order(study: npt.NDArray[np.int64], voxel: npt.NDArray[np.int64], *, left_out: int = 0) -> Studies:
