@@ -262,10 +262,6 @@ def alone(folder, tmp_path_factory):
 class TestWhatIsAskedLater:
     """Of a run that the base rate alone decides: it is about the uniform test, and says so."""
 
-    def test_power(self, alone):
-        with pytest.raises(InputError, match="foci spread evenly"):
-            ale.power(alone[1])
-
     def test_fail_safe(self, alone):
         told = command("fail-safe", alone[0], "-q", code=65)
         assert "foci spread evenly" in told.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,20 @@ from scipy import ndimage
 from test_survival import effect
 
 import ale_dask as ale
-from ale_dask.analyses.main_effect import inference_of, mask_of
+from ale_dask.analyses import base_rate
+from ale_dask.analyses.main_effect import inference_of, mask_of, plan_main_effect
 from ale_dask.analyses.power import with_power
 from ale_dask.analyses.sample import sample
+from ale_dask.data.base_rate import density, load_counts
 from ale_dask.data.foci import Experiment, build
 from ale_dask.numerics import clusters
 from ale_dask.numerics import power as kernels
+from ale_dask.numerics.base_rate_null import drawn
+from ale_dask.numerics.base_rate_tfce import base_rate_tfce_map
+from ale_dask.numerics.by_level import least_z, z_map
 from ale_dask.numerics.kernels import kernel_box
+from ale_dask.numerics.weighted import draw_weighted, last_words
+from ale_dask.results.power import power_line, power_table
 from ale_dask.words.errors import InputError
 from ale_dask.words.variables import FOCI
 
@@ -43,19 +51,21 @@ def tables(result: xr.Dataset) -> dict[str, object]:
     return {"trial": trial, "kernels": kernels.kernels_of(boxes, sigma=distinct), "space": space, "boxes": boxes}
 
 
-def plain(result: xr.Dataset, simulations: int) -> np.ndarray:
+def plain(result: xr.Dataset, simulations: int, *, null: str = "uniform") -> np.ndarray:
     """Return whether each place is found (simulation, 1 + experiment), map by map, with ndimage's clusters."""
     made, mask = tables(result), mask_of(result)
     trial, space, boxes = made["trial"], made["space"], made["boxes"]
     work = kernels.work_of(trial, made["kernels"], space)
-    by_mass = inference_of(result).correction == "cluster-mass"
-    voxel = inference_of(result).correction == "voxel"
-    threshold = int(result.attrs["cut_s" if voxel else "threshold"])
-    cut = 1 if voxel else int(result.attrs["cut_mass" if by_mass else "cut_size"])
+    survives = surviving(result) if null == "uniform" else surviving_base_rate(result)
+    weight = density(mask, load_counts()) if null == "base-rate" else None
+    words = None if weight is None else drawn(last_words(weight))
     out = []
     for i in range(simulations):
         centre = kernels.draw(i, trial, made["kernels"], space, work)
         voxels, moved = work.voxel.copy(), work.moved.copy()
+        for key, begin, end in zip(trial.key, trial.focus_begin, trial.focus_begin[1:], strict=False):
+            if words is not None:
+                draw_weighted(key, i, words.last, words.guide, voxels, begin, end)
         order = kernels.orders(i, 1, trial=trial)[0]
         row = []
         for m in range(len(order) + 1):
@@ -71,17 +81,51 @@ def plain(result: xr.Dataset, simulations: int) -> np.ndarray:
                     )
                     own[at] = own[at] + boxes[k] if trial.additive else np.maximum(own[at], boxes[k])
                 s += own
-            s = np.where(mask.volume, s[tuple(slice(20, 20 + n) for n in mask.volume.shape)], 0)
-            labels, n = ndimage.label(
-                (s >= threshold) & mask.volume, clusters.structure(inference_of(result).connectivity)
-            )
-            measure = ndimage.sum_labels(s - threshold if by_mass else np.ones_like(s), labels, np.arange(1, n + 1))
-            kept = np.isin(labels, 1 + np.flatnonzero(measure >= cut))[tuple(mask.voxel_ijk.T)]
+            s = s[tuple(slice(20, 20 + n) for n in mask.volume.shape)][mask.volume]
             apart = mask.to_mm(mask.voxel_ijk.astype(float)) - mask.to_mm(mask.voxel_ijk[centre].astype(float))
             near = (apart**2).sum(axis=1) <= WITHIN**2
-            row.append(bool((kept & near).any()))
+            row.append(bool((survives(s) & near).any()))
         out.append(row)
     return np.array(out)
+
+
+def kept(result: xr.Dataset, passing: np.ndarray, measure: np.ndarray, cut: int) -> np.ndarray:
+    """Return the voxels (voxel) of the clusters of those that pass whose measure, summed, reaches a cut."""
+    mask, volume = mask_of(result), np.zeros(mask_of(result).volume.shape, dtype=np.int64)
+    volume[mask.volume] = passing
+    labels, n = ndimage.label(volume, clusters.structure(inference_of(result).connectivity))
+    volume[mask.volume] = measure
+    total = ndimage.sum_labels(volume, labels, np.arange(1, n + 1))
+    return np.isin(labels, 1 + np.flatnonzero(total >= cut))[mask.volume]
+
+
+def surviving(result: xr.Dataset):
+    """Return what gives the surviving voxels (voxel) of S (voxel) against foci at random."""
+    attrs, correction = result.attrs, inference_of(result).correction
+    if correction == "voxel":
+        return lambda s: s >= attrs["cut_s"]
+    threshold = attrs["threshold"]
+    if correction == "cluster-mass":
+        return lambda s: kept(result, s >= threshold, s - threshold, attrs["cut_mass"])
+    return lambda s: kept(result, s >= threshold, np.ones_like(s), attrs["cut_size"])
+
+
+def surviving_base_rate(result: xr.Dataset):
+    """Return the same against the base rate: with the thresholds that its plan has for each voxel."""
+    inference, attrs, mask = inference_of(result), result.attrs, mask_of(result)
+    chosen = sample(result[list(FOCI)], mask=mask, inference=inference)
+    main = plan_main_effect(chosen, bits=int(attrs["scale_bits"]), name="a")
+    made = base_rate.plan_base_rate(chosen, main=main, name="b")
+    least, threshold, table = least_z(inference.voxel_p), made.arrays["threshold"], base_rate.table_of(made)
+    if inference.correction == "voxel":
+        return lambda s: (s >= threshold) & (z_map(s, table) >= attrs["base_rate_cut_peak"])
+    if inference.correction == "cluster-mass":
+        return lambda s: kept(result, s >= threshold, z_map(s, table) - least, attrs["base_rate_cut_mass"])
+    if inference.correction == "tfce":
+        # test_numerics_base_rate holds it to labelling at every level.
+        enhanced = partial(base_rate_tfce_map, shift=0, volume=mask.volume, searched=mask.searched)
+        return lambda s: enhanced(z_map(s, table)) >= attrs["base_rate_cut_tfce"]
+    return lambda s: kept(result, s >= threshold, np.ones_like(s), attrs["base_rate_cut_size"])
 
 
 @pytest.mark.parametrize(
@@ -94,6 +138,49 @@ def test_simulations_are_those_of_whole_maps(tiny: Path, changes: dict[str, obje
     expected = plain(result, 40)
     np.testing.assert_array_equal(curve["power"].values, expected.mean(axis=0))
     assert 0 < expected.mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("null", "changes"),
+    [
+        ("both", {}),
+        ("base-rate", {"correction": "cluster-mass", "connectivity": 18}),
+        ("both", {"correction": "voxel"}),
+    ],
+)
+def test_against_the_base_rate_they_are_those_of_whole_maps(tiny: Path, null: str, changes: dict[str, object]) -> None:
+    result = effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug", null=null, **changes)
+    curve = ale.power(result, simulations=20, within_mm=WITHIN, threads=2)
+    expected = plain(result, 20, null="base-rate")
+    end = "_base_rate" if null == "both" else ""
+    np.testing.assert_array_equal(curve[f"power{end}"].values, expected.mean(axis=0))
+    assert 0 < expected.mean() < 1
+    if null == "both":
+        np.testing.assert_array_equal(curve["power"].values, plain(result, 20).mean(axis=0))
+    else:
+        assert "power_base_rate" not in curve
+    # A place in the third of the mask where foci are reported most needs no fewer reports.
+    least, most = (curve.attrs[f"power_needed_{which}_reported"] or 99 for which in ("least", "most"))
+    assert least <= most
+    said = power_line(curve)
+    assert "against the base rate" in said
+    assert "needs more studies of this sample" in said
+    assert ("Power Base Rate (%)" in power_table(curve).columns) == (null == "both")
+
+
+def test_tfce_against_the_base_rate(tiny: Path) -> None:
+    result = effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug", null="base-rate", correction="tfce")
+    curve = ale.power(result, simulations=4, within_mm=WITHIN)
+    found = plain(result, 4, null="base-rate")
+    # Bisection takes what is found with some experiments to be found with more.
+    assert (np.diff(found.astype(int), axis=1) >= 0).all()
+    np.testing.assert_array_equal(curve["power"].values, found.mean(axis=0))
+
+
+def test_another_image_than_the_results_is_told(tiny: Path) -> None:
+    result = effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug", null="both")
+    with pytest.raises(InputError, match="not the image that 'drug' was made with"):
+        ale.power(result.assign_attrs(base_rate_sha256="0"), simulations=2)
 
 
 def test_any_number_of_threads_gives_the_same_and_more_reports_more_power(tiny: Path) -> None:

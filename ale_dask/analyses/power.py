@@ -10,13 +10,12 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses import main_effect as main_effects
-from ale_dask.analyses.main_effect import UNIFORM_ALONE, inference_of, mask_of
-from ale_dask.analyses.sample import Sample, sample
+from ale_dask.analyses.main_effect import inference_of, mask_of
+from ale_dask.analyses.power_nulls import Found, base_rate_found, uniform_found
+from ale_dask.analyses.sample import sample
 from ale_dask.data.foci import foci_alone
 from ale_dask.distribution.backends import cpu_count
 from ale_dask.numerics import correct
-from ale_dask.numerics.correct import UNREACHABLE
-from ale_dask.numerics.power import Rule, detections, kernels_of, offsets_within, space_of, trial_of
 from ale_dask.words.config import INPUTS
 from ale_dask.words.errors import InputError
 from ale_dask.words.variables import FOCI, check, describe
@@ -29,8 +28,15 @@ WITHIN_MM = 5.0
 TARGET = 0.8
 PER_ARM = ("power_needed", "power_experiments", "power_found")
 """What a contrast or conjunction keeps of each main effect behind it."""
-_SETTINGS = ("power_simulations", "power_within_mm", "power_target")
-_CUTS = {"cluster-size": "cut_size", "cluster-mass": "cut_mass", "voxel": "cut_s", "tfce": "cut_tfce"}
+_SETTINGS = ("power_null", "power_simulations", "power_within_mm", "power_target")
+NULLS = ("uniform", "base-rate")
+BESIDE = "_base_rate"
+"""What the names of the base rate's power end in where it stands beside that of the uniform null."""
+THIRDS = ("power_needed_least_reported", "power_needed_most_reported")
+"""How many must report a place of the third of the mask where the base rate is least, and where it is most."""
+OF_BASE_RATE = (f"power_needed{BESIDE}", f"power_found{BESIDE}", *THIRDS)
+"""What it keeps of each beside them, where the base rate has a say."""
+_FOUND = {"uniform": uniform_found, "base-rate": base_rate_found}
 
 
 def power(
@@ -52,6 +58,12 @@ def power(
     `within_mm` of it. Places, orders and foci are the same for every m, so that power hardly ever falls from one m to
     the next (for TFCE: is taken not to); they depend on the seed and the experiments' keys alone.
 
+    Against the base rate all other foci lie as it has them, and what survives is decided by the threshold of each
+    voxel's own density and that null's cut; places, orders and displacements are the same. With null "both" the
+    names of the base rate's numbers end in "_base_rate", with "base-rate" alone there are no others. Where foci are
+    reported anyway, more experiments must report a place: power_needed_least_reported and power_needed_most_reported
+    are power_needed among places of the thirds of the mask where the base rate is least and most.
+
     The attribute power_needed is the smallest m from which on the power is at least `target`, 0 if it is not even with
     all K; power_found of power_simulations found the place there. `prevalence`, m / K, is one of reports under this
     model, at one place by itself; it is none of activation among subjects, and no effect size. An effect that covers
@@ -72,7 +84,7 @@ def power(
     Raises
     ------
     InputError
-        for what is no main effect, a main effect that the base rate alone decides, or a number that cannot be used.
+        for what is no main effect, a number that cannot be used, or a base rate that cannot be read any more.
     """
     if result.attrs.get("kind") != main_effects.KIND:
         raise InputError(f"'{result.attrs.get('name')}' is no main effect: power is that of one sample's design")
@@ -83,75 +95,55 @@ def power(
         )
     check(result, *FOCI)
     inference = inference_of(result)
-    if inference.null == "base-rate":
-        raise InputError(f"'{result.attrs['name']}': {UNIFORM_ALONE.format('power')}")
     chosen = sample(foci_alone(result), mask=mask_of(result), inference=inference, name=result.attrs["name"])
-    found = _found(chosen, result, simulations=simulations, within_mm=within_mm, threads=threads or cpu_count())
-    counts = found.sum(axis=0)
-    low, high = correct.clopper_pearson(counts, simulations)
+    found = {
+        null: _FOUND[null](chosen, result, simulations=simulations, within_mm=within_mm, threads=threads or cpu_count())
+        for null in NULLS
+        if inference.null in (null, "both")
+    }
     n = len(chosen.key)
-    short = np.flatnonzero(counts < target * simulations)
-    needed = int(short[-1]) + 1 if short.size else 0
-    reached = needed <= n
-    at = needed if reached else n
     curve = xr.Dataset(
-        {
-            "power": ("reporting", counts / simulations),
-            "power_low": ("reporting", low),
-            "power_high": ("reporting", high),
-        },
         coords={"reporting": np.arange(n + 1), "prevalence": ("reporting", np.arange(n + 1) / n)},
         attrs={
             "name": result.attrs["name"],
             "kind": KIND,
             "identity": result.attrs["identity"],
             "correction": inference.correction,
-            "power_needed": needed if reached else 0,
+            "power_null": inference.null,
             "power_experiments": n,
-            "power_found": int(counts[at]),
             "power_simulations": simulations,
             "power_within_mm": float(within_mm),
             "power_target": float(target),
         },
     )
+    for null, one in found.items():
+        variables, attrs = _curve(one, target=target, end=BESIDE if len(found) > 1 and null == "base-rate" else "")
+        curve = curve.assign(variables).assign_attrs(attrs)
     return describe(curve)
 
 
-def _found(
-    chosen: Sample, result: xr.Dataset, *, simulations: int, within_mm: float, threads: int
-) -> npt.NDArray[np.bool_]:
-    """Return whether each simulation's place is found (simulation, 1 + experiment), bool."""
-    inference, mask = chosen.inference, chosen.mask
-    cut, bits = int(result.attrs[_CUTS[inference.correction]]), int(result.attrs["scale_bits"])
-    if cut >= UNREACHABLE:
-        return np.zeros((simulations, 1 + len(chosen.key)), dtype=bool)
-    distinct, kernel = chosen.kernels
-    tables: dict[str, Any] = {
-        "kernels": kernels_of(chosen.boxes(bits), sigma=distinct),
-        "space": space_of(mask.voxel_ijk, near=offsets_within(within_mm, affine=mask.affine), searched=mask.search),
-        "trial": trial_of(
-            np.r_[0, np.cumsum(chosen.n_foci)].astype(np.int64),
-            kernel=kernel,
-            experiment_key=chosen.key,
-            seed=inference.seed,
-            additive=chosen.additive,
-        ),
-        "threads": threads,
-    }
-    if inference.correction == "tfce":
-        from ale_dask.numerics.power_tfce import tfce_detections
+def _curve(one: Found, *, target: float, end: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the power of one null as variables (reporting), and how many must report a place, as attributes.
 
-        plan = main_effects.plan_main_effect(chosen, bits=bits, name=result.attrs["name"])
-        heights = main_effects.levels_of(plan)
-        return tfce_detections(simulations, cut=cut, levels=heights, volume=mask.searched_volume, **tables)
-    threshold = int(result.attrs["threshold"])
-    rule = {
-        "cluster-size": Rule(threshold, cut, False, inference.connectivity == 18),
-        "cluster-mass": Rule(threshold, cut, True, inference.connectivity == 18),
-        # One voxel by itself is enough.
-        "voxel": Rule(cut, 1, False),
-    }[inference.correction]
-    return detections(simulations, rule=rule, **tables)
+    `end` is what the names of these end in.
+    """
+    counts, simulations = one.found.sum(axis=0), len(one.found)
+    low, high = correct.clopper_pearson(counts, simulations)
+    needed = _needed(one.found, target=target)
+    at = min(needed, len(counts) - 1)
+    attrs = {f"power_needed{end}": needed if at == needed else 0, f"power_found{end}": int(counts[at])}
+    for name, third in zip(THIRDS, (0, 2), strict=True) if one.third is not None else ():
+        found = one.found[one.third == third]
+        of_third = _needed(found, target=target) if len(found) else len(counts)
+        attrs[name] = of_third if of_third < len(counts) else 0
+    values = {"power": counts / simulations, "power_low": low, "power_high": high}
+    return {f"{name}{end}": ("reporting", array) for name, array in values.items()}, attrs
+
+
+def _needed(found: npt.NDArray[np.bool_], *, target: float) -> int:
+    """Return the smallest number of experiments from which on enough simulations find the place; all + 1 without."""
+    short = np.flatnonzero(found.sum(axis=0) < target * len(found))
+    return int(short[-1]) + 1 if short.size else 0
 
 
 def without_cluster(result: xr.Dataset) -> list[int]:
@@ -166,22 +158,23 @@ def without_cluster(result: xr.Dataset) -> list[int]:
 def with_power(results: Mapping[str, xr.Dataset], *, threads: int | None = None) -> dict[str, xr.Dataset]:
     """Return results by name, the main effects behind a contrast or conjunction without a cluster with their power.
 
-    Such a contrast or conjunction has them as attributes: power_of, and each of PER_ARM as a list in that order. One
-    whose main effects are not among the results has none.
+    Such a contrast or conjunction has them as attributes: power_of, and each of PER_ARM as a list in that order, and
+    what there is of the base rate. One whose main effects are not among the results has none.
     """
     found = dict(results)
     for name, result in results.items():
         if not without_cluster(result):
             continue
         behind = list(result.attrs["arms" if result.attrs["kind"] == "contrast" else "of"])
-        if not set(behind) <= set(found) or inference_of(result).null == "base-rate":
+        if not set(behind) <= set(found):
             continue
         for arm in behind:
             if "power" not in found[arm]:
                 curve = power(found[arm], threads=threads)
-                told = {key: curve.attrs[key] for key in (*PER_ARM, *_SETTINGS)}
+                told = {key: value for key, value in curve.attrs.items() if key.startswith("power_")}
                 found[arm] = found[arm].assign(curve.variables).assign_attrs(told)
-        lists = {key: [found[arm].attrs[key] for arm in behind] for key in PER_ARM}
+        kept = [key for key in (*PER_ARM, *OF_BASE_RATE) if key in found[behind[0]].attrs]
+        lists = {key: [found[arm].attrs[key] for arm in behind] for key in kept}
         settings = {key: found[behind[0]].attrs[key] for key in _SETTINGS}
         found[name] = result.assign_attrs(power_of=behind, **lists, **settings)
     return found

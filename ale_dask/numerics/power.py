@@ -165,7 +165,7 @@ def work_of(trial: Trial, kernels: Kernels, space: Space) -> Work:
 
 
 @numba.njit(**BARE)
-def _displaced(key, i, centre, kernel, kernels, space):  # type: ignore[no-untyped-def]
+def displaced(key, i, centre, kernel, kernels, space):  # type: ignore[no-untyped-def]
     """Return the voxel of a focus that reports the place; one outside the mask is drawn again."""
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     for attempt in range(_TRIES):
@@ -195,7 +195,7 @@ def draw(simulation, trial, kernels, space, work):  # type: ignore[no-untyped-de
     centre = space.target[work.moved[0]]
     for e in range(trial.kernel.shape[0]):
         draw_voxels(trial.key[e], i, n_voxels, work.voxel, trial.focus_begin[e], trial.focus_begin[e + 1])
-        work.moved[e] = _displaced(trial.moved_key[e], i, centre, trial.kernel[e], kernels, space)
+        work.moved[e] = displaced(trial.moved_key[e], i, centre, trial.kernel[e], kernels, space)
     return centre
 
 
@@ -323,7 +323,7 @@ def fill_sums(trial, kernels, low, high, space, work) -> None:  # type: ignore[n
 
 
 @numba.njit(**BARE)
-def _move(e, trial, kernels, low, high, space, work) -> None:  # type: ignore[no-untyped-def]
+def move(e, trial, kernels, low, high, space, work) -> None:  # type: ignore[no-untyped-def]
     """Move the first focus of an experiment to the place."""
     f, last = trial.focus_begin[e], trial.focus_begin[e + 1]
     for sign in (-1, 1):
@@ -354,7 +354,7 @@ def simulate(first, box, order, rule, trial, kernels, space, work, out) -> None:
                     high[axis] = min(space.shape[axis], space.place[centre, axis] + reach + 1)
                 fill_sums(trial, kernels, low, high, space, work)
             else:
-                _move(order[b, m - 1], trial, kernels, low, high, space, work)
+                move(order[b, m - 1], trial, kernels, low, high, space, work)
             mark += 1
             found = _found(mark, centre, rule, space, low, high, work)
             out[b, m] = found == 1

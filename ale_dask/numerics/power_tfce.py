@@ -2,51 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.numerics.power import I64, Kernels, Space, Trial, draw, fill_sums, orders, work_of
-from ale_dask.numerics.tfce import Levels, tfce_map
+from ale_dask.numerics.power import I32, I64, Kernels, Space, Trial, Work, fill_sums, orders, work_of
 
 
 def tfce_detections(
     simulations: int,
     *,
-    cut: int,
-    levels: Levels,
+    draw: Callable[[int, Work], int],
+    survives: Callable[[I32], npt.NDArray[np.bool_]],
     trial: Trial,
     kernels: Kernels,
     space: Space,
-    volume: npt.NDArray[np.bool_],
     threads: int,
 ) -> npt.NDArray[np.bool_]:
-    """Return whether the place is found (simulation, 1 + experiment), bool: TFCE >= cut in a voxel near it.
+    """Return whether the place is found (simulation, 1 + experiment), bool: some voxel near it survives.
 
     A whole map costs so much that the first number of experiments with which it is found is looked for by bisection:
     what is found with some experiments is taken to be found with more.
+
+    Parameters
+    ----------
+    draw
+        fills foci and displaced foci of a simulation, and returns the voxel of the place
+    survives
+        gives from S of the grid (cell) which voxels of the mask (voxel) survive
     """
     n = len(trial.kernel)
     low, high = np.zeros(3, dtype=np.int64), space.shape
-    inside = np.flatnonzero(space.inside)
-    # Of each voxel of the mask, its place among those in which something is found, which `volume` (x, y, z) holds.
-    order_inside = np.full(len(space.place), -1, dtype=np.int64)
-    order_inside[space.target] = np.arange(len(space.target))
 
     def first_found(simulation: int) -> int:
         work = work_of(trial, kernels, space)
-        place = space.place[draw(simulation, trial, kernels, space, work)]
+        place = space.place[draw(simulation, work)]
         drawn, moved = work.voxel.copy(), work.moved.copy()
         order = orders(simulation, 1, trial=trial)[0]
-        near = order_inside[_near(place, space)]
+        near = _near(place, space)
 
         def found(m: int) -> bool:
             work.voxel[:] = drawn
             work.voxel[trial.focus_begin[order[:m]]] = moved[order[:m]]
             fill_sums(trial, kernels, low, high, space, work)
-            units = tfce_map(work.volume[inside], levels=levels, volume=volume)
-            return bool((units[near[near >= 0]] >= cut).any())
+            return bool(survives(work.volume)[near].any())
 
         least, most = 0, n + 1
         while least < most:

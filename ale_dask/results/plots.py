@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from ale_dask.analyses.main_effect import inference_of
+from ale_dask.analyses.power import BESIDE
 from ale_dask.data.foci import n_foci
 from ale_dask.data.places import replace_file
 from ale_dask.numerics.correct import UNREACHABLE, cut, cut_interval
@@ -81,6 +82,12 @@ def _power_plots(result: xr.Dataset) -> list[Plot]:
         f"How often a place is found that so many experiments report: for {100 * attrs['power_target']:.0f} % power "
         f"{reached}. The band is the 95 % interval of {attrs['power_simulations']:,} simulations."
     )
+    if attrs.get("power_null") == "base-rate":
+        says += " All of it is against the base rate."
+    elif f"power{BESIDE}" in result:
+        other = int(attrs[f"power_needed{BESIDE}"])
+        said = f"{other} of {n}" if other else f"not even all {n} suffice"
+        says += f" Dotted: against the base rate ({said})."
     return [Plot("power", "Power by prevalence", says, diagnostic=True)]
 
 
@@ -251,6 +258,8 @@ def _power(axes: Any, result: xr.Dataset, hue: Hue) -> None:
         linewidth=0,
     )
     axes.plot(share, 100 * result["power"].values, color=hue.flat)
+    if f"power{BESIDE}" in result:
+        axes.plot(share, 100 * result[f"power{BESIDE}"].values, color=hue.flat, linestyle=":")
     axes.axhline(100 * result.attrs["power_target"], color=INK, linestyle="--")
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 100)

@@ -23,7 +23,7 @@ from ale_dask.results.phrases import (
     voxel_mm3,
 )
 from ale_dask.results.views import VIEWS
-from ale_dask.results.wording import CORRECTED, KEPT, UNLIKE, controlled, detectable, shared_words
+from ale_dask.results.wording import CORRECTED, KEPT, UNLIKE, controlled, detectable, price, shared_words
 from ale_dask.words.config import Inference
 from ale_dask.words.profiles import PROGRAMS, departures
 
@@ -275,6 +275,13 @@ def conjunctions(record: Record) -> list[str]:
     ]
 
 
+_LAY = {
+    "uniform": "at random",
+    "base-rate": "as the base rate has them",
+    "both": "at random or, for the power against the base rate, as that has them",
+}
+
+
 def power(entries: Mapping[str, Any], i: Inference) -> list[str]:
     """Return a paragraph on what could have been found, for results without a cluster; none for others."""
     told = {name: words for name, entry in entries.items() if (words := detectable(entry))}
@@ -283,11 +290,12 @@ def power(entries: Mapping[str, Any], i: Inference) -> list[str]:
     one = next(entry for entry in entries.values() if "power_of" in entry)
     return [
         f"For results without a cluster, power was simulated {one['power_simulations']:,} times for each sample: some "
-        "experiments had one focus at a random place, displaced as their own kernel says, and all other foci lay at "
-        f"random; the place was found where what survived {CORRECTED[i.correction]} came within "
-        f"{one['power_within_mm']:g} mm. A power of {100 * one['power_target']:.0f} % took "
+        "experiments had one focus at a random place, displaced as their own kernel says, and all other foci lay "
+        f"{_LAY[one.get('power_null', 'uniform')]}; the place was found where what survived "
+        f"{CORRECTED[i.correction]} came within {one['power_within_mm']:g} mm. A power of "
+        f"{100 * one['power_target']:.0f} % took "
         f"{'; '.join(f'(“{name}”) {words}' for name, words in told.items())}. This is a prevalence of reports at one "
-        "place, not an effect size."
+        "place, not an effect size." + (f" {price(one)}" if price(one) else "")
     ]
 
 

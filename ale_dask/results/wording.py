@@ -10,11 +10,11 @@ import numpy as np
 import xarray as xr
 
 from ale_dask.analyses.main_effect import EPS, inference_of
-from ale_dask.analyses.power import PER_ARM
+from ale_dask.analyses.power import BESIDE, THIRDS
 from ale_dask.data.decisions import decisions
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.correct import UNREACHABLE, clopper_pearson
-from ale_dask.results.base_rate import base_rate_facts, base_rate_notes
+from ale_dask.results.base_rate import PRICE, base_rate_facts, base_rate_notes
 from ale_dask.results.base_rate_views import AGAINST, UNIFORM, is_base_rate
 from ale_dask.results.clusters import grid_of
 from ale_dask.results.views import View, find_view
@@ -159,6 +159,7 @@ def notes(result: xr.Dataset) -> list[str]:
         found.append(
             f"Finding no {what} does not show that there is none: a place is found with "
             f"{100 * attrs['power_target']:.0f} % power if this many experiments report it: {words}."
+            + (f" {price(attrs)}" if price(attrs) else "")
         )
     if attrs.get("unbalanced"):
         found.append(f"The arms differ more than 1.5-fold in foci or subjects per experiment; {UNLIKE}.")
@@ -253,16 +254,33 @@ def detectable(attrs: Mapping[str, Any]) -> str:
     `attrs` are its attributes, or its entry in a run's record; "" where nothing was simulated.
     """
     said = []
-    lists = [attrs[key] for key in ("power_of", *PER_ARM)] if "power_of" in attrs else []
-    for name, needed, n, found in zip(*lists, strict=True):
-        simulations = int(attrs["power_simulations"])
-        low, high = (100 * float(end) for end in clopper_pearson(found, simulations))
-        power = f"power {100 * found / simulations:.0f} %, 95 % interval {low:.0f}-{high:.0f} %"
-        if needed:
-            said.append(f"{name}: {needed} of {n} experiments ({100 * needed / n:.0f} %; {power})")
-        else:
-            said.append(f"{name}: not even all {n} experiments ({power})")
+    for at, name in enumerate(attrs.get("power_of", ())):
+        words = _needs(attrs, at)
+        if attrs.get("power_null") == "base-rate":
+            words = f"against the base rate {words}"
+        if f"power_needed{BESIDE}" in attrs:
+            words += f", against the base rate {_needs(attrs, at, end=BESIDE)}"
+        if THIRDS[0] in attrs:
+            least, most = (str(attrs[key][at] or "more than all") for key in THIRDS)
+            words += f" [{least} in the third of the mask where foci are reported least, {most} where most]"
+        said.append(f"{name}: {words}")
     return "; ".join(said)
+
+
+def _needs(attrs: Mapping[str, Any], at: int, *, end: str = "") -> str:
+    """Return how many experiments of one main effect must report a place, with the power that was simulated."""
+    needed, found = (attrs[f"power_{what}{end}"][at] for what in ("needed", "found"))
+    n, simulations = attrs["power_experiments"][at], int(attrs["power_simulations"])
+    low, high = (100 * float(share) for share in clopper_pearson(found, simulations))
+    power = f"power {100 * found / simulations:.0f} %, 95 % interval {low:.0f}-{high:.0f} %"
+    if needed:
+        return f"{needed} of {n} experiments ({100 * needed / n:.0f} %; {power})"
+    return f"not even all {n} experiments ({power})"
+
+
+def price(attrs: Mapping[str, Any]) -> str:
+    """Return what the base rate costs in power, as a sentence; "" where no power against it was simulated."""
+    return PRICE if THIRDS[0] in attrs else ""
 
 
 def _detectable(attrs: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -94,6 +94,10 @@ _POWER = (
     Variable("power", ("reporting",), "f", "probability", "that a place is found which so many experiments report"),
     Variable("power_low", ("reporting",), "f", "probability", "exact 95 % interval of the simulations, lower end"),
     Variable("power_high", ("reporting",), "f", "probability", "exact 95 % interval of the simulations, upper end"),
+    *(
+        Variable(f"power{end}_base_rate", ("reporting",), "f", "probability", f"the same, against the base rate{what}")
+        for end, what in (("", ""), ("_low", ", lower end"), ("_high", ", upper end"))
+    ),
     Variable("prevalence", ("reporting",), "f", "", "share of the experiments that report the place"),
 )
 _CONTRIBUTIONS = (
