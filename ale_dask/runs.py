@@ -20,8 +20,9 @@ from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.ma import ale_union, store_ma
-from ale_dask.analyses.main_effect import observed, primary_statistic, undecided
+from ale_dask.analyses.main_effect import undecided
 from ale_dask.analyses.power import with_power
+from ale_dask.analyses.running import observed, primary_statistic
 from ale_dask.data.ours import holds_run
 from ale_dask.data.places import Place, local_copy, place, replace_file
 from ale_dask.distribution.backends import connect, noticing_loss, threads_of, usable

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses import leave_one_out as left_out
-from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses import running
 from ale_dask.analyses.ma import broken_maps
 from ale_dask.data.places import Place, place
 from ale_dask.distribution.board import DECISIONS
@@ -181,9 +181,12 @@ class Standing:
     rate: float
     """Iterations per second over the last minute, by the times at which their blocks were written."""
     cut: tuple[float, float, float] | None
-    """Of a main effect: the threshold so far and its 95 % interval, in the unit of the study's correction."""
+    """Of each null of a main effect: the threshold so far and its 95 % interval, in the unit of the correction.
+
+    Of the uniform null there is none where the base rate alone decides.
+    """
     unit: str
-    """Of the cut: voxels, mass, ALE or TFCE."""
+    """Of the cut: voxels, mass, ALE or TFCE; of a base-rate null voxels, summed z, z or TFCE."""
     clusters: dict[str, int] | None = None
     """How many clusters are "significant", "not" and "undecided" so far; None where it is not one of clusters."""
     failed: int = 0
@@ -206,14 +209,14 @@ class Watch:
 
     def _observed(self, name: str, plan: Plan) -> tuple[npt.NDArray[np.int64], float] | None:
         if name not in self.observed:
-            self.observed[name] = main_effects.observed(plan, self.prepared.study.inference)
+            self.observed[name] = running.observed(plan, self.prepared.study.inference)
         return self.observed[name]
 
     def _standing(self, name: str, plan: Plan, *, failed: int) -> Standing:
         inference = self.prepared.study.inference
         have = segments(self.out, plan)
         now, recent = time.time(), 0
-        statistic = main_effects.primary_statistic(plan, inference)
+        statistic = running.primary_statistic(plan, inference)
         # A contrast without a component has no statistic: only its stamps are counted.
         column = -1 if statistic is None else statistic.column
         nulls = []

@@ -12,13 +12,16 @@ from conftest import experiments, write_ball, write_sample
 from typer.testing import CliRunner
 
 import ale_dask as ale
-from ale_dask import runs
+from ale_dask import runs, upkeep
+from ale_dask.analyses import running
 from ale_dask.cli import app
+from ale_dask.cli.following import told
 from ale_dask.data.base_rate import load_counts
 from ale_dask.results.figures import alt_text
 from ale_dask.results.tables import cluster_table
 from ale_dask.results.views import find_view
 from ale_dask.results.write import summary_lines
+from ale_dask.study import plans, prepare
 from ale_dask.words.config import load_study
 
 STUDY = """
@@ -180,6 +183,58 @@ def test_tfce(folder, tmp_path, null):
     assert "TFCE was computed from that z" in ale.cite(record)
     assert "Smallest TFCE, FWE, base rate" in (out / "report.html").read_text()
     assert ("by TFCE" in " ".join(summary_lines({"drug": result}))) == (null == "both")
+
+
+@pytest.mark.parametrize("null", ["both", "base-rate"])
+def test_the_threshold_so_far_is_that_of_the_null_asked_for(both, alone, null):
+    out, result, _ = both if null == "both" else alone
+    standing = {one.analysis: one for one in upkeep.status(out)}
+    against, uniform = standing["drug_base-rate"], standing["drug"]
+    assert against.unit == "voxels"
+    assert against.cut[0] == result.attrs["base_rate_cut_size"]
+    assert against.cut[1] <= against.cut[0] <= against.cut[2]
+    decisions = result["base_rate_cluster_size_decision"].values.tolist()
+    assert against.clusters == {word: decisions.count(word) for word in ("significant", "not", "undecided")}
+    assert (uniform.cut is None) == (uniform.clusters is None) == (null == "base-rate")
+    assert "drug_base-rate" in " ".join(told([against]))
+
+
+@pytest.mark.parametrize(
+    ("correction", "unit", "cut"),
+    [("cluster-mass", "summed z", "mass"), ("voxel", "z", "peak"), ("tfce", "TFCE", "tfce")],
+)
+def test_a_threshold_against_the_base_rate_is_in_z(folder, both, correction, unit, cut):
+    """What the live view is told of a plan: the column of its null, and what a step of it is worth."""
+    study = load_study(folder / "both-cluster-size.toml")
+    changed = study.inference.model_copy(update={"correction": correction, "iterations": 10})
+    plan = plans(prepare(study.model_copy(update={"inference": changed})))["drug_base-rate"]
+    statistic = running.primary_statistic(plan, changed)
+    assert statistic.unit == unit
+    assert plan.statistics[statistic.column] == {"mass": "max_mass", "peak": "max_z", "tfce": "max_tfce"}[cut]
+    assert statistic.value(1) == pytest.approx(1 / (3 * 4096**3) if cut == "tfce" else 1 / 4096)
+    found = running.observed(plan, changed)
+    if cut == "mass":
+        assert found[0].tolist() == both[1]["base_rate_cluster_mass"].values.tolist()
+    else:
+        assert found is None
+
+
+@pytest.mark.parametrize("null", ["both", "base-rate"])
+def test_thresholds_by_iterations_are_those_of_the_null_asked_for(both, alone, null):
+    out, result, _ = both if null == "both" else alone
+    table = read(out / "drug" / "drug_scaling.tsv")
+    last = table[table["Iterations"] == 99].set_index("What")
+    attrs, volume = result.attrs, 64
+    for what, value in (
+        ("size (mm3)", attrs["base_rate_cut_size"] * volume),
+        ("mass (summed z)", attrs["base_rate_cut_mass"] / 4096),
+        ("z", attrs["base_rate_cut_peak"] / 4096),
+    ):
+        assert last.loc[f"{what} against the base rate", "Value"] == pytest.approx(value, rel=1e-3)
+    p = result["base_rate_cluster_size_p"].values
+    own = last[last.index.str.contains("cluster 1 against the base rate")]
+    assert own["Value"].iloc[0] == pytest.approx(p[np.argmax(result["base_rate_cluster_size"].values)], rel=1e-3)
+    assert any(~last.index.str.contains("base rate")) == (null == "both")
 
 
 class TestCommand:

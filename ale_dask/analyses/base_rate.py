@@ -26,10 +26,12 @@ from ale_dask.analyses.main_effect import (
     mask_of,
     searched,
     tested,
+    volume_of,
 )
 from ale_dask.analyses.sample import Sample
 from ale_dask.data.base_rate import density
 from ale_dask.data.base_rate.studies import BaseRate, Studies, load_base_rate
+from ale_dask.distribution.board import Statistic
 from ale_dask.distribution.plan import Plan
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.ale import ale_from_s
@@ -226,12 +228,8 @@ def with_base_rate(result: xr.Dataset, sample: Sample, plan: Plan, null: npt.NDA
     their decisions, "not" without any, and the share of its voxels that survive the correction asked for.
     p = (1 + r)/(1 + B) or as `cluster_cut` says, and none with `until_decided`.
     """
-    inference, mask = sample.inference, sample.mask
-    s, threshold = plan.arrays["s"].astype(np.int64), plan.arrays["threshold"]
-    units = z_map(s, table_of(plan))
-    above = (s >= threshold) & (threshold < NEVER) & mask.searched
-    labels = clusters.label_clusters(above, volume=mask.volume, connectivity=inference.connectivity)
-    measure = _measures(labels, units, least=int(plan.settings["least_z"]))
+    inference = sample.inference
+    units, above, labels, measure = _observed(plan, inference)
     alpha, rule = inference.cluster_p, inference.cluster_cut
     cut = {m: correct.cut(null[:, _COLUMN[m]], alpha=alpha, rule=rule) for m in MEASURES}
     keep = {
@@ -268,6 +266,39 @@ def with_base_rate(result: xr.Dataset, sample: Sample, plan: Plan, null: npt.NDA
         **{f"base_rate_draw_{what}": number for what, number in plan.settings.get("studies", {}).items()},
         **attrs,
     )
+
+
+def _observed(
+    plan: Plan, inference: Inference
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.int32], dict[str, npt.NDArray[np.int64]]]:
+    """Return z in steps, which voxels form clusters, and whose (voxel), and what is measured of each (cluster)."""
+    s, threshold = plan.arrays["s"].astype(np.int64), plan.arrays["threshold"]
+    units = z_map(s, table_of(plan))
+    above = (s >= threshold) & (threshold < NEVER) & searched(plan, n_voxels=len(s))
+    labels = clusters.label_clusters(above, volume=volume_of(plan), connectivity=inference.connectivity)
+    return units, above, labels, _measures(labels, units, least=int(plan.settings["least_z"]))
+
+
+def primary_statistic(plan: Plan, inference: Inference) -> Statistic:
+    """Return of which statistic of a base-rate null the primary correction's threshold is, and in which unit."""
+    what, unit, factor = {
+        "cluster-size": ("max_size", "voxels", 1.0),
+        "cluster-mass": ("max_mass", "summed z", 1 / Z_UNIT),
+        "voxel": ("max_z", "z", 1 / Z_UNIT),
+        "tfce": (TFCE, "TFCE", tfce_unit(int(plan.settings.get("tfce_shift", 0)))),
+    }[inference.correction]
+    return Statistic(plan.statistics.index(what), inference.cluster_p, unit, factor, inference.cluster_cut)
+
+
+def observed(plan: Plan, inference: Inference) -> tuple[npt.NDArray[np.int64], float] | None:
+    """Return the primary statistic of a base-rate null's clusters (cluster), and eps of each confidence sequence.
+
+    None where the primary correction is not one of clusters.
+    """
+    if inference.correction not in ("cluster-size", "cluster-mass"):
+        return None
+    found = _observed(plan, inference)[-1][inference.correction.removeprefix("cluster-")]
+    return found, eps_of(len(found), statistics=len(MEASURES))
 
 
 def _enhanced(

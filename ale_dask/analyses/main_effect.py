@@ -123,7 +123,8 @@ def draws_of(plan: Plan, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
     return {name: plan.arrays[name] for name in (*names, "space", "search") if name in plan.arrays}
 
 
-def _volume(plan: Plan) -> npt.NDArray[np.bool_]:
+def volume_of(plan: Plan) -> npt.NDArray[np.bool_]:
+    """Return the mask of a plan (x, y, z), bool."""
     shape = tuple(int(n) for n in plan.arrays["shape"])
     return np.unpackbits(plan.arrays["volume"], count=math.prod(shape)).reshape(shape).astype(bool)
 
@@ -149,7 +150,7 @@ def machinery(plan: Plan, *, in_mask: bool = False) -> tuple[Design, Stamps, Geo
         flat[end - math.prod(shape) : end].reshape(tuple(shape))
         for shape, end in zip(shapes.tolist(), ends, strict=True)
     ]
-    volume = _volume(plan)
+    volume = volume_of(plan)
     edges, grid = map(bool, plan.arrays.get("space", np.zeros(2)))
     inside = np.argwhere(volume).astype(np.int16)
     beyond = grid and not in_mask
@@ -332,10 +333,8 @@ def uncorrected(plan: Plan, *, mask: Mask, inference: Inference) -> npt.NDArray[
     return clusters.at_least(above, volume=mask.volume, minimum=least, connectivity=inference.connectivity)
 
 
-def primary_statistic(plan: Plan, inference: Inference) -> Statistic | None:
-    """Return of which statistic of a main effect's null the primary correction's threshold is, and in which unit."""
-    if plan.kind != KIND:
-        return None
+def primary_statistic(plan: Plan, inference: Inference) -> Statistic:
+    """Return of which statistic of a main effect's uniform null the primary correction's threshold is, and its unit."""
     what, unit = _PRIMARY_UNIT[inference.correction]
     bits = int(plan.settings["bits"])
     factor = {"voxels": 1.0, "mass": 2.0**-bits, "ALE": 2.0**-bits}.get(unit)
@@ -359,14 +358,14 @@ _PRIMARY_UNIT = {
 def observed(plan: Plan, inference: Inference) -> tuple[npt.NDArray[np.int64], float] | None:
     """Return the primary statistic of a main effect's clusters (cluster), and eps of each one's confidence sequence.
 
-    None where the primary correction is not one of clusters.
+    Those of the uniform null; None where the primary correction is not one of clusters.
     """
-    if plan.kind != KIND or inference.correction not in ("cluster-size", "cluster-mass"):
+    if inference.correction not in ("cluster-size", "cluster-mass"):
         return None
     threshold = int(plan.settings["threshold"])
     s = plan.arrays["s"].astype(np.int64)
     above = (s >= threshold) & searched(plan, n_voxels=len(s))
-    labels = clusters.label_clusters(above, volume=_volume(plan), connectivity=inference.connectivity)
+    labels = clusters.label_clusters(above, volume=volume_of(plan), connectivity=inference.connectivity)
     size = clusters.sizes(labels)
     found = size if inference.correction == "cluster-size" else clusters.masses(labels, s=s, threshold=threshold)
     return found, eps_of(len(found))

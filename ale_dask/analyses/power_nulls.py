@@ -11,7 +11,7 @@ import xarray as xr
 from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.sample import Sample
-from ale_dask.numerics.base_rate_null import drawn
+from ale_dask.distribution.plan import Plan
 from ale_dask.numerics.base_rate_tfce import base_rate_tfce_map
 from ale_dask.numerics.by_level import least_sums, z_map
 from ale_dask.numerics.correct import UNREACHABLE
@@ -93,7 +93,7 @@ def base_rate_found(chosen: Sample, result: xr.Dataset, *, simulations: int, wit
     InputError
         when the base rate cannot be read, or is not that of the result any more.
     """
-    inference, mask, bits = chosen.inference, chosen.mask, int(result.attrs["scale_bits"])
+    inference, bits = chosen.inference, int(result.attrs["scale_bits"])
     main = main_effects.plan_main_effect(chosen, bits=bits, name=result.attrs["name"])
     plan = base_rates.plan_base_rate(chosen, main=main, name=result.attrs["name"])
     if plan.settings["conventions"]["base_rate"] != result.attrs["base_rate_sha256"]:
@@ -109,22 +109,28 @@ def base_rate_found(chosen: Sample, result: xr.Dataset, *, simulations: int, wit
     if cut >= UNREACHABLE:
         return Found(np.zeros((simulations, 1 + len(chosen.key)), dtype=bool), of_place)
     table, least = base_rates.table_of(plan), int(plan.settings["least_z"])
-    words, threshold = drawn(plan.arrays["last_word"]), plan.arrays["threshold"]
+    words, threshold = base_rates.drawn_by(plan), plan.arrays["threshold"]
     if inference.correction == "tfce":
-        kernels, cells = tables["kernels"], np.flatnonzero(space.number >= 0)
-        shift = int(plan.settings["tfce_shift"])
-
-        def survives(s: npt.NDArray[np.int32]) -> Bools:
-            units = z_map(s[cells].astype(np.int64), table)
-            return base_rate_tfce_map(units, shift=shift, volume=mask.volume, searched=mask.searched) >= cut
-
-        def place(simulation: int, work: Work) -> int:
-            return int(draw_from(simulation, words, trial, kernels, space, work))
-
-        return Found(tfce_detections(simulations, draw=place, survives=survives, **tables), of_place)
+        return Found(_enhanced(chosen, plan, simulations=simulations, cut=cut, tables=tables), of_place)
     if inference.correction == "voxel":
         # One voxel by itself is enough.
         threshold, cut = np.maximum(threshold, least_sums(table, least=cut)), 1
     by_mass, edges = inference.correction == "cluster-mass", inference.connectivity == 18
     rule = local_rule(threshold, table, least_z=least, cut=cut, by_mass=by_mass, edges=edges, space=space)
     return Found(base_rate_detections(simulations, rule=rule, drawn=words, **tables), of_place)
+
+
+def _enhanced(chosen: Sample, plan: Plan, *, simulations: int, cut: int, tables: dict[str, Any]) -> Bools:
+    """Return what TFCE finds against the base rate (simulation, 1 + experiment)."""
+    mask, table, words = chosen.mask, base_rates.table_of(plan), base_rates.drawn_by(plan)
+    trial, kernels, space = (tables[name] for name in ("trial", "kernels", "space"))
+    cells, shift = np.flatnonzero(space.number >= 0), int(plan.settings["tfce_shift"])
+
+    def survives(s: npt.NDArray[np.int32]) -> Bools:
+        units = z_map(s[cells].astype(np.int64), table)
+        return base_rate_tfce_map(units, shift=shift, volume=mask.volume, searched=mask.searched) >= cut
+
+    def place(simulation: int, work: Work) -> int:
+        return int(draw_from(simulation, words, trial, kernels, space, work))
+
+    return tfce_detections(simulations, draw=place, survives=survives, **tables)

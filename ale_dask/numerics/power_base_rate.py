@@ -12,12 +12,11 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.numerics.base_rate_null import Drawn
+from ale_dask.numerics.base_rate_null import Drawn, draw_base_rate
 from ale_dask.numerics.by_level import NEVER, LevelTable, z_of
 from ale_dask.numerics.draws import draw_voxels
 from ale_dask.numerics.power import BOX, Kernels, Space, Trial, displaced, fill_sums, move, orders, work_of
 from ale_dask.numerics.simd import BARE
-from ale_dask.numerics.weighted import draw_weighted
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
@@ -64,14 +63,13 @@ def place_voxels(simulations: int, *, trial: Trial, space: Space) -> I64:
 
 @numba.njit(**BARE)
 def draw_from(simulation, drawn, trial, kernels, space, work):  # type: ignore[no-untyped-def]
-    """Fill `voxel` (focus), drawn from a density, and `moved` (experiment); returns the voxel of the place."""
+    """Fill `voxel` (focus), drawn as the base rate has it, and `moved` (experiment); returns the place's voxel."""
     i = np.uint64(simulation)
     # A word of its own stream, kept in a place that is written over.
     draw_voxels(trial.place_key, i, space.target.shape[0], work.moved, 0, 1)
     centre = space.target[work.moved[0]]
+    draw_base_rate(i, drawn, trial, work.voxel)
     for e in range(trial.kernel.shape[0]):
-        begin, end = trial.focus_begin[e], trial.focus_begin[e + 1]
-        draw_weighted(trial.key[e], i, drawn.last, drawn.guide, work.voxel, begin, end)
         work.moved[e] = displaced(trial.moved_key[e], i, centre, trial.kernel[e], kernels, space)
     return centre
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses.main_effect import inference_of
@@ -92,11 +93,9 @@ def _power_plots(result: xr.Dataset) -> list[Plot]:
 
 
 def _null_plots(result: xr.Dataset) -> list[Plot]:
-    null, alpha = result["null"].sel(statistic="max_size").values, inference_of(result).cluster_p
+    (null, size, at), alpha = _sizes(result), inference_of(result).cluster_p
     volume = grid_of(result).voxel_volume
-    size = result["cluster_size"].values
-    beyond = int((size >= result.attrs["cut_size"]).sum())
-    at = int(result.attrs["cut_size"])
+    beyond = int((size >= at).sum())
     if at >= UNREACHABLE:
         threshold, share = "no cluster size", "They are too few for a threshold. "
     else:
@@ -110,15 +109,15 @@ def _null_plots(result: xr.Dataset) -> list[Plot]:
         Plot(
             "null",
             "Null of the largest cluster",
-            f"The largest cluster of each of {len(null):,} random studies. {share}{beyond} of {len(size)} clusters "
-            f"found reach it; the largest has {size.max(initial=0) * volume:,.0f} mm³.",
+            f"The largest cluster of each of {len(null):,} random studies{_drawn(result)}. {share}{beyond} of "
+            f"{len(size)} clusters found reach it; the largest has {size.max(initial=0) * volume:,.0f} mm³.",
             diagnostic=True,
         ),
         Plot(
             "threshold",
             "Threshold by iterations",
-            f"The smallest cluster that survives cluster-size FWE: after {len(null):,} iterations {threshold}. "
-            f"The band is its 95 % interval{band}.",
+            f"The smallest cluster that survives cluster-size FWE{_drawn(result)}: after {len(null):,} iterations "
+            f"{threshold}. The band is its 95 % interval{band}.",
             diagnostic=True,
         ),
         Plot(
@@ -128,6 +127,22 @@ def _null_plots(result: xr.Dataset) -> list[Plot]:
             diagnostic=True,
         ),
     ]
+
+
+def _sizes(result: xr.Dataset) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
+    """Return the largest cluster of each iteration, the clusters found, in voxels, and the cut, of the deciding null.
+
+    That of the base rate where it alone is asked for.
+    """
+    if inference_of(result).null == "base-rate":
+        null = result["null_base_rate"].sel(base_rate_statistic="max_size").values
+        return null, result["base_rate_cluster_size"].values, int(result.attrs["base_rate_cut_size"])
+    null = result["null"].sel(statistic="max_size").values
+    return null, result["cluster_size"].values, int(result.attrs["cut_size"])
+
+
+def _drawn(result: xr.Dataset) -> str:
+    return " against the base rate" if inference_of(result).null == "base-rate" else ""
 
 
 def plot_path(result: xr.Dataset, plot: Plot, folder: Path) -> Path:
@@ -195,13 +210,13 @@ def figure_svg(title: str, *, says: str, size: tuple[float, float] = (6.4, 3.6))
 
 def _null(axes: Any, result: xr.Dataset, hue: Hue) -> None:
     volume = grid_of(result).voxel_volume
-    null = result["null"].sel(statistic="max_size").values * volume
-    found = result["cluster_size"].values * volume
+    drawn, sizes, cut_size = _sizes(result)
+    null, found = drawn * volume, sizes * volume
     edges = np.histogram_bin_edges(null, bins=min(60, max(5, len(np.unique(null)))))
     axes.hist(null, bins=edges, color="#9aa6b1", label="random studies")
     top = axes.get_ylim()[1]
-    if result.attrs["cut_size"] < UNREACHABLE:
-        at = result.attrs["cut_size"] * volume
+    if cut_size < UNREACHABLE:
+        at = cut_size * volume
         axes.axvline(at, color=INK, linestyle="--", label=f"threshold, {at:,.0f} mm³")
     if len(found):
         axes.plot(found, np.full(len(found), top * 0.04), "v", color=hue.flat, clip_on=False, label="clusters found")
@@ -215,7 +230,7 @@ def _null(axes: Any, result: xr.Dataset, hue: Hue) -> None:
 def _threshold(axes: Any, result: xr.Dataset, hue: Hue) -> None:
     inference, volume = inference_of(result), grid_of(result).voxel_volume
     alpha, rule = inference.cluster_p, inference.cluster_cut
-    null = result["null"].sel(statistic="max_size").values
+    null, _, _ = _sizes(result)
     counts = np.unique(np.geomspace(min(20, len(null)), len(null), POINTS).round().astype(int))
     cuts = np.array([cut(null[:n], alpha=alpha, rule=rule) for n in counts], dtype=np.float64)
     bounds = np.array([cut_interval(null[:n], alpha=alpha) for n in counts], dtype=np.float64)
