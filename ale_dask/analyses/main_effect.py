@@ -376,16 +376,17 @@ def eps_of(n_clusters: int, *, statistics: int = 2) -> float:
     return EPS / max(1, statistics * n_clusters)
 
 
-def decision_variables(inference: Inference) -> dict[str, str]:
+def decision_variables(result: xr.Dataset) -> dict[str, str]:
     """Return the variable with the decisions on the clusters of each null asked for: {"uniform": …, "base-rate": …}.
 
-    At the primary correction; nothing where that is not one of clusters.
+    At the primary correction; nothing where that is not one of clusters. Pooled arms of a contrast need not have all.
     """
+    inference = inference_of(result)
     if not inference.correction.startswith("cluster-"):
         return {}
     word = inference.correction.removeprefix("cluster-")
     each = {"uniform": f"cluster_{word}_decision", "base-rate": f"base_rate_cluster_{word}_decision"}
-    return {null: name for null, name in each.items() if inference.null in (null, "both")}
+    return {null: name for null, name in each.items() if inference.null in (null, "both") and name in result}
 
 
 def undecided(results: Iterable[xr.Dataset]) -> int:
@@ -396,7 +397,7 @@ def undecided(results: Iterable[xr.Dataset]) -> int:
     number = 0
     for result in results:
         if result.attrs["kind"] == KIND:
-            for name in decision_variables(inference_of(result)).values():
+            for name in decision_variables(result).values():
                 number += int((result[name].values == "undecided").sum())
     return number
 

@@ -99,7 +99,8 @@ def power(
     found = {
         null: _FOUND[null](chosen, result, simulations=simulations, within_mm=within_mm, threads=threads or cpu_count())
         for null in NULLS
-        if inference.null in (null, "both")
+        # Pooled arms of a contrast need not have the base rate's.
+        if inference.null in (null, "both") and (null == "uniform" or "z_base_rate" in result)
     }
     n = len(chosen.key)
     curve = xr.Dataset(
@@ -109,7 +110,7 @@ def power(
             "kind": KIND,
             "identity": result.attrs["identity"],
             "correction": inference.correction,
-            "power_null": inference.null,
+            "power_null": next(iter(found)) if len(found) == 1 else "both",
             "power_experiments": n,
             "power_simulations": simulations,
             "power_within_mm": float(within_mm),

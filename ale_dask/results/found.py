@@ -81,8 +81,8 @@ def _clusters(clusters: Sequence[Cluster], result: xr.Dataset) -> str:
 
 
 def _undecided(result: xr.Dataset, null: str) -> str:
-    decision = decision_variables(inference_of(result)).get(null)
-    n = int((result[decision].values == "undecided").sum()) if decision in result else 0
+    decision = decision_variables(result).get(null)
+    n = 0 if decision is None else int((result[decision].values == "undecided").sum())
     return f"; {counted(n, 'cluster')} undecided after {result.attrs['iterations']:,} iterations" if n else ""
 
 

@@ -65,7 +65,11 @@ def scaling_table(result: xr.Dataset) -> pd.DataFrame:
         raise InputError(f"'{result.attrs['name']}' is no main effect: only these have thresholds by iterations")
     inference = inference_of(result)
     word = "mass" if inference.correction == "cluster-mass" else "size"
-    nulls = [_NULLS[null](result, word) for null in _NULLS if inference.null in (null, "both")]
+    # Pooled arms of a contrast need not have the base rate's.
+    asked = [
+        null for null in _NULLS if inference.null in (null, "both") and (null == "uniform" or "z_base_rate" in result)
+    ]
+    nulls = [_NULLS[null](result, word) for null in asked]
     n = result.sizes["iteration"]
     rows: list[dict[str, Any]] = []
     counts = np.unique(np.geomspace(min(20, n), n, POINTS).round().astype(int)).tolist()

@@ -196,7 +196,7 @@ def decision_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
         if result.attrs["kind"] != "main-effect" or inference_of(result).until_decided is None:
             continue
         i = inference_of(result)
-        for null, variable in decision_variables(i).items():
+        for null, variable in decision_variables(result).items():
             counts = Counter(result[variable].values.tolist())
             said = ", ".join(f"{counts[word]} {word}" for word in ("significant", "not", "undecided"))
             against = ", against the base rate" if null == "base-rate" else ""
