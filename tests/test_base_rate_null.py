@@ -228,8 +228,6 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("changes", "says"),
         [
-            ({"null_space": "grid"}, "null_space grid"),
-            ({"null_cut": "own"}, "null_cut own"),
             ({"null": "uniform", "base_rate": "own.nii.gz"}, "base_rate has no say"),
             ({"null": "none"}, "null"),
         ],
