@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -13,8 +14,9 @@ from test_sweep import table
 import ale_dask as ale
 from ale_dask.data.foci import table as columns_of
 from ale_dask.data.selection import select
+from ale_dask.distribution.plan import digest
 from ale_dask.study import prepare, read_sample
-from ale_dask.words.config import Study, load_study
+from ale_dask.words.config import Step, Study, load_study
 from ale_dask.words.errors import InputError
 
 STUDY = """
@@ -86,6 +88,15 @@ def test_from_the_command_line(study: Study, tmp_path: Path) -> None:
     contrasts = results[results["kind"] == "contrast"]
     assert set(contrasts["analysis"]) == {"weeks-below-8-vs-weeks-from-8"}
     assert "descriptive" in (tmp_path / "out" / "report.html").read_text()
+    analyses = json.loads((tmp_path / "out" / "run.json").read_text())["analyses"]
+    for name, group in {"weeks-below-8": (1, 5, 9)}.items():
+        assert (tmp_path / "out" / name / f"{name}_clusters_base-rate.tsv").is_file()
+        # Its null is that of these experiments alone.
+        chosen = select(read_sample(study.foci["drug"]), Step(where=" or ".join(f"id == 'drug {i}'" for i in group)))
+        bits = int(ale.collect(tmp_path / "out")[1][name].attrs["scale_bits"])
+        settings = {"iterations": 40, "voxel_p": 0.01, "mask": str(tmp_path / "ball.nii.gz"), "scale_bits": bits}
+        alone = ale.main_effect(chosen, null="base-rate", **settings)
+        assert analyses[name]["digest_base_rate"] == digest(alone["null_base_rate"].values)
 
 
 @pytest.mark.parametrize(
