@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ale_dask.analyses import base_rate_variants as beside
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import fail_safe as noisy
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses import noise_nulls
+from ale_dask.analyses.base_rate import base_rate_name, decided_by_base_rate
+from ale_dask.analyses.fail_safe_base_rate import OF_BOTH, AddedBaseRate, Steps, steps_of
 from ale_dask.analyses.functions import seconds_per_iteration
+from ale_dask.analyses.main_effect import inference_of
 from ale_dask.analyses.robustness import main_effects_of
 from ale_dask.data.places import Place, place
 from ale_dask.distribution.backends import cpu_count, threads_of
@@ -28,7 +32,7 @@ from ale_dask.results.palette import Hue, hues_of
 from ale_dask.results.views import stem
 from ale_dask.results.written import writing_results
 from ale_dask.runs import carry_out, collect, workers_of
-from ale_dask.study import Prepared
+from ale_dask.study import BLOCKS, Prepared
 from ale_dask.words.config import Backend, Study
 from ale_dask.words.errors import InputError
 
@@ -52,12 +56,24 @@ class Drawer:
     out: Place
     study: Study
     results: Mapping[str, xr.Dataset]
-    """By name: main effects and conjunctions whose clusters are looked at, with clusters or without."""
+    """By name: main effects and conjunctions whose clusters are looked at, with clusters or without.
+
+    Those of the base rate have it as their null, and where both nulls were asked for a name of their own.
+    """
     mains: Mapping[str, xr.Dataset]
     extras: Mapping[str, Extra]
+    """Of the uniform null, by main effect."""
+    against: Mapping[str, tuple[Steps, Sequence[Extra]]]
+    """Of the base-rate null, by main effect: what is added, and the passes."""
     hues: Mapping[str, Hue]
     """The colours of main effects in every figure of the run."""
     record: Mapping[str, Any]
+
+    @property
+    def iterations(self) -> int:
+        """Of every null."""
+        passes = [e for _, one in self.against.values() for e in one]
+        return next(e.iterations for e in (*self.extras.values(), *passes))
 
     def lines(self, *, workers: int) -> list[str]:
         """Return what is going to be computed and what it takes, a line per main effect."""
@@ -76,7 +92,19 @@ class Drawer:
             if kept < (before := int(self.mains[name].attrs["scale_bits"])):
                 line += f"; fixed point of {kept} bits, not {before}, to hold them all"
             said.append(line)
+        for name, (steps, passes) in self.against.items():
+            seconds = sum(e.iterations * e.seconds_per_iteration for e in passes) / workers
+            line = (
+                f"{name}, against the base rate: up to {steps.most} noise experiments beside {len(steps.sample.key)}, "
+                f"{steps.series} series, {passes[0].iterations:,} iterations in {len(passes)} passes, about "
+                f"{clock(seconds)}, and {clock(_SURVIVAL * steps.series * (steps.most + 1))} for the clusters"
+            )
+            said.append(line)
         return said
+
+
+_SURVIVAL = 0.03
+"""Seconds of the clusters of one enlarged sample against the base rate, on a grid of 2 mm."""
 
 
 def open_drawer(
@@ -86,6 +114,8 @@ def open_drawer(
     most: int | None = None,
     series: int = 20,
     iterations: int = 1000,
+    null: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Drawer:
     """Return what fail-safe N of a finished run takes: plans made and kept in OUT, and timed here.
 
@@ -95,13 +125,18 @@ def open_drawer(
         a main effect or conjunction; all of them if not given
     most
         noise experiments added at most to a main effect; three times its own if not given
+    null
+        uniform, base-rate or both: where noise reports foci, and the null that clusters must survive; the run's own if
+        not given
+    say
+        is told what takes more than a moment
 
     Raises
     ------
     StoreError
         when OUT holds no run, or one that is not finished.
     InputError
-        for an analysis that is not there or a contrast, or for TFCE.
+        for an analysis that is not there or a contrast, for TFCE, or a null that the run does not have.
     """
     out = place(out)
     study, results, record = collect(out)
@@ -110,18 +145,73 @@ def open_drawer(
     if analysis is not None and analysis not in able:
         raise InputError(f"{analysis}: no main effect or conjunction of {out}, which has {', '.join(able)}")
     chosen = {name: results[name] for name in ([analysis] if analysis else able)}
-    mains = {
+    asked = _asked(study.inference.null, null, out)
+    prepared, made = stored(out)
+    extras = {}
+    mains = _mains(chosen, results) if asked != "base-rate" else {}
+    for name in mains:
+        plan = _stored(out, prepared, made[name], name=name, most=most, series=series)
+        extras[name] = Extra(plan, iterations, seconds_per_iteration(plan, noise_nulls.block, most=iterations))
+    shown = chosen if asked != "base-rate" else {}
+    against = {}
+    if asked != "uniform":
+        second, of_base_rate = _of_base_rate(chosen, results, say=say)
+        shown = {**shown, **second}
+        for name in _mains(second, of_base_rate):
+            number = noise_nulls.TIMES * len(prepared.samples[name].key) if most is None else most
+            steps = steps_of(prepared.samples[name], made[name], most=number, series=series, name=name)
+            against[name] = steps, _passes(out, steps, name=name, iterations=iterations, say=say)
+        mains = {**{name: one for name, one in of_base_rate.items() if name in against}, **mains}
+    return Drawer(out, study, shown, mains, extras, against, hues_of(results), record)
+
+
+def _asked(own: str, null: str | None, out: Place) -> str:
+    """Return the nulls that are asked for, of those that a run has."""
+    if null not in (None, "uniform", "base-rate", "both"):
+        raise InputError(f"null '{null}': give uniform, base-rate or both")
+    if null in (None, own) or own == "both":
+        return null or own
+    raise InputError(f"{out}: was run with null {own}; `ale-dask run {out} -o {out} --null both` adds the other one")
+
+
+def _mains(chosen: Mapping[str, xr.Dataset], results: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Return the main effects that noise is added to, by name: those of results with a cluster."""
+    return {
         str(main.attrs["name"]): main
         for result in chosen.values()
         if clusters_in(result)
         for main in main_effects_of(result, [results[n] for n in result.attrs.get("of", ())])
     }
-    prepared, made = stored(out)
-    extras = {}
-    for name in mains:
-        plan = _stored(out, prepared, made[name], name=name, most=most, series=series)
-        extras[name] = Extra(plan, iterations, seconds_per_iteration(plan, noise_nulls.block, most=iterations))
-    return Drawer(out, study, chosen, mains, extras, hues_of(results), record)
+
+
+def _of_base_rate(
+    chosen: Mapping[str, xr.Dataset], results: Mapping[str, xr.Dataset], *, say: Callable[[str], None]
+) -> tuple[dict[str, xr.Dataset], dict[str, xr.Dataset]]:
+    """Return the chosen results as the base rate decides them, by the name they have here, and all main effects."""
+    mains = {name: decided_by_base_rate(r) for name, r in results.items() if r.attrs["kind"] == main_effects.KIND}
+    found: dict[str, xr.Dataset] = {}
+    for name, result in chosen.items():
+        both = inference_of(result).null == "both"
+        if name in mains:
+            found[base_rate_name(name) if both else name] = mains[name]
+        elif both:
+            say(f"{name}: {OF_BOTH}")
+        else:
+            found[name] = result
+    return found, mains
+
+
+def _passes(out: Place, steps: Steps, *, name: str, iterations: int, say: Callable[[str], None]) -> list[Extra]:
+    """Return the passes of a main effect with its noise against the base rate, as OUT keeps them."""
+    found = []
+    for i, chunk in enumerate(steps.chunks):
+        where = f"{base_rate_name(name)}_fail-safe-{steps.most}x{steps.series}-{i + 1}"
+        conventions = steps.conventions(chunk)
+        make = partial(steps.plan, i, name=where, threads=cpu_count(), say=say)
+        identity = main_effects.identity_of(beside.KIND, conventions)
+        plan = store_plan(out, make, name=where, identity=identity, conventions=conventions)
+        found.append(Extra(plan, iterations, seconds_per_iteration(plan, beside.block, most=iterations)))
+    return found
 
 
 def _stored(out: Place, prepared: Prepared, main: Plan, *, name: str, most: int | None, series: int) -> Plan:
@@ -145,20 +235,24 @@ def compute(
     quiet: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, npt.NDArray[np.int64]]:
-    """Return the nulls (iteration, noise x series) of each main effect with its noise, computing what OUT lacks."""
+    """Return the nulls (iteration, noise x series) of each main effect with its noise, computing what OUT lacks.
+
+    Those of passes against the base rate are by the names of their plans.
+    """
     out = drawer.out
+    extras = {**drawer.extras, **{e.plan.name: e for _, passes in drawer.against.values() for e in passes}}
     with workers_of(backend, client=client, say=say) as connected:
         workers = threads_of(connected, backend)
         jobs = [
             job
-            for e in drawer.extras.values()
+            for e in extras.values()
             for job in plan_jobs(out, e.plan, iterations=e.iterations, size=partial(_size, e, backend, workers))
         ]
         carry_out(jobs, out, study=drawer.study, client=connected, quiet=quiet)
     nonce = nonce_of(out)
     return {
-        name: gather(out, e.plan, iterations=e.iterations, extra={}, nonce=nonce, function=noise_nulls.block)[0]
-        for name, e in drawer.extras.items()
+        name: gather(out, e.plan, iterations=e.iterations, extra={}, nonce=nonce, function=BLOCKS[e.plan.kind])[0]
+        for name, e in extras.items()
     }
 
 
@@ -182,35 +276,46 @@ def fail_safe(
 ) -> dict[str, xr.Dataset]:
     """Return the fail-safe N of every result by name, computing what OUT lacks, and write it beside the results.
 
-    OUT/NAME/NAME_fail-safe.tsv, .json and .svg.
+    OUT/NAME/NAME_fail-safe.tsv, .json and .svg, and against the base rate NAME_fail-safe-base-rate.
 
     Raises
     ------
     StoreError, BackendError, UnfinishedError
         the same call resumes after any of them.
     """
-    if not drawer.extras:
+    if not drawer.extras and not drawer.against:
         return {}
     nulls = compute(drawer, backend=backend or drawer.study.backend, client=client, quiet=quiet, say=say)
-    parts = {name: noisy.added(e.plan, nulls[name]) for name, e in drawer.extras.items()}
-    iterations = next(iter(drawer.extras.values())).iterations
+    uniform: dict[str, noisy.Noisy] = {name: noisy.added(e.plan, nulls[name]) for name, e in drawer.extras.items()}
+    second: dict[str, noisy.Noisy] = {
+        name: AddedBaseRate(steps, [e.plan for e in passes], [nulls[e.plan.name] for e in passes])
+        for name, (steps, passes) in drawer.against.items()
+    }
     found = {}
     with writing_results(drawer.out) as folder:
-        for name, result in drawer.results.items():
+        for key, result in drawer.results.items():
             if not clusters_in(result):
                 continue
-            of = list(result.attrs.get("of", [name]))
-            found[name] = noisy.collect(result, {n: parts[n] for n in of}, of=drawer.mains, iterations=iterations)
+            name = str(result.attrs["name"])
+            parts = second if inference_of(result).null == "base-rate" else uniform
+            mine = {n: parts[n] for n in result.attrs.get("of", [name])}
+            found[key] = noisy.collect(result, mine, of=drawer.mains, iterations=drawer.iterations)
             write_fail_safe(
                 result,
-                found[name],
+                found[key],
                 folder / stem(name),
                 simulated=drawer.study.simulated,
                 pictures=pictures,
                 hues=drawer.hues,
-                origin=origin_of(result, drawer.record),
+                origin=origin_of(_as_run(result, drawer.study), drawer.record),
             )
     return found
+
+
+def _as_run(result: xr.Dataset, study: Study) -> xr.Dataset:
+    """Return a result with the null that its run was asked for, by which the page knows it."""
+    inference = inference_of(result).model_copy(update={"null": study.inference.null})
+    return result.assign_attrs(inference=inference.model_dump_json())
 
 
 def fail_safe_of_run(
@@ -220,6 +325,7 @@ def fail_safe_of_run(
     most: int | None = None,
     series: int = 20,
     iterations: int = 1000,
+    null: str | None = None,
     backend: Backend | None = None,
     client: Client | None = None,
     quiet: bool = False,
@@ -237,5 +343,5 @@ def fail_safe_of_run(
     InputError, BackendError, UnfinishedError
         as `open_drawer` and `run` do.
     """
-    drawer = open_drawer(out, analysis=analysis, most=most, series=series, iterations=iterations)
+    drawer = open_drawer(out, analysis=analysis, most=most, series=series, iterations=iterations, null=null, say=say)
     return fail_safe(drawer, backend=backend, client=client, quiet=quiet, say=say)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -261,12 +262,12 @@ class TestWhatIsAskedLater:
     """Of a run that the base rate alone decides: it is about the uniform test, and says so."""
 
     def test_fail_safe(self, alone):
-        told = command("fail-safe", alone[0], "-q", code=65)
-        assert "foci spread evenly" in told.stderr
+        told = command("fail-safe", alone[0], "-q", "--null", "uniform", code=65)
+        assert "was run with null base-rate" in told.stderr
 
 
 @pytest.mark.parametrize("null", ["both", "base-rate"])
-def test_leaving_out_of_a_run_resumes_and_says_what_the_base_rate_leaves(tmp_path, null):
+def test_what_is_asked_of_a_run_later_resumes_and_says_what_the_base_rate_leaves(tmp_path, null):
     write_ball(tmp_path / "ball.nii.gz")
     write_sample(tmp_path / "drug.txt", experiments(4, number=3, planted=(12, 4, 0), prefix="drug"))
     (tmp_path / "study.toml").write_text(STUDY.format(null=null).replace("[analysis", "cluster_p = 0.9\n[analysis", 1))
@@ -282,6 +283,16 @@ def test_leaving_out_of_a_run_resumes_and_says_what_the_base_rate_leaves(tmp_pat
     chunk.unlink()
     command("leave-one-out", out, "-b", "serial", "-q")
     assert (out / "drug" / "drug_leave-out-group.tsv").read_text() == written
+    told = command("fail-safe", out, "--max", 2, "--series", 2, "-i", 30, "-b", "serial")
+    assert "drug, against the base rate: up to 2 noise experiments beside 3, 2 series" in told.stderr
+    assert re.search(r"^drug 1, against the base rate, .* mm³ at .*: N ", told.stdout, re.M)
+    assert bool(re.search(r"^drug 1, [\d,]+ mm³ at .*: N ", told.stdout, re.M)) == (null == "both")
+    files = {path.name for path in (out / "drug").glob("*fail-safe*.tsv")}
+    assert files == {"drug_fail-safe-base-rate.tsv"} | ({"drug_fail-safe.tsv"} if null == "both" else set())
+    command("collect", out, "--no-pictures")
+    page = (out / "report.html").read_text()
+    assert "<summary>Fail-safe N against the base rate" in page
+    assert ("<summary>Fail-safe N: how many" in page) == (null == "both")
 
 
 @pytest.fixture(scope="module")

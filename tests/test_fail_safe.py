@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ale_dask as ale
+from ale_dask.analyses import base_rate_variants
 from ale_dask.analyses.fail_safe import in_proportion
-from ale_dask.analyses.main_effect import inference_of, mask_of, thresholded
+from ale_dask.analyses.fail_safe_base_rate import AddedBaseRate, steps_of
+from ale_dask.analyses.main_effect import inference_of, mask_of, plan_main_effect, thresholded
 from ale_dask.analyses.noise import noise_of
 from ale_dask.analyses.noise_nulls import cluster_forming
 from ale_dask.analyses.sample import sample
@@ -112,6 +114,38 @@ def test_conjunction_by_definition(tiny: Path) -> None:
             n = int(found["fail_safe_n"].sel(noise=name).values[j, 0])
             assert min(n, len(route)) == expected
     assert lost >= 4
+
+
+@pytest.mark.parametrize("correction", ["cluster-mass", "voxel"])
+def test_base_rate_by_definition(tiny: Path, monkeypatch: pytest.MonkeyPatch, correction: str) -> None:
+    """Each enlarged sample is an ordinary analysis against the base rate, also where it takes several passes."""
+    monkeypatch.setattr(base_rate_variants, "MOST", 2)
+    changes = {"null": "base-rate", "correction": correction, "cluster_p": 0.5}
+    result = main_effect(tiny, "therapy", **changes)
+    found = ale.fail_safe(result, most=2, series=2, iterations=ITERATIONS)
+    column = {"cluster-mass": "base_rate_cut_mass", "voxel": "base_rate_cut_peak"}[correction]
+    chosen = sample(result[list(FOCI)], mask=mask_of(result), inference=inference_of(result))
+    bits = found.attrs["scale_bits"][0]
+    steps = steps_of(chosen, plan_main_effect(chosen, bits=bits, name="x"), most=2, series=2, name="x")
+    plans = [steps.plan(i, name="x") for i in range(2)]
+    nulls = [base_rate_variants.block(plan, 0, ITERATIONS)["null"] for plan in plans]
+    added = AddedBaseRate(steps, plans, nulls)
+    kept: dict[tuple[int, int], np.ndarray] = {}
+    for j, m in [(0, 1), (0, 2), (1, 2)]:
+        noise = ale.noise_experiments(result, number=2, series=j)
+        foci = concat([result[list(FOCI)], subset(noise, np.arange(2) < m)])
+        asked = inference_of(result).model_dump(exclude={"mask"})
+        run = ale.main_effect(foci, mask=mask_of(result), name="x", scale_bits=bits, **asked)
+        assert found["cut_added"].values[0, m, j] == run.attrs[column]
+        kept[j, m] = thresholded(run, "cluster-fwe")
+        np.testing.assert_array_equal(added.surviving(j)[m], np.flatnonzero(kept[j, m]))
+    groups = clusters_of(thresholded(result, "cluster-fwe"), result)
+    expected = [by_definition(c, {m: kept[0, m] for m in (1, 2)}) for c in groups]
+    assert found["fail_safe_n"].values[0, 0].tolist() == expected
+    assert len(groups) > 0
+    assert "against the base rate" in summary_lines(result, found)[0]
+    uniform, other = (ale.noise_experiments(main_effect(tiny, "therapy"), number=2), noise)
+    assert not np.array_equal(uniform["focus_xyz"].values, other["focus_xyz"].values)
 
 
 @settings(deadline=None, max_examples=50)

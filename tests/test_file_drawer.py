@@ -34,6 +34,7 @@ mask = "ball.nii.gz"
 iterations = 60
 voxel_p = 0.02
 seed = 3
+null = "uniform"
 [backend]
 name = "serial"
 block_size = 1

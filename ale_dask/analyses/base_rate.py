@@ -57,6 +57,7 @@ from ale_dask.numerics.space import Mask
 from ale_dask.numerics.weighted import last_words
 from ale_dask.numerics.whole_studies import ENOUGH
 from ale_dask.words.config import Inference
+from ale_dask.words.errors import InputError
 from ale_dask.words.variables import describe
 
 KIND = "base-rate"
@@ -70,6 +71,7 @@ SHARED = ("volume", "shape", "focus_begin", "kernel", "draw_key", "box_shape", "
 _DECISIONS = ("not", "undecided", "significant")
 """From the least favourable to the most."""
 _COLUMN = {"size": 1, "mass": 2, "peak": 0}
+_PRIMARY_MEASURE = {"cluster-size": "size", "cluster-mass": "mass", "voxel": "peak"}
 _VERSION = 1
 BUILDING = threading.Lock()
 """Two threads that build the same tables take each other's time."""
@@ -156,12 +158,12 @@ def plan_base_rate(sample: Sample, *, main: Plan, name: str, base_rate: BaseRate
             "threshold": critical_map(table, p=inference.voxel_p, above=max(int(box.max()) for box in boxes)),
             "z": table.z,
             "position": table.position,
-            **_drawn_from(weight, studies),
+            **drawn_arrays(weight, studies),
         },
     )
 
 
-def _drawn_from(weight: npt.NDArray[np.float64], studies: Studies | None) -> dict[str, npt.NDArray[Any]]:
+def drawn_arrays(weight: npt.NDArray[np.float64], studies: Studies | None) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of a plan that its draws come from: the last word of each voxel, or studies."""
     if studies is None:
         return {"last_word": last_words(weight)}
@@ -335,12 +337,17 @@ def survivors(
     """
     units = z_map(s.astype(np.int64), against.table)
     above = (s >= against.threshold) & (against.threshold < NEVER) & mask.searched
-    what = {"cluster-size": "size", "cluster-mass": "mass", "voxel": "peak"}[inference.correction]
-    cut = correct.cut(null[:, _COLUMN[what]], alpha=inference.cluster_p, rule=inference.cluster_cut)
+    what, cut = _PRIMARY_MEASURE[inference.correction], cut_of(null, inference)
     if what == "peak":
         return np.asarray(above & (units >= cut))
     labels = clusters.label_clusters(above, volume=mask.volume, connectivity=inference.connectivity)
     return clusters.keep_clusters(labels, _measures(labels, units, least=against.least_z)[what] >= cut)
+
+
+def cut_of(null: npt.NDArray[np.int64], inference: Inference) -> int:
+    """Return the least size in voxels, mass or z that survives the primary correction, which is not TFCE."""
+    column = null[:, _COLUMN[_PRIMARY_MEASURE[inference.correction]]]
+    return int(correct.cut(column, alpha=inference.cluster_p, rule=inference.cluster_cut))
 
 
 def _threshold_ale(plan: Plan) -> npt.NDArray[np.float32]:
@@ -392,6 +399,20 @@ def _raised(plan: Plan) -> int:
     """Return in how many voxels the threshold is beyond what their p asks for: one experiment would reach it."""
     threshold, least = plan.arrays["threshold"].astype(np.int64), int(plan.settings["least_z"])
     return int((z_map(threshold - 1, table_of(plan)) >= least).sum())
+
+
+def decided_by_base_rate(result: xr.Dataset) -> xr.Dataset:
+    """Return a main effect that was tested against both nulls, as one that the base rate alone decides.
+
+    Raises
+    ------
+    InputError
+        for a result without a base-rate null.
+    """
+    inference = inference_of(result)
+    if inference.null == "uniform":
+        raise InputError(f"'{result.attrs['name']}' was not tested against the base rate; run it with null both")
+    return result.assign_attrs(inference=inference.model_copy(update={"null": "base-rate"}).model_dump_json())
 
 
 def only_here(result: xr.Dataset, uniform: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

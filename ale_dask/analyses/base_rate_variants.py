@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +54,7 @@ def plan_base_rate_variants(
         }
     assert len(identities) == len(left_out) <= MOST
     begin, member, further = _added(left_out)
-    conventions = {"variants": identities, "left_out": [[int(i) for i in members] for members in left_out]}
+    conventions = conventions_of(identities, left_out)
     return Plan(
         name=name,
         kind=KIND,
@@ -68,6 +69,11 @@ def plan_base_rate_variants(
         },
         arrays={**arrays, "begin": begin, "member": member, "further": further},
     )
+
+
+def conventions_of(identities: Sequence[str], left_out: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """Return what the identity of a pass over variants of these identities is made of."""
+    return {"variants": list(identities), "left_out": [[int(i) for i in members] for members in left_out]}
 
 
 def _steps(z: npt.NDArray[np.int32]) -> npt.NDArray[np.generic]:

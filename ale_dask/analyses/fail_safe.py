@@ -21,6 +21,7 @@ from scipy import ndimage
 
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses.fail_safe_base_rate import AddedBaseRate
 from ale_dask.analyses.main_effect import inference_of, machinery, mask_of, thresholded
 from ale_dask.analyses.noise_nulls import KIND, STATISTICS
 from ale_dask.distribution.plan import Plan
@@ -58,6 +59,16 @@ class Added:
         """Number of series."""
         return len(self.plan.arrays["threshold"])
 
+    @property
+    def correction(self) -> str:
+        """The correction by which clusters survive."""
+        return str(self.plan.settings["statistic"])
+
+    @property
+    def threshold(self) -> I64:
+        """Cluster-forming values (1 + noise, series), int64."""
+        return self.plan.arrays["threshold"].T.astype(np.int64)
+
     def surviving(self, series: int) -> list[I64]:
         """Return the voxels, int64, of the surviving clusters of one series with 0, 1, … noise experiments."""
         _, rows, space = machinery(self.plan, in_mask=True)
@@ -80,6 +91,9 @@ class Added:
             geometry=space,
         )
         return np.split(voxels, begin[1:-1])
+
+
+Noisy = Added | AddedBaseRate
 
 
 def added(plan: Plan, null: I64) -> Added:
@@ -107,7 +121,7 @@ def in_proportion(experiments: Sequence[int], most: Sequence[int]) -> I64:
 
 
 def collect(
-    result: xr.Dataset, parts: Mapping[str, Added], *, of: Mapping[str, xr.Dataset], iterations: int
+    result: xr.Dataset, parts: Mapping[str, Noisy], *, of: Mapping[str, xr.Dataset], iterations: int
 ) -> xr.Dataset:
     """Return N (noise, series, cluster) and the share of series in which a cluster survives (noise, step, cluster).
 
@@ -116,7 +130,7 @@ def collect(
     result
         a main effect, or a conjunction
     parts
-        the main effect, or those of the conjunction, with their noise
+        the main effect, or those of the conjunction, with their noise; all against one null, which `result` is of
     of
         the results of the same main effects
     iterations
@@ -153,8 +167,8 @@ def collect(
     experiments = [own.get(name, sum(own.values())) for name in counts]
     longest = max(p.most for p in parts.values()) + 1
     cut = np.stack([_padded(p.cut, longest) for p in parts.values()])
-    threshold = np.stack([_padded(p.plan.arrays["threshold"].T.astype(np.int64), longest) for p in parts.values()])
-    first = next(iter(parts.values())).plan
+    threshold = np.stack([_padded(p.threshold, longest) for p in parts.values()])
+    first = next(iter(parts.values()))
     return xr.Dataset(
         {
             "fail_safe_n": (("noise", "series", "cluster"), n),
@@ -180,7 +194,8 @@ def collect(
             "series": series,
             "share": SHARE,
             "scale_bits": [int(p.plan.settings["bits"]) for p in parts.values()],
-            "correction": str(first.settings["statistic"]),
+            "correction": first.correction,
+            "null": "base-rate" if isinstance(first, AddedBaseRate) else "uniform",
         },
     )
 
@@ -198,7 +213,7 @@ def _labels(result: xr.Dataset, mask: Mask) -> tuple[npt.NDArray[np.int32], int]
     return np.r_[np.int32(0), rank][labels].astype(np.int32), len(sizes)
 
 
-def _alone(place: int, parts: Mapping[str, Added]) -> I64:
+def _alone(place: int, parts: Mapping[str, Noisy]) -> I64:
     """Return the noise experiments (step, main effect) of one main effect, and -1, as it was, of the others."""
     most = list(parts.values())[place].most
     out = np.full((most + 1, len(parts)), -1, dtype=np.int64)

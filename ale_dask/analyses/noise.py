@@ -1,17 +1,26 @@
-"""Noise experiments: the sample's own n and numbers of foci, the foci anywhere in the mask (Acar 2018)."""
+"""Noise experiments: the sample's own n and numbers of foci, the foci anywhere in the mask (Acar 2018).
+
+Against the base rate the foci are where the literature reports them.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses.sample import Sample
+from ale_dask.data.base_rate import density
+from ale_dask.data.base_rate.studies import BaseRate
 from ale_dask.data.foci import Experiment, build
+from ale_dask.numerics.base_rate_null import Drawn, draw_base_rate, drawn, drawn_studies
 from ale_dask.numerics.draws import draw_keys, draw_voxels, rank_words
+from ale_dask.numerics.visits import Design
+from ale_dask.numerics.weighted import last_words
 
 NOISE, ORDER = "noise", "noise-order"
 """Streams of the foci of noise experiments and of their order; their relocated foci come from the null's own."""
@@ -24,6 +33,8 @@ class Noise:
     sample: Sample
     like: npt.NDArray[np.int64]
     key: npt.NDArray[np.uint64]
+    base_rate: BaseRate | None = None
+    """Where their foci are reported; anywhere in the mask if there is none."""
 
     @property
     def n_foci(self) -> npt.NDArray[np.int64]:
@@ -40,17 +51,31 @@ class Noise:
         """Keys (noise) of where the foci are; the number of the series is the iteration."""
         return draw_keys(self.key, seed=self.sample.inference.seed, stream=NOISE)
 
+    @cached_property
+    def _drawn(self) -> Drawn:
+        assert self.base_rate is not None
+        studies = self.base_rate.studies
+        if studies is not None:
+            return drawn_studies(studies.begin, studies.voxel, self.n_foci)
+        return drawn(last_words(density(self.sample.mask, self.base_rate.counts)))
+
     def voxels(self, series: int) -> npt.NDArray[np.int64]:
         """Return the voxels (focus), int64, at whose centres the foci of a series are."""
         begin = self.focus_begin
         out = np.empty(begin[-1], dtype=np.int64)
+        if self.base_rate is not None:
+            design = Design(begin, self.sample.kernels[1][self.like], self.place_key, self.sample.additive)
+            draw_base_rate(series, self._drawn, design, out)
+            return out
         for e, key in enumerate(self.place_key):
             draw_voxels(key, series, self.sample.mask.n_voxels, out, begin[e], begin[e + 1])
         return out
 
 
-def noise_of(sample: Sample, *, number: int) -> Noise:
+def noise_of(sample: Sample, *, number: int, base_rate: BaseRate | None = None) -> Noise:
     """Return so many noise experiments: each of the sample's once in random order, then again in another order.
+
+    Their foci are anywhere in the mask, or where a base rate has them.
 
     Order, n and numbers of foci are the same in all series, so that they share their nulls; a longer list begins with
     the shorter one.
@@ -64,7 +89,7 @@ def noise_of(sample: Sample, *, number: int) -> Noise:
     digests = (hashlib.sha256(f"{prefix}:noise:{i}".encode()).digest()[:8] for i in range(number))
     key = np.array([int.from_bytes(d, "little") for d in digests], dtype=np.uint64)
     assert len(np.union1d(key, sample.key)) == number + len(own), "two experiments have one key"
-    return Noise(sample, like.astype(np.int64), key)
+    return Noise(sample, like.astype(np.int64), key, base_rate)
 
 
 def noise_foci(noise: Noise, *, series: int) -> xr.Dataset:

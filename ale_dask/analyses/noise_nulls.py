@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.analyses.main_effect import UNIFORM_ALONE, draws_of, identity_of, machinery, plan_main_effect
+from ale_dask.analyses.main_effect import draws_of, identity_of, machinery, plan_main_effect
 from ale_dask.analyses.noise import Noise, noise_of
 from ale_dask.analyses.sample import Sample
 from ale_dask.distribution.plan import Plan
@@ -79,15 +79,13 @@ def conventions_of(sample: Sample, main: Plan, *, most: int, series: int, name: 
     Raises
     ------
     InputError
-        for TFCE, what the base rate alone decides, or numbers below 1.
+        for TFCE, or numbers below 1.
     """
     correction = sample.inference.correction
     if correction not in STATISTICS:
         raise InputError(f"{name}: no fail-safe N with TFCE; run with correction cluster-size, cluster-mass or voxel")
     if sample.inference.null_cut == "own":
         raise InputError(f"{name}: no fail-safe N with null_cut own; run with null_cut observed")
-    if sample.inference.null == "base-rate":
-        raise InputError(f"{name}: {UNIFORM_ALONE.format('fail-safe N')}")
     if most < 1 or series < 1:
         raise InputError(f"{name}: {most} noise experiments in {series} series; both must be 1 or more")
     peaks = sample.peaks()

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
+from ale_dask.analyses import base_rate_variants as beside
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import fail_safe as noisy
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses import noise_nulls
+from ale_dask.analyses.base_rate import decided_by_base_rate
+from ale_dask.analyses.fail_safe_base_rate import OF_BOTH, AddedBaseRate, steps_of
 from ale_dask.analyses.functions import _sample_of, run_plan
-from ale_dask.analyses.main_effect import inference_of, mask_of, plan_main_effect
+from ale_dask.analyses.main_effect import UNIFORM_ALONE, inference_of, mask_of, plan_main_effect
 from ale_dask.analyses.noise import noise_foci, noise_of
+from ale_dask.data.base_rate.studies import load_base_rate
 from ale_dask.distribution.backends import cpu_count
 from ale_dask.words.errors import InputError
 
@@ -28,6 +32,7 @@ def fail_safe(
     most: int | None = None,
     series: int = 20,
     iterations: int = 1000,
+    null: str | None = None,
     client: Client | None = None,
 ) -> xr.Dataset:
     """Return the fail-safe N of the clusters of a main effect or conjunction (noise, series, cluster).
@@ -44,14 +49,21 @@ def fail_safe(
         of noise, each with other foci
     iterations
         of the null after each noise experiment
+    null
+        "uniform": noise reports foci anywhere in the mask, and clusters are those against foci spread evenly; or
+        "base-rate": it reports them where the literature does, and clusters are those against the base rate. The one
+        that decides the result if not given, "uniform" where both were asked for
     client
         a Dask client, as for `main_effect`
 
     Raises
     ------
     InputError
-        for a contrast, for TFCE, or when `of` are not the main effects of the conjunction.
+        for a contrast, for TFCE, when `of` are not the main effects of the conjunction, or for a null that the result
+        does not have.
     """
+    if _base_rate_decides(result, null):
+        return _against_base_rate(result, of, most=most, series=series, iterations=iterations, client=client)
     mains = {str(r.attrs["name"]): r for r in main_effects_of(result, of)}
     parts = {}
     for name, main in mains.items():
@@ -60,22 +72,58 @@ def fail_safe(
         plan = noise_nulls.plan_fail_safe(
             chosen, own, most=most or noise_nulls.TIMES * len(chosen.key), series=series, name=name, threads=cpu_count()
         )
-        null = run_plan(plan, noise_nulls.block, iterations=iterations, client=client)["null"][:, 1:]
-        parts[name] = noisy.added(plan, null)
+        drawn = run_plan(plan, noise_nulls.block, iterations=iterations, client=client)["null"][:, 1:]
+        parts[name] = noisy.added(plan, drawn)
     return noisy.collect(result, parts, of=mains, iterations=iterations)
 
 
-def noise_experiments(result: xr.Dataset, *, number: int, series: int = 0) -> xr.Dataset:
+def _base_rate_decides(result: xr.Dataset, null: str | None) -> bool:
+    own = inference_of(result).null
+    if null not in (None, "uniform", "base-rate"):
+        raise InputError(f"null '{null}': fail-safe N is against one null, uniform or base-rate")
+    if null == "uniform" and own == "base-rate":
+        raise InputError(f"'{result.attrs['name']}': {UNIFORM_ALONE.format('this fail-safe N')}")
+    return (null or own) == "base-rate"
+
+
+def _against_base_rate(
+    result: xr.Dataset,
+    of: Sequence[xr.Dataset],
+    *,
+    most: int | None,
+    series: int,
+    iterations: int,
+    client: Client | None,
+) -> xr.Dataset:
+    if result.attrs["kind"] == conjunctions.KIND and inference_of(result).null == "both":
+        raise InputError(f"'{result.attrs['name']}': {OF_BOTH}")
+    mains = {str(r.attrs["name"]): decided_by_base_rate(r) for r in main_effects_of(result, of)}
+    parts = {}
+    for name, main in mains.items():
+        chosen = _sample_of(main, inference=inference_of(main), mask=mask_of(main))
+        own = plan_main_effect(chosen, bits=int(main.attrs["scale_bits"]), name=name)
+        number = most or noise_nulls.TIMES * len(chosen.key)
+        steps = steps_of(chosen, own, most=number, series=series, name=name)
+        plans = [steps.plan(i, name=name, threads=cpu_count()) for i in range(len(steps.chunks))]
+        nulls = [run_plan(p, beside.block, iterations=iterations, client=client)["null"][:, 1:] for p in plans]
+        parts[name] = AddedBaseRate(steps, plans, nulls)
+    whole = decided_by_base_rate(result)
+    return noisy.collect(whole, parts, of=mains, iterations=iterations)
+
+
+def noise_experiments(result: xr.Dataset, *, number: int, series: int = 0, null: str | None = None) -> xr.Dataset:
     """Return the foci Dataset of the first noise experiments of a series that `fail_safe` adds to a main effect.
 
     Raises
     ------
     InputError
-        for a result that is no main effect.
+        for a result that is no main effect, or a null that it does not have.
     """
     (main,) = main_effects_of(result, ())
-    chosen = _sample_of(main, inference=inference_of(main), mask=mask_of(main))
-    return noise_foci(noise_of(chosen, number=number), series=series)
+    inference, mask = inference_of(main), mask_of(main)
+    chosen = _sample_of(main, inference=inference, mask=mask)
+    base_rate = load_base_rate(inference, mask=mask) if _base_rate_decides(main, null) else None
+    return noise_foci(noise_of(chosen, number=number, base_rate=base_rate), series=series)
 
 
 def main_effects_of(result: xr.Dataset, of: Sequence[xr.Dataset]) -> list[xr.Dataset]:

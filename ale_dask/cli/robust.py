@@ -68,13 +68,18 @@ def fail_safe(
     dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    null: Annotated[
+        str | None,
+        typer.Option("--null", help="Where noise is, and what clusters must survive: uniform, base-rate or both."),
+    ] = None,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="SVG of the curves.")] = True,
 ) -> None:
     """Say how many experiments without convergence the clusters of a finished run withstand (Acar 2018).
 
     Noise experiments have the sample's own n and numbers of foci, anywhere in the mask; after each, cluster-forming
     value and cut are those of the enlarged sample. In a conjunction they are added to each main effect alone, and to
-    all in proportion. OUT/NAME/NAME_fail-safe.tsv, .json and .svg are written.
+    all in proportion. OUT/NAME/NAME_fail-safe.tsv, .json and .svg are written. Against the base rate, noise has its
+    foci where the literature reports them, and clusters must survive that null (NAME_fail-safe-base-rate).
     """
     from ale_dask.cli.options import with_settings
     from ale_dask.distribution.backends import cpu_count
@@ -86,7 +91,15 @@ def fail_safe(
     stop_on_signals()
     if not quiet and cold("noise.noise_iterations"):
         say("compiling the kernels of noise, once on this machine: about 20 s")
-    drawer = open_drawer(out, analysis=analysis, most=most, series=series, iterations=iterations)
+    drawer = open_drawer(
+        out,
+        analysis=analysis,
+        most=most,
+        series=series,
+        iterations=iterations,
+        null=null,
+        say=(lambda text: None) if quiet else say,
+    )
     wanted = with_settings(drawer.study, backend=backend, workers=workers).backend
     if not quiet or dry_run:
         for line in drawer.lines(workers=wanted.most or cpu_count()):

@@ -30,6 +30,7 @@ MOST_ROWS = 12
 COLUMNS = (
     "analysis",
     "noise_in",
+    "against",
     "cluster",
     "x",
     "y",
@@ -79,6 +80,7 @@ def as_records(result: xr.Dataset, found: xr.Dataset) -> list[dict[str, Any]]:
                 {
                     "analysis": found.attrs["name"],
                     "noise_in": str(noise),
+                    "against": found.attrs["null"],
                     "cluster": cluster.number,
                     "x": x,
                     "y": y,
@@ -114,8 +116,9 @@ def clusters_in(result: xr.Dataset) -> list[Cluster]:
 def summary_lines(result: xr.Dataset, found: xr.Dataset) -> list[str]:
     """Return what was found, a line for each cluster and way of adding noise."""
     name, table = found.attrs["name"], fail_safe_table(result, found)
+    against = ", against the base rate" if found.attrs["null"] == "base-rate" else ""
     if table.empty:
-        return [f"{name}: no cluster"]
+        return [f"{name}{against}: no cluster"]
     lines = []
     for row in table.to_dict("records"):
         where = f"{row['volume_mm3']:,.0f} mm³ at {row['x']:.0f} {row['y']:.0f} {row['z']:.0f}"
@@ -124,7 +127,7 @@ def summary_lines(result: xr.Dataset, found: xr.Dataset) -> list[str]:
         series = f"in all {row['series']} series" if low == high else f"({low} to {high} in {row['series']} series)"
         reached = "reached" if row["reached"] == "yes" else "not reached"
         lines.append(
-            f"{name} {row['cluster']}, {where}{noise}: N {median} {series}; "
+            f"{name} {row['cluster']}{against}, {where}{noise}: N {median} {series}; "
             f"30 % of {row['experiments']} is {row['least']}: {reached}"
         )
     return lines
@@ -142,6 +145,8 @@ def write_fail_safe(
 ) -> list[Path]:
     """Write NAME_fail-safe.tsv, .json and, with matplotlib, .svg into a folder and return their paths.
 
+    Against the base rate they are NAME_fail-safe-base-rate.
+
     `origin` is what the result comes from, by which the page knows whether it is still the one there.
 
     Raises
@@ -149,7 +154,7 @@ def write_fail_safe(
     StoreError
         when a file cannot be written.
     """
-    begin = f"{stem(found.attrs['name'])}_fail-safe"
+    begin = f"{stem(found.attrs['name'])}_fail-safe{'-base-rate' if found.attrs['null'] == 'base-rate' else ''}"
     content = {f"{begin}.tsv": tsv(fail_safe_table(result, found)), f"{begin}.json": _json(result, found, origin)}
     if pictures and found.sizes["cluster"] and available("matplotlib"):
         content[f"{begin}.svg"] = fail_safe_svg(result, found, simulated=simulated, hues=hues).encode()
@@ -163,11 +168,15 @@ def _json(result: xr.Dataset, found: xr.Dataset, origin: Sequence[Any]) -> bytes
         str(noise): found["survives"].sel(noise=noise).values[: int(most) + 1].round(6).T.tolist()
         for noise, most in zip(found["noise"].values, found["most"].values, strict=True)
     }
+    of_base_rate = found.attrs["null"] == "base-rate"
+    against = " against the base rate" if of_base_rate else ""
+    where = "Their foci are where the literature reports them. " if of_base_rate else ""
     content: Mapping[str, Any] = {
         **{str(k): v for k, v in found.attrs.items()},
-        "title": "Fail-safe N: how many experiments without convergence each cluster withstands (Acar et al. 2018)",
-        "says": "N: the median over series of such experiments, the lower one of two, N_low to N_high its range; "
-        "least: 30 % of the experiments, reached: whether N is that many.",
+        "title": f"Fail-safe N{against}: how many experiments without convergence each cluster withstands "
+        "(Acar et al. 2018)",
+        "says": f"{where}N: the median over series of such experiments, the lower one of two, N_low to N_high its "
+        "range; least: 30 % of the experiments, reached: whether N is that many.",
         "of_results": list(origin),
         "clusters": as_records(result, found),
         "survives": curves,

@@ -24,7 +24,7 @@ from ale_dask.results.written import again, check_written
 from ale_dask.words.config import Inference
 from ale_dask.words.errors import StoreError
 
-_ENDS = ("fail-safe.", "leave-out-", "power.")
+_ENDS = ("fail-safe.", "fail-safe-base-rate.", "leave-out-", "power.")
 
 
 def origin_of(result: xr.Dataset, record: Mapping[str, Any]) -> list[Any]:
@@ -33,7 +33,9 @@ def origin_of(result: xr.Dataset, record: Mapping[str, Any]) -> list[Any]:
 
 
 def _origin(names: Iterable[str], record: Mapping[str, Any], inference: Inference) -> list[Any]:
-    digests = [record["analyses"].get(name, {}).get("digest") for name in dict.fromkeys(names)]
+    analyses = [record["analyses"].get(name, {}) for name in dict.fromkeys(names)]
+    digests = [one.get("digest") for one in analyses]
+    digests += [one["digest_base_rate"] for one in analyses if "digest_base_rate" in one]
     # Where mask and region lie is another place on another machine; which one it is shows in the null.
     return [*digests, inference.model_dump(mode="json", exclude={"mask", "search"})]
 

@@ -10,6 +10,9 @@ _ASKED = {
     "distribution of its own, and clusters are reported with how many of the left-out sets they withstand: {names}.",
     "fail-safe": "Fail-safe N, the number of experiments without convergence that can be added before a cluster is no "
     "longer significant [@acar2018], was simulated for the clusters of {names}.",
+    "fail-safe-base-rate": "Fail-safe N against the base rate, the number of experiments that report foci where the "
+    "literature does anyway and can be added before a cluster no longer survives that null, was simulated for the "
+    "clusters of {names}.",
     "power": "What the samples could have found was simulated as the share of simulated studies in which a place that "
     "so many experiments report is found, for {names}.",
 }

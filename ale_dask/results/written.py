@@ -14,6 +14,7 @@ from ale_dask.words.errors import StoreError
 _COLLECT = "`ale-dask collect {}` writes it again"
 _LATER = {
     "_fail-safe.": "`ale-dask fail-safe {}` writes it again",
+    "_fail-safe-base-rate.": "`ale-dask fail-safe {}` writes it again",
     "_leave-out-": "`ale-dask leave-one-out {}` writes it again",
     "_power.": "`ale-dask power {}` writes it again",
 }
