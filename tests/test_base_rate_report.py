@@ -49,10 +49,14 @@ def folder(tmp_path_factory):
     return path
 
 
-def run(folder, out, *, null="both", correction="cluster-size"):
+def study_of(folder, null, correction):
     path = folder / f"{null}-{correction}.toml"
     path.write_text(STUDY.format(null=null, correction=correction))
-    study = load_study(path)
+    return load_study(path)
+
+
+def run(folder, out, *, null="both", correction="cluster-size"):
+    study = study_of(folder, null, correction)
     results, record = runs.run(study, out, quiet=True)
     runs.write(results, record, out, study=study, drawn_by=None)
     return results["drug"], record
@@ -182,6 +186,11 @@ def test_tfce(folder, tmp_path, null):
     assert (table["p TFCE FWE"] <= 0.05).all()
     assert "TFCE was computed from that z" in ale.cite(record)
     assert "Smallest TFCE, FWE, base rate" in (out / "report.html").read_text()
+    rows = ale.long_table([("o", study_of(folder, null, "tfce"), {"drug": result}, record)])
+    own = rows[rows["level"] == ("base-rate-tfce" if null == "both" else "tfce")]
+    assert own["p_tfce_base_rate"].min() == p[kept].min()
+    assert own["p_tfce_base_rate"].max() <= 0.05
+    assert own["cut_base_rate_tfce"].iloc[0] == result.attrs["base_rate_cut_tfce"] * unit
     assert ("by TFCE" in " ".join(summary_lines({"drug": result}))) == (null == "both")
 
 

@@ -228,16 +228,18 @@ def cluster_p(result: xr.Dataset, cluster: Cluster, view: View) -> float:
     """Return the p of a cluster, nan where the map gives it none.
 
     Of a main effect the family-wise p of the cluster-forming cluster around its peak, by mass at "cluster-mass", else
-    by size; at "voxel" that of the peak's ALE, or against the base rate of the largest z of that cluster. Of a contrast
-    as in its table.
+    by size; at "voxel" that of the peak's ALE, or against the base rate of the largest z of that cluster; at "tfce"
+    none, or against the base rate the smallest of its voxels. Of a contrast as in its table.
     """
     if result.attrs["kind"] == "contrast":
         return contrast_p(result, cluster, source=view.source, level=view.level)
     level = view.level.removeprefix(AGAINST).removeprefix(UNIFORM)
-    if result.attrs["kind"] != "main-effect" or level not in _WITH_P:
+    if result.attrs["kind"] != "main-effect" or level not in (*_WITH_P, "tfce"):
         return np.nan
     if is_base_rate(view):
         return _base_rate_p(result, cluster, level)
+    if level == "tfce":
+        return np.nan
     if level == "voxel":
         null = result["null"].sel(statistic="max_s").values
         return float(monte_carlo_p(null, result["s"].values[cluster.peak], rule=inference_of(result).cluster_cut))
@@ -250,6 +252,8 @@ _WITH_P = ("cluster-size", "cluster-mass", "uncorrected", "voxel")
 
 
 def _base_rate_p(result: xr.Dataset, cluster: Cluster, level: str) -> float:
+    if level == "tfce":
+        return float(result["base_rate_tfce_p"].values[cluster.voxels].min())
     what = {"cluster-mass": "mass", "voxel": "peak"}.get(level, "size")
     around = int(result["base_rate_cluster_of_voxel"].values[cluster.peak]) - 1
     return float(result[f"base_rate_cluster_{what}_p"].values[around])

@@ -54,14 +54,22 @@ _OF_TABLE = {
     "p_size_base_rate": "p size base rate",
     "p_mass_base_rate": "p mass base rate",
     "p_peak_base_rate": "p peak base rate",
+    "p_tfce_base_rate": "p TFCE base rate",
 }
 _OWN_BASE_RATE = {
     "p_size_base_rate": "p size FWE",
     "p_mass_base_rate": "p mass FWE",
     "p_peak_base_rate": "p peak FWE",
+    "p_tfce_base_rate": "p TFCE FWE",
 }
 """The same of a cluster of the base-rate null, whose table it is."""
-_BASE_RATE_CUTS = ("cut_base_rate_size_voxels", "cut_base_rate_size_mm3", "cut_base_rate_mass", "cut_base_rate_z")
+_BASE_RATE_CUTS = (
+    "cut_base_rate_size_voxels",
+    "cut_base_rate_size_mm3",
+    "cut_base_rate_mass",
+    "cut_base_rate_z",
+    "cut_base_rate_tfce",
+)
 _COLUMNS = {
     **dict.fromkeys(("out", "title", "simulated", "analysis", "kind", "level", "input", "direction", "against"), _TEXT),
     **_SETTINGS,
@@ -121,8 +129,9 @@ def long_table(runs: Iterable[Run]) -> pd.DataFrame:
         Smallest size, mass and ALE that survive FWE in a main effect, each with the 95 % interval of the cut,
         "…_low" and "…_high" (missing where so few iterations give it no upper end); missing where they are too few for
         the level
-    cut_base_rate_size_voxels, cut_base_rate_size_mm3, cut_base_rate_mass, cut_base_rate_z
-        the same of the base-rate null, without intervals: smallest size, sum of z beyond the cluster-forming one, and z
+    cut_base_rate_size_voxels, cut_base_rate_size_mm3, cut_base_rate_mass, cut_base_rate_z, cut_base_rate_tfce
+        the same of the base-rate null, without intervals: smallest size, sum of z beyond the cluster-forming one, z
+        and TFCE
     cluster, x, y, z
         number in its table; peak in mm MNI
     peak_statistic, peak_z
@@ -143,6 +152,8 @@ def long_table(runs: Iterable[Run]) -> pd.DataFrame:
     p_size_base_rate, p_mass_base_rate, p_peak_base_rate
         family-wise p against the base rate: of a cluster of that null its own, of another one the smallest of those
         that it overlaps, 1 without any; missing where the base rate was not asked for
+    p_tfce_base_rate
+        the smallest family-wise p of its voxels by TFCE against the base rate, where TFCE is the correction
     share_base_rate, survives_base_rate
         share of the cluster's voxels that survive the correction against the base rate; whether (yes, no) any does
     survives
@@ -200,7 +211,8 @@ def _tables(result: xr.Dataset) -> Iterator[tuple[str, str | None, pd.DataFrame]
     if kind == "main-effect":
         inference = inference_of(result)
         yield inference.correction, None, cluster_table(result)
-        if inference.null == "both":
+        # Pooled arms of a contrast have none.
+        if inference.null == "both" and "z_base_rate" in result:
             yield f"{AGAINST}{inference.correction}", None, cluster_table(result, null="base-rate")
         yield "uncorrected", None, cluster_table(result, source="uncorrected")
     for level, source in levels_of(result):
@@ -256,8 +268,10 @@ def _numbers(result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> dict[str,
 
 
 def _base_rate_cuts(result: xr.Dataset, volume: float) -> dict[str, Any]:
-    units = zip(_BASE_RATE_CUTS, ("size", "size", "mass", "peak"), (1, volume, 1 / Z_UNIT, 1 / Z_UNIT), strict=True)
-    cuts = ((name, setting(result, f"base_rate_cut_{what}"), unit) for name, what, unit in units)
+    tfce = result.attrs.get("base_rate_tfce_unit")
+    words, worth = ("size", "size", "mass", "peak", "tfce"), (1, volume, 1 / Z_UNIT, 1 / Z_UNIT, tfce)
+    units = zip(_BASE_RATE_CUTS, words, worth, strict=True)
+    cuts = ((name, setting(result, f"base_rate_cut_{what}"), unit) for name, what, unit in units if unit is not None)
     return {name: cut * unit for name, cut, unit in cuts if cut is not None}
 
 
@@ -287,7 +301,7 @@ def _cluster(row: Mapping[Any, Any], result: xr.Dataset, *, level: str) -> dict[
         "peak_z": abs(z),
     }
     if _against(result, level) == "base-rate":
-        own = {new: row[old] for new, old in _OWN_BASE_RATE.items()}
+        own = {new: row[old] for new, old in _OWN_BASE_RATE.items() if old in row}
         return {**found, **own, "share_base_rate": 1.0, "survives_base_rate": "yes", "survives": "yes"}
     if "z_base_rate" in result:
         share = row["Share base rate (%)"] / 100
