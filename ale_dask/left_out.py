@@ -111,7 +111,7 @@ def work(
         one, two = parts_of(results[name])
         pooled = None
         if inference_of(results[name]).gate == "pooled":
-            pooled = family(*arm.pooled, left_out=sets[name], name=pooled_name(name), say=say)
+            pooled = family(*_gating(arm), left_out=sets[name], name=pooled_name(name), say=say)
             made.plans.update(_passes(pooled_name(name), pooled, iterations[one]))
         found[name] = contrast_family(
             (families[one], families[two]),
@@ -127,6 +127,13 @@ def work(
     for name, one_family in families.items():
         made.plans.update(_passes(name, one_family, iterations[name]))
     return Work(mine, sets, families, found, made.by, made.plans)
+
+
+def _gating(arm: Arms) -> tuple[Sample, Plan]:
+    """Return the pooled experiments with their plan, under the null that decides where the contrast is looked at."""
+    pooled, plan = arm.pooled
+    null = "uniform" if pooled.inference.null == "both" else pooled.inference.null
+    return Sample(pooled.foci, pooled.mask, pooled.inference.model_copy(update={"null": null})), plan
 
 
 def _passes(name: str, one: Family, iterations: int) -> dict[str, tuple[Plan, int, int | None]]:

@@ -329,6 +329,15 @@ class TestTables:
         assert second["cut_base_rate_size_voxels"].tolist() == [result.attrs["base_rate_cut_size"]] * len(second)
         assert set(table["digest_base_rate"]) == {record["analyses"]["drug"]["digest_base_rate"]}
 
+    def test_the_pooled_arms_of_a_contrast_have_no_base_rate_rows(self, tiny_study, tmp_path):
+        asked = tiny_study.model_copy(
+            update={"inference": tiny_study.inference.model_copy(update={"null": "both", "iterations": 20})}
+        )
+        results, record = runs.run(asked, tmp_path / "o", quiet=True)
+        table = ale.long_table([("o", asked, results, record)])
+        rows = table[table["level"] == "base-rate-cluster-size"]
+        assert set(rows["analysis"]) == {"drug", "therapy"}
+
     def test_where_it_decides_alone_the_primary_rows_are_its(self, folder, done, alone):
         record = json.loads((alone[0] / "run.json").read_text())
         table = ale.long_table([("o", study(folder, null="base-rate"), {"drug": alone[1]}, record)])
