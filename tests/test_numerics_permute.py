@@ -261,7 +261,7 @@ def test_another_machine_gives_the_same_rows(typical, tmp_path_factory):
         running[name] = subprocess.Popen(
             command, env=environment, cwd=os.path.dirname(here), stdout=subprocess.PIPE, text=True
         )
-    found = {name: json.loads(process.communicate(timeout=240)[0]) for name, process in running.items()}
+    found = {name: json.loads(process.communicate(timeout=900)[0]) for name, process in running.items()}
     expected = typical.rows(0, 30, 40000).tolist()
     assert found == {"plain": [True, expected], "no AVX2, no FMA": [False, expected]}
 
