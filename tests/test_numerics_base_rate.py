@@ -8,7 +8,7 @@ from test_numerics_tfce import slow_map
 
 from ale_dask.numerics import by_level
 from ale_dask.numerics.ball_mass import Field, shells
-from ale_dask.numerics.base_rate_null import base_rate_iterations, critical, drawn, drawn_studies
+from ale_dask.numerics.base_rate_null import base_rate_iterations, critical, draw_base_rate, drawn, drawn_studies
 from ale_dask.numerics.base_rate_tfce import (
     base_rate_tfce_iterations,
     base_rate_tfce_map,
@@ -20,7 +20,7 @@ from ale_dask.numerics.kernels import kernel_box
 from ale_dask.numerics.stamps import geometry, stamps
 from ale_dask.numerics.sweep import Design, sum_of_stamps
 from ale_dask.numerics.weighted import draw_weighted, guide, last_words, voxel_of
-from ale_dask.numerics.whole_studies import ENOUGH, draw_study, windows
+from ale_dask.numerics.whole_studies import ENOUGH, MOST_PASSED, draw_study, windows
 
 BITS, SUPPORT = 26, 4.0
 SIGMAS = (np.full(3, 1.4), np.full(3, 1.8))
@@ -147,15 +147,19 @@ class TestDraws:
         assert np.all(np.abs(seen - wanted) < 4.5 * np.sqrt(wanted) + 1)
 
 
-def plain_study(key, iteration, n, studies):
-    """The voxels that an experiment of n foci draws from studies, each a list of voxels, by plain integers."""
+def plain_study(key, iteration, n, studies, given=None):
+    """The voxels that an experiment of n foci draws from studies, each a list of voxels, by plain integers.
+
+    `given` is a set of places of studies that other experiments have, to which its own are added.
+    """
     size = sorted(map(len, studies))
     if size[-ENOUGH] >= n:
         least, most = n, [m for m in size if m >= n][ENOUGH - 1]
     else:
         least, most = size[-ENOUGH], size[-1]
-    chosen = [study for study in studies if least <= len(study) <= most]
-    out, round_ = [], 0
+    chosen = [place for place, study in enumerate(studies) if least <= len(study) <= most]
+    given = set() if given is None else given
+    out, round_, passed = [], 0, 0
     while len(out) < n:
         round_ += 1
 
@@ -164,7 +168,12 @@ def plain_study(key, iteration, n, studies):
             a, b, c, d = reference.philox(counter, (key & 0xFFFFFFFF, key >> 32))
             return (d << 32 | c) if number % 2 else (b << 32 | a)
 
-        study = chosen[word(0) * len(chosen) >> 64]
+        place = chosen[word(0) * len(chosen) >> 64]
+        if place in given and passed < MOST_PASSED:
+            passed += 1
+            continue
+        given.add(place)
+        study = studies[place]
         wanted = min(n - len(out), len(study))
         for at, voxel in enumerate(study):
             if word(at + 1) * (len(study) - at) >> 64 < wanted:
@@ -190,6 +199,10 @@ def pool_of(studies, n_foci):
     return drawn_studies(begin, np.concatenate(studies).astype(np.int32), np.asarray(n_foci)).pool
 
 
+def none_given(studies):
+    return np.zeros(len(studies), dtype=bool)
+
+
 class TestWholeStudies:
     @pytest.mark.parametrize("n", [1, 4, 6, 12, 13, 40])
     def test_they_are_those_of_plain_integers(self, studies, n):
@@ -197,7 +210,7 @@ class TestWholeStudies:
         pool = pool_of(studies, [3, n])
         for key, iteration in ((3, 0), (2**63 + 5, 2**33 + 1), (77, 12)):
             out = np.full(n + 2, -1, dtype=np.int64)
-            draw_study(np.uint64(key), iteration, 1, pool, out, 1, n + 1)
+            draw_study(np.uint64(key), iteration, 1, pool, none_given(studies), out, 1, n + 1)
             assert out.tolist() == [-1, *plain_study(key, iteration, n, studies), -1]
 
     def test_an_experiment_draws_from_enough_studies_of_like_size(self, studies):
@@ -219,13 +232,26 @@ class TestWholeStudies:
         pool = pool_of(studies, [2])
         out, seen = np.empty(2, dtype=np.int64), np.zeros((ENOUGH, 4, 4))
         for iteration in range(24_000):
-            draw_study(np.uint64(9), iteration, 0, pool, out, 0, 2)
+            draw_study(np.uint64(9), iteration, 0, pool, none_given(studies), out, 0, 2)
             study, (first, second) = out[0] // 4, out % 4
             assert out[1] // 4 == study
             seen[study, first, second] += 1
         assert np.count_nonzero(seen) == 6 * ENOUGH
         # Chi-squared of 599 degrees of freedom: mean 599, standard deviation 34.6.
         assert abs(((seen[seen > 0] - 40) ** 2 / 40).sum() - 599) < 4.5 * 34.6
+
+    def test_no_two_experiments_get_the_same_study(self):
+        """Unless nearly all are given: here 20 experiments draw from 110 studies, and then 300 from as many."""
+        own = [[place] for place in range(110)]
+        key = np.random.default_rng(4).integers(0, 2**63, 300).astype(np.uint64)
+        for number, repeats in ((20, False), (300, True)):
+            words = drawn_studies(np.arange(111), np.arange(110, dtype=np.int32), np.ones(number, dtype=np.int64))
+            begin = np.arange(number + 1)
+            design = Design(begin, np.zeros(number, dtype=np.int64), key[:number], False)
+            out, given = np.empty(number, dtype=np.int64), set()
+            draw_base_rate(5, words, design, out)
+            assert out.tolist() == [plain_study(int(k), 5, 1, own, given)[0] for k in key[:number]]
+            assert (np.bincount(out).max() > 1) == repeats
 
     def test_iterations_are_those_of_plain_python(self, scene, studies):
         table, design = table_of(scene), scene["design"]
@@ -245,9 +271,9 @@ class TestWholeStudies:
         base_rate_tfce_iterations(7, 4, *rest[:2], high, *rest[2:], enhanced)
         assert np.array_equal(enhanced[:, :3], out)
         for row, iteration in zip(out.tolist(), range(7, 11), strict=True):
-            voxels = [
-                v for k, n in zip(design.key, N_FOCI, strict=True) for v in plain_study(int(k), iteration, n, studies)
-            ]
+            given, voxels = set(), []
+            for k, n in zip(design.key, N_FOCI, strict=True):
+                voxels += plain_study(int(k), iteration, n, studies, given)
             s = sum_of_stamps(np.array(voxels), design=design, stamps=scene["stamps"], geometry=scene["space"])
             passing = np.where(s >= cut, by_level.z_map(s, table), -1)
             _, size, mass = reference.cluster_statistics(scene["ijk"], passing, least, edges=False)

@@ -106,10 +106,11 @@ def scan_plane(x, geometry, critical, n, best, plane, found):  # type: ignore[no
 def draw_base_rate(iteration, drawn, design, voxel) -> None:  # type: ignore[no-untyped-def]
     """Fill voxel (focus) with the drawn voxels of all experiments of an iteration, in their order."""
     whole = drawn.pool.low.shape[0] > 0
+    given = np.zeros(drawn.pool.begin.shape[0] if whole else 0, dtype=np.bool_)
     for e in range(design.kernel.shape[0]):
         begin, end = design.focus_begin[e], design.focus_begin[e + 1]
         if whole:
-            draw_study(design.key[e], iteration, e, drawn.pool, voxel, begin, end)
+            draw_study(design.key[e], iteration, e, drawn.pool, given, voxel, begin, end)
         else:
             draw_weighted(design.key[e], iteration, drawn.last, drawn.guide, voxel, begin, end)
 

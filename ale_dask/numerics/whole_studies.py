@@ -18,6 +18,9 @@ I64 = npt.NDArray[np.int64]
 ENOUGH = 100
 """Studies that an experiment's foci are drawn from, at least."""
 
+MOST_PASSED = 50
+"""Studies that an experiment passes over because another one has them, before it takes one all the same."""
+
 
 class Pool(NamedTuple):
     """The studies of a database, ascending in their numbers of foci, and those that each experiment draws from.
@@ -64,21 +67,28 @@ def _below(upper, lower, n):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def draw_study(key, iteration, e, pool, out, first, end) -> None:  # type: ignore[no-untyped-def]
+def draw_study(key, iteration, e, pool, given, out, first, end) -> None:  # type: ignore[no-untyped-def]
     """Fill out[first:end] with the voxels of one study drawn for experiment `e`, as many of them as are wanted.
 
-    Of a study with more foci than are wanted every subset is as likely. When it has fewer, which happens to experiments
-    with more foci than nearly all studies, another study is drawn for the rest. Of the generator's words of round
-    r = 0, 1 … (counter: iteration, pair of words, 1 + r) the first chooses the study, and the next ones say of each of
-    its foci in turn whether it is taken.
+    `given` (study) says which studies this iteration has given to experiments already: no two get the same, as no two
+    experiments of a sample are the same, unless nearly all are given. Of a study with more foci than are wanted every
+    subset is as likely. When it has fewer, which happens to experiments with more foci than nearly all studies, another
+    study is drawn for the rest. Of the generator's words of round r = 0, 1 … (counter: iteration, pair of words, 1 + r)
+    the first chooses the study, and the next ones say of each of its foci in turn whether it is taken.
     """
     low = np.uint64(0xFFFFFFFF)
     half = np.uint64(32)
     i = np.uint64(iteration)
     stream = np.uint64(1)
+    passed = 0
     while first < end:
         a, b, c, d = philox(i & low, i >> half, np.uint64(0), stream, key)
         study = pool.low[e] + _below(b, a, np.uint64(pool.high[e] - pool.low[e]))
+        if given[study] and passed < MOST_PASSED:
+            passed += 1
+            stream += np.uint64(1)
+            continue
+        given[study] = True
         begin, stop = pool.begin[study], pool.begin[study + 1]
         wanted = min(end - first, stop - begin)
         for f in range(begin, stop):

@@ -82,9 +82,10 @@ _DRAWN = {
     "foci": "the foci of every experiment were drawn from it",
     "studies": "every experiment was given the foci of one study of this database, so that foci that are reported "
     "together stay together; the density was made of the other half of its studies. The study was drawn from the "
-    f"{ENOUGH} or more whose numbers of foci are the nearest at "
-    "or above the experiment’s, and of a study with more foci as many as the experiment has were drawn; where fewer "
-    f"than {ENOUGH} studies have as many foci, several of the {ENOUGH} with the most were drawn",
+    f"{ENOUGH} or more whose numbers of foci are the nearest at or above the experiment’s, and of a study with more "
+    f"foci as many as the experiment has were drawn; where fewer than {ENOUGH} studies have as many foci, several of "
+    f"the {ENOUGH} with the most were drawn. "
+    "No two experiments were given the same study",
 }
 """How the foci of an iteration are drawn, in the methods text."""
 
