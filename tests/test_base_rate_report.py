@@ -208,24 +208,24 @@ def test_the_threshold_so_far_is_that_of_the_null_asked_for(both, alone, null):
     assert "drug_base-rate" in " ".join(told([against]))
 
 
-@pytest.mark.parametrize(
-    ("correction", "unit", "cut"),
-    [("cluster-mass", "summed z", "mass"), ("voxel", "z", "peak"), ("tfce", "TFCE", "tfce")],
-)
-def test_a_threshold_against_the_base_rate_is_in_z(folder, both, correction, unit, cut):
+def test_a_threshold_against_the_base_rate_is_in_z(folder, both):
     """What the live view is told of a plan: the column of its null, and what a step of it is worth."""
-    study = load_study(folder / "both-cluster-size.toml")
-    changed = study.inference.model_copy(update={"correction": correction, "iterations": 10})
-    plan = plans(prepare(study.model_copy(update={"inference": changed})))["drug_base-rate"]
-    statistic = running.primary_statistic(plan, changed)
-    assert statistic.unit == unit
-    assert plan.statistics[statistic.column] == {"mass": "max_mass", "peak": "max_z", "tfce": "max_tfce"}[cut]
-    assert statistic.value(1) == pytest.approx(1 / (3 * 4096**3) if cut == "tfce" else 1 / 4096)
-    found = running.observed(plan, changed)
-    if cut == "mass":
-        assert found[0].tolist() == both[1]["base_rate_cluster_mass"].values.tolist()
-    else:
-        assert found is None
+    study = study_of(folder, "both", "tfce")
+    plan = plans(prepare(study))["drug_base-rate"]
+    for correction, unit, of, step in (
+        ("cluster-mass", "summed z", "max_mass", 1 / 4096),
+        ("voxel", "z", "max_z", 1 / 4096),
+        ("tfce", "TFCE", "max_tfce", 1 / (3 * 4096**3)),
+    ):
+        asked = study.inference.model_copy(update={"correction": correction})
+        statistic = running.primary_statistic(plan, asked)
+        assert statistic.unit == unit
+        assert plan.statistics[statistic.column] == of
+        assert statistic.value(1) == pytest.approx(step)
+        found = running.observed(plan, asked)
+        assert (found is None) == (correction != "cluster-mass")
+        if found is not None:
+            assert found[0].tolist() == both[1]["base_rate_cluster_mass"].values.tolist()
 
 
 @pytest.mark.parametrize("null", ["both", "base-rate"])

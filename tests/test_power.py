@@ -150,13 +150,13 @@ def test_simulations_are_those_of_whole_maps(tiny: Path, changes: dict[str, obje
 )
 def test_against_the_base_rate_they_are_those_of_whole_maps(tiny: Path, null: str, changes: dict[str, object]) -> None:
     result = effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug", null=null, **changes)
-    curve = ale.power(result, simulations=20, within_mm=WITHIN, threads=2)
-    expected = plain(result, 20, null="base-rate")
+    curve = ale.power(result, simulations=10, within_mm=WITHIN, threads=2)
+    expected = plain(result, 10, null="base-rate")
     end = "_base_rate" if null == "both" else ""
     np.testing.assert_array_equal(curve[f"power{end}"].values, expected.mean(axis=0))
     assert 0 < expected.mean() < 1
     if null == "both":
-        np.testing.assert_array_equal(curve["power"].values, plain(result, 20).mean(axis=0))
+        np.testing.assert_array_equal(curve["power"].values, plain(result, 10).mean(axis=0))
     else:
         assert "power_base_rate" not in curve
     # A place in the third of the mask where foci are reported most needs no fewer reports.
@@ -170,8 +170,8 @@ def test_against_the_base_rate_they_are_those_of_whole_maps(tiny: Path, null: st
 
 def test_tfce_against_the_base_rate(tiny: Path) -> None:
     result = effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug", null="base-rate", correction="tfce")
-    curve = ale.power(result, simulations=4, within_mm=WITHIN)
-    found = plain(result, 4, null="base-rate")
+    curve = ale.power(result, simulations=3, within_mm=WITHIN)
+    found = plain(result, 3, null="base-rate")
     # Bisection takes what is found with some experiments to be found with more.
     assert (np.diff(found.astype(int), axis=1) >= 0).all()
     np.testing.assert_array_equal(curve["power"].values, found.mean(axis=0))

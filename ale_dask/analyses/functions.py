@@ -96,7 +96,7 @@ def main_effect(
     Parameters
     ----------
     foci
-        as `read_foci` gives it
+        as `read_foci` gives it, or a result, whose experiments are analysed anew
     mask
         "brain", "gm", "grey10", an image file or a Mask; the profile's own, usually "brain", if none is given
     search
@@ -124,6 +124,9 @@ def main_effect(
         mask=mask if isinstance(mask, Mask) else None,
         search=search if isinstance(search, Mask) else None,
     )
+    if "kind" in foci.attrs:
+        # A result's foci are analysed anew: what another null has left beside them is none of this one's.
+        foci = foci.drop_dims(set(foci.dims) - {"experiment", "focus", "axis", "tag"})
     used = by_subjects(foci, inference.same_subjects, name=name)
     chosen = enough(sample(used, mask=grid, inference=inference, name=name), name=name)
     plan = main_effects.plan_main_effect(chosen, bits=scale_bits or study_bits([chosen]), name=name)
