@@ -211,10 +211,11 @@ def plans(prepared: Prepared, *, out: Place | None = None, known: dict[str, Plan
             found[stored] = keep(stored, asked, base_rates.KIND, make)
     for name, (a, b) in prepared.arms.items():
         parents = [found[n] for n in (*prepared.contrast(name).arms, pooled_name(name))]
-        conventions = contrasts.conventions_of(a, b, plans=parents)
+        against = _deciding(found, (*prepared.contrast(name).arms, pooled_name(name)), inference)
+        conventions = contrasts.conventions_of(a, b, plans=parents, against=against)
         # All relabellings, and some drawn ones, are different lists of iterations: each has its own place.
         stored = f"{name}_enumerated" if conventions["enumerate"] else name
-        make = partial(contrasts.plan_contrast, a, b, plans=parents, name=stored)
+        make = partial(contrasts.plan_contrast, a, b, plans=parents, against=against, name=stored)
         found[name] = plan = keep(stored, conventions, contrasts.KIND, make)
         n = contrasts.how_many(plan, inference.iterations)
         if second.second_pass(plan, inference, iterations=n):
@@ -232,6 +233,13 @@ def plans(prepared: Prepared, *, out: Place | None = None, known: dict[str, Plan
             again = second.conventions_of(plan, iterations=n)
             found[second.clusters_name(name)] = keep(stored, again, second.KIND, make)
     return found
+
+
+def _deciding(found: dict[str, Plan], names: Sequence[str], inference: Inference) -> list[Plan]:
+    """Return the base-rate plans of main effects where that null alone decides what survives in them."""
+    if inference.null != "base-rate" or inference.gate == "none":
+        return []
+    return [found[base_rates.base_rate_name(name)] for name in names]
 
 
 def iterations_of(plan: Plan, inference: Inference) -> int:

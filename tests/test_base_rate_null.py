@@ -306,6 +306,25 @@ def own(folder):
     return folder / "own.nii.gz"
 
 
+def test_a_contrast_tests_every_voxel_that_survives_the_base_rate_in_its_arms(tiny_study, tmp_path):
+    """Where little is reported, the threshold against the base rate lies below that of the uniform null."""
+    changes = {"null": "base-rate", "iterations": 30, "cluster_p": 0.9, "contrast_p": 0.9}
+    asked = tiny_study.model_copy(update={"inference": tiny_study.inference.model_copy(update=changes)})
+    results, _ = runs.run(asked, tmp_path / "o", quiet=True)
+    found = results["drug-vs-therapy"]
+    arms = [results[name] for name in ("drug", "therapy")]
+    for arm, p in zip(arms, (found["p_greater"].values, found["p_less"].values), strict=True):
+        assert np.isfinite(p[arm["z_base_rate_size_fwe"].values != 0]).all()
+    beyond = [(arm["z_base_rate_size_fwe"].values != 0) & (arm["s"].values < arm.attrs["threshold"]) for arm in arms]
+    assert any(where.any() for where in beyond)
+    pooled = results["drug-vs-therapy_pooled"]["z_base_rate_size_fwe"].values != 0
+    tested = np.isfinite(found["p_voxel_fwe_greater"].sel(input="cluster-fwe").values)
+    assert np.array_equal(tested, pooled)
+    alone = ale.contrast(*arms, pooled=results["drug-vs-therapy_pooled"], name="drug-vs-therapy")
+    for name in ("p_greater", "p_voxel_fwe_greater", "z_contrast"):
+        np.testing.assert_array_equal(alone[name].values, found[name].values)
+
+
 class TestTables:
     """The long table and comparisons say which null a cluster and its p are of."""
 

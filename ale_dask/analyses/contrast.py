@@ -108,8 +108,12 @@ def compared(a: xr.Dataset, b: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     return disjoint_arms(*arms, shared="exclude", name=f"{a.attrs['name']} against {b.attrs['name']}")
 
 
-def conventions_of(a: Sample, b: Sample, *, plans: Sequence[Plan]) -> dict[str, Any]:
-    """Return every setting that changes a number of the contrast's plan; a hash over it is the identity."""
+def conventions_of(a: Sample, b: Sample, *, plans: Sequence[Plan], against: Sequence[Plan] = ()) -> dict[str, Any]:
+    """Return every setting that changes a number of the contrast's plan; a hash over it is the identity.
+
+    `plans` are those of a, of b and of the pooled experiments, and `against` their base-rate plans where that null
+    alone decides what survives in them.
+    """
     n_groups = [int(s.groups.max()) + 1 for s in (a, b)]
     return {
         "arms": [s.conventions(int(plans[2].settings["bits"]))["foci"] for s in (a, b)],
@@ -120,20 +124,29 @@ def conventions_of(a: Sample, b: Sample, *, plans: Sequence[Plan]) -> dict[str, 
         **({"floor": a.inference.contrast_floor} if a.inference.contrast_floor and a.inference.gate == "none" else {}),
         # Only where a group has several experiments: what was computed before there were groups stays valid.
         **({"groups": [s.groups.tolist() for s in (a, b)]} if sum(n_groups) < len(a.key) + len(b.key) else {}),
+        **({"against": [p.identity for p in against]} if against else {}),
     }
 
 
-def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str) -> Plan:
+def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str, against: Sequence[Plan] = ()) -> Plan:
     """Return the frozen plan of the contrast a - b; `plans` are those of a, of b and of the pooled experiments.
 
     Candidates are the voxels above their cluster-forming value in any of the three observed maps, which no
-    Monte-Carlo threshold changes; with gate "none" the whole mask, down to the floor.
+    Monte-Carlo threshold changes; with gate "none" the whole mask, down to the floor. `against` are the base-rate plans
+    of the same three where that null alone decides what survives: the voxels above their thresholds there, too.
     """
     inference, mask = a.inference, a.mask
     bits = int(plans[2].settings["bits"])
+    against = () if inference.gate == "none" else against
     above = [(p.arrays["s"] >= p.settings["threshold"]) & mask.searched for p in plans]
-    joined = clusters.label_clusters(above[2], volume=mask.volume, connectivity=inference.connectivity)
-    labels = joined.astype(np.int64) - 1
+    labels = _components(above[2], mask=mask, connectivity=inference.connectivity)
+    if against:
+        second = [(p.arrays["s"] >= p.arrays["threshold"]) & mask.searched for p in against]
+        # Clusters of either map are then whole components: those that survive are a region without any other voxel.
+        other = _components(second[2], mask=mask, connectivity=inference.connectivity)
+        pair = (labels + 1) * (int(other.max(initial=-1)) + 2) + other + 1
+        labels = np.unique(np.r_[0, pair], return_inverse=True)[1][1:] - 1
+        above = [one | two for one, two in zip(above, second, strict=True)]
     if inference.gate == "none":
         candidate = np.flatnonzero(above_floor(plans[2], mask=mask, inference=inference))
         part = np.zeros(len(candidate), dtype=np.int64)
@@ -144,7 +157,7 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str) -> 
     in_first = int(found.group_first.sum())
     n = n_relabellings(len(found.group_key), in_first)
     behind = not found.group_first[0]
-    conventions = conventions_of(a, b, plans=plans)
+    conventions = conventions_of(a, b, plans=plans, against=against)
     n_parts = int(part.max(initial=-1)) + 1
     return Plan(
         name=name,
@@ -174,6 +187,11 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str) -> 
             **found.group_arrays,
         },
     )
+
+
+def _components(above: npt.NDArray[np.bool_], *, mask: Mask, connectivity: int) -> npt.NDArray[np.int64]:
+    """Return the component (voxel), int64, of voxels above a value; -1 below it."""
+    return clusters.label_clusters(above, volume=mask.volume, connectivity=connectivity).astype(np.int64) - 1
 
 
 def how_many(plan: Plan, iterations: int) -> int:

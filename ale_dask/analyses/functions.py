@@ -203,7 +203,11 @@ def contrast(
     plans = [main_effects.plan_main_effect(s, bits=bits, name=n) for s, n in zip((*arms, both), names, strict=True)]
     if pooled is None:
         pooled = _main_effect(both, plans[2], client=client)
-    plan = contrasts.plan_contrast(arms[0], arms[1], plans=plans, name=title)
+    against = []
+    if inference.null == "base-rate" and inference.gate != "none":
+        three = zip((*arms, both), plans, strict=True)
+        against = [base_rates.plan_base_rate(s, main=p, name=title) for s, p in three]
+    plan = contrasts.plan_contrast(arms[0], arms[1], plans=plans, against=against, name=title)
     iterations = contrasts.how_many(plan, inference.iterations)
     arrays = run_plan(plan, contrasts.block, iterations=iterations, client=client)
     clusters = None
