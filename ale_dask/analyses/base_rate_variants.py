@@ -28,6 +28,13 @@ MOST = 32
 """Variants of one plan: each takes 3 MB of it on a grid of 2 mm, and as much again where it is computed."""
 
 
+STUDIES_STAY = (
+    "; as whole studies are drawn, no two experiments the same, each experiment keeps its study whoever is left out: "
+    "these nulls have the law of those of separate analyses, not every number"
+)
+"""What is said where draws of experiments depend on each other."""
+
+
 def plan_base_rate_variants(
     whole: Plan, variants: Iterable[Plan], *, left_out: Sequence[Sequence[int]], name: str
 ) -> Plan:
@@ -35,6 +42,8 @@ def plan_base_rate_variants(
 
     `variants` are their own plans, at the same fixed point and with the same base rate, and `left_out` the
     experiments, by their place in `whole`, that each of them lacks. Each is let go of before the next one is taken.
+    Where single foci are drawn, nulls are integer by integer those of separate plans; see `STUDIES_STAY` for whole
+    studies.
     """
     arrays = draws_of(whole, SHARED)
     identities: list[str] = []

@@ -204,7 +204,8 @@ def _base_rate_passes(
     started = time.perf_counter()
     first = make(left_out[0])
     seconds = (time.perf_counter() - started) * (len(left_out) - 1) / cpu_count()
-    say(f"{name}: the thresholds against the base rate of {len(left_out)} samples take about {clock(seconds)}")
+    kept = beside.STUDIES_STAY if "study_begin" in first.arrays else ""
+    say(f"{name}: the thresholds against the base rate of {len(left_out)} samples take about {clock(seconds)}{kept}")
     found = []
     with ThreadPoolExecutor(cpu_count()) as pool:
         for begin in range(0, len(left_out), beside.MOST):

@@ -147,7 +147,7 @@ class Steps:
         seconds = (time.perf_counter() - started) * (len(chunk) - 1) / threads
         say(
             f"{name}: thresholds against the base rate with {chunk[0]} to {chunk[-1]} noise experiments, "
-            f"about {clock(seconds)}"
+            f"about {clock(seconds)}{beside.STUDIES_STAY if self.base_rate.studies is not None else ''}"
         )
         whole = replace(self.main, arrays={**self.main.arrays, **self._enlarged(chunk[-1])})
         with ThreadPoolExecutor(threads) as pool:
