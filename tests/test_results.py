@@ -133,7 +133,7 @@ def test_maps_have_the_names_that_nimare_gives(folder):
 
 def test_sidecars_say_simulated_and_what_is_controlled_and_no_private_path(folder):
     sidecars = [p for p in folder.rglob("*.json") if p.parent != folder]
-    assert len(sidecars) == len(list(folder.rglob("*.nii.gz"))) == 3 * 10 + 11 + 2 * 9
+    assert len(sidecars) == len(list(folder.rglob("*.nii.gz"))) == 3 * (10 + 5) + 11 + 2 * 9
     for path in sidecars:
         text = path.read_text()
         said = json.loads(text)
