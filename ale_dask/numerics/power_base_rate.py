@@ -61,7 +61,7 @@ def place_voxels(simulations: int, *, trial: Trial, space: Space) -> I64:
     return found
 
 
-@numba.njit(**BARE)
+@numba.njit(cache=True, nogil=True)
 def draw_from(simulation, drawn, trial, kernels, space, work):  # type: ignore[no-untyped-def]
     """Fill `voxel` (focus), drawn as the base rate has it, and `moved` (experiment); returns the place's voxel."""
     i = np.uint64(simulation)
