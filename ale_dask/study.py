@@ -70,6 +70,17 @@ def pooled_name(contrast: str) -> str:
     return f"{contrast}_pooled"
 
 
+def read_sources(study: Study, *, need_n: bool) -> dict[str, xr.Dataset]:
+    """Return the foci of a study by the name of the sample, read and selected.
+
+    Raises
+    ------
+    InputError
+        for a file or an experiment that cannot be used; with `need_n` also for one without a sample size.
+    """
+    return {name: _read(name, source, need_n=need_n) for name, source in study.foci.items()}
+
+
 def read_samples(study: Study, *, mask: Mask) -> tuple[dict[str, xr.Dataset], dict[str, Sample]]:
     """Return the foci of a study by name, read and selected, and the experiments of its main effects by name.
 
@@ -79,7 +90,7 @@ def read_samples(study: Study, *, mask: Mask) -> tuple[dict[str, xr.Dataset], di
         for a file, an experiment or a name that cannot be used.
     """
     inference = study.inference
-    sources = {name: _read(name, s, need_n=inference.fwhm is None) for name, s in study.foci.items()}
+    sources = read_sources(study, need_n=inference.fwhm is None)
     samples: dict[str, Sample] = {}
     for name, main in main_effects_of(study).items():
         parts = [sources[f] for f in main.foci]

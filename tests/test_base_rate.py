@@ -6,6 +6,7 @@ from importlib import resources
 import nibabel as nib
 import numpy as np
 import pytest
+from commands import ale
 from conftest import shared, write_ball
 
 from ale_dask.data.base_rate import UNIFORM, Counts, density, load_counts, membership
@@ -195,3 +196,16 @@ class TestMembership:
         assert least <= number <= most
         told = [f for f in base_rate_findings(foci) if f.code == "in-base-rate"]
         assert len(told) == (number >= 0.25 * foci.sizes["experiment"])
+
+
+def test_a_study_is_counted_as_its_samples_are_selected(tiny, tmp_path):
+    mask, own, files = tiny / "ball.nii.gz", tmp_path / "own.nii.gz", tmp_path / "files.nii.gz"
+    said = ale("base-rate", tiny, "-o", own, "--mask", mask).stdout
+    ale("base-rate", tiny / "drug.txt", tiny / "therapy.txt", "-o", files, "--mask", mask)
+    assert "of 14 experiments" in said
+    assert own.read_bytes() == files.read_bytes()
+    toml = (tiny / "study.toml").read_text()
+    drop = 'files = "drug.txt"\nselect = [{exclude = "drug 1", why = "a test"}]'
+    (tiny / "study.toml").write_text(toml.replace('files = "drug.txt"', drop))
+    assert "of 13 experiments" in ale("base-rate", tiny / "study.toml", "-o", own, "--mask", mask).stdout
+    ale("base-rate", tiny, "-o", own, "--space", "MNI", code=2)
