@@ -25,6 +25,7 @@ files = "therapy.txt"
 mask = "ball.nii.gz"
 iterations = 60
 voxel_p = 0.01
+null = "uniform"
 [analysis.drug]
 kind = "main-effect"
 foci = "drug"
