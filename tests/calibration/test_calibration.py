@@ -14,8 +14,8 @@ import ale_dask as ale
 from ale_dask.numerics import correct
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "calibrate"
-STUDIES = 200
-# Any B with .05 (1 + B) whole makes an exact test at .05; these take 150 s of CPU time on two cores.
+STUDIES = 120
+# Any B with .05 (1 + B) whole makes an exact test at .05; these take 90 s of CPU time on two cores.
 SMALL = [str(SCRIPT), "--studies", str(STUDIES), "--grid", "4", "--iterations", "99", "--tfce-iterations", "39"]
 MAIN = {f"main effect, {name}" for name in ("voxel", "cluster size", "cluster mass", "TFCE")}
 REGIONS = ("whole mask", "pooled map, uncorrected")
@@ -34,7 +34,7 @@ def small(tmp_path_factory):
     return out, subprocess.run([sys.executable, *SMALL, "--out", out], capture_output=True, text=True, check=False)
 
 
-def test_two_hundred_studies_without_an_effect(small):
+def test_many_studies_without_an_effect(small):
     out, run = small
     assert run.returncode == 0, run.stdout + run.stderr
     counts = {}
@@ -44,8 +44,8 @@ def test_two_hundred_studies_without_an_effect(small):
                 n, count = counts.get(statistic, (0, 0))
                 counts[statistic] = n + 1, count + rejected
     assert set(counts) >= MAIN | VOXEL
-    # 99.9 % of the binomial of 200 studies at .05, 2-21; where the pooled map is empty nothing was tested.
-    assert all(2 <= count <= 21 for n, count in counts.values() if n == STUDIES), run.stdout
+    # 99.9 % of the binomial of 120 studies at .05, 0-15; where the pooled map is empty nothing was tested.
+    assert all(count <= 15 for n, count in counts.values() if n == STUDIES), run.stdout
     assert all(counts[name][0] == STUDIES for name in MAIN | VOXEL)
     assert all(line.endswith("within") for line in run.stdout.splitlines() if line.startswith(("main", "contrast")))
 
@@ -66,7 +66,7 @@ def test_a_file_is_finished_and_not_mixed(small, script):
 
 @pytest.mark.parametrize("count", [1, 2, 21, 22])
 def test_a_count_outside_its_band_fails(script, count):
-    outcomes = [script.Outcome("voxel", i < count, 99) for i in range(STUDIES)]
+    outcomes = [script.Outcome("voxel", i < count, 99) for i in range(200)]
     lines, passed = script.table([*outcomes, script.Outcome("for the record", True, None)])
     assert passed == (count in (2, 21))
     assert any(line.endswith((" ABOVE", " below")) for line in lines) != passed
