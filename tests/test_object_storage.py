@@ -237,7 +237,7 @@ def test_workers_without_credentials_send_their_blocks_back(proxy: s3.Proxy, one
 
     with (
         LocalCluster(
-            n_workers=1, threads_per_worker=2, dashboard_address=None, env={"AWS_ACCESS_KEY_ID": "A"}
+            n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0", env={"AWS_ACCESS_KEY_ID": "A"}
         ) as there,
         Client(there) as client,
     ):
