@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.base_rate import base_rate_name
 from ale_dask.analyses.base_rate import wanted as wants
 from ale_dask.analyses.ma import ale_union, ma_maps
 from ale_dask.cells import Axes, Cell, cells_of, same, shown_axes
@@ -167,7 +168,10 @@ def _collect(
             cell = wanted.cells[label]
             record = {
                 "program": {"version": __version__},
-                "analyses": {name: {"digest": found.get(name)} for name in results},
+                "analyses": {
+                    name: {"digest": found.get(name), "digest_base_rate": found.get(base_rate_name(name))}
+                    for name in results
+                },
             }
             table = long_table([(label, cell.study, results, record)])
             for axis, value in reversed(cell.values.items()):
