@@ -15,7 +15,16 @@ from ale_dask.distribution.plan import Plan
 from ale_dask.numerics.base_rate_tfce import base_rate_tfce_map
 from ale_dask.numerics.by_level import least_sums, z_map
 from ale_dask.numerics.correct import UNREACHABLE
-from ale_dask.numerics.power import Rule, Work, detections, draw, kernels_of, offsets_within, space_of, trial_of
+from ale_dask.numerics.power import (
+    Work,
+    detections,
+    draw,
+    kernels_of,
+    offsets_within,
+    space_of,
+    trial_of,
+    uniform_rule,
+)
 from ale_dask.numerics.power_base_rate import base_rate_detections, draw_from, local_rule, place_voxels
 from ale_dask.numerics.power_tfce import tfce_detections
 from ale_dask.numerics.tfce import tfce_map
@@ -75,13 +84,10 @@ def uniform_found(chosen: Sample, result: xr.Dataset, *, simulations: int, withi
             return int(draw(simulation, trial, kernels, space, work))
 
         return Found(tfce_detections(simulations, draw=place, survives=survives, **tables), None)
-    threshold = int(result.attrs["threshold"])
-    rule = {
-        "cluster-size": Rule(threshold, cut, False, inference.connectivity == 18),
-        "cluster-mass": Rule(threshold, cut, True, inference.connectivity == 18),
-        # One voxel by itself is enough.
-        "voxel": Rule(cut, 1, False),
-    }[inference.correction]
+    # By voxel, one that reaches the cut is enough by itself.
+    threshold, cut = (cut, 1) if inference.correction == "voxel" else (int(result.attrs["threshold"]), cut)
+    by_mass, edges = inference.correction == "cluster-mass", inference.connectivity == 18
+    rule = uniform_rule(threshold, cut=cut, by_mass=by_mass, edges=edges, space=tables["space"])
     return Found(detections(simulations, rule=rule, **tables), None)
 
 

@@ -10,6 +10,7 @@ Own loops instead of those of `sweep`: these add 10 % of the foci of one iterati
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from ale_dask.numerics.by_level import NEVER, z_of
 from ale_dask.numerics.draws import draw_keys, draw_voxels, philox, rank_words
 from ale_dask.numerics.elementary import exp_neg
 from ale_dask.numerics.simd import BARE
@@ -76,15 +78,22 @@ class Trial(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What survives: components of S >= threshold of at least `cut` voxels, or of that mass, sum of S - threshold.
+    """What survives: components of S >= threshold (cell) of at least `cut` voxels, or of that mass.
 
-    Of voxels that share a face, or with `edges` also an edge.
+    Where nothing is looked for, the threshold is NEVER. The mass of a component is the sum of S - least, or with `by_z`
+    of z - least: z in steps, from the table z (level, bin) at the position (cell) between its levels. Components are of
+    voxels that share a face, or with `edges` also an edge.
     """
 
-    threshold: int
+    threshold: I32
+    position: I32
+    z: I32
+    shift: int
+    least: int
     cut: int
     by_mass: bool
-    edges: bool = False
+    by_z: bool
+    edges: bool
 
 
 class Work(NamedTuple):
@@ -265,7 +274,7 @@ def _found(mark, centre, rule, space, low, high, work):  # type: ignore[no-untyp
 
 @numba.njit(**BARE)
 def _found_by(steps, mark, centre, rule, space, low, high, work):  # type: ignore[no-untyped-def]
-    inside, shape, volume, seen, stack = space.inside, space.shape, work.volume, work.seen, work.stack
+    threshold, shape, volume, seen, stack = rule.threshold, space.shape, work.volume, work.seen, work.stack
     stride_y = shape[2]
     stride_x = shape[1] * stride_y
     left = False
@@ -276,7 +285,7 @@ def _found_by(steps, mark, centre, rule, space, low, high, work):  # type: ignor
         if not (low[0] <= x < high[0] and low[1] <= y < high[1] and low[2] <= z < high[2]):
             continue
         start = x * stride_x + y * stride_y + z
-        if not inside[start] or volume[start] < rule.threshold or seen[start] == mark:
+        if volume[start] < threshold[start] or seen[start] == mark:
             continue
         seen[start] = mark
         stack[0] = start
@@ -284,7 +293,12 @@ def _found_by(steps, mark, centre, rule, space, low, high, work):  # type: ignor
         while depth > 0:
             depth -= 1
             cell = stack[depth]
-            total += volume[cell] - rule.threshold if rule.by_mass else 1
+            if not rule.by_mass:
+                total += 1
+            elif rule.by_z:
+                total += z_of(volume[cell], rule.position[cell], rule.z, rule.shift) - rule.least
+            else:
+                total += volume[cell] - rule.least
             if total >= rule.cut:
                 return 1
             x, rest = cell // stride_x, cell % stride_x
@@ -292,14 +306,14 @@ def _found_by(steps, mark, centre, rule, space, low, high, work):  # type: ignor
             inner = low[0] < x < high[0] - 1 and low[1] < y < high[1] - 1 and low[2] < z < high[2] - 1
             for step in steps:
                 other = cell + step
-                if inside[other] and seen[other] != mark:
+                if threshold[other] != NEVER and seen[other] != mark:
                     if not inner:
                         ox, rest = other // stride_x, other % stride_x
                         oy, oz = rest // stride_y, rest % stride_y
                         if not (low[0] <= ox < high[0] and low[1] <= oy < high[1] and low[2] <= oz < high[2]):
                             left = True
                             continue
-                    if volume[other] >= rule.threshold:
+                    if volume[other] >= threshold[other]:
                         seen[other] = mark
                         stack[depth] = other
                         depth += 1
@@ -334,34 +348,44 @@ def move(e, trial, kernels, low, high, space, work) -> None:  # type: ignore[no-
 
 
 @numba.njit(cache=True, nogil=True)
-def simulate(first, box, order, rule, trial, kernels, space, work, out) -> None:  # type: ignore[no-untyped-def]
-    """Fill out (simulation, 1 + experiment), bool, of simulations first, first + 1 …: whether the place is found.
+def follow(centre, mark, box, order, rule, trial, kernels, space, work, out):  # type: ignore[no-untyped-def]
+    """Fill out (1 + experiment), bool, of one simulation whose foci are drawn: whether the place, `centre`, is found.
 
-    Column m: the first m experiments of `order` (simulation, experiment) have their first focus at the place, displaced
-    as their own kernel says. Found is a place near which a component comes that survives the rule. `box` only says
-    how much is computed at first.
+    Out m: the first m experiments of `order` (experiment) have their first focus at the place, displaced as their own
+    kernel says. Found is a place near which a component comes that survives the rule. `box` only says how much is
+    computed at first. Marks above `mark` are free to tell which cells have been seen; returns the last that was used.
     """
     low, high = np.empty(3, dtype=np.int64), np.empty(3, dtype=np.int64)
-    mark = np.int32(0)
+    reach = box
+    m = 0
+    while m < out.shape[0]:
+        if m == 0:
+            for axis in range(3):
+                low[axis] = max(0, space.place[centre, axis] - reach)
+                high[axis] = min(space.shape[axis], space.place[centre, axis] + reach + 1)
+            fill_sums(trial, kernels, low, high, space, work)
+        else:
+            move(order[m - 1], trial, kernels, low, high, space, work)
+        mark += 1
+        found = _found(mark, centre, rule, space, low, high, work)
+        out[m] = found == 1
+        # From the beginning, and over the whole mask.
+        m = m + 1 if found >= 0 else 0
+        if found < 0:
+            reach = space.shape[0] + space.shape[1] + space.shape[2]
+    return mark
+
+
+@numba.njit(cache=True, nogil=True)
+def simulate(first, box, order, rule, trial, kernels, space, work, out) -> None:  # type: ignore[no-untyped-def]
+    """Fill out (simulation, 1 + experiment), bool, as `follow` does, of simulations first, first + 1 …
+
+    `order` is (simulation, experiment); foci lie anywhere in the mask.
+    """
+    mark = 0
     for b in range(out.shape[0]):
         centre = draw(first + b, trial, kernels, space, work)
-        reach = box
-        m = 0
-        while m < out.shape[1]:
-            if m == 0:
-                for axis in range(3):
-                    low[axis] = max(0, space.place[centre, axis] - reach)
-                    high[axis] = min(space.shape[axis], space.place[centre, axis] + reach + 1)
-                fill_sums(trial, kernels, low, high, space, work)
-            else:
-                move(order[b, m - 1], trial, kernels, low, high, space, work)
-            mark += 1
-            found = _found(mark, centre, rule, space, low, high, work)
-            out[b, m] = found == 1
-            # From the beginning, and over the whole mask.
-            m = m + 1 if found >= 0 else 0
-            if found < 0:
-                reach = space.shape[0] + space.shape[1] + space.shape[2]
+        mark = follow(centre, mark, box, order[b], rule, trial, kernels, space, work, out[b])
 
 
 def trial_of(
@@ -382,14 +406,31 @@ def orders(first: int, count: int, *, trial: Trial) -> I64:
     return np.argsort(words, axis=1, kind="stable")
 
 
+def uniform_rule(threshold: int, *, cut: int, by_mass: bool, edges: bool, space: Space) -> Rule:
+    """Return the rule of one threshold for the whole mask; nothing survives where it is not looked."""
+    by_cell = np.where(space.inside, threshold, NEVER).astype(np.int32)
+    unused = np.zeros((2, 2), dtype=np.int32)
+    return Rule(by_cell, unused[0], unused, 0, threshold, cut, by_mass, False, edges)
+
+
 def detections(
-    simulations: int, *, rule: Rule, trial: Trial, kernels: Kernels, space: Space, threads: int, box: int = BOX
+    simulations: int,
+    *,
+    rule: Rule,
+    trial: Trial,
+    kernels: Kernels,
+    space: Space,
+    threads: int,
+    simulate: Callable[..., None] = simulate,
 ) -> npt.NDArray[np.bool_]:
-    """Return whether the place is found (simulation, 1 + experiment), bool, with 0, 1, … experiments that report it."""
+    """Return whether the place is found (simulation, 1 + experiment), bool, with 0, 1, … experiments that report it.
+
+    `simulate` draws the foci of simulations and follows each.
+    """
     out = np.zeros((simulations, 1 + len(trial.kernel)), dtype=bool)
     step = max(1, -(-simulations // (4 * threads)))
     # The cells near the place are always in the box.
-    box = max(box, int(np.abs(space.near).max()) + 1)
+    box = max(BOX, int(np.abs(space.near).max()) + 1)
 
     def some(first: int) -> None:
         part = out[first : first + step]
