@@ -87,6 +87,32 @@ def write_tiny(folder: Path) -> Path:
     return folder
 
 
+def write_one_place(folder: Path, *, number: int) -> None:
+    """Write ball.nii.gz and drug.txt, a sample of so many experiments of which two thirds report one place."""
+    write_ball(folder / "ball.nii.gz")
+    write_sample(folder / "drug.txt", experiments(1, number=number, planted=(12, 4, 0), prefix="drug"))
+
+
+def one_place(*, null: str, iterations: int, settings: str = "", rest: str = "") -> str:
+    """Return the study.toml of that sample; `settings` are further lines of [inference], `rest` further tables."""
+    return f"""
+title = "one place"
+simulated = true
+[foci.drug]
+files = "drug.txt"
+[inference]
+mask = "ball.nii.gz"
+iterations = {iterations}
+voxel_p = 0.01
+null = "{null}"
+{settings}
+[analysis.drug]
+kind = "main-effect"
+foci = "drug"
+{rest}
+"""
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """Return a folder with a study of two samples."""

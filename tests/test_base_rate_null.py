@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from commands import ale as command
-from conftest import experiments, write_ball, write_sample
+from conftest import experiments, one_place, write_ball, write_one_place, write_sample
 
 import ale_dask as ale
 from ale_dask import runs, sweeping, upkeep
@@ -24,34 +24,21 @@ from ale_dask.analyses.main_effect import mask_of as ale_mask
 from ale_dask.words.config import inference_from, load_study
 from ale_dask.words.errors import InputError, StoreError
 
-STUDY = """
-title = "one place"
-simulated = true
-[foci.drug]
-files = "drug.txt"
-[inference]
-mask = "ball.nii.gz"
-iterations = 60
-voxel_p = 0.01
-seed = 3
-null = "{null}"
-[analysis.drug]
-kind = "main-effect"
-foci = "drug"
-"""
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("study")
-    write_ball(path / "ball.nii.gz")
-    write_sample(path / "drug.txt", experiments(1, number=8, planted=(12, 4, 0), prefix="drug"))
+    write_one_place(path, number=8)
     return path
+
+
+def toml(null="both", **more):
+    return one_place(null=null, iterations=60, settings="seed = 3", **more)
 
 
 def study(folder, *, null="both", backend=None, **changes):
     path = folder / f"{null}.toml"
-    path.write_text(STUDY.format(null=null))
+    path.write_text(toml(null))
     found = load_study(path)
     inference = inference_from(found.inference.model_dump() | changes)
     settings = {"name": "serial", "block_size": 16} | (backend or {})
@@ -212,7 +199,7 @@ def test_clusters_found_here_alone_meet_no_other(done):
 
 def test_an_image_of_ones_own_goes_with_the_run(folder, tmp_path, own):
     path = folder / "own.toml"
-    path.write_text(STUDY.format(null="both").replace("[analysis", 'base_rate = "own.nii.gz"\n[analysis', 1))
+    path.write_text(toml().replace("[analysis", 'base_rate = "own.nii.gz"\n[analysis', 1))
     out = tmp_path / "o"
     asked = load_study(path)
     results, record = runs.run(asked, out, quiet=True)
@@ -244,7 +231,7 @@ class TestSettings:
     def test_the_name_of_the_null_is_kept(self, folder, tmp_path):
         path = folder / "names.toml"
         more = '[analysis.drug_base-rate]\nkind = "main-effect"\nfoci = "drug"\n'
-        path.write_text(STUDY.format(null="both") + more)
+        path.write_text(toml() + more)
         with pytest.raises(InputError, match="kept for the base-rate null of 'drug'"):
             runs.run(load_study(path), tmp_path / "o", quiet=True)
 
@@ -270,7 +257,7 @@ class TestWhatIsAskedLater:
 def test_what_is_asked_of_a_run_later_resumes_and_says_what_the_base_rate_leaves(tmp_path, null):
     write_ball(tmp_path / "ball.nii.gz")
     write_sample(tmp_path / "drug.txt", experiments(4, number=3, planted=(12, 4, 0), prefix="drug"))
-    (tmp_path / "study.toml").write_text(STUDY.format(null=null).replace("[analysis", "cluster_p = 0.9\n[analysis", 1))
+    (tmp_path / "study.toml").write_text(toml(null).replace("[analysis", "cluster_p = 0.9\n[analysis", 1))
     out = tmp_path / "o"
     command("run", tmp_path / "study.toml", "-o", out, "-b", "serial", "-q", "--no-pictures")
     told = command("leave-one-out", out, "-b", "serial")
@@ -395,7 +382,7 @@ AXES = '[sweep]\nnull = ["uniform", "both", "base-rate"]\nbase_rate = ["literatu
 def test_a_sweep_over_the_null_and_the_base_rate(folder, tmp_path, own, reference):
     """Each cell is what a run of it alone finds; of the six, one pass is uniform and one of each base rate."""
     path = folder / "axes.toml"
-    path.write_text(STUDY.format(null="both") + AXES)
+    path.write_text(toml() + AXES)
     swept = load_study(path)
     swept = swept.model_copy(update={"backend": study(folder).backend})
     whole, record = sweeping.sweep(swept, tmp_path / "o", quiet=True)
@@ -416,7 +403,7 @@ def test_a_sweep_over_the_null_and_the_base_rate(folder, tmp_path, own, referenc
 
 def test_a_base_rate_of_the_study_has_no_say_where_the_command_line_asks_for_the_uniform_null(folder, tmp_path, own):
     path = folder / "own.toml"
-    path.write_text(STUDY.format(null="both").replace("[analysis", 'base_rate = "own.nii.gz"\n[analysis', 1))
+    path.write_text(toml().replace("[analysis", 'base_rate = "own.nii.gz"\n[analysis', 1))
     command("run", path, "-o", tmp_path / "o", "--null", "uniform", "--no-pictures", "-b", "serial", "-q")
     assert json.loads((tmp_path / "o" / "run.json").read_text())["inference"]["null"] == "uniform"
     both = command("run", path, "-o", tmp_path / "o", "--null", "uniform", "--base-rate", own, code=65)

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import experiments, write_ball, write_sample
+from conftest import one_place, write_one_place
 from typer.testing import CliRunner
 
 import ale_dask as ale
@@ -24,34 +24,17 @@ from ale_dask.results.write import summary_lines
 from ale_dask.study import plans, prepare
 from ale_dask.words.config import load_study
 
-STUDY = """
-title = "one place"
-simulated = true
-[foci.drug]
-files = "drug.txt"
-[inference]
-mask = "ball.nii.gz"
-iterations = 99
-voxel_p = 0.01
-null = "{null}"
-correction = "{correction}"
-[analysis.drug]
-kind = "main-effect"
-foci = "drug"
-"""
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("study")
-    write_ball(path / "ball.nii.gz")
-    write_sample(path / "drug.txt", experiments(1, number=12, planted=(12, 4, 0), prefix="drug"))
+    write_one_place(path, number=12)
     return path
 
 
 def study_of(folder, null, correction):
     path = folder / f"{null}-{correction}.toml"
-    path.write_text(STUDY.format(null=null, correction=correction))
+    path.write_text(one_place(null=null, iterations=99, settings=f'correction = "{correction}"'))
     return load_study(path)
 
 
@@ -277,7 +260,7 @@ class TestCommand:
     def test_a_run_takes_it(self, folder, tmp_path):
         write = ["base-rate", str(folder / "drug.txt"), "-o", str(tmp_path / "own.nii.gz")]
         CliRunner().invoke(app, write)
-        (folder / "plain.toml").write_text(STUDY.format(null="uniform", correction="cluster-size"))
+        (folder / "plain.toml").write_text(one_place(null="uniform", iterations=99))
         arguments = [
             "run",
             str(folder / "plain.toml"),

@@ -7,7 +7,7 @@ import gzip
 import numpy as np
 import pytest
 from commands import ale as command
-from conftest import experiments, write_ball, write_sample
+from conftest import one_place, write_one_place
 
 import ale_dask as ale
 from ale_dask import runs, upkeep
@@ -16,27 +16,6 @@ from ale_dask.data.fetch import SOURCES
 from ale_dask.data.masks import load_mask
 from ale_dask.words.config import inference_from, load_study
 from ale_dask.words.errors import InputError
-
-STUDY = """
-title = "one place"
-simulated = true
-[foci.drug]
-files = "drug.txt"
-[inference]
-mask = "ball.nii.gz"
-iterations = 30
-voxel_p = 0.01
-seed = 3
-null = "both"
-base_rate = "database.csv"
-base_rate_draw = "{draw}"
-[analysis.drug]
-kind = "main-effect"
-foci = "drug"
-[backend]
-name = "serial"
-block_size = {size}
-"""
 
 
 def write_database(path, *, studies=230, seed=5):
@@ -51,15 +30,23 @@ def write_database(path, *, studies=230, seed=5):
     return path
 
 
+def toml(draw, size):
+    return one_place(
+        null="both",
+        iterations=30,
+        settings=f'seed = 3\nbase_rate = "database.csv"\nbase_rate_draw = "{draw}"',
+        rest=f'[backend]\nname = "serial"\nblock_size = {size}',
+    )
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("study")
-    write_ball(path / "ball.nii.gz")
-    write_sample(path / "drug.txt", experiments(1, number=8, planted=(12, 4, 0), prefix="drug"))
+    write_one_place(path, number=8)
     write_database(path / "database.csv")
     for draw in ("foci", "studies"):
         for size in (7, 16):
-            (path / f"{draw}-{size}.toml").write_text(STUDY.format(draw=draw, size=size))
+            (path / f"{draw}-{size}.toml").write_text(toml(draw, size))
     return path
 
 

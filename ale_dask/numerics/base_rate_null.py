@@ -73,14 +73,22 @@ def critical(threshold: I32, table: LevelTable, *, least_z: int, geometry: Geome
     position = np.zeros(geometry.size + SCAN, dtype=np.int32)
     by_cell[geometry.cell] = threshold
     position[geometry.cell] = table.position
+    low, window_begin = least_of_steps(by_cell, geometry)
+    return Critical(by_cell, position, low, window_begin, table.z, table.shift, least_z)
+
+
+def least_of_steps(threshold: I32, geometry: Geometry) -> tuple[I32, I64]:
+    """Return the least threshold of each step of a scan (window), and where those of each plane begin (plane + 1).
+
+    `threshold` (cell) goes one step beyond the last plane, as a scan does.
+    """
     low: list[int] = []
     begin = [0]
     for x in range(len(geometry.row_low)):
         rows = range(geometry.row_low[x] * geometry.stride_y, (geometry.row_high[x] + 1) * geometry.stride_y, SCAN)
-        low += [int(by_cell[x * geometry.stride_x + at :][:SCAN].min()) for at in rows]
+        low += [int(threshold[x * geometry.stride_x + at :][:SCAN].min()) for at in rows]
         begin.append(len(low))
-    windows, ends = np.array(low, dtype=np.int32), np.array(begin, dtype=np.int64)
-    return Critical(by_cell, position, windows, ends, table.z, table.shift, least_z)
+    return np.array(low, dtype=np.int32), np.array(begin, dtype=np.int64)
 
 
 @numba.njit(**BARE)

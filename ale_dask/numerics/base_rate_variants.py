@@ -13,7 +13,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.numerics.base_rate_null import draw_base_rate
+from ale_dask.numerics.base_rate_null import draw_base_rate, least_of_steps
 from ale_dask.numerics.by_level import NEVER, LevelTable, z_of
 from ale_dask.numerics.permute import found_memory, largest
 from ale_dask.numerics.simd import BARE, SCAN, reaches32
@@ -74,12 +74,7 @@ def critical_variants(
     least[geometry.cell] = threshold.min(axis=1)
     voxel = np.zeros(geometry.size + SCAN, dtype=np.int32)
     voxel[geometry.cell] = np.arange(len(threshold), dtype=np.int32)
-    low: list[int] = []
-    begin = [0]
-    for x in range(len(geometry.row_low)):
-        rows = range(geometry.row_low[x] * geometry.stride_y, (geometry.row_high[x] + 1) * geometry.stride_y, SCAN)
-        low += [int(least[x * geometry.stride_x + at :][:SCAN].min()) for at in rows]
-        begin.append(len(low))
+    low, window_begin = least_of_steps(least, geometry)
     return CriticalVariants(
         threshold,
         position,
@@ -92,8 +87,8 @@ def critical_variants(
         left_out.member,
         left_out.further,
         least,
-        np.array(low, dtype=np.int32),
-        np.array(begin, dtype=np.int64),
+        low,
+        window_begin,
         voxel,
     )
 
