@@ -19,6 +19,7 @@ from ale_dask.results.provenance import run_record
 from ale_dask.results.references import REFERENCES
 from ale_dask.study import prepare
 from ale_dask.words.config import (
+    EARLIER,
     Backend,
     Conjunction,
     Contrast,
@@ -413,6 +414,16 @@ def test_a_record_that_lacks_a_number_is_damaged(tmp_path, record):
     (tmp_path / "run.json").write_text(json.dumps(record))
     with pytest.raises(StoreError, match="damaged"):
         ale.cite(tmp_path)
+
+
+def test_a_record_of_a_version_without_some_settings_is_told_as_it_was_computed(record):
+    assert "against that base rate" in ale.cite(record)
+    record["inference"] |= EARLIER
+    then = ale.cite(record)
+    for name in EARLIER:
+        del record["inference"][name]
+    assert ale.cite(record) == then
+    assert "against that base rate" not in then
 
 
 def test_without_sample_sizes_no_number_of_subjects_is_told(record):

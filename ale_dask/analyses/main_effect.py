@@ -29,7 +29,7 @@ from ale_dask.numerics.stamps import Geometry, Stamps, geometry, stamps
 from ale_dask.numerics.tfce import Levels, levels, tfce_map, tfce_of
 from ale_dask.numerics.tfce_null import tfce_iterations
 from ale_dask.numerics.visits import Design
-from ale_dask.words.config import INPUTS, Inference
+from ale_dask.words.config import EARLIER, INPUTS, Inference
 from ale_dask.words.variables import describe
 
 KIND = "main-effect"
@@ -448,7 +448,7 @@ def mask_of(result: xr.Dataset) -> Mask:
 
 def inference_of(result: xr.Dataset) -> Inference:
     """Return the settings that a result was computed with."""
-    return Inference.model_validate_json(result.attrs["inference"])
+    return Inference.model_validate({**EARLIER, **json.loads(result.attrs["inference"])})
 
 
 def thresholded(result: xr.Dataset, source: str) -> npt.NDArray[np.bool_]:

@@ -8,15 +8,14 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from ale_dask.words.config import Inference
+from ale_dask.words.config import EARLIER, Inference
 
 Record = Mapping[str, Any]
 
 
 def inference_of_record(record: Record) -> Inference:
     """Return the settings that a record holds."""
-    # Records of versions that did not know of subject groups lack the setting.
-    values = {"same_subjects": None, "search": None, "outside": "keep", "contrast_floor": 0.0, **record["inference"]}
+    values = {**EARLIER, **record["inference"]}
     return Inference.model_validate({name: values[name] for name in Inference.model_fields})
 
 

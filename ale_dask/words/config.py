@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import tomli_w
@@ -38,6 +39,18 @@ BUILT_IN = ("brain", "gm", "grey10")
 """The masks that come with the package."""
 IMAGES = ("mask", "search", "base_rate")
 """Settings that may name an image file, or base_rate one of foci."""
+EARLIER: Mapping[str, Any] = MappingProxyType(
+    {
+        "same_subjects": None,
+        "contrast_floor": 0.0,
+        "search": None,
+        "outside": "keep",
+        "null": "uniform",
+        "base_rate": LITERATURE,
+        "base_rate_draw": "foci",
+    }
+)
+"""What versions without these settings computed with: theirs, where what they wrote lacks one."""
 WITHOUT_FILE = (LITERATURE, *DATABASES, *BUILT_IN)
 """Names of masks and base rates that are no files of the user's."""
 INPUTS = ("cluster-fwe", "uncorrected")
@@ -372,9 +385,7 @@ def parse_study(text: str, *, source: str = "study.toml", kept: bool = False) ->
     try:
         values = tomllib.loads(text)
         if kept and isinstance(inference := values.get("inference"), dict):
-            inference.setdefault("same_subjects", None)
-            inference.setdefault("contrast_floor", 0.0)
-            inference.setdefault("null", "uniform")
+            values["inference"] = {**EARLIER, **inference}
         return study_from(values, source=source)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{source}: not valid TOML: {error}") from error
