@@ -13,7 +13,7 @@ import xarray as xr
 
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_left_out
-from ale_dask.analyses.base_rate import base_rate_name
+from ale_dask.analyses.base_rate import base_rate_name, nulls_of
 from ale_dask.analyses.dependence import (
     AGAINST,
     ContrastFamily,
@@ -191,7 +191,7 @@ def _contrast_without(
 
 def _survival(result: xr.Dataset, sets: Sequence[LeftOut], without: Callable[[int], Kept], *, by: str) -> xr.Dataset:
     found: dict[str, list[Cluster]] = {source: surviving_clusters(result, source) for source in INPUTS}
-    if "z_base_rate" in result and inference_of(result).null == "both":
+    if nulls_of(result) == ("uniform", "base-rate"):
         found[AGAINST] = base_rate_clusters(result)
     n = sum(map(len, found.values()))
     fraction = np.zeros((n, len(sets)))

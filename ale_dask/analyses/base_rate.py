@@ -71,7 +71,8 @@ SHARED = ("volume", "shape", "focus_begin", "kernel", "draw_key", "box_shape", "
 _DECISIONS = ("not", "undecided", "significant")
 """From the least favourable to the most."""
 _COLUMN = {"size": 1, "mass": 2, "peak": 0}
-_PRIMARY_MEASURE = {"cluster-size": "size", "cluster-mass": "mass", "voxel": "peak"}
+PRIMARY_MEASURE = {"cluster-size": "size", "cluster-mass": "mass", "voxel": "peak"}
+"""The measure that each correction tests; TFCE has none."""
 _VERSION = 1
 BUILDING = threading.Lock()
 """Two threads that build the same tables take each other's time."""
@@ -337,7 +338,7 @@ def survivors(
     """
     units = z_map(s.astype(np.int64), against.table)
     above = (s >= against.threshold) & (against.threshold < NEVER) & mask.searched
-    what, cut = _PRIMARY_MEASURE[inference.correction], cut_of(null, inference)
+    what, cut = PRIMARY_MEASURE[inference.correction], cut_of(null, inference)
     if what == "peak":
         return np.asarray(above & (units >= cut))
     labels = clusters.label_clusters(above, volume=mask.volume, connectivity=inference.connectivity)
@@ -346,7 +347,7 @@ def survivors(
 
 def cut_of(null: npt.NDArray[np.int64], inference: Inference) -> int:
     """Return the least size in voxels, mass or z that survives the primary correction, which is not TFCE."""
-    column = null[:, _COLUMN[_PRIMARY_MEASURE[inference.correction]]]
+    column = null[:, _COLUMN[PRIMARY_MEASURE[inference.correction]]]
     return int(correct.cut(column, alpha=inference.cluster_p, rule=inference.cluster_cut))
 
 
@@ -399,6 +400,14 @@ def _raised(plan: Plan) -> int:
     """Return in how many voxels the threshold is beyond what their p asks for: one experiment would reach it."""
     threshold, least = plan.arrays["threshold"].astype(np.int64), int(plan.settings["least_z"])
     return int((z_map(threshold - 1, table_of(plan)) >= least).sum())
+
+
+def nulls_of(result: xr.Dataset) -> tuple[str, ...]:
+    """Return the nulls that decide what is said of a result: "uniform", "base-rate" or both, in this order."""
+    asked = inference_of(result).null
+    nulls = ("uniform", "base-rate") if asked == "both" else (asked,)
+    # The pooled arms of a contrast need not have been tested against the base rate.
+    return tuple(null for null in nulls if null == "uniform" or "z_base_rate" in result)
 
 
 def decided_by_base_rate(result: xr.Dataset) -> xr.Dataset:

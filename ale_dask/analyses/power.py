@@ -10,6 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses.base_rate import nulls_of
 from ale_dask.analyses.main_effect import inference_of, mask_of
 from ale_dask.analyses.power_nulls import Found, base_rate_found, uniform_found
 from ale_dask.analyses.sample import sample
@@ -29,7 +30,6 @@ TARGET = 0.8
 PER_ARM = ("power_needed", "power_experiments", "power_found")
 """What a contrast or conjunction keeps of each main effect behind it."""
 _SETTINGS = ("power_null", "power_simulations", "power_within_mm", "power_target")
-NULLS = ("uniform", "base-rate")
 BESIDE = "_base_rate"
 """What the names of the base rate's power end in where it stands beside that of the uniform null."""
 THIRDS = ("power_needed_least_reported", "power_needed_most_reported")
@@ -98,9 +98,7 @@ def power(
     chosen = sample(foci_alone(result), mask=mask_of(result), inference=inference, name=result.attrs["name"])
     found = {
         null: _FOUND[null](chosen, result, simulations=simulations, within_mm=within_mm, threads=threads or cpu_count())
-        for null in NULLS
-        # Pooled arms of a contrast need not have the base rate's.
-        if inference.null in (null, "both") and (null == "uniform" or "z_base_rate" in result)
+        for null in nulls_of(result)
     }
     n = len(chosen.key)
     curve = xr.Dataset(

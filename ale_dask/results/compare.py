@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.base_rate import PRIMARY_MEASURE
 from ale_dask.analyses.main_effect import BASE_RATE, inference_of
 from ale_dask.numerics.correct import monte_carlo_p
 from ale_dask.results.base_rate_views import AGAINST, UNIFORM, is_base_rate
@@ -211,7 +212,7 @@ def _side(cluster: Cluster | None, result: xr.Dataset, view: View, side: str) ->
 def _against(result: xr.Dataset, cluster: Cluster, view: View) -> dict[str, float]:
     """Return what the base rate says of a cluster of the uniform null: its p by size, mass or peak, and the share."""
     level = view.level.removeprefix(UNIFORM)
-    what = {"cluster-mass": "mass", "voxel": "peak"}.get(level, "size")
+    what = PRIMARY_MEASURE.get(level, "size")
     if "z_base_rate" not in result or is_base_rate(view) or level not in _WITH_P:
         return {}
     around = int(result["cluster_of_voxel"].values[cluster.peak]) - 1
@@ -254,7 +255,7 @@ _WITH_P = ("cluster-size", "cluster-mass", "uncorrected", "voxel")
 def _base_rate_p(result: xr.Dataset, cluster: Cluster, level: str) -> float:
     if level == "tfce":
         return float(result["base_rate_tfce_p"].values[cluster.voxels].min())
-    what = {"cluster-mass": "mass", "voxel": "peak"}.get(level, "size")
+    what = PRIMARY_MEASURE.get(level, "size")
     around = int(result["base_rate_cluster_of_voxel"].values[cluster.peak]) - 1
     return float(result[f"base_rate_cluster_{what}_p"].values[around])
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import xarray as xr
 
+from ale_dask.analyses.base_rate import nulls_of
 from ale_dask.analyses.main_effect import decision_variables, inference_of
 from ale_dask.results.against import against_words
 from ale_dask.results.clusters import Cluster, clusters_of, grid_of
@@ -45,10 +46,9 @@ def _found(name: str, result: xr.Dataset) -> Found:
     clusters = surviving_clusters(result, INPUTS[0])
     if kind == "main-effect":
         view = find_view(result, level=inference_of(result).correction)
-        null = inference_of(result).null
-        first = "base-rate" if null == "base-rate" else "uniform"
+        first, *second = nulls_of(result)
         lines = [("", _clusters(clusters, result) + _undecided(result, first))]
-        if "z_base_rate" in result and null == "both":
+        if second:
             lines.append(("against the base rate", against_words(result) + _undecided(result, "base-rate")))
         return Found(name, label(result, view), tuple(lines))
     level = "uncorrected" if kind == "contrast" else "thresholded"

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.base_rate import nulls_of
 from ale_dask.analyses.contrast import disjoint_arms
 from ale_dask.analyses.main_effect import inference_of
 from ale_dask.data.cells import escaped
@@ -211,8 +212,7 @@ def _tables(result: xr.Dataset) -> Iterator[tuple[str, str | None, pd.DataFrame]
     if kind == "main-effect":
         inference = inference_of(result)
         yield inference.correction, None, cluster_table(result)
-        # Pooled arms of a contrast have none.
-        if inference.null == "both" and "z_base_rate" in result:
+        if nulls_of(result) == ("uniform", "base-rate"):
             yield f"{AGAINST}{inference.correction}", None, cluster_table(result, null="base-rate")
         yield "uncorrected", None, cluster_table(result, source="uncorrected")
     for level, source in levels_of(result):
@@ -306,7 +306,7 @@ def _cluster(row: Mapping[Any, Any], result: xr.Dataset, *, level: str) -> dict[
     if "z_base_rate" in result:
         share = row["Share base rate (%)"] / 100
         found |= {"share_base_rate": share, "survives_base_rate": _yes(share > 0)}
-    if "z_base_rate" in result and inference_of(result).null == "base-rate":
+    if nulls_of(result) == ("base-rate",):
         return {**found, "survives": found["survives_base_rate"]}
     return {**found, "survives": _survives(row, result, level=level)}
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.base_rate import MEASURES
+from ale_dask.analyses.base_rate import MEASURES, nulls_of
 from ale_dask.analyses.main_effect import TFCE, eps_of, inference_of
 from ale_dask.numerics import correct
 from ale_dask.numerics.by_level import Z_UNIT
@@ -65,11 +65,7 @@ def scaling_table(result: xr.Dataset) -> pd.DataFrame:
         raise InputError(f"'{result.attrs['name']}' is no main effect: only these have thresholds by iterations")
     inference = inference_of(result)
     word = "mass" if inference.correction == "cluster-mass" else "size"
-    # Pooled arms of a contrast need not have the base rate's.
-    asked = [
-        null for null in _NULLS if inference.null in (null, "both") and (null == "uniform" or "z_base_rate" in result)
-    ]
-    nulls = [_NULLS[null](result, word) for null in asked]
+    nulls = [_NULLS[null](result, word) for null in nulls_of(result)]
     n = result.sizes["iteration"]
     rows: list[dict[str, Any]] = []
     counts = np.unique(np.geomspace(min(20, n), n, POINTS).round().astype(int)).tolist()
