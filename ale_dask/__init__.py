@@ -16,90 +16,90 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ale_dask.analyses.functions import conjunction, contrast, leave_one_out, main_effect
-    from ale_dask.analyses.power import power
-    from ale_dask.analyses.robustness import fail_safe, noise_experiments
-    from ale_dask.by_column import subgroups
-    from ale_dask.data.describe import describe
-    from ale_dask.data.fetch import fetch
-    from ale_dask.data.lint import lint, lint_contrast
-    from ale_dask.data.masks import load_mask
-    from ale_dask.data.readers import read_foci, write_foci
-    from ale_dask.data.selection import flow, select
-    from ale_dask.data.subject_groups import with_groups
-    from ale_dask.file_drawer import fail_safe_of_run
-    from ale_dask.following import cancel, follow, logs
-    from ale_dask.leaving_out import survival_of_run
-    from ale_dask.left_out import survival
-    from ale_dask.results import cite, cluster_table, contribution_table, long_table, write_report
-    from ale_dask.results.compare import compare
-    from ale_dask.results.export import export
-    from ale_dask.results.fail_safe import fail_safe_table
-    from ale_dask.results.overlap import overlap_table
-    from ale_dask.results.places import robustness_table
-    from ale_dask.results.scaling import scaling_table
-    from ale_dask.results.surviving import survival_table
-    from ale_dask.runs import collect, run
-    from ale_dask.submission import submit
-    from ale_dask.sweeping import sweep
-    from ale_dask.upkeep import extend, run_share, status, verify
-    from ale_dask.words.config import Study, load_study
-    from ale_dask.words.errors import AleError, BackendError, InputError, StoreError, UnfinishedError
-    from ale_dask.words.version import __version__
+    from ale_dask.analyses.api import conjunction, contrast, leave_one_out, main_effect
+    from ale_dask.analyses.sensitivity.api import fail_safe, noise_experiments
+    from ale_dask.analyses.sensitivity.power import power
+    from ale_dask.config.study import Study, load_study
+    from ale_dask.coordinates.describe import describe
+    from ale_dask.coordinates.lint import lint, lint_contrast
+    from ale_dask.coordinates.masks import load_mask
+    from ale_dask.coordinates.readers import read_foci, write_foci
+    from ale_dask.coordinates.selection import flow, select
+    from ale_dask.coordinates.subject_groups import with_groups
+    from ale_dask.datasets.fetch import fetch
+    from ale_dask.errors import AleError, BackendError, InputError, StoreError, UnfinishedError
+    from ale_dask.reporting import cite, cluster_table, contribution_table, long_table, write_report
+    from ale_dask.reporting.compare.runs import compare
+    from ale_dask.reporting.export.files import export
+    from ale_dask.reporting.figures.overlap import overlap_table
+    from ale_dask.reporting.sensitivity.fail_safe import fail_safe_table
+    from ale_dask.reporting.sensitivity.leave_one_out import survival_table
+    from ale_dask.reporting.sensitivity.scaling import scaling_table
+    from ale_dask.reporting.sensitivity.sweep_clusters import robustness_table
+    from ale_dask.version import __version__
+    from ale_dask.workflows.fail_safe import fail_safe_of_run
+    from ale_dask.workflows.follow import cancel, follow, logs
+    from ale_dask.workflows.jackknife import survival
+    from ale_dask.workflows.leave_one_out import survival_of_run
+    from ale_dask.workflows.maintain import extend, run_share, status, verify
+    from ale_dask.workflows.run import collect, run
+    from ale_dask.workflows.subgroups import subgroups
+    from ale_dask.workflows.submit import submit
+    from ale_dask.workflows.sweep import sweep
 
 _WHERE = {
-    "__version__": "words.version",
-    "AleError": "words.errors",
-    "BackendError": "words.errors",
-    "InputError": "words.errors",
-    "StoreError": "words.errors",
-    "Study": "words.config",
-    "UnfinishedError": "words.errors",
-    "cancel": "following",
-    "cite": "results",
-    "cluster_table": "results",
-    "collect": "runs",
-    "compare": "results.compare",
-    "conjunction": "analyses.functions",
-    "contrast": "analyses.functions",
-    "contribution_table": "results",
-    "describe": "data.describe",
-    "export": "results.export",
-    "extend": "upkeep",
-    "fail_safe": "analyses.robustness",
-    "fail_safe_of_run": "file_drawer",
-    "fail_safe_table": "results.fail_safe",
-    "fetch": "data.fetch",
-    "flow": "data.selection",
-    "follow": "following",
-    "leave_one_out": "analyses.functions",
-    "lint": "data.lint",
-    "lint_contrast": "data.lint",
-    "load_mask": "data.masks",
-    "load_study": "words.config",
-    "logs": "following",
-    "long_table": "results",
-    "main_effect": "analyses.functions",
-    "overlap_table": "results.overlap",
-    "noise_experiments": "analyses.robustness",
-    "power": "analyses.power",
-    "read_foci": "data.readers",
-    "robustness_table": "results.places",
-    "run": "runs",
-    "run_share": "upkeep",
-    "scaling_table": "results.scaling",
-    "select": "data.selection",
-    "status": "upkeep",
-    "subgroups": "by_column",
-    "submit": "submission",
-    "survival": "left_out",
-    "sweep": "sweeping",
-    "survival_of_run": "leaving_out",
-    "survival_table": "results.surviving",
-    "verify": "upkeep",
-    "with_groups": "data.subject_groups",
-    "write_foci": "data.readers",
-    "write_report": "results",
+    "__version__": "version",
+    "AleError": "errors",
+    "BackendError": "errors",
+    "InputError": "errors",
+    "StoreError": "errors",
+    "Study": "config.study",
+    "UnfinishedError": "errors",
+    "cancel": "workflows.follow",
+    "cite": "reporting",
+    "cluster_table": "reporting",
+    "collect": "workflows.run",
+    "compare": "reporting.compare.runs",
+    "conjunction": "analyses.api",
+    "contrast": "analyses.api",
+    "contribution_table": "reporting",
+    "describe": "coordinates.describe",
+    "export": "reporting.export.files",
+    "extend": "workflows.maintain",
+    "fail_safe": "analyses.sensitivity.api",
+    "fail_safe_of_run": "workflows.fail_safe",
+    "fail_safe_table": "reporting.sensitivity.fail_safe",
+    "fetch": "datasets.fetch",
+    "flow": "coordinates.selection",
+    "follow": "workflows.follow",
+    "leave_one_out": "analyses.api",
+    "lint": "coordinates.lint",
+    "lint_contrast": "coordinates.lint",
+    "load_mask": "coordinates.masks",
+    "load_study": "config.study",
+    "logs": "workflows.follow",
+    "long_table": "reporting",
+    "main_effect": "analyses.api",
+    "overlap_table": "reporting.figures.overlap",
+    "noise_experiments": "analyses.sensitivity.api",
+    "power": "analyses.sensitivity.power",
+    "read_foci": "coordinates.readers",
+    "robustness_table": "reporting.sensitivity.sweep_clusters",
+    "run": "workflows.run",
+    "run_share": "workflows.maintain",
+    "scaling_table": "reporting.sensitivity.scaling",
+    "select": "coordinates.selection",
+    "status": "workflows.maintain",
+    "subgroups": "workflows.subgroups",
+    "submit": "workflows.submit",
+    "survival": "workflows.jackknife",
+    "sweep": "workflows.sweep",
+    "survival_of_run": "workflows.leave_one_out",
+    "survival_table": "reporting.sensitivity.leave_one_out",
+    "verify": "workflows.maintain",
+    "with_groups": "coordinates.subject_groups",
+    "write_foci": "coordinates.readers",
+    "write_report": "reporting",
 }
 
 __all__ = [

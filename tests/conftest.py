@@ -12,10 +12,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ale_dask.data.download import cache as downloads
-from ale_dask.data.published import fetch_published, published
-from ale_dask.words.config import Study, load_study
-from ale_dask.words.errors import AleError
+from ale_dask.config.study import Study, load_study
+from ale_dask.datasets.download import cache as downloads
+from ale_dask.datasets.published import fetch_published, published
+from ale_dask.errors import AleError
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -13,8 +13,8 @@ import openpyxl
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from ale_dask.data.foci import Experiment
-from ale_dask.data.readers.text import clean
+from ale_dask.coordinates.foci import Experiment
+from ale_dask.coordinates.readers.text import clean
 
 # A shared machine stalls now and then: no deadlines; the counts keep all of these tests under 25 s.
 QUICK = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])

@@ -10,10 +10,10 @@ import pytest
 import xarray as xr
 from test_results import EVIL, study  # noqa: F401
 
-from ale_dask.results.anatomy import area_words, region_words
-from ale_dask.results.article import COLUMNS, MINUS, UNDECIDED, article_html, article_table
-from ale_dask.results.labels import atlas
-from ale_dask.results.tables import cluster_table, contrast_table
+from ale_dask.analyses.findings.atlas import atlas
+from ale_dask.reporting.tables.anatomy import area_words, region_words
+from ale_dask.reporting.tables.clusters import cluster_table, contrast_table
+from ale_dask.reporting.tables.paper import COLUMNS, MINUS, UNDECIDED, article_html, article_table
 
 Study = dict[str, xr.Dataset]
 

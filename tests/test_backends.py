@@ -25,12 +25,12 @@ from slurm import lacking, slurm, wait_until
 from sshd import sshd
 from test_determinism import chunks, digests, digests_of, with_backend
 
-from ale_dask.distribution import queues
-from ale_dask.distribution.backends import STARTERS, active_client, connect
-from ale_dask.distribution.queues import QUEUES, job_script
-from ale_dask.distribution.tls import LOOPBACK, cache_folder
-from ale_dask.words.config import Backend, Study, backend_from, load_study, parse_study, to_toml
-from ale_dask.words.errors import BackendError, InputError
+from ale_dask.config.study import Backend, Study, backend_from, load_study, parse_study, to_toml
+from ale_dask.errors import BackendError, InputError
+from ale_dask.execution.backends import queues
+from ale_dask.execution.backends.connect import STARTERS, active_client, connect
+from ale_dask.execution.backends.queues import QUEUES, job_script
+from ale_dask.execution.backends.tls import LOOPBACK, cache_folder
 
 ALE = [sys.executable, "-m", "ale_dask.cli"]
 GOLDENS = Path(__file__).parent / "goldens"

@@ -9,14 +9,14 @@ import pytest
 from commands import ale
 from conftest import shared, write_ball
 
-from ale_dask.data.base_rate import UNIFORM, Counts, density, load_counts, membership
-from ale_dask.data.base_rate.fit import base_rate_findings
-from ale_dask.data.masks import load_mask
-from ale_dask.data.readers import read_foci
-from ale_dask.notices import study_notices
+from ale_dask.config.study import study_from
+from ale_dask.coordinates.masks import load_mask
+from ale_dask.coordinates.readers import read_foci
+from ale_dask.datasets.base_rate import UNIFORM, Counts, density, load_counts, membership
+from ale_dask.datasets.base_rate.fit import base_rate_findings
+from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask
-from ale_dask.words.config import study_from
-from ale_dask.words.errors import InputError
+from ale_dask.workflows.notices import study_notices
 
 
 def image(path, volume, affine=None):
@@ -34,7 +34,7 @@ class TestLiterature:
         assert counts.volume.max() == 62
 
     def test_it_is_small(self):
-        folder = resources.files("ale_dask.data.base_rate")
+        folder = resources.files("ale_dask.datasets.base_rate")
         data = (folder / "literature.nii.gz").read_bytes()
         assert len(data) + len((folder / membership.FILE).read_bytes()) < 400_000
         assert gzip.decompress(data)

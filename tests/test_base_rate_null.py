@@ -18,11 +18,11 @@ from commands import ale as command
 from conftest import experiments, one_place, write_ball, write_one_place, write_sample
 
 import ale_dask as ale
-from ale_dask import runs, sweeping, upkeep
 from ale_dask.analyses import base_rate
 from ale_dask.analyses.main_effect import mask_of as ale_mask
-from ale_dask.words.config import inference_from, load_study
-from ale_dask.words.errors import InputError, StoreError
+from ale_dask.config.study import inference_from, load_study
+from ale_dask.errors import InputError, StoreError
+from ale_dask.workflows import maintain, run, sweep
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def study(folder, *, null="both", backend=None, **changes):
 
 
 def digests(asked, out):
-    _, record = runs.run(asked, out, quiet=True)
+    _, record = run.run(asked, out, quiet=True)
     entry = record["analyses"]["drug"]
     return entry["digest"], entry.get("digest_base_rate")
 
@@ -54,8 +54,8 @@ def digests(asked, out):
 @pytest.fixture(scope="module")
 def done(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "out"
-    results, record = runs.run(study(folder), out, quiet=True)
-    runs.write(results, record, out, study=study(folder), drawn_by=None)
+    results, record = run.run(study(folder), out, quiet=True)
+    run.write(results, record, out, study=study(folder), drawn_by=None)
     return out, results["drug"], record
 
 
@@ -66,7 +66,7 @@ def reference(done):
 
 
 def test_the_uniform_result_is_what_it_is_alone(folder, tmp_path, done, reference):
-    alone, _ = runs.run(study(folder, null="uniform"), tmp_path / "o", quiet=True)
+    alone, _ = run.run(study(folder, null="uniform"), tmp_path / "o", quiet=True)
     assert digests(study(folder, null="uniform"), tmp_path / "o") == (reference[0], None)
     for name, variable in alone["drug"].data_vars.items():
         assert variable.identical(done[1][name]) or variable.equals(done[1][name]), name
@@ -131,7 +131,7 @@ def test_plain_kernels_give_the_same_bits(folder, tmp_path, reference):
 
 
 def test_tfce_adds_a_statistic_and_changes_no_other(folder, tmp_path, done):
-    results, record = runs.run(study(folder, correction="tfce"), tmp_path / "o", quiet=True)
+    results, record = run.run(study(folder, correction="tfce"), tmp_path / "o", quiet=True)
     null = results["drug"]["null_base_rate"]
     assert null["base_rate_statistic"].values.tolist() == ["max_z", "max_size", "max_mass", "max_tfce"]
     assert np.array_equal(null.values[:, :3], done[1]["null_base_rate"].values)
@@ -143,16 +143,16 @@ def test_tfce_adds_a_statistic_and_changes_no_other(folder, tmp_path, done):
 def test_verify_finds_a_changed_block(done, tmp_path):
     out = tmp_path / "o"
     shutil.copytree(done[0], out)
-    assert upkeep.verify(out, blocks=100) == []
+    assert maintain.verify(out, blocks=100) == []
     for path in (out / "store.zarr" / "drug_base-rate" / "null").glob("*/c/0/0"):
         path.unlink()
     with pytest.raises(StoreError, match="drug_base-rate"):
-        runs.collect(out)
+        run.collect(out)
 
 
 def test_collect_reads_it_from_the_folder_alone(done):
     out, result, record = done
-    _, again, told = runs.collect(out)
+    _, again, told = run.collect(out)
     assert again["drug"]["null_base_rate"].equals(result["null_base_rate"])
     assert told["analyses"]["drug"]["digest_base_rate"] == record["analyses"]["drug"]["digest_base_rate"]
 
@@ -202,11 +202,11 @@ def test_an_image_of_ones_own_goes_with_the_run(folder, tmp_path, own):
     path.write_text(toml().replace("[analysis", 'base_rate = "own.nii.gz"\n[analysis', 1))
     out = tmp_path / "o"
     asked = load_study(path)
-    results, record = runs.run(asked, out, quiet=True)
+    results, record = run.run(asked, out, quiet=True)
     assert record["inference"]["base_rate"] == "own.nii.gz"
     assert (out / "base_rate.nii.gz").is_file()
     own.rename(folder / "elsewhere.nii.gz")
-    _, again, _ = runs.collect(out)
+    _, again, _ = run.collect(out)
     (folder / "elsewhere.nii.gz").rename(own)
     assert again["drug"]["null_base_rate"].equals(results["drug"]["null_base_rate"])
     assert results["drug"].attrs["base_rate"] == "own.nii.gz"
@@ -233,15 +233,15 @@ class TestSettings:
         more = '[analysis.drug_base-rate]\nkind = "main-effect"\nfoci = "drug"\n'
         path.write_text(toml() + more)
         with pytest.raises(InputError, match="kept for the base-rate null of 'drug'"):
-            runs.run(load_study(path), tmp_path / "o", quiet=True)
+            run.run(load_study(path), tmp_path / "o", quiet=True)
 
 
 @pytest.fixture(scope="module")
 def alone(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("alone") / "out"
     asked = study(folder, null="base-rate")
-    results, record = runs.run(asked, out, quiet=True)
-    runs.write(results, record, out, study=asked, drawn_by=None)
+    results, record = run.run(asked, out, quiet=True)
+    run.write(results, record, out, study=asked, drawn_by=None)
     return out, results["drug"]
 
 
@@ -297,7 +297,7 @@ def test_a_contrast_tests_every_voxel_that_survives_the_base_rate_in_its_arms(ti
     """Where little is reported, the threshold against the base rate lies below that of the uniform null."""
     changes = {"null": "base-rate", "iterations": 30, "cluster_p": 0.9, "contrast_p": 0.9}
     asked = tiny_study.model_copy(update={"inference": tiny_study.inference.model_copy(update=changes)})
-    results, _ = runs.run(asked, tmp_path / "o", quiet=True)
+    results, _ = run.run(asked, tmp_path / "o", quiet=True)
     found = results["drug-vs-therapy"]
     arms = [results[name] for name in ("drug", "therapy")]
     for arm, p in zip(arms, (found["p_greater"].values, found["p_less"].values), strict=True):
@@ -339,7 +339,7 @@ class TestTables:
         asked = tiny_study.model_copy(
             update={"inference": tiny_study.inference.model_copy(update={"null": "both", "iterations": 20})}
         )
-        results, record = runs.run(asked, tmp_path / "o", quiet=True)
+        results, record = run.run(asked, tmp_path / "o", quiet=True)
         table = ale.long_table([("o", asked, results, record)])
         rows = table[table["level"] == "base-rate-cluster-size"]
         assert set(rows["analysis"]) == {"drug", "therapy"}
@@ -385,7 +385,7 @@ def test_a_sweep_over_the_null_and_the_base_rate(folder, tmp_path, own, referenc
     path.write_text(toml() + AXES)
     swept = load_study(path)
     swept = swept.model_copy(update={"backend": study(folder).backend})
-    whole, record = sweeping.sweep(swept, tmp_path / "o", quiet=True)
+    whole, record = sweep.sweep(swept, tmp_path / "o", quiet=True)
     assert record["axes"]["base_rate"] == ["literature", "own.nii.gz"]
     assert str(folder) not in whole.to_csv()
     found = {label: cell["digests"] for label, cell in record["cells"].items()}

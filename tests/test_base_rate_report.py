@@ -12,17 +12,18 @@ from conftest import one_place, write_one_place
 from typer.testing import CliRunner
 
 import ale_dask as ale
-from ale_dask import runs, upkeep
-from ale_dask.analyses import running
+from ale_dask.analyses import running_threshold
 from ale_dask.cli import app
-from ale_dask.cli.following import told
-from ale_dask.data.base_rate import load_counts
-from ale_dask.results.figures import alt_text
-from ale_dask.results.tables import cluster_table
-from ale_dask.results.views import find_view
-from ale_dask.results.write import summary_lines
-from ale_dask.study import plans, prepare
-from ale_dask.words.config import load_study
+from ale_dask.cli.follow import told
+from ale_dask.config.study import load_study
+from ale_dask.datasets.base_rate import load_counts
+from ale_dask.reporting.common.maps import find_view
+from ale_dask.reporting.figures.maps import alt_text
+from ale_dask.reporting.tables.clusters import cluster_table
+from ale_dask.reporting.write import summary_lines
+from ale_dask.workflows import maintain
+from ale_dask.workflows import run as runs
+from ale_dask.workflows.prepare import plans, prepare
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +181,7 @@ def test_tfce(folder, tmp_path, null):
 @pytest.mark.parametrize("null", ["both", "base-rate"])
 def test_the_threshold_so_far_is_that_of_the_null_asked_for(both, alone, null):
     out, result, _ = both if null == "both" else alone
-    standing = {one.analysis: one for one in upkeep.status(out)}
+    standing = {one.analysis: one for one in maintain.status(out)}
     against, uniform = standing["drug_base-rate"], standing["drug"]
     assert against.unit == "voxels"
     assert against.cut[0] == result.attrs["base_rate_cut_size"]
@@ -201,11 +202,11 @@ def test_a_threshold_against_the_base_rate_is_in_z(folder, both):
         ("tfce", "TFCE", "max_tfce", 1 / (3 * 4096**3)),
     ):
         asked = study.inference.model_copy(update={"correction": correction})
-        statistic = running.primary_statistic(plan, asked)
+        statistic = running_threshold.primary_statistic(plan, asked)
         assert statistic.unit == unit
         assert plan.statistics[statistic.column] == of
         assert statistic.value(1) == pytest.approx(step)
-        found = running.observed(plan, asked)
+        found = running_threshold.observed(plan, asked)
         assert (found is None) == (correction != "cluster-mass")
         if found is not None:
             assert found[0].tolist() == both[1]["base_rate_cluster_mass"].values.tolist()

@@ -10,12 +10,12 @@ from commands import ale as command
 from conftest import one_place, write_one_place
 
 import ale_dask as ale
-from ale_dask import runs, upkeep
-from ale_dask.data.base_rate.studies import in_order, load_base_rate
-from ale_dask.data.fetch import SOURCES
-from ale_dask.data.masks import load_mask
-from ale_dask.words.config import inference_from, load_study
-from ale_dask.words.errors import InputError
+from ale_dask.config.study import inference_from, load_study
+from ale_dask.coordinates.masks import load_mask
+from ale_dask.datasets.base_rate.studies import in_order, load_base_rate
+from ale_dask.datasets.fetch import SOURCES
+from ale_dask.errors import InputError
+from ale_dask.workflows import maintain, run
 
 
 def write_database(path, *, studies=230, seed=5):
@@ -54,8 +54,8 @@ def folder(tmp_path_factory):
 def done(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "out"
     asked = load_study(folder / "studies-16.toml")
-    results, record = runs.run(asked, out, quiet=True)
-    runs.write(results, record, out, study=asked, drawn_by=None)
+    results, record = run.run(asked, out, quiet=True)
+    run.write(results, record, out, study=asked, drawn_by=None)
     return out, results["drug"], record
 
 
@@ -132,31 +132,31 @@ class TestByName:
         monkeypatch.setenv("ALE_DASK_DATA", str(cache))
         path = folder / "named.toml"
         path.write_text((folder / "studies-16.toml").read_text().replace("database.csv", "neurosynth"))
-        results, record = runs.run(load_study(path), tmp_path / "o", quiet=True)
+        results, record = run.run(load_study(path), tmp_path / "o", quiet=True)
         assert digest(record) == digest(done[2])
         assert results["drug"].attrs["base_rate"] == "neurosynth"
         assert ale.cite(record).count("Neurosynth database") == 1
         monkeypatch.setenv("ALE_DASK_DATA", str(tmp_path / "none"))
-        _, again, _ = runs.collect(tmp_path / "o")
+        _, again, _ = run.collect(tmp_path / "o")
         assert again["drug"]["null_base_rate"].equals(results["drug"]["null_base_rate"])
 
 
 class TestRun:
     def test_same_bits_in_blocks_of_another_size(self, folder, tmp_path, done):
-        _, record = runs.run(load_study(folder / "studies-7.toml"), tmp_path / "o", quiet=True)
+        _, record = run.run(load_study(folder / "studies-7.toml"), tmp_path / "o", quiet=True)
         assert digest(record) == digest(done[2])
 
     def test_both_draws_are_kept_apart(self, folder, tmp_path, done):
         """In the folder of a run a null of other draws is refused, as one of any other setting is."""
         out = tmp_path / "o"
-        runs.run(load_study(folder / "foci-16.toml"), out, quiet=True)
+        run.run(load_study(folder / "foci-16.toml"), out, quiet=True)
         told = command("run", folder / "studies-16.toml", "-o", out, "-q", code=74)
         assert "base_rate_studies" in told.stderr
 
     def test_the_folder_alone_verifies_and_collects(self, folder, done):
         assert (done[0] / "base_rate.csv").is_file()
-        assert upkeep.verify(done[0], blocks=2) == []
-        _, again, record = runs.collect(done[0])
+        assert maintain.verify(done[0], blocks=2) == []
+        _, again, record = run.collect(done[0])
         assert again["drug"]["null_base_rate"].equals(done[1]["null_base_rate"])
         assert digest(record) == digest(done[2])
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ale_dask.data.cells import escaped, escaped_cell, plain_cell
-from ale_dask.data.readers import read_foci
-from ale_dask.data.readers.writers import write_table
+from ale_dask.coordinates.readers import read_foci
+from ale_dask.coordinates.readers.writers import write_table
+from ale_dask.coordinates.spreadsheet_cells import escaped, escaped_cell, plain_cell
 
 FORMULAS = ['=HYPERLINK("http://x","y")', "+1+cmd|' /C calc'!A0", "-2+3+cmd", "@SUM(A1)", "\tx", "\r=1", "'=1", "''@x"]
 

@@ -12,13 +12,8 @@ from conftest import experiments, write_ball, write_sample
 from typer.testing import CliRunner
 
 import ale_dask as ale
-from ale_dask import runs
 from ale_dask.cli import app
-from ale_dask.results.methods import as_markdown, methods_of
-from ale_dask.results.provenance import run_record
-from ale_dask.results.references import REFERENCES
-from ale_dask.study import prepare
-from ale_dask.words.config import (
+from ale_dask.config.study import (
     EARLIER,
     Backend,
     Conjunction,
@@ -30,7 +25,12 @@ from ale_dask.words.config import (
     Study,
     study_from,
 )
-from ale_dask.words.errors import StoreError
+from ale_dask.errors import StoreError
+from ale_dask.reporting.text.methods import as_markdown, methods_of
+from ale_dask.reporting.text.references import REFERENCES
+from ale_dask.workflows import run
+from ale_dask.workflows.prepare import prepare
+from ale_dask.workflows.run_record import run_record
 
 EVIL = '<script>alert("x")</script> *sad*\n  &'
 SELECT = [
@@ -84,8 +84,8 @@ def done(values, tmp_path_factory):
     """The folder, results and record of the one run that these tests make."""
     out = tmp_path_factory.mktemp("run") / "out"
     study = study_from(values)
-    results, record = runs.run(study, out, quiet=True)
-    runs.write(results, record, out, study=study, drawn_by=None)
+    results, record = run.run(study, out, quiet=True)
+    run.write(results, record, out, study=study, drawn_by=None)
     return out, results, record
 
 
@@ -230,7 +230,7 @@ def test_a_run_leaves_what_to_cite_and_the_command_prints_it(done):
 
 def test_collecting_again_gives_the_same_text(done):
     out, _, _ = done
-    _, _, again = runs.collect(out)
+    _, _, again = run.collect(out)
     assert ale.cite(again) == ale.cite(out)
 
 

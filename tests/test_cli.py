@@ -164,7 +164,7 @@ def test_without_a_study_file(tiny: Path, kind: str) -> None:
 
 
 def test_the_version_is_printed() -> None:
-    from ale_dask.words.version import __version__
+    from ale_dask.version import __version__
 
     assert ale("--version").stdout == f"ale-dask {__version__}\n"
 

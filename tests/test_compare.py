@@ -22,17 +22,17 @@ from scipy import ndimage
 from test_determinism import with_backend, with_inference
 
 import ale_dask
-from ale_dask import runs
-from ale_dask.data.places import remove
+from ale_dask.analyses.findings.clusters import find_clusters
+from ale_dask.analyses.findings.matching import CHANGES, matched
+from ale_dask.config.study import load_study
+from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask
-from ale_dask.results.clusters import find_clusters
-from ale_dask.results.compare import compare
-from ale_dask.results.compared import as_tsv, lines, overlay, write_comparison
-from ale_dask.results.extra import PICTURES, missing_extra
-from ale_dask.results.matching import CHANGES, matched
-from ale_dask.results.views import find_view
-from ale_dask.words.config import load_study
-from ale_dask.words.errors import InputError
+from ale_dask.reporting.common.extra import PICTURES, missing_extra
+from ale_dask.reporting.common.maps import find_view
+from ale_dask.reporting.compare.files import as_tsv, lines, overlay, write_comparison
+from ale_dask.reporting.compare.runs import compare
+from ale_dask.storage.location import remove
+from ale_dask.workflows import run
 
 N = 12
 BOX = Mask(np.ones((N, N, N), dtype=bool), np.diag([2.0, 2.0, 2.0, 1.0]), name="box")
@@ -132,13 +132,13 @@ def outs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("compare")
     study = with_backend(load_study(write_tiny(folder / "tiny") / "study.toml"), name="serial", block_size=60)
     for name, changed in (("one", {}), ("two", {"seed": 4, "voxel_p": 0.03})):
-        runs.run(with_inference(study, **changed), folder / name, quiet=True)
+        run.run(with_inference(study, **changed), folder / name, quiet=True)
     return [folder / "one", folder / "two"]
 
 
 @pytest.fixture(scope="module")
 def both(outs: list[Path]) -> list[dict[str, xr.Dataset]]:
-    return [runs.collect(out)[1] for out in outs]
+    return [run.collect(out)[1] for out in outs]
 
 
 def test_a_run_beside_itself_stays_as_it_is(both: list[dict[str, xr.Dataset]]) -> None:

@@ -10,18 +10,17 @@ from conftest import experiments, write_sample
 from scipy import ndimage
 
 import ale_dask as ale
-from ale_dask import runs
-from ale_dask.data.masks import load_mask
-from ale_dask.layout import jobs_of, lay_out
+from ale_dask.config.study import Study, load_study
+from ale_dask.coordinates.masks import load_mask
 from ale_dask.numerics.contrast import relabellings
 from ale_dask.numerics.correct import decisions
-from ale_dask.results.tables import contrast_table, study_table
-from ale_dask.results.views import views_of
-from ale_dask.results.wording import notes
-from ale_dask.results.write import cluster_tables
-from ale_dask.study import plans, prepare
-from ale_dask.upkeep import run_share, status, verify
-from ale_dask.words.config import Study, load_study
+from ale_dask.reporting.common.maps import views_of
+from ale_dask.reporting.common.wording import notes
+from ale_dask.reporting.tables.clusters import cluster_tables, contrast_table, study_table
+from ale_dask.workflows import run
+from ale_dask.workflows.maintain import run_share, status, verify
+from ale_dask.workflows.prepare import plans, prepare
+from ale_dask.workflows.run_directory import create_run, jobs_of
 
 NAME = "drug-vs-therapy"
 
@@ -78,7 +77,7 @@ def test_p_of_every_cluster_is_that_of_the_definition(tiny: Path, gate: str) -> 
     # All 70 relabellings of 4 + 4 experiments: every p can be counted.
     study = with_settings(tiny, number=4, voxel_p=0.1, iterations=100, gate=gate, cluster_p=0.4)
     plan = plans(prepare(study))[NAME]
-    results, _ = runs.run(study, tiny / "out", quiet=True)
+    results, _ = run.run(study, tiny / "out", quiet=True)
     result, pooled = results[NAME], results[f"{NAME}_pooled"]
     assert result.attrs["enumerated"]
     volume = load_mask(str(tiny / "ball.nii.gz")).volume
@@ -113,7 +112,7 @@ def test_p_of_every_cluster_is_that_of_the_definition(tiny: Path, gate: str) -> 
 
 def test_python_gives_what_a_run_gives(tiny: Path) -> None:
     study = with_settings(tiny, voxel_p=0.03, iterations=250)
-    results, _ = runs.run(study, tiny / "out", quiet=True)
+    results, _ = run.run(study, tiny / "out", quiet=True)
     bits = results["drug"].attrs["scale_bits"]
     arms = [
         ale.main_effect(
@@ -152,7 +151,7 @@ def test_an_extension_repeats_the_second_pass_and_a_shorter_run_stays(tiny: Path
     short, long = (with_settings(tiny, voxel_p=0.03, iterations=n) for n in (200, 300))
 
     def digests(study: Study, out: Path) -> tuple[str, str]:
-        entry = runs.run(study, out, quiet=True)[1]["analyses"][NAME]
+        entry = run.run(study, out, quiet=True)[1]["analyses"][NAME]
         return entry["digest"], entry["digest_clusters"]
 
     out = tiny / "out"
@@ -166,18 +165,18 @@ def test_an_extension_repeats_the_second_pass_and_a_shorter_run_stays(tiny: Path
 def test_shares_without_a_scheduler_compute_the_second_pass_too(tiny: Path) -> None:
     study = with_settings(tiny, voxel_p=0.03, iterations=200)
     out = tiny / "out"
-    made = lay_out(prepare(study), out)
+    made = create_run(prepare(study), out)
     assert all(run_share(out, index=i, shares=2) > 0 for i in range(2))
     assert not any(job.sink.missing() for job in jobs_of(prepare(study), out, made, workers=1))
-    _, results, record = runs.collect(out)
-    direct = runs.run(study, tiny / "direct", quiet=True)[1]
+    _, results, record = run.collect(out)
+    direct = run.run(study, tiny / "direct", quiet=True)[1]
     assert record["analyses"][NAME]["digest_clusters"] == direct["analyses"][NAME]["digest_clusters"]
     assert "z_contrast_size_fwe" in results[NAME]
 
 
 def test_maps_and_tables_show_the_clusters_that_survive(tiny: Path) -> None:
     study = with_settings(tiny, voxel_p=0.03, iterations=300, cluster_p=0.2)
-    results, _ = runs.run(study, tiny / "out", quiet=True)
+    results, _ = run.run(study, tiny / "out", quiet=True)
     result = results[NAME]
     suffixes = {v.suffix for v in views_of(result)}
     assert "z_desc-group1MinusGroup2Size_level-cluster_corr-FWE_input-clusterFWE" in suffixes
@@ -210,7 +209,7 @@ def test_maps_and_tables_show_the_clusters_that_survive(tiny: Path) -> None:
 @pytest.mark.parametrize("changes", [{"correction": "voxel", "voxel_p": 0.03}, {"voxel_p": 0.01}])
 def test_no_second_pass_where_none_is_asked_for_or_possible(tiny: Path, changes: dict[str, object]) -> None:
     study = with_settings(tiny, iterations=60, **changes)
-    results, record = runs.run(study, tiny / "out", quiet=True)
+    results, record = run.run(study, tiny / "out", quiet=True)
     assert "digest_clusters" not in record["analyses"][NAME]
     assert "z_contrast_size_fwe" not in results[NAME]
     assert not any("cluster" in level for level in cluster_tables(results[NAME]))

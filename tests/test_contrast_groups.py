@@ -12,19 +12,19 @@ from conftest import write_sample
 from faults.scenes import ale as command
 
 import ale_dask as ale
-from ale_dask import runs
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
 from ale_dask.analyses.main_effect import plan_main_effect
 from ale_dask.analyses.sample import reorder, sample, study_bits
-from ale_dask.data.foci import concat, subset
-from ale_dask.data.subject_groups import pool_subjects, subject_groups
-from ale_dask.distribution.plan import Plan
+from ale_dask.config.study import INPUTS, inference_from, load_study
+from ale_dask.coordinates.foci import concat, subset
+from ale_dask.coordinates.subject_groups import pool_subjects, subject_groups
+from ale_dask.errors import InputError
+from ale_dask.execution.plan import Plan
 from ale_dask.numerics.contrast import relabellings
-from ale_dask.results.contributing import surviving_clusters
-from ale_dask.upkeep import extend
-from ale_dask.words.config import INPUTS, inference_from, load_study
-from ale_dask.words.errors import InputError
+from ale_dask.reporting.tables.contributions import surviving_clusters
+from ale_dask.workflows import run
+from ale_dask.workflows.maintain import extend
 
 SETTINGS = {"voxel_p": 0.05, "min_volume": 8.0, "contrast_p": 0.2}
 BITS = 24
@@ -138,12 +138,12 @@ def test_a_run_of_an_earlier_version_goes_on_as_it_began(tiny: Path, arms: tuple
     study = load_study(tiny / "study.toml")
     before = study.model_copy(update={"inference": study.inference.model_copy(update={"same_subjects": None})})
     out = tiny / "out"
-    results, record = runs.run(before, out, quiet=True)
-    runs.write(results, record, out, study=before, drawn_by=None)
+    results, record = run.run(before, out, quiet=True)
+    run.write(results, record, out, study=before, drawn_by=None)
     # As an earlier version left it: no word on subjects.
     assert "same_subjects" not in (out / "study.toml").read_text()
     assert results["drug"].attrs["n_experiments"] == 8
-    _, again, collected = runs.collect(out)
+    _, again, collected = run.collect(out)
     assert {n: e["digest"] for n, e in collected["analyses"].items()} == {
         n: e["digest"] for n, e in record["analyses"].items()
     }
@@ -151,7 +151,7 @@ def test_a_run_of_an_earlier_version_goes_on_as_it_began(tiny: Path, arms: tuple
     _, longer = extend(out, iterations=80, quiet=True)
     assert longer["analyses"]["drug"]["n_experiments"] == 8
     assert "Experiments of the same subjects" not in ale.cite(longer)
-    runs.write(again, longer, out, study=before, drawn_by=None)
+    run.write(again, longer, out, study=before, drawn_by=None)
     command("run", out, "-o", out, "-i", 90)
     assert '"same_subjects": null' in (out / "run.json").read_text()
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from ale_dask.analyses.contributions import contributions
-from ale_dask.analyses.functions import contrast, leave_one_out, main_effect
-from ale_dask.data.foci import Experiment, build
+from ale_dask.analyses.api import contrast, leave_one_out, main_effect
+from ale_dask.analyses.findings.contributions import contributions
+from ale_dask.coordinates.foci import Experiment, build
+from ale_dask.errors import InputError
 from ale_dask.numerics.ale import ale_from_s
-from ale_dask.results import contribution_table
-from ale_dask.words.errors import InputError
+from ale_dask.reporting import contribution_table
 
 POINTS = {"A": [(0, 0, 0), (2, 2, 0)], "B": [(4, 0, 0)], "C": [(-40, 0, 20)], "D": [(0, 4, 0), (60, -90, 90)]}
 

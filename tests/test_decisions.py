@@ -15,11 +15,11 @@ from strategies import QUICK
 
 import ale_dask as ale
 from ale_dask.analyses import main_effect
+from ale_dask.config.study import inference_from, load_study
+from ale_dask.errors import InputError
 from ale_dask.numerics import correct
-from ale_dask.results.write import summary_lines
-from ale_dask.runs import run
-from ale_dask.words.config import inference_from, load_study
-from ale_dask.words.errors import InputError
+from ale_dask.reporting.write import summary_lines
+from ale_dask.workflows.run import run
 
 
 @QUICK

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import ale_dask
-from ale_dask.data.describe import categories, fisher, mann_whitney
-from ale_dask.data.foci import Experiment, build
-from ale_dask.words.errors import InputError
+from ale_dask.coordinates.describe import categories, fisher, mann_whitney
+from ale_dask.coordinates.foci import Experiment, build
+from ale_dask.errors import InputError
 
 
 def sample(*rows):

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from conftest import experiments, write_sample
 
-from ale_dask import runs
-from ale_dask.distribution import segments as stored
-from ale_dask.words.config import Study, load_study
+from ale_dask.config.study import Study, load_study
+from ale_dask.execution import block_store as stored
+from ale_dask.workflows import run
 
 
 def with_backend(study: Study, **changes: Any) -> Study:
@@ -39,7 +39,7 @@ def digests_of(record: dict[str, Any] | str) -> dict[str, str]:
 
 
 def digests(study: Study, out: Path) -> dict[str, str]:
-    _, record = runs.run(study, out, quiet=True)
+    _, record = run.run(study, out, quiet=True)
     return digests_of(record)
 
 
@@ -167,8 +167,8 @@ def test_same_digest_from_the_plain_kernels(tiny: Path, tmp_path: Path, referenc
 
 
 def test_maps_are_the_same_bits_too(tiny_study: Study, tmp_path: Path) -> None:
-    one, _ = runs.run(with_backend(tiny_study, name="serial"), tmp_path / "a", quiet=True)
-    two, _ = runs.run(with_backend(tiny_study, name="threads", workers=2), tmp_path / "b", quiet=True)
+    one, _ = run.run(with_backend(tiny_study, name="serial"), tmp_path / "a", quiet=True)
+    two, _ = run.run(with_backend(tiny_study, name="threads", workers=2), tmp_path / "b", quiet=True)
     for name, result in one.items():
         for variable in result.data_vars:
             if result[variable].dtype.kind in "fi":

@@ -10,8 +10,8 @@ import pytest
 from test_cli import ale
 from test_determinism import digests_of
 
-from ale_dask import runs, upkeep
-from ale_dask.words.errors import StoreError
+from ale_dask.errors import StoreError
+from ale_dask.workflows import maintain, run
 
 STORE = Path(__file__).parent / "stores" / "earlier.tar.xz"
 DIGEST = "00a8a00cff24436e55a222c48e8701ceaf5f84d0c9fbef8b879eee41a8d4debf"
@@ -28,7 +28,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def test_it_is_collected_as_it_was(out: Path) -> None:
-    _, results, record = runs.collect(out)
+    _, results, record = run.collect(out)
     assert digests_of(record) == {"a": DIGEST}
     np.testing.assert_allclose(results["a"]["ale"].values.sum(dtype=float), ALE, rtol=1e-6)
 
@@ -37,23 +37,23 @@ def test_its_maps_are_made_again_once(out: Path) -> None:
     chunk = out / "store.zarr/a/maps/ma/c/0/0"
     before = chunk.read_bytes()
     chunk.unlink()
-    _, results, _ = runs.collect(out)
+    _, results, _ = run.collect(out)
     assert chunk.read_bytes() == before
     np.testing.assert_allclose(results["a"]["ale"].values.sum(dtype=float), ALE, rtol=1e-6)
 
 
 def test_verify_says_what_has_no_checksum_until_collect_writes_it(out: Path) -> None:
-    assert upkeep.verify(out) == [
+    assert maintain.verify(out) == [
         "store.zarr/a/maps: nothing vouches for these maps; run again with the same -o to make them again"
     ]
     ale("run", out, "-o", out, "--no-pictures", "-q")
-    assert upkeep.verify(out) == []
+    assert maintain.verify(out) == []
 
 
 def test_extending_it_repeats_nothing(out: Path) -> None:
     chunks = {p: p.stat().st_mtime_ns for p in (out / "store.zarr/a/null").rglob("c/*/0")}
     assert len(chunks) == 2
-    _, record = upkeep.extend(out, iterations=30, quiet=True)
+    _, record = maintain.extend(out, iterations=30, quiet=True)
     assert [s["iterations"] for s in record["analyses"]["a"]["segments"]] == [20, 10]
     assert {p: p.stat().st_mtime_ns for p in chunks} == chunks
 
@@ -62,4 +62,4 @@ def test_a_damaged_plan_of_it_is_named(out: Path) -> None:
     path = out / "plans/a/plan.npz"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(StoreError, match=r"plans/a/plan\.npz.*delete this file"):
-        runs.collect(out)
+        run.collect(out)

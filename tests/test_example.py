@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from ale_dask.data.example import FILES, write_example
-from ale_dask.data.readers import read_foci
-from ale_dask.words.config import load_study
-from ale_dask.words.errors import InputError
+from ale_dask.config.study import load_study
+from ale_dask.coordinates.readers import read_foci
+from ale_dask.datasets.example import FILES, write_example
+from ale_dask.errors import InputError
 
-EXAMPLE = Path(__file__).parents[1] / "ale_dask" / "data" / "example"
+EXAMPLE = Path(__file__).parents[1] / "ale_dask" / "datasets" / "example"
 SCRIPT = Path(__file__).parents[1] / "scripts" / "make_example"
 SAMPLES = {"antidepressants": (24, 200, 343), "psychotherapy": (17, 120, 276), "affect": (216, 3869, 3587)}
 

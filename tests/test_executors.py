@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ale_dask.distribution import executors
-from ale_dask.distribution.backends import connect
-from ale_dask.distribution.executors import Job, MemorySink, Step, execute, pending
-from ale_dask.distribution.plan import (
+from ale_dask.config.study import Backend
+from ale_dask.errors import InputError, UnfinishedError
+from ale_dask.execution import executors
+from ale_dask.execution.backends.connect import connect
+from ale_dask.execution.executors import Job, MemorySink, Step, execute, pending
+from ale_dask.execution.plan import (
     MOST_BLOCKS,
     SCHEDULER_SHARE,
     TASK_SECONDS,
@@ -23,8 +25,6 @@ from ale_dask.distribution.plan import (
     compute_block,
     iteration_stamps,
 )
-from ale_dask.words.config import Backend
-from ale_dask.words.errors import InputError, UnfinishedError
 
 PLAN = Plan("test", "main-effect", "00", ("square",), {}, {"a": np.arange(4)})
 

@@ -18,14 +18,14 @@ from scipy import stats
 from test_results import MASK, sample, study  # noqa: F401
 
 import ale_dask
-from ale_dask.analyses.functions import main_effect
-from ale_dask.data.foci import Experiment, build
-from ale_dask.data.readers import read_foci
-from ale_dask.results.export import corrected_p, export, nimare_dataset, two_sided
-from ale_dask.results.gingerale import COLUMNS, threshold_name
-from ale_dask.results.tables import contrast_table
-from ale_dask.words.config import inference_from
-from ale_dask.words.errors import InputError
+from ale_dask.analyses.api import main_effect
+from ale_dask.config.study import inference_from
+from ale_dask.coordinates.foci import Experiment, build
+from ale_dask.coordinates.readers import read_foci
+from ale_dask.errors import InputError
+from ale_dask.reporting.export.files import corrected_p, export, nimare_dataset, two_sided
+from ale_dask.reporting.export.gingerale import COLUMNS, threshold_name
+from ale_dask.reporting.tables.clusters import contrast_table
 
 Study = dict[str, xr.Dataset]
 

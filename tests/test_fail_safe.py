@@ -11,19 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ale_dask as ale
-from ale_dask.analyses import base_rate_variants
-from ale_dask.analyses.fail_safe import in_proportion
-from ale_dask.analyses.fail_safe_base_rate import AddedBaseRate, steps_of
 from ale_dask.analyses.main_effect import inference_of, mask_of, plan_main_effect, thresholded
-from ale_dask.analyses.noise import noise_of
-from ale_dask.analyses.noise_nulls import cluster_forming
 from ale_dask.analyses.sample import sample
-from ale_dask.data.foci import concat, n_foci, subset
-from ale_dask.data.readers import read_foci
+from ale_dask.analyses.sensitivity import base_rate_variants
+from ale_dask.analyses.sensitivity.fail_safe import in_proportion
+from ale_dask.analyses.sensitivity.fail_safe_base_rate import AddedBaseRate, steps_of
+from ale_dask.analyses.sensitivity.noise_experiments import noise_of
+from ale_dask.analyses.sensitivity.noise_null import cluster_forming
+from ale_dask.coordinates.foci import concat, n_foci, subset
+from ale_dask.coordinates.readers import read_foci
+from ale_dask.errors import InputError
 from ale_dask.numerics import clusters
-from ale_dask.results.fail_safe import fail_safe_table, summary_lines
-from ale_dask.words.errors import InputError
-from ale_dask.words.variables import FOCI
+from ale_dask.reporting.sensitivity.fail_safe import fail_safe_table, summary_lines
+from ale_dask.schema import FOCI
 
 MOST, SERIES, ITERATIONS = 8, 2, 40
 SETTINGS = {"iterations": ITERATIONS, "voxel_p": 0.01, "cluster_p": 0.05, "seed": 3, "null": "uniform"}

@@ -21,9 +21,9 @@ from scipy import sparse
 from webserver import Asked, serve
 
 import ale_dask as ale
-from ale_dask.data.download import File, obtain
-from ale_dask.data.fetch import SOURCES, Source
-from ale_dask.data.foci import foci_of, table
+from ale_dask.coordinates.foci import foci_of, table
+from ale_dask.datasets.download import File, obtain
+from ale_dask.datasets.fetch import SOURCES, Source
 
 WORDS = ["pain", "painful", "memory", "working memory", "contrast"]
 SPACES = ["MNI", "TAL", "UNKNOWN", "MNI"]
@@ -231,7 +231,7 @@ def test_a_killed_download_leaves_no_file_and_the_next_reads_only_the_rest(web, 
     file = big(web)
     web.hold = 700_000
     text = (
-        "import sys; from pathlib import Path; from ale_dask.data.download import File, obtain\n"
+        "import sys; from pathlib import Path; from ale_dask.datasets.download import File, obtain\n"
         "obtain([File(*sys.argv[2:])], folder=Path(sys.argv[1]))"
     )
     child = subprocess.Popen([sys.executable, "-c", text, str(tmp_path), file.name, file.url, file.sha256])

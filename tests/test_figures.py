@@ -16,19 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_results import MASK, sample, study  # noqa: F401
 
-from ale_dask.analyses.functions import conjunction, main_effect
-from ale_dask.results import write_figures
-from ale_dask.results.bars import NAMED, bars_svg
-from ale_dask.results.clusters import find_clusters
-from ale_dask.results.company import Part, company_of
-from ale_dask.results.contributing import CONTRIBUTING, contribution_table
-from ale_dask.results.foci_glass import MANY, foci_svg
-from ale_dask.results.glass import SIDES, outlines, projected, projection
-from ale_dask.results.overlap import OVERLAPS, overlap_svg, overlap_table
-from ale_dask.results.overlays import overlaid
-from ale_dask.results.palette import HUES, OVERLAP, hues_of
-from ale_dask.results.plots import plots_of
-from ale_dask.results.slices import COLUMNS, ROWS, cuts
+from ale_dask.analyses.api import conjunction, main_effect
+from ale_dask.analyses.findings.clusters import find_clusters
+from ale_dask.reporting import write_figures
+from ale_dask.reporting.common.palette import HUES, OVERLAP, hues_of
+from ale_dask.reporting.figures.contribution_bars import NAMED, bars_svg
+from ale_dask.reporting.figures.foci_glass import MANY, foci_svg
+from ale_dask.reporting.figures.glass import SIDES, outlines, projected, projection
+from ale_dask.reporting.figures.overlap import OVERLAPS, overlap_svg, overlap_table
+from ale_dask.reporting.figures.overlays import overlaid
+from ale_dask.reporting.figures.plots import plots_of
+from ale_dask.reporting.figures.slices import COLUMNS, ROWS, cuts
+from ale_dask.reporting.figures.study_context import Part, study_contexts
+from ale_dask.reporting.tables.contributions import CONTRIBUTING, contribution_table
 
 Study = dict[str, xr.Dataset]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -118,12 +118,12 @@ def test_pooled_main_effects_are_coloured_last_and_overlap_with_nothing(study: S
     assert list(hues_of(more).values()) == list(HUES[:4])
     assert hues_of(more)["contrast_pooled"] == HUES[3]
     pd.testing.assert_frame_equal(overlap_table(more), overlap_table(study))
-    companies = company_of(study)
+    companies = study_contexts(study)
     for name, company in companies.items():
         for arm, each in company.parts.items():
             assert each.hue == hues_of(study)[arm], name
     assert list(companies["contrast"].parts) == ["drug", "therapy"]
-    assert not company_of({"contrast": study["contrast"]})["contrast"].parts
+    assert not study_contexts({"contrast": study["contrast"]})["contrast"].parts
 
 
 def dots(svg: str) -> list[tuple[str, set[tuple[float, float]]]]:
@@ -137,7 +137,7 @@ def dots(svg: str) -> list[tuple[str, set[tuple[float, float]]]]:
 
 
 def test_every_focus_is_on_the_glass_brain_in_its_colour(study: Study) -> None:  # noqa: F811
-    parts = company_of(study)["contrast"].parts
+    parts = study_contexts(study)["contrast"].parts
     svg = foci_svg(parts, title="t", says="s")
     assert svg == foci_svg(parts, title="t", says="s")
     layers = dots(svg)
@@ -203,7 +203,7 @@ def test_bars_name_the_largest_take_the_rest_together_and_mark_who_holds_over_ha
 
 def test_bars_are_as_long_as_the_shares(study: Study) -> None:  # noqa: F811
     shares = contribution_table(study["contrast"], study)
-    parts = company_of(study)["contrast"].parts
+    parts = study_contexts(study)["contrast"].parts
     found = find_clusters(study["contrast"]["z_contrast"].sel(input="cluster-fwe").values, mask=MASK)
     svg = bars_svg(found, shares, parts, mask=MASK, title="t", says="s")
     drawn = [box for box in ElementTree.fromstring(svg).iter(f"{SVG}rect") if box.find(f"{SVG}title") is not None]
@@ -214,7 +214,7 @@ def test_bars_are_as_long_as_the_shares(study: Study) -> None:  # noqa: F811
 
 
 def test_an_overlay_has_a_colour_for_each_map_and_one_for_what_they_share(study: Study, tmp_path: Path) -> None:  # noqa: F811
-    companies = company_of(study)
+    companies = study_contexts(study)
     for name, shared in (("overlap", True), ("nowhere", False)):
         write_figures(study[name], tmp_path, company=companies[name])
         seen = colours(tmp_path / f"{name}_overlay.png")
@@ -233,8 +233,8 @@ def test_of_three_maps_what_some_share_is_told_from_what_all_share() -> None:
 
 def test_a_contrast_is_in_the_colours_of_its_arms(study: Study, tmp_path: Path) -> None:  # noqa: F811
     turned = {name: study[name] for name in ("affect", "drug", "therapy", "contrast")}
-    paths = write_figures(study["contrast"], tmp_path, company=company_of(turned)["contrast"])
-    again = write_figures(study["contrast"], tmp_path / "again", company=company_of(turned)["contrast"])
+    paths = write_figures(study["contrast"], tmp_path, company=study_contexts(turned)["contrast"])
+    again = write_figures(study["contrast"], tmp_path / "again", company=study_contexts(turned)["contrast"])
     assert [p.read_bytes() for p in paths] == [p.read_bytes() for p in again]
     seen = colours(paths[0])
     # affect is first in this study: drug is blue here and therapy green.

@@ -16,11 +16,11 @@ from slurm import wait_until
 from test_cli import ALE
 
 import ale_dask as ale
-from ale_dask import file_drawer
-from ale_dask.analyses.noise_nulls import block
-from ale_dask.results.fail_safe import as_records, clusters_in
-from ale_dask.words.config import load_study
-from ale_dask.words.errors import StoreError
+from ale_dask.analyses.sensitivity.noise_null import block
+from ale_dask.config.study import load_study
+from ale_dask.errors import StoreError
+from ale_dask.reporting.sensitivity.fail_safe import as_records, clusters_in
+from ale_dask.workflows import fail_safe
 
 STUDY = """
 title = "tiny"
@@ -109,13 +109,13 @@ def test_the_run_from_python_too(out: Path, told: list[dict]) -> None:
 
 
 def test_any_blocks_and_backend_give_the_same_bits_and_a_longer_run_goes_on(out: Path, told: list[dict]) -> None:
-    drawer = file_drawer.open_drawer(out, most=5, series=2, iterations=40)
+    drawer = fail_safe.open_drawer(out, most=5, series=2, iterations=40)
     wanted = {name: block(e.plan, 0, 50)["null"] for name, e in drawer.extras.items()}
     backend = drawer.study.backend.model_copy(update={"name": "threads", "workers": 2, "block_size": 7})
-    first = file_drawer.compute(drawer, backend=backend, quiet=True)
-    longer = file_drawer.open_drawer(out, most=5, series=2, iterations=50)
+    first = fail_safe.compute(drawer, backend=backend, quiet=True)
+    longer = fail_safe.open_drawer(out, most=5, series=2, iterations=50)
     before = {p: p.stat().st_mtime_ns for p in out.glob("store.zarr/*5x2/null/0/c/*/0")}
-    more = file_drawer.compute(longer, backend=backend, quiet=True)
+    more = fail_safe.compute(longer, backend=backend, quiet=True)
     assert len(before) == 12
     assert before == {p: p.stat().st_mtime_ns for p in before}
     for name, rows in wanted.items():
@@ -141,7 +141,7 @@ def test_a_killed_command_goes_on_where_it_was(out: Path, told: list[dict]) -> N
 
 
 def test_costs_are_told_before(out: Path) -> None:
-    drawer = file_drawer.open_drawer(out, analysis="both", most=8, iterations=1000)
+    drawer = fail_safe.open_drawer(out, analysis="both", most=8, iterations=1000)
     lines = drawer.lines(workers=2)
     assert lines[0].startswith("one: up to 8 noise experiments beside 6, 20 series, 1,000 iterations of ")
     assert lines[1].startswith("two: ")
@@ -151,4 +151,4 @@ def test_costs_are_told_before(out: Path) -> None:
 def test_what_it_refuses(out: Path, tmp_path: Path) -> None:
     assert "no main effect or conjunction" in command("fail-safe", out, "one-vs-two", code=65).stderr
     with pytest.raises(StoreError, match="holds no run"):
-        file_drawer.open_drawer(tmp_path)
+        fail_safe.open_drawer(tmp_path)

@@ -9,7 +9,7 @@ import strategies as ours
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ale_dask.data.foci import (
+from ale_dask.coordinates.foci import (
     Experiment,
     as_stated,
     build,
@@ -21,10 +21,10 @@ from ale_dask.data.foci import (
     subset,
     table,
 )
-from ale_dask.data.selection import select
+from ale_dask.coordinates.selection import select
+from ale_dask.errors import InputError
 from ale_dask.numerics.space import talairach_to_mni
-from ale_dask.words.errors import InputError
-from ale_dask.words.variables import FOCI, check
+from ale_dask.schema import FOCI, check
 
 
 def experiment(name="A", n=12, xyz=((1.0, 2.0, 3.0),), space="MNI", **columns):

@@ -21,10 +21,10 @@ from gateway import gateway, lacking
 from slurm import wait_until
 from test_determinism import chunks, digests, digests_of, with_backend
 
-from ale_dask.distribution.backends import connect, dashboard
-from ale_dask.following import follow, logs
-from ale_dask.words.config import Backend, load_study
-from ale_dask.words.errors import BackendError
+from ale_dask.config.study import Backend, load_study
+from ale_dask.errors import BackendError
+from ale_dask.execution.backends.connect import connect, dashboard
+from ale_dask.workflows.follow import follow, logs
 
 pytestmark = pytest.mark.skipif(lacking() is not None, reason=str(lacking()))
 

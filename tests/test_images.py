@@ -11,10 +11,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ale_dask.data.masks import load_mask
-from ale_dask.data.masks.images import MOST_BYTES, read_image
+from ale_dask.coordinates.masks import load_mask
+from ale_dask.coordinates.masks.images import MOST_BYTES, read_image
+from ale_dask.errors import InputError
 from ale_dask.numerics.space import check_affine
-from ale_dask.words.errors import InputError
 
 
 def written(path: Path, *, dtype: str = "u1", shape: tuple[int, ...] = (6, 7, 8), affine: object = None) -> bytearray:

@@ -12,14 +12,14 @@ import strategies as ours
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ale_dask.data.expressions import holds
-from ale_dask.data.foci import build, table
-from ale_dask.data.jale import condition, import_jale, write_table
-from ale_dask.data.readers import parse
-from ale_dask.data.selection import select
-from ale_dask.study import read_sample
-from ale_dask.words.config import load_study
-from ale_dask.words.errors import InputError
+from ale_dask.config.study import load_study
+from ale_dask.coordinates.expressions import holds
+from ale_dask.coordinates.foci import build, table
+from ale_dask.coordinates.import_jale import condition, import_jale, write_table
+from ale_dask.coordinates.readers import parse
+from ale_dask.coordinates.selection import select
+from ale_dask.errors import InputError
+from ale_dask.workflows.prepare import read_sample
 
 HEADER = ["Article", "Subjects", "x", "y", "z", "CoordinateSpace", "Task", "Group"]
 # One experiment is the row of its article and those below.

@@ -25,14 +25,14 @@ from schedulers import scheduler
 from test_determinism import digests, digests_of, with_backend
 
 from ale_dask.cli import main
-from ale_dask.data.places import place
-from ale_dask.distribution import kube
-from ale_dask.distribution.backends import connect
-from ale_dask.distribution.manifests import as_yaml, job_name, manifests
-from ale_dask.layout import lay_out
-from ale_dask.study import prepare
-from ale_dask.words.config import Backend, Study
-from ale_dask.words.errors import BackendError
+from ale_dask.config.study import Backend, Study
+from ale_dask.errors import BackendError
+from ale_dask.execution.backends import kubernetes
+from ale_dask.execution.backends.connect import connect
+from ale_dask.execution.backends.kubernetes_manifests import as_yaml, job_name, manifests
+from ale_dask.storage.location import place
+from ale_dask.workflows.prepare import prepare
+from ale_dask.workflows.run_directory import create_run
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy" / "kubernetes"
@@ -246,14 +246,14 @@ def test_a_run_is_submitted_followed_and_cancelled(server: Server, on_claim: Pat
 )
 def test_whether_a_job_goes_on(server: Server, status: Any, pod: str | None, runs: bool) -> None:
     documents = manifests(backend(), place(S3), name="x")
-    where = kube.create(documents, context=None)
+    where = kubernetes.create(documents, context=None)
     if status:
         server.jobs[0]["status"] = status
     if pod:
         server.pods["r"] = {"metadata": {"name": "r", "labels": {}}, "status": {"phase": pod}}
-    assert kube.running("x", namespace=where, context=None) is runs
+    assert kubernetes.running("x", namespace=where, context=None) is runs
     server.allowed.clear()
-    assert kube.running("x", namespace=where, context=None) is None
+    assert kubernetes.running("x", namespace=where, context=None) is None
 
 
 @needs_schemas
@@ -285,9 +285,9 @@ def test_what_the_cluster_refuses_exits_69_and_leaves_nothing(server: Server, on
 @needs_schemas
 def test_a_name_that_is_taken_is_said(server: Server) -> None:
     documents = manifests(backend(), place(S3), name="x")
-    kube.create(documents, context="here")
+    kubernetes.create(documents, context="here")
     with pytest.raises(BackendError, match=r'"x" already exists; .*takes another name'):
-        kube.create(documents, context="here")
+        kubernetes.create(documents, context="here")
 
 
 def test_no_kubeconfig_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,7 +295,7 @@ def test_no_kubeconfig_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     for context in (None, "elsewhere"):
         with pytest.raises(BackendError, match=r"kubectl config get-contexts"):
-            kube.create(manifests(backend(), place(S3), name="x"), context=context)
+            kubernetes.create(manifests(backend(), place(S3), name="x"), context=context)
 
 
 def test_run_outside_a_pod_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,7 +318,7 @@ def test_the_driver_runs_again_after_the_ends_that_pass(tiny_study: Study, tmp_p
     (tools / "sleep").write_text("#!/bin/sh\n")
     for tool in tools.iterdir():
         tool.chmod(0o755)
-    lay_out(prepare(tiny_study), tmp_path / "out")
+    create_run(prepare(tiny_study), tmp_path / "out")
     with scheduler(tmp_path / "there") as there:
         environment = {"PATH": f"{tools}:{os.environ['PATH']}", "DASK_SCHEDULER_ADDRESS": there.address}
         command = [*driver["command"], *driver["args"], "--no-pictures"]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from ale_dask.analyses.findings.atlas import ATLASES, atlas, regions
 from ale_dask.numerics.space import mni_to_talairach, talairach_to_mni
-from ale_dask.results.labels import ATLASES, atlas, regions
 
 
 @pytest.mark.parametrize(

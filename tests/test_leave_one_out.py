@@ -11,15 +11,15 @@ import xarray as xr
 from commands import ale as command
 
 import ale_dask as ale
-from ale_dask.analyses.leave_one_out import leave_one_out
 from ale_dask.analyses.main_effect import plan_main_effect
 from ale_dask.analyses.sample import Sample, sample, study_bits
-from ale_dask.data.foci import subset
-from ale_dask.data.masks import load_mask
-from ale_dask.data.readers import read_foci
+from ale_dask.analyses.sensitivity.leave_one_out_maps import leave_one_out
+from ale_dask.config.study import Inference
+from ale_dask.coordinates.foci import subset
+from ale_dask.coordinates.masks import load_mask
+from ale_dask.coordinates.readers import read_foci
+from ale_dask.errors import InputError
 from ale_dask.numerics.ale import ale_from_s
-from ale_dask.words.config import Inference
-from ale_dask.words.errors import InputError
 
 
 def refuse(*args: object, **kwargs: object) -> None:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from conftest import shared
 
-from ale_dask.data.foci import Experiment, build
-from ale_dask.data.lint import lint
-from ale_dask.data.masks import load_mask
-from ale_dask.data.readers import read_foci
+from ale_dask.coordinates.foci import Experiment, build
+from ale_dask.coordinates.lint import lint
+from ale_dask.coordinates.masks import load_mask
+from ale_dask.coordinates.readers import read_foci
 from ale_dask.numerics.space import Mask, mni_to_talairach
 
 # Ten voxels of 2 mm along each axis: centres at 0, 2 … 18 mm.

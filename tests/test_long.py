@@ -17,15 +17,15 @@ from conftest import STUDY, experiments, write_ball, write_sample
 from test_determinism import with_backend, with_inference
 
 import ale_dask
-from ale_dask import runs
-from ale_dask.data.foci import n_foci
+from ale_dask.config.study import Inference, Study, load_study
+from ale_dask.coordinates.foci import n_foci
+from ale_dask.errors import StoreError
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.correct import UNREACHABLE
-from ale_dask.results import long_records, long_table, long_tsv
-from ale_dask.results.tables import directions, levels_of
-from ale_dask.results.write import cluster_tables, write_results
-from ale_dask.words.config import Inference, Study, load_study
-from ale_dask.words.errors import StoreError
+from ale_dask.reporting import long_records, long_table, long_tsv
+from ale_dask.reporting.tables.clusters import cluster_tables, directions, levels_of
+from ale_dask.reporting.write import write_results
+from ale_dask.workflows import run
 
 ENDS = {
     ("main-effect", "cluster-size", ""): "",
@@ -55,7 +55,7 @@ def read(text: str) -> pd.DataFrame:
 
 
 def whole(outs: list[Path]) -> pd.DataFrame:
-    return long_table((str(out), *runs.collect(out)) for out in outs)
+    return long_table((str(out), *run.collect(out)) for out in outs)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def outs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folders = []
     for seed in (3, 4):
         out = folder / f"seed-{seed}"
-        results, _ = runs.run(small(load_study(folder / "study.toml"), seed=seed), out, quiet=True)
+        results, _ = run.run(small(load_study(folder / "study.toml"), seed=seed), out, quiet=True)
         write_results(results, out, title="tiny", simulated=True, drawn_by=None)
         folders.append(out)
     return folders
@@ -125,7 +125,7 @@ def test_command_and_python_give_one_row_per_cluster_of_each_run(outs: list[Path
 def test_settings_thresholds_and_intervals_are_the_results(outs: list[Path]) -> None:
     table = whole(outs)
     for out in outs:
-        study, results, record = runs.collect(out)
+        study, results, record = run.collect(out)
         for name, result in results.items():
             rows = table[(table["out"] == str(out)) & (table["analysis"] == name)]
             once = rows.drop_duplicates("analysis").iloc[0]
@@ -191,7 +191,7 @@ def test_settings_thresholds_and_intervals_are_the_results(outs: list[Path]) -> 
 @pytest.mark.parametrize("correction", ["cluster-size", "cluster-mass", "voxel"])
 def test_survives_is_what_the_corrected_map_shows(tiny_study: Study, tmp_path: Path, correction: str) -> None:
     out = tmp_path / "o"
-    results, _ = runs.run(small(tiny_study, correction=correction), out, quiet=True)
+    results, _ = run.run(small(tiny_study, correction=correction), out, quiet=True)
     table = whole([out])
     variable = {"cluster-size": "z_size_fwe", "cluster-mass": "z_mass_fwe", "voxel": "z_voxel_fwe"}[correction]
     main = table[(table["kind"] == "main-effect") & table["cluster"].notna()]
@@ -213,7 +213,7 @@ def test_survives_is_what_the_corrected_map_shows(tiny_study: Study, tmp_path: P
 def test_what_has_no_cluster_has_its_row(tiny_study: Study, tmp_path: Path) -> None:
     # Five iterations have no cut at .05: nothing survives.
     out = tmp_path / "few"
-    results, _ = runs.run(small(tiny_study, iterations=5), out, quiet=True)
+    results, _ = run.run(small(tiny_study, iterations=5), out, quiet=True)
     table = whole([out])
     groups = table.groupby(WHICH, dropna=False)
     wanted = {(name, level, pd.NA, pd.NA) for name, r in results.items() for level in ("cluster-size", "uncorrected")
@@ -251,7 +251,7 @@ def test_arms_are_counted_without_what_stands_in_both(tiny: Path, tmp_path: Path
     first = drug.split("\n\n")[0].removeprefix("// Reference=MNI\n")
     (tiny / "therapy.txt").write_text((tiny / "therapy.txt").read_text() + f"\n{first}\n")
     study = small(load_study(tiny / "study.toml"), shared="exclude")
-    results, _ = runs.run(study, tmp_path / "o", quiet=True)
+    results, _ = run.run(study, tmp_path / "o", quiet=True)
     table = whole([tmp_path / "o"])
     contrast = table[table["kind"] == "contrast"].iloc[0]
     pooled = results["drug-vs-therapy_pooled"]

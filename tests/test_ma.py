@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from ale_dask.analyses.ma import ale_union, ma_maps, store_ma
 from ale_dask.analyses.sample import Sample, sample
-from ale_dask.data.masks import load_mask
-from ale_dask.data.readers import read_foci
-from ale_dask.words.config import Inference
+from ale_dask.config.study import Inference
+from ale_dask.coordinates.masks import load_mask
+from ale_dask.coordinates.readers import read_foci
 
 
 @pytest.fixture

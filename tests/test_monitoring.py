@@ -26,16 +26,16 @@ from strategies import QUICK
 from test_determinism import digests_of, with_backend, with_inference
 
 import ale_dask as ale
-from ale_dask.cli.following import told
-from ale_dask.distribution.backends import connect
-from ale_dask.distribution.board import TOPIC, Analysis, Board, Known, Statistic, advice, begin
-from ale_dask.distribution.monitor import monitored, served
+from ale_dask.cli.follow import told
+from ale_dask.config.profiles import ClusterCut
+from ale_dask.config.study import Backend, load_study
+from ale_dask.errors import BackendError
+from ale_dask.execution.backends.connect import connect
+from ale_dask.execution.monitor.driver import monitored, served
+from ale_dask.execution.monitor.state import TOPIC, Analysis, Board, Known, Statistic, advice, begin
 from ale_dask.numerics import correct
-from ale_dask.runs import run
-from ale_dask.upkeep import status
-from ale_dask.words.config import Backend, load_study
-from ale_dask.words.errors import BackendError
-from ale_dask.words.profiles import ClusterCut
+from ale_dask.workflows.maintain import status
+from ale_dask.workflows.run import run
 
 DEPLOY = Path(__file__).resolve().parents[1] / "deploy" / "monitoring"
 
@@ -305,7 +305,7 @@ def test_a_scheduler_without_bokeh_and_prometheus_serves_json(tmp_path: Path) ->
 
 
 def test_a_scheduler_with_an_older_ale_dask_computes_all_the_same(tmp_path: Path) -> None:
-    older = f"import sys\n__path__ = {ale.__path__!r}\nsys.modules['ale_dask.distribution.monitor_plugin'] = None\n"
+    older = f"import sys\n__path__ = {ale.__path__!r}\nsys.modules['ale_dask.execution.monitor.plugin'] = None\n"
     with lacking(tmp_path, ale_dask=older) as there:
         study = with_backend(load_study(write_study(tmp_path / "tiny", block_size=5)), name=there.address)
         said: list[str] = []

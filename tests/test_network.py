@@ -14,7 +14,7 @@ import pytest
 from slurm import wait_until
 from test_determinism import chunks, digests, digests_of, with_backend
 
-from ale_dask.words.config import load_study
+from ale_dask.config.study import load_study
 
 HOSTS = ("ale0", "ale1", "ale2")
 """Scheduler and driver on the first, a worker on each other."""

@@ -8,6 +8,7 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ale_dask.errors import InputError
 from ale_dask.numerics.ale import (
     add_row,
     ale_from_s,
@@ -18,10 +19,9 @@ from ale_dask.numerics.ale import (
     scratch_of,
     support_for_floor,
 )
-from ale_dask.numerics.kernels import FWHM_PER_SIGMA, kernel_box, peak, sigma_mm
-from ale_dask.numerics.stamps import geometry, stamps
-from ale_dask.numerics.sweep import Design, sum_of_stamps
-from ale_dask.words.errors import InputError
+from ale_dask.numerics.gaussian import FWHM_PER_SIGMA, kernel_box, peak, sigma_mm
+from ale_dask.numerics.kernel_rows import geometry, stamps
+from ale_dask.numerics.planes import Design, sum_of_stamps
 
 INT32_MAX = 2**31 - 1
 EVERYWHERE = 30.0  # standard deviations: further than any test grid reaches

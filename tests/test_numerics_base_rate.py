@@ -6,7 +6,7 @@ import reference
 from scipy import special
 from test_numerics_tfce import slow_map
 
-from ale_dask.numerics import by_level
+from ale_dask.numerics import density_levels
 from ale_dask.numerics.ball_mass import Field, shells
 from ale_dask.numerics.base_rate_null import base_rate_iterations, critical, draw_base_rate, drawn, drawn_studies
 from ale_dask.numerics.base_rate_tfce import (
@@ -16,10 +16,10 @@ from ale_dask.numerics.base_rate_tfce import (
     heights,
     tfce_unit,
 )
-from ale_dask.numerics.kernels import kernel_box
-from ale_dask.numerics.stamps import geometry, stamps
-from ale_dask.numerics.sweep import Design, sum_of_stamps
-from ale_dask.numerics.weighted import draw_weighted, guide, last_words, voxel_of
+from ale_dask.numerics.gaussian import kernel_box
+from ale_dask.numerics.kernel_rows import geometry, stamps
+from ale_dask.numerics.planes import Design, sum_of_stamps
+from ale_dask.numerics.weighted_draws import draw_weighted, guide, last_words, voxel_of
 from ale_dask.numerics.whole_studies import ENOUGH, MOST_PASSED, draw_study, windows
 
 BITS, SUPPORT = 26, 4.0
@@ -69,7 +69,7 @@ def scene():
 
 
 def table_of(scene, *, additive=False, s=None):
-    return by_level.level_table(
+    return density_levels.level_table(
         scene["field"],
         scene["around"],
         voxel_ijk=scene["ijk"],
@@ -255,8 +255,8 @@ class TestWholeStudies:
 
     def test_iterations_are_those_of_plain_python(self, scene, studies):
         table, design = table_of(scene), scene["design"]
-        cut = by_level.critical_map(table, p=0.02, above=max(int(box.max()) for box in scene["boxes"]))
-        least = by_level.least_z(0.02)
+        cut = density_levels.critical_map(table, p=0.02, above=max(int(box.max()) for box in scene["boxes"]))
+        least = density_levels.least_z(0.02)
         ready = critical(cut, table, least_z=least, geometry=scene["space"])
         begin, voxel = np.cumsum([0, *map(len, studies)]), np.concatenate(studies).astype(np.int32)
         rest = (drawn_studies(begin, voxel, N_FOCI), ready, design, scene["stamps"], scene["space"])
@@ -275,7 +275,7 @@ class TestWholeStudies:
             for k, n in zip(design.key, N_FOCI, strict=True):
                 voxels += plain_study(int(k), iteration, n, studies, given)
             s = sum_of_stamps(np.array(voxels), design=design, stamps=scene["stamps"], geometry=scene["space"])
-            passing = np.where(s >= cut, by_level.z_map(s, table), -1)
+            passing = np.where(s >= cut, density_levels.z_map(s, table), -1)
             _, size, mass = reference.cluster_statistics(scene["ijk"], passing, least, edges=False)
             assert row == [max(int(passing.max()), 0), size, mass]
 
@@ -316,13 +316,13 @@ class TestLevels:
                 s = np.zeros(len(scene["ijk"]), dtype=np.int64)
                 # Between two units, so that neither's rounding counts.
                 s[v] = int((unit - 0.5) * 2.0**-16 * 2.0**BITS)
-                z = by_level.z_map(s, table)[v] / by_level.Z_UNIT
+                z = density_levels.z_map(s, table)[v] / density_levels.Z_UNIT
                 assert z == pytest.approx(-special.ndtri(tail[unit]), abs=error), (v, p)
 
     def test_p_is_that_of_drawn_foci(self, scene):
         table = table_of(scene)
         rng = np.random.default_rng(2)
-        draws, cut = 100_000, by_level.critical_map(table, p=0.001, above=0)
+        draws, cut = 100_000, density_levels.critical_map(table, p=0.001, above=0)
         for v in some_voxels(scene):
             at = scene["ijk"].astype(int) - scene["ijk"][v]
             total = np.zeros(draws, dtype=np.int64)
@@ -338,16 +338,16 @@ class TestLevels:
 
     def test_the_critical_sum_is_the_least_that_passes(self, scene):
         table = table_of(scene)
-        cut = by_level.critical_map(table, p=0.001, above=0)
-        least = by_level.least_z(0.001)
-        assert (by_level.z_map(cut.astype(np.int64), table) >= least).all()
-        assert (by_level.z_map(cut.astype(np.int64) - 1, table) < least).all()
+        cut = density_levels.critical_map(table, p=0.001, above=0)
+        least = density_levels.least_z(0.001)
+        assert (density_levels.z_map(cut.astype(np.int64), table) >= least).all()
+        assert (density_levels.z_map(cut.astype(np.int64) - 1, table) < least).all()
 
     def test_no_experiment_passes_alone(self, scene):
         table = table_of(scene)
         peak = max(int(box.max()) for box in scene["boxes"])
-        free = by_level.critical_map(table, p=0.05, above=0)
-        raised = by_level.critical_map(table, p=0.05, above=peak)
+        free = density_levels.critical_map(table, p=0.05, above=0)
+        raised = density_levels.critical_map(table, p=0.05, above=peak)
         assert (free <= peak).any()
         assert (raised > peak).all()
         assert np.array_equal(raised[free > peak], free[free > peak])
@@ -359,7 +359,7 @@ class TestLevels:
         v = int(np.argsort(scene["weight"])[len(s) // 4])
         tail = exact_tail(scene, v)
         unit = round(int(s[v]) * 2.0**16 / 2.0**BITS)
-        z = by_level.z_map(s, table)[v] / by_level.Z_UNIT
+        z = density_levels.z_map(s, table)[v] / density_levels.Z_UNIT
         assert z == pytest.approx(-special.ndtri(tail[unit]), abs=0.12)
         assert z > 7
 
@@ -368,7 +368,7 @@ class TestLevels:
         boxes = [kernel_box(SIGMAS[0], support=SUPPORT, bits=BITS)]
         around = shells(boxes, voxel_size=np.full(3, 2.0))
         field = Field(np.full(27, 1 / 27), volume, radius=np.abs(around.offset).max(axis=0))
-        table = by_level.level_table(
+        table = density_levels.level_table(
             field, around, voxel_ijk=np.argwhere(volume), s=np.zeros(27, dtype=np.int64),
             kernel=np.array([0, 0]), n_foci=np.array([1, 2]), bits=BITS, additive=False,
         )  # fmt: skip
@@ -382,8 +382,8 @@ class TestIterations:
         space = geometry(scene["ijk"], radius=radius, edges=edges)
         design = scene["design"]._replace(additive=additive)
         table = table_of(scene, additive=additive)
-        cut = by_level.critical_map(table, p=p, above=max(int(box.max()) for box in scene["boxes"]))
-        least, last = by_level.least_z(p), last_words(scene["weight"])
+        cut = density_levels.critical_map(table, p=p, above=max(int(box.max()) for box in scene["boxes"]))
+        least, last = density_levels.least_z(p), last_words(scene["weight"])
         ready = critical(cut, table, least_z=least, geometry=space)
         out = np.empty((4, 3), dtype=np.int64)
         base_rate_iterations(7, 4, drawn(last), ready, design, scene["stamps"], space, out)
@@ -391,7 +391,7 @@ class TestIterations:
             words = [plain_words(int(k), iteration, int(n)) for k, n in zip(design.key, N_FOCI, strict=True)]
             voxels = np.array([v for one in words for v in plain_voxels(one, last)])
             s = sum_of_stamps(voxels, design=design, stamps=scene["stamps"], geometry=space)
-            z = by_level.z_map(s, table)
+            z = density_levels.z_map(s, table)
             passing = np.where(s >= cut, z, -1)
             _, size, mass = reference.cluster_statistics(scene["ijk"], passing, least, edges=edges)
             # A voxel may reach the z and not the raised threshold; the reference sees those that pass alone.
@@ -399,8 +399,8 @@ class TestIterations:
 
     def test_no_iteration_depends_on_the_others(self, scene):
         table = table_of(scene)
-        cut = by_level.critical_map(table, p=0.001, above=0)
-        ready = critical(cut, table, least_z=by_level.least_z(0.001), geometry=scene["space"])
+        cut = density_levels.critical_map(table, p=0.001, above=0)
+        ready = critical(cut, table, least_z=density_levels.least_z(0.001), geometry=scene["space"])
         words = drawn(last_words(scene["weight"]))
         whole, parts = np.empty((2, 12, 3), dtype=np.int64)
         rest = (words, ready, scene["design"], scene["stamps"], scene["space"])
@@ -419,9 +419,9 @@ class TestEnhanced:
         whole, table = scene["space"], table_of(scene)
         radius = np.array([box.shape for box in scene["boxes"]]) // 2
         space = geometry(scene["ijk"][searched], radius=radius, drawn=scene["ijk"])
-        cut = by_level.critical_map(table, p=0.01, above=0)
-        never = np.where(searched, cut, by_level.NEVER).astype(np.int32)
-        ready = critical(never, table, least_z=by_level.least_z(0.01), geometry=space)
+        cut = density_levels.critical_map(table, p=0.01, above=0)
+        never = np.where(searched, cut, density_levels.NEVER).astype(np.int32)
+        ready = critical(never, table, least_z=density_levels.least_z(0.01), geometry=space)
         high = heights(table, searched, shift=shift, geometry=space)
         last = last_words(scene["weight"])
         out, plain = np.empty((2, 4), dtype=np.int64), np.empty((2, 3), dtype=np.int64)
@@ -433,7 +433,7 @@ class TestEnhanced:
             words = [plain_words(int(k), iteration, int(n)) for k, n in zip(scene["design"].key, N_FOCI, strict=True)]
             voxels = np.array([v for one in words for v in plain_voxels(one, last)])
             s = sum_of_stamps(voxels, design=scene["design"], stamps=scene["stamps"], geometry=whole)
-            z = by_level.z_map(s, table)
+            z = density_levels.z_map(s, table)
             slow = slow_map(np.where(searched & (z > 0), z >> shift, 0), scene["volume"])
             found = base_rate_tfce_map(z, shift=shift, volume=scene["volume"], searched=searched)
             assert np.array_equal(found, slow)
@@ -456,7 +456,7 @@ def test_as_many_voxels_pass_as_the_p_says(scene, additive):
     design = scene["design"]._replace(additive=additive)
     last = last_words(scene["weight"])
     table, voxels = guide(last), np.empty(int(N_FOCI.sum()), dtype=np.int64)
-    cut = by_level.critical_map(table_of(scene, additive=additive), p=0.01, above=0)
+    cut = density_levels.critical_map(table_of(scene, additive=additive), p=0.01, above=0)
     passing = []
     for iteration in range(300):
         for key, begin, end in zip(design.key, design.focus_begin[:-1], design.focus_begin[1:], strict=True):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ale_dask.numerics.draws import NULL, RELABEL, draw_keys, draw_voxels, philox, rank_words
+from ale_dask.numerics.draws import NULL, RELABEL, draw_keys, draw_voxels, permutation_keys, philox
 
 FEW = settings(deadline=None, max_examples=60)
 WORD, KEY = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
@@ -104,7 +104,7 @@ def test_seed_stream_and_experiment_each_change_the_key():
 def test_rank_words_depend_on_iteration_and_key_only():
     key = np.array([3, 2**63, 12345], dtype=np.uint64)
     out = np.empty((4, 3), dtype=np.uint64)
-    rank_words(key, 10, out)
+    permutation_keys(key, 10, out)
     for b in range(4):
         for e, k in enumerate(key.tolist()):
             w = reference.philox((10 + b, 0, 0, 0), (k % 2**32, k >> 32))

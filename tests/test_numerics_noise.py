@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from test_numerics_permute import SIGMAS, SOME, Case, blob, cases
 
 from ale_dask.numerics import clusters
+from ale_dask.numerics.focus_visits import Design
 from ale_dask.numerics.noise import MASS, SIZE, VOXEL, noise_iterations, surviving, values_of
-from ale_dask.numerics.permute import null_iterations
-from ale_dask.numerics.sweep import sum_of_stamps
-from ale_dask.numerics.visits import Design
+from ale_dask.numerics.permutation_null import null_iterations
+from ale_dask.numerics.planes import sum_of_stamps
 
 
 def cut_off(design, first, last):

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ale_dask.numerics import simd
-from ale_dask.numerics.kernels import kernel_box
-from ale_dask.numerics.permute import null_iterations
-from ale_dask.numerics.stamps import geometry, stamps
-from ale_dask.numerics.sweep import Design, sum_of_stamps
+from ale_dask.numerics.gaussian import kernel_box
+from ale_dask.numerics.kernel_rows import geometry, stamps
+from ale_dask.numerics.permutation_null import null_iterations
+from ale_dask.numerics.planes import Design, sum_of_stamps
 
 BITS, SUPPORT = 20, 3.0
 SOME = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])

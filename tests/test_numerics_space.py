@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask, talairach_to_mni
-from ale_dask.words.errors import InputError
 
 # Lancaster 2007, icbm2tal, copied from method.md: MNI -> Talairach.
 ICBM2TAL = {

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from ale_dask.numerics import tfce
+from ale_dask.numerics.kernel_rows import geometry
 from ale_dask.numerics.null import NullTable, analytic_null, z_of_log_p
-from ale_dask.numerics.stamps import geometry
 from ale_dask.numerics.tfce import Levels, level_of, levels, levels_of_z, max_tfce, scratch, tfce_map, tfce_of
 
 SOME = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_numerics_permute import SIGMAS, SOME, Case, blob, cases
 
-from ale_dask.numerics.permute import null_iterations
-from ale_dask.numerics.variants import Variants, variant_iterations
-from ale_dask.numerics.visits import Design
+from ale_dask.numerics.focus_visits import Design
+from ale_dask.numerics.permutation_null import null_iterations
+from ale_dask.numerics.variant_null import Variants, variant_iterations
 
 
 def subset(design, kept):

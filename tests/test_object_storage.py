@@ -20,15 +20,16 @@ from conftest import STUDY, write_tiny
 from test_determinism import digests, digests_of, finished, with_backend, with_inference
 from test_store import copy_neighbour, delete, empty, flip, truncate
 
-from ale_dask import runs, upkeep
 from ale_dask.cli import main
-from ale_dask.data import places
-from ale_dask.data.places import create_once, files, local_copy, place, remove, replace_file, zarr_store
-from ale_dask.data.remote import Remote, opened
-from ale_dask.distribution.plan import Segment
-from ale_dask.distribution.segments import StoreSink
-from ale_dask.words.config import Study, load_study
-from ale_dask.words.errors import InputError, StoreError
+from ale_dask.config.study import Study, load_study
+from ale_dask.errors import InputError, StoreError
+from ale_dask.execution.block_store import StoreSink
+from ale_dask.execution.plan import Segment
+from ale_dask.storage import location
+from ale_dask.storage.location import create_once, files, local_copy, place, remove, replace_file, zarr_store
+from ale_dask.storage.object_store import Remote, opened
+from ale_dask.workflows import maintain
+from ale_dask.workflows import run as runs
 
 pytest.importorskip("obstore")
 pytest.importorskip("moto")
@@ -196,7 +197,7 @@ def test_damaged_chunks_are_found_and_redone(
         for index, damage in zip((0, 2, 3, 4, 5), chosen, strict=False)
         if _harm(whole / "store.zarr" / kind / "0" / "c", index, damage, tmp_path)
     }
-    assert {s.analysis: s.done for s in upkeep.status(whole)} == {
+    assert {s.analysis: s.done for s in maintain.status(whole)} == {
         "drug": 10,
         "therapy": 60,
         "drug-vs-therapy": 20,
@@ -353,7 +354,7 @@ def test_an_object_cannot_be_copied_out_of_the_folder(
     finally:
         s3.ask(proxy.upstream, "DELETE", evil)
     # Should a library let such a name pass, we do not.
-    monkeypatch.setattr(places, "files", lambda where: {"foci/../../evil": 0.0})
+    monkeypatch.setattr(location, "files", lambda where: {"foci/../../evil": 0.0})
     with pytest.raises(StoreError, match="not one of ours"):
         local_copy(whole, only=("foci/",))
 

@@ -14,11 +14,11 @@ import pytest
 from test_cli import ALE, ale
 from test_determinism import digests, digests_of, with_backend
 
-from ale_dask import layout, runs, submission, upkeep
-from ale_dask.data.places import files, place, remove, replace_file
-from ale_dask.distribution.executors import Step
-from ale_dask.words.config import Study, load_study
-from ale_dask.words.errors import BackendError, InputError, StoreError, UnfinishedError
+from ale_dask.config.study import Study, load_study
+from ale_dask.errors import BackendError, InputError, StoreError, UnfinishedError
+from ale_dask.execution.executors import Step
+from ale_dask.storage.location import files, place, remove, replace_file
+from ale_dask.workflows import maintain, run, run_directory, submit
 
 
 @pytest.fixture
@@ -29,8 +29,8 @@ def study(tiny_study: Study) -> Study:
 @pytest.fixture
 def out(study: Study, tmp_path: Path) -> Path:
     """Return OUT of a finished run with its results."""
-    results, record = runs.run(study, tmp_path / "o", quiet=True)
-    runs.write(results, record, tmp_path / "o", study=study, drawn_by=None)
+    results, record = run.run(study, tmp_path / "o", quiet=True)
+    run.write(results, record, tmp_path / "o", study=study, drawn_by=None)
     return tmp_path / "o"
 
 
@@ -49,7 +49,7 @@ def test_files_of_somebody_else_are_not_written_over(
     path.parent.mkdir(parents=True)
     path.write_text("theirs")
     with pytest.raises(InputError, match="no run of ours wrote"):
-        runs.run(study, tmp_path / "o", overwrite=overwrite, quiet=True)
+        run.run(study, tmp_path / "o", overwrite=overwrite, quiet=True)
     assert path.read_text() == "theirs"
     assert list(files(tmp_path / "o")) == [theirs]
 
@@ -72,13 +72,13 @@ def test_an_empty_place_is_refused(tiny: Path) -> None:
 def test_a_study_or_input_that_was_changed_is_noticed(study: Study, out: Path, file: str, how: str) -> None:
     path = out / file
     data = path.read_bytes()
-    expected = digests_of(runs.collect(out)[2])
+    expected = digests_of(run.collect(out)[2])
     if how == "delete":
         path.unlink()
     else:
         path.write_bytes(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:] if how == "change" else b"")
     with pytest.raises(StoreError, match="holds no run" if (file, how) == ("study.toml", "delete") else path.name):
-        runs.collect(out)
+        run.collect(out)
     if (file, how) != ("study.toml", "delete"):
         assert path.name in ale("run", out, "-o", out, code=74).stderr
     # The original study brings it back.
@@ -96,19 +96,19 @@ def test_a_study_that_its_owner_changed_is_read_without_its_first_line(out: Path
 
 
 def test_every_result_is_compared_with_its_checksum(out: Path) -> None:
-    assert upkeep.verify(out, blocks=1) == []
+    assert maintain.verify(out, blocks=1) == []
     good = {name: (out / name).read_bytes() for name in files(out) if name.startswith(("drug", "run.", "report."))}
     assert len(good) > 60
     for name, data in good.items():
         (out / name).write_bytes(data[:-1] + bytes([data[-1] ^ 4]))
-    lines = upkeep.verify(out, blocks=1)
+    lines = maintain.verify(out, blocks=1)
     assert {line.partition(":")[0] for line in lines} == set(good)
     assert "collect" in ale("verify", out, code=74).stderr
     for name in good:
         (out / name).unlink()
-    assert all("lost" in line for line in upkeep.verify(out, blocks=1) if line.partition(":")[0] in good)
+    assert all("lost" in line for line in maintain.verify(out, blocks=1) if line.partition(":")[0] in good)
     ale("collect", out, "--no-pictures", "-q")
-    assert upkeep.verify(out, blocks=1) == []
+    assert maintain.verify(out, blocks=1) == []
     assert {name: (out / name).read_bytes() for name in good if name.endswith(("gz", "tsv"))} == {
         name: data for name, data in good.items() if name.endswith(("gz", "tsv"))
     }
@@ -118,34 +118,34 @@ def test_verify_names_lost_blocks_and_broken_maps(out: Path) -> None:
     (out / "store.zarr/drug/null/0/c/1/0").unlink()
     (out / "store.zarr/drug/maps/experiment_key/c/0").write_bytes(b"x")
     (out / "plans/results.json").unlink()
-    said = "\n".join(upkeep.verify(out, blocks=1))
+    said = "\n".join(maintain.verify(out, blocks=1))
     assert "drug: 1 block(s) of segment 0 missing or damaged, the first is 1" in said
     assert "store.zarr/drug/maps/experiment_key/c/0: not as it was written" in said
     assert "results.json: lost" in said
 
 
 def test_stored_leave_one_out_maps_are_verified(out: Path) -> None:
-    upkeep.leave_one_out(out, analysis="drug")
-    assert upkeep.verify(out, blocks=1) == []
+    maintain.leave_one_out(out, analysis="drug")
+    assert maintain.verify(out, blocks=1) == []
     (out / "store.zarr/drug/leave_one_out/ale_without/c/0/0").unlink()
-    assert "ale_without/c/0/0: not as it was written" in upkeep.verify(out, blocks=1)[0]
+    assert "ale_without/c/0/0: not as it was written" in maintain.verify(out, blocks=1)[0]
 
 
 @pytest.mark.parametrize("word", [b"", b"\xff\xfe", b"short"])
 def test_the_word_of_a_run_is_made_anew(study: Study, out: Path, word: bytes) -> None:
-    expected = digests_of(runs.collect(out)[2])
+    expected = digests_of(run.collect(out)[2])
     (out / "plans/nonce").write_bytes(word)
     assert digests(study, out) == expected
     assert len((out / "plans/nonce").read_bytes()) == 32
     (out / "plans/nonce").unlink()
-    assert digests_of(runs.collect(out)[2]) == expected
+    assert digests_of(run.collect(out)[2]) == expected
 
 
 def test_damaged_logs_do_no_harm(out: Path) -> None:
     journal = next((out / "logs").glob("events-*"))
     journal.write_bytes(b'\xff\xfe\n[1]\n{"time": "x", "event": "gave up"}\n{"event": 3}\n' + journal.read_bytes())
     (out / "logs/run-1.log").write_bytes(b"\xff\n")
-    assert len(upkeep.status(out)) == 4
+    assert len(maintain.status(out)) == 4
     assert "computed" in ale("logs", out).stdout
     (out / "logs/submitted.json").write_text('{"id": ')
     assert "submitted.json: damaged" in ale("logs", out, code=74).stderr
@@ -175,29 +175,29 @@ def test_a_run_whose_place_is_gone_ends(study: Study, tmp_path: Path, how: str) 
             remove(out) if how == "remove" else out.rename(tmp_path / "elsewhere")
 
     with pytest.raises(StoreError, match="removed or renamed"):
-        runs.run(study, out, quiet=True, also=gone)
+        run.run(study, out, quiet=True, also=gone)
     assert not out.exists()
     if how == "rename":
         assert digests(study, tmp_path / "elsewhere") == digests(study, tmp_path / "straight")
 
 
 def test_results_are_not_written_where_no_run_is(study: Study, tmp_path: Path) -> None:
-    results, record = runs.run(study, tmp_path / "o", quiet=True)
+    results, record = run.run(study, tmp_path / "o", quiet=True)
     shutil.rmtree(tmp_path / "o")
     with pytest.raises(StoreError, match="no run any more"):
-        runs.write(results, record, tmp_path / "o", study=study, drawn_by=None)
+        run.write(results, record, tmp_path / "o", study=study, drawn_by=None)
     assert not (tmp_path / "o").exists()
 
 
 def test_a_second_submit_while_one_is_under_way(study: Study, tmp_path: Path) -> None:
     with (
-        submission._alone(tmp_path / "o"),
+        submit._alone(tmp_path / "o"),
         pytest.raises(UnfinishedError, match="another submit of it is under way"),
     ):
-        submission.submit(study, tmp_path / "o")
+        submit.submit(study, tmp_path / "o")
     assert not (tmp_path / "o").exists()
     replace_file(tmp_path / "o/logs/submitting", b"dead 1")
-    with submission._alone(tmp_path / "o"):
+    with submit._alone(tmp_path / "o"):
         assert (tmp_path / "o/logs/submitting").read_bytes() != b"dead 1"
 
 
@@ -217,7 +217,7 @@ def test_an_asynchronous_client(study: Study, tmp_path: Path) -> None:
     async def inside() -> None:
         async with Client(processes=False, asynchronous=True, dashboard_address=None) as client:
             with pytest.raises(BackendError, match="asynchronous"):
-                runs.run(study, tmp_path / "given", quiet=True, client=client)
+                run.run(study, tmp_path / "given", quiet=True, client=client)
             # One that is only active is left alone.
             assert digests(with_backend(study, name="auto"), tmp_path / "active") == expected
 
@@ -253,4 +253,4 @@ def test_the_kept_study_holds_the_hashes_of_its_files(out: Path) -> None:
         "mask.nii.gz",
     ]
     assert json.loads((out / "plans/results.json").read_bytes())["files"].keys() >= {"run.json", "study_results.tsv"}
-    assert layout.kept_study(out).title == "tiny"
+    assert run_directory.kept_study(out).title == "tiny"

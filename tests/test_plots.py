@@ -4,9 +4,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ale_dask.analyses.functions import conjunction, main_effect
-from ale_dask.data.foci import Experiment, build
-from ale_dask.results.plots import plots_of, write_plots
+from ale_dask.analyses.api import conjunction, main_effect
+from ale_dask.coordinates.foci import Experiment, build
+from ale_dask.reporting.figures.plots import plots_of, write_plots
 
 DRAWN = np.random.default_rng(3).uniform(-30, 30, size=(20, 3, 3))
 FOCI = build([Experiment(f"E{i} & co", 9 + i, tuple(map(tuple, xyz)), "MNI", "f:1") for i, xyz in enumerate(DRAWN)])

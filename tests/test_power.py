@@ -16,20 +16,20 @@ from test_survival import effect
 import ale_dask as ale
 from ale_dask.analyses import base_rate
 from ale_dask.analyses.main_effect import inference_of, mask_of, plan_main_effect
-from ale_dask.analyses.power import with_power
 from ale_dask.analyses.sample import sample
-from ale_dask.data.base_rate import density, load_counts
-from ale_dask.data.foci import Experiment, build
+from ale_dask.analyses.sensitivity.power import with_power
+from ale_dask.coordinates.foci import Experiment, build
+from ale_dask.datasets.base_rate import density, load_counts
+from ale_dask.errors import InputError
 from ale_dask.numerics import clusters
 from ale_dask.numerics import power as kernels
 from ale_dask.numerics.base_rate_null import drawn
 from ale_dask.numerics.base_rate_tfce import base_rate_tfce_map
-from ale_dask.numerics.by_level import least_z, z_map
-from ale_dask.numerics.kernels import kernel_box
-from ale_dask.numerics.weighted import draw_weighted, last_words
-from ale_dask.results.power import power_line, power_table
-from ale_dask.words.errors import InputError
-from ale_dask.words.variables import FOCI
+from ale_dask.numerics.density_levels import least_z, z_map
+from ale_dask.numerics.gaussian import kernel_box
+from ale_dask.numerics.weighted_draws import draw_weighted, last_words
+from ale_dask.reporting.sensitivity.power import power_line, power_table
+from ale_dask.schema import FOCI
 
 WITHIN = 9.0
 

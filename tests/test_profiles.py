@@ -21,19 +21,19 @@ from scipy import ndimage, special, stats
 from typer.testing import CliRunner
 
 import ale_dask as ale
+from ale_dask.analyses.findings.clusters import clusters_of
 from ale_dask.analyses.ma import ma_maps
 from ale_dask.analyses.main_effect import block, plan_main_effect
 from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.cli import app
+from ale_dask.config.profiles import CHOICES, PROFILES, PROGRAMS, Profile, changed, departures
+from ale_dask.config.study import BUILT_IN, Inference, inference_from
+from ale_dask.errors import InputError
 from ale_dask.numerics import correct
 from ale_dask.numerics.ale import cell_index, modelled_activation
 from ale_dask.numerics.elementary import fixed_point
-from ale_dask.numerics.kernels import kernel_box
+from ale_dask.numerics.gaussian import kernel_box
 from ale_dask.numerics.space import rounded
-from ale_dask.results.clusters import clusters_of
-from ale_dask.words.config import BUILT_IN, Inference, inference_from
-from ale_dask.words.errors import InputError
-from ale_dask.words.profiles import CHOICES, PROFILES, PROGRAMS, Profile, changed, departures
 
 GOLDENS = Path(__file__).parent / "goldens"
 THEIRS = ("nimare", "jale")
@@ -43,7 +43,7 @@ BIN = {"nimare": 1e-5, "jale": 1e-4}
 
 def example(profile: str, **settings: Any) -> Sample:
     """The example's antidepressants as an analysis under a profile takes them."""
-    foci = ale.read_foci(Path(str(files("ale_dask.data.example"))) / "antidepressants.txt")
+    foci = ale.read_foci(Path(str(files("ale_dask.datasets.example"))) / "antidepressants.txt")
     inference = inference_from({"profile": profile, **settings})
     return sample(foci, mask=ale.load_mask(inference.mask), inference=inference)
 

@@ -18,11 +18,11 @@ from conftest import PUBLISHED, image_in, shared
 from webserver import Web, serve
 
 import ale_dask
-from ale_dask.data.download import File
-from ale_dask.data.example import FILES, write_real_example
-from ale_dask.data.published import Header, Published, fetch_published, published
-from ale_dask.words.config import load_study
-from ale_dask.words.errors import BackendError, InputError
+from ale_dask.config.study import load_study
+from ale_dask.datasets.download import File
+from ale_dask.datasets.example import FILES, write_real_example
+from ale_dask.datasets.published import Header, Published, fetch_published, published
+from ale_dask.errors import BackendError, InputError
 
 FIRST = b"// Smith 2010\n// Subjects=12\n-24\t-4\t-18\n"
 SECOND = b"// Jones 2011\n// Subjects=15\n24\t-4\t-18\n"
@@ -102,7 +102,7 @@ def test_an_unknown_name_is_told_the_known_ones() -> None:
 
 
 def test_every_published_set_says_whose_it_is_and_pins_its_commits() -> None:
-    entries = tomllib.loads((resources.files("ale_dask.data") / "published.toml").read_text())
+    entries = tomllib.loads((resources.files("ale_dask.datasets") / "published.toml").read_text())
     assert set(entries) == set(published()) == set(PUBLISHED.values())
     for one in published().values():
         assert all(word in one.attribution for word in (one.citation, one.licence, one.repository))

@@ -11,10 +11,10 @@ from conftest import shared
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ale_dask.data.foci import build, foci_of, n_foci
-from ale_dask.data.readers import parse, parse_sleuth, parse_table, read_foci, workbook, write_sleuth
-from ale_dask.words.errors import InputError
-from ale_dask.words.variables import FOCI, check
+from ale_dask.coordinates.foci import build, foci_of, n_foci
+from ale_dask.coordinates.readers import parse, parse_sleuth, parse_table, read_foci, workbook, write_sleuth
+from ale_dask.errors import InputError
+from ale_dask.schema import FOCI, check
 
 
 def sleuth(text, **options):

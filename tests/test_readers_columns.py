@@ -12,12 +12,12 @@ import strategies as ours
 from faults.scenes import ale
 
 from ale_dask import main_effect
-from ale_dask.data.decisions import Decision, decisions, fewer
-from ale_dask.data.foci import build, table
-from ale_dask.data.readers import parse, read_foci, write_foci
-from ale_dask.results.page_tables import experiments_table
-from ale_dask.words.config import parse_study
-from ale_dask.words.errors import InputError
+from ale_dask.config.study import parse_study
+from ale_dask.coordinates.decisions import Decision, decisions, fewer
+from ale_dask.coordinates.foci import build, table
+from ale_dask.coordinates.readers import parse, read_foci, write_foci
+from ale_dask.errors import InputError
+from ale_dask.reporting.tables.page_tables import experiments_table
 
 
 def read(text, *, name="t.csv", **options):

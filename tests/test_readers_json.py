@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ale_dask as ale
-from ale_dask.data.foci import build, foci_of, n_foci, subset, table
-from ale_dask.data.readers import parse, write_nimads, write_table
-from ale_dask.data.readers.images import parse_image
-from ale_dask.data.readers.nimads import parse_nimads
-from ale_dask.data.readers.nimare import parse_nimare
-from ale_dask.data.readers.text import as_space
-from ale_dask.words.errors import InputError
-from ale_dask.words.variables import FOCI, check
+from ale_dask.coordinates.foci import build, foci_of, n_foci, subset, table
+from ale_dask.coordinates.readers import parse, write_nimads, write_table
+from ale_dask.coordinates.readers.images import parse_image
+from ale_dask.coordinates.readers.nimads import parse_nimads
+from ale_dask.coordinates.readers.nimare import parse_nimare
+from ale_dask.coordinates.readers.text import as_space
+from ale_dask.errors import InputError
+from ale_dask.schema import FOCI, check
 
 FEW = settings(ours.QUICK, max_examples=25)
 SAME = [v for v in FOCI if v not in ("experiment_source", "experiment_key")]

@@ -16,11 +16,11 @@ from conftest import shared
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ale_dask.data.foci import build, n_foci, table
-from ale_dask.data.readers import parse, parse_table, read_foci
-from ale_dask.data.readers.packed import limit
-from ale_dask.words.errors import InputError
-from ale_dask.words.variables import FOCI, check
+from ale_dask.coordinates.foci import build, n_foci, table
+from ale_dask.coordinates.readers import parse, parse_table, read_foci
+from ale_dask.coordinates.readers.packed import limit
+from ale_dask.errors import InputError
+from ale_dask.schema import FOCI, check
 
 HEADER = ["study", "contrast", "n", "space", "x", "y", "z", "age", "drug"]
 ROWS = [
@@ -254,7 +254,7 @@ def test_rows_seen_before_are_read_as_rows_seen_first(rows):
 def test_all_of_neurosynth_in_10_seconds_and_1_gb():
     path = shared("neurosynth_v7/v7_clean.csv.gz")
     code = (
-        "import resource, sys, time; from ale_dask.data.readers import read_foci\n"
+        "import resource, sys, time; from ale_dask.coordinates.readers import read_foci\n"
         "begin = time.process_time(); found = read_foci(sys.argv[1], n=20, space='MNI')\n"
         # Linux hands the peak of the process that starts another on to it: VmHWM is the new process's own.
         "status = open('/proc/self/status') if sys.platform == 'linux' else ()\n"

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ale_dask.data.decisions import decisions
-from ale_dask.data.foci import build
-from ale_dask.data.readers import parse, read_foci, write_sleuth
-from ale_dask.words.config import load_study
-from ale_dask.words.errors import InputError
+from ale_dask.config.study import load_study
+from ale_dask.coordinates.decisions import decisions
+from ale_dask.coordinates.foci import build
+from ale_dask.coordinates.readers import parse, read_foci, write_sleuth
+from ale_dask.errors import InputError
 
 
 def read(text, *, name="f.txt", **options):

@@ -15,17 +15,17 @@ import xarray as xr
 from conftest import SHARED
 
 import ale_dask as ale
-from ale_dask import runs
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.main_effect import mask_of, plan_main_effect
 from ale_dask.analyses.sample import sample, study_bits
-from ale_dask.data.decisions import decisions
-from ale_dask.data.masks import load_space, within
-from ale_dask.data.readers import read_foci
+from ale_dask.config.study import Inference, Study, parse_study
+from ale_dask.coordinates.decisions import decisions
+from ale_dask.coordinates.masks import load_space, within
+from ale_dask.coordinates.readers import read_foci
+from ale_dask.errors import InputError
 from ale_dask.numerics import correct
 from ale_dask.numerics.space import Mask
-from ale_dask.words.config import Inference, Study, parse_study
-from ale_dask.words.errors import InputError
+from ale_dask.workflows import run as runs
 
 VOXEL_P, ITERATIONS = 0.05, 40
 
@@ -201,13 +201,13 @@ def test_variants_and_leave_one_out_look_in_the_region(tiny: Path, region: Path)
     inference = Inference.model_validate(settings_of(tiny, search=str(region)))
     chosen = sample(read_foci(tiny / "drug.txt"), mask=load_space(inference), inference=inference)
     plan = plan_main_effect(chosen, bits=study_bits([chosen]), name="drug")
-    from ale_dask.analyses import variants
+    from ale_dask.analyses.sensitivity import variant_null
 
-    both = variants.plan_variants(plan, [plan, plan], left_out=[(), ()], name="both")
+    both = variant_null.plan_variants(plan, [plan, plan], left_out=[(), ()], name="both")
     null = main_effects.block(plan, 0, 12)["null"]
-    shared = variants.block(both, 0, 12)["null"]
-    assert np.array_equal(variants.null_of(shared, 0), null)
-    assert np.array_equal(variants.null_of(shared, 1), null)
+    shared = variant_null.block(both, 0, 12)["null"]
+    assert np.array_equal(variant_null.null_of(shared, 0), null)
+    assert np.array_equal(variant_null.null_of(shared, 1), null)
 
 
 def test_power_is_of_places_in_the_region(tiny: Path, region: Path) -> None:

@@ -16,10 +16,10 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from test_results import LEFT, MASK, RIGHT, sample
 
-from ale_dask.analyses.functions import conjunction, contrast, main_effect
-from ale_dask.results.layers import sparse
-from ale_dask.results.tables import cluster_table, study_table
-from ale_dask.results.write import write_report
+from ale_dask.analyses.api import conjunction, contrast, main_effect
+from ale_dask.reporting.figures.viewer_layers import sparse
+from ale_dask.reporting.tables.clusters import cluster_table, study_table
+from ale_dask.reporting.write import write_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 EXECUTABLE = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -277,7 +277,7 @@ def test_sub_peaks_stay_with_their_cluster_and_what_is_empty_comes_last(browser)
     rows = [("1", "3", "1,000"), ("1a", "9", ""), ("2", "10", "20"), ("2a", "1", ""), ("2b", "2", ""), ("3", "", "")]
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     head = "<tr><th>Cluster ID</th><th>Peak</th><th>Size</th></tr>"
-    script = (files("ale_dask.results") / "templates" / "tables.js").read_text()
+    script = (files("ale_dask.reporting") / "templates" / "tables.js").read_text()
     page = browser.new_page()
     page.set_content(f"<table><thead>{head}</thead><tbody>{body}</tbody></table><script>{script}</script>")
     first = page.locator("tbody td:first-child")

@@ -14,18 +14,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ale_dask import results as out_of
-from ale_dask.analyses.functions import conjunction, contrast, main_effect
+from ale_dask import reporting as out_of
+from ale_dask.analyses.api import conjunction, contrast, main_effect
+from ale_dask.analyses.findings.clusters import find_clusters
 from ale_dask.analyses.main_effect import thresholded
-from ale_dask.data.foci import Experiment, build
+from ale_dask.coordinates.foci import Experiment, build
+from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask
-from ale_dask.results import extra, figures
-from ale_dask.results.clusters import find_clusters
-from ale_dask.results.company import company_of
-from ale_dask.results.tables import contrast_table, formatted, tsv
-from ale_dask.results.views import stem, views_of
-from ale_dask.results.write import write_report
-from ale_dask.words.errors import InputError
+from ale_dask.reporting.common import extra
+from ale_dask.reporting.common.maps import stem, views_of
+from ale_dask.reporting.figures import maps as figures
+from ale_dask.reporting.figures.study_context import study_contexts
+from ale_dask.reporting.tables.clusters import contrast_table, formatted, tsv
+from ale_dask.reporting.write import write_report
 
 EVIL = '<script>alert("x")</script> & "co"'
 NILEARN = ["Cluster ID", "X", "Y", "Z", "Peak Stat", "Cluster Size (mm3)"]
@@ -359,7 +360,7 @@ def test_pictures_are_of_maps_that_hold_something(study, folder):
 
 
 def test_painters_draw_what_is_drawn_here(study, folder, tmp_path):
-    company = company_of(study)["overlap"]
+    company = study_contexts(study)["overlap"]
     drawn = out_of.write_figures(study["overlap"], tmp_path, simulated=True, company=company)
     assert len(drawn) == 4
     for path in drawn:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from test_determinism import digests, with_backend
 
-from ale_dask import runs
-from ale_dask.words.config import Study, load_study
-from ale_dask.words.errors import StoreError
+from ale_dask.config.study import Study, load_study
+from ale_dask.errors import StoreError
+from ale_dask.workflows import run
 
 
 class Bomb:
@@ -33,7 +33,7 @@ def test_a_pickle_in_a_plan_is_refused_and_not_loaded(tiny_study: Study, tmp_pat
     arrays["points"] = np.array([Bomb(mark)], dtype=object)
     np.savez(plan, **arrays)
     with pytest.raises(StoreError, match="plan"):
-        runs.collect(out)
+        run.collect(out)
     assert not mark.exists()
     with np.load(plan, allow_pickle=True) as archive:
         _ = archive["points"]
@@ -59,8 +59,8 @@ def test_what_a_run_writes_does_not_say_where_it_ran(
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-to-be-seen")
     out = tmp_path / "out"
-    results, record = runs.run(with_backend(tiny_study, name="processes", workers=1), out, quiet=True)
-    runs.write(results, record, out, study=tiny_study, drawn_by=None)
+    results, record = run.run(with_backend(tiny_study, name="processes", workers=1), out, quiet=True)
+    run.write(results, record, out, study=tiny_study, drawn_by=None)
     for path in out.rglob("*"):
         if path.is_file() and "logs" not in path.relative_to(out).parts:
             content = path.read_bytes()

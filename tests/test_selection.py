@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ale_dask as ale
-from ale_dask.data.expressions import holds
-from ale_dask.data.foci import Experiment, build, foci_of, table
-from ale_dask.results.flow import flow_svg, flow_table
-from ale_dask.words.config import load_study, parse_study
-from ale_dask.words.errors import InputError
+from ale_dask.config.study import load_study, parse_study
+from ale_dask.coordinates.expressions import holds
+from ale_dask.coordinates.foci import Experiment, build, foci_of, table
+from ale_dask.errors import InputError
+from ale_dask.reporting.figures.flow import flow_svg, flow_table
 
 TABLE = pd.DataFrame(
     {

@@ -7,11 +7,11 @@ from conftest import write_ball
 
 import ale_dask
 from ale_dask.analyses.contrast import disjoint_arms
-from ale_dask.data.foci import Experiment, build
-from ale_dask.data.lint import lint_contrast
-from ale_dask.data.shared import author_year, shared
-from ale_dask.results.wording import facts, notes
-from ale_dask.words.errors import InputError
+from ale_dask.coordinates.foci import Experiment, build
+from ale_dask.coordinates.lint import lint_contrast
+from ale_dask.coordinates.shared_subjects import author_year, shared
+from ale_dask.errors import InputError
+from ale_dask.reporting.common.wording import facts, notes
 
 FOCI = ((4.0, 8.0, 0.0), (-8.0, 0.0, 12.0), (0.0, -12.0, 4.0))
 

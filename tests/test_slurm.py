@@ -20,13 +20,13 @@ from conftest import write_tiny
 from slurm import lacking, slurm, wait_until
 from test_determinism import chunks, digests, digests_of, with_backend, with_inference
 
-from ale_dask import following, layout, runs, submission
 from ale_dask.cli import main
-from ale_dask.distribution import slurm as slurm_jobs
-from ale_dask.doctor import examine
-from ale_dask.study import prepare
-from ale_dask.words.config import Backend, Study, load_study
-from ale_dask.words.errors import BackendError, UnfinishedError
+from ale_dask.config.study import Backend, Study, load_study
+from ale_dask.errors import BackendError, UnfinishedError
+from ale_dask.execution.backends import slurm as slurm_jobs
+from ale_dask.workflows import follow, run, run_directory, submit
+from ale_dask.workflows.doctor import examine
+from ale_dask.workflows.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy" / "slurm"
@@ -129,14 +129,14 @@ def written(out: Path) -> dict[str, str]:
 def laid_out(study: Study, out: Path) -> Path:
     """Return OUT with the plans and segments of a study."""
     prepared = prepare(study)
-    made = layout.lay_out(prepared, out)
-    layout.jobs_of(prepared, out, made, workers=2)
+    made = run_directory.create_run(prepared, out)
+    run_directory.jobs_of(prepared, out, made, workers=2)
     return out
 
 
 def started(study: Study, out: Path) -> str:
     """Return the id of an array of two tasks that has computed some blocks of OUT."""
-    job = submission.start_array(study.backend, laid_out(study, out))
+    job = submit.start_array(study.backend, laid_out(study, out))
     wait_until(lambda: chunks(out) > 40, seconds=60, what=f"blocks of job {job}")
     return job
 
@@ -202,13 +202,13 @@ def test_what_slurm_refuses_exits_69_and_leaves_no_job(
     here: dict[str, str], tmp_path: Path, long: Study, out: Path
 ) -> None:
     with pytest.raises(BackendError, match=r"(?s)invalid partition.*account, partition, walltime and memory"):
-        submission.submit(with_backend(long, partition="no-such"), out)
+        submit.submit(with_backend(long, partition="no-such"), out)
     # The array alone would fit on a node of 8,000 MB.
     with pytest.raises(BackendError, match="sbatch refused"):
-        submission.submit(with_backend(long, memory="6 GB"), out)
+        submit.submit(with_backend(long, memory="6 GB"), out)
     wait_for_all(here, out)
-    assert following.submitted(out) is None
-    assert following.alive(following.Submission("x", "slurm", "here", 0.0, jobs=("1",)), out) is False
+    assert follow.submitted(out) is None
+    assert follow.alive(follow.Submission("x", "slurm", "here", 0.0, jobs=("1",)), out) is False
 
 
 def test_a_cancelled_task_stays_cancelled_and_the_same_array_goes_on(
@@ -221,11 +221,11 @@ def test_a_cancelled_task_stays_cancelled_and_the_same_array_goes_on(
     assert field(here, f"{job}_1", "JobState") == "COMPLETED"
     done = chunks(out)
     assert 0 < done < BLOCKS, "the task ended before it could be cancelled"
-    again = submission.start_array(long.backend, out)
+    again = submit.start_array(long.backend, out)
     wait_for_all(here, out / "logs")
     assert [field(here, f"{again}_{i}", "JobState") for i in (0, 1)] == ["COMPLETED"] * 2, logs(out / "logs")
     assert f"{BLOCKS - done} blocks computed" in (out / "logs" / f"slurm-{again}_0.out").read_text()
-    assert digests_of(runs.collect(out)[2]) == expected
+    assert digests_of(run.collect(out)[2]) == expected
 
 
 def test_tasks_out_of_time_or_without_their_node_queue_again_and_go_on(
@@ -249,7 +249,7 @@ def test_tasks_out_of_time_or_without_their_node_queue_again_and_go_on(
     log = (out / "logs" / f"slurm-{job}_0.out").read_text()
     assert "stopped by SIGTERM" in log
     assert log.count("blocks computed") == 1
-    assert digests_of(runs.collect(out)[2]) == expected
+    assert digests_of(run.collect(out)[2]) == expected
 
 
 def test_tasks_that_take_too_much_memory_are_killed_and_the_last_job_takes_over(
@@ -259,7 +259,7 @@ def test_tasks_that_take_too_much_memory_are_killed_and_the_last_job_takes_over(
     there = f"[ $(find {shlex.quote(str(out))}/store.zarr -path '*/null/*/c/*/0' 2>/dev/null | wc -l) -gt 40 ]"
     greedy = f"(until {there}; do sleep 0.1; done; (head -c 700m /dev/zero; sleep 60) | tail) >/dev/null &"
     study = with_backend(long, memory="400 MB", prologue=[greedy])
-    made = submission.submit(study, out, pictures=False)
+    made = submit.submit(study, out, pictures=False)
     array, last = made.jobs
     wait_until(lambda: field(here, last, "JobState") != "PENDING", seconds=60, what="the end of the array")
     killed = chunks(out)
@@ -267,7 +267,7 @@ def test_tasks_that_take_too_much_memory_are_killed_and_the_last_job_takes_over(
     for i in (0, 1):
         assert field(here, f"{array}_{i}", "JobState") in ("FAILED", "OUT_OF_MEMORY")
         assert "exceeded memory limit" in (out / "logs" / f"slurm-{array}_{i}.out").read_text()
-    assert following.follow(out, lambda standings: None), logs(out / "logs")
+    assert follow.follow(out, lambda standings: None), logs(out / "logs")
     assert field(here, last, "JobState") == "COMPLETED"
     assert written(out) == expected
 
@@ -275,9 +275,9 @@ def test_tasks_that_take_too_much_memory_are_killed_and_the_last_job_takes_over(
 def test_a_cancelled_submission_is_gone_and_goes_on_with_dask_workers(
     here: dict[str, str], tmp_path: Path, long: Study, out: Path, expected: dict[str, str]
 ) -> None:
-    made = submission.submit(long, out, pictures=False)
+    made = submit.submit(long, out, pictures=False)
     with pytest.raises(UnfinishedError, match="a run is under way"):
-        submission.submit(long, out)
+        submit.submit(long, out)
     wait_until(lambda: chunks(out) > 40, seconds=60, what="blocks")
     assert "cancelled: Slurm job " in ale("cancel", out)
     wait_for_all(here, out / "logs")
@@ -288,13 +288,13 @@ def test_a_cancelled_submission_is_gone_and_goes_on_with_dask_workers(
     assert "ended before it was done" in ale("status", out, "--watch", code=75)
     assert "nothing runs any more" in ale("cancel", out, code=65)
     # The study in OUT; workers on this host find each other by loopback only.
-    kept = layout.kept_study(out)
+    kept = run_directory.kept_study(out)
     assert kept.backend.name == "slurm-array"
     options = {"interface": "lo", "log_directory": str(tmp_path / "workers")}
     driven = with_backend(kept, name="slurm", memory="1 GB", options=options, block_size=None)
-    again = submission.submit(driven, out, pictures=False)
+    again = submit.submit(driven, out, pictures=False)
     assert len(again.jobs) == 1
-    assert following.follow(out, lambda standings: None), logs(out / "logs")
+    assert follow.follow(out, lambda standings: None), logs(out / "logs")
     assert "slurm: 2 worker job(s) submitted" in logs(out / "logs")
     assert len(list((tmp_path / "workers").iterdir())) >= 2
     assert written(out) == expected
@@ -314,15 +314,15 @@ def test_run_waits_for_the_array_and_takes_it_with_it_when_stopped(
             raise UnfinishedError("stopped by a signal")
 
     # Every two seconds, or with both tasks at work, the array may have ended between two looks.
-    monkeypatch.setattr(following, "_WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(follow, "_WATCH_SECONDS", 0.05)
     late = with_backend(long, prologue=["sleep $((60 * SLURM_ARRAY_TASK_ID))"])
     with pytest.raises(UnfinishedError, match="stopped by a signal"):
-        submission.run_array(late, out, tell=stop)
+        submit.run_array(late, out, tell=stop)
     wait_for_all(here, out / "logs")
     assert chunks(out) < BLOCKS
     # Tasks that do nothing: what is missing is not left to the login node.
     with pytest.raises(UnfinishedError, match=r"Slurm job \d+ ended before it was done"):
-        submission.run_array(with_backend(long, prologue=["exit 3"]), out, tell=lambda standings: None)
+        submit.run_array(with_backend(long, prologue=["exit 3"]), out, tell=lambda standings: None)
     study = tmp_path / "tiny" / "study.toml"
     ale_dask = [sys.executable, "-m", "ale_dask.cli"]
     said = ask(here, *ale_dask, "run", study, "-o", out, "-b", "slurm-array", "-w", 2, "--no-pictures")

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from test_determinism import chunks, digests, digests_of, with_backend, with_inference
 
-from ale_dask import runs, upkeep
-from ale_dask.data.places import create_once
-from ale_dask.data.store import open_store
-from ale_dask.distribution.plan import Plan
-from ale_dask.words.config import Study, load_study
-from ale_dask.words.errors import StoreError
+from ale_dask.config.study import Study, load_study
+from ale_dask.errors import StoreError
+from ale_dask.execution.plan import Plan
+from ale_dask.storage.location import create_once
+from ale_dask.storage.zarr_store import open_store
+from ale_dask.workflows import maintain, run
 
 
 def truncate(chunk: Path) -> None:
@@ -50,9 +50,9 @@ def test_a_damaged_chunk_is_found_and_redone(
     out = tmp_path / "o"
     expected = digests(study, out)
     damage(out / "store.zarr" / kind / "0" / "c" / "3" / "0")
-    assert {s.analysis: s.done for s in upkeep.status(out)}[kind.split("/")[0]] == 50
+    assert {s.analysis: s.done for s in maintain.status(out)}[kind.split("/")[0]] == 50
     with pytest.raises(StoreError, match="missing or damaged"):
-        runs.collect(out)
+        run.collect(out)
     assert digests(study, out) == expected
 
 
@@ -104,7 +104,7 @@ def test_a_refused_configuration_changes_nothing(tiny_study: Study, tmp_path: Pa
     expected = digests(study, tmp_path)
     with pytest.raises(StoreError):
         digests(with_inference(study, seed=4), tmp_path)
-    _, _, record = runs.collect(tmp_path)
+    _, _, record = run.collect(tmp_path)
     assert digests_of(record) == expected
 
 
@@ -112,7 +112,7 @@ def test_overwrite_discards_it(tiny_study: Study, tmp_path: Path) -> None:
     study = with_backend(tiny_study, name="serial")
     expected = digests(with_inference(study, seed=4), tmp_path / "fresh")
     digests(study, tmp_path / "o")
-    _, record = runs.run(with_inference(study, seed=4), tmp_path / "o", overwrite=True, quiet=True)
+    _, record = run.run(with_inference(study, seed=4), tmp_path / "o", overwrite=True, quiet=True)
     assert digests_of(record) == expected
 
 
@@ -168,7 +168,7 @@ def test_out_is_all_that_a_run_needs(tiny: Path, tiny_study: Study, tmp_path: Pa
     shutil.rmtree(tiny)
     moved = tmp_path / "elsewhere"
     out.rename(moved)
-    _, _, record = runs.collect(moved)
+    _, _, record = run.collect(moved)
     assert digests_of(record) == expected
 
 
@@ -181,6 +181,6 @@ def test_a_run_goes_on_from_its_own_study_file(tiny_study: Study, tmp_path: Path
 
 def test_overwriting_from_its_own_study_file_keeps_the_foci(tiny_study: Study, tmp_path: Path) -> None:
     expected = digests(with_backend(tiny_study, name="serial"), tmp_path)
-    runs.run(load_study(tmp_path / "study.toml"), tmp_path, overwrite=True, quiet=True)
-    _, _, record = runs.collect(tmp_path)
+    run.run(load_study(tmp_path / "study.toml"), tmp_path, overwrite=True, quiet=True)
+    _, _, record = run.collect(tmp_path)
     assert digests_of(record) == expected

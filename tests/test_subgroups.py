@@ -12,12 +12,12 @@ from faults.scenes import ale as command
 from test_sweep import table
 
 import ale_dask as ale
-from ale_dask.data.foci import table as columns_of
-from ale_dask.data.selection import select
-from ale_dask.distribution.plan import digest
-from ale_dask.study import prepare, read_sample
-from ale_dask.words.config import Step, Study, load_study
-from ale_dask.words.errors import InputError
+from ale_dask.config.study import Step, Study, load_study
+from ale_dask.coordinates.foci import table as columns_of
+from ale_dask.coordinates.selection import select
+from ale_dask.errors import InputError
+from ale_dask.execution.plan import digest
+from ale_dask.workflows.prepare import prepare, read_sample
 
 STUDY = """
 title = "tiny"

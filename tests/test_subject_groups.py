@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 
 import ale_dask as ale
 from ale_dask.cli import app
-from ale_dask.data.decisions import decisions
-from ale_dask.data.foci import Experiment, build, concat, foci_of, n_foci
-from ale_dask.data.pooling import KEPT, POOLED, RULE, SUSPECTED, by_subjects
-from ale_dask.data.subject_groups import (
+from ale_dask.config.study import load_study
+from ale_dask.coordinates.decisions import decisions
+from ale_dask.coordinates.foci import Experiment, build, concat, foci_of, n_foci
+from ale_dask.coordinates.pooling import KEPT, POOLED, RULE, SUSPECTED, by_subjects
+from ale_dask.coordinates.subject_groups import (
     count_of_pooled,
     group_keys,
     n_subjects,
@@ -22,9 +23,8 @@ from ale_dask.data.subject_groups import (
     subject_groups,
     suspected,
 )
-from ale_dask.study import prepare
-from ale_dask.words.config import load_study
-from ale_dask.words.errors import InputError
+from ale_dask.errors import InputError
+from ale_dask.workflows.prepare import prepare
 
 
 def of(*rows, study=""):

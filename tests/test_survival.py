@@ -15,19 +15,19 @@ from test_determinism import with_backend
 
 import ale_dask as ale
 from ale_dask.analyses import base_rate
-from ale_dask.analyses import base_rate_variants as beside
 from ale_dask.analyses.base_rate import plan_base_rate
-from ale_dask.analyses.dependence import LeftOut, family
 from ale_dask.analyses.main_effect import BASE_RATE, plan_main_effect
 from ale_dask.analyses.sample import sample
-from ale_dask.data.foci import subset
-from ale_dask.data.masks import load_space
-from ale_dask.results.contributing import surviving_clusters
-from ale_dask.results.surviving import survival_lines
-from ale_dask.results.tables import base_rate_clusters
-from ale_dask.runs import run, write
-from ale_dask.words.config import INPUTS, inference_from, load_study
-from ale_dask.words.errors import InputError
+from ale_dask.analyses.sensitivity import base_rate_variants as beside
+from ale_dask.analyses.sensitivity.jackknife import LeftOut, family
+from ale_dask.config.study import INPUTS, inference_from, load_study
+from ale_dask.coordinates.foci import subset
+from ale_dask.coordinates.masks import load_space
+from ale_dask.errors import InputError
+from ale_dask.reporting.sensitivity.leave_one_out import survival_lines
+from ale_dask.reporting.tables.clusters import base_rate_clusters
+from ale_dask.reporting.tables.contributions import surviving_clusters
+from ale_dask.workflows.run import run, write
 
 SETTINGS = {"iterations": 60, "voxel_p": 0.01, "min_volume": 8.0, "null": "uniform"}
 BITS = 24

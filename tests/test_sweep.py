@@ -16,12 +16,12 @@ from test_determinism import with_backend
 
 import ale_dask as ale
 from ale_dask.analyses.main_effect import thresholded
-from ale_dask.cells import axis_from, cells_of
-from ale_dask.results.contributing import surviving_clusters
-from ale_dask.runs import run
-from ale_dask.sweeping import plan_sweep
-from ale_dask.words.config import INPUTS, Study, load_study
-from ale_dask.words.errors import InputError
+from ale_dask.config.study import INPUTS, Study, load_study
+from ale_dask.errors import InputError
+from ale_dask.reporting.tables.contributions import surviving_clusters
+from ale_dask.workflows.run import run
+from ale_dask.workflows.sweep import plan_sweep
+from ale_dask.workflows.sweep_cells import axis_from, cells_of
 
 SIZE = "Cluster Size (mm3)"
 STUDY = """

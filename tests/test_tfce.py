@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from test_determinism import digests, digests_of, with_backend, with_inference
 
-from ale_dask import layout, runs, upkeep
-from ale_dask.analyses.main_effect import levels_of, machinery
+from ale_dask.analyses.main_effect import levels_of, null_tables
+from ale_dask.config.study import Study
 from ale_dask.numerics.draws import draw_voxels
-from ale_dask.numerics.sweep import sum_of_stamps
+from ale_dask.numerics.planes import sum_of_stamps
 from ale_dask.numerics.tfce import tfce_map
-from ale_dask.results import long_table
-from ale_dask.words.config import Study
+from ale_dask.reporting import long_table
+from ale_dask.workflows import maintain, run, run_directory
 
 
 def test_tfce_end_to_end(tiny_study: Study, tmp_path: Path) -> None:
@@ -21,17 +21,17 @@ def test_tfce_end_to_end(tiny_study: Study, tmp_path: Path) -> None:
     study = with_inference(with_backend(tiny_study, name="serial", block_size=16), iterations=90)
     wanted = with_inference(study, correction="tfce")
     out = tmp_path / "tfce"
-    results, record = runs.run(wanted, out, quiet=True)
-    plain, _ = runs.run(study, tmp_path / "plain", quiet=True)
+    results, record = run.run(wanted, out, quiet=True)
+    plain, _ = run.run(study, tmp_path / "plain", quiet=True)
     result = results["drug"]
     null = result["null"].values
     assert list(result["statistic"].values) == ["max_s", "max_size", "max_mass", "max_tfce"]
     np.testing.assert_array_equal(null[:, :3], plain["drug"]["null"].values)
 
-    _, plans = layout.stored(out)
+    _, plans = run_directory.stored(out)
     plan = plans["drug"]
-    design, stamps, space = machinery(plan)
-    mask = layout.stored(out)[0].mask
+    design, stamps, space = null_tables(plan)
+    mask = run_directory.stored(out)[0].mask
     for iteration in (0, 17, 59):
         drawn = np.empty(design.focus_begin[-1], dtype=np.int64)
         for e, key in enumerate(design.key):
@@ -48,14 +48,14 @@ def test_tfce_end_to_end(tiny_study: Study, tmp_path: Path) -> None:
         record
     )
 
-    runs.write(results, record, out, study=wanted, drawn_by=None)
+    run.write(results, record, out, study=wanted, drawn_by=None)
     assert list((out / "drug").glob("*z_desc-tfce_level-voxel_corr-FWE_method-montecarlo.nii.gz"))
     assert not list((tmp_path / "plain").rglob("*tfce*"))
     table = long_table([("tfce", wanted, results, record)])
     drug = table[(table["analysis"] == "drug") & (table["level"] == "tfce")]
     assert set(drug["survives"]) == {"yes"}
     np.testing.assert_allclose(drug["cut_tfce"].astype(float), result.attrs["cut_tfce"] * result.attrs["tfce_unit"])
-    standing = next(s for s in upkeep.status(out) if s.analysis == "drug")
+    standing = next(s for s in maintain.status(out) if s.analysis == "drug")
     assert standing.unit == "TFCE"
     assert standing.cut is not None
     np.testing.assert_allclose(standing.cut[0], drug["cut_tfce"].astype(float).iloc[0])

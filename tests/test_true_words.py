@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 import ale_dask as ale
 from ale_dask.cli import app
-from ale_dask.data.foci import Experiment, build
-from ale_dask.results.tables import contrast_table
-from ale_dask.results.views import find_view, views_of
-from ale_dask.results.wording import facts, label, notes
+from ale_dask.coordinates.foci import Experiment, build
+from ale_dask.reporting.common.maps import find_view, views_of
+from ale_dask.reporting.common.wording import facts, label, notes
+from ale_dask.reporting.tables.clusters import contrast_table
 
 SETTINGS = {"iterations": 200, "voxel_p": 0.01, "seed": 1}
 

@@ -13,11 +13,11 @@ from commands import ale
 from test_cli import ALE
 from test_determinism import digests, digests_of, with_backend, with_inference
 
-from ale_dask import layout, runs, upkeep
-from ale_dask.data.store import open_store
-from ale_dask.distribution.segments import cover
-from ale_dask.words.config import Study
-from ale_dask.words.errors import InputError, StoreError
+from ale_dask.config.study import Study
+from ale_dask.errors import InputError, StoreError
+from ale_dask.execution.block_store import cover
+from ale_dask.storage.zarr_store import open_store
+from ale_dask.workflows import maintain, run, run_directory
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_extending_repeats_nothing_and_gives_the_longer_run(small: Study, tmp_pa
     direct = digests(with_inference(small, iterations=100), tmp_path / "direct")
     digests(small, tmp_path / "o")
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "o/store.zarr").glob("*/null/*/c/*/0")}
-    _, record = upkeep.extend(tmp_path / "o", iterations=100, quiet=True)
+    _, record = maintain.extend(tmp_path / "o", iterations=100, quiet=True)
     assert digests_of(record) == direct
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
@@ -38,14 +38,14 @@ def test_extending_repeats_nothing_and_gives_the_longer_run(small: Study, tmp_pa
 def test_shares_without_a_scheduler_are_the_run(small: Study, tmp_path: Path) -> None:
     expected = digests(small, tmp_path / "direct")
     out = tmp_path / "o"
-    prepared = layout.prepare(small)
-    made = layout.lay_out(prepared, out)
-    jobs = layout.jobs_of(prepared, out, made, workers=1)
+    prepared = run_directory.prepare(small)
+    made = run_directory.create_run(prepared, out)
+    jobs = run_directory.jobs_of(prepared, out, made, workers=1)
     number = sum(job.segment.n_blocks for job in jobs)
-    computed = [upkeep.run_share(out, index=k, shares=3) for k in (2, 0)]
-    assert upkeep.run_share(out, index=1) == 1
-    assert upkeep.run_share(out, index=1) == 0
-    computed.append(upkeep.run_share(out, index=1, shares=3))
+    computed = [maintain.run_share(out, index=k, shares=3) for k in (2, 0)]
+    assert maintain.run_share(out, index=1) == 1
+    assert maintain.run_share(out, index=1) == 0
+    computed.append(maintain.run_share(out, index=1, shares=3))
     assert sum(computed) == number - 1
     assert digests(small, out) == expected
 
@@ -53,34 +53,34 @@ def test_shares_without_a_scheduler_are_the_run(small: Study, tmp_path: Path) ->
 def test_a_share_that_does_not_exist_is_refused(small: Study, tmp_path: Path) -> None:
     digests(small, tmp_path)
     with pytest.raises(InputError, match="shares 0 to 2"):
-        upkeep.run_share(tmp_path, index=3, shares=3)
+        maintain.run_share(tmp_path, index=3, shares=3)
     with pytest.raises(InputError, match="blocks 0 to"):
-        upkeep.run_share(tmp_path, index=10_000)
+        maintain.run_share(tmp_path, index=10_000)
 
 
 def test_a_longer_run_that_somebody_has_only_planned_does_not_disturb(small: Study, tmp_path: Path) -> None:
     expected = digests(small, tmp_path)
-    _, plans = layout.stored(tmp_path)
+    _, plans = run_directory.stored(tmp_path)
     for plan in plans.values():
         assert len(cover(tmp_path, plan, iterations=1000, block_size=10)) == 2
-    assert digests_of(runs.collect(tmp_path)[2]) == expected
+    assert digests_of(run.collect(tmp_path)[2]) == expected
 
 
 def test_verify_finds_values_that_are_whole_but_wrong(small: Study, tmp_path: Path) -> None:
     digests(small, tmp_path)
-    assert upkeep.verify(tmp_path, blocks=1000) == []
+    assert maintain.verify(tmp_path, blocks=1000) == []
     array = open_store(tmp_path)["drug/null/0"]
     rows = np.asarray(array[20:30])
     rows[4, 2] += 1
     array[20:30] = rows
-    assert upkeep.verify(tmp_path, blocks=1000) == ["drug: iterations 20 to 29 differ from the stored ones"]
+    assert maintain.verify(tmp_path, blocks=1000) == ["drug: iterations 20 to 29 differ from the stored ones"]
     assert "iterations 20 to 29" in ale("verify", tmp_path, "--blocks", 1000, code=74).stderr
 
 
 def test_verify_before_anything_is_done(small: Study, tmp_path: Path) -> None:
-    layout.lay_out(layout.prepare(small), tmp_path)
+    run_directory.create_run(run_directory.prepare(small), tmp_path)
     with pytest.raises(StoreError, match="no block is done"):
-        upkeep.verify(tmp_path)
+        maintain.verify(tmp_path)
 
 
 def test_plan_block_run_extend_verify_from_the_command_line(tiny: Path) -> None:

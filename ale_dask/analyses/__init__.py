@@ -1,1 +1,1 @@
-"""Floor 4: what to compute, as block functions and as functions from Dataset to Dataset."""
+"""What to compute, as block functions and as functions from Dataset to Dataset."""

@@ -1,6 +1,6 @@
 """ALE of one sample against the literature's base rate: more convergence than where foci are reported anyway.
 
-Foci are drawn from a density (`data.base_rate`), and each voxel's p is that under this density. The test is
+Foci are drawn from a density (`datasets.base_rate`), and each voxel's p is that under this density. The test is
 one more null of a main effect: its plan has the main effect's experiments, kernels and draw keys.
 """
 
@@ -22,28 +22,23 @@ from ale_dask.analyses.main_effect import (
     eps_of,
     identity_of,
     inference_of,
-    machinery,
     mask_of,
+    null_tables,
     searched,
     tested,
     volume_of,
 )
 from ale_dask.analyses.sample import Sample
-from ale_dask.data.base_rate import density
-from ale_dask.data.base_rate.studies import BaseRate, Studies, load_base_rate
-from ale_dask.distribution.board import Statistic
-from ale_dask.distribution.plan import Plan
+from ale_dask.config.study import Inference
+from ale_dask.datasets.base_rate import density
+from ale_dask.datasets.base_rate.studies import BaseRate, Studies, load_base_rate
+from ale_dask.errors import InputError
+from ale_dask.execution.monitor.state import Statistic
+from ale_dask.execution.plan import Plan
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.ball_mass import Field, shells
-from ale_dask.numerics.base_rate_null import (
-    Critical,
-    Drawn,
-    base_rate_iterations,
-    critical,
-    drawn,
-    drawn_studies,
-)
+from ale_dask.numerics.base_rate_null import Critical, Drawn, base_rate_iterations, critical, drawn, drawn_studies
 from ale_dask.numerics.base_rate_tfce import (
     Heights,
     base_rate_tfce_iterations,
@@ -52,13 +47,11 @@ from ale_dask.numerics.base_rate_tfce import (
     heights,
     tfce_unit,
 )
-from ale_dask.numerics.by_level import NEVER, Z_UNIT, LevelTable, critical_map, least_z, level_table, z_map
+from ale_dask.numerics.density_levels import NEVER, Z_UNIT, LevelTable, critical_map, least_z, level_table, z_map
 from ale_dask.numerics.space import Mask
-from ale_dask.numerics.weighted import last_words
+from ale_dask.numerics.weighted_draws import last_words
 from ale_dask.numerics.whole_studies import ENOUGH
-from ale_dask.words.config import Inference
-from ale_dask.words.errors import InputError
-from ale_dask.words.variables import describe
+from ale_dask.schema import describe
 
 KIND = "base-rate"
 STATISTICS = ("max_z", "max_size", "max_mass")
@@ -189,7 +182,7 @@ def table_of(plan: Plan) -> LevelTable:
 
 @lru_cache(maxsize=8)
 def _ready(plan: Plan) -> tuple[Drawn, Critical, Heights | None]:
-    _, _, space = machinery(plan, in_mask=True)
+    _, _, space = null_tables(plan, in_mask=True)
     least, table = int(plan.settings["least_z"]), table_of(plan)
     threshold = plan.arrays["threshold"]
     inside = searched(plan, n_voxels=len(threshold))
@@ -212,7 +205,7 @@ def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]
     """Return {"null": (iteration, statistic)} of some iterations, int64: largest z, cluster size, mass and TFCE."""
     out = np.empty((count, len(plan.statistics)), dtype=np.int64)
     with BUILDING:
-        design, rows, space = machinery(plan, in_mask=True)
+        design, rows, space = null_tables(plan, in_mask=True)
         words, thresholds, enhanced = _ready(plan)
     if enhanced is None:
         base_rate_iterations(first, count, words, thresholds, design, rows, space, out)

@@ -27,11 +27,14 @@ from ale_dask.analyses.main_effect import (
     thresholded,
 )
 from ale_dask.analyses.sample import Sample
-from ale_dask.data import foci as foci_data
-from ale_dask.data.foci import foci_alone
-from ale_dask.data.shared import shared as shared_by
-from ale_dask.data.shared import without_shared
-from ale_dask.distribution.plan import Plan
+from ale_dask.config.profiles import RelabelP
+from ale_dask.config.study import INPUTS, Inference
+from ale_dask.coordinates import foci as foci_data
+from ale_dask.coordinates.foci import foci_alone
+from ale_dask.coordinates.shared_subjects import shared as shared_by
+from ale_dask.coordinates.shared_subjects import without_shared
+from ale_dask.errors import InputError
+from ale_dask.execution.plan import Plan
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.contrast import (
     DIFFERENCE_BITS,
@@ -45,10 +48,7 @@ from ale_dask.numerics.contrast import (
 from ale_dask.numerics.draws import RELABEL, draw_keys
 from ale_dask.numerics.null import NullTable
 from ale_dask.numerics.space import Mask
-from ale_dask.words.config import INPUTS, Inference
-from ale_dask.words.errors import InputError
-from ale_dask.words.profiles import RelabelP
-from ale_dask.words.variables import describe
+from ale_dask.schema import describe
 
 KIND = "contrast"
 WORDS = {
@@ -57,6 +57,11 @@ WORDS = {
     "pooled": "uncorrected p inside the thresholded map of the pooled experiments",
     "none": "uncorrected p over the whole mask",
 }
+
+
+def pooled_name(contrast: str) -> str:
+    """Return the name of the main effect of both arms of a contrast together."""
+    return f"{contrast}_pooled"
 
 
 def shown_by(inference: Inference) -> str:

@@ -16,12 +16,12 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses.main_effect import EPS, identity_of, thresholded
-from ale_dask.distribution.plan import Plan
+from ale_dask.config.study import INPUTS, Inference
+from ale_dask.execution.plan import Plan
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.contrast import relabellings
 from ale_dask.numerics.contrast_clusters import Region, allowed_beyond, edges, largest_clusters, neighbours_before
 from ale_dask.numerics.space import Mask
-from ale_dask.words.config import INPUTS, Inference
 
 KIND = "contrast-clusters"
 SIDES, MEASURES = ("greater", "less"), ("size", "mass")

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.analyses.sample import Sample
-from ale_dask.data.subject_groups import group_keys
+from ale_dask.coordinates.subject_groups import group_keys
 from ale_dask.numerics.ale import add_row
 from ale_dask.numerics.contrast import by_voxel
 

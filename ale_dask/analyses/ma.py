@@ -13,13 +13,13 @@ import xarray as xr
 import zarr
 
 from ale_dask.analyses.sample import Sample
-from ale_dask.data.places import Place, remove, remove_file, storage_errors, zarr_store
-from ale_dask.data.seals import broken_below, read_seal, seal_below
-from ale_dask.data.store import open_store, writing
+from ale_dask.config.profiles import Kernel
+from ale_dask.errors import StoreError
 from ale_dask.numerics.ale import cell_index, full_support, modelled_activation, scratch_of
 from ale_dask.numerics.elementary import fixed_point_sum
-from ale_dask.words.errors import StoreError
-from ale_dask.words.profiles import Kernel
+from ale_dask.storage.checksums import broken_below, read_seal, seal_below
+from ale_dask.storage.location import Place, remove, remove_file, storage_errors, zarr_store
+from ale_dask.storage.zarr_store import open_store, writing
 
 VOXEL_CHUNK = 65536
 UNION_BITS = 40

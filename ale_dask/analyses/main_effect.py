@@ -14,23 +14,23 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses.null_cut import own_threshold
+from ale_dask.analyses.null_threshold import null_specific_threshold
 from ale_dask.analyses.sample import Sample
-from ale_dask.data.subject_groups import count_of_pooled, n_subjects, subject_groups
-from ale_dask.distribution.board import Statistic
-from ale_dask.distribution.plan import Plan
+from ale_dask.config.study import EARLIER, INPUTS, Inference
+from ale_dask.coordinates.subject_groups import count_of_pooled, n_subjects, subject_groups
+from ale_dask.execution.monitor.state import Statistic
+from ale_dask.execution.plan import Plan
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.ale import Row, add_row, ale_from_s
 from ale_dask.numerics.draws import NULL, draw_keys
+from ale_dask.numerics.focus_visits import Design
+from ale_dask.numerics.kernel_rows import Geometry, Stamps, geometry, stamps
 from ale_dask.numerics.null import NullTable, analytic_null, histogram, z_of_log_p
-from ale_dask.numerics.permute import null_iterations
+from ale_dask.numerics.permutation_null import null_iterations
 from ale_dask.numerics.space import Mask
-from ale_dask.numerics.stamps import Geometry, Stamps, geometry, stamps
 from ale_dask.numerics.tfce import Levels, levels, tfce_map, tfce_of
 from ale_dask.numerics.tfce_null import tfce_iterations
-from ale_dask.numerics.visits import Design
-from ale_dask.words.config import EARLIER, INPUTS, Inference
-from ale_dask.words.variables import describe
+from ale_dask.schema import describe
 
 KIND = "main-effect"
 STATISTICS = ("max_s", "max_size", "max_mass")
@@ -89,7 +89,7 @@ def plan_main_effect(sample: Sample, *, bits: int, name: str, rows: Iterable[Row
             "threshold": table.critical(inference.voxel_p),
             "additive": sample.additive,
             "step": table.step,
-            **({"null_threshold": own_threshold(sample, bits=bits)} if inference.null_cut == "own" else {}),
+            **({"null_threshold": null_specific_threshold(sample, bits=bits)} if inference.null_cut == "own" else {}),
             **({} if heights is None else {"tfce": [heights.shift, heights.first, heights.bits]}),
         },
         arrays={
@@ -141,7 +141,7 @@ _BUILDING = threading.Lock()
 
 
 @lru_cache(maxsize=8)
-def machinery(plan: Plan, *, in_mask: bool = False) -> tuple[Design, Stamps, Geometry]:
+def null_tables(plan: Plan, *, in_mask: bool = False) -> tuple[Design, Stamps, Geometry]:
     """Return the kernel's tables of a plan, those of its null or of what lies `in_mask`; built once per process."""
     shapes = plan.arrays["box_shape"]
     ends = np.cumsum(shapes.prod(axis=1))
@@ -181,7 +181,7 @@ def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]
     """Return {"null": (iteration, statistic)} of some iterations, int64: largest S, cluster size, mass and TFCE."""
     out = np.empty((count, len(plan.statistics)), dtype=np.int64)
     with _BUILDING:
-        design, rows, space = machinery(plan)
+        design, rows, space = null_tables(plan)
     threshold = np.int32(null_threshold(plan))
     if TFCE in plan.statistics:
         tfce_iterations(first, count, threshold, design, rows, space, levels_of(plan), out)

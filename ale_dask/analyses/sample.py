@@ -11,19 +11,19 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.data import foci as foci_data
-from ale_dask.data.outside import placed
-from ale_dask.data.selection import drop_empty
-from ale_dask.data.subject_groups import subject_groups
+from ale_dask.config.profiles import CHOICES
+from ale_dask.config.study import Inference
+from ale_dask.coordinates import foci as foci_data
+from ale_dask.coordinates.outside import placed
+from ale_dask.coordinates.selection import drop_empty
+from ale_dask.coordinates.subject_groups import subject_groups
+from ale_dask.errors import InputError
 from ale_dask.numerics import NUMERICS_VERSION
 from ale_dask.numerics.ale import Row, cell_index, fixed_point_rows, full_support, scale_bits
-from ale_dask.numerics.kernels import FWHM_PER_SIGMA, kernel_box, shape_of, sigma_mm
+from ale_dask.numerics.gaussian import FWHM_PER_SIGMA, kernel_box, shape_of, sigma_mm
 from ale_dask.numerics.space import Mask, rounded
 from ale_dask.numerics.tfce import GRID_BITS
-from ale_dask.words.config import Inference
-from ale_dask.words.errors import InputError
-from ale_dask.words.profiles import CHOICES
-from ale_dask.words.variables import FOCI, check
+from ale_dask.schema import FOCI, check
 
 FEWEST = 2
 """Experiments of a main effect."""

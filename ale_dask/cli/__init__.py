@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from ale_dask.cli import counting, fetching, following, handing, looking, robust, running
+from ale_dask.cli import base_rate, exchange, fetch, follow, inspect, run, sensitivity
 from ale_dask.cli.options import Stopped, say
-from ale_dask.words.errors import AleError, UnfinishedError
+from ale_dask.errors import AleError, UnfinishedError
 
 app = typer.Typer(
     name="ale-dask",
@@ -24,43 +24,43 @@ app = typer.Typer(
 )
 
 for command in (
-    looking.example,
-    fetching.fetch,
-    looking.import_jale,
-    looking.check,
-    looking.describe,
-    looking.plan,
-    running.run,
-    following.submit,
-    following.status,
-    following.cancel,
-    following.logs,
-    following.doctor,
-    looking.collect,
-    looking.cite,
-    handing.compare,
-    handing.export,
-    running.extend,
-    running.sweep,
-    running.subgroups,
-    running.verify,
-    running.block,
+    inspect.example,
+    fetch.fetch,
+    inspect.import_jale,
+    inspect.check,
+    inspect.describe,
+    inspect.plan,
+    run.run,
+    follow.submit,
+    follow.status,
+    follow.cancel,
+    follow.logs,
+    follow.doctor,
+    inspect.collect,
+    inspect.cite,
+    exchange.compare,
+    exchange.export,
+    run.extend,
+    run.sweep,
+    run.subgroups,
+    run.verify,
+    run.block,
 ):
     app.command()(command)
-app.command("base-rate")(counting.base_rate)
-app.command("leave-one-out")(running.leave_one_out)
-app.command("fail-safe")(robust.fail_safe)
-app.command()(robust.power)
-app.command("main-effect")(running.of_foci(None, "ALE of each foci file, without a study.toml."))
+app.command("base-rate")(base_rate.base_rate)
+app.command("leave-one-out")(run.leave_one_out)
+app.command("fail-safe")(sensitivity.fail_safe)
+app.command()(sensitivity.power)
+app.command("main-effect")(run.of_foci(None, "ALE of each foci file, without a study.toml."))
 app.command("contrast")(
-    running.of_foci("contrast", "First foci file against the second, both directions, without a study.toml.")
+    run.of_foci("contrast", "First foci file against the second, both directions, without a study.toml.")
 )
-app.command("conjunction")(running.of_foci("conjunction", "Where all foci files agree, without a study.toml."))
+app.command("conjunction")(run.of_foci("conjunction", "Where all foci files agree, without a study.toml."))
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from ale_dask.words.version import __version__
+        from ale_dask.version import __version__
 
         print(f"ale-dask {__version__}")
         raise typer.Exit

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ale_dask.words.config import Study
+    from ale_dask.config.study import Study
 
 Out = Annotated[
     str, typer.Option("-o", "--out", help="Folder of the run, or a URL (s3:// gs:// az://); the same one resumes.")
@@ -193,7 +193,7 @@ def say(text: str) -> None:
 
 def tell_input(study: Study, *, quiet: bool, verbose: bool = False) -> list[dict[str, Any]]:
     """Print what was decided about the input and what looks wrong in it, and return it as plain values."""
-    from ale_dask.notices import notice_lines, study_notices
+    from ale_dask.workflows.notices import notice_lines, study_notices
 
     found = study_notices(study)
     if not quiet:
@@ -204,17 +204,17 @@ def tell_input(study: Study, *, quiet: bool, verbose: bool = False) -> list[dict
 
 def load(study: str) -> Study:
     """Return the study of a study.toml, or of the folder or URL of a run."""
-    from ale_dask.data.places import place
-    from ale_dask.data.remote import Remote
-    from ale_dask.words.config import load_study
+    from ale_dask.config.study import load_study
+    from ale_dask.storage.location import place
+    from ale_dask.storage.object_store import Remote
 
     where = place(study)
     if not isinstance(where, Remote) and not where.is_dir():
         return load_study(where)
-    from ale_dask.data.ours import holds_run
+    from ale_dask.storage.ownership import holds_run
 
     if isinstance(where, Remote) or holds_run(where):
-        from ale_dask.layout import kept_study
+        from ale_dask.workflows.run_directory import kept_study
 
         return kept_study(where)
     return load_study(where / "study.toml", kept=(where / "plans").is_dir())
@@ -222,8 +222,8 @@ def load(study: str) -> Study:
 
 def with_settings(study: Study, **values: Any) -> Study:
     """Return the study with the settings given on the command line instead of its own."""
-    from ale_dask.words.config import WITHOUT_FILE, inference_from, study_from
-    from ale_dask.words.profiles import changed
+    from ale_dask.config.profiles import changed
+    from ale_dask.config.study import WITHOUT_FILE, inference_from, study_from
 
     backend = {"name": values.pop("backend", None), "workers": values.pop("workers", None)}
     include, exclude = values.pop("include", None), values.pop("exclude", None)
@@ -248,7 +248,7 @@ def with_settings(study: Study, **values: Any) -> Study:
 
 def of_files(files: list[Path], analyses: dict[str, dict[str, Any]], *, names: list[str], **options: Any) -> Study:
     """Return the study of files of foci: a sample of each, or of all of them where there is one name."""
-    from ale_dask.words.config import study_from, with_each_file
+    from ale_dask.config.study import study_from, with_each_file
 
     paths = [str(file.resolve()) for file in files]
     parts = [paths] if len(names) == 1 else [[path] for path in paths]

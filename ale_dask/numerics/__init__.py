@@ -1,4 +1,4 @@
-"""Floor 1: plain numerics on numpy arrays; no input or output, no Dask, no xarray.
+"""Plain numerics on numpy arrays; no input or output, no Dask, no xarray.
 
 numba's on-disk cache notices edits of the file that holds a compiled function but not of the files it
 imports, and ran a stale kernel when tried. The cache directory is therefore named by a hash of every
@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numba
 
+from ale_dask.errors import StoreError
 from ale_dask.numerics.trust import private
-from ale_dask.words.errors import StoreError
 
 NUMERICS_VERSION = 2
 """Part of every analysis's identity: raised when the same input would give other integers."""

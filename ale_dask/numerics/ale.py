@@ -10,9 +10,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from ale_dask.config.profiles import Kernel
 from ale_dask.numerics.elementary import fixed_point
-from ale_dask.numerics.kernels import focus_box, gaussian_factors, peak, shape_of
-from ale_dask.words.profiles import Kernel
+from ale_dask.numerics.gaussian import focus_box, gaussian_factors, peak, shape_of
 
 Row = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
 """Voxel and fixed-point value (entry) of one experiment, where it is not 0."""

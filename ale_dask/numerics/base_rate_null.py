@@ -12,13 +12,13 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.numerics.by_level import NEVER, LevelTable, z_of
-from ale_dask.numerics.permute import found_memory, largest
+from ale_dask.numerics.density_levels import NEVER, LevelTable, z_of
+from ale_dask.numerics.focus_visits import list_foci, sweep_memory
+from ale_dask.numerics.kernel_rows import Geometry
+from ale_dask.numerics.permutation_null import found_memory, largest
+from ale_dask.numerics.planes import plane_of, stamp_planes
 from ale_dask.numerics.simd import BARE, SCAN, reaches32
-from ale_dask.numerics.stamps import Geometry
-from ale_dask.numerics.sweep import plane_of, stamp_planes
-from ale_dask.numerics.visits import list_foci, sweep_memory
-from ale_dask.numerics.weighted import draw_weighted, guide
+from ale_dask.numerics.weighted_draws import draw_weighted, guide
 from ale_dask.numerics.whole_studies import NO_POOL, Pool, draw_study, windows
 
 I32 = npt.NDArray[np.int32]

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.numerics.base_rate_null import draw_base_rate, scan_plane
-from ale_dask.numerics.by_level import Z_UNIT, LevelTable, least_sums, z_of
-from ale_dask.numerics.permute import found_memory, largest
-from ale_dask.numerics.stamps import Geometry
-from ale_dask.numerics.sweep import plane_of, stamp_planes
+from ale_dask.numerics.density_levels import Z_UNIT, LevelTable, least_sums, z_of
+from ale_dask.numerics.focus_visits import list_foci, sweep_memory
+from ale_dask.numerics.kernel_rows import Geometry
+from ale_dask.numerics.permutation_null import found_memory, largest
+from ale_dask.numerics.planes import plane_of, stamp_planes
 from ale_dask.numerics.tfce import greatest, map_of_levels, scratch, unit_of
-from ale_dask.numerics.visits import list_foci, sweep_memory
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]

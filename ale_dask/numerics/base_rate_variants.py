@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.numerics.base_rate_null import draw_base_rate, least_of_steps
-from ale_dask.numerics.by_level import NEVER, LevelTable, z_of
-from ale_dask.numerics.permute import found_memory, largest
+from ale_dask.numerics.density_levels import NEVER, LevelTable, z_of
+from ale_dask.numerics.focus_visits import list_foci, sweep_memory
+from ale_dask.numerics.kernel_rows import Geometry
+from ale_dask.numerics.permutation_null import found_memory, largest
+from ale_dask.numerics.planes import plane_of, stamp_planes
 from ale_dask.numerics.simd import BARE, SCAN, reaches32
-from ale_dask.numerics.stamps import Geometry
-from ale_dask.numerics.sweep import plane_of, stamp_planes
-from ale_dask.numerics.variants import add_experiment, locate, near_memory
-from ale_dask.numerics.visits import list_foci, sweep_memory
+from ale_dask.numerics.variant_null import add_experiment, locate, near_memory
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]

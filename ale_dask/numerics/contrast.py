@@ -18,7 +18,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.numerics.draws import rank_words
+from ale_dask.numerics.draws import permutation_keys
 from ale_dask.numerics.lanes import LANES, at_least, at_most, count_lanes, fill_members, has_lane, lane_sums, rising
 
 I64 = npt.NDArray[np.int64]
@@ -117,7 +117,7 @@ def _chosen(
             row[list(members)] = True
         return chosen
     words = np.empty((count, len(key)), dtype=np.uint64)
-    rank_words(key, first, words)
+    permutation_keys(key, first, words)
     np.put_along_axis(chosen, np.argsort(words, axis=1, kind="stable")[:, :size], True, axis=1)
     return chosen
 

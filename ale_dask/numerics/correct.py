@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from ale_dask.words.profiles import ClusterCut
+from ale_dask.config.profiles import ClusterCut
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]

@@ -58,7 +58,7 @@ def draw_voxels(key, iteration, n_voxels, out, begin, end) -> None:  # type: ign
 
 
 @numba.njit(cache=True, nogil=True)
-def rank_words(key, first, out) -> None:  # type: ignore[no-untyped-def]
+def permutation_keys(key, first, out) -> None:  # type: ignore[no-untyped-def]
     """Fill out (iteration, experiment), uint64, with the words whose order is the relabelling."""
     low = np.uint64(0xFFFFFFFF)
     half = np.uint64(32)

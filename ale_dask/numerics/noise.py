@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.numerics.clusters import root
-from ale_dask.numerics.growing import follow, gather, log_memory, steps_memory
-from ale_dask.numerics.permute import found_memory
+from ale_dask.numerics.cumulative_null import follow, gather, log_memory, steps_memory
+from ale_dask.numerics.focus_visits import Design, draw_foci, list_foci, list_foci_in_order, sweep_memory
+from ale_dask.numerics.kernel_rows import Geometry, Stamps, edge_steps, face_steps
+from ale_dask.numerics.permutation_null import found_memory
 from ale_dask.numerics.simd import BARE
-from ale_dask.numerics.stamps import Geometry, Stamps, edge_steps, face_steps
-from ale_dask.numerics.visits import Design, draw_foci, list_foci, list_foci_in_order, sweep_memory
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]

@@ -18,8 +18,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.numerics.by_level import NEVER, z_of
-from ale_dask.numerics.draws import draw_keys, draw_voxels, philox, rank_words
+from ale_dask.numerics.density_levels import NEVER, z_of
+from ale_dask.numerics.draws import draw_keys, draw_voxels, permutation_keys, philox
 from ale_dask.numerics.elementary import exp_neg
 from ale_dask.numerics.simd import BARE
 
@@ -402,7 +402,7 @@ def trial_of(
 def orders(first: int, count: int, *, trial: Trial) -> I64:
     """Return the order in which experiments report the place (simulation, experiment), int64."""
     words = np.empty((count, len(trial.kernel)), dtype=np.uint64)
-    rank_words(trial.order_key, first, words)
+    permutation_keys(trial.order_key, first, words)
     return np.argsort(words, axis=1, kind="stable")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.numerics.base_rate_null import Drawn, draw_base_rate
-from ale_dask.numerics.by_level import NEVER, LevelTable
+from ale_dask.numerics.density_levels import NEVER, LevelTable
 from ale_dask.numerics.draws import draw_voxels
 from ale_dask.numerics.power import Kernels, Rule, Space, Trial, detections, displaced, follow
 

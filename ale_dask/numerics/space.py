@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from ale_dask.words.errors import InputError
-from ale_dask.words.profiles import Rounding
+from ale_dask.config.profiles import Rounding
+from ale_dask.errors import InputError
 
 # icbm2tal, MNI -> Talairach, rows [R | t] in mm: Lancaster et al. 2007, Human Brain Mapping 28:1194.
 ICBM2TAL: dict[str, tuple[tuple[float, float, float, float], ...]] = {

@@ -28,8 +28,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.numerics.clusters import root
+from ale_dask.numerics.kernel_rows import geometry
 from ale_dask.numerics.null import NullTable, z_of_log_p
-from ale_dask.numerics.stamps import geometry
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from ale_dask.numerics.permute import found_memory, largest, scan_plane
-from ale_dask.numerics.sweep import plane_of, stamp_planes
+from ale_dask.numerics.focus_visits import draw_foci, list_foci, sweep_memory
+from ale_dask.numerics.permutation_null import found_memory, largest, scan_plane
+from ale_dask.numerics.planes import plane_of, stamp_planes
 from ale_dask.numerics.tfce import collect_plane, greatest, scratch
-from ale_dask.numerics.visits import draw_foci, list_foci, sweep_memory
 
 
 @numba.njit(cache=True, nogil=True)

@@ -11,11 +11,11 @@ import numpy as np
 from ale_dask.numerics import CACHE_DIRECTORY, CACHE_IS_KEPT
 
 if TYPE_CHECKING:
-    from ale_dask.numerics.stamps import Geometry, Stamps
-    from ale_dask.numerics.visits import Design
+    from ale_dask.numerics.focus_visits import Design
+    from ale_dask.numerics.kernel_rows import Geometry, Stamps
 
 
-def cold(kernel: str = "permute.null_iterations") -> bool:
+def cold(kernel: str = "permutation_null.null_iterations") -> bool:
     """Return whether a kernel, the null's or another, has not been compiled yet for this version, numba and CPU."""
     return next(CACHE_DIRECTORY.rglob(f"{kernel}-*.nbi"), None) is None
 
@@ -35,14 +35,14 @@ def compile_beside(*, base_rate: bool = False) -> subprocess.Popen[bytes] | None
 
 def compile_kernels(*, base_rate: bool = False) -> None:
     """Compile the kernels of null iterations and of relabellings by running none of them."""
-    from ale_dask.numerics import contrast, contrast_clusters, permute, stamps, visits
+    from ale_dask.numerics import contrast, contrast_clusters, focus_visits, kernel_rows, permutation_null
 
     nowhere = np.zeros((1, 3), dtype=np.int64)
-    space = stamps.geometry(nowhere.astype(np.int16), radius=nowhere)
-    rows = stamps.stamps([np.ones((1, 1, 1), dtype=np.int32)])
+    space = kernel_rows.geometry(nowhere.astype(np.int16), radius=nowhere)
+    rows = kernel_rows.stamps([np.ones((1, 1, 1), dtype=np.int32)])
     none = np.zeros(1, dtype=np.int64)
-    design = visits.Design(none, none[:0], none[:0].astype(np.uint64), False)
-    permute.null_iterations(0, 0, np.int32(1), design, rows, space, np.empty((0, 3), dtype=np.int64))
+    design = focus_visits.Design(none, none[:0], none[:0].astype(np.uint64), False)
+    permutation_null.null_iterations(0, 0, np.int32(1), design, rows, space, np.empty((0, 3), dtype=np.int64))
     if base_rate:
         _compile_base_rate(design, rows, space)
     entries = none[:0].astype(np.int32)
@@ -56,10 +56,10 @@ def compile_kernels(*, base_rate: bool = False) -> None:
 
 
 def _compile_base_rate(design: Design, rows: Stamps, space: Geometry) -> None:
-    from ale_dask.numerics import base_rate_null, by_level, weighted
+    from ale_dask.numerics import base_rate_null, density_levels, weighted_draws
 
     none = np.zeros(space.voxels, dtype=np.int32)
-    table = by_level.LevelTable(np.zeros((2, 2), dtype=np.int32), 0, none)
+    table = density_levels.LevelTable(np.zeros((2, 2), dtype=np.int32), 0, none)
     critical = base_rate_null.critical(none, table, least_z=1, geometry=space)
-    drawn = base_rate_null.drawn(weighted.last_words(np.ones(space.voxels)))
+    drawn = base_rate_null.drawn(weighted_draws.last_words(np.ones(space.voxels)))
     base_rate_null.base_rate_iterations(0, 0, drawn, critical, design, rows, space, np.empty((0, 3), dtype=np.int64))

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ale_dask.analyses import contrast, main_effect
-from ale_dask.distribution.plan import Plan
+from ale_dask.config.study import Inference
+from ale_dask.execution.plan import Plan
 from ale_dask.numerics.contrast import DIFFERENCE_BITS, relabellings
-from ale_dask.words.config import Inference
 from benchmarks.nulls import our_draws
 from benchmarks.plans import dataset, experiment_map
 from benchmarks.samples import Foci, pooled

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ale_dask.analyses import main_effect
-from ale_dask.distribution.plan import Plan
+from ale_dask.execution.plan import Plan
 from ale_dask.numerics import CACHE_DIRECTORY, correct
 from ale_dask.numerics.draws import draw_voxels
 from benchmarks.environments import python_of

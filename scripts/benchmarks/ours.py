@@ -14,7 +14,7 @@ import numpy as np
 
 from ale_dask.analyses import contrast, main_effect
 from ale_dask.analyses.sample import sample, study_bits
-from ale_dask.distribution.plan import Plan
+from ale_dask.execution.plan import Plan
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.null import NullTable, z_of_log_p
 from ale_dask.numerics.simd import WIDTH, add8

@@ -14,12 +14,12 @@ from scipy import fft
 
 from ale_dask.analyses import contrast, main_effect
 from ale_dask.analyses.sample import Sample, sample, study_bits
-from ale_dask.data.foci import Experiment, build
-from ale_dask.data.foci import concat as concat_foci
-from ale_dask.distribution.plan import Plan
+from ale_dask.config.study import Inference
+from ale_dask.coordinates.foci import Experiment, build
+from ale_dask.coordinates.foci import concat as concat_foci
+from ale_dask.execution.plan import Plan
 from ale_dask.numerics.ale import scale_bits
 from ale_dask.numerics.space import Mask
-from ale_dask.words.config import Inference
 from benchmarks.samples import Foci
 
 STEP = 1e-5

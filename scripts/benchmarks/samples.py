@@ -69,7 +69,7 @@ def _from_example(name: str, mask: Any) -> Foci:
 
     from ale_dask import read_foci
 
-    foci = read_foci(str(files("ale_dask.data.example") / f"{EXAMPLE[name]}.txt"))
+    foci = read_foci(str(files("ale_dask.datasets.example") / f"{EXAMPLE[name]}.txt"))
     owner = foci["focus_experiment"].values
     order = np.argsort(owner, kind="stable")
     _, nearest = cKDTree(mask.voxel_ijk).query(mask.to_grid(foci["focus_xyz"].values[order]))

@@ -23,10 +23,10 @@ from distributed import Client
 from slurm import wait_until
 from test_determinism import chunks, digests, digests_of, with_backend, with_inference
 
-from ale_dask.distribution.journal import events
-from ale_dask.distribution.plan import BlockFunction
-from ale_dask.study import BLOCKS
-from ale_dask.words.config import load_study
+from ale_dask.config.study import load_study
+from ale_dask.execution.journal import events
+from ale_dask.execution.plan import BlockFunction
+from ale_dask.workflows.prepare import BLOCKS
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts file systems")
 

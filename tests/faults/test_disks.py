@@ -15,10 +15,10 @@ from scenes import ale, amid_blocks, disk, ended, expected, mount, needs_root, s
 from slurm import wait_until
 from test_determinism import chunks, digests, digests_of, with_backend
 
-from ale_dask import following, runs, upkeep
-from ale_dask.distribution.plan import Plan
-from ale_dask.words.config import load_study
-from ale_dask.words.errors import StoreError
+from ale_dask.config.study import load_study
+from ale_dask.errors import StoreError
+from ale_dask.execution.plan import Plan
+from ale_dask.workflows import follow, maintain, run
 
 ROOM = 64_000
 """kB that hold a whole run of the tiny study, which takes 3,000."""
@@ -120,7 +120,7 @@ def test_a_disk_that_turns_read_only_amid_blocks_exits_74_and_resumes(tmp_path: 
         assert 0 < chunks(out) < 240
         _, errors = ale(*command, code=74)
         assert "Read-only file system" in errors
-        assert 0 < sum(standing.done for standing in upkeep.status(out)) < 240
+        assert 0 < sum(standing.done for standing in maintain.status(out)) < 240
         mount("-o", "remount,rw", turned)
         assert digests_of(ale(*command)[0]) == expected()
 
@@ -130,15 +130,15 @@ def test_a_finished_run_on_a_read_only_disk_can_be_looked_at(tmp_path: Path) -> 
     study = load_study(write_study(tmp_path / "tiny", block_size=10))
     with disk(tmp_path / "disk", kilobytes=ROOM) as archive:
         out = archive / "out"
-        results, record = runs.run(with_backend(study, name="serial"), out, quiet=True)
-        runs.write(results, record, out, study=study, drawn_by=None)
+        results, record = run.run(with_backend(study, name="serial"), out, quiet=True)
+        run.write(results, record, out, study=study, drawn_by=None)
         mount("-o", "remount,ro", archive)
         with pytest.raises(OSError, match="Read-only"):
             (out / "new").touch()
         rows = json.loads(ale("status", out, "--json")[0])
         assert [row["done"] for row in rows] == [60] * 4
-        assert upkeep.verify(out, blocks=2) == []
-        assert list(following.logs(out))
+        assert maintain.verify(out, blocks=2) == []
+        assert list(follow.logs(out))
         ale("collect", out, "-o", tmp_path / "table.tsv")
         assert len((tmp_path / "table.tsv").read_text().splitlines()) > 1
         _, errors = ale("collect", out, "--no-pictures", "-q", code=74)

@@ -26,9 +26,9 @@ from scenes import (
 from slurm import wait_until
 from test_determinism import chunks, digests, digests_of, with_backend, with_inference
 
-from ale_dask import following, submission
-from ale_dask.words.config import load_study
-from ale_dask.words.errors import UnfinishedError
+from ale_dask.config.study import load_study
+from ale_dask.errors import UnfinishedError
+from ale_dask.workflows import follow, submit
 
 PATIENCE = 60.0
 """Seconds in which a loss has to be noticed."""
@@ -88,10 +88,10 @@ def test_a_client_that_dies(there: Cluster, tmp_path: Path) -> None:
     assert digests_of(ale(*command)[0]) == expected()
 
 
-def submitted(there: Cluster, study: Path, out: Path, *, iterations: int = 60) -> following.Submission:
+def submitted(there: Cluster, study: Path, out: Path, *, iterations: int = 60) -> follow.Submission:
     """Return a submission to the scheduler there; the client that submitted is closed."""
     wanted = with_backend(with_inference(load_study(study), iterations=iterations), name=there.address)
-    made = submission.submit(wanted, out, pictures=False)
+    made = submit.submit(wanted, out, pictures=False)
     assert made.how == "dask"
     assert made.scheduler == there.address
     return made
@@ -99,20 +99,20 @@ def submitted(there: Cluster, study: Path, out: Path, *, iterations: int = 60) -
 
 def followed(out: Path) -> bool:
     """Return whether a submitted run is complete when nobody runs it any more."""
-    return following.follow(out, lambda standings: None)
+    return follow.follow(out, lambda standings: None)
 
 
 def test_a_submitted_run_goes_on_when_its_driver_dies(doomed: Cluster, tmp_path: Path) -> None:
     study, out = write_study(tmp_path / "tiny"), tmp_path / "out"
     text, _ = ale("submit", study, "-o", out, "-b", doomed.address, "--no-pictures")
     assert f"at {doomed.address}" in text
-    made = following.submitted(out)
+    made = follow.submitted(out)
     assert made is not None
     amid_blocks(out)
     kill_group(doomed.workers[doomed.driver(made.id)])
     assert chunks(out) < 240
     with pytest.raises(UnfinishedError, match="a run is under way"):
-        submission.submit(load_study(study), out)
+        submit.submit(load_study(study), out)
     ale("status", out, "--watch")
     assert len(rows(out, "started")) == 2
     assert len({row["driver"] for row in rows(out, "started")}) == 2
@@ -123,7 +123,7 @@ def test_a_submitted_run_is_cancelled_and_submitted_again(there: Cluster, tmp_pa
     study, out, iterations = write_study(tmp_path / "tiny"), tmp_path / "out", 400
     submitted(there, study, out, iterations=iterations)
     amid_blocks(out)
-    assert following.cancel(out).startswith("cancelled: task ale-run-")
+    assert follow.cancel(out).startswith("cancelled: task ale-run-")
     wait_until(lambda: bool(rows(out, "stopped")), seconds=30, what="a cancelled run that stops")
     assert chunks(out) < 4 * iterations
     _, errors = ale("status", out, "--watch", code=75)
@@ -137,14 +137,14 @@ def test_a_submitted_run_whose_scheduler_dies_can_be_submitted_again(doomed: Clu
     study, out = write_study(tmp_path / "tiny"), tmp_path / "out"
     first = submitted(doomed, study, out, iterations=400)
     amid_blocks(out)
-    assert following.alive(first, out) is True
+    assert follow.alive(first, out) is True
     doomed.close()
     assert chunks(out) < 4 * 400
     doomed.start_scheduler(port=int(doomed.address.rpartition(":")[2]))
     doomed.start_worker("a")
     doomed.wait_for(1)
     assert doomed.address == first.scheduler
-    assert following.alive(first, out) is False
+    assert follow.alive(first, out) is False
     submitted(doomed, study, out, iterations=400)
     assert followed(out)
     assert recorded(out) == expected(400)

@@ -30,11 +30,11 @@ from slurm import wait_until
 from test_determinism import chunks, digests, digests_of, with_backend
 
 import ale_dask
-from ale_dask import following, runs, submission
-from ale_dask.distribution.executors import Step
-from ale_dask.words.config import load_study
-from ale_dask.words.errors import BackendError, UnfinishedError
-from ale_dask.words.version import __version__
+from ale_dask.config.study import load_study
+from ale_dask.errors import BackendError, UnfinishedError
+from ale_dask.execution.executors import Step
+from ale_dask.version import __version__
+from ale_dask.workflows import follow, run, submit
 
 MEMORY = "600MB"
 """Limit of a worker's: it takes 250 MB by itself, and its nanny kills it at 95 %."""
@@ -51,7 +51,7 @@ def run_on(there: Cluster, study: Path, out: Path) -> dict[str, str]:
     """Return the digests of a run in this process on the workers there."""
     there.wait_for(2)
     with there.client() as client:
-        _, record = runs.run(load_study(study), out, quiet=True, client=client)
+        _, record = run.run(load_study(study), out, quiet=True, client=client)
     return digests_of(record)
 
 
@@ -128,7 +128,7 @@ def test_every_third_block_raises_once(there: Cluster, tmp_path: Path, monkeypat
     assert run_on(there, write_study(tmp_path / "tiny"), out) == expected()
     assert len(list((tmp_path / "marks").iterdir())) == len(rows(out, "failed")) == 80
     assert not rows(out, "gave up")
-    said = "\n".join(following.logs(out))
+    said = "\n".join(follow.logs(out))
     assert "failed: analysis drug, block 57, attempt 1" in said
     assert "RuntimeError: a node with a cold" in said
 
@@ -148,7 +148,7 @@ def test_blocks_that_always_raise_are_left_out_and_can_be_made_later(
     assert error.value.exit_code == 75
     assert chunks(out) == 240 - 8
     assert len(rows(out, "failed")) == 2 * 8
-    said = "\n".join(following.logs(out))
+    said = "\n".join(follow.logs(out))
     assert "gave up: analysis therapy, block 33, attempt 3" in said
     assert "RuntimeError: bad memory" in said
     assert run_on(there, study, out) == expected()
@@ -168,9 +168,9 @@ def test_workers_that_do_not_see_the_store(tmp_path: Path) -> None:
         with there.client() as client:
             assert list(client.run(os.path.exists, str(out)).values()) == [False]
         with pytest.raises(BackendError, match=r"1 worker\(s\) do not see .* use `run`") as error:
-            submission.submit(wanted, out)
+            submit.submit(wanted, out)
     assert error.value.exit_code == 69
-    assert following.submitted(out) is None
+    assert follow.submitted(out) is None
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def older(tmp_path: Path) -> dict[str, str]:
     """Return the environment in which an older version of the package is imported."""
     package = Path(ale_dask.__file__).parent
     shutil.copytree(package, tmp_path / "older" / "ale_dask", ignore=shutil.ignore_patterns("__pycache__"))
-    version = tmp_path / "older" / "ale_dask" / "words" / "version.py"
+    version = tmp_path / "older" / "ale_dask" / "version.py"
     version.write_text(version.read_text().replace(__version__, "0.0.9"))
     assert "0.0.9" in version.read_text()
     return {"PYTHONPATH": str(tmp_path / "older")}
@@ -207,7 +207,7 @@ def test_a_worker_with_an_older_version_that_comes_later_is_refused(tmp_path: Pa
                 there.wait_for(2)
 
         with pytest.raises(BackendError, match=r"0\.0\.9.*install the same version") as error:
-            runs.run(study, out, quiet=True, client=client, also=join_at_ten)
+            run.run(study, out, quiet=True, client=client, also=join_at_ten)
     assert error.value.exit_code == 69
     assert 10 <= chunks(out) < 240
     assert len(rows(out, "stopped")) == 1

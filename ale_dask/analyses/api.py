@@ -1,0 +1,258 @@
+"""The three analyses from Python: Dataset in, Dataset out, nothing written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ale_dask.analyses import base_rate as base_rates
+from ale_dask.analyses import conjunction as conjunctions
+from ale_dask.analyses import contrast as contrasts
+from ale_dask.analyses import contrast_clusters as second
+from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses.ma import ale_union, ma_maps
+from ale_dask.analyses.main_effect import inference_of, mask_of
+from ale_dask.analyses.sample import Sample, enough, sample, study_bits
+from ale_dask.analyses.sensitivity import leave_one_out_maps as left_out
+from ale_dask.config.profiles import changed
+from ale_dask.config.study import Inference, inference_from
+from ale_dask.coordinates import foci as foci_data
+from ale_dask.coordinates.masks import load_space
+from ale_dask.coordinates.pooling import by_subjects
+from ale_dask.errors import InputError
+from ale_dask.execution.backends.connect import active_client, cpu_count, usable
+from ale_dask.execution.executors import BlockArrays, Job, MemorySink, execute, pending
+from ale_dask.execution.plan import BlockFunction, Plan, Segment, block_size
+from ale_dask.numerics.space import Mask
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def seconds_of_first(plan: Plan, function: BlockFunction) -> float:
+    """Return the measured seconds of the first iteration on this CPU, compilation included."""
+    start = time.perf_counter()
+    function(plan, 0, 1)
+    return time.perf_counter() - start
+
+
+def seconds_per_iteration(plan: Plan, function: BlockFunction, *, most: int) -> float:
+    """Return the measured seconds of one of `most` iterations on this CPU; compiles the kernel if need be."""
+    function(plan, 0, 1)
+    number = 1
+    while True:
+        number = min(4 * number, most)
+        start = time.perf_counter()
+        function(plan, 0, number)
+        seconds = time.perf_counter() - start
+        if seconds > 0.05 or number == most:
+            return seconds / number
+
+
+def run_plan(
+    plan: Plan,
+    function: BlockFunction,
+    *,
+    iterations: int,
+    client: Client | None,
+    size: int | None = None,
+    first: int = 0,
+) -> BlockArrays:
+    """Return the arrays of a plan's blocks, computed here or by a client; `size` is that of a block, if not free.
+
+    The iterations begin with number `first`.
+    """
+    client = active_client() if client is None else usable(client)
+    workers = 1 if client is None else sum(client.nthreads().values())
+    size = size or block_size(
+        iterations=iterations,
+        seconds_per_iteration=seconds_per_iteration(plan, function, most=iterations),
+        block_seconds=1.0,
+        workers=workers,
+    )
+    segment = Segment(0, plan.id, first, iterations, size)
+    sink = MemorySink(segment)
+    execute(pending([Job(plan, segment, function, sink)]), client=client)
+    return sink.arrays()
+
+
+def main_effect(
+    foci: xr.Dataset,
+    *,
+    name: str = "main-effect",
+    mask: Mask | str | None = None,
+    search: Mask | str | None = None,
+    client: Client | None = None,
+    scale_bits: int | None = None,
+    **settings: Any,
+) -> xr.Dataset:
+    """Return the ALE main effect of a foci Dataset: maps (voxel), null (iteration, statistic), clusters (cluster).
+
+    Parameters
+    ----------
+    foci
+        as `read_foci` gives it, or a result, whose experiments are analysed anew
+    mask
+        "brain", "gm", "grey10", an image file or a Mask; the profile's own, usually "brain", if none is given
+    search
+        the region in which inference is made, as `mask` gives one; foci are drawn over the mask all the same
+    client
+        a Dask client for the iterations; without one, the active client of this process if there is one, or here
+    scale_bits
+        of the fixed point; the study's when results of several samples must share it
+    settings
+        of `config.study.Inference`: voxel_p, cluster_p, iterations, seed, correction, fwhm, profile …; with
+        `until_decided` it goes on to more iterations by itself, and the attribute iterations says to how many
+
+    Raises
+    ------
+    InputError
+        for foci or settings that cannot be used.
+    """
+    if mask is not None:
+        settings["mask"] = mask.name if isinstance(mask, Mask) else str(mask)
+    if search is not None:
+        settings["search"] = search.name if isinstance(search, Mask) else str(search)
+    inference = inference_from(settings)
+    grid = load_space(
+        inference,
+        mask=mask if isinstance(mask, Mask) else None,
+        search=search if isinstance(search, Mask) else None,
+    )
+    if "kind" in foci.attrs:
+        # A result's foci are analysed anew: what another null has left beside them is none of this one's.
+        foci = foci.drop_dims(set(foci.dims) - {"experiment", "focus", "axis", "tag"})
+    used = by_subjects(foci, inference.same_subjects, name=name)
+    chosen = enough(sample(used, mask=grid, inference=inference, name=name), name=name)
+    plan = main_effects.plan_main_effect(chosen, bits=scale_bits or study_bits([chosen]), name=name)
+    return _main_effect(chosen, plan, client=client)
+
+
+def _main_effect(chosen: Sample, plan: Plan, *, client: Client | None) -> xr.Dataset:
+    ale = ale_union(ma_maps(chosen)).values
+    beside = None
+    if base_rates.wanted(chosen.inference):
+        beside = base_rates.plan_base_rate(chosen, main=plan, name=base_rates.base_rate_name(plan.name))
+    null, other = (np.empty((0, 0 if p is None else len(p.statistics)), dtype=np.int64) for p in (plan, beside))
+    n, most = chosen.inference.iterations, chosen.inference.until_decided
+    while True:
+        null = _longer(null, plan, main_effects.block, iterations=n, client=client)
+        result = main_effects.collect(chosen, plan, null, ale=ale)
+        if beside is not None:
+            other = _longer(other, beside, base_rates.block, iterations=n, client=client)
+            result = base_rates.with_base_rate(result, chosen, beside, other)
+        if most is None or n >= most or not main_effects.undecided([result]):
+            return result
+        # The settings stay as they were asked for, so that arms of a contrast may end at different numbers.
+        n = min(2 * n, most)
+
+
+def _longer(
+    null: npt.NDArray[np.int64], plan: Plan, function: BlockFunction, *, iterations: int, client: Client | None
+) -> npt.NDArray[np.int64]:
+    """Return a null (iteration, statistic) with the iterations that it lacks added to those that it has."""
+    arrays = run_plan(plan, function, first=len(null), iterations=iterations - len(null), client=client)
+    return np.concatenate([null, arrays["null"][:, 1:]])
+
+
+def _sample_of(result: xr.Dataset, *, inference: Inference, mask: Mask) -> Sample:
+    return sample(foci_data.foci_alone(result), mask=mask, inference=inference, name=result.attrs["name"])
+
+
+def contrast(
+    a: xr.Dataset,
+    b: xr.Dataset,
+    *,
+    pooled: xr.Dataset | None = None,
+    name: str | None = None,
+    client: Client | None = None,
+    **changes: Any,
+) -> xr.Dataset:
+    """Return the contrast of two main effects, both directions: difference, p (voxel), signed z (input, voxel).
+
+    `pooled` is the main effect of both arms' experiments together and is computed when not given; `changes`
+    replace settings of the arms (seed, iterations, gate, contrast_p, min_volume, shared, profile).
+
+    Raises
+    ------
+    InputError
+        when the arms were computed with different settings, or share an experiment.
+    """
+    base = contrasts.settings_of(a, b)
+    if changes.get("same_subjects", base.same_subjects) != base.same_subjects:
+        raise InputError(
+            f"contrast: the arms were computed with same_subjects = {base.same_subjects!r}, which decides what their "
+            f"experiments are; compute the arms with {changes['same_subjects']!r}"
+        )
+    # Another profile's word on subjects comes too late for arms that there are.
+    inference = inference_from(changed(base.model_dump(), {"same_subjects": base.same_subjects, **changes}))
+    mask = mask_of(a)
+    title = name or f"{a.attrs['name']}-vs-{b.attrs['name']}"
+    foci = contrasts.disjoint_arms(
+        foci_data.foci_alone(a), foci_data.foci_alone(b), shared=inference.shared, name=title
+    )
+    arms = [sample(f, mask=mask, inference=inference, name=title) for f in foci]
+    both = sample(foci_data.concat(foci), mask=mask, inference=inference, name=title)
+    bits = study_bits([both])
+    names = (title, title, f"{title}_pooled")
+    plans = [main_effects.plan_main_effect(s, bits=bits, name=n) for s, n in zip((*arms, both), names, strict=True)]
+    if pooled is None:
+        pooled = _main_effect(both, plans[2], client=client)
+    against = []
+    if inference.null == "base-rate" and inference.gate != "none":
+        three = zip((*arms, both), plans, strict=True)
+        against = [base_rates.plan_base_rate(s, main=p, name=title) for s, p in three]
+    plan = contrasts.plan_contrast(arms[0], arms[1], plans=plans, against=against, name=title)
+    iterations = contrasts.how_many(plan, inference.iterations)
+    arrays = run_plan(plan, contrasts.block, iterations=iterations, client=client)
+    clusters = None
+    if second.second_pass(plan, inference, iterations=iterations):
+        again = second.plan_clusters(
+            plan, mask=mask, inference=inference, iterations=iterations, name=title, threads=cpu_count()
+        )
+        clusters = again, run_plan(again, second.block, iterations=iterations, client=client)["null"][:, 1:]
+    return contrasts.collect(
+        plan,
+        arrays["null"][:, 1:],
+        contrasts.summed(arrays["exceed"]),
+        arms=(a, b),
+        pooled=pooled,
+        inference=inference,
+        second=clusters,
+    )
+
+
+def leave_one_out(result: xr.Dataset) -> xr.Dataset:
+    """Return lazy ALE, float32 probability, and S, int32, of a main effect without each experiment (experiment, voxel).
+
+    S without i is S - X_i, in the main effect's own integers: nothing is computed again. Compute or write it as any
+    chunked Dataset.
+
+    Raises
+    ------
+    InputError
+        for a result that is no main effect.
+    """
+    if result.attrs.get("kind") != main_effects.KIND:
+        raise InputError(f"'{result.attrs.get('name')}' is no main effect: only experiments of one can be left out")
+    chosen = _sample_of(result, inference=inference_of(result), mask=mask_of(result))
+    return left_out.leave_one_out(chosen, s=result["s"].values, bits=int(result.attrs["scale_bits"]))
+
+
+def conjunction(results: Sequence[xr.Dataset], *, name: str = "conjunction", **changes: Any) -> xr.Dataset:
+    """Return the conjunction of main effects: minimum ALE and z (input, voxel) of their thresholded maps.
+
+    Raises
+    ------
+    InputError
+        for fewer than two main effects, or different masks.
+    """
+    inference = None
+    if changes and results:
+        inference = inference_from(changed(inference_of(results[0]).model_dump(), changes))
+    return conjunctions.collect(results, name=name, inference=inference)

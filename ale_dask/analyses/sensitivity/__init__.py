@@ -1,0 +1,1 @@
+"""How far a result depends on single experiments, on unpublished ones, and what the design can find."""

@@ -1,0 +1,146 @@
+"""Fail-safe N from Python: results in, Dataset out, nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from ale_dask.analyses import conjunction as conjunctions
+from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses.api import _sample_of, run_plan
+from ale_dask.analyses.base_rate import decided_by_base_rate
+from ale_dask.analyses.main_effect import UNIFORM_ALONE, inference_of, mask_of, plan_main_effect
+from ale_dask.analyses.sensitivity import base_rate_variants as beside
+from ale_dask.analyses.sensitivity import fail_safe as noisy
+from ale_dask.analyses.sensitivity import noise_null
+from ale_dask.analyses.sensitivity.fail_safe_base_rate import OF_BOTH, AddedBaseRate, steps_of
+from ale_dask.analyses.sensitivity.noise_experiments import noise_foci, noise_of
+from ale_dask.datasets.base_rate.studies import load_base_rate
+from ale_dask.errors import InputError
+from ale_dask.execution.backends.connect import cpu_count
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def fail_safe(
+    result: xr.Dataset,
+    *,
+    of: Sequence[xr.Dataset] = (),
+    most: int | None = None,
+    series: int = 20,
+    iterations: int = 1000,
+    null: str | None = None,
+    client: Client | None = None,
+) -> xr.Dataset:
+    """Return the fail-safe N of the clusters of a main effect or conjunction (noise, series, cluster).
+
+    Parameters
+    ----------
+    result
+        what `main_effect` or `conjunction` returns
+    of
+        the main effects of a conjunction, as it was given them
+    most
+        noise experiments added at most to a main effect; three times its own if not given
+    series
+        of noise, each with other foci
+    iterations
+        of the null after each noise experiment
+    null
+        "uniform": noise reports foci anywhere in the mask, and clusters are those against foci spread evenly; or
+        "base-rate": it reports them where the literature does, and clusters are those against the base rate. The one
+        that decides the result if not given, "uniform" where both were asked for
+    client
+        a Dask client, as for `main_effect`
+
+    Raises
+    ------
+    InputError
+        for a contrast, for TFCE, when `of` are not the main effects of the conjunction, or for a null that the result
+        does not have.
+    """
+    if _base_rate_decides(result, null):
+        return _against_base_rate(result, of, most=most, series=series, iterations=iterations, client=client)
+    mains = {str(r.attrs["name"]): r for r in main_effects_of(result, of)}
+    parts = {}
+    for name, main in mains.items():
+        chosen = _sample_of(main, inference=inference_of(main), mask=mask_of(main))
+        own = plan_main_effect(chosen, bits=int(main.attrs["scale_bits"]), name=name)
+        plan = noise_null.plan_fail_safe(
+            chosen, own, most=most or noise_null.TIMES * len(chosen.key), series=series, name=name, threads=cpu_count()
+        )
+        drawn = run_plan(plan, noise_null.block, iterations=iterations, client=client)["null"][:, 1:]
+        parts[name] = noisy.added(plan, drawn)
+    return noisy.collect(result, parts, of=mains, iterations=iterations)
+
+
+def _base_rate_decides(result: xr.Dataset, null: str | None) -> bool:
+    own = inference_of(result).null
+    if null not in (None, "uniform", "base-rate"):
+        raise InputError(f"null '{null}': fail-safe N is against one null, uniform or base-rate")
+    if null == "uniform" and own == "base-rate":
+        raise InputError(f"'{result.attrs['name']}': {UNIFORM_ALONE.format('this fail-safe N')}")
+    return (null or own) == "base-rate"
+
+
+def _against_base_rate(
+    result: xr.Dataset,
+    of: Sequence[xr.Dataset],
+    *,
+    most: int | None,
+    series: int,
+    iterations: int,
+    client: Client | None,
+) -> xr.Dataset:
+    if result.attrs["kind"] == conjunctions.KIND and inference_of(result).null == "both":
+        raise InputError(f"'{result.attrs['name']}': {OF_BOTH}")
+    mains = {str(r.attrs["name"]): decided_by_base_rate(r) for r in main_effects_of(result, of)}
+    parts = {}
+    for name, main in mains.items():
+        chosen = _sample_of(main, inference=inference_of(main), mask=mask_of(main))
+        own = plan_main_effect(chosen, bits=int(main.attrs["scale_bits"]), name=name)
+        number = most or noise_null.TIMES * len(chosen.key)
+        steps = steps_of(chosen, own, most=number, series=series, name=name)
+        plans = [steps.plan(i, name=name, threads=cpu_count()) for i in range(len(steps.chunks))]
+        nulls = [run_plan(p, beside.block, iterations=iterations, client=client)["null"][:, 1:] for p in plans]
+        parts[name] = AddedBaseRate(steps, plans, nulls)
+    whole = decided_by_base_rate(result)
+    return noisy.collect(whole, parts, of=mains, iterations=iterations)
+
+
+def noise_experiments(result: xr.Dataset, *, number: int, series: int = 0, null: str | None = None) -> xr.Dataset:
+    """Return the foci Dataset of the first noise experiments of a series that `fail_safe` adds to a main effect.
+
+    Raises
+    ------
+    InputError
+        for a result that is no main effect, or a null that it does not have.
+    """
+    (main,) = main_effects_of(result, ())
+    inference, mask = inference_of(main), mask_of(main)
+    chosen = _sample_of(main, inference=inference, mask=mask)
+    base_rate = load_base_rate(inference, mask=mask) if _base_rate_decides(main, null) else None
+    return noise_foci(noise_of(chosen, number=number, base_rate=base_rate), series=series)
+
+
+def main_effects_of(result: xr.Dataset, of: Sequence[xr.Dataset]) -> list[xr.Dataset]:
+    """Return the main effects that noise is added to: the result itself, or those of a conjunction.
+
+    Raises
+    ------
+    InputError
+        for a contrast, or when `of` are not the main effects of the conjunction.
+    """
+    kind, name = result.attrs.get("kind"), result.attrs.get("name")
+    if kind == main_effects.KIND:
+        return [result]
+    if kind != conjunctions.KIND:
+        raise InputError(f"'{name}' is a {kind}: fail-safe N is of main effects and conjunctions")
+    given = [str(r.attrs["name"]) for r in of]
+    if given != list(result.attrs["of"]):
+        wanted = ", ".join(result.attrs["of"])
+        raise InputError(f"'{name}': of = the main effects {wanted}, in this order; got {', '.join(given) or 'none'}")
+    return list(of)

@@ -1,0 +1,163 @@
+"""Base-rate nulls that share their draws, in one pass: the same experiments at other thresholds, or without some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ale_dask.analyses.base_rate import BUILDING, DRAWN_FROM, SHARED, STATISTICS, Against, drawn_by, table_of
+from ale_dask.analyses.main_effect import draws_of, identity_of, null_tables, searched
+from ale_dask.execution.plan import Plan
+from ale_dask.numerics.base_rate_null import Drawn
+from ale_dask.numerics.base_rate_variants import (
+    CriticalVariants,
+    LeftOut,
+    base_rate_variant_iterations,
+    critical_variants,
+)
+from ale_dask.numerics.density_levels import NEVER, LevelTable
+
+KIND = "base-rate-variants"
+_BELOW = -(2**16)
+"""Below every z, in its steps."""
+MOST = 32
+"""Variants of one plan: each takes 3 MB of it on a grid of 2 mm, and as much again where it is computed."""
+
+
+STUDIES_STAY = (
+    "; as whole studies are drawn, no two experiments the same, each experiment keeps its study whoever is left out: "
+    "these nulls have the law of those of separate analyses, not every number"
+)
+"""What is said where draws of experiments depend on each other."""
+
+
+def plan_base_rate_variants(
+    whole: Plan, variants: Iterable[Plan], *, left_out: Sequence[Sequence[int]], name: str
+) -> Plan:
+    """Return the frozen plan of several base-rate nulls whose draws are those of `whole`, at most 32.
+
+    `variants` are their own plans, at the same fixed point and with the same base rate, and `left_out` the
+    experiments, by their place in `whole`, that each of them lacks. Each is let go of before the next one is taken.
+    Where single foci are drawn, nulls are integer by integer those of separate plans; see `STUDIES_STAY` for whole
+    studies.
+    """
+    arrays = draws_of(whole, SHARED)
+    identities: list[str] = []
+    shifts: list[int] = []
+    least: list[int] = []
+    for v, variant in enumerate(variants):
+        assert variant.settings["bits"] == whole.settings["bits"], "variants of one fixed point"
+        table = table_of(variant)
+        identities.append(variant.identity)
+        shifts.append(table.shift)
+        least.append(int(variant.settings["least_z"]))
+        arrays |= {
+            f"threshold_{v}": variant.arrays["threshold"],
+            f"position_{v}": table.position.astype(np.uint16),
+            f"z_{v}": _steps(table.z),
+            **{name: variant.arrays[name] for name in DRAWN_FROM if name in variant.arrays},
+        }
+    assert len(identities) == len(left_out) <= MOST
+    begin, member, further = _added(left_out)
+    conventions = conventions_of(identities, left_out)
+    return Plan(
+        name=name,
+        kind=KIND,
+        identity=identity_of(KIND, conventions),
+        statistics=tuple(f"{what}:{v}" for v in range(len(identities)) for what in STATISTICS),
+        settings={
+            "conventions": conventions,
+            "bits": whole.settings["bits"],
+            "additive": whole.settings["additive"],
+            "shift": shifts,
+            "least_z": least,
+        },
+        arrays={**arrays, "begin": begin, "member": member, "further": further},
+    )
+
+
+def conventions_of(identities: Sequence[str], left_out: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """Return what the identity of a pass over variants of these identities is made of."""
+    return {"variants": list(identities), "left_out": [[int(i) for i in members] for members in left_out]}
+
+
+def _steps(z: npt.NDArray[np.int32]) -> npt.NDArray[np.generic]:
+    """Return by how much z (level, bin) rises from bin to bin, in as few bytes as hold it."""
+    # The first is below 0, and the jump from there is the largest.
+    rise = np.diff(z, axis=1, prepend=np.int32(_BELOW))
+    return rise.astype(np.uint16) if rise.min() >= 0 and rise.max() < 2**16 else z
+
+
+def _added(
+    left_out: Sequence[Sequence[int]],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Return begin (variant + 1), member, and further (variant), whether a variant lacks those of the one before too.
+
+    Of a variant that does, the members are only those that come to them.
+    """
+    members: list[list[int]] = []
+    further = []
+    before: set[int] = set()
+    for own in left_out:
+        grows = bool(before) and before <= set(own)
+        further.append(grows)
+        members.append(sorted(set(own) - before) if grows else sorted(own))
+        before = set(own)
+    begin = np.r_[0, np.cumsum([len(m) for m in members])].astype(np.int64)
+    return begin, np.array([i for m in members for i in m], dtype=np.int64), np.array(further, dtype=bool)
+
+
+def n_variants(plan: Plan) -> int:
+    """Return how many variants a plan has."""
+    return len(plan.settings["shift"])
+
+
+def variant_table(plan: Plan, variant: int) -> LevelTable:
+    """Return the table of z by level of one variant."""
+    z = plan.arrays[f"z_{variant}"]
+    if z.dtype == np.uint16:
+        z = np.cumsum(z, axis=1, dtype=np.int32) + np.int32(_BELOW)
+    position = plan.arrays[f"position_{variant}"].astype(np.int32)
+    return LevelTable(z.astype(np.int32, copy=False), int(plan.settings["shift"][variant]), position)
+
+
+def judged_by(plan: Plan, variant: int) -> Against:
+    """Return what the sums of one variant are judged by."""
+    threshold, least = plan.arrays[f"threshold_{variant}"], int(plan.settings["least_z"][variant])
+    return Against(threshold, variant_table(plan, variant), least)
+
+
+def least_thresholds(plan: Plan) -> npt.NDArray[np.int32]:
+    """Return the least S (voxel), int32, that passes in any variant."""
+    return np.min([plan.arrays[f"threshold_{v}"] for v in range(n_variants(plan))], axis=0)  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=2)
+def _ready(plan: Plan) -> tuple[Drawn, CriticalVariants]:
+    _, _, space = null_tables(plan, in_mask=True)
+    number = n_variants(plan)
+    inside = searched(plan, n_voxels=len(plan.arrays["threshold_0"]))
+    thresholds = [np.where(inside, plan.arrays[f"threshold_{v}"], NEVER).astype(np.int32) for v in range(number)]
+    left_out = LeftOut(*(plan.arrays[name] for name in ("begin", "member", "further")))
+    tables = [variant_table(plan, v) for v in range(number)]
+    least = [int(z) for z in plan.settings["least_z"]]
+    return drawn_by(plan), critical_variants(thresholds, tables, least_z=least, left_out=left_out, geometry=space)
+
+
+def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
+    """Return {"null": (iteration, variant x statistic)} of some iterations, int64: each variant's own null."""
+    with BUILDING:
+        design, rows, space = null_tables(plan, in_mask=True)
+        words, thresholds = _ready(plan)
+    out = np.empty((count, n_variants(plan), len(STATISTICS)), dtype=np.int64)
+    base_rate_variant_iterations(first, count, words, thresholds, design, rows, space, out)
+    return {"null": out.reshape(count, -1)}
+
+
+def null_of(null: npt.NDArray[np.int64], variant: int) -> npt.NDArray[np.int64]:
+    """Return the null (iteration, statistic) of one variant, as its own base-rate plan has it, of those of all."""
+    return null[:, variant * len(STATISTICS) : (variant + 1) * len(STATISTICS)]

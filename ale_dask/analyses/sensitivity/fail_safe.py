@@ -1,0 +1,259 @@
+"""Fail-safe N: how many experiments without any convergence a cluster withstands (Acar 2018, PLoS ONE 13:e0208177).
+
+Noise experiments are added to a sample one by one, in several series. After each the sample has its own
+cluster-forming value, from its own analytic null, and its own cut, from its own Monte-Carlo null. A cluster survives
+m of them if a surviving cluster of the enlarged sample overlaps it; N is the largest m such that it survives 1 … m.
+
+A conjunction has an N for noise in each of its main effects alone, the others as they are, and one for noise in all in
+proportion to their experiments. The file drawer of one literature is not that of the other: its smallest N of one main
+effect says how much either may hide; the one of all, how much if both hide alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from scipy import ndimage
+
+from ale_dask.analyses import conjunction as conjunctions
+from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses.main_effect import inference_of, mask_of, null_tables, thresholded
+from ale_dask.analyses.sensitivity.fail_safe_base_rate import AddedBaseRate
+from ale_dask.analyses.sensitivity.noise_null import KIND, STATISTICS
+from ale_dask.execution.plan import Plan
+from ale_dask.numerics import clusters, correct
+from ale_dask.numerics.focus_visits import Design
+from ale_dask.numerics.noise import VOXEL, surviving
+from ale_dask.numerics.space import Mask
+
+I64 = npt.NDArray[np.int64]
+SHARE = 0.3
+"""Of the experiments, the least that N should be (Acar 2018)."""
+ALL = "all"
+"""Noise in all main effects of a conjunction, in proportion to their experiments."""
+
+
+@dataclass(frozen=True, eq=False)
+class Added:
+    """A sample with its noise: the plan, and the cuts (1 + noise, series) of its nulls."""
+
+    plan: Plan
+    cut: I64
+
+    @property
+    def most(self) -> int:
+        """Number of noise experiments."""
+        return len(self.cut) - 1
+
+    @property
+    def n_experiments(self) -> int:
+        """Number of experiments without noise."""
+        return len(self.plan.arrays["kernel"])
+
+    @property
+    def series(self) -> int:
+        """Number of series."""
+        return len(self.plan.arrays["threshold"])
+
+    @property
+    def correction(self) -> str:
+        """The correction by which clusters survive."""
+        return str(self.plan.settings["statistic"])
+
+    @property
+    def threshold(self) -> I64:
+        """Cluster-forming values (1 + noise, series), int64."""
+        return self.plan.arrays["threshold"].T.astype(np.int64)
+
+    def surviving(self, series: int) -> list[I64]:
+        """Return the voxels, int64, of the surviving clusters of one series with 0, 1, … noise experiments."""
+        _, rows, space = null_tables(self.plan, in_mask=True)
+        arrays, statistic = self.plan.arrays, STATISTICS[self.plan.settings["statistic"]]
+        cut = np.ascontiguousarray(self.cut[:, series])
+        forming = arrays["threshold"][series]
+        voxels, begin = surviving(
+            series,
+            statistic=statistic,
+            threshold=np.minimum(cut, 2**31 - 1).astype(np.int32) if statistic == VOXEL else forming,
+            cut=cut,
+            s=arrays["s"],
+            noise=Design(
+                arrays["noise_begin"],
+                arrays["noise_kernel"],
+                arrays["noise_place_key"],
+                bool(self.plan.settings["additive"]),
+            ),
+            stamps=rows,
+            geometry=space,
+        )
+        return np.split(voxels, begin[1:-1])
+
+
+Noisy = Added | AddedBaseRate
+
+
+def added(plan: Plan, null: I64) -> Added:
+    """Return a sample with its noise from its plan and its nulls (iteration, noise x series)."""
+    alpha, rule = float(plan.settings["alpha"]), plan.settings.get("rule", "plus-one")
+    series, steps = plan.arrays["threshold"].shape
+    cuts = np.array([correct.cut(column, alpha=alpha, rule=rule) for column in null.T]).reshape(steps, -1)
+    return Added(plan, np.ascontiguousarray(np.broadcast_to(cuts, (steps, series))))
+
+
+def in_proportion(experiments: Sequence[int], most: Sequence[int]) -> I64:
+    """Return how many noise experiments each main effect has (step, main effect), one more in all at every step.
+
+    The next one goes where most is lacking to a share in proportion to its experiments; it ends where one has `most`.
+    """
+    share = np.array(experiments, dtype=np.float64) / sum(experiments)
+    have = np.zeros(len(share), dtype=np.int64)
+    steps = [have.copy()]
+    while True:
+        wanted = int(np.argmax(share * (len(steps)) - have))
+        if have[wanted] == most[wanted]:
+            return np.array(steps)
+        have[wanted] += 1
+        steps.append(have.copy())
+
+
+def collect(
+    result: xr.Dataset, parts: Mapping[str, Noisy], *, of: Mapping[str, xr.Dataset], iterations: int
+) -> xr.Dataset:
+    """Return N (noise, series, cluster) and the share of series in which a cluster survives (noise, step, cluster).
+
+    Parameters
+    ----------
+    result
+        a main effect, or a conjunction
+    parts
+        the main effect, or those of the conjunction, with their noise; all against one null, which `result` is of
+    of
+        the results of the same main effects
+    iterations
+        of the nulls
+    """
+    mask = mask_of(result)
+    labels, number = _labels(result, mask)
+    names = list(parts)
+    if result.attrs["kind"] == main_effects.KIND:
+        counts = {names[0]: np.arange(parts[names[0]].most + 1)[:, None]}
+        fixed = np.ones((1, mask.n_voxels), dtype=bool)
+        minimum = 1
+    else:
+        counts = {name: _alone(i, parts) for i, name in enumerate(names)}
+        counts[ALL] = in_proportion([p.n_experiments for p in parts.values()], [p.most for p in parts.values()])
+        fixed = np.stack([thresholded(of[name], "cluster-fwe") for name in names])
+        minimum = inference_of(result).min_voxels(mask.voxel_volume)
+    series = next(iter(parts.values())).series
+    steps = max(len(c) for c in counts.values())
+    survives = np.zeros((len(counts), series, steps, number), dtype=bool)
+    for j in range(series):
+        left = [p.surviving(j) for p in parts.values()]
+        for i, have in enumerate(counts.values()):
+            for step, row in enumerate(have):
+                voxels = _overlap(left, row, fixed)
+                survives[i, j, step] = _overlapped(voxels, labels, number, minimum=minimum, mask=mask)
+    most = np.array([len(c) - 1 for c in counts.values()])
+    # A cluster of the result survives without noise, by its own and perhaps longer null.
+    survives[:, :, 0] = True
+    n = np.stack([_first_loss(s[:, : m + 1]) for s, m in zip(survives, most, strict=True)])
+    share = survives.mean(axis=1)
+    share[np.arange(steps) > most[:, None]] = np.nan
+    own = {name: p.n_experiments for name, p in parts.items()}
+    experiments = [own.get(name, sum(own.values())) for name in counts]
+    longest = max(p.most for p in parts.values()) + 1
+    cut = np.stack([_padded(p.cut, longest) for p in parts.values()])
+    threshold = np.stack([_padded(p.threshold, longest) for p in parts.values()])
+    first = next(iter(parts.values()))
+    return xr.Dataset(
+        {
+            "fail_safe_n": (("noise", "series", "cluster"), n),
+            "survives": (("noise", "added", "cluster"), share),
+            "n_experiments": ("noise", np.array(experiments)),
+            "most": ("noise", most),
+            "cut_added": (("main_effect", "added_alone", "series"), cut),
+            "threshold_added": (("main_effect", "added_alone", "series"), threshold),
+            "cluster_of_voxel": ("voxel", labels),
+        },
+        coords={
+            "noise": np.array(list(counts), dtype=object),
+            "main_effect": np.array(names, dtype=object),
+            "added": np.arange(steps),
+            "cluster": np.arange(1, number + 1),
+        },
+        attrs={
+            "name": str(result.attrs["name"]),
+            "kind": KIND,
+            "of": str(result.attrs["kind"]),
+            "identities": [p.plan.identity for p in parts.values()],
+            "iterations": iterations,
+            "series": series,
+            "share": SHARE,
+            "scale_bits": [int(p.plan.settings["bits"]) for p in parts.values()],
+            "correction": first.correction,
+            "null": "base-rate" if isinstance(first, AddedBaseRate) else "uniform",
+        },
+    )
+
+
+def _labels(result: xr.Dataset, mask: Mask) -> tuple[npt.NDArray[np.int32], int]:
+    """Return the cluster (voxel), int32, in the order of tables, the largest first, and their number."""
+    if result.attrs["kind"] == conjunctions.KIND:
+        kept = result["z_min"].sel(input="cluster-fwe").values != 0
+    else:
+        kept = thresholded(result, "cluster-fwe")
+    labels = clusters.label_clusters(kept, volume=mask.volume, connectivity=inference_of(result).connectivity)
+    sizes = clusters.sizes(labels)
+    rank = np.empty(len(sizes), dtype=np.int32)
+    rank[np.argsort(-sizes, kind="stable")] = np.arange(1, len(sizes) + 1)
+    return np.r_[np.int32(0), rank][labels].astype(np.int32), len(sizes)
+
+
+def _alone(place: int, parts: Mapping[str, Noisy]) -> I64:
+    """Return the noise experiments (step, main effect) of one main effect, and -1, as it was, of the others."""
+    most = list(parts.values())[place].most
+    out = np.full((most + 1, len(parts)), -1, dtype=np.int64)
+    out[:, place] = np.arange(most + 1)
+    return out
+
+
+def _overlap(left: Sequence[Sequence[I64]], row: I64, fixed: npt.NDArray[np.bool_]) -> I64:
+    """Return the voxels that survive in every main effect with so much noise each."""
+    noisy = [left[i][m] for i, m in enumerate(row) if m >= 0]
+    voxels = noisy[0]
+    for other in noisy[1:]:
+        voxels = np.asarray(np.intersect1d(voxels, other, assume_unique=True))
+    for i, m in enumerate(row):
+        if m < 0:
+            voxels = voxels[fixed[i, voxels]]
+    return np.asarray(voxels)
+
+
+def _overlapped(
+    voxels: I64, labels: npt.NDArray[np.int32], number: int, *, minimum: int, mask: Mask
+) -> npt.NDArray[np.bool_]:
+    """Return whether each cluster has one of these voxels that lies in a group of `minimum` of them or more."""
+    here = labels[voxels]
+    if minimum > 1 and here.any():
+        ijk = mask.voxel_ijk[voxels].astype(np.int64)
+        ijk -= ijk.min(axis=0)
+        box = np.zeros(ijk.max(axis=0) + 1, dtype=bool)
+        box[tuple(ijk.T)] = True
+        group = ndimage.label(box)[0][tuple(ijk.T)]
+        here = here[np.bincount(group)[group] >= minimum]
+    return np.asarray(np.bincount(here, minlength=number + 1)[1:] > 0)
+
+
+def _first_loss(survives: npt.NDArray[np.bool_]) -> I64:
+    """Return the last step before the first in which a cluster does not survive (series, cluster)."""
+    lost = ~survives
+    last = survives.shape[1] - 1
+    return np.asarray(np.where(lost.any(axis=1), lost.argmax(axis=1) - 1, last), dtype=np.int64)
+
+
+def _padded(rows: I64, length: int) -> I64:
+    return np.concatenate([rows, np.full((length - len(rows), rows.shape[1]), -1, dtype=np.int64)])

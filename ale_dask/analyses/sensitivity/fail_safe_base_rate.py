@@ -1,0 +1,254 @@
+"""Fail-safe N against the base rate: noise experiments report foci where the literature does, whatever was studied.
+
+After each of them the sample has its own thresholds and its own null, of foci drawn from the base rate. Neither depends
+on where the noise's foci are, so that all series share them; 32 numbers of noise experiments are one pass over the
+draws, of the largest of these samples, without the further experiments of which the smaller ones follow.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ale_dask.analyses.base_rate import KIND as BASE_RATE_KIND
+from ale_dask.analyses.base_rate import STATISTICS, Against, conventions_of, cut_of, drawn_arrays, survivors
+from ale_dask.analyses.main_effect import identity_of, plan_main_effect
+from ale_dask.analyses.sample import Sample
+from ale_dask.analyses.sensitivity import base_rate_variants as beside
+from ale_dask.analyses.sensitivity.noise_experiments import Noise, noise_of
+from ale_dask.analyses.sensitivity.noise_null import conventions_of as noise_conventions
+from ale_dask.config.study import Inference
+from ale_dask.datasets.base_rate import density
+from ale_dask.datasets.base_rate.studies import BaseRate, load_base_rate
+from ale_dask.execution.plan import Plan
+from ale_dask.execution.progress import clock
+from ale_dask.numerics.ale import add_row, cell_index, fixed_point_rows
+from ale_dask.numerics.ball_mass import Field, shells
+from ale_dask.numerics.density_levels import critical_map, least_z, level_table
+from ale_dask.numerics.draws import NULL, draw_keys
+
+I64 = npt.NDArray[np.int64]
+Say = Callable[[str], None]
+
+
+OF_BOTH = (
+    "a conjunction where both nulls were asked for is one of maps against foci spread evenly; its fail-safe N against "
+    "the base rate needs a run with null base-rate"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """A sample with up to `most` noise experiments in some series, at a fixed point that holds them all."""
+
+    sample: Sample
+    main: Plan
+    noise: Noise
+    series: int
+    bits: int
+    base_rate: BaseRate
+    identity: dict[str, Any]
+
+    @property
+    def most(self) -> int:
+        """Number of noise experiments."""
+        return len(self.noise.like)
+
+    @property
+    def chunks(self) -> list[range]:
+        """The numbers of noise experiments of each pass."""
+        size = beside.MOST
+        return [range(m, min(m + size, self.most + 1)) for m in range(0, self.most + 1, size)]
+
+    def step_identity(self, step: int) -> str:
+        """Return the identity of the base-rate null with so many noise experiments."""
+        return identity_of(BASE_RATE_KIND, {**self.identity, "step": step})
+
+    def conventions(self, chunk: range) -> dict[str, Any]:
+        """Return what the identity of a pass is made of."""
+        return beside.conventions_of([self.step_identity(m) for m in reversed(chunk)], self._left_out(chunk))
+
+    def _left_out(self, chunk: range) -> list[list[int]]:
+        first = len(self.sample.key)
+        return [list(range(first + m, first + chunk[-1])) for m in reversed(chunk)]
+
+    def rows(self, series: int) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+        """Return the fixed-point row of each noise experiment of a series: voxels and values."""
+        sample, noise = self.sample, self.noise
+        places = sample.mask.voxel_ijk[noise.voxels(series)].astype(np.float64)
+        return list(
+            fixed_point_rows(
+                np.split(places, noise.focus_begin[1:-1]),
+                sigma=sample.sigma[noise.like],
+                support=np.full(len(noise.like), sample.inference.support),
+                voxel_of_cell=cell_index(sample.mask.volume),
+                bits=self.bits,
+                additive=sample.additive,
+                kernel=sample.inference.kernel,
+            )
+        )
+
+    def sums(self, series: int) -> Iterator[I64]:
+        """Yield S (voxel), int64, with 0, 1, … noise experiments of a series; one array, changed in place."""
+        s = self.main.arrays["s"].astype(np.int64)
+        yield s
+        for voxel, value in self.rows(series):
+            add_row(voxel, value, s)
+            yield s
+
+    @cached_property
+    def _largest(self) -> list[I64]:
+        """The largest S of all series (voxel) at the end of each pass: what the tables of z must reach."""
+        ends = [chunk[-1] for chunk in self.chunks]
+        out = [np.zeros(self.sample.mask.n_voxels, dtype=np.int64) for _ in ends]
+        for j in range(self.series):
+            for m, s in enumerate(self.sums(j)):
+                if m in ends:
+                    np.maximum(out[ends.index(m)], s, out=out[ends.index(m)])
+        return out
+
+    def plan(self, number: int, *, name: str, threads: int = 1, say: Say = lambda text: None) -> Plan:
+        """Return the frozen plan of one pass; `say` is told how long its thresholds take."""
+        chunk = self.chunks[number]
+        sample, noise = self.sample, self.noise
+        mask, (_, kernel) = sample.mask, sample.kernels
+        weight = density(mask, self.base_rate.counts)
+        boxes = sample.boxes(self.bits)
+        around = shells(boxes, voxel_size=mask.voxel_size)
+        field = Field(weight, mask.volume, radius=np.abs(around.offset).max(axis=0))
+        drawn = drawn_arrays(weight, self.base_rate.studies)
+        above = max(int(box.max()) for box in boxes)
+
+        def step(m: int) -> Plan:
+            table = level_table(
+                field,
+                around,
+                voxel_ijk=mask.voxel_ijk,
+                s=self._largest[number],
+                kernel=np.r_[kernel, kernel[noise.like[:m]]],
+                n_foci=np.r_[sample.n_foci, noise.n_foci[:m]],
+                bits=self.bits,
+                additive=sample.additive,
+            )
+            p = sample.inference.voxel_p
+            settings = {"bits": self.bits, "least_z": least_z(p), "shift": table.shift}
+            arrays = {"threshold": critical_map(table, p=p, above=above), "z": table.z, "position": table.position}
+            return Plan(name, BASE_RATE_KIND, self.step_identity(m), STATISTICS, settings, {**arrays, **drawn})
+
+        started = time.perf_counter()
+        first = step(chunk[-1])
+        seconds = (time.perf_counter() - started) * (len(chunk) - 1) / threads
+        say(
+            f"{name}: thresholds against the base rate with {chunk[0]} to {chunk[-1]} noise experiments, "
+            f"about {clock(seconds)}{beside.STUDIES_STAY if self.base_rate.studies is not None else ''}"
+        )
+        whole = replace(self.main, arrays={**self.main.arrays, **self._enlarged(chunk[-1])})
+        with ThreadPoolExecutor(threads) as pool:
+            made = pool.map(lambda m: first if m == chunk[-1] else step(m), reversed(chunk))
+            return beside.plan_base_rate_variants(whole, made, left_out=self._left_out(chunk), name=name)
+
+    def _enlarged(self, number: int) -> dict[str, npt.NDArray[Any]]:
+        sample, noise = self.sample, self.noise
+        keys = draw_keys(noise.key[:number], seed=sample.inference.seed, stream=NULL)
+        n_foci = np.r_[sample.n_foci, noise.n_foci[:number]]
+        return {
+            "focus_begin": np.r_[0, np.cumsum(n_foci)].astype(np.int64),
+            "kernel": np.r_[sample.kernels[1], sample.kernels[1][noise.like[:number]]],
+            "draw_key": np.r_[self.main.arrays["draw_key"], keys],
+        }
+
+
+def steps_of(sample: Sample, main: Plan, *, most: int, series: int, name: str) -> Steps:
+    """Return what fail-safe N of a main effect takes against the base rate; `main` is its own plan.
+
+    Raises
+    ------
+    InputError
+        for TFCE, or numbers below 1.
+    """
+    conventions = noise_conventions(sample, main, most=most, series=series, name=name)
+    bits, inference = int(conventions["scale_bits"]), sample.inference
+    if bits != int(main.settings["bits"]):
+        main = plan_main_effect(sample, bits=bits, name=name)
+    base_rate = load_base_rate(inference, mask=sample.mask)
+    identity = {**conventions, **conventions_of(sample, bits=bits, base_rate=base_rate)}
+    noise = noise_of(sample, number=most, base_rate=base_rate)
+    return Steps(sample, main, noise, series, bits, base_rate, identity)
+
+
+@dataclass(frozen=True, eq=False)
+class AddedBaseRate:
+    """A sample with its noise: the passes and their nulls (iteration, variant x statistic), as `fail_safe.Added`."""
+
+    steps: Steps
+    plans: Sequence[Plan]
+    nulls: Sequence[I64]
+
+    @property
+    def plan(self) -> Plan:
+        """The first pass."""
+        return self.plans[0]
+
+    @property
+    def most(self) -> int:
+        """Number of noise experiments."""
+        return self.steps.most
+
+    @property
+    def n_experiments(self) -> int:
+        """Number of experiments without noise."""
+        return len(self.steps.sample.key)
+
+    @property
+    def series(self) -> int:
+        """Number of series."""
+        return self.steps.series
+
+    @property
+    def correction(self) -> str:
+        """The correction by which clusters survive."""
+        return str(self._inference.correction)
+
+    @property
+    def threshold(self) -> I64:
+        """Cluster-forming values (1 + noise, series): -1, since they differ between voxels."""
+        return np.full((self.most + 1, self.series), -1, dtype=np.int64)
+
+    @property
+    def _inference(self) -> Inference:
+        return self.steps.sample.inference
+
+    @cached_property
+    def cut(self) -> I64:
+        """The least voxels, mass or z in steps of 1/4096 that survive (1 + noise, series), int64."""
+        found = [cut_of(self._null(m), self._inference) for m in range(self.most + 1)]
+        return np.repeat(np.array(found, dtype=np.int64)[:, None], self.series, axis=1)
+
+    def _where(self, step: int) -> tuple[int, int]:
+        number = step // beside.MOST
+        return number, self.steps.chunks[number][-1] - step
+
+    def _null(self, step: int) -> I64:
+        number, variant = self._where(step)
+        return beside.null_of(self.nulls[number], variant)
+
+    def judged_by(self, step: int) -> Against:
+        """Return what sums are judged by with so many noise experiments."""
+        number, variant = self._where(step)
+        return beside.judged_by(self.plans[number], variant)
+
+    def surviving(self, series: int) -> list[I64]:
+        """Return the voxels, int64, of the surviving clusters of one series with 0, 1, … noise experiments."""
+        mask, inference = self.steps.sample.mask, self._inference
+        found = []
+        for m, s in enumerate(self.steps.sums(series)):
+            kept = survivors(s, self._null(m), self.judged_by(m), mask=mask, inference=inference)
+            found.append(np.flatnonzero(kept).astype(np.int64))
+        return found

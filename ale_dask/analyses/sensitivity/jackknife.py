@@ -1,0 +1,315 @@
+"""Which experiments a result depends on: every analysis without each of some sets, with nulls of its own.
+
+All sets of a main effect share one pass over its draws. A set is a group of subjects, an experiment, a study or
+whatever a column names; each analysis without it has its own analytic null, cluster-forming value and Monte-Carlo cut,
+as if it had been run alone at the same fixed point.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ale_dask.analyses.base_rate import plan_base_rate
+from ale_dask.analyses.base_rate import survivors as against_base_rate
+from ale_dask.analyses.base_rate import wanted as wants_base_rate
+from ale_dask.analyses.contrast import above_floor, relabelled_p
+from ale_dask.analyses.main_effect import plan_main_effect, survivors, uncorrected
+from ale_dask.analyses.sample import Sample
+from ale_dask.analyses.sensitivity import base_rate_variants as beside
+from ale_dask.analyses.sensitivity import contrast_jackknife as contrasts
+from ale_dask.analyses.sensitivity import variant_null
+from ale_dask.config.study import INPUTS
+from ale_dask.coordinates.foci import subset, table
+from ale_dask.coordinates.subject_groups import group_names
+from ale_dask.errors import InputError
+from ale_dask.execution.backends.connect import cpu_count
+from ale_dask.execution.plan import Plan
+from ale_dask.execution.progress import clock
+from ale_dask.numerics import clusters
+
+Members = tuple[int, ...]
+Bools = npt.NDArray[np.bool_]
+Null = npt.NDArray[np.int64]
+Kept = dict[str, Bools]
+"""Surviving voxels (voxel) by input; of a contrast (direction, voxel)."""
+AGAINST = "base-rate"
+"""The input of what survives against the base rate where the uniform null has its say too."""
+MOST_SETS = 10_000
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A set of experiments that is left out together: what it is called, and their keys."""
+
+    label: str
+    keys: frozenset[int]
+
+
+def sets_of(samples: Sequence[Sample], *, by: str = "group", k: int = 1) -> list[LeftOut]:
+    """Return the sets of experiments to leave out: each value of a column, or with `k` each k of them together.
+
+    `by` is "group", of subjects, "experiment", "study" or a column of the files.
+
+    Raises
+    ------
+    InputError
+        for a column that a sample does not have, or more than 10,000 sets.
+    """
+    units: dict[str, set[int]] = {}
+    for sample in samples:
+        for label, key in zip(_labels(sample, by), sample.key.tolist(), strict=True):
+            units.setdefault(label, set()).add(key)
+    names = sorted(units)
+    number = len(names) if k == 1 else len(list(zip(range(MOST_SETS + 1), combinations(names, k), strict=False)))
+    if not 0 < k < len(names) or number > MOST_SETS:
+        raise InputError(
+            f"leaving out {k} of {len(names)}: that is {'nothing to do' if k >= len(names) else 'too many sets'}; "
+            f"give another k, or by=…; at most {MOST_SETS:,} sets"
+        )
+    return [
+        LeftOut(" + ".join(chosen), frozenset().union(*(units[c] for c in chosen))) for chosen in combinations(names, k)
+    ]
+
+
+def _labels(sample: Sample, by: str) -> list[str]:
+    """Return what each experiment (experiment) is left out with: its group of subjects, or its value of a column."""
+    if by == "group":
+        return group_names(sample.foci, sample.groups)
+    columns = table(sample.foci)
+    name = "id" if by == "experiment" else by
+    if name not in columns:
+        raise InputError(
+            f"by '{by}': no such column; there are: group, experiment, {', '.join(map(str, columns.columns))}"
+        )
+    return [str(label) for label in columns[name].astype(str)]
+
+
+class Nulls(NamedTuple):
+    """The nulls of a family, of each pass (iteration, variant x statistic): of the uniform one, and of each other."""
+
+    uniform: Null | None
+    base_rate: Sequence[Null]
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """A main effect and those of its experiments without some, by which are left out; () is the whole.
+
+    `plan` is the pass of their nulls against foci spread evenly, None where these have no say, and `against` are those
+    of their base-rate nulls, each of 32 of them.
+    """
+
+    sample: Sample
+    parts: Mapping[Members, Plan]
+    plan: Plan | None
+    against: Sequence[Plan] = ()
+
+    def members(self, left_out: LeftOut) -> Members:
+        """Return the places in the sample of a set's experiments."""
+        return tuple(i for i, key in enumerate(self.sample.key.tolist()) if key in left_out.keys)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The inputs at which something survives; AGAINST is beside what the uniform null finds."""
+        return (*INPUTS, AGAINST) if self.plan is not None and self.against else INPUTS
+
+    def kept(self, nulls: Nulls, left_out: LeftOut) -> Kept:
+        """Return what survives without a set, from the nulls of all."""
+        members, mask, inference = self.members(left_out), self.sample.mask, self.sample.inference
+        if members not in self.parts:
+            return {source: np.zeros(mask.n_voxels, dtype=bool) for source in self.sources}
+        number, part = list(self.parts).index(members), self.parts[members]
+        against = self._against(nulls, number, part) if self.against else None
+        if nulls.uniform is None:
+            assert against is not None
+            return dict(zip(INPUTS, (against, uncorrected(part, mask=mask, inference=inference)), strict=True))
+        found = survivors(part, variant_null.null_of(nulls.uniform, number), mask=mask, inference=inference)
+        return found if against is None else {**found, AGAINST: against}
+
+    def _against(self, nulls: Nulls, number: int, part: Plan) -> Bools:
+        own, variant = self.against[number // beside.MOST], number % beside.MOST
+        null = beside.null_of(nulls.base_rate[number // beside.MOST], variant)
+        by = beside.judged_by(own, variant)
+        sample = self.sample
+        return against_base_rate(part.arrays["s"], null, by, mask=sample.mask, inference=sample.inference)
+
+
+def family(
+    sample: Sample,
+    whole: Plan,
+    *,
+    left_out: Iterable[LeftOut],
+    name: str,
+    say: Callable[[str], None] = lambda text: None,
+) -> Family:
+    """Return a main effect with those without each set, and the plans of all their nulls.
+
+    `say` is told how long the thresholds of the base-rate nulls take, of which each has its own.
+
+    Raises
+    ------
+    InputError
+        where TFCE is the correction: it looks at every voxel of each map, and has no pass that serves all.
+    """
+    inference, bits = sample.inference, int(whole.settings["bits"])
+    if inference.correction == "tfce":
+        raise InputError(f"{name}: leaving out needs a cluster or voxel correction; set another than tfce")
+    keys = sample.key.tolist()
+    wanted = dict.fromkeys(tuple(i for i, key in enumerate(keys) if key in s.keys) for s in left_out)
+    wanted = {members: None for members in wanted if 0 < len(members) < len(keys)}
+    rows = list(sample.rows(bits))
+
+    def rest(members: Members) -> tuple[Sample, npt.NDArray[np.bool_]]:
+        keep = np.ones(len(keys), dtype=bool)
+        keep[list(members)] = False
+        return Sample(subset(sample.foci, keep), sample.mask, inference) if members else sample, keep
+
+    def part(members: Members) -> Plan:
+        few, keep = rest(members)
+        own = [row for row, stays in zip(rows, keep, strict=True) if stays]
+        return plan_main_effect(few, bits=bits, name=name, rows=own)
+
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        parts: dict[Members, Plan] = {(): whole, **dict(zip(wanted, pool.map(part, wanted), strict=True))}
+    plan = None
+    if inference.null != "base-rate":
+        plan = variant_null.plan_variants(whole, list(parts.values()), left_out=list(parts), name=name)
+    if not wants_base_rate(inference):
+        return Family(sample, parts, plan)
+
+    def second(members: Members) -> Plan:
+        return plan_base_rate(rest(members)[0], main=parts[members], name=name)
+
+    return Family(sample, parts, plan, _base_rate_passes(whole, list(parts), second, name=name, say=say))
+
+
+def _base_rate_passes(
+    whole: Plan,
+    left_out: Sequence[Members],
+    make: Callable[[Members], Plan],
+    *,
+    name: str,
+    say: Callable[[str], None],
+) -> list[Plan]:
+    """Return the passes of the base-rate nulls without each of some experiments, planned some at a time."""
+    started = time.perf_counter()
+    first = make(left_out[0])
+    seconds = (time.perf_counter() - started) * (len(left_out) - 1) / cpu_count()
+    kept = beside.STUDIES_STAY if "study_begin" in first.arrays else ""
+    say(f"{name}: the thresholds against the base rate of {len(left_out)} samples take about {clock(seconds)}{kept}")
+    found = []
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        for begin in range(0, len(left_out), beside.MOST):
+            some = left_out[begin : begin + beside.MOST]
+            made = pool.map(lambda members: make(members) if members else first, some)
+            found.append(beside.plan_base_rate_variants(whole, made, left_out=some, name=name))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class ContrastFamily:
+    """A contrast and what it takes without each of some sets: its arms' families, the pooled one's, and its counts."""
+
+    arms: tuple[Family, Family]
+    pooled: Family | None
+    left_out: Sequence[LeftOut]
+    plan: Plan
+
+    @cached_property
+    def _slot(self) -> npt.NDArray[np.int64]:
+        return self.plan.arrays["candidate"]
+
+    def kept(
+        self,
+        nulls: Callable[[Family], Nulls],
+        relabelled: npt.NDArray[np.int64],
+        exceed: npt.NDArray[np.int64],
+        number: int,
+    ) -> Kept:
+        """Return what survives (direction, voxel) without a set: gate, uncorrected p and minimum volume.
+
+        `relabelled` (set) and `exceed` (set, 2, candidate) are those of the plan's blocks.
+        """
+        sample = self.arms[0].sample
+        inference, mask = sample.inference, sample.mask
+        p = np.full((2, mask.n_voxels), np.nan)
+        if relabelled[number]:
+            done = contrasts.complete(self.plan, number)
+            p[:, self._slot] = relabelled_p(
+                exceed[number], int(relabelled[number]), complete=done, rule=inference.relabel_p
+            )
+        least = inference.min_voxels(mask.voxel_volume)
+        out: Kept = {}
+        gates = [arm.kept(nulls(arm), self.left_out[number]) for arm in self.arms]
+        if self.pooled is not None:
+            gates = [self.pooled.kept(nulls(self.pooled), self.left_out[number])] * 2
+        for source in INPUTS:
+            sides = []
+            for d in range(2):
+                gate = np.ones(mask.n_voxels, dtype=bool) if inference.gate == "none" else gates[d][source]
+                passing = gate & (np.nan_to_num(p[d], nan=1.0) < inference.contrast_p)
+                sides.append(
+                    clusters.at_least(passing, volume=mask.volume, minimum=least, connectivity=inference.connectivity)
+                )
+            out[source] = np.stack(sides)
+        return out
+
+
+def contrast_family(
+    arms: tuple[Family, Family],
+    disjoint: tuple[Sample, Sample],
+    *,
+    pooled: Family | None,
+    whole: Plan,
+    left_out: Sequence[LeftOut],
+    bits: int,
+    name: str,
+) -> ContrastFamily:
+    """Return a contrast with those without each set; `disjoint` are the arms without what they share.
+
+    `pooled` is the pooled experiments' family where it is the gate, `whole` their plan. Over the mask, the floor is
+    that of the whole contrast, whoever is left out.
+    """
+    inference, mask = disjoint[0].inference, disjoint[0].mask
+    if inference.gate == "none":
+        candidate = np.flatnonzero(above_floor(whole, mask=mask, inference=inference))
+    else:
+        # No main effect without some experiments reaches its cluster-forming value where the whole stays below it.
+        reached = np.zeros(mask.n_voxels, dtype=bool)
+        for one in arms if pooled is None else (pooled,):
+            s = one.parts[()].arrays["s"]
+            reached |= s >= min(int(part.settings["threshold"]) for part in one.parts.values())
+            for passed in one.against:
+                reached |= s >= beside.least_thresholds(passed)
+        candidate = np.flatnonzero(reached & mask.searched)
+    keys = [np.array(sorted(s.keys), dtype=np.uint64) for s in left_out]
+    plan = contrasts.plan_left_out(*disjoint, left_out=keys, candidate=candidate, bits=bits, name=name)
+    return ContrastFamily(arms, pooled, left_out, plan)
+
+
+def overlap(families: Sequence[Kept], *, sample: Sample) -> Kept:
+    """Return where all of several main effects survive, in clusters of the minimum volume: their conjunction."""
+    least = sample.inference.min_voxels(sample.mask.voxel_volume)
+    return {
+        source: clusters.at_least(
+            np.all([kept[source] for kept in families], axis=0),
+            volume=sample.mask.volume,
+            minimum=least,
+            connectivity=sample.inference.connectivity,
+        )
+        for source in INPUTS
+    }
+
+
+def retained(voxels: Sequence[npt.NDArray[Any]], kept: Bools) -> npt.NDArray[np.float64]:
+    """Return the fraction of each cluster's voxels (cluster), float64, that also survive in another map (voxel)."""
+    return np.array([np.count_nonzero(kept[v]) / len(v) for v in voxels], dtype=np.float64)

@@ -1,0 +1,140 @@
+"""The nulls of a sample with more and more noise experiments, and the cluster-forming value of each (Acar 2018).
+
+After each experiment the sample has its own cluster-forming value, from its own analytic null, which differs a little
+from series to series, and its own Monte-Carlo null, of the same draws for all series.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ale_dask.analyses.main_effect import draws_of, identity_of, null_tables, plan_main_effect
+from ale_dask.analyses.sample import Sample
+from ale_dask.analyses.sensitivity.noise_experiments import Noise, noise_of
+from ale_dask.errors import InputError
+from ale_dask.execution.plan import Plan
+from ale_dask.numerics.added_null import critical_values
+from ale_dask.numerics.ale import cell_index, fixed_point_rows, scale_bits
+from ale_dask.numerics.draws import NULL, draw_keys
+from ale_dask.numerics.focus_visits import Design
+from ale_dask.numerics.noise import MASS, SIZE, VOXEL, noise_iterations, values_of
+from ale_dask.numerics.null import histogram
+
+I64 = npt.NDArray[np.int64]
+KIND = "fail-safe"
+TIMES = 3
+"""The most noise experiments, in those of the sample, when nothing else is said: ten times what N should be."""
+STATISTICS = {"voxel": VOXEL, "cluster-size": SIZE, "cluster-mass": MASS}
+"""What the null of each correction is of."""
+_SHARED = ("volume", "shape", "s", "focus_begin", "kernel", "draw_key", "box_shape", "boxes")
+
+
+def plan_fail_safe(sample: Sample, main: Plan, *, most: int, series: int, name: str, threads: int = 1) -> Plan:
+    """Return the frozen plan of the nulls of a sample with 0 … `most` noise experiments, and of its noise series.
+
+    `main` is the sample's own plan. Its fixed-point scale is kept if it holds for all of them together.
+
+    Raises
+    ------
+    InputError
+        for TFCE, whose null looks at every voxel of each map.
+    """
+    conventions = conventions_of(sample, main, most=most, series=series, name=name)
+    bits, noise = int(conventions["scale_bits"]), noise_of(sample, number=most)
+    if bits != int(main.settings["bits"]):
+        main = plan_main_effect(sample, bits=bits, name=name)
+    threshold = cluster_forming(noise, series=series, bits=bits, threads=threads)
+    statistic = sample.inference.correction
+    return Plan(
+        name=name,
+        kind=KIND,
+        identity=identity_of(KIND, conventions),
+        statistics=tuple(f"{m}:{j}" for m in range(most + 1) for j in range(1 if statistic == "voxel" else series)),
+        settings={
+            "conventions": conventions,
+            "bits": bits,
+            "additive": sample.additive,
+            "statistic": statistic,
+            "alpha": sample.inference.cluster_p,
+            "rule": sample.inference.cluster_cut,
+        },
+        arrays={
+            **draws_of(main, _SHARED),
+            "noise_begin": noise.focus_begin,
+            "noise_kernel": sample.kernels[1][noise.like],
+            "noise_draw_key": draw_keys(noise.key, seed=sample.inference.seed, stream=NULL),
+            "noise_place_key": noise.place_key,
+            "threshold": threshold,
+        },
+    )
+
+
+def conventions_of(sample: Sample, main: Plan, *, most: int, series: int, name: str) -> dict[str, Any]:
+    """Return every setting that changes a number of the plan; a hash over it is its identity.
+
+    Raises
+    ------
+    InputError
+        for TFCE, or numbers below 1.
+    """
+    correction = sample.inference.correction
+    if correction not in STATISTICS:
+        raise InputError(f"{name}: no fail-safe N with TFCE; run with correction cluster-size, cluster-mass or voxel")
+    if sample.inference.null_cut == "own":
+        raise InputError(f"{name}: no fail-safe N with null_cut own; run with null_cut observed")
+    if most < 1 or series < 1:
+        raise InputError(f"{name}: {most} noise experiments in {series} series; both must be 1 or more")
+    peaks = sample.peaks()
+    begin = np.r_[0, np.cumsum(sample.n_foci if sample.additive else np.ones(len(sample.key), dtype=np.int64))]
+    like = noise_of(sample, number=most).like
+    added = [peaks[begin[e] : begin[e + 1]] for e in like]
+    bits = min(int(main.settings["bits"]), scale_bits(np.concatenate([peaks, *added])))
+    own = sample.conventions(bits)
+    return {**own, "statistic": correction, "noise": most, "series": series}
+
+
+def cluster_forming(noise: Noise, *, series: int, bits: int, threads: int = 1) -> npt.NDArray[np.int32]:
+    """Return the cluster-forming values (series, 1 + noise), int32, of a sample with none, one, … all of its noise.
+
+    As the main effect of each enlarged sample has it.
+    """
+    sample = noise.sample
+    n_voxels, index = sample.mask.n_voxels, cell_index(sample.mask.volume)
+    laws = [histogram(value, n_voxels=n_voxels, bits=bits) for _, value in sample.rows(bits)]
+    support = np.full(len(noise.like), sample.inference.support)
+
+    def values(number: int) -> I64:
+        points = np.split(sample.mask.voxel_ijk[noise.voxels(number)].astype(np.float64), noise.focus_begin[1:-1])
+        rows = fixed_point_rows(
+            points,
+            sigma=sample.sigma[noise.like],
+            support=support,
+            voxel_of_cell=index,
+            bits=bits,
+            additive=sample.additive,
+            kernel=sample.inference.kernel,
+        )
+        added = [histogram(value, n_voxels=n_voxels, bits=bits) for _, value in rows]
+        return critical_values(laws, added, p=sample.inference.voxel_p, bits=bits)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return np.stack(list(pool.map(values, range(series)))).astype(np.int32)
+
+
+def block(plan: Plan, first: int, count: int) -> dict[str, I64]:
+    """Return {"null": (iteration, noise x series)} of some iterations, int64: of each enlarged sample."""
+    design, rows, space = null_tables(plan)
+    threshold = plan.arrays["threshold"]
+    statistic = STATISTICS[plan.settings["statistic"]]
+    if statistic == VOXEL:
+        threshold = threshold.min(axis=0, keepdims=True)
+    noise = Design(
+        plan.arrays["noise_begin"], plan.arrays["noise_kernel"], plan.arrays["noise_draw_key"], design.additive
+    )
+    out = np.empty((count, threshold.shape[1], threshold.shape[0]), dtype=np.int64)
+    noise_iterations(first, count, statistic, values_of(threshold), design, noise, rows, space, out)
+    return {"null": out.reshape(count, -1)}

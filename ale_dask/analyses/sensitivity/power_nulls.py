@@ -1,0 +1,133 @@
+"""Which simulated places a main effect's inference finds, under each of its nulls."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ale_dask.analyses import base_rate as base_rates
+from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses.sample import Sample
+from ale_dask.errors import InputError
+from ale_dask.execution.plan import Plan
+from ale_dask.numerics.base_rate_tfce import base_rate_tfce_map
+from ale_dask.numerics.correct import UNREACHABLE
+from ale_dask.numerics.density_levels import least_sums, z_map
+from ale_dask.numerics.power import Work, detections, draw, kernels_of, offsets_within, space_of, trial_of, uniform_rule
+from ale_dask.numerics.power_base_rate import base_rate_detections, draw_from, local_rule, place_voxels
+from ale_dask.numerics.power_tfce import tfce_detections
+from ale_dask.numerics.tfce import tfce_map
+
+_CUTS = {"cluster-size": "cut_size", "cluster-mass": "cut_mass", "voxel": "cut_s", "tfce": "cut_tfce"}
+_BASE_RATE_CUTS = {name: f"base_rate_{cut}" for name, cut in _CUTS.items()} | {"voxel": "base_rate_cut_peak"}
+Bools = npt.NDArray[np.bool_]
+
+
+class Found(NamedTuple):
+    """Whether each simulation's place is found (simulation, 1 + experiment), and its third of the mask (simulation).
+
+    Of a base rate: 0, 1, 2 from where least to where most foci are reported; None of the uniform null.
+    """
+
+    found: Bools
+    third: npt.NDArray[np.int64] | None
+
+
+def _tables(chosen: Sample, *, bits: int, within_mm: float, threads: int) -> dict[str, Any]:
+    mask = chosen.mask
+    distinct, kernel = chosen.kernels
+    return {
+        "kernels": kernels_of(chosen.boxes(bits), sigma=distinct),
+        "space": space_of(mask.voxel_ijk, near=offsets_within(within_mm, affine=mask.affine), searched=mask.search),
+        "trial": trial_of(
+            np.r_[0, np.cumsum(chosen.n_foci)].astype(np.int64),
+            kernel=kernel,
+            experiment_key=chosen.key,
+            seed=chosen.inference.seed,
+            additive=chosen.additive,
+        ),
+        "threads": threads,
+    }
+
+
+def uniform_found(chosen: Sample, result: xr.Dataset, *, simulations: int, within_mm: float, threads: int) -> Found:
+    """Return what is found when foci lie at random over the mask, at the uniform null's threshold and cut."""
+    inference, mask = chosen.inference, chosen.mask
+    cut, bits = int(result.attrs[_CUTS[inference.correction]]), int(result.attrs["scale_bits"])
+    if cut >= UNREACHABLE:
+        return Found(np.zeros((simulations, 1 + len(chosen.key)), dtype=bool), None)
+    tables = _tables(chosen, bits=bits, within_mm=within_mm, threads=threads)
+    if inference.correction == "tfce":
+        plan = main_effects.plan_main_effect(chosen, bits=bits, name=result.attrs["name"])
+        heights = main_effects.levels_of(plan)
+        trial, kernels, space = (tables[name] for name in ("trial", "kernels", "space"))
+        inside = np.flatnonzero(space.inside)
+
+        def survives(s: npt.NDArray[np.int32]) -> Bools:
+            kept = np.zeros(mask.n_voxels, dtype=bool)
+            kept[space.target] = tfce_map(s[inside], levels=heights, volume=mask.searched_volume) >= cut
+            return kept
+
+        def place(simulation: int, work: Work) -> int:
+            return int(draw(simulation, trial, kernels, space, work))
+
+        return Found(tfce_detections(simulations, draw=place, survives=survives, **tables), None)
+    # By voxel, one that reaches the cut is enough by itself.
+    threshold, cut = (cut, 1) if inference.correction == "voxel" else (int(result.attrs["threshold"]), cut)
+    by_mass, edges = inference.correction == "cluster-mass", inference.connectivity == 18
+    rule = uniform_rule(threshold, cut=cut, by_mass=by_mass, edges=edges, space=tables["space"])
+    return Found(detections(simulations, rule=rule, **tables), None)
+
+
+def base_rate_found(chosen: Sample, result: xr.Dataset, *, simulations: int, within_mm: float, threads: int) -> Found:
+    """Return what is found when foci lie as the base rate has them, at the threshold of each voxel's own density.
+
+    Raises
+    ------
+    InputError
+        when the base rate cannot be read, or is not that of the result any more.
+    """
+    inference, bits = chosen.inference, int(result.attrs["scale_bits"])
+    main = main_effects.plan_main_effect(chosen, bits=bits, name=result.attrs["name"])
+    plan = base_rates.plan_base_rate(chosen, main=main, name=result.attrs["name"])
+    if plan.settings["conventions"]["base_rate"] != result.attrs["base_rate_sha256"]:
+        name = result.attrs["name"]
+        raise InputError(f"base_rate '{inference.base_rate}': not the image that '{name}' was made with")
+    tables = _tables(chosen, bits=bits, within_mm=within_mm, threads=threads)
+    space, trial = tables["space"], tables["trial"]
+    # The place of a voxel between the table's levels rises with the foci that are reported around it.
+    position = plan.arrays["position"]
+    third = np.searchsorted(np.quantile(position[space.target], [1 / 3, 2 / 3]), position, side="right")
+    of_place = third[place_voxels(simulations, trial=trial, space=space)]
+    cut = int(result.attrs[_BASE_RATE_CUTS[inference.correction]])
+    if cut >= UNREACHABLE:
+        return Found(np.zeros((simulations, 1 + len(chosen.key)), dtype=bool), of_place)
+    table, least = base_rates.table_of(plan), int(plan.settings["least_z"])
+    words, threshold = base_rates.drawn_by(plan), plan.arrays["threshold"]
+    if inference.correction == "tfce":
+        return Found(_enhanced(chosen, plan, simulations=simulations, cut=cut, tables=tables), of_place)
+    if inference.correction == "voxel":
+        # One voxel by itself is enough.
+        threshold, cut = np.maximum(threshold, least_sums(table, least=cut)), 1
+    by_mass, edges = inference.correction == "cluster-mass", inference.connectivity == 18
+    rule = local_rule(threshold, table, least_z=least, cut=cut, by_mass=by_mass, edges=edges, space=space)
+    return Found(base_rate_detections(simulations, rule=rule, drawn=words, **tables), of_place)
+
+
+def _enhanced(chosen: Sample, plan: Plan, *, simulations: int, cut: int, tables: dict[str, Any]) -> Bools:
+    """Return what TFCE finds against the base rate (simulation, 1 + experiment)."""
+    mask, table, words = chosen.mask, base_rates.table_of(plan), base_rates.drawn_by(plan)
+    trial, kernels, space = (tables[name] for name in ("trial", "kernels", "space"))
+    cells, shift = np.flatnonzero(space.number >= 0), int(plan.settings["tfce_shift"])
+
+    def survives(s: npt.NDArray[np.int32]) -> Bools:
+        units = z_map(s[cells].astype(np.int64), table)
+        return base_rate_tfce_map(units, shift=shift, volume=mask.volume, searched=mask.searched) >= cut
+
+    def place(simulation: int, work: Work) -> int:
+        return int(draw_from(simulation, words, trial, kernels, space, work))
+
+    return tfce_detections(simulations, draw=place, survives=survives, **tables)

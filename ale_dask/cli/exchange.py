@@ -1,0 +1,76 @@
+"""Commands that hand finished runs to people and other programs: compare, export."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ale_dask.cli.options import Json, Pictures, Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import xarray as xr
+
+    from ale_dask.config.study import Study
+
+
+def _collected(out: str) -> tuple[Study, dict[str, xr.Dataset], Mapping[str, Any]]:
+    from ale_dask.errors import StoreError
+    from ale_dask.workflows.run import collect
+
+    try:
+        return collect(out)
+    except StoreError as error:
+        # The store's own messages may name the analysis only; here there are two runs.
+        raise error if str(error).startswith(out) else StoreError(f"{out}: {error}") from error
+
+
+def compare(
+    out1: Annotated[str, typer.Argument(metavar="OUT1", help="Folder or URL of a finished run.")],
+    out2: Annotated[str, typer.Argument(metavar="OUT2", help="Folder or URL of another.")],
+    folder: Annotated[
+        Path | None, typer.Option("-o", "--out", file_okay=False, help="Write tables and pictures there.")
+    ] = None,
+    as_json: Json = False,
+    pictures: Pictures = True,
+) -> None:
+    """Say which clusters two finished runs share, how far their maps agree and what was set differently."""
+    from ale_dask.reporting.compare.files import as_records, lines, write_comparison
+    from ale_dask.reporting.compare.runs import compare as of
+
+    (study1, first, record1), (study2, second, record2) = _collected(out1), _collected(out2)
+    found = of(first, second, records=(record1, record2))
+    if folder is not None:
+        simulated = study1.simulated or study2.simulated
+        write_comparison(found, folder, simulated=simulated, names=(out1, out2), pictures=pictures)
+    if as_json:
+        print(json.dumps({"out1": out1, "out2": out2, **as_records(found)}))
+        return
+    for line in lines(found):
+        print(line)
+    if folder is not None:
+        print(f"comparison: {folder}")
+
+
+def export(
+    out: Stored,
+    to: Annotated[str, typer.Option("--to", metavar="PROGRAM", help="nimare, gingerale or csv.")],
+    folder: Annotated[
+        str | None, typer.Option("-o", "--out", help="Folder or URL to write to; OUT/export/PROGRAM if not given.")
+    ] = None,
+) -> None:
+    """Write maps, tables and foci of a finished run as NiMARE, GingerALE or a spreadsheet has them."""
+    from ale_dask.reporting.export.files import check_program
+    from ale_dask.reporting.export.files import export as of
+    from ale_dask.storage.location import place, staged
+
+    check_program(to)
+    study, results, _ = _collected(out)
+    where = folder if folder is not None else f"{out.rstrip('/')}/export/{to}"
+    with staged(place(where)) as local:
+        written = of(results, local, to=to, simulated=study.simulated)
+    print(f"{len(written)} files in {where}")

@@ -1,0 +1,153 @@
+"""Commands for runs that go on by themselves: submit, status, cancel, logs, doctor."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ale_dask.cli.options import (
+    Backend,
+    Json,
+    Out,
+    Overwrite,
+    Pictures,
+    Stored,
+    StudyFile,
+    Workers,
+    load,
+    taking_settings,
+    with_settings,
+)
+from ale_dask.errors import UnfinishedError
+
+if TYPE_CHECKING:
+    from ale_dask.workflows.maintain import Standing
+
+_LOG_SECONDS = 15.0
+
+
+@taking_settings
+def submit(
+    study: StudyFile,
+    out: Out,
+    settings: dict[str, Any],
+    dry_run: Annotated[
+        bool, typer.Option("-n", "--dry-run", help="Print job script or manifests; submit nothing.")
+    ] = False,
+    overwrite: Overwrite = False,
+    pictures: Pictures = True,
+) -> None:
+    """Start a run that goes on by itself, here or on a queue, and return at once."""
+    from ale_dask.workflows.follow import describe
+    from ale_dask.workflows.submit import job_scripts
+    from ale_dask.workflows.submit import submit as start
+
+    wanted = with_settings(load(study), **settings)
+    if dry_run:
+        print(job_scripts(wanted, out), end="")
+        return
+    made = start(wanted, out, overwrite=overwrite, pictures=pictures)
+    print(f"submitted: {describe(made)}")
+    where = shlex.quote(out)
+    print(f"  ale-dask status {where} --watch\n  ale-dask logs {where}\n  ale-dask cancel {where}")
+
+
+def line(standing: Standing) -> str:
+    from ale_dask.execution.progress import clock
+
+    text = f"{standing.analysis:28} {standing.done:10,} of {standing.iterations:10,} iterations"
+    if standing.done < standing.iterations and standing.rate > 0:
+        text += f", {standing.rate:,.0f}/s, {clock((standing.iterations - standing.done) / standing.rate)} left"
+    if standing.cut is not None:
+        value, low, high = (f"{number:,.4g}" for number in standing.cut)
+        text += f", threshold {value} ({low}-{high}) {standing.unit}"
+    return text
+
+
+def told(standings: list[Standing]) -> list[str]:
+    """Return a line on each analysis, and one on what to do."""
+    from ale_dask.execution.monitor.state import Known, advice
+
+    known = [Known(s.analysis, s.done >= s.iterations, s.failed, s.cut, s.clusters) for s in standings]
+    return [*map(line, standings), advice(known)]
+
+
+def show() -> Callable[[list[Standing]], None]:
+    """Return what shows how far a run is: lines that stay in place on a terminal, now and then in a log."""
+    terminal, last, shown, ended = sys.stderr.isatty(), 0.0, 0, False
+
+    def tell(standings: list[Standing]) -> None:
+        nonlocal last, shown, ended
+        ending = not ended and all(s.done >= s.iterations for s in standings)
+        if not (terminal or ending) and time.monotonic() - last < _LOG_SECONDS:
+            return
+        last, ended = time.monotonic(), ended or ending
+        # Up over what is there, and nothing of it below: a narrow terminal breaks lines.
+        up = f"\x1b[{shown}A\x1b[J" if terminal and shown else ""
+        lines = told(standings)
+        print(up + "\n".join(lines), file=sys.stderr, flush=True)
+        columns = shutil.get_terminal_size().columns
+        shown = sum(max(1, -(-len(each) // columns)) for each in lines)
+
+    return tell
+
+
+def status(
+    out: Stored,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on showing it until the run has ended.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Count the iterations that are done and whole, with rate, time left and the threshold so far."""
+    from dataclasses import asdict
+
+    from ale_dask.workflows.maintain import status as of
+
+    if watch:
+        from ale_dask.workflows.follow import follow
+
+        if not follow(out, show()):
+            raise UnfinishedError(f"{out}: ended before it was done; `ale-dask logs {out}` says why, submit resumes")
+    standings = of(out)
+    if as_json:
+        print(json.dumps([asdict(s) for s in standings]))
+    elif not watch:
+        print("\n".join(told(standings)))
+
+
+def cancel(out: Stored) -> None:
+    """Stop a submitted run; its finished blocks are kept."""
+    from ale_dask.workflows.follow import cancel as stop
+
+    print(stop(out))
+
+
+def logs(out: Stored) -> None:
+    """Say what happened to a run: what failed, where, with its traceback."""
+    from ale_dask.workflows.follow import logs as of
+
+    for each in of(out):
+        print(each)
+
+
+def doctor(
+    study: Annotated[str | None, typer.Argument(metavar="STUDY", help="Whose backend table is tried.")] = None,
+    backend: Backend = None,
+    workers: Workers = None,
+    out: Annotated[str | None, typer.Option("-o", "--out", help="Where a run would go; nothing stays there.")] = None,
+) -> None:
+    """Try what a run needs, before the first one on a new machine: workers, OUT, versions, kernels."""
+    from ale_dask.config.study import backend_from
+    from ale_dask.workflows.doctor import examine
+
+    if study is not None:
+        wanted = with_settings(load(study), backend=backend, workers=workers).backend
+    else:
+        wanted = backend_from({"name": backend or "auto", "workers": workers}, source="command line")
+    examine(wanted, out, say=print)

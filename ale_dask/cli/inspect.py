@@ -1,0 +1,251 @@
+"""Commands that compute no block: example, import-jale, check, describe, plan, collect, cite."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ale_dask.cli.options import (
+    Columns,
+    Iterations,
+    Json,
+    MaskName,
+    N,
+    Outside,
+    Pictures,
+    Quiet,
+    Search,
+    Space,
+    Stored,
+    StudyFile,
+    Verbose,
+    Workers,
+    columns_from,
+    load,
+    say,
+    with_settings,
+)
+from ale_dask.cli.output import print_costs
+
+if TYPE_CHECKING:
+    from ale_dask.config.study import Study
+    from ale_dask.reporting.tables.long import Run
+
+
+def example(
+    folder: Annotated[Path, typer.Argument(help="Folder to make.")],
+    real: Annotated[
+        bool, typer.Option("--real", help="Published real foci (Enge et al. 2020, CC BY 4.0), downloaded once.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a ready study: simulated, three Sleuth files and study.toml, or with --real one of published foci."""
+    from ale_dask.datasets.example import write_example, write_real_example
+
+    if real:
+        from ale_dask.cli.fetch import Transfer
+
+        transfer = Transfer()
+        try:
+            write_real_example(folder, progress=None if quiet else transfer, say=None if quiet else say)
+        finally:
+            transfer.end()
+    else:
+        write_example(folder)
+    what = "study of published foci" if real else "simulated example"
+    print(f"{what} in {folder}; next: ale-dask run {folder / 'study.toml'} -o {folder / 'out'}")
+
+
+def import_jale(
+    experiments: Annotated[Path, typer.Argument(help="JALE's sheet of experiments, .xlsx or .csv.")],
+    analyses: Annotated[Path, typer.Argument(help="JALE's sheet of analyses, .xlsx or .csv.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for study.toml and foci.csv.")],
+    space: Space = None,
+) -> None:
+    """Write JALE's two sheets as a study.toml and a table of foci; say of each row what becomes of it."""
+    from ale_dask.coordinates.import_jale import import_jale as imported
+    from ale_dask.coordinates.readers import read_file, space_of
+    from ale_dask.storage.location import fill_folder
+
+    contents = (read_file(experiments), read_file(analyses))
+    made = imported(*contents, names=(experiments.name, analyses.name), space=space_of(space))
+    fill_folder(out, made.files, what="the study")
+    for note in made.notes:
+        say(f"{'' if note.same else 'warning: '}{note.where}: {note.text}")
+    print(f"study in {out}; next: ale-dask check {out / 'study.toml'}")
+
+
+def check(
+    path: Annotated[Path, typer.Argument(help="A foci file or study.toml.")],
+    mask: MaskName = None,
+    n: N = None,
+    space: Space = None,
+    columns: Columns = None,
+    search: Search = None,
+    outside: Outside = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 65 if there is any warning.")] = False,
+    verbose: Verbose = False,
+    as_json: Json = False,
+) -> None:
+    """Read and lint foci, or a study with the arms of its contrasts; nothing is computed."""
+    from ale_dask.config.study import inference_from
+    from ale_dask.errors import InputError
+    from ale_dask.workflows.notices import file_notices, notice_lines, study_notices
+
+    where = {"mask": mask, "search": search, "outside": outside}
+    given = {key: value for key, value in where.items() if value is not None}
+    if path.suffix == ".toml" or (path / "study.toml").is_file():
+        found = study_notices(with_settings(_study_at(path, n=n, space=space, columns=columns), **given))
+    else:
+        inference = inference_from(given, source="command line")
+        found = file_notices(path, inference=inference, n=n, space=space, columns=columns_from(columns))
+    if as_json:
+        print(json.dumps([one.record() for one in found]))
+    else:
+        for line in notice_lines(found, verbose=verbose):
+            print(line)
+    warnings = sum(len(one.findings) for one in found)
+    if strict and warnings:
+        raise InputError(f"{path}: {warnings} warning(s)")
+
+
+def _study_at(path: Path, *, n: int | None, space: str | None, columns: str | None) -> Study:
+    """Return the study at a path; options that say what its own samples state are a usage error."""
+    if (n, space, columns) != (None, None, None):
+        raise typer.BadParameter(
+            "--n, --space and --columns are for a file of foci; a study states them as foci.NAME.n, .space and .columns"
+        )
+    return load(str(path))
+
+
+def describe(
+    path: Annotated[Path, typer.Argument(help="A foci file or study.toml.")],
+    table: Annotated[
+        Path | None, typer.Option("-o", "--table", dir_okay=False, help="Write the table there, as TSV.")
+    ] = None,
+    n: N = None,
+    space: Space = None,
+    columns: Columns = None,
+    as_json: Json = False,
+) -> None:
+    """Describe the samples of a foci file or study, and compare the arms of its contrasts."""
+    from ale_dask.coordinates.describe import describe as described
+    from ale_dask.coordinates.readers import read_foci
+    from ale_dask.coordinates.spreadsheet_cells import escaped
+    from ale_dask.storage.location import replace_file
+
+    if path.suffix == ".toml" or (path / "study.toml").is_file():
+        from ale_dask.workflows.prepare import arms_described
+
+        foci, contrasts = arms_described(_study_at(path, n=n, space=space, columns=columns))
+    else:
+        foci, contrasts = (
+            {path.name: read_foci(path, n=n, space=space, columns=columns_from(columns), require_n=False)},
+            {},
+        )
+    found = described(foci, contrasts=contrasts)
+    if table is not None:
+        text = escaped(found).to_csv(sep="\t", index=False, lineterminator="\n", float_format="%.6g")
+        replace_file(table, text.encode())
+    if as_json:
+        print(found.to_json(orient="records", double_precision=15))
+    elif table is not None:
+        print(f"{table}: {len(found):,} rows")
+    else:
+        print(found.to_string(index=False, float_format="{:.6g}".format))
+
+
+def plan(
+    study: StudyFile,
+    out: Annotated[str | None, typer.Option("-o", "--out", help="Write the plan there, for `block`.")] = None,
+    iterations: Iterations = None,
+    workers: Workers = None,
+    mask: MaskName = None,
+    search: Search = None,
+    outside: Outside = None,
+    price: Annotated[
+        float | None, typer.Option("--price-per-core-hour", min=0, help="In any currency: says what it will cost.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a run would compute and cost, timed on its own foci; with -o, lay its blocks out there."""
+    wanted = with_settings(
+        load(study), iterations=iterations, workers=workers, mask=mask, search=search, outside=outside
+    )
+    print_costs(wanted, as_json=as_json, price=price)
+    if out is not None:
+        from ale_dask.execution.backends.connect import cpu_count
+        from ale_dask.storage.location import place
+        from ale_dask.workflows.prepare import prepare
+        from ale_dask.workflows.run_directory import create_run, jobs_of
+
+        prepared, where = prepare(wanted), place(out)
+        made = create_run(prepared, where)
+        jobs = jobs_of(prepared, where, made, workers=wanted.backend.most or cpu_count())
+        say(f"{sum(job.segment.n_blocks for job in jobs):,} blocks laid out in {out}")
+
+
+def collect(
+    outs: Annotated[list[str], typer.Argument(metavar="OUT", help="Finished runs; several only with -o.")],
+    table: Annotated[
+        Path | None,
+        typer.Option("-o", "--table", dir_okay=False, help="Write the clusters of all OUTs there instead, as one TSV."),
+    ] = None,
+    as_json: Json = False,
+    pictures: Pictures = True,
+    quiet: Quiet = False,
+) -> None:
+    """Write maps, tables, pictures and run.json again from the store; with -o, the clusters of many runs in a table."""
+    if table is not None:
+        _collect_table(outs, table, as_json=as_json, quiet=quiet)
+        return
+    if len(outs) > 1:
+        raise typer.BadParameter(f"{len(outs)} runs: give -o TABLE.tsv for one table of them all, or one OUT")
+    from ale_dask.cli.output import finish
+    from ale_dask.reporting import painters
+    from ale_dask.workflows.run import collect as of
+
+    with painters(wanted=pictures) as drawn_by:
+        study, results, record = of(outs[0])
+        finish(results, record, outs[0], study=study, as_json=as_json, drawn_by=drawn_by, quiet=quiet)
+
+
+def cite(
+    out: Stored,
+    bibtex: Annotated[bool, typer.Option("--bibtex", help="The references instead of the text.")] = False,
+) -> None:
+    """Print methods text of a finished run for a paper (CC0), or what it cites as BibTeX, from its record alone."""
+    from ale_dask.reporting import cite as of
+
+    print(of(out, bibtex=bibtex), end="")
+
+
+def _collect_table(outs: list[str], table: Path, *, as_json: bool, quiet: bool) -> None:
+    from ale_dask.reporting import long_records, long_table, long_tsv
+    from ale_dask.storage.location import replace_file
+
+    found = long_table(_each(outs, quiet=quiet))
+    replace_file(table, long_tsv(found))
+    if as_json:
+        print(json.dumps(long_records(found)))
+    else:
+        print(f"{table}: {found['cluster'].count():,} clusters of {len(outs):,} runs in {len(found):,} rows")
+
+
+def _each(outs: list[str], *, quiet: bool) -> Iterator[Run]:
+    from ale_dask.errors import StoreError
+    from ale_dask.workflows.run import collect as of
+
+    for i, out in enumerate(outs, 1):
+        if not quiet:
+            say(f"reading {out} ({i} of {len(outs)})")
+        try:
+            study, results, record = of(out)
+        except StoreError as error:
+            # The store's own messages may name the analysis only; here there are several runs.
+            raise error if str(error).startswith(out) else StoreError(f"{out}: {error}") from error
+        yield out, study, results, record

@@ -1,0 +1,132 @@
+"""What commands print: costs before a run, and what was found after it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ale_dask.cli.options import ignore_signals, say
+
+if TYPE_CHECKING:
+    from ale_dask.config.study import Study
+    from ale_dask.reporting import Painters
+    from ale_dask.workflows.sweep import Sweep
+
+
+def print_sweep(wanted: Sweep, *, as_json: bool) -> None:
+    from ale_dask.analyses.api import seconds_per_iteration
+    from ale_dask.execution.progress import clock
+    from ale_dask.workflows.prepare import BLOCKS
+    from ale_dask.workflows.sweep import descriptive, shares
+
+    each = {
+        name: seconds_per_iteration(one.plan, BLOCKS[one.plan.kind], most=one.iterations) * one.iterations
+        for name, one in wanted.passes.by_name.items()
+    }
+    core_seconds = sum(each.values())
+    if as_json:
+        cells = {label: {k: str(v) for k, v in wanted.cells[label].values.items()} for label in wanted.prepared}
+        said = {"cells": cells, "failed": dict(wanted.failed), "nulls": wanted.passes.asked, "passes": each}
+        print(json.dumps(said | {"core_hours": core_seconds / 3600, "tests": wanted.tests, "shares": shares(wanted)}))
+        return
+    for label, why in wanted.failed.items():
+        print(f"cannot be run: cell {label}: {why}")
+    for axis, words in shares(wanted).items():
+        print(f"{axis}: {words}")
+    print(
+        f"{len(wanted.prepared):,} cells, {wanted.passes.asked:,} nulls in {len(each):,} passes: "
+        f"{core_seconds / 3600:.3g} core-hours ({clock(core_seconds)} on one core like this one's)"
+    )
+    print(descriptive(wanted))
+
+
+def print_costs(study: Study, *, as_json: bool, price: float | None = None) -> None:
+    import resource
+    from dataclasses import asdict
+
+    from ale_dask.execution.backends.connect import cpu_count
+    from ale_dask.execution.progress import clock
+    from ale_dask.workflows.prepare import costs, prepare, scheduler_share
+
+    workers = study.backend.most or cpu_count()
+    found = costs(prepare(study), workers=workers)
+    core_seconds = sum(c.core_seconds for c in found)
+    # A worker does what was just done here to time it, and less: it does not plan.
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    share = scheduler_share(found, workers=workers)
+    if as_json:
+        each = ("core_seconds", "block_seconds")
+        rows = [asdict(c) | {name: getattr(c, name) for name in each} for c in found]
+        print(
+            json.dumps(
+                {
+                    "analyses": rows,
+                    "core_hours": core_seconds / 3600,
+                    **({} if price is None else {"price": price * core_seconds / 3600}),
+                    "bytes_written": sum(c.bytes_written for c in found),
+                    "workers": workers,
+                    "memory_per_worker": memory,
+                    "scheduler_share": share,
+                }
+            )
+        )
+        return
+    print(
+        f"{'analysis':28} {'experiments':>11} {'foci':>6} {'iterations':>10} {'blocks':>6} {'s each':>6} "
+        f"{'core time':>9} {'MB':>7}"
+    )
+    for c in found:
+        print(
+            f"{c.name:28} {c.experiments:11,} {c.foci:6,} {c.iterations:10,} {c.blocks:6,} {c.block_seconds:6.2f} "
+            f"{clock(c.core_seconds):>9} {c.bytes_written / 1e6:7.1f}"
+        )
+    written = sum(c.bytes_written for c in found) / 1e6
+    print(f"{'in all':28} {core_seconds / 3600:.3g} core-hours, {written:,.1f} MB, timed on this machine's cores")
+    print(
+        f"{workers} worker(s): {clock(core_seconds / workers)} at best, {memory / 1e9:.1f} GB of memory each at most, "
+        f"a scheduler {share:.1%} busy"
+    )
+    if price is not None:
+        print(
+            f"price: {price * core_seconds / 3600:,.2f} at {price:g} per core-hour like this machine's, "
+            "for the computing alone"
+        )
+
+
+def finish(
+    results: Any,
+    record: dict[str, Any],
+    out: str,
+    *,
+    study: Study,
+    as_json: bool,
+    drawn_by: Painters | None,
+    quiet: bool,
+    told: Sequence[dict[str, Any]] = (),
+) -> None:
+    from ale_dask.reporting import study_table, summary_lines
+    from ale_dask.workflows.run import write
+
+    if not quiet:
+        say("writing maps, tables and pictures" if drawn_by else "writing maps and tables")
+    write(results, record, out, study=study, drawn_by=drawn_by)
+    ignore_signals()
+    if as_json:
+        table = json.loads(study_table(results).to_json(orient="records"))
+        print(
+            json.dumps(
+                {
+                    "out": out,
+                    "input": list(told),
+                    "wall_seconds": record["wall_seconds"],
+                    "results": table,
+                    "analyses": record["analyses"],
+                }
+            )
+        )
+        return
+    for line in summary_lines(results):
+        print(line)
+    print(f"report: {out.rstrip('/')}/report.html")

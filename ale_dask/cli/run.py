@@ -1,0 +1,347 @@
+"""Commands that compute: run, extend, block, and the three analyses without a study.toml."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ale_dask.cli.options import (
+    Backend,
+    Columns,
+    DryRun,
+    Foci,
+    Json,
+    N,
+    Out,
+    Overwrite,
+    Pictures,
+    Pool,
+    Quiet,
+    SampleName,
+    Space,
+    Stored,
+    StudyFile,
+    Verbose,
+    Workers,
+    columns_from,
+    load,
+    name_from,
+    names_of,
+    of_files,
+    say,
+    stop_on_signals,
+    taking_settings,
+    tell_input,
+    with_settings,
+)
+from ale_dask.cli.output import finish, print_costs, print_sweep
+from ale_dask.errors import InputError
+
+if TYPE_CHECKING:
+    from ale_dask.config.study import Study
+
+
+def _run(
+    study: Study,
+    out: str,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    overwrite: bool,
+    pictures: bool,
+    verbose: bool = False,
+) -> None:
+    from ale_dask.reporting import painters
+    from ale_dask.workflows import run as runs
+
+    if dry_run:
+        print_costs(study, as_json=as_json)
+        return
+    stop_on_signals()
+    told = tell_input(study, quiet=quiet, verbose=verbose)
+    if study.backend.name == "slurm-array":
+        study = _array_first(study, out, quiet=quiet, overwrite=overwrite)
+        overwrite = False
+    with painters(wanted=pictures) as drawn_by:
+        results, record = runs.run(
+            study, out, overwrite=overwrite, quiet=quiet, say=(lambda text: None) if quiet else say
+        )
+        finish(results, record, out, study=study, as_json=as_json, drawn_by=drawn_by, quiet=quiet, told=told)
+
+
+def _array_first(study: Study, out: str, *, quiet: bool, overwrite: bool) -> Study:
+    """Return the study for a last run here, after a job array has computed its blocks."""
+    from ale_dask.cli.follow import show
+    from ale_dask.workflows.submit import run_array
+
+    run_array(study, out, overwrite=overwrite, tell=(lambda standings: None) if quiet else show())
+    return with_settings(study, backend="threads", workers="1")
+
+
+@taking_settings
+def run(
+    study: StudyFile,
+    out: Out,
+    settings: dict[str, Any],
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    overwrite: Overwrite = False,
+    pictures: Pictures = True,
+    verbose: Verbose = False,
+) -> None:
+    """Run a study to its end; the same command again resumes."""
+    wanted = with_settings(load(study), **settings)
+    _run(
+        wanted,
+        out,
+        dry_run=dry_run,
+        as_json=as_json,
+        quiet=quiet,
+        overwrite=overwrite,
+        pictures=pictures,
+        verbose=verbose,
+    )
+
+
+def extend(
+    out: Stored,
+    iterations: Annotated[int, typer.Option("-i", "--iterations", min=1, help="Iterations in all.")],
+    backend: Backend = None,
+    workers: Workers = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    pictures: Pictures = True,
+) -> None:
+    """Go on to more iterations in all; none is repeated."""
+    from ale_dask.storage.location import place
+    from ale_dask.workflows.run_directory import kept_study
+
+    study = with_settings(kept_study(place(out)), backend=backend, workers=workers, iterations=iterations)
+    _run(study, out, dry_run=False, as_json=as_json, quiet=quiet, overwrite=False, pictures=pictures)
+
+
+def verify(
+    out: Stored,
+    blocks: Annotated[int, typer.Option("--blocks", min=1, help="Random blocks to compute again.")] = 10,
+) -> None:
+    """Compare everything in OUT with its checksums, and random blocks with what is computed here again."""
+    from ale_dask.errors import StoreError
+    from ale_dask.workflows.maintain import verify as differing
+
+    wrong = differing(out, blocks=blocks)
+    if wrong:
+        raise StoreError("\n".join([f"{out}: {len(wrong)} thing(s) are not what was written there:", *wrong]))
+    print(f"{out}: the blocks computed again have the stored bits; all else is as it was written")
+
+
+def leave_one_out(
+    out: Stored,
+    analysis: Annotated[str | None, typer.Argument(help="With --maps: main effect; all of them if not given.")] = None,
+    maps: Annotated[
+        bool, typer.Option("--maps", help="Write the ALE maps without each experiment into the store, nothing else.")
+    ] = False,
+    by: Annotated[
+        str,
+        typer.Option(
+            "--by", help="What is left out: group (of subjects), experiment, study, or each value of a column."
+        ),
+    ] = "group",
+    k: Annotated[int, typer.Option("--k", min=1, help="How many of these are left out together.")] = 1,
+    backend: Backend = None,
+    workers: Workers = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Do a finished run again without each group of subjects, from shared passes: which clusters survive.
+
+    Every analysis, contrasts and conjunctions too, has its own nulls and cuts each time.
+    """
+    if analysis is not None and not maps:
+        raise InputError(f"leave-one-out {analysis}: one analysis is for --maps; without it all are done together")
+    if maps:
+        from ale_dask.workflows.maintain import leave_one_out as write
+
+        for where in write(out, analysis=analysis):
+            print(where)
+        return
+    from ale_dask.reporting.sensitivity.leave_one_out import survival_lines, survival_table
+    from ale_dask.storage.location import place
+    from ale_dask.workflows.leave_one_out import survival_of_run
+    from ale_dask.workflows.run_directory import kept_study
+
+    stop_on_signals()
+    study = with_settings(kept_study(place(out)), backend=backend, workers=workers)
+    found = survival_of_run(
+        out, by=by, k=k, backend=study.backend, quiet=quiet, say=(lambda text: None) if quiet else say
+    )
+    if as_json:
+        rows = {name: json.loads(survival_table(one).to_json(orient="records")) for name, one in found.items()}
+        print(json.dumps({"by": by, "k": k, "analyses": rows}))
+        return
+    for line in survival_lines(found):
+        print(line)
+    if not quiet:
+        say(f"`ale-dask collect {out}` shows it in report.html")
+
+
+def sweep(
+    study: StudyFile,
+    out: Out,
+    settings: dict[str, Any],
+    axis: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE,VALUE … or NAME=1..20: a setting, or select.COLUMN; once per axis."),
+    ] = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Leave out the cells that cannot be run, and name them.")
+    ] = False,
+    maps: Annotated[bool, typer.Option("--maps", help="Write every cell's maps and tables too.")] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run a study under every combination of some settings, what they share only once; the same command resumes."""
+    from ale_dask.workflows.sweep import plan_sweep
+    from ale_dask.workflows.sweep import sweep as run_sweep
+    from ale_dask.workflows.sweep_cells import axis_from
+
+    stop_on_signals()
+    chosen = with_settings(load(study), **settings)
+    axes = dict(map(axis_from, axis)) if axis else None
+    if dry_run:
+        wanted = plan_sweep(chosen, axes, keep_going=keep_going)
+        print_sweep(wanted, as_json=as_json)
+        return
+    told = tell_input(chosen, quiet=quiet, verbose=verbose)
+    table, record = run_sweep(
+        chosen,
+        out,
+        axes=axes,
+        keep_going=keep_going,
+        maps=maps,
+        quiet=quiet,
+        say=(lambda text: None) if quiet else say,
+    )
+    if as_json:
+        print(json.dumps({"input": told, **record}))
+        return
+    for name, words in record["shares"].items():
+        print(f"{name}: {words}")
+    print(record["descriptive"])
+    print(f"{len(table):,} rows: {out}/sweep.tsv")
+
+
+sweep = taking_settings(sweep)
+
+
+def subgroups(
+    study: StudyFile,
+    out: Out,
+    settings: dict[str, Any],
+    by: Annotated[str, typer.Option("--by", help="Column whose values are the subgroups.")],
+    cut: Annotated[
+        list[float] | None, typer.Option("--cut", help="Cut a column of numbers here instead; may be given repeatedly.")
+    ] = None,
+    sample: Annotated[str | None, typer.Option("--sample", help="The sample, where several have the column.")] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    overwrite: Overwrite = False,
+    pictures: Pictures = True,
+    verbose: Verbose = False,
+) -> None:
+    """Run each subgroup of a sample, and each against the rest; descriptive, with the number of tests said."""
+    from ale_dask.workflows.subgroups import subgroups as by_column
+
+    chosen = by_column(with_settings(load(study), **settings), by=by, cuts=cut or (), sample=sample, say=say)
+    _run(
+        chosen,
+        out,
+        dry_run=dry_run,
+        as_json=as_json,
+        quiet=quiet,
+        overwrite=overwrite,
+        pictures=pictures,
+        verbose=verbose,
+    )
+
+
+subgroups = taking_settings(subgroups)
+
+
+def block(
+    out: Stored,
+    index: Annotated[int | None, typer.Argument(help="Block, or with --of the share.")] = None,
+    of: Annotated[
+        int | None, typer.Option("--of", min=1, help="Shares: this one takes blocks INDEX, INDEX + OF …")
+    ] = None,
+    array: Annotated[bool, typer.Option("--array", help="Take INDEX and --of from the Slurm job array.")] = False,
+) -> None:
+    """Compute blocks here, without a scheduler: one, or this task's share of them all."""
+    from ale_dask.workflows.maintain import run_share
+
+    stop_on_signals()
+    if array:
+        try:
+            first, count = (int(os.environ[f"SLURM_ARRAY_TASK_{name}"]) for name in ("MIN", "COUNT"))
+            index, of = int(os.environ["SLURM_ARRAY_TASK_ID"]) - first, count
+        except (KeyError, ValueError) as error:
+            raise InputError(f"--array: not inside a Slurm job array ({error}); give INDEX and --of instead") from error
+    if index is None:
+        raise InputError("block: give INDEX, or --array inside a job array")
+    print(f"{run_share(out, index=index, shares=of)} blocks computed")
+
+
+def of_foci(kind: str | None, doc: str) -> Any:
+    def command(
+        foci: Foci,
+        out: Out,
+        settings: dict[str, Any],
+        n: N = None,
+        space: Space = None,
+        columns: Columns = None,
+        dry_run: DryRun = False,
+        as_json: Json = False,
+        quiet: Quiet = False,
+        overwrite: Overwrite = False,
+        pictures: Pictures = True,
+        verbose: Verbose = False,
+    ) -> None:
+        pool, name = (settings.pop(key, None) for key in ("pool", "name"))
+        names = names_of(foci)
+        if name is not None and len(foci) > 1 and not pool:
+            raise typer.BadParameter(f"--name is for one sample; {len(foci)} files are one only with --pool")
+        if pool or name is not None:
+            names = [name_from(name) if name is not None else names[0]]
+        analyses: dict[str, dict[str, Any]] = {}
+        if kind == "contrast":
+            if len(foci) != 2:
+                raise InputError(f"contrast: needs two foci files, got {len(foci)}")
+            analyses = {f"{names[0]}-vs-{names[1]}": {"kind": kind, "arms": names}}
+        elif kind == "conjunction":
+            if len(foci) < 2:
+                raise InputError(f"conjunction: needs two or more foci files, got {len(foci)}")
+            analyses = {"-and-".join(names): {"kind": kind, "of": names}}
+        files = of_files(foci, analyses, names=names, n=n, space=space, columns=columns_from(columns))
+        study = with_settings(files, **settings)
+        if kind is None and len(names) > 1 and not quiet:
+            say(f"{len(names)} samples, one per file; --pool makes one sample of all")
+        _run(
+            study,
+            out,
+            dry_run=dry_run,
+            as_json=as_json,
+            quiet=quiet,
+            overwrite=overwrite,
+            pictures=pictures,
+            verbose=verbose,
+        )
+
+    command.__doc__ = doc
+    return taking_settings(command, further={"pool": Pool, "name": SampleName} if kind is None else {})

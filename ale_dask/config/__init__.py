@@ -1,0 +1,1 @@
+"""Settings: study.toml, convention profiles and the files that they name."""

@@ -1,0 +1,1 @@
+"""Foci and masks: read from files, checked, described and selected."""

@@ -1,0 +1,310 @@
+"""The foci Dataset: built from parsed records, joined, cut and taken apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from ale_dask.coordinates.decisions import add_decisions, decisions
+from ale_dask.errors import InputError
+from ale_dask.numerics.space import mni_to_talairach, talairach_to_mni
+from ale_dask.schema import FOCI, OPTIONAL, check, describe
+
+# No head is a metre long: beyond this a coordinate is a typing error or in another unit.
+LIMIT_MM = 1000.0
+MAX_SUBJECTS = 2**31 - 1
+_TRUE = frozenset({"true", "yes", "1", "x"})
+_FALSE = frozenset({"false", "no", "0", ""})
+_NOT_KNOWN = frozenset({"", "na", "n/a", "nan", "none"})
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment as its file states it: coordinates in mm of `space` ("MNI" or "TAL")."""
+
+    name: str
+    n: int | None
+    xyz: tuple[tuple[float, float, float], ...]
+    space: str
+    source: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    study: str = ""
+    """Its study, where the file names it; else what its name begins with."""
+
+    def __post_init__(self) -> None:
+        if self.space not in ("MNI", "TAL"):
+            raise InputError(f"{self.source}: unknown space '{self.space}'; it must be MNI or TAL")
+        # No subjects and no foci is how some files list a study that reported nothing.
+        least = 1 if self.xyz else 0
+        if self.n is not None and not least <= self.n <= MAX_SUBJECTS:
+            raise InputError(f"{self.source}: sample size {self.n} of '{self.name}'; it must be 1 or more")
+
+
+def build(
+    experiments: Sequence[Experiment],
+    *,
+    talairach: str = "other",
+    sources: Sequence[Mapping[str, Any]] = (),
+) -> xr.Dataset:
+    """Return the foci Dataset (MNI mm) of the experiments, in their order, those without foci included.
+
+    `talairach` names the variant of icbm2tal that Talairach foci are taken back through; `sources` lists
+    the files as {"path", "sha256", …}. Columns of true/false/yes/no/1/0/x become tags, the others moderators.
+
+    Raises
+    ------
+    InputError
+        for an unknown variant, or a coordinate that is not finite or beyond 1000 mm.
+    """
+    counts = np.array([len(e.xyz) for e in experiments], dtype=np.int64)
+    owner = np.repeat(np.arange(len(experiments), dtype=np.int32), counts)
+    xyz = np.array([p for e in experiments for p in e.xyz], dtype=np.float64).reshape(-1, 3)
+    wrong = np.flatnonzero(~(np.abs(xyz) <= LIMIT_MM).all(axis=1))
+    if wrong.size:
+        bad = experiments[owner[wrong[0]]]
+        found = tuple(xyz[wrong[0]].tolist())
+        raise InputError(
+            f"{bad.source}: '{bad.name}' has the focus {found}; coordinates must be finite and within {LIMIT_MM:g} mm"
+        )
+    talairach_foci = np.array([e.space == "TAL" for e in experiments], dtype=bool)[owner]
+    if talairach_foci.any():
+        xyz[talairach_foci] = talairach_to_mni(xyz[talairach_foci], variant=talairach)
+    variables: dict[str, Any] = {
+        "experiment_id": ("experiment", _strings(_unique((e.name, e.name) for e in experiments))),
+        "experiment_name": ("experiment", _strings(e.name for e in experiments)),
+        "experiment_study": ("experiment", _strings(e.study or study_of(e.name) for e in experiments)),
+        "experiment_source": ("experiment", _strings(e.source for e in experiments)),
+        "experiment_space": (
+            "experiment",
+            _strings("MNI" if e.space == "MNI" else f"TAL-{talairach}" for e in experiments),
+        ),
+        "experiment_key": ("experiment", _keys(experiments)),
+        "experiment_n_subjects": ("experiment", np.array([e.n or 0 for e in experiments], dtype=np.int32)),
+        "focus_xyz": (("focus", "axis"), xyz),
+        "focus_experiment": ("focus", owner),
+    }
+    tags: dict[str, npt.NDArray[np.bool_]] = {}
+    for column in dict.fromkeys(c for e in experiments for c in e.columns):
+        values = [e.columns.get(column, "").strip() for e in experiments]
+        lowered = [v.lower() for v in values]
+        if all(v in _TRUE or v in _FALSE for v in lowered):
+            tags[column] = np.array([v in _TRUE for v in lowered], dtype=bool)
+        else:
+            variables[f"moderator_{column}"] = ("experiment", _moderator(values))
+    return _dataset(variables, tags=tags, sources=sources)
+
+
+def study_of(name: str) -> str:
+    """Return the part of an experiment's name that names its study: "Smith 2010" of "Smith 2010; faces > houses"."""
+    return re.split(r"[;:]", name, maxsplit=1)[0].strip() or name
+
+
+def concat(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Return one foci Dataset of all the experiments, ids made unique again and keys as they were.
+
+    Two experiments of different files may have one key (see `shared_keys`): whether that is wanted is for
+    the caller to say. A tag that a file does not have is false there; a moderator, NaN or "".
+    """
+    for dataset in datasets:
+        check(dataset, *FOCI)
+    sizes = [d.sizes["experiment"] for d in datasets]
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    names = ((str(i), str(s)) for d in datasets for i, s in zip(*_ids(d), strict=True))
+    owner = [d["focus_experiment"].values + o for d, o in zip(datasets, offsets[:-1], strict=True)]
+    variables: dict[str, Any] = {
+        "experiment_id": ("experiment", _strings(_unique(names))),
+        "focus_experiment": ("focus", np.concatenate([np.zeros(0), *owner]).astype(np.int32)),
+    }
+    empty = build(())
+    for name in FOCI:
+        if name not in variables:
+            like = empty[name].values
+            parts = [like, *(d[name].values.astype(like.dtype) for d in datasets)]
+            variables[name] = (empty[name].dims, np.concatenate(parts))
+    for name in OPTIONAL:
+        if any(name in d for d in datasets):
+            words_of = [w for d in datasets for w in words_on(d, name)]
+            variables[name] = ("experiment", _strings(words_of))
+    # A column may be a number in one file and a word in the next: then all of it is words.
+    moderators = dict.fromkeys(str(v) for d in datasets for v in d.data_vars if str(v).startswith("moderator_"))
+    for name in moderators:
+        words = [_words(d[name].values) if name in d else [""] * n for d, n in zip(datasets, sizes, strict=True)]
+        variables[name] = ("experiment", _moderator([w for part in words for w in part]))
+    labels = dict.fromkeys(str(t) for d in datasets if "experiment_tag" in d for t in d["tag"].values)
+    tags = {label: np.zeros(int(offsets[-1]), dtype=bool) for label in labels}
+    for dataset, begin, n in zip(datasets, offsets[:-1], sizes, strict=True):
+        if "experiment_tag" in dataset:
+            for label, carried in zip(dataset["tag"].values, dataset["experiment_tag"].values.T, strict=True):
+                tags[str(label)][begin : begin + n] = carried
+    listed = [source for d in datasets for source in json.loads(d.attrs.get("sources", "[]"))]
+    sources = list({json.dumps(s, sort_keys=True): s for s in listed}.values())
+    joined = _dataset(variables, tags=tags, sources=sources)
+    joined = add_decisions(joined, [made for d in datasets for made in decisions(d)])
+    steps = [row for d in datasets for row in json.loads(d.attrs.get("selection", "[]"))]
+    return joined.assign_attrs(selection=json.dumps(steps)) if steps else joined
+
+
+def subset(dataset: xr.Dataset, keep: npt.ArrayLike) -> xr.Dataset:
+    """Return the foci Dataset of the experiments where `keep` (experiment) is true, with their keys.
+
+    Raises
+    ------
+    InputError
+        if `keep` is not one truth value per experiment.
+    """
+    check(dataset, *FOCI)
+    chosen = np.asarray(keep)
+    if chosen.dtype != np.bool_ or chosen.shape != (dataset.sizes["experiment"],):
+        wanted = dataset.sizes["experiment"]
+        raise InputError(f"subset: keep is {chosen.dtype} {chosen.shape}; it must be bool ({wanted},)")
+    owner = dataset["focus_experiment"].values
+    foci = np.flatnonzero(chosen[owner])
+    position = (np.cumsum(chosen) - 1).astype(np.int32)
+    cut = dataset.isel(experiment=np.flatnonzero(chosen), focus=foci)
+    return describe(cut.assign(focus_experiment=("focus", position[owner[foci]])))
+
+
+def table(dataset: xr.Dataset) -> pd.DataFrame:
+    """Return the experiments as rows: id, study, name, source, n (0 if not known), foci, tags and moderators."""
+    check(dataset, *FOCI)
+    columns: dict[str, Any] = {c: dataset[f"experiment_{c}"].values for c in ("id", "study", "name", "source")}
+    columns |= {"n": dataset["experiment_n_subjects"].values, "foci": n_foci(dataset)}
+    if any(imputed := words_on(dataset, "experiment_imputed")):
+        columns["n_imputed"] = np.array([bool(word) for word in imputed])
+    if any(pooled := words_on(dataset, "experiment_pooled")):
+        columns["pooled_from"] = pooled
+    if "experiment_tag" in dataset:
+        columns |= {str(t): v for t, v in zip(dataset["tag"].values, dataset["experiment_tag"].values.T, strict=True)}
+    moderators = {str(v).removeprefix("moderator_"): v for v in dataset.data_vars if str(v).startswith("moderator_")}
+    # A column of the file that has one of our names gives way.
+    return pd.DataFrame(columns | {c: dataset[v].values for c, v in moderators.items() if c not in columns})
+
+
+def words_on(dataset: xr.Dataset, name: str) -> list[str]:
+    """Return the words of an optional variable (experiment), or "" for each experiment if it is not there."""
+    return dataset[name].values.astype(str).tolist() if name in dataset else [""] * dataset.sizes["experiment"]
+
+
+def foci_alone(result: xr.Dataset) -> xr.Dataset:
+    """Return the foci Dataset of a result: its experiments and foci without maps and clusters."""
+    return result[[*FOCI, *(name for name in OPTIONAL if name in result)]]
+
+
+def n_foci(dataset: xr.Dataset) -> npt.NDArray[np.int64]:
+    """Return the number of foci (experiment), int64."""
+    owner = check(dataset, "focus_experiment")["focus_experiment"].values
+    return np.bincount(owner, minlength=dataset.sizes["experiment"]).astype(np.int64)
+
+
+def foci_of(dataset: xr.Dataset) -> list[npt.NDArray[np.float64]]:
+    """Return each experiment's foci (focus, axis), in mm MNI and in the order of the Dataset."""
+    check(dataset, "focus_xyz", "focus_experiment")
+    order = np.argsort(dataset["focus_experiment"].values, kind="stable")
+    xyz: npt.NDArray[np.float64] = dataset["focus_xyz"].values[order]
+    ends = np.cumsum(n_foci(dataset)).tolist()
+    return [xyz[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=False)]
+
+
+def as_stated(dataset: xr.Dataset) -> npt.NDArray[np.float64]:
+    """Return the coordinates as files have them (focus, axis), to 1e-6 mm; nan where those of several were pooled."""
+    check(dataset, "experiment_space", "focus_xyz", "focus_experiment")
+    spaces = dataset["experiment_space"].values.astype(str)[dataset["focus_experiment"].values]
+    stated = np.where((spaces == "")[:, None], np.nan, dataset["focus_xyz"].values)
+    for space in {s for s in spaces.tolist() if s.startswith("TAL-")}:
+        here = spaces == space
+        stated[here] = mni_to_talairach(stated[here], variant=space.removeprefix("TAL-"))
+    return np.asarray(np.round(stated, 6), dtype=np.float64)
+
+
+def shared_keys(a: xr.Dataset, b: xr.Dataset) -> npt.NDArray[np.uint64]:
+    """Return the sorted keys that experiments of both Datasets have, uint64."""
+    check(a, "experiment_key")
+    check(b, "experiment_key")
+    common: npt.NDArray[np.uint64] = np.intersect1d(a["experiment_key"].values, b["experiment_key"].values)
+    return common
+
+
+def _dataset(
+    variables: Mapping[str, Any],
+    *,
+    tags: Mapping[str, npt.NDArray[np.bool_]],
+    sources: Sequence[Mapping[str, Any]],
+) -> xr.Dataset:
+    coords: dict[str, Any] = {}
+    if tags:
+        variables = {
+            **variables,
+            "experiment_tag": (("experiment", "tag"), np.stack(list(tags.values()), axis=1)),
+        }
+        coords["tag"] = ("tag", _strings(tags))
+    attrs = {"space": "MNI", "sources": json.dumps([dict(s) for s in sources])}
+    return describe(xr.Dataset(dict(variables), coords=coords, attrs=attrs))
+
+
+def _keys(experiments: Sequence[Experiment]) -> npt.NDArray[np.uint64]:
+    # Hashed in source space: what a conversion rounds must not move a draw. -0.0 is written as 0.0.
+    seen: Counter[str] = Counter()
+    keys = np.empty(len(experiments), dtype=np.uint64)
+    for i, e in enumerate(experiments):
+        foci = sorted([float(c) + 0.0 for c in p] for p in e.xyz)
+        content = json.dumps([e.name, e.n, e.space, foci], separators=(",", ":"))
+        # The ordinal tells a repeated experiment from its twin; which of the two comes first is immaterial.
+        digest = hashlib.sha256(f"{content}#{seen[content]}".encode()).digest()
+        seen[content] += 1
+        keys[i] = int.from_bytes(digest[:8], "little")
+    return keys
+
+
+def _unique(names: Iterable[tuple[str, str]]) -> list[str]:
+    """Return ids from (wanted id, name) pairs: the wanted one while it is free, then name#2, #3 …"""
+    used: set[str] = set()
+    counts: Counter[str] = Counter()
+    ids = []
+    for wanted, name in names:
+        candidate, base = wanted or "unnamed", name or "unnamed"
+        counts[base] += 1
+        while candidate in used:
+            counts[base] = max(counts[base], 2)
+            candidate = f"{base}#{counts[base]}"
+            if candidate in used:
+                counts[base] += 1
+        used.add(candidate)
+        ids.append(candidate)
+    return ids
+
+
+def _ids(dataset: xr.Dataset) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    return dataset["experiment_id"].values, dataset["experiment_name"].values
+
+
+def _strings(values: Iterable[str]) -> npt.NDArray[np.object_]:
+    return np.array(list(values), dtype=object)
+
+
+def _moderator(values: Sequence[str]) -> npt.NDArray[Any]:
+    numbers = [np.nan if v.lower() in _NOT_KNOWN else _number(v) for v in values]
+    return _strings(values) if None in numbers else np.array(numbers, dtype=np.float64)
+
+
+def _number(text: str) -> float | None:
+    # float() alone would also read "1_000" and digits of other scripts.
+    try:
+        return float(text) if text.isascii() and "_" not in text else None
+    except ValueError:
+        return None
+
+
+def _words(values: npt.NDArray[Any]) -> list[str]:
+    if values.dtype.kind == "f":
+        return ["" if np.isnan(v) else repr(float(v)) for v in values]
+    return [str(v) for v in values]

@@ -1,0 +1,187 @@
+"""What a reader of foci should look at before an analysis: findings, never errors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ale_dask.coordinates.foci import foci_of, n_foci
+from ale_dask.coordinates.misplaced import Finding, misplaced
+from ale_dask.coordinates.shared_subjects import shared
+from ale_dask.numerics.space import Mask
+from ale_dask.schema import FOCI, check
+
+__all__ = ["ENOUGH_EXPERIMENTS", "Finding", "lint", "lint_contrast"]
+
+# Below this, single experiments drive clusters: Eickhoff et al. 2016, NeuroImage 137:70.
+ENOUGH_EXPERIMENTS = 17
+# A group analysis needs about five people to have any degrees of freedom; beyond a thousand, few tasks were ever
+# measured, and 120 typed as 1200 gives an experiment the narrowest kernel of all.
+FEWEST_SUBJECTS, MOST_SUBJECTS = 5, 1000
+DOMINANT = 0.2
+_LISTED = 5
+
+
+def lint(dataset: xr.Dataset, *, mask: Mask) -> list[Finding]:
+    """Return the findings on a foci Dataset, by kind and then in the order of the experiments.
+
+    Codes: few-experiments, empty-experiment, missing-n, implausible-n (below 5 or above 1,000), dominant-experiment
+    (more than a fifth of all foci, and more than twice an equal share), outside-mask (distances in mm to the mask),
+    sign-flip, wrong-space and mixed-precision (see `coordinates.misplaced`), duplicate-focus, repeated-name,
+    duplicate-experiment (same foci and sample size, whatever the name).
+    """
+    check(dataset, *FOCI)
+    ids = [str(i) for i in dataset["experiment_id"].values]
+    sources = [str(s) for s in dataset["experiment_source"].values]
+    foci = foci_of(dataset)
+    far = mask.distance(dataset["focus_xyz"].values)
+    return [
+        *_few(n_foci(dataset)),
+        *(Finding("empty-experiment", f"{ids[i]} has no foci", sources[i]) for i, f in enumerate(foci) if not len(f)),
+        *_sample_sizes(dataset["experiment_n_subjects"].values, ids=ids, sources=sources),
+        *_dominant(n_foci(dataset), ids=ids, sources=sources),
+        *_outside(dataset, far, mask=mask, ids=ids, sources=sources),
+        *misplaced(dataset, mask=mask, far=far),
+        *_duplicate_foci(foci, ids=ids, sources=sources),
+        *_repeated_names([str(s) for s in dataset["experiment_name"].values], sources=sources),
+        *_duplicate_experiments(dataset, foci=foci, ids=ids, sources=sources),
+    ]
+
+
+def lint_contrast(a: xr.Dataset, b: xr.Dataset) -> list[Finding]:
+    """Return what the arms of a contrast share: shared-experiment (the same one) and shared-subjects.
+
+    Subjects may be shared by experiments with the same foci, of one study, or of one first author, year and sample
+    size.
+    """
+    both = [str(s) for arm in (a, b) for s in arm["experiment_source"].values]
+    return [
+        Finding(
+            "shared-experiment" if group.identical else "shared-subjects",
+            group.words,
+            _places([*group.a, *(i + a.sizes["experiment"] for i in group.b)], both),
+        )
+        for group in shared(a, b)
+    ]
+
+
+def _few(counts: npt.NDArray[np.int64]) -> list[Finding]:
+    n = int((counts > 0).sum())
+    if n >= ENOUGH_EXPERIMENTS:
+        return []
+    return [Finding("few-experiments", f"{n} experiments with foci; {ENOUGH_EXPERIMENTS} or more are advised", "")]
+
+
+def _sample_sizes(sizes: npt.NDArray[np.int32], *, ids: Sequence[str], sources: Sequence[str]) -> list[Finding]:
+    found = []
+    if missing := np.flatnonzero(sizes == 0).tolist():
+        listed = ", ".join(ids[i] for i in missing[:_LISTED])
+        message = f"{len(missing):,} experiments have no sample size: {listed}{_more(missing)}"
+        found.append(Finding("missing-n", message, _places(missing, sources)))
+    for i in np.flatnonzero((sizes > 0) & ((sizes < FEWEST_SUBJECTS) | (sizes > MOST_SUBJECTS))).tolist():
+        why = (
+            f"fewer than {FEWEST_SUBJECTS} are too few for a group result"
+            if sizes[i] < FEWEST_SUBJECTS
+            else f"more than {MOST_SUBJECTS:,} are rare, and such an experiment has the narrowest kernel"
+        )
+        found.append(Finding("implausible-n", f"{ids[i]} has {sizes[i]:,} subjects; {why}", sources[i]))
+    return found
+
+
+def _dominant(counts: npt.NDArray[np.int64], *, ids: Sequence[str], sources: Sequence[str]) -> list[Finding]:
+    # Of five experiments or fewer every one has its fifth: that they are few is a finding of its own.
+    share = counts / max(counts.sum(), 1)
+    above = np.flatnonzero((share > DOMINANT) & (share > 2 / max((counts > 0).sum(), 1)))
+    return [
+        Finding(
+            "dominant-experiment",
+            f"{ids[i]} has {counts[i]:,} of the {counts.sum():,} foci, {share[i]:.0%}; more than {DOMINANT:.0%} of a "
+            "sample in one experiment can carry its clusters",
+            sources[i],
+        )
+        for i in above.tolist()
+    ]
+
+
+def _outside(
+    dataset: xr.Dataset, far: npt.NDArray[np.float64], *, mask: Mask, ids: Sequence[str], sources: Sequence[str]
+) -> list[Finding]:
+    xyz, owner = dataset["focus_xyz"].values, dataset["focus_experiment"].values.tolist()
+    by_experiment: dict[int, list[int]] = {}
+    for focus in np.flatnonzero(far > 0).tolist():
+        by_experiment.setdefault(owner[focus], []).append(focus)
+    found = []
+    for i, outside in sorted(by_experiment.items()):
+        listed = [f"{_point(xyz[f])} by {far[f]:.1f} mm" for f in outside[:_LISTED]]
+        foci = "1 focus" if len(outside) == 1 else f"{len(outside)} foci"
+        message = f"{ids[i]}: {foci} outside mask '{mask.name}': {', '.join(listed)}{_more(outside)}"
+        found.append(Finding("outside-mask", message, sources[i], severity=float(far[outside].max())))
+    return found
+
+
+def _duplicate_foci(
+    foci: Sequence[npt.NDArray[np.float64]], *, ids: Sequence[str], sources: Sequence[str]
+) -> list[Finding]:
+    found = []
+    for i, xyz in enumerate(foci):
+        repeated = [point for point, n in Counter(map(tuple, xyz.tolist())).items() if n > 1]
+        if repeated:
+            listed = ", ".join(_point(p) for p in repeated[:_LISTED])
+            message = f"{ids[i]}: {len(repeated)} foci given more than once: {listed}{_more(repeated)}"
+            found.append(Finding("duplicate-focus", message, sources[i]))
+    return found
+
+
+def _repeated_names(names: Sequence[str], *, sources: Sequence[str]) -> list[Finding]:
+    groups: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        groups.setdefault(name, []).append(i)
+    return [
+        Finding(
+            "repeated-name",
+            f"{len(same)} experiments {f'are named {name}' if name else 'have no name'}; each one counts",
+            _places(same, sources),
+        )
+        for name, same in groups.items()
+        if len(same) > 1
+    ]
+
+
+def _duplicate_experiments(
+    dataset: xr.Dataset,
+    *,
+    foci: Sequence[npt.NDArray[np.float64]],
+    ids: Sequence[str],
+    sources: Sequence[str],
+) -> list[Finding]:
+    groups: dict[tuple[int, bytes], list[int]] = {}
+    for i, (n, xyz) in enumerate(zip(dataset["experiment_n_subjects"].values.tolist(), foci, strict=True)):
+        if len(xyz):
+            # + 0.0 makes 0.0 of -0.0, whose bytes differ.
+            content = (xyz[np.lexsort(xyz.T)] + 0.0).tobytes()
+            groups.setdefault((n, content), []).append(i)
+    return [
+        Finding(
+            "duplicate-experiment",
+            f"{', '.join(ids[i] for i in same[:_LISTED])}{_more(same)} have the same foci and sample size",
+            _places(same, sources),
+        )
+        for same in groups.values()
+        if len(same) > 1
+    ]
+
+
+def _places(which: Sequence[int], sources: Sequence[str]) -> str:
+    return ", ".join(sources[i] for i in which[:_LISTED]) + _more(which)
+
+
+def _more(items: Sequence[object]) -> str:
+    return f" and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
+
+
+def _point(xyz: Sequence[float] | npt.NDArray[np.float64]) -> str:
+    return "(" + ", ".join(f"{c:.4g}" for c in xyz) + ")"

@@ -1,1 +1,0 @@
-"""Floor 2: labelled data: foci, masks and the run's store."""

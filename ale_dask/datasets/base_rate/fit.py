@@ -1,0 +1,68 @@
+"""Whether the literature's base rate is one for the experiments at hand: what their names and their foci say."""
+
+from __future__ import annotations
+
+import re
+
+import xarray as xr
+
+from ale_dask.coordinates.misplaced import Finding
+from ale_dask.datasets.base_rate.membership import database_hashes, in_database
+
+_OTHER = {
+    "deactivations": re.compile(r"\bde-?activat", re.IGNORECASE),
+    "brain structure": re.compile(
+        r"\bVBM\b|voxel.based morphometr|\bgr[ae]y matter (?:volume|densit|loss|reduc)|cortical thickness|\batroph",
+        re.IGNORECASE,
+    ),
+}
+"""Kinds of foci that a database of task activations does not stand for, by words in names of experiments."""
+
+
+LARGE_PART = 0.25
+"""Share of a sample's experiments in the database from which on it is told."""
+
+
+def base_rate_findings(foci: xr.Dataset) -> list[Finding]:
+    """Return what speaks against the literature's base rate as the one for these experiments.
+
+    The finding other-base-rate is one for each kind of experiments that it does not fit, by the names of experiments
+    and of their studies: of what neither says nothing is known here. The finding in-base-rate tells that a quarter or
+    more of the experiments are of studies that it was counted from.
+    """
+    found = _in_base_rate(foci)
+    names = [
+        f"{name} {study}"
+        for name, study in zip(foci["experiment_name"].values, foci["experiment_study"].values, strict=True)
+    ]
+    for kind, words in _OTHER.items():
+        which = [i for i, name in enumerate(names) if words.search(name)]
+        if which:
+            first = foci["experiment_id"].values[which[0]]
+            found.append(
+                Finding(
+                    "other-base-rate",
+                    f"{len(which)} of {len(names)} experiments seem to be of {kind} (first '{first}'), which the "
+                    "literature's base rate is not of: make one of fitting studies (ale-dask base-rate)",
+                    str(foci["experiment_source"].values[which[0]]),
+                    len(which),
+                )
+            )
+    return found
+
+
+def _in_base_rate(foci: xr.Dataset) -> list[Finding]:
+    known = in_database(foci)
+    if known.sum() < LARGE_PART * len(known) or not known.any():
+        return []
+    share = known.sum() / len(database_hashes())
+    return [
+        Finding(
+            "in-base-rate",
+            f"{known.sum()} of {len(known)} experiments are most likely of studies that the literature's base rate was "
+            f"counted from ({share:.1%} of its {len(database_hashes()):,} studies): what they have in common counts as "
+            "base rate too, and the test against it is that little stricter",
+            "",
+            int(known.sum()),
+        )
+    ]

@@ -1,0 +1,301 @@
+"""Downloads into a folder that other programs share: resumed, checked by sha256, there whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ale_dask.errors import AleError, BackendError, InputError, StoreError, UnfinishedError
+from ale_dask.storage.location import replace_file
+from ale_dask.version import __version__
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with a file's name, its bytes that are there and its bytes in all, None where the server does not say."""
+Say = Callable[[str], None]
+
+_CHUNK = 1 << 16
+# Seconds to connect, and between two pieces of an answer.
+_PATIENCE = (10.0, 60.0)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a server, and its name here; without a `sha256` that of the first download is recorded beside it."""
+
+    name: str
+    url: str
+    sha256: str | None = None
+    missing: str = ""
+    """What to say if the server does not have it, where the user had named it."""
+
+
+class _NoAnswerError(Exception):
+    """The server did not give the file; the message says why."""
+
+
+def cache() -> Path:
+    """Return the folder that downloads are kept in: ALE_DASK_DATA, or ale-dask in the user's cache."""
+    import pooch
+
+    return Path(os.environ.get("ALE_DASK_DATA") or pooch.os_cache("ale-dask")).expanduser()
+
+
+def obtain(
+    files: Sequence[File], *, folder: Path, progress: Progress | None = None, say: Say | None = None
+) -> list[Path]:
+    """Return the paths of the files in the folder, after downloading those that are not there with their sha256.
+
+    What a broken download leaves is kept as NAME.partial and continued by the next one, unless the server's file
+    has changed since. Other processes that download into the folder at the same time are waited for.
+
+    Raises
+    ------
+    BackendError
+        if a server cannot be reached, with what to download by hand, or sends a file with another sha256.
+    UnfinishedError
+        if the connection breaks; the same call resumes.
+    StoreError
+        if the folder cannot be written.
+    """
+    say = say or _silent
+    paths = [folder / file.name for file in files]
+    try:
+        # A folder that others have filled may be read-only: no lock where there is nothing to download.
+        if False not in [_whole(file, path, say=say) for file, path in zip(files, paths, strict=True)]:
+            return paths
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder, say=say) as alone:
+            for file, path in zip(files, paths, strict=True):
+                if not _whole(file, path, say=_silent):
+                    _download(file, path, alone=alone, progress=progress or (lambda name, done, total: None))
+                    _whole(file, path, say=say)
+    except _NoAnswerError as error:
+        left = [(f, p) for f, p in zip(files, paths, strict=True) if not _whole(f, p, say=_silent)]
+        by_hand = "".join(
+            f"\n  {file.url}\n    as {path}{' (the file there has another sha256)' if path.exists() else ''}"
+            for file, path in left
+        )
+        raise BackendError(f"{error}; run the same command later, or download by hand:{by_hand}") from error
+    except AleError:
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"{folder}: cannot be used ({error.strerror or error}); set ALE_DASK_DATA to a folder with free space"
+        ) from error
+    return paths
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
+
+
+def _whole(file: File, path: Path, *, say: Say) -> bool:
+    """Return whether the file is there with its sha256; one whose sha256 nobody knows is recorded with that it has."""
+    if not path.is_file():
+        return False
+    known, found = file.sha256 or _recorded(path), _sha256(path)
+    if known is None:
+        if not _looks_right(path, name=file.name):
+            say(f"{path}: is not what its name says; it is downloaded anew")
+            return False
+        with suppress(StoreError):
+            replace_file(_beside(path, "sha256"), f"{found}  {path.name}\n".encode())
+            say(f"{file.name}: no sha256 is published for it; {found[:12]}… of this first copy is recorded beside it")
+        return True
+    if found != known:
+        say(f"{path}: has the sha256 {found[:12]}…, not {known[:12]}…; it is downloaded anew")
+    return found == known
+
+
+def _download(file: File, path: Path, *, alone: bool, progress: Progress) -> None:
+    import pooch
+
+    # Without a lock two processes could append to one partial file; a name of its own cannot be resumed.
+    partial = path.with_name(f"{path.name}.partial" if alone else f"{path.name}.{uuid.uuid4().hex}.partial")
+
+    def downloader(url: str, output: str, _: Any) -> None:
+        # pooch's empty placeholder would be left behind by a kill.
+        os.unlink(output)
+        _continue(file, partial, progress=progress)
+        right = _looks_right(partial, name=file.name)
+        _beside(partial, "version").unlink(missing_ok=True)
+        if not right:
+            partial.unlink()
+            raise _NoAnswerError(f"{_host(url)} sent something else than {file.name} (a login page of the network?)")
+        os.replace(partial, output)
+
+    log = pooch.get_logger()
+    level, known = log.level, file.sha256 or _recorded(path)
+    log.setLevel(logging.WARNING)
+    try:
+        pooch.retrieve(file.url, known_hash=known, fname=path.name, path=path.parent, downloader=downloader)
+    except AleError:
+        raise
+    except ValueError as error:
+        recorded = "" if file.sha256 else f", or delete {_beside(path, 'sha256')} to accept the file that is there now"
+        raise BackendError(
+            f"{file.url}: its sha256 is not {known}, so it was not kept; run the same command again{recorded}"
+        ) from error
+    finally:
+        log.setLevel(level)
+        if not alone:
+            partial.unlink(missing_ok=True)
+            _beside(partial, "version").unlink(missing_ok=True)
+
+
+def _continue(file: File, partial: Path, *, progress: Progress) -> None:
+    """Download what the partial file does not hold yet, or all of it where the server's file is not the same."""
+    import requests
+
+    begin, mark = _kept(partial)
+    answer = _ask(file, begin=begin, mark=mark)
+    if begin and answer.headers.get("Content-Range") == f"bytes */{begin}" and not mark.startswith("W/"):
+        # Killed between the last byte and the new name.
+        answer.close()
+        return
+    if begin and not _continues(answer, begin=begin, mark=mark):
+        if answer.status_code != 200:
+            answer.close()
+            answer = _ask(file, begin=0, mark="")
+        begin = 0
+    with answer:
+        if answer.status_code != (206 if begin else 200):
+            if answer.status_code == 404 and file.missing:
+                raise InputError(file.missing)
+            raise _NoAnswerError(f"{_host(file.url)} answered {answer.status_code} {answer.reason}".rstrip())
+        if not begin:
+            partial.unlink(missing_ok=True)
+            # Before the first byte, so that no partial file has the mark of another version.
+            _beside(partial, "version").write_text(_mark_of(answer))
+        encoded = "Content-Encoding" in answer.headers
+        length = answer.headers.get("Content-Length", "")
+        total = begin + int(length) if length.isdigit() and not encoded else None
+        done = begin
+        progress(file.name, done, total)
+        with open(partial, "ab") as written:
+            try:
+                for piece in answer.iter_content(_CHUNK):
+                    written.write(piece)
+                    done += len(piece)
+                    progress(file.name, done, total)
+                reason = ""
+                if total is None:
+                    progress(file.name, done, done)
+            except requests.RequestException as error:
+                reason = f" ({_why(error)})"
+            written.flush()
+            os.fsync(written.fileno())
+    if reason or (total is not None and done != total):
+        of = "" if total is None else f" of {total:,}"
+        raise UnfinishedError(
+            f"{file.url}: the connection broke after {done:,}{of} bytes{reason}; the same command resumes"
+        )
+
+
+def _ask(file: File, *, begin: int, mark: str) -> Any:
+    import requests
+
+    headers = {"Accept-Encoding": "identity", "User-Agent": f"ale-dask/{__version__}"}
+    if begin:
+        headers |= {"Range": f"bytes={begin}-"}
+        # RFC 9110, 13.1.5: a weak entity tag is none for If-Range; the answer's own is compared then.
+        headers |= {} if mark.startswith("W/") else {"If-Range": mark}
+    try:
+        return requests.get(file.url, headers=headers, stream=True, timeout=_PATIENCE)
+    except requests.RequestException as error:
+        raise _NoAnswerError(f"{_host(file.url)} cannot be reached ({_why(error)})") from error
+
+
+def _continues(answer: Any, *, begin: int, mark: str) -> bool:
+    starts = answer.headers.get("Content-Range", "").startswith(f"bytes {begin}-")
+    return answer.status_code == 206 and starts and _mark_of(answer) in ("", mark)
+
+
+def _mark_of(answer: Any) -> str:
+    """Return what tells this version of the file from others, "" if nothing does."""
+    if "Content-Encoding" in answer.headers:
+        # A range is one of the encoded bytes, and those kept are decoded.
+        return ""
+    found: str = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+    return found
+
+
+def _kept(partial: Path) -> tuple[int, str]:
+    try:
+        begin, mark = partial.stat().st_size, _beside(partial, "version").read_text()
+    except OSError:
+        return 0, ""
+    return (begin, mark) if mark else (0, "")
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(f"{path.name}.{ending}")
+
+
+def _recorded(path: Path) -> str | None:
+    try:
+        found = re.match(r"[0-9a-f]{64}\b", _beside(path, "sha256").read_text())
+    except (OSError, UnicodeDecodeError):
+        return None
+    return found[0] if found else None
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _looks_right(path: Path, *, name: str) -> bool:
+    """Return whether the content begins as the name's ending says: what may be trusted without a sha256."""
+    if name.endswith(".json"):
+        with suppress(ValueError):
+            json.loads(path.read_bytes())
+            return True
+        return False
+    with open(path, "rb") as file:
+        start = file.read(4)
+    wanted = {".gz": b"\x1f\x8b", ".npz": b"PK"}.get(Path(name).suffix, b"")
+    return start.startswith(wanted) and start.lower() not in (b"<!do", b"<htm")
+
+
+@contextmanager
+def _alone(folder: Path, *, say: Say) -> Iterator[bool]:
+    """Hold the folder's lock, which ends with the process; yield False where the file system has none."""
+    try:
+        import fcntl
+    except ImportError:
+        yield False
+        return
+    with open(folder / ".lock", "ab") as file:
+        held = True
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another process downloads into {folder}; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            held = False
+        yield held
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2] or url
+
+
+def _why(error: Exception) -> str:
+    """Return the cause in an error of requests, which has it at the end of a long tale."""
+    text = str(error)
+    cause = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text)
+    if cause:
+        return cause[1]
+    return "timed out" if "timed out" in text.lower() else type(error).__name__

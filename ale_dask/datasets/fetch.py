@@ -1,0 +1,291 @@
+"""Published sets of coordinates: Neurosynth, NeuroQuery and NeuroStore, downloaded and made into a table."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ale_dask.coordinates.foci import LIMIT_MM, MAX_SUBJECTS
+from ale_dask.coordinates.readers.text import as_space, shown
+from ale_dask.coordinates.spreadsheet_cells import escaped
+from ale_dask.datasets.download import File, Progress, Say, cache, obtain
+from ale_dask.datasets.published import fetch_published, published
+from ale_dask.errors import InputError
+from ale_dask.storage.location import replace_file
+
+
+@dataclass(frozen=True)
+class Source:
+    """A set of coordinates in Neurosynth's layout of 2021: its files' names below `url`, and their sha256 by name."""
+
+    name: str
+    url: str
+    coordinates: str
+    metadata: str
+    features: str
+    vocabulary: str
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    space: str = ""
+    """MNI or TAL where the metadata do not say."""
+
+
+_NEUROSYNTH = "data-neurosynth_version-7"
+_NEUROQUERY = "data-neuroquery_version-1"
+# Commits, not branches: what such a URL gives cannot change.
+SOURCES = {
+    "neurosynth": Source(
+        "neurosynth",
+        "https://raw.githubusercontent.com/neurosynth/neurosynth-data/209c33cd009d0b069398a802198b41b9c488b9b7/",
+        f"{_NEUROSYNTH}_coordinates.tsv.gz",
+        f"{_NEUROSYNTH}_metadata.tsv.gz",
+        f"{_NEUROSYNTH}_vocab-terms_source-abstract_type-tfidf_features.npz",
+        f"{_NEUROSYNTH}_vocab-terms_vocabulary.txt",
+        sha256={
+            f"{_NEUROSYNTH}_coordinates.tsv.gz": "17135be3e08a0ab045896c77217e8463086543a0817d52a6a88c8e32c1161616",
+            f"{_NEUROSYNTH}_metadata.tsv.gz": "8acde7de2a14ee2a12b406e50a8805e83288b0bc78924ddb36879d496dfb757b",
+            f"{_NEUROSYNTH}_vocab-terms_source-abstract_type-tfidf_features.npz": (
+                "1b3359eebcbc8557340583788b3855031ea21361e87c265cb8fc540d9b6c4edd"
+            ),
+            f"{_NEUROSYNTH}_vocab-terms_vocabulary.txt": (
+                "71c1858c5eb1bcc79854198bbca234569731efdc382c6205a9e46495379614af"
+            ),
+        },
+    ),
+    "neuroquery": Source(
+        "neuroquery",
+        "https://raw.githubusercontent.com/neuroquery/neuroquery_data/4580f86267fb7c14ac1f601e298cbed898d79f2d/data/",
+        f"{_NEUROQUERY}_coordinates.tsv.gz",
+        f"{_NEUROQUERY}_metadata.tsv.gz",
+        f"{_NEUROQUERY}_vocab-neuroquery6308_source-combined_type-tfidf_features.npz",
+        f"{_NEUROQUERY}_vocab-neuroquery6308_vocabulary.txt",
+        space="MNI",
+    ),
+}
+_NEUROSTORE = "https://neurostore.org/api/"
+_COLUMNS = ("study", "title", "authors", "year", "doi", "n", "space", "x", "y", "z")
+# A term of such a name would be read as what the column means.
+_RESERVED = (*_COLUMNS, "contrast")
+
+
+def fetch(
+    what: str | Source,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    terms: Sequence[str] = (),
+    above: float = 0.001,
+    n: int | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    say: Say | None = None,
+) -> list[Path]:
+    """Return the paths of a published set's files, downloaded once: `out` alone if it is given.
+
+    Parameters
+    ----------
+    what
+        "neurosynth", "neuroquery", "neurostore:ID" of a studyset, a name of `published()` ("children-language", "ptsd",
+        "reward"), or a Source of your own.
+    out
+        CSV (or .tsv) to write, one row per focus with study, title, authors, year, doi, n, space, x, y, z and the
+        weight of each term; of a studyset, JSON {"studyset": …, "annotations": […]}.
+    terms
+        Only studies whose tf-idf for each of these terms is `above` or more.
+    n
+        Subjects to write for every study: the sets do not have them.
+    folder
+        Where downloads are kept: ALE_DASK_DATA, or ale-dask in the user's cache.
+    progress, say
+        Called with (file, bytes, bytes in all), and with what is worth knowing.
+
+    Raises
+    ------
+    InputError
+        for an unknown set, studyset or term, or terms that no study has.
+    BackendError
+        if the server cannot be reached (with what to download by hand), or its file has another sha256.
+    UnfinishedError
+        if the connection breaks; the same call resumes.
+    """
+    terms = [terms] if isinstance(terms, str) else list(terms)
+    if isinstance(what, str) and what in published():
+        if terms or n is not None or out is not None:
+            raise InputError(f"{what}: its files are read as they were published; give no terms, n or out for them")
+        said = say or (lambda text: None)
+        paths = fetch_published(
+            what, folder=None if folder is None else Path(folder).expanduser(), progress=progress, say=said
+        )
+        said(published()[what].attribution)
+        return paths
+    known = isinstance(what, Source) or what in SOURCES
+    kind, _, ident = ("", "", "") if isinstance(what, Source) else what.partition(":")
+    if not known and kind != "neurostore":
+        raise InputError(f"{shown(str(what))} is none of {', '.join([*published(), *SOURCES])} and neurostore:ID")
+    if not (np.isfinite(above) and above > 0):
+        raise InputError(f"above is {above}; give a tf-idf above 0, such as 0.001")
+    if n is not None and not 1 <= n <= MAX_SUBJECTS:
+        raise InputError(f"n is {n}; give a sample size of 1 or more")
+    if (terms or n is not None) and (kind == "neurostore" or out is None):
+        why = "a studyset is kept as it is" if kind == "neurostore" else "they are for a table, so give out (-o) too"
+        raise InputError(f"terms and n: {why}")
+    say = say or (lambda text: None)
+    where = cache() if folder is None else Path(folder).expanduser()
+    if kind == "neurostore":
+        return [_studyset(ident, where / "neurostore", out=out, progress=progress, say=say)]
+    source = what if isinstance(what, Source) else SOURCES[what]
+    if not isinstance(what, Source):
+        source = replace(source, url=os.environ.get(f"ALE_DASK_{what.upper()}_URL") or source.url)
+    names = [source.coordinates, source.metadata]
+    if terms or out is None:
+        names += [source.features, source.vocabulary]
+    files = [File(x, f"{source.url.rstrip('/')}/{x}", source.sha256.get(x)) for x in names]
+    paths = obtain(files, folder=where / source.name, progress=progress, say=say)
+    if out is None:
+        return paths
+    table = _table(source, paths, terms=terms, above=above, n=n, say=say)
+    delimiter = "\t" if Path(out).suffix == ".tsv" else ","
+    replace_file(Path(out), escaped(table).to_csv(index=False, sep=delimiter, lineterminator="\n").encode())
+    studies = table.drop_duplicates("study")
+    unknown = int((studies["space"] == "").sum())
+    say(
+        f"{out}: {len(studies):,} studies, {len(table):,} foci"
+        + (f"; {unknown:,} studies state no space: give one (--space) when reading it" if unknown else "")
+        + ("; no sample sizes: give one (--n)" if n is None else "")
+    )
+    return [Path(out)]
+
+
+def fetched(what: str) -> Path:
+    """Return the path of a table of the foci of a database that has been fetched: study, space, x, y and z, gzipped.
+
+    It is made of the downloads, and kept beside them.
+
+    Raises
+    ------
+    InputError
+        when the database has not been fetched, with the command that does.
+    """
+    source = SOURCES[what]
+    folder = cache() / source.name
+    downloads = [folder / source.coordinates, folder / source.metadata]
+    if not all(path.is_file() for path in downloads):
+        raise InputError(f"base_rate '{what}': not in {folder} yet; `ale-dask fetch {what}` fetches it")
+    path = folder / f"{what}_foci.csv.gz"
+    if not path.is_file() or path.stat().st_mtime_ns < max(each.stat().st_mtime_ns for each in downloads):
+        table = _table(source, downloads, terms=(), above=0.001, n=None, say=lambda text: None)
+        text = escaped(table[["study", "space", "x", "y", "z"]]).to_csv(index=False, lineterminator="\n")
+        replace_file(path, gzip.compress(text.encode(), compresslevel=6, mtime=0))
+    return path
+
+
+def _table(
+    source: Source, paths: Sequence[Path], *, terms: Sequence[str], above: float, n: int | None, say: Say
+) -> pd.DataFrame:
+    """Return the foci of the studies chosen, one row each, with the columns of the table."""
+    metadata = _read(paths[1], "id", "title")
+    foci = _read(paths[0], "id", "x", "y", "z")
+    if metadata["id"].duplicated().any():
+        raise InputError(f"{paths[1]}: a study is there twice; delete the file to download it again")
+    studies = pd.DataFrame({"study": metadata["id"]})
+    for column in ("title", "authors", "year", "doi"):
+        studies[column] = [" ".join(text.split()) for text in metadata.get(column, pd.Series([""] * len(metadata)))]
+    studies["n"] = "" if n is None else str(n)
+    stated = metadata["space"] if "space" in metadata else [source.space] * len(metadata)
+    studies["space"] = [as_space(text) or "" for text in stated]
+    keep = np.ones(len(studies), dtype=bool)
+    weights = _weights(paths[2], paths[3], terms=terms, studies=len(studies)) if terms else {}
+    columns = {term: f"term {term}" if term in _RESERVED else term for term in weights}
+    for term, weight in weights.items():
+        keep &= weight >= above
+        studies[columns[term]] = weight
+    if weights and not keep.any():
+        most = np.min(list(weights.values()), axis=0).max()
+        raise InputError(
+            f"{source.name}: no study has a tf-idf of {above:g} or more for {' and '.join(weights)}; "
+            f"give fewer terms, or above (--above) {most:.3g} or less"
+        )
+    xyz = foci[["x", "y", "z"]].apply(pd.to_numeric, errors="coerce")
+    right = (xyz.abs() <= LIMIT_MM).all(axis=1)
+    joined: pd.DataFrame = xyz[right].assign(study=foci["id"]).merge(studies[keep], on="study", how="inner")
+    if joined.empty:
+        raise InputError(f"{source.name}: the studies have no foci; delete {paths[0].parent} to download it again")
+    if not right.all():
+        say(f"{source.name}: {int((~right).sum()):,} foci without a place within {LIMIT_MM:g} mm are left out")
+    return joined.loc[:, [*_COLUMNS, *columns.values()]]
+
+
+def _read(path: Path, *needed: str) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read ({error}); delete it to download it again") from error
+    missing = [column for column in needed if column not in table]
+    if missing:
+        raise InputError(f"{path}: has no column {', '.join(missing)}; delete it to download it again")
+    return table
+
+
+def _weights(
+    features: Path, vocabulary: Path, *, terms: Sequence[str], studies: int
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return each term's tf-idf in the studies (study,), by its spelling in the vocabulary."""
+    from scipy import sparse
+
+    words = vocabulary.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    position = {word.strip().lower(): i for i, word in enumerate(words)}
+    wanted = list(dict.fromkeys(" ".join(term.lower().split()) for term in terms))
+    for term in wanted:
+        if term not in position:
+            near = ", ".join(get_close_matches(term, position, n=5)) or "none"
+            raise InputError(f"no study is indexed by {shown(term)}; terms like it: {near} (all are in {vocabulary})")
+    try:
+        matrix = sparse.load_npz(features).tocsc()
+    except (OSError, ValueError, KeyError, zlib.error) as error:
+        raise InputError(f"{features}: cannot be read ({error}); delete it to download it again") from error
+    if matrix.shape != (studies, len(words)):
+        raise InputError(f"{features}: has {matrix.shape} weights, for {studies:,} studies and {len(words):,} terms")
+    return {t: matrix[:, [position[t]]].toarray().ravel().astype(np.float64) for t in wanted}
+
+
+def _studyset(
+    ident: str, folder: Path, *, out: str | os.PathLike[str] | None, progress: Progress | None, say: Say
+) -> Path:
+    """Return the path of a studyset with its annotations, in one JSON file."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", ident):
+        raise InputError(f"neurostore:{ident}: a studyset's ID is letters and digits, such as the end of its address")
+    url = (os.environ.get("ALE_DASK_NEUROSTORE_URL") or _NEUROSTORE).rstrip("/")
+    # https://neurostore.org/api: nested puts the studies, analyses and points into the answer, else there are IDs.
+    missing = f"neurostore:{ident}: {url} has no such studyset; check its ID"
+    first = [
+        File("studyset.json", f"{url}/studysets/{ident}?nested=true", missing=missing),
+        File("annotations.json", f"{url}/annotations/?studyset_id={ident}&paginate=false"),
+    ]
+    studyset, listed = obtain(first, folder=folder / ident, progress=progress, say=say)
+    found: Any = json.loads(listed.read_bytes())
+    results = found.get("results") if isinstance(found, dict) else found
+    names = [str(each.get("id")) for each in results if isinstance(each, dict)] if isinstance(results, list) else [""]
+    if not all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) for name in names):
+        raise InputError(
+            f"{listed}: is not a list of annotations with IDs; delete {listed.parent} to download it again"
+        )
+    # The list has annotations without their notes.
+    each = [File(f"annotation-{name}.json", f"{url}/annotations/{name}") for name in names]
+    notes = obtain(each, folder=folder / ident, progress=progress, say=say)
+    path = folder / f"{ident}.json" if out is None else Path(out)
+    whole = {"studyset": json.loads(studyset.read_bytes()), "annotations": [json.loads(p.read_bytes()) for p in notes]}
+    data = json.dumps(whole, ensure_ascii=False).encode()
+    if not (path.is_file() and path.read_bytes() == data):
+        replace_file(path, data)
+    say(f"{path}: a studyset and {len(notes):,} annotations; delete {folder / ident} to download it again")
+    return path

@@ -1,1 +1,0 @@
-"""Floor 3: runs as lists of blocks, and the places where blocks are computed."""

@@ -1,0 +1,1 @@
+"""Runs as lists of blocks, and the backends on which blocks are computed."""

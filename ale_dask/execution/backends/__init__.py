@@ -1,0 +1,1 @@
+"""Where blocks are computed: threads, processes, queues, gateways, Kubernetes, machines reached by SSH."""

@@ -1,0 +1,291 @@
+"""From a backend's name to a Dask client; "serial" is the plain loop, without one.
+
+A way to start or find workers is one function `(backend, stack, say) -> Client` in `STARTERS`. What it starts it puts
+on the stack, which is unwound when the run ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ale_dask.config.study import Backend
+from ale_dask.errors import AleError, BackendError, UnfinishedError
+from ale_dask.execution.backends.existing import at_address, from_callable, from_file
+from ale_dask.execution.backends.gateway import start_by_gateway
+from ale_dask.execution.backends.kubernetes import in_a_pod
+from ale_dask.execution.backends.queues import QUEUES, start_jobs
+from ale_dask.execution.backends.ssh import start_by_ssh
+from ale_dask.execution.backends.tls import LOOPBACK, dashboard_options
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_SETTINGS = {
+    # Blocks hold no Python lock, but a laptop may sleep: five minutes of silence is not death.
+    "distributed.scheduler.worker-ttl": "5 minutes",
+    # Dask looks at itself 2 to 100 times a second: 6 % of a core with threads, 15 % with two processes, idle. So it
+    # is 1 % and 2 %, and still quicker than a block.
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.worker.memory.monitor-interval": "500ms",
+    "distributed.worker.profile.interval": "1s",
+}
+
+Say = Callable[[str], None]
+Start = Callable[[Backend, contextlib.ExitStack, Say], "Client"]
+
+
+_USED: list[bool] = []
+_FORKED: list[bool] = []
+
+
+def _after_fork() -> None:
+    module = sys.modules.get("distributed.client")
+    if _USED or (module is not None and len(module.Client._instances)):
+        _FORKED.append(True)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def worker_versions() -> dict[str, str]:
+    """Return what must be the same on client and workers."""
+    from ale_dask.numerics import NUMERICS_VERSION
+    from ale_dask.version import __version__
+
+    return {"ale_dask": __version__, "numerics": str(NUMERICS_VERSION)}
+
+
+def cpu_count() -> int:
+    """Return the CPUs that this process may use, by its affinity and cgroup."""
+    from dask.system import CPU_COUNT
+
+    return int(CPU_COUNT)
+
+
+@contextlib.contextmanager
+def connect(backend: Backend, *, say: Say = lambda text: None) -> Iterator[Client | None]:
+    """Yield a client of the backend, or None for "serial"; what was started here is stopped here.
+
+    Raises
+    ------
+    BackendError
+        for an unknown name, what cannot be reached or started, or workers with another version.
+    """
+    if backend.name == "serial":
+        yield None
+        return
+    if _FORKED:
+        # The threads of Dask do not come along with a fork: waiting for them would never end.
+        raise BackendError(
+            "this process was forked from one that had used Dask, whose threads did not come along; use the backend "
+            '"serial" here, or start processes with multiprocessing.get_context("spawn")'
+        )
+    _USED.append(True)
+    import dask
+
+    # Its defaults first: set below before they are there, they would go with the context.
+    import distributed  # noqa: F401
+
+    start, name = _starter(backend)
+    with contextlib.ExitStack() as stack:
+        stack.callback(_forget_lost_client)
+        stack.enter_context(dask.config.set(_SETTINGS))
+        client = start(backend.model_copy(update={"name": name}), stack, say)
+        if start is not _threads:
+            _check_workers(client, name)
+        yield client
+
+
+def usable(client: Client) -> Client:
+    """Return a client that was given, if its methods return results.
+
+    Raises
+    ------
+    BackendError
+        when it is asynchronous.
+    """
+    if client.asynchronous:
+        raise BackendError(
+            "the client that was given is asynchronous; give one that is not, such as Client(address) outside the "
+            "event loop, or none: this call waits for its results"
+        )
+    return client
+
+
+def threads_of(client: Client | None, backend: Backend) -> int:
+    """Return how many threads compute at once: those that are there, or the most that the backend may start."""
+    return max(1 if client is None else sum(client.nthreads().values()), backend.most or 1)
+
+
+def _forget_lost_client() -> None:
+    """Let Dask compute here again once no client is left.
+
+    Of two clients in threads of one process, the first that closes leaves its scheduler set for as long as the other is
+    there, and that one restores what it found: then no Dask graph can be computed any more.
+    """
+    import dask
+    from distributed import default_client
+
+    try:
+        default_client()
+    except ValueError:
+        if dask.config.get("scheduler", None) == "dask.distributed":
+            dask.config.config.pop("scheduler")
+
+
+@contextlib.contextmanager
+def noticing_loss(client: Client | None) -> Iterator[None]:
+    """Turn what Dask raises in many ways when the scheduler dies, or a worker too often, into one error.
+
+    Raises
+    ------
+    UnfinishedError
+        when that happens inside the context.
+    """
+    try:
+        yield
+    except AleError:
+        raise
+    except Exception as error:
+        if client is None:
+            raise
+        from concurrent.futures import CancelledError
+
+        from distributed.comm import CommClosedError
+        from distributed.scheduler import KilledWorker, NoValidWorkerError
+
+        lost = (CommClosedError, CancelledError, TimeoutError, KilledWorker, NoValidWorkerError)
+        if isinstance(error, lost) or client.status != "running":
+            raise UnfinishedError(
+                f"the scheduler or its workers were lost ({type(error).__name__}: {error}); finished blocks are kept, "
+                "the same command resumes"
+            ) from error
+        raise
+
+
+def active_client() -> Client | None:
+    """Return the client that this process made last and has not closed, or None."""
+    if "distributed" not in sys.modules or _FORKED:
+        return None
+    from distributed import Client
+
+    try:
+        client = Client.current()
+    except ValueError:
+        return None
+    return None if client.asynchronous else client
+
+
+def dashboard(client: Client) -> str | None:
+    """Return the dashboard's address, or None where there is none; ours listen on loopback only."""
+    services = client.scheduler_info(n_workers=0).get("services", {})
+    if "dashboard" not in services:
+        return None
+    if hasattr(client.cluster, "gateway"):
+        return str(client.cluster.dashboard_link)
+    if client.cluster is not None:
+        if importlib.util.find_spec("bokeh") is None:
+            return None
+        return f"http://127.0.0.1:{services['dashboard']}/status"
+    return str(client.dashboard_link)
+
+
+def _starter(backend: Backend) -> tuple[Start, str]:
+    """Return the function for a backend and the name it goes by, which for "auto" is what was found."""
+    name = backend.name
+    if name == "auto":
+        import dask
+
+        if active_client() is not None:
+            return _active, "the active Dask client"
+        found = os.environ.get("DASK_SCHEDULER_ADDRESS") or dask.config.get("scheduler-address", None)
+        return (at_address, str(found)) if found else (_threads, "threads")
+    if name in STARTERS:
+        return STARTERS[name], name
+    if name.startswith(("tcp://", "tls://")):
+        return at_address, name
+    if name.endswith(".json"):
+        return from_file, name
+    if ":" in name and "/" not in name:
+        return from_callable, name
+    raise BackendError(f"unknown backend '{name}'; use one of: {', '.join(NAMES)}")
+
+
+def _threads(backend: Backend, stack: contextlib.ExitStack, say: Say) -> Client:
+    from distributed import Client, LocalCluster
+
+    count = backend.most or cpu_count()
+    cluster = LocalCluster(processes=False, n_workers=1, threads_per_worker=count, protocol="inproc://", **_local())
+    return stack.enter_context(Client(stack.enter_context(cluster)))
+
+
+def _processes(backend: Backend, stack: contextlib.ExitStack, say: Say) -> Client:
+    from distributed import Client, LocalCluster, Security
+
+    # TLS even on loopback: a login node is shared, and a Dask scheduler runs what it is sent.
+    cluster = LocalCluster(
+        processes=True,
+        n_workers=backend.most or cpu_count(),
+        threads_per_worker=1,
+        host="127.0.0.1",
+        protocol="tls://",
+        security=Security.temporary(),
+        **_local(),
+    )
+    return stack.enter_context(Client(stack.enter_context(cluster)))
+
+
+def _local() -> dict[str, Any]:
+    options = dashboard_options()
+    return {
+        "dashboard_address": options.pop("dashboard_address"),
+        "worker_dashboard_address": LOOPBACK,
+        "scheduler_kwargs": options,
+        "silence_logs": 50,
+    }
+
+
+def _active(backend: Backend, stack: contextlib.ExitStack, say: Say) -> Client:
+    client = active_client()
+    assert client is not None
+    return client
+
+
+def _no_scheduler(backend: Backend, stack: contextlib.ExitStack, say: Say) -> Client:
+    raise BackendError(
+        "slurm-array runs without a Dask scheduler and has none to connect to; `ale-dask submit` sends it to the queue"
+    )
+
+
+STARTERS: dict[str, Start] = {
+    "threads": _threads,
+    "processes": _processes,
+    **dict.fromkeys(QUEUES, start_jobs),
+    "slurm-array": _no_scheduler,
+    "ssh": start_by_ssh,
+    "gateway": start_by_gateway,
+    "kubernetes": in_a_pod,
+}
+NAMES = ("auto", "serial", *STARTERS, "tcp://HOST:PORT", "tls://HOST:PORT", "FILE.json", "MODULE:CALLABLE")
+
+
+def _check_workers(client: Client, name: str) -> None:
+    try:
+        found = client.run(worker_versions)
+    except Exception as error:
+        raise BackendError(
+            f"the workers of {name} cannot import ale_dask ({error}); install the same version there"
+        ) from error
+    if not found:
+        raise BackendError(f"the scheduler at {name} has no workers; start some, then run the same command")
+    mine = worker_versions()
+    for address, theirs in found.items():
+        if theirs != mine:
+            raise BackendError(f"worker {address} has {theirs}, this client {mine}; install the same version on both")

@@ -1,0 +1,116 @@
+"""The driver's side of the live view on a scheduler's own dashboard: its page, /metrics and JSON.
+
+The plugin is sent to any scheduler that has this package; where it cannot be, the run goes on without.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ale_dask.errors import BackendError
+from ale_dask.execution.backends.connect import dashboard
+from ale_dask.execution.monitor.state import TOPIC, Analysis, begin
+from ale_dask.storage.location import Place, replace_file
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+NAME = "ale-dask-monitor"
+PAGE = "/ale-dask"
+
+
+@contextmanager
+def monitored(
+    client: Client | None, *, token: str, title: str, analyses: Mapping[str, Analysis]
+) -> Iterator[str | None]:
+    """Yield what a run is called on its scheduler, which is told of its begin and end, or None where none can be."""
+    if client is None or served(client) is None:
+        yield None
+        return
+    client.log_event(TOPIC, begin(token, title, analyses, client=client.id))
+    words = "stopped"
+    try:
+        yield token
+        words = "finished"
+    finally:
+        # The scheduler may be gone, and with it those who look.
+        if client.status == "running":
+            client.log_event(TOPIC, {"run": token, "what": "end", "words": words})
+
+
+def served(client: Client) -> list[str] | None:
+    """Return what the scheduler serves of page, json and metrics, or None where the plugin cannot be.
+
+    Raises
+    ------
+    BackendError
+        when the scheduler has no ale_dask at all: it reads the graphs of our tasks.
+    """
+    from ale_dask.execution.monitor.plugin import Monitor, serves
+
+    try:
+        client.register_plugin(Monitor(), name=NAME)
+        return list(client.run_on_scheduler(serves))
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "ale_dask":
+            raise BackendError(
+                f"the scheduler cannot import ale_dask ({error}); install the same version there as on the workers"
+            ) from error
+        # A scheduler with another version of this package: blocks are computed all the same.
+        return None
+
+
+def announce(client: Client, say: Callable[[str], None]) -> None:
+    """Say where the scheduler shows how far runs are, or why there is no more than Dask's own dashboard."""
+    address = dashboard(client)
+    parts = served(client)
+    if parts is None:
+        say("no page of ours: the scheduler has another ale_dask, or takes no plugin; the run goes on without")
+    if address and "page" in (parts or ()):
+        say(f"dashboard {page_of(address)}")
+    elif address:
+        say(f"dashboard {address}")
+
+
+def check_report(*, wanted: bool) -> None:
+    """Check, before anything is computed, that Dask's performance report can be drawn if it is wanted.
+
+    Raises
+    ------
+    BackendError
+        when bokeh, which draws it, is not installed.
+    """
+    if wanted and importlib.util.find_spec("bokeh") is None:
+        raise BackendError('backend.dask_report needs bokeh: pip install "ale-dask[dashboard]"')
+
+
+@contextmanager
+def performance_of(client: Client | None, out: Place, *, wanted: bool) -> Iterator[None]:
+    """Write Dask's performance report on what is done inside into OUT/logs, one offline page.
+
+    Raises
+    ------
+    BackendError
+        when bokeh, which draws it, is not installed.
+    """
+    if client is None or not wanted:
+        yield
+        return
+    check_report(wanted=wanted)
+    from distributed import performance_report
+
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "dask-report.html"
+        with client.as_current(), performance_report(filename=str(page), mode="inline"):
+            yield
+        replace_file(out / "logs" / page.name, page.read_bytes())
+
+
+def page_of(dashboard: str) -> str:
+    """Return the address of our page on a dashboard whose status page this is."""
+    return dashboard.removesuffix("/status") + PAGE

@@ -1,0 +1,98 @@
+"""Maps as NIfTI images with a JSON sidecar each, under NiMARE's names."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ale_dask.analyses.findings.clusters import grid_of
+from ale_dask.numerics.space import Mask
+from ale_dask.reporting.common.maps import MapSpec, stem, views_of
+from ale_dask.reporting.common.wording import controls, setting
+from ale_dask.storage.location import replace_file
+
+MNI152 = 4
+"""NIfTI's code of a transform to MNI152 space."""
+SIMULATED = "SIMULATED DATA"
+File = tuple[str, Callable[[], bytes]]
+"""A file's path below a folder, and what makes its content."""
+
+
+def write_maps(result: xr.Dataset, folder: Path, *, simulated: bool = False) -> list[Path]:
+    """Write every map of a result and its sidecar into a folder and return the images' paths.
+
+    The same result gives the same bytes. NaN in p maps means not tested; 0 elsewhere means nothing there.
+    """
+    mask = grid_of(result)
+    views = views_of(result)
+
+    def write(view: MapSpec) -> Path:
+        base = f"{stem(result.attrs['name'])}_{view.suffix}"
+        path = folder / f"{base}.nii.gz"
+        # A p of 0 outside the mask would be the smallest of all.
+        fill = np.nan if view.units == "p" else 0
+        data = image_bytes(view.read(result).astype(view.dtype), mask=mask, fill=fill, simulated=simulated)
+        replace_file(path, data)
+        text = json.dumps(sidecar(result, view, simulated=simulated), indent=2, ensure_ascii=False)
+        replace_file(folder / f"{base}.json", f"{text}\n".encode())
+        return path
+
+    # gzip lets go of the interpreter; it is nearly all of the time.
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(write, views))
+
+
+def to_volume(values: npt.NDArray[Any], *, mask: Mask, fill: float = 0) -> npt.NDArray[Any]:
+    """Return values (voxel) on the mask's grid (x, y, z), `fill` outside."""
+    volume = np.full(mask.volume.shape, fill, dtype=values.dtype)
+    volume[mask.volume] = values
+    return volume
+
+
+def image_bytes(values: npt.NDArray[Any], *, mask: Mask, fill: float = 0, simulated: bool = False) -> bytes:
+    """Return values (voxel) as the bytes of a gzipped NIfTI image, equal for equal values."""
+    image = nib.Nifti1Image(to_volume(values, mask=mask, fill=fill), mask.affine)
+    image.set_sform(mask.affine, code=MNI152)
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = f"ale_dask {SIMULATED if simulated else ''}".strip().encode()
+    return gzip.compress(image.to_bytes(), compresslevel=3, mtime=0)
+
+
+def _search(attrs: Mapping[Any, Any]) -> dict[str, Any] | None:
+    """Return which region the thresholded maps are restricted to; None where inference was made in the whole mask."""
+    if "search" not in attrs:
+        return None
+    of = {"Name": "search", "SHA256": "search_sha256", "Voxels": "search_voxels", "Volume": "search_mm3"}
+    return {key: attrs[name] for key, name in of.items()}
+
+
+def sidecar(result: xr.Dataset, view: MapSpec, *, simulated: bool = False) -> dict[str, Any]:
+    """Return what the JSON beside a map says of it."""
+    attrs = result.attrs
+    entries: dict[str, Any] = {
+        "Description": f"{attrs['name']}: {view.what}",
+        "Units": view.units,
+        "Space": "MNI152",
+        "Analysis": attrs["name"],
+        "Kind": attrs["kind"],
+        "Input": view.source or None,
+        "Arms": list(attrs.get("arms", ())) or None,
+        "Of": list(attrs.get("of", ())) or None,
+        "Controls": controls(result, view),
+        "Thresholds": {name: setting(result, name) for name in view.cuts} or None,
+        "Iterations": setting(result, "iterations"),
+        "Mask": {"Name": Path(attrs["mask"]).name, "SHA256": attrs["mask_sha256"]},
+        "Search": _search(attrs),
+        "Identity": attrs["identity"],
+        "Plan": attrs.get("plan"),
+    }
+    return {**{k: v for k, v in entries.items() if v is not None}, "Simulated": simulated}

@@ -1,0 +1,301 @@
+"""Every map that a result shows: its file name, what it is and what it controls, written once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ale_dask.analyses.findings.clusters import Cluster, clusters_of
+from ale_dask.analyses.main_effect import inference_of, thresholded
+from ale_dask.config.study import INPUTS
+from ale_dask.reporting.common.base_rate_maps import AGAINST, BASE_RATE_VIEWS, UNIFORM
+from ale_dask.reporting.common.map_spec import MapSpec as MapSpec
+from ale_dask.reporting.common.map_spec import of
+
+
+def main_clusters(result: xr.Dataset, *, source: str) -> list[Cluster]:
+    """Return the clusters of a main effect that survive the primary correction, or the "uncorrected" ones."""
+    return clusters_of(result, thresholded(result, source).astype(np.int8), level=source)
+
+
+def _labels(result: xr.Dataset) -> npt.NDArray[np.int16]:
+    labels = np.zeros(result.sizes["voxel"], dtype=np.int16)
+    for cluster in main_clusters(result, source=INPUTS[0]):
+        labels[cluster.voxels] = cluster.number
+    return labels
+
+
+_CLUSTER = (
+    "family-wise error of clusters at {cluster_p:g}: were the foci at random, the chance of one such cluster "
+    "or more anywhere in the mask is at most {cluster_p:g}; it does not say which of its voxels are active"
+)
+_VOXEL = (
+    "family-wise error of voxels at {cluster_p:g}: were the foci at random, the chance of one such voxel "
+    "or more anywhere in the mask is at most {cluster_p:g}"
+)
+_ENHANCED = (
+    "family-wise error of threshold-free cluster enhancement at {cluster_p:g}: were the foci at random, the chance of "
+    "one such voxel or more anywhere in the mask is at most {cluster_p:g}; what lies around a voxel counts for it"
+)
+_FDR = "the expected share of false voxels among those shown at {cluster_p:g}, and nothing about clusters"
+_NOTHING = (
+    "nothing over the whole mask: each voxel by itself is tested at p < {voxel_p:g}, in clusters of at least "
+    "{min_volume:g} mm³"
+)
+_CONTRAST_FWE = (
+    "family-wise error of voxels at {contrast_p:g}, each direction by itself, over a region that no "
+    "relabelling changes: {region}"
+)
+_CONTRAST_CLUSTER = (
+    "family-wise error of clusters at {cluster_p:g}, each direction by itself, over a region that no relabelling "
+    "changes: {region}; it does not say in which of its voxels the arms differ"
+)
+_CONJUNCTION_FWE = (
+    "family-wise error of voxels at {cluster_p:g} in each map: a voxel shown survives in every one of them"
+)
+_MC = "corr-FWE_method-montecarlo"
+_DIFF = "desc-group1MinusGroup2"
+_FORMING = ("voxel_p", "threshold_ale")
+_SIZE = (*_FORMING, "cluster_p", "cut_size", "cut_size_interval")
+_MASS = (*_FORMING, "cluster_p", "cut_mass", "cut_mass_interval")
+_P = "uncorrected"
+_TFCE = ("cluster_p", "cut_tfce", "cut_tfce_interval", "tfce_unit")
+_MAXIMUM = ("cluster_p", "cut_ale", "cut_s", "cut_s_interval")
+
+
+def _survives(variable: str, what: str, suffix: str, controls: str, level: str, *cuts: str) -> MapSpec:
+    return MapSpec(suffix, of(variable), f"z where {what}", controls, level, cuts=cuts)
+
+
+_MAIN_EFFECT = (
+    MapSpec("stat", of("ale"), "activation likelihood estimate (ALE)", units="probability"),
+    MapSpec("z", of("z"), "z of the analytic voxel p"),
+    MapSpec("logp", of("logp"), "-log10 of the analytic voxel p", units="-log10(p)"),
+    _survives(
+        "z_size_fwe",
+        "the cluster survives cluster-size FWE",
+        f"z_desc-size_level-cluster_{_MC}",
+        _CLUSTER,
+        "cluster-size",
+        *_SIZE,
+    ),
+    _survives(
+        "z_mass_fwe",
+        "the cluster survives cluster-mass FWE",
+        f"z_desc-mass_level-cluster_{_MC}",
+        _CLUSTER,
+        "cluster-mass",
+        *_MASS,
+    ),
+    _survives(
+        "z_voxel_fwe",
+        "the voxel survives FWE by the maximum ALE",
+        f"z_level-voxel_{_MC}",
+        _VOXEL,
+        "voxel",
+        *_MAXIMUM,
+    ),
+    MapSpec(
+        "stat_desc-tfce",
+        of("tfce"),
+        "threshold-free cluster enhancement, E = 1/2, H = 2",
+        units="voxels^(1/2) z^3",
+        optional="tfce",
+    ),
+    MapSpec(
+        f"z_desc-tfce_level-voxel_{_MC}",
+        of("z_tfce_fwe"),
+        "z where the voxel survives FWE by the maximum TFCE",
+        _ENHANCED,
+        "tfce",
+        cuts=_TFCE,
+        optional="z_tfce_fwe",
+    ),
+    _survives(
+        "z_fdr_bh",
+        "the voxel survives Benjamini-Hochberg FDR",
+        "z_corr-FDR_method-indep",
+        _FDR,
+        "fdr-bh",
+        "cluster_p",
+    ),
+    _survives(
+        "z_fdr_by",
+        "the voxel survives Benjamini-Yekutieli FDR",
+        "z_corr-FDR_method-negcorr",
+        _FDR,
+        "fdr-by",
+        "cluster_p",
+    ),
+    _survives(
+        "z_uncorrected",
+        "the voxel is below the uncorrected p, in clusters of the minimum volume",
+        "z_desc-uncorrected",
+        _NOTHING,
+        "uncorrected",
+        *_FORMING,
+        "min_volume",
+    ),
+    *BASE_RATE_VIEWS,
+    MapSpec(
+        "label_tab-clust_corr-FWE",
+        _labels,
+        "numbers of the clusters that survive the primary correction, as in the cluster table",
+        None,
+        "label",
+        units="cluster",
+        cuts=(*_FORMING, "cluster_p", "correction"),
+        dtype="int16",
+    ),
+)
+
+
+def _contrast(source: str, short: str) -> tuple[MapSpec, ...]:
+    gate = "signed z inside the gate, uncorrected p, in clusters of the minimum volume"
+    fwe = "signed z where the voxel survives FWE by the maximum difference"
+    cuts = ("contrast_p", "gate", "min_volume")
+    return (
+        MapSpec(f"z_{_DIFF}_input-{short}", of("z_contrast", source), gate, None, _P, source, cuts=cuts),
+        MapSpec(
+            f"z_{_DIFF}_level-voxel_corr-FWE_input-{short}",
+            of("z_contrast_voxel_fwe", source),
+            fwe,
+            _CONTRAST_FWE,
+            "voxel-fwe",
+            source,
+            cuts=("contrast_p",),
+        ),
+        *(
+            MapSpec(
+                f"z_{_DIFF}{what.title()}_level-cluster_corr-FWE_input-{short}",
+                of(f"z_contrast_{what}_fwe", source),
+                f"signed z in clusters that survive cluster-{what} FWE",
+                _CONTRAST_CLUSTER,
+                f"{what}-fwe",
+                source,
+                cuts=("voxel_p", "cluster_p"),
+                optional=f"z_contrast_{what}_fwe",
+            )
+            for what in ("size", "mass")
+        ),
+    )
+
+
+def _conjunction(source: str, short: str) -> tuple[MapSpec, MapSpec]:
+    name = f"desc-conjunction_input-{short}"
+    what = "minimum of the thresholded {} maps, in clusters of the minimum volume"
+    cuts = ("min_volume",)
+    return (
+        MapSpec(
+            f"stat_{name}",
+            of("ale_min", source),
+            what.format("ALE"),
+            None,
+            "stat",
+            source,
+            units="probability",
+            cuts=cuts,
+        ),
+        MapSpec(f"z_{name}", of("z_min", source), what.format("z"), None, "thresholded", source, cuts=cuts),
+    )
+
+
+LABELS = "label-"
+"""Before the level of a map whose clusters an image numbers."""
+_CLUSTERED = ("uncorrected", "voxel-fwe", "size-fwe", "mass-fwe", "thresholded")
+
+
+def _numbered(view: MapSpec) -> MapSpec:
+    """Return the image that numbers the clusters of a contrast's or a conjunction's map."""
+
+    def read(result: xr.Dataset) -> npt.NDArray[np.int16]:
+        labels = np.zeros(result.sizes["voxel"], dtype=np.int16)
+        for cluster in clusters_of(result, view.read(result), level=view.level):
+            labels[cluster.voxels] = cluster.number
+        return labels
+
+    suffix, what = f"label{view.suffix.removeprefix('z')}", "numbers of the clusters, as in their table, of the map: "
+    level, units = f"{LABELS}{view.level}", "cluster"
+    return replace(view, suffix=suffix, read=read, what=what + view.what, level=level, units=units, dtype="int16")
+
+
+_SHORT = {"cluster-fwe": "clusterFWE", "uncorrected": "uncorrected"}
+_MAPS: dict[str, tuple[MapSpec, ...]] = {
+    "main-effect": _MAIN_EFFECT,
+    "contrast": (
+        MapSpec(f"stat_{_DIFF}", of("difference"), "ALE of the first arm minus the second", units="probability"),
+        MapSpec(f"p_{_DIFF}", of("p_greater"), "one-sided p, first > second; NaN: not tested", None, units="p"),
+        MapSpec(
+            "p_desc-group2MinusGroup1",
+            of("p_less"),
+            "one-sided p, second > first; NaN: not tested",
+            None,
+            units="p",
+        ),
+        *(view for source in INPUTS for view in _contrast(source, _SHORT[source])),
+    ),
+    "conjunction": (
+        *(view for source in INPUTS for view in _conjunction(source, _SHORT[source])),
+        MapSpec(
+            "z_desc-conjunction_level-voxel_corr-FWE",
+            of("z_min_voxel_fwe"),
+            "minimum of the voxel-FWE z maps",
+            _CONJUNCTION_FWE,
+            "voxel-fwe",
+            "voxel-fwe",
+            cuts=("cluster_p",),
+        ),
+        MapSpec(
+            "z_desc-conjunctionUnthresholded",
+            of("z_min_unthresholded"),
+            "minimum of the z maps before any threshold",
+        ),
+    ),
+}
+VIEWS: dict[str, tuple[MapSpec, ...]] = {
+    kind: (*maps, *(_numbered(v) for v in maps if kind != "main-effect" and v.level in _CLUSTERED))
+    for kind, maps in _MAPS.items()
+}
+
+
+def views_of(result: xr.Dataset) -> list[MapSpec]:
+    """Return the maps of a result, those left out that it does not have.
+
+    Where the base rate alone is asked for, its maps stand at the level of their correction, and the others' at that
+    of "uniform-…".
+    """
+    found = [v for v in VIEWS[result.attrs["kind"]] if not v.optional or v.optional in result]
+    if result.attrs["kind"] != "main-effect" or inference_of(result).null != "base-rate":
+        return found
+    against = {v.level.removeprefix(AGAINST) for v in found if v.level.startswith(AGAINST)}
+    moved = {level: f"{UNIFORM}{level}" for level in against} | {f"{AGAINST}{level}": level for level in against}
+    return [replace(v, level=moved.get(v.level, v.level)) for v in found]
+
+
+def find_view(result: xr.Dataset, *, level: str, source: str = "") -> MapSpec:
+    """Return the view of a result at a level, and at an input where there are several."""
+    return next(v for v in views_of(result) if v.level == level and source in ("", v.source))
+
+
+def pictured(result: xr.Dataset) -> list[MapSpec]:
+    """Return the maps that are drawn: at the primary correction and uncorrected, or at both inputs."""
+    kind = result.attrs["kind"]
+    correction = inference_of(result).correction
+    main: tuple[str, ...] = (correction, f"{AGAINST}{correction}", "uncorrected")
+    levels = {"main-effect": main, "contrast": ("uncorrected",), "conjunction": ("thresholded",)}
+    return [v for level in levels[kind] for v in views_of(result) if v.level == level]
+
+
+def corrected(result: xr.Dataset) -> list[MapSpec]:
+    """Return the corrected maps of a contrast or conjunction: of voxels, and of clusters as the primary correction."""
+    clusters = {"cluster-mass": "mass-fwe"}.get(inference_of(result).correction, "size-fwe")
+    return [v for v in views_of(result) if v.level in ("voxel-fwe", clusters)]
+
+
+def stem(name: str) -> str:
+    """Return a name as part of a file name: nothing in it leaves the folder."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).lstrip(".") or "analysis"

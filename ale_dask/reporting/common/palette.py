@@ -1,0 +1,51 @@
+"""One colour for each main effect of a study, the same in every figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import xarray as xr
+
+from ale_dask.analyses.contrast import pooled_name
+
+INK, FAINT, LINE, REST = "#1d2329", "#5d6873", "#d5dbe1", "#c9d0d6"
+"""Text, lesser text, rules, and what is taken together."""
+
+
+@dataclass(frozen=True)
+class Hue:
+    """A colour: its name, how it is on white, and from dark to light on a map, where light means strong."""
+
+    name: str
+    flat: str
+    ramp: tuple[str, str, str]
+
+
+# Apart by at least 20 in CIELAB for normal sight, protan-, deuter- and tritanopia (Machado et al. 2009,
+# IEEE Trans. Vis. Comput. Graph. 15:1291), each 3:1 or more against white.
+HUES = (
+    Hue("orange", "#d95f02", ("#a33b00", "#f28a1c", "#ffe08a")),
+    Hue("blue", "#3494dd", ("#0f4fa8", "#3f9fe0", "#bfe6ff")),
+    Hue("green", "#00694a", ("#00563c", "#12a578", "#b0f0d2")),
+    Hue("pink", "#cf6aa8", ("#7d2a5f", "#d873b1", "#ffd9ef")),
+    Hue("violet", "#4f3fae", ("#3a2b8f", "#7f6fe0", "#ddd6ff")),
+)
+OVERLAP = Hue("yellow", "#f0e442", ("#8a7a00", "#f0e442", "#fffbd0"))
+"""Where several agree; never the colour of one."""
+
+
+def hues_of(results: Mapping[str, xr.Dataset]) -> dict[str, Hue]:
+    """Return the colour of each main effect in the order of the study, those pooled for a contrast last.
+
+    From the sixth on they begin again.
+    """
+    pooled = pooled_names(results)
+    main = [name for name, result in results.items() if result.attrs["kind"] == "main-effect"]
+    ordered = sorted(main, key=lambda name: name in pooled)
+    return {name: HUES[i % len(HUES)] for i, name in enumerate(ordered)}
+
+
+def pooled_names(results: Mapping[str, xr.Dataset]) -> set[str]:
+    """Return the names of the main effects that a run pooled for its contrasts."""
+    return {pooled_name(name) for name, result in results.items() if result.attrs["kind"] == "contrast"} & set(results)

@@ -1,0 +1,69 @@
+"""Small words of methods text: numbers, lists, and what is looked up in a run's record."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from ale_dask.config.study import EARLIER, Inference
+
+Record = Mapping[str, Any]
+
+
+def inference_of_record(record: Record) -> Inference:
+    """Return the settings that a record holds."""
+    values = {**EARLIER, **record["inference"]}
+    return Inference.model_validate({name: values[name] for name in Inference.model_fields})
+
+
+def of_kind(record: Record, kind: str) -> dict[str, Any]:
+    """Return the entries of one kind of analysis by name."""
+    return {name: entry for name, entry in record["analyses"].items() if entry["kind"] == kind}
+
+
+def mains_of(record: Record) -> dict[str, Any]:
+    """Return the main effects of the study by name, without those pooled for a contrast."""
+    return {n: e for n, e in of_kind(record, "main-effect").items() if "pooled_for" not in e}
+
+
+def knows_n(record: Record, *, used: bool) -> bool:
+    """Return whether every experiment that was read, or only those `used` in an analysis, has a sample size."""
+    # Only a kernel of fixed width lets an analysis go without.
+    return (used and record["inference"]["fwhm"] is None) or not any(
+        s["without_n"] and not s["n"] for s in record["samples"].values()
+    )
+
+
+def volume(i: Inference, record: Record) -> str:
+    """Return the minimum volume in mm³ and whole voxels."""
+    return f"{i.min_volume:g} mm³ ({counted(i.min_voxels(voxel_mm3(record)), 'voxel')})"
+
+
+def voxel_mm3(record: Record) -> float:
+    """Return the volume of one voxel in mm³."""
+    return float(math.prod(record["inference"]["mask_voxel_mm"]))
+
+
+def decimal(value: float) -> str:
+    """Return a number as decimals, however small."""
+    return f"{Decimal(f'{value:g}'):f}"
+
+
+def counted(number: int, word: str) -> str:
+    """Return a number with its noun."""
+    plural = {"focus": "foci", "study": "studies"}.get(word, f"{word}s")
+    return f"{number:,} {word if number == 1 else plural}"
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return words joined by commas and "and"."""
+    *first, last = list(words)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def plain(text: str) -> str:
+    """Return a text on one line."""
+    return re.sub(r"\s+", " ", text).strip()

@@ -1,0 +1,345 @@
+"""What a result says of itself in words: thresholds, what they control, sizes of the samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ale_dask.analyses.findings.clusters import grid_of
+from ale_dask.analyses.main_effect import EPS, inference_of
+from ale_dask.analyses.sensitivity.power import BESIDE, THIRDS
+from ale_dask.config.study import Inference
+from ale_dask.coordinates.decisions import decisions
+from ale_dask.numerics.ale import ale_from_s
+from ale_dask.numerics.correct import UNREACHABLE, clopper_pearson
+from ale_dask.reporting.common.base_rate import PRICE, base_rate_facts, base_rate_notes
+from ale_dask.reporting.common.base_rate_maps import AGAINST, UNIFORM, is_base_rate
+from ale_dask.reporting.common.maps import MapSpec, find_view
+
+FEWEST = 17
+"""Below so many experiments a main effect is underpowered (Eickhoff 2016)."""
+UNLIKE = "that alone can reject exchangeability, without any difference in where the effects are"
+"""What follows from arms that differ more than 1.5-fold."""
+KEPT = (
+    "Experiments of both arms that may be of the same subjects were kept: relabelling takes all experiments as "
+    "independent."
+)
+CORRECTED = {
+    "cluster-size": "cluster-size FWE",
+    "cluster-mass": "cluster-mass FWE",
+    "voxel": "voxel FWE",
+    "tfce": "TFCE FWE",
+}
+
+_DECISIONS = (
+    " Decision: whether a cluster's family-wise p is below the level (significant), above it (not), or not told apart "
+    "from it by so few iterations (undecided: run more with `extend`); it may be looked at as often as one likes. "
+    "Bound: the most that p can be on the same terms."
+)
+_OF_CONTRAST = " In a contrast both take the cluster-forming values of its relabellings as given."
+
+
+def decided(view: MapSpec) -> str:
+    """Return what the columns "decision" and "bound" of a map's clusters mean; nothing where it has none."""
+    if view.level in ("size-fwe", "mass-fwe"):
+        return _DECISIONS + _OF_CONTRAST
+    return _DECISIONS if _correction_of(view) in ("cluster-size", "cluster-mass") else ""
+
+
+def _correction_of(view: MapSpec) -> str:
+    """Return the correction that a main effect's map is at, under whichever null; its level where it has none."""
+    return view.level.removeprefix(AGAINST).removeprefix(UNIFORM)
+
+
+def input_words(source: str, *, correction: str) -> str:
+    """Return an input in words; "cluster-fwe" stands for the primary correction, whichever it is."""
+    return {"cluster-fwe": CORRECTED[correction], "voxel-fwe": "voxel FWE"}.get(source, "uncorrected p")
+
+
+def label(result: xr.Dataset, view: MapSpec) -> str:
+    """Return how a thresholded map was cut, in a few words."""
+    return _label(result, view) + small_volume(result)
+
+
+def _label(result: xr.Dataset, view: MapSpec) -> str:
+    i = inference_of(result)
+    source = input_words(view.source, correction=i.correction)
+    if result.attrs["kind"] == "contrast":
+        where = "whole mask" if i.gate == "none" else f"pooled experiments at {source}"
+        if view.level in ("size-fwe", "mass-fwe"):
+            forming = f"cluster-forming p < {i.voxel_p:g}"
+            return f"cluster-{view.level[:4]} FWE p ≤ {i.cluster_p:g}, {forming}, {where}"
+        if view.level == "voxel-fwe":
+            # Over the region that no relabelling changes, whatever gates the uncorrected map.
+            return f"voxel FWE p ≤ {i.contrast_p:g}, {where}"
+        return f"uncorrected p < {i.contrast_p:g}, {f'arms at {source}' if i.gate == 'arms' else where}"
+    if result.attrs["kind"] == "conjunction":
+        return f"overlap of the maps at {source}"
+    level = _correction_of(view)
+    if level in CORRECTED:
+        against = ", against the base rate" if is_base_rate(view) else ""
+        forming = "" if level in ("voxel", "tfce") else f", cluster-forming p < {i.voxel_p:g}"
+        return f"{CORRECTED[level]} {level_words(i)}{forming}{against}"
+    return f"uncorrected p < {i.voxel_p:g}, at least {i.min_volume:g} mm³"
+
+
+def level_words(inference: Inference) -> str:
+    """Return the family-wise level of a main effect: "p ≤ 0.05" where its cut is the p's own, else "level 0.05".
+
+    A rank or a quantile of the null keeps values whose p = (1 + r)/(1 + B) may lie just above the level, and a number
+    of iterations in which the data had a part leaves no p.
+    """
+    of_p = inference.cluster_cut in ("plus-one", "share") and inference.until_decided is None
+    return f"{'p ≤' if of_p else 'level'} {inference.cluster_p:g}"
+
+
+def controls(result: xr.Dataset, view: MapSpec) -> str:
+    """Return in words what a map controls, with this result's levels."""
+    if view.controls is not None:
+        return controlled(view, inference_of(result)) + small_volume(result)
+    if view.level == "label":
+        return controls(result, find_view(result, level=inference_of(result).correction))
+    return str(result.attrs["controls"]) + small_volume(result)
+
+
+def controlled(view: MapSpec, inference: Inference) -> str:
+    """Return in words what a map with these settings controls; for the views that have a template."""
+    floor = inference.contrast_floor
+    mask = f"the mask where the pooled uncorrected p is below {floor:g}" if floor else "the mask"
+    region = mask if inference.gate == "none" else "the thresholded map of the pooled experiments"
+    words = str(view.controls).format(**inference.model_dump(), region=region)
+    if inference.until_decided is None or _correction_of(view) not in ("cluster-size", "cluster-mass"):
+        return words
+    drawn = "where the literature reports them anyway" if is_base_rate(view) else "at random"
+    against = " against the base rate" if is_base_rate(view) else ""
+    # What is kept but undecided has no bound: the data had a part in the number of iterations.
+    return (
+        f"family-wise error at {inference.cluster_p + EPS:g} of the clusters called significant{against}: were the "
+        f"foci {drawn}, the chance of one such cluster or more anywhere in the mask is at most that, resampling risk "
+        "included; it does not say which of its voxels are active, and clusters kept but undecided have no such bound"
+    )
+
+
+def setting(result: xr.Dataset, name: str) -> Any:
+    """Return a setting or a cut of a result as JSON has it; a cut that no value reaches is None."""
+    if name == "cut_ale" and _plain(result.attrs["cut_s"]) is None:
+        return None
+    value = result.attrs[name] if name in result.attrs else getattr(inference_of(result), name)
+    return [_plain(v) for v in value] if isinstance(value, tuple | list | np.ndarray) else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    unreachable = isinstance(value, int | float) and (value >= UNREACHABLE or not math.isfinite(value))
+    return None if unreachable else value
+
+
+def facts(result: xr.Dataset) -> list[tuple[str, str]]:
+    """Return what stands beside a result on the page: (what, how much), thresholds with their intervals."""
+    of_kind = {"main-effect": _main_effect, "contrast": _contrast, "conjunction": _conjunction}
+    return of_kind[result.attrs["kind"]](result)
+
+
+def notes(result: xr.Dataset) -> list[str]:
+    """Return what a reader must know before believing a result: few experiments, unlike arms."""
+    found = []
+    attrs = result.attrs
+    if attrs["kind"] == "main-effect" and attrs["n_experiments"] < FEWEST:
+        found.append(f"Only {attrs['n_experiments']} experiments, fewer than {FEWEST}: underpowered.")
+    found += shortfalls(result)
+    if attrs["kind"] == "contrast" and attrs["shared"] and inference_of(result).shared == "keep":
+        found.append(KEPT)
+    found += base_rate_notes(result)
+    if words := detectable(attrs):
+        what = "difference" if attrs["kind"] == "contrast" else "overlap"
+        found.append(
+            f"Finding no {what} does not show that there is none: a place is found with "
+            f"{100 * attrs['power_target']:.0f} % power if this many experiments report it: {words}."
+            + (f" {price(attrs)}" if price(attrs) else "")
+        )
+    if attrs.get("unbalanced"):
+        found.append(f"The arms differ more than 1.5-fold in foci or subjects per experiment; {UNLIKE}.")
+    found += [f"{one.where}: {one.message}" if one.where else one.message for one in decisions(result)]
+    return found
+
+
+def subject_words(attrs: Mapping[str, Any]) -> str:
+    """Return how many experiments of a main effect were pooled, or stand for fewer groups of subjects, if any."""
+    before, after = attrs.get("pooled", (0, 0))
+    apart = attrs["n_experiments"] - attrs.get("n_groups", attrs["n_experiments"])
+    if before:
+        return f" ({before} of the same subjects pooled into {after})"
+    return f" of {attrs['n_groups']} groups of subjects" if apart else ""
+
+
+def shortfalls(result: xr.Dataset) -> list[str]:
+    """Return why a result tests nothing by correction, if it does not: too few iterations, or no region."""
+    attrs, i = result.attrs, inference_of(result)
+    if attrs["kind"] == "main-effect" and _plain(attrs["cut_size"]) is None:
+        return [f"{attrs['iterations']:,} iterations are too few for family-wise error at {i.cluster_p:g}."]
+    if attrs["kind"] != "contrast":
+        return []
+    n, found = attrs["iterations"], []
+    least = 1 / n if attrs["enumerated"] else 1 / (1 + n)
+    if least > i.contrast_p:
+        found.append(f"{n:,} relabellings are too few for any voxel's p to reach {i.contrast_p:g}.")
+    if i.correction in ("cluster-size", "cluster-mass"):
+        if not attrs["components"]:
+            found.append("The pooled experiments have no voxel above the cluster-forming value: no cluster is tested.")
+        elif "z_contrast_size_fwe" not in result:
+            found.append(
+                f"{n:,} relabellings are too few for any voxel's p to fall below {i.voxel_p:g}: no cluster is tested."
+            )
+    return found
+
+
+def _main_effect(result: xr.Dataset) -> list[tuple[str, str]]:
+    attrs, i = result.attrs, inference_of(result)
+    volume = grid_of(result).voxel_volume
+    unit = 2.0 ** -int(attrs["scale_bits"])
+    mm3 = "{:.0f} voxels = {:.0f} mm³".format
+    lost = int(attrs["foci_outside_mask"])
+    return [
+        ("Experiments", f"{attrs['n_experiments']}" + subject_words(attrs)),
+        ("Foci", f"{attrs['n_foci']}" + (f" ({lost} outside the mask)" if lost else "")),
+        ("Subjects", f"{attrs['n_subjects']}"),
+        ("Cluster-forming", f"p < {i.voxel_p:g}, ALE ≥ {attrs['threshold_ale']:.4g}"),
+        ("Smallest cluster, size FWE", _cut(result, "cut_size", lambda k: mm3(k, k * volume))),
+        ("Smallest cluster, mass FWE", _cut(result, "cut_mass", lambda k: f"{k * unit:.4g}")),
+        ("Smallest ALE, voxel FWE", _cut(result, "cut_s", lambda k: f"{ale_of(result, k):.4g}")),
+        *_tfce(result),
+        *base_rate_facts(result),
+        ("Level, iterations", f"{level_words(i)}, {attrs['iterations']:,} iterations, seed {i.seed}"),
+        ("Primary correction", CORRECTED[i.correction]),
+        ("Mask", _mask(result)),
+    ]
+
+
+def _tfce(result: xr.Dataset) -> list[tuple[str, str]]:
+    if "cut_tfce" not in result.attrs:
+        return []
+    unit = float(result.attrs["tfce_unit"])
+    return [("Smallest TFCE, FWE", _cut(result, "cut_tfce", lambda k: f"{k * unit:.4g}"))]
+
+
+def _contrast(result: xr.Dataset) -> list[tuple[str, str]]:
+    attrs, i = result.attrs, inference_of(result)
+    drawn = "all relabellings" if attrs["enumerated"] else "relabellings"
+    per = "{:.3g} against {:.3g}".format
+    return [
+        ("Arms", " against ".join(attrs["arms"])),
+        ("Experiments compared", " against ".join(f"{n:,}" for n in attrs["experiments_compared"])),
+        ("Foci per experiment", per(*attrs["foci_per_experiment"])),
+        ("Subjects per experiment", per(*attrs["subjects_per_experiment"])),
+        (
+            "Level, each direction",
+            f"uncorrected p < {i.contrast_p:g}, at least {i.min_volume:g} mm³; voxel FWE p ≤ {i.contrast_p:g}",
+        ),
+        ("Gate", attrs["gate"]),
+        ("Shared subjects", shared_words(attrs["shared"], i)),
+        *_clusters(result),
+        *_detectable(attrs),
+        ("Permutations", f"{attrs['iterations']:,} {drawn}, seed {i.seed}"),
+        ("Mask", _mask(result)),
+    ]
+
+
+def detectable(attrs: Mapping[str, Any]) -> str:
+    """Return what the main effects behind a result could have found at one place, with the power asked for.
+
+    `attrs` are its attributes, or its entry in a run's record; "" where nothing was simulated.
+    """
+    said = []
+    for at, name in enumerate(attrs.get("power_of", ())):
+        words = _needs(attrs, at)
+        if attrs.get("power_null") == "base-rate":
+            words = f"against the base rate {words}"
+        if f"power_needed{BESIDE}" in attrs:
+            words += f", against the base rate {_needs(attrs, at, end=BESIDE)}"
+        if THIRDS[0] in attrs:
+            least, most = (str(attrs[key][at] or "more than all") for key in THIRDS)
+            words += f" [{least} in the third of the mask where foci are reported least, {most} where most]"
+        said.append(f"{name}: {words}")
+    return "; ".join(said)
+
+
+def _needs(attrs: Mapping[str, Any], at: int, *, end: str = "") -> str:
+    """Return how many experiments of one main effect must report a place, with the power that was simulated."""
+    needed, found = (attrs[f"power_{what}{end}"][at] for what in ("needed", "found"))
+    n, simulations = attrs["power_experiments"][at], int(attrs["power_simulations"])
+    low, high = (100 * float(share) for share in clopper_pearson(found, simulations))
+    power = f"power {100 * found / simulations:.0f} %, 95 % interval {low:.0f}-{high:.0f} %"
+    if needed:
+        return f"{needed} of {n} experiments ({100 * needed / n:.0f} %; {power})"
+    return f"not even all {n} experiments ({power})"
+
+
+def price(attrs: Mapping[str, Any]) -> str:
+    """Return what the base rate costs in power, as a sentence; "" where no power against it was simulated."""
+    return PRICE if THIRDS[0] in attrs else ""
+
+
+def _detectable(attrs: Mapping[str, Any]) -> list[tuple[str, str]]:
+    words = detectable(attrs)
+    return [(f"Found with {100 * attrs['power_target']:.0f} % power, if reported by", words)] if words else []
+
+
+def shared_words(found: Sequence[str], inference: Inference) -> str:
+    """Return the subjects that both arms of a contrast may share, and what was done with them."""
+    if not found:
+        return "none found by experiment, foci, study, or first author, year and sample size"
+    done = "kept, as different subjects" if inference.shared == "keep" else "excluded from both arms"
+    return f"{'; '.join(found)}: {done}"
+
+
+def _clusters(result: xr.Dataset) -> list[tuple[str, str]]:
+    if "contrast_cluster_size" not in result:
+        return []
+    i, n = inference_of(result), result.sizes["contrast_cluster"]
+    return [("Clusters tested", f"{n}, formed where p < {i.voxel_p:g} among all relabellings; FWE p ≤ {i.cluster_p:g}")]
+
+
+def _conjunction(result: xr.Dataset) -> list[tuple[str, str]]:
+    return [
+        ("Of", " AND ".join(result.attrs["of"])),
+        ("Minimum volume", f"{inference_of(result).min_volume:g} mm³"),
+        ("Largest minimum z before any threshold", f"{result.attrs['largest_minimum_z']:.3f}"),
+        *_detectable(result.attrs),
+        ("Mask", _mask(result)),
+    ]
+
+
+def _cut(result: xr.Dataset, name: str, words: Any) -> str:
+    value = setting(result, name)
+    if value is None:
+        return "none: too few iterations"
+    low, high = setting(result, f"{name}_interval")
+    if high is None:
+        return f"{words(value)} (95 % interval: at least {words(low)}; so few iterations give it no upper end)"
+    return f"{words(value)} (95 % interval {words(low)} to {words(high)})"
+
+
+def ale_of(result: xr.Dataset, s: int) -> float:
+    """Return the ALE of a fixed-point sum of a main effect."""
+    return float(ale_from_s(np.array([s]), bits=int(result.attrs["scale_bits"]))[0])
+
+
+def mask_name(result: xr.Dataset) -> str:
+    """Return the mask's name, without the folder of a file: that is nobody else's business."""
+    return str(result.attrs["mask"]).replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def _mask(result: xr.Dataset) -> str:
+    return f"{mask_name(result)}, {result.sizes['voxel']:,} voxels{small_volume(result)}"
+
+
+def small_volume(result: xr.Dataset) -> str:
+    """Return ", small volume …" with the region that inference was made in and its size; nothing where it was not."""
+    attrs = result.attrs
+    if "search" not in attrs:
+        return ""
+    return f", small volume {attrs['search']} ({attrs['search_voxels']:,} voxels, {attrs['search_mm3']:,.0f} mm³)"

@@ -1,0 +1,291 @@
+"""Two runs beside each other: which clusters they share, how far their maps agree, what was set differently."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from ale_dask.analyses.base_rate import PRIMARY_MEASURE
+from ale_dask.analyses.findings.clusters import Cluster, clusters_of, grid_of
+from ale_dask.analyses.findings.matching import CHANGES, both_voxels, dice, matched, members, shared_voxels, shift
+from ale_dask.analyses.main_effect import BASE_RATE, inference_of
+from ale_dask.errors import InputError
+from ale_dask.numerics.correct import monte_carlo_p
+from ale_dask.reporting.common.base_rate_maps import AGAINST, UNIFORM, is_base_rate
+from ale_dask.reporting.common.maps import LABELS, MapSpec, views_of
+from ale_dask.reporting.common.results import Results, by_name
+from ale_dask.reporting.common.wording import mask_name
+from ale_dask.reporting.compare.maps import MAPS, SETTINGS, differing_maps, differing_settings
+from ale_dask.reporting.tables.clusters import contrast_p, directions
+
+_WHICH = ("analysis", "kind", "level", "input", "direction")
+_OF_CLUSTER = ("cluster", "voxels", "mm3", "x", "y", "z", "peak_z", "p", "p_base_rate", "share_base_rate")
+_SIDES = tuple(f"{what}_{side}" for side in "12" for what in _OF_CLUSTER)
+CLUSTERS = (*_WHICH, "change", *_SIDES, "voxels_both", "dice", "shift_mm", "mm3_change", "p_change")
+SUMMARY = (*_WHICH, "primary", "voxels_1", "voxels_2", "voxels_both", "dice", "clusters_1", "clusters_2", *CHANGES)
+# Of these another view has the voxels already, or they are no thresholded map.
+_SKIPPED = ("", "stat", "label")
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """One thresholded map of both runs; `level` names both where the two corrections differ."""
+
+    level: str
+    first: MapSpec
+    second: MapSpec
+    primary: bool
+    """Whether it is the correction that both main effects were asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What differs between two runs, "…_1" of the first and "…_2" of the second.
+
+    clusters
+        One row per pair of clusters that share a voxel, and per cluster without one. `change`: "stays" or, with its
+        peak over 8 mm away, "moves"; "splits" (one into several), "merges" (several into one), "regroups" (several
+        into several); "appears", "vanishes". Two clusters without a common voxel whose peaks lie at most 8 mm apart,
+        each the other's nearest, move too. `dice` is that of the pair, shift_mm from peak to peak. `p_base_rate` and
+        `share_base_rate` are what the base rate says of a cluster of the uniform null, where it was asked for
+    summary
+        One row per thresholded map and direction: voxels in each and in both, Dice of the maps (missing where both
+        are empty), clusters (each of either run counted once) by change; of a split, merge or regrouping its groups
+    maps
+        Largest absolute difference of an unthresholded map, second minus first, where it is in mm MNI, and Pearson's
+        correlation over the mask
+    settings
+        What was set or came out differently; analysis is "" where it is so in all of them
+    """
+
+    clusters: pd.DataFrame
+    summary: pd.DataFrame
+    maps: pd.DataFrame
+    settings: pd.DataFrame
+    pairs: dict[str, tuple[xr.Dataset, xr.Dataset]]
+
+
+def compare(
+    results_a: Results, results_b: Results, *, records: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
+) -> Comparison:
+    """Return what differs between two runs, for every analysis that both have under one name and of one kind.
+
+    Two results by themselves are compared whatever they are called. `records` are what run.json holds of each run.
+
+    Raises
+    ------
+    InputError
+        when they have no analysis in common, or two that lie on different masks.
+    """
+    pairs, alone = _common(results_a, results_b)
+    clusters: list[dict[str, Any]] = []
+    summary: list[dict[str, Any]] = []
+    maps: list[dict[str, Any]] = []
+    for name, (a, b) in pairs.items():
+        for pair in pairs_of(a, b):
+            found = (
+                clusters_of(a, pair.first.read(a), level=pair.first.level),
+                clusters_of(b, pair.second.read(b), level=pair.second.level),
+            )
+            words = ("",) if a.attrs["kind"] == "main-effect" else directions(a)
+            for direction, sign in zip(words, (1, -1), strict=False):
+                which = (name, a.attrs["kind"], pair.level, pair.first.source, direction)
+                fixed = dict(zip(_WHICH, which, strict=True))
+                ours, theirs = ([c for c in side if c.sign == sign] for side in found)
+                rows = [_row(change, i, j, pair, a, b) for change, i, j in matched(ours, theirs)]
+                clusters += [{**fixed, **row} for row in rows]
+                primary = "" if a.attrs["kind"] != "main-effect" else "yes" if pair.primary else "no"
+                summary.append({**fixed, "primary": primary, **_summary(ours, theirs)})
+        maps += [{"analysis": name, "kind": a.attrs["kind"], **row} for row in differing_maps(a, b)]
+    return Comparison(
+        _counted(pd.DataFrame(clusters, columns=list(CLUSTERS))),
+        _counted(pd.DataFrame(summary, columns=list(SUMMARY))),
+        pd.DataFrame(maps, columns=list(MAPS)),
+        pd.DataFrame([*alone, *differing_settings(pairs, records)], columns=list(SETTINGS)),
+        pairs,
+    )
+
+
+def _common(
+    results_a: Results, results_b: Results
+) -> tuple[dict[str, tuple[xr.Dataset, xr.Dataset]], list[dict[str, str]]]:
+    """Return the pairs of results by name, and a row for each analysis that only one side has."""
+    first, second = by_name(results_a), by_name(results_b)
+    if isinstance(results_a, xr.Dataset) and isinstance(results_b, xr.Dataset):
+        (one,), (other,) = first, second
+        name = one if one == other else f"{one} | {other}"
+        first, second = {name: results_a}, {name: results_b}
+    pairs = {
+        name: (a, second[name])
+        for name, a in first.items()
+        if name in second and a.attrs["kind"] == second[name].attrs["kind"]
+    }
+    if not pairs:
+        sides = ("; ".join(f"{n} ({r.attrs['kind']})" for n, r in s.items()) or "none" for s in (first, second))
+        raise InputError(
+            f"no analysis is in both runs: {' in the first, '.join(sides)} in the second; give them one name and kind"
+        )
+    for name, (a, b) in pairs.items():
+        if a.attrs["mask_sha256"] != b.attrs["mask_sha256"]:
+            raise InputError(
+                f"{name}: the masks differ ({mask_name(a)} of {a.sizes['voxel']:,} voxels, {mask_name(b)} of "
+                f"{b.sizes['voxel']:,}); run both with one mask ([inference] mask, or --mask)"
+            )
+        if a.attrs["kind"] == "contrast" and list(a.attrs["arms"]) == list(b.attrs["arms"])[::-1]:
+            raise InputError(f"{name}: the two runs have its arms the other way round; put them in one order")
+    alone = [
+        {"analysis": name, "setting": "kind", "value_1": _kind(first.get(name)), "value_2": _kind(second.get(name))}
+        for name in dict.fromkeys((*first, *second))
+        if name not in pairs
+    ]
+    return pairs, alone
+
+
+def _kind(result: xr.Dataset | None) -> str:
+    return "not there" if result is None else str(result.attrs["kind"])
+
+
+def pairs_of(a: xr.Dataset, b: xr.Dataset) -> list[Pair]:
+    """Return the thresholded maps that two results have both, their primary corrections first.
+
+    Maps against the base rate are paired with such maps, whichever null decides in either run; where it is another one,
+    what the one finds is also laid beside what the other does.
+    """
+    main = a.attrs["kind"] == "main-effect"
+    own, other = (_primary_level(r) if main else "" for r in (a, b))
+    first, second = ({(_level(v), v.source): v for v in views_of(r) if not _skipped(v)} for r in (a, b))
+    found = [Pair(key[0], v, second[key], main and key[0] == own == other) for key, v in first.items() if key in second]
+    if own != other:
+        found.append(Pair(f"{own} | {other}", first[own, ""], second[other, ""], True))
+    return sorted(found, key=lambda pair: not pair.primary)
+
+
+def _primary_level(result: xr.Dataset) -> str:
+    inference = inference_of(result)
+    return f"{AGAINST if inference.null == 'base-rate' else ''}{inference.correction}"
+
+
+def _level(view: MapSpec) -> str:
+    """Return the level of a map with its null in it: "base-rate-…" against the base rate, without a prefix else."""
+    level = view.level.removeprefix(AGAINST).removeprefix(UNIFORM)
+    return f"{AGAINST}{level}" if is_base_rate(view) and view.level else level
+
+
+def _row(change: str, i: Cluster | None, j: Cluster | None, pair: Pair, a: xr.Dataset, b: xr.Dataset) -> dict[str, Any]:
+    row: dict[str, Any] = {"change": change, **_side(i, a, pair.first, "1"), **_side(j, b, pair.second, "2")}
+    if i is not None and j is not None:
+        both = both_voxels(i, j)
+        row |= {
+            "voxels_both": both,
+            "dice": dice(len(i.voxels), len(j.voxels), both),
+            "shift_mm": shift(i, j),
+            "mm3_change": row["mm3_2"] - row["mm3_1"],
+            "p_change": row["p_2"] - row["p_1"],
+        }
+    return row
+
+
+def _side(cluster: Cluster | None, result: xr.Dataset, view: MapSpec, side: str) -> dict[str, Any]:
+    if cluster is None:
+        return {}
+    n, (x, y, z) = len(cluster.voxels), cluster.peak_mm.tolist()
+    values = {
+        "cluster": cluster.number,
+        "voxels": n,
+        "mm3": n * grid_of(result).voxel_volume,
+        "x": x,
+        "y": y,
+        "z": z,
+        "peak_z": abs(float(view.read(result)[cluster.peak])),
+        "p": cluster_p(result, cluster, view),
+        **_against(result, cluster, view),
+    }
+    return {f"{key}_{side}": value for key, value in values.items()}
+
+
+def _against(result: xr.Dataset, cluster: Cluster, view: MapSpec) -> dict[str, float]:
+    """Return what the base rate says of a cluster of the uniform null: its p by size, mass or peak, and the share."""
+    level = view.level.removeprefix(UNIFORM)
+    what = PRIMARY_MEASURE.get(level, "size")
+    if "z_base_rate" not in result or is_base_rate(view) or level not in _WITH_P:
+        return {}
+    around = int(result["cluster_of_voxel"].values[cluster.peak]) - 1
+    kept = result[BASE_RATE[inference_of(result).correction]].values[cluster.voxels] != 0
+    p = float(result[f"cluster_base_rate_{what}_p"].values[around]) if around >= 0 else np.nan
+    return {"p_base_rate": p, "share_base_rate": float(kept.mean())}
+
+
+def _skipped(view: MapSpec) -> bool:
+    return view.level in _SKIPPED or view.level.startswith(LABELS)
+
+
+def cluster_p(result: xr.Dataset, cluster: Cluster, view: MapSpec) -> float:
+    """Return the p of a cluster, nan where the map gives it none.
+
+    Of a main effect the family-wise p of the cluster-forming cluster around its peak, by mass at "cluster-mass", else
+    by size; at "voxel" that of the peak's ALE, or against the base rate of the largest z of that cluster; at "tfce"
+    none, or against the base rate the smallest of its voxels. Of a contrast as in its table.
+    """
+    if result.attrs["kind"] == "contrast":
+        return contrast_p(result, cluster, source=view.source, level=view.level)
+    level = view.level.removeprefix(AGAINST).removeprefix(UNIFORM)
+    if result.attrs["kind"] != "main-effect" or level not in (*_WITH_P, "tfce"):
+        return np.nan
+    if is_base_rate(view):
+        return _base_rate_p(result, cluster, level)
+    if level == "tfce":
+        return np.nan
+    if level == "voxel":
+        null = result["null"].sel(statistic="max_s").values
+        return float(monte_carlo_p(null, result["s"].values[cluster.peak], rule=inference_of(result).cluster_cut))
+    around = int(result["cluster_of_voxel"].values[cluster.peak]) - 1
+    what = "mass" if level == "cluster-mass" else "size"
+    return float(result[f"cluster_{what}_p"].values[around]) if around >= 0 else np.nan
+
+
+_WITH_P = ("cluster-size", "cluster-mass", "uncorrected", "voxel")
+
+
+def _base_rate_p(result: xr.Dataset, cluster: Cluster, level: str) -> float:
+    if level == "tfce":
+        return float(result["base_rate_tfce_p"].values[cluster.voxels].min())
+    what = PRIMARY_MEASURE.get(level, "size")
+    around = int(result["base_rate_cluster_of_voxel"].values[cluster.peak]) - 1
+    return float(result[f"base_rate_cluster_{what}_p"].values[around])
+
+
+def _summary(ours: list[Cluster], theirs: list[Cluster]) -> dict[str, Any]:
+    n, m = (sum(len(c.voxels) for c in side) for side in (ours, theirs))
+    both = sum(shared_voxels(ours, theirs).values())
+    rows = matched(ours, theirs)
+    # A split has a row for each of its parts, and is one split.
+    numbers = {id(c): k for side in (ours, theirs) for k, c in enumerate(side)}
+    shared = [(numbers[id(i)], numbers[id(j)]) for _, i, j in rows if i is not None and j is not None]
+    count = Counter(change for change, i, j in rows if i is None or j is None)
+    groups = {(change, members(shared, numbers[id(i)])) for change, i, j in rows if i is not None and j is not None}
+    count.update(change for change, _ in groups)
+    return {
+        "voxels_1": n,
+        "voxels_2": m,
+        "voxels_both": both,
+        "dice": dice(n, m, both),
+        "clusters_1": len(ours),
+        "clusters_2": len(theirs),
+        **{change: count[change] for change in CHANGES},
+    }
+
+
+def _counted(table: pd.DataFrame) -> pd.DataFrame:
+    counts = [c for c in table.columns if c.startswith(("voxels", "clusters_", "cluster_")) or c in CHANGES]
+    return table.astype(dict.fromkeys(counts, "Int64") | {c: float for c in table.columns if c in _FLOATS})
+
+
+_FLOATS = frozenset(
+    {"dice", "shift_mm", "mm3_change", "p_change"} | {f"{what}_{side}" for side in "12" for what in _OF_CLUSTER[2:]}
+)

@@ -1,0 +1,261 @@
+"""Results in other programs' files: as NiMARE saves them, as GingerALE names them, all tables and foci as CSV."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+from scipy import special
+
+from ale_dask.analyses.findings.clusters import grid_of
+from ale_dask.analyses.main_effect import inference_of
+from ale_dask.config.study import INPUTS
+from ale_dask.coordinates.foci import foci_of
+from ale_dask.coordinates.readers import write_table
+from ale_dask.coordinates.spreadsheet_cells import escaped
+from ale_dask.errors import InputError
+from ale_dask.numerics.correct import monte_carlo_p
+from ale_dask.reporting.common.map_files import SIMULATED, File, image_bytes
+from ale_dask.reporting.common.maps import find_view, stem, views_of
+from ale_dask.reporting.common.results import Results, by_name
+from ale_dask.reporting.export.gingerale import gingerale_files
+from ale_dask.reporting.tables.clusters import cluster_tables, study_table
+from ale_dask.reporting.tables.contributions import contribution_table, parts_of
+from ale_dask.schema import FOCI, check
+from ale_dask.storage.location import replace_file
+
+F64 = npt.NDArray[np.float64]
+_MC = "corr-FWE_method-montecarlo"
+_DIFF = "desc-group1MinusGroup2"
+_LEVELS = {"level-voxel": "voxel", "desc-size_level-cluster": "size", "desc-mass_level-cluster": "mass"}
+_ENDS = {"cluster-fwe": "", "uncorrected": "_uncorrected"}
+
+
+def export(results: Results, folder: str | Path, *, to: str, simulated: bool = False) -> list[Path]:
+    """Write results as another program has them into a folder and return the files' paths.
+
+    Parameters
+    ----------
+    to
+        "nimare": per analysis, the maps that NiMARE 0.22 saves under their names and with their content, and of each
+        main effect the foci as a Dataset in JSON. p and z of "…_corr-FWE_…" are corrected ones, not thresholded: a
+        voxel of a cluster has the cluster's, one in none p 1 and z 0.
+        "gingerale": ALE, P and Z images, thresholded ALE and cluster labels, Sleuth text and cluster tables.
+        "csv": every table with numbers unrounded, and the foci as a table that `read_foci` reads.
+
+    Raises
+    ------
+    InputError
+        for another program, and when two files would have one name; nothing is written then.
+    StoreError
+        when a file cannot be written.
+    """
+    check_program(to)
+    files = PROGRAMS[to](by_name(results), simulated)
+    seen: set[str] = set()
+    for name, _ in files:
+        # Some disks tell no upper from lower case.
+        if name.lower() in seen:
+            raise InputError(f"export to {to}: two analyses would both write {name}; rename one")
+        seen.add(name.lower())
+    paths = []
+    for name, content in files:
+        path = Path(folder) / name
+        replace_file(path, content())
+        paths.append(path)
+    return paths
+
+
+def check_program(to: str) -> None:
+    """Check that a program can be exported to.
+
+    Raises
+    ------
+    InputError
+        if not.
+    """
+    if to not in PROGRAMS:
+        raise InputError(f"export to '{to}': not known; give one of {', '.join(PROGRAMS)}")
+
+
+def nimare_files(results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
+    """Return the files of a NiMARE export: maps, and a Dataset in JSON per main effect."""
+    files: list[File] = []
+    for name, result in results.items():
+        base = f"{stem(name)}/{stem(name)}"
+        for suffix, read in _nimare_maps(result).items():
+            files.append((f"{base}_{suffix}.nii.gz", _map(result, read, suffix, simulated)))
+        if result.attrs["kind"] == "main-effect":
+            files.append((f"{base}_dataset.json", partial(_encoded, nimare_dataset, result, simulated)))
+    return files
+
+
+def _map(result: xr.Dataset, read: Callable[[], npt.NDArray[Any]], suffix: str, simulated: bool) -> Callable[[], bytes]:
+    # A p of 0 outside the mask would be the smallest of all; NiMARE fills with 1.
+    fill = 1 if suffix.startswith("p") else 0
+    dtype = np.int16 if suffix.startswith("label") else np.float32
+    return lambda: image_bytes(read().astype(dtype), mask=grid_of(result), fill=fill, simulated=simulated)
+
+
+def _nimare_maps(result: xr.Dataset) -> dict[str, Callable[[], npt.NDArray[Any]]]:
+    kind = result.attrs["kind"]
+    if kind == "conjunction":
+        return {v.suffix: partial(v.read, result) for v in views_of(result)}
+    if kind == "contrast":
+        return {
+            f"stat_{_DIFF}": lambda: result["difference"].values,
+            f"p_{_DIFF}": lambda: two_sided(result)[0],
+            f"z_{_DIFF}": lambda: two_sided(result)[1],
+            f"logp_{_DIFF}": lambda: _logp(two_sided(result)[0]),
+        }
+    label = find_view(result, level="label")
+    maps: dict[str, Callable[[], npt.NDArray[Any]]] = {
+        "stat": lambda: result["ale"].values,
+        "p": lambda: 10.0 ** -result["logp"].values.astype(np.float64),
+        "logp": lambda: result["logp"].values,
+        "z": lambda: np.maximum(result["z"].values, 0),
+        label.suffix: partial(label.read, result),
+    }
+    for level, what in _LEVELS.items():
+        maps[f"logp_{level}_{_MC}"] = partial(_corrected, result, what, _logp)
+        maps[f"z_{level}_{_MC}"] = partial(_corrected, result, what, _z)
+    return maps
+
+
+def _corrected(result: xr.Dataset, what: str, of_p: Callable[[F64], F64]) -> F64:
+    return of_p(corrected_p(result, what))
+
+
+def _encoded(make: Callable[..., str], result: xr.Dataset, simulated: bool) -> bytes:
+    return make(result, simulated=simulated).encode()
+
+
+def corrected_p(result: xr.Dataset, what: str) -> F64:
+    """Return the family-wise p (voxel) of a main effect, float64, by the maximum of "voxel" ALE, "size" or "mass"."""
+    if what == "voxel":
+        null = result["null"].sel(statistic="max_s").values
+        return monte_carlo_p(null, result["s"].values, rule=inference_of(result).cluster_cut)
+    of_cluster = np.r_[1.0, result[f"cluster_{what}_p"].values.astype(np.float64)]
+    return np.asarray(of_cluster[result["cluster_of_voxel"].values])
+
+
+def two_sided(result: xr.Dataset) -> tuple[F64, F64]:
+    """Return p of both sides and z with the difference's sign of a contrast, (voxel) each; 1 and 0 if not tested."""
+    greater, less = (result[f"p_{side}"].values.astype(np.float64) for side in ("greater", "less"))
+    p = np.minimum(1.0, 2 * np.fmin(greater, less))
+    p = np.where(np.isnan(p), 1.0, p)
+    return p, np.where(np.nan_to_num(less, nan=1) < np.nan_to_num(greater, nan=1), -1, 1) * _z(p / 2)
+
+
+def _z(p: F64) -> F64:
+    return np.asarray(np.maximum(-special.ndtri(p), 0))
+
+
+def _logp(p: F64) -> F64:
+    return np.maximum(-np.log10(p), 0)
+
+
+def nimare_dataset(result: xr.Dataset, *, simulated: bool = False) -> str:
+    """Return the foci of a main effect as a Dataset of NiMARE in JSON: studies and their contrasts, in mm MNI.
+
+    Tags are labels 0 and 1, moderators metadata; an experiment that names no contrast has the contrast "1".
+    """
+    studies: dict[str, dict[str, Any]] = {}
+    tags = [str(t) for t in result["tag"].values] if "experiment_tag" in result else []
+    for i, (study, contrast, n, xyz) in enumerate(_experiments(result)):
+        moderators = {
+            str(v).removeprefix("moderator_"): _json(result[v].values[i])
+            for v in result.data_vars
+            if str(v).startswith("moderator_")
+        }
+        one: dict[str, Any] = {"metadata": {**moderators, **({"sample_sizes": [n]} if n else {})}}
+        if len(xyz):
+            one["coords"] = {"space": "MNI", **{axis: xyz[:, k].tolist() for k, axis in enumerate("xyz")}}
+        if tags:
+            one["labels"] = dict(zip(tags, result["experiment_tag"].values[i].astype(float).tolist(), strict=True))
+        contrasts = studies.setdefault(study, {"contrasts": {}})["contrasts"]
+        key = contrast or "1"
+        while key in contrasts:
+            key += "'"
+        contrasts[key] = one
+    if simulated:
+        for each in studies.values():
+            each["metadata"] = {"note": SIMULATED}
+    return json.dumps(studies, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return str(value)
+
+
+def _experiments(result: xr.Dataset) -> Iterator[tuple[str, str, int, F64]]:
+    """Yield study, contrast ("" if its name has none), sample size and foci in mm MNI of each experiment."""
+    check(result, *FOCI)
+    ids, studies = (result[f"experiment_{what}"].values for what in ("id", "study"))
+    for id_, study, n, xyz in zip(ids, studies, result["experiment_n_subjects"].values, foci_of(result), strict=True):
+        begin = f"{study}; "
+        split = bool(study) and str(id_).startswith(begin)
+        yield str(study) if split else str(id_), str(id_)[len(begin) :] if split else "", int(n), xyz
+
+
+def csv_files(results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
+    """Return the files of a CSV export: the tables of every analysis, of the study, and the foci of main effects."""
+    files: list[File] = []
+
+    def table(name: str, make: Callable[[], pd.DataFrame]) -> None:
+        def content() -> bytes:
+            made = make()
+            made = made.assign(simulated="yes") if simulated else made
+            return str(escaped(made).to_csv(index=False, lineterminator="\n")).encode()
+
+        files.append((f"{name}.csv", content))
+
+    for name, result in results.items():
+        base = stem(name)
+        for suffix, made in cluster_tables(result).items():
+            table(f"{base}/{base}_clusters{suffix}", partial(_same, made))
+        if set(parts_of(result)) <= set(results):
+            for source in INPUTS:
+                make = partial(contribution_table, result, results, source=source)
+                table(f"{base}/{base}_contributions{_ENDS[source]}", make)
+        if result.attrs["kind"] == "main-effect":
+            # Made at once: what a table cannot hold is said before any file is written.
+            files.append((f"{base}/{base}_foci.csv", partial(bytes, foci_csv(result, simulated=simulated))))
+    table("study_results", lambda: study_table(results))
+    return files
+
+
+def _same(table: pd.DataFrame) -> pd.DataFrame:
+    return table
+
+
+def foci_csv(result: xr.Dataset, *, simulated: bool = False) -> bytes:
+    """Return the foci of a main effect as a table, a row each, as `write_foci` writes it.
+
+    Raises
+    ------
+    InputError
+        for a column or a value that a table cannot hold.
+    """
+    # Ids are never twice; what a column "contrast" says is in them.
+    foci = result.drop_vars("moderator_contrast", errors="ignore").assign(experiment_name=result["experiment_id"])
+    if simulated:
+        foci["moderator_simulated"] = xr.full_like(foci["experiment_id"], "yes")
+    return write_table(foci).encode()
+
+
+PROGRAMS: dict[str, Callable[[Mapping[str, xr.Dataset], bool], list[File]]] = {
+    "nimare": nimare_files,
+    "gingerale": gingerale_files,
+    "csv": csv_files,
+}

@@ -1,0 +1,249 @@
+"""Files of GingerALE's kind: NAME_ALE.nii, NAME_p001_C05_10k_clust.nii …, Sleuth text, a table of clusters.
+
+Names are GingerALE's where its own files could be seen: NAME_p001_C05_1k_clust.nii, A-B_10k-p05_clust.nii and
+A_conj_B_clust.nii are in alexenge/snl_2022, NAME_…_C…_ALE.nii is what scripts hand to its getClustersStats. What
+GingerALE 2 and 3 have no name for (mass, TFCE, a thresholded Z map) is named in their manner.
+
+What its table of clusters says is BrainMap's own description (brainmap.org/meta/clusters.html): volume, centre of mass
+and every maximum of each, with labels of the Talairach Daemon; ours are those at the peak. Its columns and wording are
+not confirmed: no table that it wrote, and no program that reads one, was found. Ours is text with one tab-separated
+row per maximum for a spreadsheet, not for a program that expects GingerALE's file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+from scipy import special
+
+from ale_dask.analyses.findings.clusters import clusters_of, grid_of
+from ale_dask.analyses.main_effect import inference_of
+from ale_dask.config.study import INPUTS
+from ale_dask.coordinates.readers.sleuth import write_sleuth
+from ale_dask.coordinates.spreadsheet_cells import escaped
+from ale_dask.reporting.common.map_files import MNI152, SIMULATED, File, to_volume
+from ale_dask.reporting.common.maps import find_view, main_clusters, stem
+from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table
+from ale_dask.reporting.tables.contributions import contribution_table, parts_of
+
+COLUMNS = (
+    "Cluster #",
+    "Volume (mm^3)",
+    *(f"Weighted Center ({axis})" for axis in "xyz"),
+    "Extrema Value",
+    *"xyz",
+    "P",
+    "Z",
+    "Label",
+    "Contributors",
+)
+_LEVEL = {"cluster-size": "C", "cluster-mass": "M", "voxel": "FWE", "tfce": "TFCE"}
+Values = npt.NDArray[Any]
+
+
+def gingerale_files(results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
+    """Return the files of a GingerALE export: images (.nii), Sleuth text and cluster tables (.txt), in one folder.
+
+    The thresholded contrasts are those at the corrected input, uncorrected as GingerALE's are, each direction by
+    itself; conjunctions those at the corrected input.
+    """
+    kinds = {"main-effect": _main_effect, "contrast": _contrast, "conjunction": _conjunction}
+    files: list[File] = []
+    for name, result in results.items():
+        files += kinds[result.attrs["kind"]](name, result, results, simulated)
+    return files
+
+
+def threshold_name(result: xr.Dataset, *, source: str) -> str:
+    """Return how GingerALE names a main effect's threshold: "p001_C05_10k", or "p001" for "uncorrected"."""
+    i = inference_of(result)
+    forming = f"p{_digits(i.voxel_p)}"
+    if source == "uncorrected":
+        return forming
+    level = f"{_LEVEL[i.correction]}{_digits(i.cluster_p)}_{_thousands(int(result.attrs['iterations']))}"
+    return level if i.correction in ("voxel", "tfce") else f"{forming}_{level}"
+
+
+def _digits(p: float) -> str:
+    return np.format_float_positional(p, trim="-").removeprefix("0.")
+
+
+def _thousands(n: int) -> str:
+    return f"{n // 1000}k" if n and n % 1000 == 0 else str(n)
+
+
+def _main_effect(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
+    base = stem(name)
+    # In the text itself a remark would become part of the next experiment's name.
+    foci = f"{base}_simulated.txt" if simulated else f"{base}.txt"
+    files: list[File] = [
+        (foci, lambda: write_sleuth(result).encode()),
+        (f"{base}_ALE.nii", _image(result, lambda: result["ale"].values, "ALE Image", simulated)),
+        (f"{base}_P.nii", _image(result, lambda: _p(result), "P Image", simulated, fill=1)),
+        (f"{base}_Z.nii", _image(result, lambda: np.maximum(result["z"].values, 0), "Z Image", simulated)),
+    ]
+    for source in INPUTS:
+
+        def labels(source: str = source) -> Values:
+            return _numbered(result, main_clusters(result, source=source))
+
+        def kept(labels: Callable[[], Values] = labels) -> Values:
+            return np.where(labels() > 0, result["ale"].values, 0)
+
+        of = f"{base}_{threshold_name(result, source=source)}"
+        table = _table(partial(cluster_table, result, source=source), "Peak ALE", result, results, source, simulated)
+        files += _thresholded(of, result, {"ALE": kept}, labels, table, simulated)
+    return files
+
+
+def _p(result: xr.Dataset) -> Values:
+    return np.asarray(10.0 ** -result["logp"].values.astype(np.float64))
+
+
+def _contrast(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
+    i, source = inference_of(result), INPUTS[0]
+    arms = [stem(str(arm)) for arm in result.attrs["arms"]]
+    view = find_view(result, level="uncorrected", source=source)
+    files: list[File] = []
+    for sign, side, (first, second) in ((1, "greater", arms), (-1, "less", arms[::-1])):
+
+        def values(sign: int = sign) -> Values:
+            return np.asarray(np.maximum(sign * view.read(result), 0))
+
+        def p(side: str = side) -> Values:
+            return np.asarray(np.nan_to_num(result[f"p_{side}"].values, nan=1))
+
+        def difference(values: Callable[[], Values] = values, sign: int = sign) -> Values:
+            return np.where(values() > 0, sign * result["difference"].values, 0)
+
+        def labels(values: Callable[[], Values] = values) -> Values:
+            return _numbered(result, clusters_of(result, values()))
+
+        def table(sign: int = sign) -> pd.DataFrame:
+            found: pd.DataFrame = contrast_table(result, source=source)
+            found = found.loc[np.sign(found["Peak Stat"]) == sign].copy()
+            # The number is that of the label image, which holds this direction alone.
+            found["Cluster ID"] = [str(k) for k in range(1, len(found) + 1)]
+            found["Peak Difference"] *= sign
+            found["Peak Stat"] *= sign
+            return found
+
+        base = f"{first}-{second}"
+        of = f"{base}_{_thousands(int(result.attrs['iterations']))}-p{_digits(i.contrast_p)}"
+        files.append((f"{base}_P.nii", _image(result, p, "P Image", simulated, fill=1)))
+        text = _table(table, "Peak Difference", result, {}, source, simulated)
+        files += _thresholded(of, result, {"ALE": difference, "Z": values}, labels, text, simulated)
+    return files
+
+
+def _conjunction(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
+    source = INPUTS[0]
+    of = "_conj_".join(stem(str(part)) for part in result.attrs["of"])
+
+    def least() -> Values:
+        return np.asarray(result["ale_min"].sel(input=source).values)
+
+    def labels() -> Values:
+        return _numbered(result, clusters_of(result, result["z_min"].sel(input=source).values))
+
+    table = _table(lambda: conjunction_table(result, source=source), "Peak ALE", result, results, source, simulated)
+    return _thresholded(of, result, {"ALE": least}, labels, table, simulated)
+
+
+def _thresholded(
+    of: str,
+    result: xr.Dataset,
+    maps: Mapping[str, Callable[[], Values]],
+    labels: Callable[[], Values],
+    table: Callable[[], bytes],
+    simulated: bool,
+) -> list[File]:
+    images = [(f"{of}_{what}.nii", _image(result, read, f"{what} Image", simulated)) for what, read in maps.items()]
+    clusters = _image(result, labels, "Cluster Image", simulated, intent="Clusters", dtype=np.int32)
+    return [*images, (f"{of}_clust.nii", clusters), (f"{of}_clust.txt", table)]
+
+
+def _numbered(result: xr.Dataset, found: list[Any]) -> Values:
+    labels = np.zeros(result.sizes["voxel"], dtype=np.int32)
+    for cluster in found:
+        labels[cluster.voxels] = cluster.number
+    return labels
+
+
+def _image(
+    result: xr.Dataset,
+    read: Callable[[], Values],
+    what: str,
+    simulated: bool,
+    *,
+    fill: float = 0,
+    intent: str = "",
+    dtype: type = np.float32,
+) -> Callable[[], bytes]:
+    def content() -> bytes:
+        mask = grid_of(result)
+        image = nib.Nifti1Image(to_volume(read().astype(dtype), mask=mask, fill=fill), mask.affine)
+        image.set_sform(mask.affine, code=MNI152)
+        image.set_qform(mask.affine, code=MNI152)
+        image.header.set_xyzt_units("mm")
+        image.header["descrip"] = f"ale_dask {what} {SIMULATED if simulated else ''}".strip().encode()
+        image.header["intent_name"] = intent.encode()
+        return bytes(image.to_bytes())
+
+    return content
+
+
+def _table(
+    make: Callable[[], pd.DataFrame],
+    extrema: str,
+    result: xr.Dataset,
+    results: Mapping[str, xr.Dataset],
+    source: str,
+    simulated: bool,
+) -> Callable[[], bytes]:
+    def content() -> bytes:
+        of_cluster = _contributors(result, results, source)
+        rows = [_row(row, extrema, of_cluster) for row in make().to_dict("records")]
+        text = escaped(pd.DataFrame(rows, columns=list(COLUMNS))).to_csv(sep="\t", index=False, lineterminator="\n")
+        return ((f"// {SIMULATED}\n" if simulated else "") + str(text)).encode()
+
+    return content
+
+
+def _row(row: Mapping[Any, Any], extrema: str, of_cluster: Mapping[str, str]) -> dict[str, str]:
+    number = str(row["Cluster ID"])
+    peak = number.isdigit()
+    z = float(row["Peak Stat"])
+    p = float(row["p"]) if "p" in row else float(special.ndtr(-z))
+    values: dict[str, str] = {
+        "Cluster #": number.rstrip("abc"),
+        "Extrema Value": f"{row[extrema]:.6g}",
+        **{axis: f"{row[axis.upper()] + 0.0:.6g}" for axis in "xyz"},
+        "P": f"{p:.4g}",
+        "Z": f"{z:.4f}",
+        "Label": ". ".join(str(v) for v in (row.get("Gyrus"), row.get("Brodmann Area")) if isinstance(v, str) and v),
+        "Contributors": of_cluster.get(number, "") if peak else "",
+    }
+    if peak:
+        values["Volume (mm^3)"] = f"{row['Cluster Size (mm3)']:g}"
+        values |= {f"Weighted Center ({axis})": f"{row[f'Center {axis.upper()}'] + 0.0:.1f}" for axis in "xyz"}
+    return values
+
+
+def _contributors(result: xr.Dataset, results: Mapping[str, xr.Dataset], source: str) -> dict[str, str]:
+    """Return by cluster how many foci of which experiment lie inside; "" of a contrast, as in GingerALE."""
+    if not set(parts_of(result)) <= set(results):
+        return {}
+    found: dict[str, list[str]] = {}
+    for row in contribution_table(result, results, source=source).to_dict("records"):
+        if row["Foci"]:
+            foci = "focus" if row["Foci"] == 1 else "foci"
+            found.setdefault(str(row["Cluster ID"]), []).append(f"{row['Foci']} {foci} from {row['Experiment']}")
+    return {number: "; ".join(each) for number, each in found.items()}

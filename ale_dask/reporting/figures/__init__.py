@@ -1,0 +1,1 @@
+"""Figures, and the processes that draw them."""

@@ -1,0 +1,91 @@
+"""How experiments were selected: a row per rule, and the flow of each sample as a figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from html import escape
+from textwrap import wrap
+
+import pandas as pd
+import xarray as xr
+
+from ale_dask.coordinates.selection import FLOW
+from ale_dask.reporting.common.palette import hues_of
+
+COUNTED = ("studies", "experiments", "foci", "subjects")
+_WIDTH, _BOX, _LINE, _GAP = 760, 380, 20, 26
+_CHARACTERS = 46
+"""That fit into a box of 380 units, at 14 units a line of text."""
+
+
+def flow_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
+    """Return the selection of every sample (row: sample, step); what was removed is joined by "; ".
+
+    A sample that several analyses share is there once.
+    """
+    rows: dict[tuple[str, int, str], dict[str, object]] = {}
+    for name, result in results.items():
+        for row in json.loads(result.attrs.get("selection", "[]")):
+            sample = row["sample"] or name
+            rows[sample, row["step"], row["rule"]] = row | {"sample": sample, "removed": "; ".join(row["removed"])}
+    return pd.DataFrame(list(rows.values()), columns=list(FLOW))
+
+
+def sample_colours(results: Mapping[str, xr.Dataset]) -> dict[str, str]:
+    """Return the colour of each sample of `flow_table`: of the first main effect that it goes into."""
+    colours: dict[str, str] = {}
+    for name, hue in hues_of(results).items():
+        for row in json.loads(results[name].attrs.get("selection", "[]")):
+            colours.setdefault(row["sample"] or name, hue.flat)
+    return colours
+
+
+def flow_svg(steps: pd.DataFrame, *, simulated: bool, colour: str = "currentColor") -> str:
+    """Return the selection of one sample as an SVG in the manner of PRISMA: what stays on the left, what goes beside.
+
+    `steps` are the rows of `flow_table` of that sample; `colour`, of its analysis, marks what stays.
+    """
+    sample = str(steps["sample"].iloc[0])
+    parts: list[str] = []
+    y = 40
+    before: pd.Series | None = None
+    for _, row in steps.iterrows():
+        kept = ["Experiments read" if before is None else "Left", _counts(row)]
+        if before is not None:
+            gone = int(before["experiments"]) - int(row["experiments"])
+            of = f"{gone:,} of {int(before['experiments']):,} experiments"
+            words = f"{of} pooled" if "pooled" in row["rule"] else f"{of} removed"
+            text = [*wrap(row["rule"], _CHARACTERS), *wrap(row["why"], _CHARACTERS), words]
+            height = _LINE * len(text) + 12
+            middle = _BOX // 2
+            parts.append(f'<path d="M{middle} {y - _GAP} V{y + height + _GAP}" class="arrow"/>')
+            parts.append(f'<path d="M{middle} {y + height // 2} H{middle + 28}" class="arrow"/>')
+            parts.append(_box(middle + 30, y, text, width=_WIDTH - middle - 40))
+            y += height + _GAP
+        parts.append(_box(10, y, kept, width=_BOX - 20))
+        parts.append(f'<rect x="10" y="{y}" width="5" height="{_LINE * len(kept) + 12}" rx="2" fill="{colour}"/>')
+        y += _LINE * len(kept) + 12 + _GAP
+        before = row
+    title = f"SIMULATED: {sample}" if simulated else sample
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y}" role="img" '
+        f'aria-label="Selection of {escape(sample)}" font-family="system-ui, sans-serif" font-size="14" '
+        f'fill="currentColor"><style>.box {{ fill: none; stroke: currentColor; }} '
+        ".arrow { fill: none; stroke: currentColor; marker-end: url(#head); }</style>"
+        '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
+        '<path d="M0 0 L8 4 L0 8 z" fill="currentColor"/></marker></defs>'
+        f'<text x="10" y="22" font-weight="bold">{escape(title)}</text>{"".join(parts)}</svg>\n'
+    )
+
+
+def _counts(row: pd.Series) -> str:
+    return ", ".join(f"{int(row[c]):,} {c}" for c in COUNTED)
+
+
+def _box(x: int, y: int, text: list[str], *, width: int) -> str:
+    lines = "".join(
+        f'<tspan x="{x + 10}" y="{y + 22 + _LINE * i}">{escape(line)}</tspan>' for i, line in enumerate(text)
+    )
+    height = _LINE * len(text) + 12
+    return f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="4" class="box"/><text>{lines}</text>'

@@ -1,0 +1,1 @@
+"""Tables and figures of leave-one-out, fail-safe N, power, iterations and sweeps."""

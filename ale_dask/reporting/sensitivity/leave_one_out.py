@@ -1,0 +1,160 @@
+"""Which clusters survive leaving experiments out, as a table and as a figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from ale_dask.config.study import INPUTS
+from ale_dask.reporting.common.extra import available
+from ale_dask.reporting.common.map_files import SIMULATED
+from ale_dask.reporting.common.maps import stem
+from ale_dask.reporting.common.palette import INK
+from ale_dask.reporting.figures.plots import figure_svg
+from ale_dask.reporting.tables.clusters import tsv
+from ale_dask.storage.location import replace_file
+
+SURVIVING = (
+    "Cluster ID",
+    "Input",
+    "Direction",
+    "X",
+    "Y",
+    "Z",
+    "Cluster Size (mm3)",
+    "Sets",
+    "Survives",
+    "Least Retained (%)",
+    "Weakest Without",
+    "Lost Without",
+)
+AGAINST = "base-rate"
+_OF_BASE_RATE = (
+    " At the input base-rate are the clusters that survive against the base rate, and so do those left of them."
+)
+_MOST_NAMED = 40
+"""Sets whose names still fit below a figure."""
+
+
+def survival_table(survival: xr.Dataset) -> pd.DataFrame:
+    """Return a row per cluster: of how many sets left out it survives, how much is kept at least, and without which.
+
+    `survival` is one of `ale.survival`'s. A cluster survives a set when a significant cluster of the analysis without
+    that set overlaps it; what is retained is the share of its voxels that are significant there too.
+    """
+    retained = survival["retained"].values
+    labels = survival["left_out"].values.astype(str)
+    weakest = retained.argmin(axis=1) if retained.size else np.zeros(len(retained), dtype=np.int64)
+    rows = [
+        {
+            "Cluster ID": int(survival["cluster_number"].values[i]),
+            "Input": survival["cluster_input"].values[i],
+            "Direction": survival["cluster_direction"].values[i],
+            **dict(zip("XYZ", survival["cluster_xyz"].values[i].tolist(), strict=True)),
+            "Cluster Size (mm3)": survival["cluster_voxels"].values[i] * survival.attrs["voxel_volume"],
+            "Sets": len(labels),
+            "Survives": int((share > 0).sum()),
+            "Least Retained (%)": 100 * share.min(),
+            "Weakest Without": labels[weakest[i]] if share.min() < 1 else "",
+            "Lost Without": "; ".join(labels[share == 0]),
+        }
+        for i, share in enumerate(retained)
+    ]
+    return pd.DataFrame(rows, columns=list(SURVIVING))
+
+
+def survival_lines(found: Mapping[str, xr.Dataset]) -> list[str]:
+    """Return a line per cluster at the corrected input, and per cluster against the base rate, for a terminal."""
+    lines = []
+    for name, survival in found.items():
+        table = survival_table(survival)
+        rows = table[table["Input"].isin((INPUTS[0], AGAINST))].to_dict("records")
+        for row in rows:
+            lost = f"; lost without {row['Lost Without']}" if row["Lost Without"] else ""
+            least = f", at least {row['Least Retained (%)']:.0f} % of it" if row["Least Retained (%)"] else ""
+            what = row["Direction"] or name
+            null = ", against the base rate" if row["Input"] == AGAINST else ""
+            lines.append(
+                f"{what}{null}, cluster {row['Cluster ID']} ({row['Cluster Size (mm3)']:.0f} mm³): "
+                f"survives {row['Survives']} of {row['Sets']}{least}{lost}"
+            )
+        if not rows:
+            lines.append(f"{name}: no cluster")
+    return lines
+
+
+def survival_svg(survival: xr.Dataset, *, simulated: bool = False) -> str:
+    """Return a figure of what each set left out leaves of each cluster, as SVG; needs matplotlib."""
+    retained = survival["retained"].values
+    n, sets = retained.shape
+    mark = f"{SIMULATED} · " if simulated else ""
+    with figure_svg(
+        f"{mark}{survival.attrs['name']} · what is left of each cluster without {_unit(survival.attrs['by'])}",
+        says=f"{(retained > 0).all(axis=1).sum()} of {n} clusters survive whichever of {sets} is left out.",
+        size=(min(14.0, max(7.0, 3.2 + 0.22 * sets)), 1.6 + 0.3 * n + (1.2 if sets <= _MOST_NAMED else 0)),
+    ) as (axes, svg):
+        names = [
+            f"{d + ' ' if d else ''}{number} ({source})"
+            for d, number, source in zip(
+                survival["cluster_direction"].values,
+                survival["cluster_number"].values,
+                survival["cluster_input"].values,
+                strict=True,
+            )
+        ]
+        draw_retained(axes, retained, names)
+        if sets <= _MOST_NAMED:
+            axes.set_xticks(range(sets), survival["left_out"].values.tolist(), rotation=90, fontsize=7)
+        else:
+            axes.set_xlabel(f"{sets} sets of {_unit(survival.attrs['by'])} left out")
+    return svg.getvalue()
+
+
+def _unit(by: str) -> str:
+    """Return what is left out, in words: "group" alone could be any."""
+    return f"group of subjects{by.removeprefix('group')}" if by.split(" ")[0] == "group" else by
+
+
+def draw_retained(axes: Any, share: npt.NDArray[np.float64], names: Sequence[str]) -> None:
+    """Draw shares (cluster, column) as colours, those of nothing crossed."""
+    image = axes.imshow(100 * share, vmin=0, vmax=100, cmap="cividis", aspect="auto", interpolation="nearest")
+    for y, x in np.argwhere(share == 0):
+        axes.plot(x, y, "x", color="#ffffff", markersize=5)
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(colors=INK, length=0)
+    axes.figure.colorbar(image, ax=axes, label="% of its voxels", shrink=0.8)
+
+
+def write_survival(
+    survival: xr.Dataset, folder: Path, *, simulated: bool = False, origin: Sequence[Any] = ()
+) -> list[Path]:
+    """Write NAME_leave-out-BY.tsv, .json and, with matplotlib, .svg into an analysis's folder; return their paths.
+
+    `origin` is what the result comes from, by which the page knows whether it is still the one there.
+    """
+    by = str(survival.attrs["by"])
+    begin = f"{stem(survival.attrs['name'])}_leave-out-{stem(by)}"
+    unit = _unit(by)
+    about = {
+        "title": f"Without each {unit}",
+        "says": f"The analysis again without each {unit}, with its own null. Survives: after leaving out how many of "
+        "the sets a significant cluster overlaps; Least Retained: the smallest share of its voxels that then stays."
+        + (_OF_BASE_RATE if AGAINST in survival["cluster_input"].values else ""),
+        "of_results": list(origin),
+    }
+    content = {
+        f"{begin}.tsv": tsv(survival_table(survival)),
+        f"{begin}.json": f"{json.dumps(about, indent=1, ensure_ascii=False)}\n".encode(),
+    }
+    if survival["retained"].size and available("matplotlib"):
+        content[f"{begin}.svg"] = survival_svg(survival, simulated=simulated).encode()
+    for name, data in content.items():
+        replace_file(folder / name, data)
+    return [folder / name for name in content]

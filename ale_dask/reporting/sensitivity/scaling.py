@@ -1,0 +1,161 @@
+"""What a longer run would have said at every shorter one: thresholds and cluster p by number of iterations.
+
+The first n iterations of a run are those of a run of n, so one run answers all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from ale_dask.analyses.base_rate import MEASURES, nulls_of
+from ale_dask.analyses.findings.clusters import Cluster, grid_of
+from ale_dask.analyses.main_effect import TFCE, eps_of, inference_of
+from ale_dask.config.study import Inference
+from ale_dask.errors import InputError
+from ale_dask.numerics import correct
+from ale_dask.numerics.correct import UNREACHABLE
+from ale_dask.numerics.density_levels import Z_UNIT
+from ale_dask.reporting.common.maps import main_clusters
+from ale_dask.reporting.common.wording import ale_of
+from ale_dask.reporting.tables.clusters import base_rate_clusters
+
+SCALING = ("Iterations", "What", "Value", "Low", "High", "Decision", "Decided After")
+POINTS = 25
+
+
+@dataclass(frozen=True, eq=False)
+class _Null:
+    """What one null of a result is asked at each number of iterations.
+
+    `thresholds` are (what, null (iteration), integer to its unit), `clusters` (name, what is measured of it), `null`
+    (iteration) is what clusters are held to and `eps` the error of each one's confidence sequence.
+    """
+
+    thresholds: list[tuple[str, npt.NDArray[np.int64], Callable[[float], float]]]
+    clusters: list[tuple[str, int]]
+    null: npt.NDArray[np.int64]
+    eps: float
+
+
+def scaling_table(result: xr.Dataset) -> pd.DataFrame:
+    """Return the thresholds of a main effect and its clusters' p by number of iterations, with 95 % intervals.
+
+    Rows of "size (mm3)", "mass", "ALE" and "TFCE" are the smallest that survive family-wise error, "inf" the high end
+    of an interval that so few iterations leave open; those of "cluster K, p"
+    belong to the clusters that survive the primary correction, by their size or else their mass, with the decision at
+    that count and the count after which the confidence sequence first decided it. With `until_decided` a p is left
+    out, and low and high are the ends of that sequence.
+
+    Of the base-rate null, where it is asked for, they end in "against the base rate": mass is then the sum of z beyond
+    the cluster-forming one, and voxels have the largest z instead of ALE.
+
+    Raises
+    ------
+    InputError
+        for a result that is no main effect.
+    """
+    if result.attrs["kind"] != "main-effect":
+        raise InputError(f"'{result.attrs['name']}' is no main effect: only these have thresholds by iterations")
+    inference = inference_of(result)
+    word = "mass" if inference.correction == "cluster-mass" else "size"
+    nulls = [_NULLS[null](result, word) for null in nulls_of(result)]
+    n = result.sizes["iteration"]
+    rows: list[dict[str, Any]] = []
+    counts = np.unique(np.geomspace(min(20, n), n, POINTS).round().astype(int)).tolist()
+    for one in nulls:
+        observed = [size for _, size in one.clusters]
+        after = correct.decided_at(one.null, observed, alpha=inference.cluster_p, eps=one.eps).tolist()
+        for count in counts:
+            rows += _thresholds(one, count, inference)
+            for (name, size), decided in zip(one.clusters, after, strict=True):
+                row = _tested(one, count, name=f"{name}, p by {word}", size=size, inference=inference)
+                rows.append(row | {"Decided After": decided or None})
+    rows.sort(key=lambda row: int(row["Iterations"]))
+    return pd.DataFrame(rows, columns=list(SCALING))
+
+
+def _thresholds(one: _Null, count: int, inference: Inference) -> Iterator[dict[str, Any]]:
+    """Yield a row for each threshold that so many iterations have."""
+    for what, null, of in one.thresholds:
+        part = null[:count]
+        at = correct.cut(part, alpha=inference.cluster_p, rule=inference.cluster_cut)
+        if at < UNREACHABLE:
+            between = correct.cut_interval(part, alpha=inference.cluster_p)
+            yield _row(count, what, of(at), *(of(k) if k < UNREACHABLE else np.inf for k in between))
+
+
+def _tested(one: _Null, count: int, *, name: str, size: int, inference: Inference) -> dict[str, Any]:
+    """Return the row of a cluster after so many iterations."""
+    part = one.null[:count]
+    r = correct.exceedances(part, [size])
+    low, high = correct.clopper_pearson(r, count)
+    p = correct.monte_carlo_p(part, [size], rule=inference.cluster_cut)[0]
+    if inference.until_decided is not None:
+        (low, high), p = correct.confidence_sequence(r, count, eps=one.eps), np.nan
+    said = correct.decisions(r, count, alpha=inference.cluster_p, eps=one.eps)[0]
+    return _row(count, name, p, float(low[0]), float(high[0])) | {"Decision": said}
+
+
+def _uniform(result: xr.Dataset, word: str) -> _Null:
+    volume, unit = grid_of(result).voxel_volume, 2.0 ** -int(result.attrs["scale_bits"])
+    null = result["null"]
+    units: dict[str, tuple[str, Callable[[float], float]]] = {
+        "max_size": ("size (mm3)", lambda k: k * volume),
+        "max_mass": ("mass", lambda k: k * unit),
+        "max_s": ("ALE", lambda k: ale_of(result, int(k))),
+        TFCE: ("TFCE", lambda k: k * result.attrs["tfce_unit"]),
+    }
+    clusters = [
+        (f"cluster {number}", size)
+        for number, size in _measured(main_clusters(result, source="cluster-fwe"), result, "cluster", word)
+    ]
+    eps = eps_of(result.sizes["cluster"])
+    columns = {str(name): null.sel(statistic=name).values for name in null["statistic"].values}
+    thresholds = [(what, columns[name], of) for name, (what, of) in units.items() if name in columns]
+    return _Null(thresholds, clusters, columns[f"max_{word}"], eps)
+
+
+def _base_rate(result: xr.Dataset, word: str) -> _Null:
+    volume = grid_of(result).voxel_volume
+    null = result["null_base_rate"]
+    units: dict[str, tuple[str, Callable[[float], float]]] = {
+        "max_size": ("size (mm3)", lambda k: k * volume),
+        "max_mass": ("mass (summed z)", lambda k: k / Z_UNIT),
+        "max_z": ("z", lambda k: k / Z_UNIT),
+        TFCE: ("TFCE", lambda k: k * result.attrs["base_rate_tfce_unit"]),
+    }
+    clusters = [
+        (f"cluster {number} {_AGAINST}", size)
+        for number, size in _measured(base_rate_clusters(result), result, "base_rate_cluster", word)
+    ]
+    eps = eps_of(result.sizes["base_rate_cluster"], statistics=len(MEASURES))
+    columns = {str(name): null.sel(base_rate_statistic=name).values for name in null["base_rate_statistic"].values}
+    thresholds = [(f"{what} {_AGAINST}", columns[name], of) for name, (what, of) in units.items() if name in columns]
+    return _Null(thresholds, clusters, columns[f"max_{word}"], eps)
+
+
+_AGAINST = "against the base rate"
+_NULLS: dict[str, Callable[[xr.Dataset, str], _Null]] = {"uniform": _uniform, "base-rate": _base_rate}
+
+
+def _row(count: int, what: str, value: float, low: float, high: float) -> dict[str, Any]:
+    return dict(zip(SCALING, (count, what, value, low, high, "", None), strict=True))
+
+
+def _measured(clusters: Iterable[Cluster], result: xr.Dataset, prefix: str, word: str) -> list[tuple[int, int]]:
+    """Return the number of each of these clusters, and its size in voxels or its mass, as the null has them."""
+    labels: npt.NDArray[np.int64] = result[f"{prefix}_of_voxel"].values
+    measure = result[f"{prefix}_{word}"].values
+    found = []
+    for cluster in clusters:
+        label = int(labels[cluster.peak])
+        if label > 0:
+            found.append((cluster.number, int(measure[label - 1])))
+    return found

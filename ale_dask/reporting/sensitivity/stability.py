@@ -1,0 +1,139 @@
+"""What of a result does not depend on the settings: the share of a sweep's cells in which a voxel survives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from ale_dask.analyses.findings.clusters import grid_name
+from ale_dask.analyses.main_effect import BASE_RATE, inference_of
+from ale_dask.config.study import INPUTS
+from ale_dask.reporting.common.extra import available
+from ale_dask.reporting.common.map_files import SIMULATED
+from ale_dask.reporting.common.maps import stem
+from ale_dask.reporting.common.palette import HUES
+from ale_dask.reporting.figures.plots import figure_svg
+from ale_dask.reporting.tables.clusters import directions
+from ale_dask.reporting.tables.contributions import surviving_map
+from ale_dask.storage.location import replace_file
+
+
+class Stability:
+    """Counts, grid by grid, of the cells in which each voxel of each analysis survives."""
+
+    def __init__(self) -> None:
+        self._grids: dict[str, npt.NDArray[np.float64]] = {}
+        self._counts: dict[tuple[str, str], npt.NDArray[np.int32]] = {}
+        self._cells: dict[tuple[str, str], int] = {}
+
+    def add(self, results: Mapping[str, xr.Dataset]) -> None:
+        """Count the results of one cell."""
+        for result in results.values():
+            grid, shape = grid_name(result), tuple(result.attrs["shape"])
+            self._grids[grid] = np.array(result.attrs["affine"], dtype=np.float64).reshape(4, 4)
+            at = tuple(result["voxel_ijk"].values.T)
+            for name, alive in _surviving(result):
+                key = grid, name
+                counts = self._counts.setdefault(key, np.zeros(shape, dtype=np.int32))
+                counts[tuple(axis[alive] for axis in at)] += 1
+                self._cells[key] = self._cells.get(key, 0) + 1
+
+    def shares(self) -> Iterator[tuple[str, npt.NDArray[np.float32], npt.NDArray[np.float64]]]:
+        """Yield a name, the share of cells (x, y, z), float32, in which each voxel survives, and the affine."""
+        several = len(self._grids) > 1
+        for (grid, name), counts in self._counts.items():
+            yield (
+                f"{name}_grid-{grid}" if several else name,
+                (counts / self._cells[grid, name]).astype(np.float32),
+                self._grids[grid],
+            )
+
+    def write(self, folder: Path, *, simulated: bool) -> list[Path]:
+        """Write NAME_stability.nii.gz for each analysis, direction and input, and return their paths."""
+        paths = []
+        for name, share, affine in self.shares():
+            image = nib.Nifti1Image(share, affine)
+            image.header["descrip"] = (f"{SIMULATED}: " if simulated else "") + "share of cells in which voxel survives"
+            path = folder / f"{stem(name)}_stability.nii.gz"
+            replace_file(path, _gzipped(image))
+            paths.append(path)
+        return paths
+
+
+def _gzipped(image: nib.Nifti1Image) -> bytes:
+    import gzip
+
+    # Without a time in it the same map is the same file.
+    return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
+
+
+def _surviving(result: xr.Dataset) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+    name = str(result.attrs["name"])
+    if "z_base_rate" in result:
+        yield f"{name}_against-base-rate", result[BASE_RATE[inference_of(result).correction]].values != 0
+    for source in INPUTS:
+        kept = surviving_map(result, source)
+        if result.attrs["kind"] != "contrast":
+            yield f"{name}_input-{source}", kept != 0
+            continue
+        for side, direction in zip((1, -1), directions(result), strict=True):
+            yield f"{name}_{direction.replace(' > ', '-over-')}_input-{source}", side * kept > 0
+
+
+def axis_svg(table: pd.DataFrame, axis: str, values: Sequence[str], *, simulated: bool = False) -> str | None:
+    """Return a figure of the surviving volume of each analysis along an axis of a sweep, or None without matplotlib.
+
+    Cells as dots, and their median as a line; the corrected maps of `sweep`'s long table.
+    """
+    if not available("matplotlib"):
+        return None
+    volumes = _volumes(table, axis)
+    names = list(dict.fromkeys(volumes["what"]))
+    mark = f"{SIMULATED} · " if simulated else ""
+    says = f"Surviving volume of {len(names)} analyses in cells with {axis} of {', '.join(values)}."
+    size = (max(6.4, 2.5 + 0.5 * len(values)), 3.2 + 0.25 * len(names))
+    with figure_svg(f"{mark}surviving volume by {axis}", says=says, size=size) as (axes, svg):
+        for i, name in enumerate(names):
+            own = volumes[volumes["what"] == name]
+            x = own["value"].map({v: k for k, v in enumerate(values)}).to_numpy(dtype=np.float64)
+            shift = (i - (len(names) - 1) / 2) * 0.6 / max(1, len(names))
+            colour = HUES[i % len(HUES)].flat
+            axes.plot(x + shift, own["mm3"], "o", color=colour, alpha=0.35, markersize=4, markeredgewidth=0)
+            median = own.assign(x=x).groupby("x")["mm3"].median()
+            axes.plot(median.index + shift, median, "-", color=colour, marker=_MARKS[i % len(_MARKS)], label=name)
+        axes.set_xticks(range(len(values)), values)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel(axis)
+        axes.set_ylabel("mm³ that survive")
+        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return svg.getvalue()
+
+
+_MARKS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def _volumes(table: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """Return the volume (mm3) that survives in each cell, analysis and direction: cell, value, what, mm3."""
+    main = (table["kind"] == "main-effect") & (table["level"] != "uncorrected")
+    contrast = (table["kind"] == "contrast") & (table["level"] == "uncorrected") & (table["input"] == INPUTS[0])
+    conjunction = (table["kind"] == "conjunction") & (table["level"] == "thresholded") & (table["input"] == INPUTS[0])
+    rows = table[main | contrast | conjunction]
+    size: Any = rows["size_mm3"].where(~main.reindex(rows.index) | (rows["survives"] == "yes"), 0.0)
+    # What survives the base rate is no part of what survives the uniform null.
+    beside = (rows["against"] == "base-rate").fillna(False).map({True: ", base rate", False: ""})
+    found = pd.DataFrame(
+        {
+            "cell": rows["out"],
+            "value": rows[f"sweep.{axis}"],
+            "what": rows["direction"].fillna(rows["analysis"] + beside),
+            "mm3": size.fillna(0.0).astype(float),
+        }
+    )
+    return found.groupby(["cell", "value", "what"], sort=False)["mm3"].sum().reset_index()

@@ -1,0 +1,127 @@
+"""Tables of the page: the columns a reader looks for first, as text, and where in the brain a row lies."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from ale_dask.coordinates.foci import n_foci, words_on
+from ale_dask.coordinates.subject_groups import BETWEEN
+from ale_dask.reporting.common.base_rate_maps import is_base_rate
+from ale_dask.reporting.common.maps import MapSpec
+from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table, formatted
+
+_FIRST = (
+    "Cluster ID",
+    "Direction",
+    "X",
+    "Y",
+    "Z",
+    "Peak Stat",
+    "Cluster Size (mm3)",
+    "p",
+    "p size FWE",
+    "decision",
+    "p size base rate",
+    "decision base rate",
+    "Share base rate (%)",
+    "Uniform null",
+    "AAL",
+    "Brodmann Area",
+    "Experiments",
+    "Foci",
+)
+_BY_MASS = {
+    "p size FWE": "p mass FWE",
+    "p size base rate": "p mass base rate",
+    "decision": "decision mass",
+    "decision base rate": "decision mass base rate",
+}
+LONG = 34
+"""Characters from which on a cell is broken into lines."""
+
+
+def cells(
+    table: pd.DataFrame, *, at: Callable[[dict[Any, Any]], str] | None = None, by_mass: bool = False
+) -> dict[str, Any]:
+    """Return a table for the template: columns, rows of (text, whether long), and a place in a viewer for each row.
+
+    `at` gives a row's place, "" for none; "main" counts the columns that there is room for on paper, "go" is the one
+    with the cluster's number. `by_mass` has the p and decision by mass among the first columns, not those by size.
+    """
+    text = formatted(table)
+    # A column that says nothing in any row only takes width.
+    kept = [c for c in text.columns if (text[c] != "").any()]
+    main = len(kept)
+    if "Peak Stat" in kept:
+        first = [c for c in (_BY_MASS.get(name, name) if by_mass else name for name in _FIRST) if c in kept]
+        kept, main = first + [c for c in kept if c not in first], len(first)
+    rows = text[kept].to_numpy().tolist() if len(text) else []
+    return {
+        "columns": kept,
+        "rows": [[(cell, len(cell) > LONG) for cell in row] for row in rows],
+        "main": main,
+        "go": next((kept.index(c) for c in ("Cluster ID", "cluster") if c in kept), 0),
+        "places": [at(row) if at else "" for row in table.to_dict("records")],
+    }
+
+
+def at_peak(viewer: int, number: int, axes: str = "XYZ") -> Callable[[dict[Any, Any]], str]:
+    """Return what gives a row's place: the viewer, its map, and x, y, z in mm."""
+
+    def place(row: dict[Any, Any]) -> str:
+        mm = [row[axis] for axis in axes]
+        # "none" has no peak.
+        return "" if any(v != v for v in mm) else " ".join([str(viewer), str(number), *(f"{v:.2f}" for v in mm)])
+
+    return place
+
+
+def clusters_at(result: xr.Dataset, view: MapSpec) -> pd.DataFrame:
+    """Return the cluster table that belongs to a thresholded map."""
+    kind = result.attrs["kind"]
+    if kind == "contrast":
+        return contrast_table(result, source=view.source, level=view.level)
+    if kind == "conjunction":
+        return conjunction_table(result, source=view.source)
+    if view.level == "uncorrected":
+        return cluster_table(result, source="uncorrected")
+    return cluster_table(result, null="base-rate" if is_base_rate(view) else "uniform")
+
+
+def experiments_table(result: xr.Dataset) -> pd.DataFrame:
+    """Return the experiments of a main effect (row: experiment), by name, sources without their folders."""
+    if "experiment_id" not in result:
+        return pd.DataFrame()
+    order = np.argsort(result["experiment_id"].values.astype(str), kind="stable")
+    columns = {
+        "Experiment": result["experiment_id"].values,
+        "Subjects": result["experiment_n_subjects"].values,
+        "Foci": n_foci(result),
+        "n imputed": ["yes" if word else "" for word in words_on(result, "experiment_imputed")],
+        "Converted from": _converted(result),
+        "Pooled from": [word.replace(BETWEEN, "; ") for word in words_on(result, "experiment_pooled")],
+        "Source": [str(s).replace("\\", "/").rsplit("/", 1)[-1] for s in result["experiment_source"].values],
+    }
+    return pd.DataFrame({c: np.asarray(v, dtype=object)[order] for c, v in columns.items()})
+
+
+def _converted(result: xr.Dataset) -> list[str]:
+    spaces = result["experiment_space"].values.astype(str).tolist()
+    return ["Talairach" if space.startswith("TAL") else "" for space in spaces]
+
+
+def image_size(image: bytes) -> tuple[int, int]:
+    """Return width and height in the header of a PNG or an SVG, so that nothing moves while a page loads."""
+    if image.startswith(b"\x89PNG"):
+        width, height = struct.unpack(">II", image[16:24])
+        return int(width), int(height)
+    root = re.search(rb"<svg[^>]*>", image)
+    found = re.search(rb'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', root[0] if root else b"")
+    return (round(float(found[1])), round(float(found[2]))) if found else (0, 0)

@@ -1,0 +1,183 @@
+"""The table of a paper: main effects, contrasts and conjunctions, a row per cluster, as HTML to paste and as TSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+from scipy import special
+
+from ale_dask.analyses.main_effect import EPS, inference_of
+from ale_dask.config.study import INPUTS
+from ale_dask.reporting.common.map_files import SIMULATED
+from ale_dask.reporting.common.maps import MapSpec, find_view
+from ale_dask.reporting.common.wording import controls, label
+from ale_dask.reporting.tables.anatomy import area_words, region_words
+from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table, directions
+
+COLUMNS = (
+    "Analysis",
+    "Direction",
+    "Region",
+    "BA or nucleus",
+    "Side",
+    "Z",
+    "ALE",
+    "p",
+    "x",
+    "y",
+    "z",
+    "Volume (mm3)",
+    "Threshold",
+)
+MIDLINE_MM = 2.0
+"""A peak this near x = 0 is on neither side."""
+UNDECIDED = "†"
+MINUS = "−"
+_NUMBERS = frozenset(("Z", "ALE", "p", "x", "y", "z", "Volume (mm3)"))
+_MEASURES = {"cluster-size": "size", "cluster-mass": "mass"}
+
+
+def article_table(results: Mapping[str, xr.Dataset], *, simulated: bool = False) -> pd.DataFrame:
+    """Return the clusters of a study as a paper lists them, text ready to print, one row each; peaks in mm MNI.
+
+    Main effects at their primary correction, p of the cluster by its size, or mass where that is the correction, with
+    † where so few iterations leave it undecided; contrasts at the corrected input with the uncorrected p of the peak;
+    conjunctions at the corrected input and of the voxel-FWE maps, without p. A direction without any cluster has a
+    row that says so.
+    """
+    rows: list[dict[str, str]] = []
+    for name, result in results.items():
+        mark = f"{SIMULATED}: {name}" if simulated else name
+        for direction, view, found in _found(result):
+            fixed = {"Analysis": mark, "Direction": direction, "Threshold": label(result, view)}
+            kept = found[found["Cluster Size (mm3)"].notna()].to_dict("records")
+            rows += [fixed | _row(row, result) for row in kept] or [fixed | {"Region": "no cluster"}]
+    return pd.DataFrame([dict.fromkeys(COLUMNS, "") | row for row in rows], columns=list(COLUMNS), dtype=object)
+
+
+def _found(result: xr.Dataset) -> Iterator[tuple[str, MapSpec, pd.DataFrame]]:
+    """Yield the direction, the map and the clusters of everything that a paper lists of a result."""
+    kind, source, correction = result.attrs["kind"], INPUTS[0], inference_of(result).correction
+    if kind == "main-effect":
+        yield "", find_view(result, level=correction), cluster_table(result)
+    elif kind == "contrast":
+        table = contrast_table(result, source=source)
+        for direction in directions(result):
+            view = find_view(result, level="uncorrected", source=source)
+            yield direction, view, table[table["Direction"] == direction]
+    else:
+        of = {"thresholded": source} | ({} if correction == "voxel" else {"voxel-fwe": "voxel-fwe"})
+        for level, used in of.items():
+            view = find_view(result, level=level, source=used)
+            yield directions(result)[0], view, conjunction_table(result, source=used)
+
+
+def _row(row: Mapping[Any, Any], result: xr.Dataset) -> dict[str, str]:
+    kind, measure = result.attrs["kind"], _MEASURES.get(inference_of(result).correction)
+    p = {"main-effect": f"p {measure} FWE", "contrast": "p"}.get(kind, "")
+    decided = {"size": "decision", "mass": "decision mass"}.get(str(measure), "") if kind == "main-effect" else ""
+    x = float(row["X"])
+    return {
+        "Region": region_words(row["AAL"]) if isinstance(row["AAL"], str) else "",
+        "BA or nucleus": area_words(row["Brodmann Area"]) if isinstance(row["Brodmann Area"], str) else "",
+        "Side": "" if abs(x) < MIDLINE_MM else "L" if x < 0 else "R",
+        # The direction is a column of its own.
+        "Z": f"{abs(row['Peak Stat']):.2f}",
+        "ALE": _number(row.get("Peak ALE"), "{:.4f}"),
+        "p": _p(row.get(p)) + (UNDECIDED if row.get(decided) == "undecided" else ""),
+        **{axis: f"{round(row[axis.upper()]) + 0:d}" for axis in "xyz"},
+        "Volume (mm3)": f"{row['Cluster Size (mm3)']:.0f}",
+    }
+
+
+def _number(value: Any, pattern: str) -> str:
+    return "" if value is None or value != value else pattern.format(value)
+
+
+def _p(value: Any) -> str:
+    if value is None or value != value:
+        return ""
+    return "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+
+
+def article_html(results: Mapping[str, xr.Dataset], *, title: str, simulated: bool = False) -> str:
+    """Return the same table as an HTML page to copy into a word processor, with its notes; needs jinja2.
+
+    Every style stands on its own element, as word processors keep no other, and nothing needs a style to be read.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    table = article_table(results, simulated=simulated)
+    # Names come from users' files: everything is escaped.
+    environment = Environment(loader=PackageLoader("ale_dask.reporting"), autoescape=True, undefined=StrictUndefined)
+    shown = [c for c in COLUMNS if c not in ("Analysis", "Direction", "Threshold")]
+    printed = table[shown].map(_printed)
+    groups = [
+        {"heading": _heading(*map(str, key)), "rows": printed.loc[rows.index].to_numpy().tolist()}
+        for key, rows in table.groupby(["Analysis", "Direction", "Threshold"], sort=False)
+    ]
+    return environment.get_template("table.html.j2").render(
+        title=title,
+        mark=SIMULATED if simulated else "",
+        columns=[{"name": c.replace("mm3", "mm³"), "number": c in _NUMBERS} for c in shown],
+        groups=groups,
+        notes=_notes(results, table),
+    )
+
+
+def _printed(cell: str) -> str:
+    """Return a cell with a true minus, and "< .001" with its space."""
+    return cell.replace("<.", "< .") if not cell.startswith("-") else f"{MINUS}{cell[1:]}"
+
+
+def _heading(analysis: str, direction: str, threshold: str) -> str:
+    # A conjunction, "a AND b", or a direction says more than the name that the study's file gave it.
+    name = analysis.removesuffix("_pooled") + ", both arms pooled" if analysis.endswith("_pooled") else analysis
+    return f"{': '.join(part for part in (name, direction) if part)} ({threshold})"
+
+
+def _notes(results: Mapping[str, xr.Dataset], table: pd.DataFrame) -> list[str]:
+    """Return what a reader of the table must know: columns, p, what each threshold controls, abbreviations."""
+    by_kind: dict[str, dict[str, None]] = {"main-effect": {}, "contrast": {}, "conjunction": {}}
+    for result in results.values():
+        for _, view, _ in _found(result):
+            by_kind[result.attrs["kind"]][_what(result, view)] = None
+    said = [
+        "One row per cluster: x, y, z (mm, MNI), Z and ALE at its peak; of a conjunction Z and ALE are the least of "
+        "its maps.",
+        *(sentence for kind in by_kind for sentence in by_kind[kind]),
+    ]
+    if table["p"].str.endswith(UNDECIDED).any():
+        said.append(
+            f"{UNDECIDED} Undecided: so few iterations do not tell p from the level (confidence sequence, error "
+            f"{EPS:g})."
+        )
+    if table["Region"].str.len().any():
+        said.append("Regions: AAL2 and Talairach Daemon at the peak; “near”: within 5 mm of it.")
+    said.append(
+        "ALE, activation likelihood estimate; BA, Brodmann area; FWE, family-wise error; L, left; R, right; "
+        "MNI, Montreal Neurological Institute."
+    )
+    return said
+
+
+def _what(result: xr.Dataset, view: MapSpec) -> str:
+    """Return what p is in a kind of result, and what its threshold controls."""
+    attrs, i = result.attrs, inference_of(result)
+    if attrs["kind"] == "main-effect":
+        measure, drawn = _MEASURES.get(i.correction), f"{attrs['iterations']:,} iterations"
+        p = f"p is of the cluster's {measure}, family-wise, from {drawn}; " if measure else ""
+        return f"Main effects: {p}controlled is the {controls(result, view)}."
+    if attrs["kind"] == "contrast":
+        n = int(attrs["iterations"])
+        of = f"{n:,} relabellings{', which are all' if attrs['enumerated'] else ''}"
+        least = 1 / n if attrs["enumerated"] or i.relabel_p == "share" else 1 / (1 + n)
+        return (
+            f"Contrasts: p is of the peak, uncorrected, from {of}, so that Z is at most {-special.ndtri(least):.2f}; "
+            f"of equal Z the peak is where the ALE maps differ most. Shown is {controls(result, view)}."
+        )
+    said = "Controlled" if view.level == "voxel-fwe" else "Shown"
+    return f"Conjunctions, {label(result, view)}: no p. {said} is the {controls(result, view)}."

@@ -1,0 +1,1 @@
+"""Sentences: what was found, methods text, references."""

@@ -1,0 +1,68 @@
+"""What of a main effect survives the base rate, and what is found only there, in a line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import xarray as xr
+
+from ale_dask.analyses.base_rate import only_here
+from ale_dask.analyses.findings.clusters import clusters_of, grid_of
+from ale_dask.analyses.main_effect import BASE_RATE, PRIMARY, inference_of
+from ale_dask.reporting.common.base_rate_maps import AGAINST
+from ale_dask.reporting.common.phrases import counted
+from ale_dask.reporting.tables.clusters import cluster_table, formatted
+
+_LISTED = 5
+
+
+def against_words(result: xr.Dataset) -> str:
+    """Return how many clusters of the uniform null survive against the base rate, and what only that finds.
+
+    A cluster survives when it meets one that does.
+    """
+    correction = inference_of(result).correction
+    uniform = result[PRIMARY[correction]].values != 0
+    kept = result[BASE_RATE[correction]].values != 0
+    before = clusters_of(result, uniform.astype(int))
+    left = [cluster for cluster in before if kept[cluster.voxels].any()]
+    new = clusters_of(result, only_here(result, uniform).astype(int), level=f"{AGAINST}{correction}")
+    volume = grid_of(result).voxel_volume
+    said = f"{len(left)} of {counted(len(before), 'cluster')} meet one that survives" if before else "nothing to test"
+    both = kept & uniform
+    if left:
+        said += f", {int(both.sum()) * volume:,.0f} of {int(uniform.sum()) * volume:,.0f} mm³"
+    more = "; ".join(
+        f"{len(c.voxels) * volume:,.0f} mm³ at {', '.join(f'{v + 0.0:.0f}' for v in c.peak_mm)}"
+        for c in sorted(new, key=lambda c: -len(c.voxels))[:_LISTED]
+    )
+    return f"{said}; found only there: {more or 'nothing'}"
+
+
+def _tested(row: Mapping[Any, str]) -> str:
+    """Return p by TFCE, or by size and by mass, of a cluster, as text; its decisions where iterations leave no p."""
+    if "p TFCE FWE" in row:
+        return f"p {row['p TFCE FWE']} by TFCE"
+    if row["p size FWE"]:
+        return f"p {row['p size FWE']} by size, {row['p mass FWE']} by mass"
+    return f"{row['decision']} by size, {row['decision mass']} by mass"
+
+
+def base_rate_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
+    """Return a line for a terminal of each main effect that was tested against the base rate."""
+    lines = []
+    for name, result in results.items():
+        if result.attrs["kind"] != "main-effect" or "z_base_rate" not in result:
+            continue
+        if inference_of(result).null == "both":
+            lines.append(f"{name}, against the base rate: {against_words(result)}")
+            table = cluster_table(result, null="base-rate")
+            for row in formatted(table[table["Cluster Size (mm3)"].notna()]).head(_LISTED).to_dict("records"):
+                lines.append(
+                    f"  {row['Cluster Size (mm3)']} mm³ at {row['X']} {row['Y']} {row['Z']}, {_tested(row)}; "
+                    f"uniform null: {row['Uniform null']}"
+                )
+        else:
+            lines.append(f"{name}: these clusters survive against the base rate, {result.attrs['base_rate']}")
+    return lines

@@ -1,0 +1,324 @@
+"""What a run inferred, and what that controls and does not, in the sentences of a paper, from its record alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ale_dask.analyses.contrast import shown_by
+from ale_dask.analyses.main_effect import EPS
+from ale_dask.analyses.null_threshold import DRAWS
+from ale_dask.config.profiles import PROGRAMS, departures
+from ale_dask.config.study import Inference
+from ale_dask.numerics.correct import UNREACHABLE
+from ale_dask.reporting.common.base_rate import base_rate
+from ale_dask.reporting.common.maps import VIEWS
+from ale_dask.reporting.common.phrases import (
+    Record,
+    counted,
+    decimal,
+    inference_of_record,
+    knows_n,
+    listed,
+    mains_of,
+    of_kind,
+    volume,
+    voxel_mm3,
+)
+from ale_dask.reporting.common.wording import CORRECTED, KEPT, UNLIKE, controlled, detectable, price, shared_words
+
+_LARGEST = {
+    "cluster-size": "size of the largest cluster",
+    "cluster-mass": "largest cluster mass, the sum over a cluster's voxels of how far −ln(1 − ALE) lay above its "
+    "cluster-forming value [@bullmore1999],",
+    "voxel": "largest ALE",
+    "tfce": "largest threshold-free cluster enhancement (TFCE) [@smith2009; @frahm2022]",
+}
+_FORMING = {
+    "observed": "the ALE value that corresponds to it was held fixed in the null",
+    "own": "in the null they were formed at the ALE value that corresponds to it for foci drawn at random, the mean of "
+    f"{DRAWS} draws",
+}
+_WHERE = {"mask": "", "grid": " from the whole grid, beyond the mask, too"}
+_PLUS_ONE = "With r of B iterations at least as extreme as the observed value, p = (1 + r)/(1 + B) [@phipson2010]"
+_LET_THROUGH = {
+    "plus-one": f"{_PLUS_ONE}; {{survivor}} with p ≤ {{level}} were retained.",
+    "share": "With r of B iterations at least as extreme as the observed value, p = r/B, kept between 1/B and 1 − 1/B; "
+    "{survivor} with p ≤ {level} were retained.",
+    "at": f"{_PLUS_ONE}; independently of it, {{survivor}} were retained that reached the value of rank ⌈{{level}} B⌉ "
+    "of the null, its largest being the first.",
+    "above": f"{_PLUS_ONE}; independently of it, {{survivor}} were retained beyond the 1 − {{level}} quantile of the "
+    "null, interpolated between two values.",
+}
+# Where the data had a part in B, neither share is a p-value.
+_EXTREME = "was at most {level}, r of B iterations having been at least as extreme as the observed value."
+_LET_THROUGH_UNTIL = {
+    "plus-one": f"Clusters were retained for which (1 + r)/(1 + B) {_EXTREME}",
+    "share": f"Clusters were retained for which r/B, kept between 1/B and 1 − 1/B, {_EXTREME}",
+    "at": "Clusters were retained that reached the value of rank ⌈{level} B⌉ of the null of B iterations, its largest "
+    "being the first.",
+    "above": "Clusters were retained beyond the 1 − {level} quantile of the null, interpolated between two values.",
+}
+_NONE_KEPT = "Experiments that may be of the same subjects would have been kept in both arms; there were none."
+_UNIT = {"pool": "experiments", "keep": "groups of subjects", "refuse": "experiments", None: "experiments"}
+_STILL_VALID = (
+    ", whereas decisions by the confidence sequence and the upper bounds of p that it gives are valid: the chance that "
+    "a decision is not that of infinitely many iterations is at most {eps}, the error of what is called significant at "
+    "most {both}"
+)
+_CUT = {"cluster-size": "cut_size", "cluster-mass": "cut_mass", "voxel": "cut_s", "tfce": "cut_tfce"}
+
+
+def inference(record: Record) -> list[str]:
+    """Return paragraphs on thresholds, corrections, Monte-Carlo p-values and decisions of main effects."""
+    i, mains = inference_of_record(record), mains_of(record)
+    views = {v.level: v for v in VIEWS["main-effect"]}
+    of_clusters = i.correction in ("cluster-size", "cluster-mass")
+    forming = (
+        f"Clusters were formed of voxels with p < {decimal(i.voxel_p)} that share a face"
+        f"{' or an edge' if i.connectivity == 18 else ''}; {_FORMING[i.null_cut]}. "
+        if of_clusters
+        else ""
+    )
+    enhanced = (
+        " TFCE (E = 0.5, H = 2) was computed from z, floored at 0, as the exact sum over all its levels."
+        if i.correction == "tfce"
+        else ""
+    )
+    levels = {"eps": decimal(EPS), "both": decimal(round(i.cluster_p + EPS, 10))}
+    survivor = "clusters" if of_clusters else "voxels"
+    until = of_clusters and i.until_decided is not None
+    rules = _LET_THROUGH_UNTIL if until else _LET_THROUGH
+    found = [
+        f"Maps were corrected by {CORRECTED[i.correction].replace('FWE', 'family-wise error (FWE)')}. {forming}The "
+        f"null consisted of {i.iterations:,} iterations (seed {i.seed}). In each, the foci of every experiment were "
+        "drawn anew, uniformly and with replacement, from the voxels of the mask, the numbers of foci and subjects of "
+        f"each experiment being kept, and the {_LARGEST[i.correction]} was recorded{_WHERE[i.null_space]}.{enhanced} "
+        f"{rules[i.cluster_cut].format(survivor=survivor, level=decimal(i.cluster_p))} "
+        f"This controlled {controlled(views[i.correction], i)}."
+    ]
+    if of_clusters:
+        found.append(
+            "For each cluster, p is reported with its exact (Clopper–Pearson) 95 % interval for the finite number of "
+            f"iterations. Clusters were called significant, not significant or undecided at {decimal(i.cluster_p)} by "
+            "a confidence sequence, which is valid at any number of iterations [@robbins1970], with an error of at "
+            f"most {decimal(EPS)} per analysis{'' if i.null == 'uniform' else ' and null'}."
+        )
+    if until:
+        found[-1] = _until_decided(i)
+    cuts = [f"{name}, {cut}" for name, entry in mains.items() if (cut := _cut(entry, i, record))]
+    if cuts:
+        found.append(f"The resulting thresholds were: {'; '.join(cuts)}.")
+    none = [name for name, entry in mains.items() if entry[_CUT[i.correction]] >= UNREACHABLE]
+    if none:
+        found.append(f"With so few iterations no {survivor[:-1]} of {listed(none)} could reach that level.")
+    if any(len(entry["segments"]) > 1 for entry in mains.values()) and not until:
+        found.append(
+            "The iterations were computed in several instalments. If their number was raised in the light of "
+            f"earlier results, the p-values above are not exact{_STILL_VALID.format(**levels) if of_clusters else ''}."
+        )
+    found.append(
+        f"Maps at an uncorrected p < {decimal(i.voxel_p)}, in clusters of at least {volume(i, record)}, were produced "
+        f"beside them. This controlled {controlled(views['uncorrected'], i)}."
+    )
+    if i.null != "uniform":
+        found.append(base_rate(i))
+    if i.profile != "recommended":
+        found.append(_profile(i))
+    if i.tied_peaks == "mean":
+        found.append("Positions of tied maxima were averaged.")
+    return found
+
+
+_DECIDED = {
+    "uniform": "for each cluster whether its p",
+    "base-rate": "for each cluster that was formed against the base rate (below) whether its p under that null",
+    "both": "for each cluster of either null, that of foci spread evenly and that of the base rate (below), whether "
+    "its p under that null",
+}
+
+
+def _until_decided(i: Inference) -> str:
+    """Return the paragraph on a number of iterations that was raised until every cluster was decided."""
+    return (
+        "The number of iterations was not fixed: it was doubled until a confidence sequence, which is valid at any "
+        f"number of iterations [@robbins1970], had decided {_DECIDED[i.null]} lies below "
+        f"{decimal(i.cluster_p)}, or there were {i.until_decided:,}. As the data had a part in that number, "
+        "clusters are given no p, but the ends of that sequence. The resampling risk was at most "
+        f"{decimal(EPS)} per analysis{'' if i.null == 'uniform' else ' and null'}, and the error so at most "
+        f"{decimal(round(i.cluster_p + EPS, 6))}."
+    )
+
+
+def _profile(i: Inference) -> str:
+    """Return which program's conventions were followed, and from which of them not."""
+    other = {name: value for name, value in departures(i.model_dump()).items() if value is not None}
+    said = f"; departing from it, {listed(f'{name} was {value}' for name, value in other.items())}" if other else ""
+    return f"These conventions are those of {PROGRAMS[i.profile]} (profile “{i.profile}”){said}."
+
+
+def contrasts(record: Record) -> list[str]:
+    """Return paragraphs on contrasts: relabellings, gate, and what is and is not controlled."""
+    entries, i = of_kind(record, "contrast"), inference_of_record(record)
+    if not entries:
+        return []
+    gate = {
+        "arms": "A > B was examined only within the thresholded main effect of A, and B > A only within that of B",
+        "pooled": "Both directions were examined within the thresholded map of the pooled experiments of both arms",
+        "none": f"Both directions were examined over the whole mask{_floor(i)}",
+    }[i.gate]
+    shared = {
+        "refuse": "Arms that share an experiment, or may share subjects, would have been refused.",
+        "exclude": "Experiments that both arms share, or that may be of the same subjects, were excluded from both.",
+        "keep": KEPT if any(entry["shared"] for entry in entries.values()) else _NONE_KEPT,
+    }[i.shared]
+    views = {v.level: v for v in VIEWS["contrast"]}
+    found = [
+        "Samples A and B were contrasted by the difference of their ALE maps, compared in each voxel with differences "
+        f"after relabelling whole {_UNIT[i.same_subjects]} at fixed group sizes [@eickhoff2011]; each direction "
+        f"was tested by itself. {shared} Kernels were cut only below the resolution of the arithmetic. The seed was "
+        f"{i.seed}.",
+        *(_contrasted(name, entry, record) for name, entry in entries.items()),
+        f"{gate}, at {_inputs(i)}, at p < {decimal(i.contrast_p)} in clusters of at least {volume(i, record)}. These "
+        f"maps show {shown_by(i)}.",
+        f"Beside them, the largest difference in each relabelling gave voxels with a corrected p ≤ "
+        f"{decimal(i.contrast_p)}, which controlled {controlled(views['voxel-fwe'], i)}.",
+    ]
+    if i.correction in ("cluster-size", "cluster-mass"):
+        kind = i.correction.removeprefix("cluster-")
+        found.append(
+            f"Clusters were tested in two passes: the first set, in each voxel, the difference with a one-sided p < "
+            f"{decimal(i.voxel_p)} among the observed and all relabelled ones; the second formed clusters by it in "
+            f"every relabelling and recorded the largest cluster {kind}. Clusters with p ≤ {decimal(i.cluster_p)} were "
+            f"retained, which controlled {controlled(views[f'{kind}-fwe'], i)}.{_decided(entries)}"
+        )
+        untested = [name for name, entry in entries.items() if entry["clusters_tested"] is None]
+        if untested:
+            found.append(
+                f"No cluster could be tested in {listed(untested)}: the region was empty, or the relabellings were "
+                "too few for the cluster-forming p."
+            )
+    found += power(entries, i)
+    return found
+
+
+def _floor(i: Inference) -> str:
+    if not i.contrast_floor:
+        return ", also where hardly any focus lies"
+    below = decimal(i.contrast_floor)
+    return f", where the pooled experiments, whom no relabelling changes, had an uncorrected p < {below}"
+
+
+def _decided(entries: Record) -> str:
+    """Return how the clusters of contrasts were decided: those of enumerated ones have an exact p."""
+    tested = [entry["enumerated"] for entry in entries.values() if entry["clusters_tested"] is not None]
+    if not tested or all(tested):
+        return ""
+    exact = " Clusters of contrasts whose relabellings were all enumerated have an exact p." if any(tested) else ""
+    return (
+        " They, too, were called significant, not significant or undecided by a confidence sequence [@robbins1970], "
+        f"with an error of at most {decimal(EPS)} per contrast, the cluster-forming values being taken as given.{exact}"
+    )
+
+
+def _contrasted(name: str, entry: Record, record: Record) -> str:
+    (first, a), (second, b) = ((arm, _compared(arm, entry, record)) for arm in entry["arms"])
+    pooled = next(e for e in record["analyses"].values() if e.get("pooled_for") == name)
+    n = entry["iterations"]
+    # A number above 2^62 is not kept.
+    of = f" of the {_many(entry['relabellings'])} possible" if entry["relabellings"] < UNREACHABLE else ""
+    how = (
+        f"all N = {n:,} relabellings were enumerated, so that p = r/N is exact"
+        if entry["enumerated"]
+        else f"N = {n:,} relabellings{of} were drawn at random, with p = (1 + r)/(1 + N) [@phipson2010]"
+    )
+    if not entry["enumerated"] and inference_of_record(record).relabel_p == "share":
+        how = (
+            f"N = {n:,} relabellings{of} were drawn at random, with p = max(r, 1)/N where it is "
+            "uncorrected, and (1 + r)/(1 + N) [@phipson2010] where it is corrected"
+        )
+    foci, subjects = entry["foci_per_experiment"], entry["subjects_per_experiment"]
+    means = f"{foci[0]:.1f} and {foci[1]:.1f} foci"
+    if knows_n(record, used=True):
+        means += f", {subjects[0]:.1f} and {subjects[1]:.1f} subjects"
+    unlike = f" The arms differed more than 1.5-fold in these means; {UNLIKE}." if entry["unbalanced"] else ""
+    inference = inference_of_record(record)
+    return (
+        f"The contrast “{name}” compared A, {first} ({a}), with B, {second} ({b}). "
+        f"Subjects that both may share: {shared_words(entry['shared'], inference)}. The "
+        f"analysis of both pooled had {counted(pooled['n_experiments'], 'experiment')}. With r of N relabellings at "
+        f"least as extreme as the observed labels, {how}. On average, experiments of A and B had {means}.{unlike}"
+    )
+
+
+def _compared(arm: str, entry: Record, record: Record) -> str:
+    """Return how many experiments of an arm a contrast compared, and how many of its main effect it left out."""
+    of = record["analyses"][arm]["n_experiments"]
+    used = dict(zip(entry["arms"], entry.get("experiments_compared", ()), strict=False)).get(arm, of)
+    return counted(used, "experiment") + (f" of its {of:,}; {of - used:,} excluded" if used < of else "")
+
+
+def conjunctions(record: Record) -> list[str]:
+    """Return paragraphs on conjunctions and what an overlap does not show."""
+    entries, i = of_kind(record, "conjunction"), inference_of_record(record)
+    if not entries:
+        return []
+    view = next(v for v in VIEWS["conjunction"] if v.level == "voxel-fwe")
+    which = listed(f"“{name}” of {listed(entry['of'])}" for name, entry in entries.items())
+    said = {entry["controls"] for entry in entries.values()}
+    return [
+        f"Conjunctions ({which}) were the voxelwise minimum of the thresholded maps [@nichols2005], at {_inputs(i)}, "
+        f"in clusters of at least {volume(i, record)}, with peaks by the minimum of "
+        f"{'ALE' if i.conjunction_of == 'ale' else 'z'}. They show the {listed(said)}.",
+        f"Beside them, the minimum of the voxel-FWE maps controlled {controlled(view, i)}.",
+        *power(entries, i),
+    ]
+
+
+_LAY = {
+    "uniform": "at random",
+    "base-rate": "as the base rate has them",
+    "both": "at random or, for the power against the base rate, as that has them",
+}
+
+
+def power(entries: Mapping[str, Any], i: Inference) -> list[str]:
+    """Return a paragraph on what could have been found, for results without a cluster; none for others."""
+    told = {name: words for name, entry in entries.items() if (words := detectable(entry))}
+    if not told:
+        return []
+    one = next(entry for entry in entries.values() if "power_of" in entry)
+    return [
+        f"For results without a cluster, power was simulated {one['power_simulations']:,} times for each sample: some "
+        "experiments had one focus at a random place, displaced as their own kernel says, and all other foci lay "
+        f"{_LAY[one.get('power_null', 'uniform')]}; the place was found where what survived "
+        f"{CORRECTED[i.correction]} came within {one['power_within_mm']:g} mm. A power of "
+        f"{100 * one['power_target']:.0f} % took "
+        f"{'; '.join(f'(“{name}”) {words}' for name, words in told.items())}. This is a prevalence of reports at one "
+        "place, not an effect size." + (f" {price(one)}" if price(one) else "")
+    ]
+
+
+def _cut(entry: Record, i: Inference, record: Record) -> str:
+    value = entry[_CUT[i.correction]]
+    if value >= UNREACHABLE:
+        return ""
+    if i.correction == "voxel":
+        return f"ALE ≥ {entry['cut_ale']:.4g}"
+    if i.correction == "tfce":
+        return f"TFCE ≥ {value * entry['tfce_unit']:.4g}"
+    forming = f"ALE ≥ {entry['threshold_ale']:.4g}"
+    if i.correction == "cluster-mass":
+        return f"{forming}, mass ≥ {value * 2.0 ** -entry['scale_bits']:.4g}"
+    return f"{forming}, at least {counted(value, 'voxel')} ({value * voxel_mm3(record):,.0f} mm³)"
+
+
+def _inputs(i: Inference) -> str:
+    return f"{CORRECTED[i.correction]} and at an uncorrected p < {decimal(i.voxel_p)}"
+
+
+def _many(number: int) -> str:
+    if number < 10**6:
+        return f"{number:,}"
+    power = len(str(number)) - 1
+    return f"{number / 10**power:.1f} × 10^{power}"

@@ -1,0 +1,102 @@
+"""Checksums beside what OUT holds, so that a file that was lost, damaged or changed is noticed before it is used.
+
+A seal is a JSON file with the sha256 of other files and of its own content. What no seal covers has its own: plans
+hash to their id, and blocks carry a crc32c and the stamps of their plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ale_dask.errors import StoreError
+from ale_dask.storage.location import Place, files, replace_file
+
+KEY = "sha256"
+_PIECE = 1 << 20
+
+
+def sha256_of(path: Place) -> str:
+    """Return the sha256 of a file's bytes, in hexadecimal digits."""
+    if not isinstance(path, Path):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def hashes_of(where: Place, names: Iterable[str]) -> dict[str, str | None]:
+    """Return the sha256 of files below a place by their path from there, None for one that cannot be read."""
+
+    def one(name: str) -> str | None:
+        try:
+            return sha256_of(where / name)
+        except OSError:
+            return None
+
+    chosen = sorted(names)
+    # In object storage a read is all waiting.
+    with ThreadPoolExecutor(2 if isinstance(where, Path) else 16) as pool:
+        return dict(zip(chosen, pool.map(one, chosen), strict=True))
+
+
+def with_hash(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with a sha256 over them, under the key "sha256"."""
+    return {**values, KEY: _hash(values)}
+
+
+def whole(values: Any) -> bool:
+    """Return whether values are a dictionary that hashes to the sha256 in it."""
+    if not isinstance(values, dict):
+        return False
+    rest = dict(values)
+    return bool(rest.pop(KEY, None) == _hash(rest))
+
+
+def _hash(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def write_seal(path: Place, hashes: Mapping[str, str | None], **about: Any) -> None:
+    """Write the hashes of files, by name, and what else is known about them, into a seal."""
+    text = json.dumps(with_hash({**about, "files": dict(hashes)}), indent=1, sort_keys=True)
+    replace_file(path, f"{text}\n".encode())
+
+
+def read_seal(path: Place) -> dict[str, Any] | None:
+    """Return the content of a seal with its "files", or None where there is none.
+
+    Raises
+    ------
+    StoreError
+        when it is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        found = None
+    if not whole(found) or not isinstance(found.get("files"), dict):
+        raise StoreError(f"{path}: damaged; delete it and run again, what it vouches for is written again then")
+    return dict(found)
+
+
+def seal_below(where: Place, path: Place, **about: Any) -> None:
+    """Write a seal of every file that is now below a place."""
+    write_seal(path, hashes_of(where, files(where)), **about)
+
+
+def broken_below(where: Place, seal: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the files below a place that differ from a seal, are lacking, or are there without it."""
+    sealed = seal["files"]
+    there = files(where)
+    yield from (name for name in sorted(sealed.keys() ^ there.keys()))
+    found = hashes_of(where, sealed.keys() & there.keys())
+    yield from (name for name, digest in found.items() if digest != sealed[name])

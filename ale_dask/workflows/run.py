@@ -1,0 +1,338 @@
+"""A whole study: run it, collect it, write what it found."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ale_dask.analyses import base_rate as base_rates
+from ale_dask.analyses import conjunction as conjunctions
+from ale_dask.analyses import contrast as contrasts
+from ale_dask.analyses import contrast_clusters as second
+from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses.contrast import pooled_name
+from ale_dask.analyses.ma import ale_union, store_ma
+from ale_dask.analyses.main_effect import undecided
+from ale_dask.analyses.running_threshold import observed, primary_statistic
+from ale_dask.analyses.sensitivity.power import with_power
+from ale_dask.config.study import Backend, Conjunction, Contrast, Inference, Study
+from ale_dask.config.study import main_effects as main_effects_of
+from ale_dask.errors import StoreError
+from ale_dask.execution.backends.connect import connect, noticing_loss, threads_of, usable
+from ale_dask.execution.block_store import gather, segments, shares_storage
+from ale_dask.execution.executors import Job, Report, Step, Todo, Watched, execute, pending
+from ale_dask.execution.journal import Journal
+from ale_dask.execution.monitor.driver import announce, check_report, monitored, performance_of
+from ale_dask.execution.monitor.state import Analysis
+from ale_dask.execution.plan import Plan, digest
+from ale_dask.execution.progress import Progress
+from ale_dask.numerics.warm import compile_beside
+from ale_dask.reporting.common.written import writing_results
+from ale_dask.reporting.figures.figure_workers import DrawsHere, Painters
+from ale_dask.reporting.text.follow_up_files import later_files, with_asked
+from ale_dask.reporting.text.methods import as_bibtex, as_markdown, methods_of
+from ale_dask.reporting.write import write_results
+from ale_dask.storage.location import Place, local_copy, place, replace_file
+from ale_dask.storage.ownership import holds_run
+from ale_dask.version import __version__
+from ale_dask.workflows.prepare import BLOCKS, Prepared, counts_of, iterations_of, prepare
+from ale_dask.workflows.run_directory import create_run, jobs_of, run_token, stored
+from ale_dask.workflows.run_record import run_record
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+_READ_AGAIN = 500
+"""Blocks that are there already and are read for the live view's threshold."""
+_WITH_CLUSTERS = 50
+"""Analyses whose clusters the live view is told."""
+Null = tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64]]]
+"""A null (iteration, statistic) and the counts beside it, summed over its blocks."""
+
+
+def run(
+    study: Study,
+    out: str | Place,
+    *,
+    overwrite: bool = False,
+    quiet: bool = False,
+    client: Client | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    also: Report = lambda step: None,
+) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
+    """Return the results of every analysis by name, and the record of the run, computing what OUT lacks.
+
+    With `until_decided` it goes on to more iterations by itself. `also` is told of every attempt at a block; what it
+    raises stops the run.
+
+    Raises
+    ------
+    InputError, StoreError, BackendError, UnfinishedError
+        the same call resumes after any of them.
+    """
+    started = time.time()
+    out = place(out)
+    prepared = prepare(study)
+    with workers_of(study.backend, client=client, say=say) as connected:
+        if (compiler := compile_beside(base_rate=base_rates.wanted(study.inference))) is not None:
+            say("compiling the kernels, once on this machine: about 30 s")
+        made = create_run(prepared, out, overwrite=overwrite)
+        journal = Journal(out)
+        try:
+            ale = _ale(prepared, out, made, connected)
+            if compiler is not None:
+                compiler.wait()
+            # Of a queue's workers only the first may be here yet.
+            workers = threads_of(connected, study.backend)
+            jobs = jobs_of(prepared, out, made, workers=workers)
+            carry_out(jobs, out, study=study, client=connected, journal=journal, quiet=quiet, also=also)
+        except BaseException as error:
+            journal("stopped", error=f"{type(error).__name__}: {error}")
+            raise
+        journal("computed", seconds=round(time.time() - started, 1))
+    results, digests = _collect(prepared, out, made, ale)
+    inference = study.inference
+    most = inference.until_decided
+    if most is not None and inference.iterations < most and (left := undecided(results.values())):
+        more = min(2 * inference.iterations, most)
+        say(f"{left} cluster(s) undecided after {inference.iterations:,} iterations: on to {more:,}")
+        further = study.model_copy(update={"inference": inference.model_copy(update={"iterations": more})})
+        return run(further, out, quiet=quiet, client=client, say=say, also=also)
+    return results, _record(study, out, made, results, digests, seconds=time.time() - started)
+
+
+@contextmanager
+def workers_of(backend: Backend, *, client: Client | None, say: Callable[[str], None]) -> Iterator[Client | None]:
+    """Yield a client of the backend, or the one given, and say where its progress is shown; its loss is one error."""
+    check_report(wanted=backend.dask_report and backend.name != "serial")
+    connecting = connect(backend, say=say) if client is None else nullcontext(usable(client))
+    with connecting as connected, noticing_loss(connected):
+        if connected is not None:
+            announce(connected, say)
+        yield connected
+
+
+def carry_out(
+    jobs: Sequence[Job],
+    out: Place,
+    *,
+    study: Study,
+    client: Client | None,
+    journal: Journal | None = None,
+    quiet: bool = False,
+    also: Report = lambda step: None,
+) -> None:
+    """Compute the blocks that these jobs lack, with progress shown, written to OUT's journal and to the live view.
+
+    Raises
+    ------
+    UnfinishedError
+        when blocks failed three times; the others are done.
+    """
+    journal = journal or Journal(out)
+    todo = pending(jobs)
+    total = sum(job.segment.iterations for job in jobs)
+    missing = sum(job.segment.range_of(block)[1] for job, block in todo)
+    journal("started", backend=study.backend.name, blocks=len(todo), version=__version__)
+    progress = Progress(total, done=total - missing, quiet=quiet)
+
+    def report(step: Step) -> None:
+        progress(step)
+        journal.step(step)
+        also(step)
+
+    analyses = {} if client is None else _standing(jobs, todo, study.inference)
+    with (
+        performance_of(client, out, wanted=study.backend.dask_report),
+        monitored(client, token=uuid.uuid4().hex[:12], title=study.title, analyses=analyses) as token,
+    ):
+        statistics = {name: a.statistic for name, a in analyses.items()}
+        try:
+            execute(todo, client=client, report=report, watched=None if token is None else Watched(token, statistics))
+        finally:
+            progress.end()
+
+
+def _standing(jobs: Sequence[Job], todo: Todo, inference: Inference) -> dict[str, Analysis]:
+    """Return how far each analysis is before its lacking blocks are computed, as the live view begins with it."""
+    lacking = {(id(job), block) for job, block in todo}
+    found: dict[str, Analysis] = {}
+    read = 0
+    for job in jobs:
+        statistic = primary_statistic(job.plan, inference)
+        if job.plan.name not in found:
+            # 12 ms each; a sweep of thousands has no need of it.
+            clusters = observed(job.plan, inference) if len(found) < _WITH_CLUSTERS else None
+            of, eps = clusters or (None, 0.0)
+            found[job.plan.name] = Analysis(statistic=statistic, observed=of, eps=eps)
+        a = found[job.plan.name]
+        a.wanted += job.segment.iterations
+        for block in range(job.segment.n_blocks):
+            if (id(job), block) in lacking:
+                continue
+            a.earlier += job.segment.range_of(block)[1]
+            # A long run that is resumed is not read once more for a picture of it.
+            if statistic is not None and read < _READ_AGAIN and (arrays := job.sink.read(block)) is not None:
+                read += 1
+                a.seen += len(arrays["null"])
+                a.top.append(np.frombuffer(statistic.largest(arrays["null"][:, 1:]), dtype="<i8").astype(np.int64))
+    return found
+
+
+def _record(
+    study: Study,
+    out: Place,
+    made: Mapping[str, Plan],
+    results: Mapping[str, xr.Dataset],
+    digests: Mapping[str, str],
+    *,
+    seconds: float,
+) -> dict[str, Any]:
+    blocks = {name: [(s.iterations, s.block_size) for s in segments(out, plan)] for name, plan in made.items()}
+    return run_record(study, results, digests=digests, segments=blocks, seconds=seconds)
+
+
+def _ale(prepared: Prepared, out: Place, made: Mapping[str, Plan], client: Client | None) -> dict[str, Any]:
+    """Return the ALE (voxel) of every main effect from the stored MA maps."""
+    import dask
+
+    if client is None:
+        scheduler: Any = dask.config.set(scheduler="synchronous")
+    elif all(client.run(shares_storage, out, run_token(out)).values()):
+        scheduler = client.as_current()
+    else:
+        # These workers do not see OUT: the driver writes the maps itself.
+        scheduler = dask.config.set(scheduler="threads")
+    with scheduler:
+        maps = {
+            name: store_ma(out, name, prepared.samples[name], identity=made[name].identity)
+            for name in main_effects_of(prepared.study)
+        }
+        union = {name: ale_union(m) for name, m in maps.items()}
+        for name, arms in prepared.arms.items():
+            key = np.concatenate([s.key for s in arms])
+            parts = [maps[arm] for arm in prepared.contrast(name).arms]
+            kept = [np.isin(m["experiment_key"].values, key) for m in parts]
+            # Whole arms have been summed: the graph holds their sums once.
+            union[pooled_name(name)] = ale_union(
+                *(m if k.all() else m.isel(experiment=k) for m, k in zip(parts, kept, strict=True))
+            )
+        return {name: array.values for name, array in xr.Dataset(union).compute().items()}  # type: ignore[misc]
+
+
+def _collect(
+    prepared: Prepared, out: Place, made: Mapping[str, Plan], ale: Mapping[str, Any]
+) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
+    digests: dict[str, str] = {}
+
+    def read(name: str) -> Null:
+        plan = made[name]
+        null, counts = gather(
+            out,
+            plan,
+            iterations=iterations_of(plan, prepared.study.inference),
+            extra=counts_of(plan),
+            nonce=run_token(out),
+            function=BLOCKS[plan.kind],
+        )
+        digests[name] = digest(null, *counts.values())
+        return null, counts
+
+    # Not in `assemble`: a sweep's cells take it hundreds of times.
+    return with_power(assemble(prepared, made, read=read, ale=ale)), digests
+
+
+def assemble(
+    prepared: Prepared, made: Mapping[str, Plan], *, read: Callable[[str], Null], ale: Mapping[str, Any]
+) -> dict[str, xr.Dataset]:
+    """Return the results of a study by name, from its plans, their nulls as `read` gives them, and ALE (voxel)."""
+    inference = prepared.study.inference
+    results: dict[str, xr.Dataset] = {}
+    for name, chosen in prepared.samples.items():
+        results[name] = main_effects.collect(chosen, made[name], read(name)[0], ale=ale[name])
+        if (beside := base_rates.base_rate_name(name)) in made:
+            results[name] = base_rates.with_base_rate(results[name], chosen, made[beside], read(beside)[0])
+    for name, analysis in prepared.study.analysis.items():
+        if isinstance(analysis, Contrast):
+            null, counts = read(name)
+            again = second.clusters_name(name)
+            a, b = (results[arm] for arm in analysis.arms)
+            results[name] = contrasts.collect(
+                made[name],
+                null,
+                counts["exceed"].reshape(2, -1),
+                arms=(a, b),
+                pooled=results[pooled_name(name)],
+                inference=inference,
+                second=(made[again], read(again)[0]) if again in made else None,
+            ).assign_attrs(name=name)
+        elif isinstance(analysis, Conjunction):
+            results[name] = conjunctions.collect([results[n] for n in analysis.of], name=name, inference=inference)
+    order = list(prepared.study.analysis) + [n for n in results if n not in prepared.study.analysis]
+    return {name: results[name] for name in order}
+
+
+def write(
+    results: Mapping[str, xr.Dataset],
+    record: Mapping[str, Any],
+    out: str | Place,
+    *,
+    study: Study,
+    drawn_by: Painters | DrawsHere | None,
+) -> None:
+    """Write maps, tables, pictures, the page, run.json and what to cite of a run into OUT, with their checksums.
+
+    Raises
+    ------
+    StoreError
+        when a file cannot be written, OUT is gone, or what was asked of the run later is damaged.
+    """
+    out = place(out)
+    if isinstance(out, Path) and not holds_run(out):
+        raise StoreError(f"{out}: holds no run any more; was it removed or renamed? Nothing is written there")
+    asked_later = later_files(results)
+    kept = local_copy(out, only=(*asked_later, "plans/results.json"))
+    methods = methods_of(with_asked(record, kept))
+    with writing_results(out, keeping=asked_later) as folder:
+        write_results(
+            results,
+            folder,
+            title=study.title,
+            simulated=study.simulated,
+            drawn_by=drawn_by,
+            record=record,
+            kept=kept,
+        )
+        replace_file(folder / "logs" / "CITATION.md", as_markdown(methods).encode())
+        replace_file(folder / "logs" / "CITATION.bib", as_bibtex(methods).encode())
+        replace_file(folder / "run.json", (json.dumps(record, indent=2) + "\n").encode())
+    Journal(out)("finished")
+
+
+def collect(out: str | Place) -> tuple[Study, dict[str, xr.Dataset], dict[str, Any]]:
+    """Return the study, results and record of a finished run, read from OUT alone.
+
+    Raises
+    ------
+    StoreError
+        when OUT holds no run, or one that is not finished.
+    """
+    started = time.time()
+    out = place(out)
+    prepared, made = stored(out)
+    results, digests = _collect(prepared, out, made, _ale(prepared, out, made, None))
+    return (
+        prepared.study,
+        results,
+        _record(prepared.study, out, made, results, digests, seconds=time.time() - started),
+    )
