@@ -4,7 +4,7 @@ import json
 import sys
 
 import pytest
-from conftest import shared
+from support.real_data import shared
 
 SAMPLES = 6
 

@@ -1,6 +1,6 @@
 """A disk that is full or read-only: exit code 74, one message, nothing half-written, and the same command goes on.
 
-Chunks that were damaged on disk are in tests/test_store.py.
+Chunks that were damaged on disk are in tests/storage/test_store.py.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from subprocess import CalledProcessError
 
 import nibabel as nib
 import pytest
-from scenes import ale, amid_blocks, disk, ended, expected, mount, needs_root, start, write_study
-from slurm import wait_until
-from test_determinism import chunks, digests, digests_of, with_backend
+from support.faults import ale, amid_blocks, disk, ended, expected, mount, needs_root, start, write_study
+from support.runs import chunks, digests, digests_of, with_backend
+from support.slurm import wait_until
 
 from ale_dask.config.study import load_study
 from ale_dask.errors import StoreError

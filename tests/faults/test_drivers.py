@@ -1,6 +1,6 @@
 """Schedulers, clients and drivers that die, and two drivers at once on one store.
 
-SIGKILL of a run without a scheduler is in tests/test_determinism.py, SIGTERM in tests/test_cli.py.
+SIGKILL of a run without a scheduler is in tests/execution/test_determinism.py, SIGTERM in tests/cli/test_cli.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from scenes import (
+from support.faults import (
     Cluster,
     ale,
     amid_blocks,
@@ -23,8 +23,8 @@ from scenes import (
     start,
     write_study,
 )
-from slurm import wait_until
-from test_determinism import chunks, digests, digests_of, with_backend, with_inference
+from support.runs import chunks, digests, digests_of, with_backend, with_inference
+from support.slurm import wait_until
 
 from ale_dask.config.study import load_study
 from ale_dask.errors import UnfinishedError

@@ -1,6 +1,6 @@
 """Workers that die, are killed for their memory, fail, are blind or of another version; the results stay the same.
 
-A worker of `-b processes` that is killed by its own block is in tests/test_executors.py.
+A worker of `-b processes` that is killed by its own block is in tests/execution/test_executors.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from scenes import (
+from support.faults import (
     Cluster,
     ale,
     amid_blocks,
@@ -26,8 +26,8 @@ from scenes import (
     start,
     write_study,
 )
-from slurm import wait_until
-from test_determinism import chunks, digests, digests_of, with_backend
+from support.runs import chunks, digests, digests_of, with_backend
+from support.slurm import wait_until
 
 import ale_dask
 from ale_dask.config.study import load_study

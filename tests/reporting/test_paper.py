@@ -1,0 +1,125 @@
+"""The table of a paper: what it lists, and that a word processor gets whole, escaped HTML."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+import xarray as xr
+from support.samples import EVIL
+
+from ale_dask.analyses.findings.atlas import atlas
+from ale_dask.reporting.tables.anatomy import area_words, region_words
+from ale_dask.reporting.tables.clusters import cluster_table, contrast_table
+from ale_dask.reporting.tables.paper import COLUMNS, MINUS, UNDECIDED, article_html, article_table
+
+Study = dict[str, xr.Dataset]
+
+
+class Table(HTMLParser):
+    """Gathers a table's rows of cells, and that every tag is closed in turn."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.rows: list[list[str]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+        self.tags.add(tag)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self.open and self.open[-1] in ("td", "th"):
+            self.rows[-1][-1] += data
+
+
+def test_rows_are_the_clusters_of_the_tables(study: Study) -> None:
+    table = article_table(study)
+    assert tuple(table.columns) == COLUMNS
+    mine = table[table["Analysis"] == "affect"]
+    ours = cluster_table(study["affect"])
+    ours = ours[ours["Cluster Size (mm3)"].notna()]
+    assert len(ours) == 2
+    assert mine["Volume (mm3)"].astype(float).tolist() == ours["Cluster Size (mm3)"].tolist()
+    assert mine["ALE"].astype(float).tolist() == pytest.approx(ours["Peak ALE"].tolist(), abs=5e-5)
+    assert mine["Side"].tolist() == ["L" if x < 0 else "R" for x in ours["X"]]
+    found = contrast_table(study["contrast"], source="cluster-fwe")
+    for direction, rows in found.groupby("Direction"):
+        shown = table[table["Direction"] == direction]
+        assert shown["Z"].astype(float).tolist() == pytest.approx(rows["Peak Stat"].abs().tolist(), abs=0.005)
+    # A conjunction has the overlap of the corrected maps and, beside it, that of the voxel-FWE maps.
+    nowhere = table[table["Analysis"] == "nowhere"]
+    assert nowhere["Region"].tolist() == ["no cluster"] * 2
+    assert nowhere["Threshold"].tolist() == [f"overlap of the maps at {what} FWE" for what in ("cluster-size", "voxel")]
+
+
+def test_undecided_clusters_are_marked_and_explained(study: Study) -> None:
+    # 201 * .95^200 is more than .001: 200 iterations leave every cluster undecided.
+    table = article_table(study)
+    main = table[(table["ALE"] != "") & (table["Direction"] == "")]
+    assert main["p"].str.endswith(UNDECIDED).all()
+    assert not table[table["Direction"] != ""]["p"].str.endswith(UNDECIDED).any()
+    assert f"{UNDECIDED} Undecided" in article_html(study, title="ours")
+
+
+def test_the_fragment_is_whole_escaped_and_marked(study: Study) -> None:
+    html = Table(article_html(study, title=EVIL, simulated=True))
+    assert html.open == []
+    page = {"html", "head", "meta", "title", "body", "p", "em", "strong", "br"}
+    assert html.tags <= page | {"table", "thead", "tbody", "tr", "th", "td"}
+    assert EVIL in html.text
+    table = article_table(study, simulated=True)
+    cells = [row for row in html.rows[1:] if len(row) > 1]
+    columns = [name.replace("mm³", "mm3") for name in html.rows[0]]
+    assert set(columns) == set(COLUMNS) - {"Analysis", "Direction", "Threshold"}
+    plain = [[cell.replace(MINUS, "-").replace("< .", "<.") for cell in row] for row in cells]
+    assert plain == table[columns].to_numpy().tolist()
+    headings = [row[0] for row in html.rows if len(row) == 1]
+    assert headings
+    assert all(heading.startswith("SIMULATED DATA: ") for heading in headings)
+    assert "SIMULATED" not in article_html(study, title="ours")
+    assert isinstance(table, pd.DataFrame)
+
+
+def test_every_cell_brings_its_own_style(study: Study) -> None:
+    # Word processors keep no style sheet and no class of what is pasted.
+    html = article_html(study, title="ours")
+    assert "<style" not in html
+    assert "class=" not in html
+    assert len(re.findall(r"<t[hd] (?![^>]*style=)", html)) == len(re.findall(r"<t[hd]>", html)) == 0
+
+
+def test_the_notes_say_what_p_is_and_what_is_controlled(study: Study) -> None:
+    html = article_html(study, title="ours")
+    assert "Main effects: p is of the cluster&#39;s size, family-wise, from 200 iterations" in html
+    assert "it does not say which of its voxels are active" in html
+    assert "Contrasts: p is of the peak, uncorrected" in html
+    assert "nothing here is corrected for multiple comparisons" in html
+    assert "Conjunctions, overlap of the maps at voxel FWE: no p." in html
+
+
+def test_every_label_of_the_atlases_has_words_without_side_or_abbreviation() -> None:
+    for name in atlas("AAL").names.values():
+        words = region_words(name)
+        assert words[0].isupper()
+        assert not re.search(r" [LR]$|gyrus.* 2$|Sup\b|Inf\b|Mid\b|Ant\b|Oper\b|OFC", words), words
+        assert region_words(f"near {name}").casefold() == f"near {words}".casefold()
+    areas = [area_words(name) for name in atlas("Brodmann Area").names.values()]
+    assert {"9", "Amygdala", "Medial globus pallidus"} <= set(areas)
+    assert not any("rodmann" in words for words in areas)
+    assert region_words("Cerebelum 4 5 L") == "Cerebellum, lobules 4-5"
+    assert area_words("near Brodmann area 9") == "near 9"

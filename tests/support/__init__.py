@@ -1,0 +1,1 @@
+"""What tests share: small studies, real servers, slow references. No test is in here."""

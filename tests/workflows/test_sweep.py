@@ -1,0 +1,201 @@
+"""Sweeps: every cell is what a run of it alone finds, whatever it shares with the others."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from support.faults import ale as command
+from support.runs import with_backend
+from support.studies import table, write_ball
+
+import ale_dask as ale
+from ale_dask.analyses.main_effect import thresholded
+from ale_dask.config.study import INPUTS, Study, load_study
+from ale_dask.errors import InputError
+from ale_dask.reporting.tables.contributions import surviving_clusters
+from ale_dask.workflows.run import run
+from ale_dask.workflows.sweep import plan_sweep
+from ale_dask.workflows.sweep_cells import axis_from, cells_of
+
+SIZE = "Cluster Size (mm3)"
+STUDY = """
+title = "tiny"
+simulated = true
+[foci.drug]
+files = "drug.csv"
+[foci.therapy]
+files = "therapy.csv"
+[inference]
+mask = "ball.nii.gz"
+null = "uniform"
+iterations = 60
+voxel_p = 0.01
+min_volume = 64
+contrast_p = 0.2
+[analysis.drug]
+kind = "main-effect"
+foci = "drug"
+[analysis.therapy]
+kind = "main-effect"
+foci = "therapy"
+[analysis.drug-vs-therapy]
+kind = "contrast"
+arms = ["drug", "therapy"]
+[analysis.drug-and-therapy]
+kind = "conjunction"
+of = ["drug", "therapy"]
+[sweep]
+voxel_p = [0.01, 0.05]
+"select.class" = ["SSRI", "SNRI", "*"]
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    """Return a study of tables, one of them with a column of drug classes."""
+    folder = tmp_path / "study"
+    folder.mkdir()
+    write_ball(folder / "ball.nii.gz")
+    table(folder / "drug.csv", 1, 9, (12, 4, 0), **{"class": ["SSRI", "SNRI", "SSRI"]})
+    table(folder / "therapy.csv", 2, 6, (-12, 0, 8))
+    (folder / "study.toml").write_text(STUDY)
+    return with_backend(load_study(folder / "study.toml"), name="serial")
+
+
+def test_every_cell_has_the_digests_and_clusters_of_a_run_of_it_alone(study: Study, tmp_path: Path) -> None:
+    whole, record = ale.sweep(study, tmp_path / "out", quiet=True)
+    assert list(record["cells"]) == list(dict.fromkeys(whole["out"]))
+    assert len(record["cells"]) == 6
+    for i, cell in enumerate(cells_of(study, study.sweep)):
+        results, alone = run(cell.study, tmp_path / f"alone{i}", quiet=True)
+        found = record["cells"][cell.label]["digests"]
+        for name, analysis in alone["analyses"].items():
+            assert found.get(name) == analysis["digest"], (cell.label, name)
+        own = ale.long_table([(cell.label, cell.study, results, alone)])
+        mine = whole[whole["out"] == cell.label].drop(columns=["sweep.voxel_p", "sweep.select.class"])
+        pd.testing.assert_frame_equal(mine.reset_index(drop=True), own.drop(columns=[]), check_dtype=False)
+    assert whole["sweep.select.class"].unique().tolist() == ["SSRI", "SNRI", "*"]
+    # therapy is the same in all six: two thresholds in one pass; drug and pooled have one pass for each selection.
+    kinds = [(p["kind"], p["main_effects"]) for p in record["passes"].values()]
+    assert kinds.count(("variants", 2)) == 7
+    assert record["tests"] == 24
+    assert record["descriptive"].startswith("descriptive: 24 thresholded analyses in 6 cells")
+
+
+def test_stability_is_the_share_of_cells_and_the_long_table_is_parquet_too(study: Study, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    whole, _ = ale.sweep(study, out, axes={"voxel_p": [0.01, 0.02, 0.05]}, maps=True, quiet=True)
+    cells = cells_of(study, {"voxel_p": [0.01, 0.02, 0.05]})
+    results = [run(cell.study, tmp_path / f"alone{i}", quiet=True)[0] for i, cell in enumerate(cells)]
+    for source in INPUTS:
+        share = nib.load(out / "stability" / f"drug_input-{source}_stability.nii.gz").get_fdata()
+        expected = np.mean([thresholded(r["drug"], source) for r in results], axis=0)
+        np.testing.assert_allclose(share[tuple(results[0]["drug"]["voxel_ijk"].values.T)], expected, atol=1e-6)
+        over = nib.load(out / "stability" / f"drug-vs-therapy_drug-over-therapy_input-{source}_stability.nii.gz")
+        up = np.mean([r["drug-vs-therapy"]["z_contrast"].sel(input=source).values > 0 for r in results], axis=0)
+        assert np.isclose(over.get_fdata().sum(), up.sum(), atol=1e-3)
+        assert up.any()
+    again = pd.read_parquet(out / "sweep.parquet")
+    pd.testing.assert_frame_equal(again, whole, check_dtype=False)
+    assert len(list((out / "cells").iterdir())) == 3
+    assert (out / "axes" / "voxel_p.svg").read_text().count("SIMULATED") >= 1
+
+
+def test_places_are_where_any_cell_has_a_cluster(study: Study, tmp_path: Path) -> None:
+    axes = {"voxel_p": [0.01, 0.05], "select.class": ["SSRI", "*"]}
+    ale.sweep(study, tmp_path / "out", axes=axes, quiet=True)
+    cells = {cell.label: cell for cell in cells_of(study, axes)}
+    alone = {label: run(cell.study, tmp_path / cell.label, quiet=True)[0] for label, cell in cells.items()}
+    written = pd.read_csv(tmp_path / "out" / "robustness.tsv", sep="\t", keep_default_na=False)
+    table = ale.robustness_table(alone)
+    same = ["Analysis", "Direction", "Place", "X", "Region", "First Cell", "Cells", "Survives"]
+    pd.testing.assert_frame_equal(written[same], table[same], check_dtype=False)
+    assert len(list((tmp_path / "out" / "places").glob("*.svg"))) == len(written.groupby(["Analysis", "Direction"]))
+    for name in ("drug", "drug-vs-therapy"):
+        for sign, side in (1, "" if name == "drug" else "drug > therapy"), (-1, "therapy > drug"):
+            found = {
+                label: [set(c.voxels.tolist()) for c in surviving_clusters(r[name], INPUTS[0]) if c.sign == sign]
+                for label, r in alone.items()
+            }
+            rows = written[(written["Analysis"] == name) & (written["Direction"] == side)]
+            first: list[tuple[str, set[int]]] = []
+            for label, clusters in found.items():
+                first += [(label, c) for c in clusters if not any(c & other for _, other in first)]
+            assert len(rows) == len(first)
+            for row in rows.to_dict("records"):
+                voxels = [v for label, v in first if label == row["First Cell"] and len(v) * 64 == row[SIZE]]
+                alive = [{cell: any(v & c for c in found[cell]) for cell in found} for v in voxels]
+                assert {row["Survives"]} <= {sum(a.values()) for a in alive}
+                told = [
+                    "; ".join(
+                        f"{value} {sum(a[cell] for cell in cells if cells[cell].values['voxel_p'] == value)}/2"
+                        for value in axes["voxel_p"]
+                    )
+                    for a in alive
+                ]
+                assert row["voxel_p"] in told
+    assert (written["Depends On"] != "").any()
+
+
+def test_the_same_command_resumes_and_python_and_the_command_line_agree(study: Study, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    toml = tmp_path / "study" / "study.toml"
+    text, said = command("sweep", toml, "-o", out, "--set", "seed=1..3", "-b", "serial", "--json")
+    assert re.search(r"about \S+ on 1 thread", said)
+    first = json.loads(text)
+    for chunk in list((out / "store.zarr").glob("*/null/0/c/*/0"))[::2]:
+        chunk.unlink()
+    before = (out / "sweep.tsv").read_bytes()
+    _, again = ale.sweep(study, out, axes={"seed": [1, 2, 3]}, quiet=True)
+    assert again["cells"] == first["cells"]
+    assert (out / "sweep.tsv").read_bytes() == before
+    text, _ = command("sweep", out / "sweep.toml", "-o", out, "-b", "serial", "--json", "-q")
+    assert json.loads(text)["cells"] == first["cells"]
+    text, _ = command("sweep", toml, "-o", tmp_path / "none", "--set", "seed=1..3", "-n")
+    assert "3 cells, 12 nulls in 12 passes" in text
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_cell_that_cannot_be_run_stops_the_sweep_before_it_starts_or_is_named(study: Study, tmp_path: Path) -> None:
+    axes = {"select.class": ["SSRI", "NDRI"], "seed": [1, 2]}
+    with pytest.raises(InputError, match=r"(?s)cell select.class=NDRI,seed=1: .*2 of 4 cells cannot be run"):
+        ale.sweep(study, tmp_path / "out", axes=axes, quiet=True)
+    assert not (tmp_path / "out").exists()
+    said: list[str] = []
+    whole, record = ale.sweep(study, tmp_path / "out", axes=axes, keep_going=True, quiet=True, say=said.append)
+    assert sorted(record["failed"]) == ["select.class=NDRI,seed=1", "select.class=NDRI,seed=2"]
+    assert whole["out"].unique().tolist() == ["select.class=SSRI,seed=1", "select.class=SSRI,seed=2"]
+    assert sum(line.startswith("left out: cell select.class=NDRI") for line in said) == 2
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"voxel": [1]}, "sweep.voxel: no such setting; there are voxel_p"),
+        ({"voxel_p": [0.1, 2]}, r"cell voxel_p=2: inference.voxel_p: Input should be less than 1"),
+        ({"select.dose": [1]}, "sweep.select.dose: no sample has a column 'dose'; there are .*class"),
+        ({"seed": [1, 1]}, "sweep.seed: names the same value twice"),
+        ({}, "nothing to vary"),
+    ],
+)
+def test_what_cannot_be_swept(study: Study, axes: dict[str, list[object]], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        plan_sweep(study.model_copy(update={"sweep": {}}), axes)
+
+
+@pytest.mark.parametrize("text", ["voxel_p", "=1", "voxel_p=", "seed=1,,2", "seed=3..1"])
+def test_what_is_no_axis(text: str) -> None:
+    with pytest.raises(InputError, match="--set "):
+        axis_from(text)
+
+
+def test_axes_as_they_are_written() -> None:
+    assert axis_from("voxel_p=0.01,1e-3") == ("voxel_p", [0.01, 0.001])
+    assert axis_from("seed=1..3,9") == ("seed", [1, 2, 3, 9])
+    assert axis_from("mask = gm, brain") == ("mask", ["gm", "brain"])
