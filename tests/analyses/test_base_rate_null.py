@@ -15,6 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from support.commands import ale as command
+from support.runs import MACHINES
 from support.studies import experiments, one_place, write_ball, write_one_place, write_sample
 
 import ale_dask as ale
@@ -125,7 +126,7 @@ def test_killed_and_resumed(folder, tmp_path, reference):
 def test_plain_kernels_give_the_same_bits(folder, tmp_path, reference):
     out = tmp_path / "o"
     command = [sys.executable, "-m", "ale_dask.cli", "run", str(folder / "both.toml"), "-o", str(out), "-q"]
-    environment = {**os.environ, "ALE_DASK_PLAIN": "1"}
+    environment = {**os.environ, **MACHINES["plain"]}
     subprocess.run([*command, "--no-pictures"], check=True, env=environment, capture_output=True)
     assert digests(study(folder), out) == reference
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.runs import chunks, digests, finished, with_backend, with_inference
+from support.runs import MACHINES, chunks, digests, finished, with_backend, with_inference
 from support.studies import experiments, write_sample
 
 from ale_dask.config.study import Study, load_study
@@ -128,12 +128,12 @@ def test_sigkill_at_three_points_and_resume_gives_the_same_digest(
 
 
 def test_same_digest_without_avx2_and_fma(tiny: Path, tmp_path: Path, reference: dict[str, str]) -> None:
-    environment = {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA", "NUMBA_CPU_NAME": "generic"}
+    environment = MACHINES["no AVX2, no FMA"]
     assert finished(run_command(tiny, tmp_path / "generic", environment=environment)) == reference
 
 
 def test_same_digest_from_the_plain_kernels(tiny: Path, tmp_path: Path, reference: dict[str, str]) -> None:
-    assert finished(run_command(tiny, tmp_path / "plain", environment={"ALE_DASK_PLAIN": "1"})) == reference
+    assert finished(run_command(tiny, tmp_path / "plain", environment=MACHINES["plain"])) == reference
 
 
 def test_maps_are_the_same_bits_too(tiny_study: Study, tmp_path: Path) -> None:

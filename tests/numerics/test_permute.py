@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import reference
 from support.permutations import SIGMAS, SOME, Case, blob, cases
+from support.runs import MACHINES
 
 from ale_dask.numerics import simd
 from ale_dask.numerics.kernel_rows import geometry, stamps
@@ -177,22 +178,13 @@ from ale_dask.numerics import simd
 case = Case(blob(5, (11, 9, 10)), SIGMAS[1:4], [0, 1, 2, 0, 1], [5, 1, 12, 3, 2])
 print(json.dumps([simd.PLAIN, case.rows(0, 30, 40000).tolist()]))
 """
-MACHINES = {
-    "plain": {"ALE_DASK_PLAIN": "1"},
-    "no AVX2, no FMA": {
-        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA",
-        "NUMBA_CPU_NAME": "generic",
-        "NUMBA_CPU_FEATURES": "",
-    },
-}
 
 
-def test_another_machine_gives_the_same_rows(typical, tmp_path_factory):
+def test_another_machine_gives_the_same_rows(typical):
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     running = {}
     for name, extra in MACHINES.items():
-        # A cache of its own: otherwise this process's code, compiled for this CPU, might be what runs.
-        environment = {**os.environ, **extra, "NUMBA_CACHE_DIR": str(tmp_path_factory.mktemp("numba"))}
+        environment = {**os.environ, **extra}
         command = [sys.executable, "-c", SCRIPT, here]
         running[name] = subprocess.Popen(
             command, env=environment, cwd=os.path.dirname(here), stdout=subprocess.PIPE, text=True

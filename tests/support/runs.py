@@ -40,3 +40,15 @@ def finished(process: subprocess.Popen[str]) -> dict[str, str]:
     text, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     return digests_of(text)
+
+
+MACHINES = {
+    "plain": {"ALE_DASK_PLAIN": "1"},
+    "no AVX2, no FMA": {
+        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA",
+        "NUMBA_CPU_NAME": "generic",
+        "NUMBA_CPU_FEATURES": "",
+    },
+}
+"""Environments under which kernels are compiled as for another machine. Each has its own folder of compiled kernels,
+which all tests share: compiling them takes 20-60 s."""
