@@ -19,8 +19,8 @@ from ale_dask.analyses.ma import ale_union, ma_maps
 from ale_dask.analyses.main_effect import inference_of, mask_of
 from ale_dask.analyses.sample import Sample, enough, sample, study_bits
 from ale_dask.analyses.sensitivity import leave_one_out_maps as left_out
-from ale_dask.config.profiles import changed
-from ale_dask.config.study import Inference, inference_from
+from ale_dask.config.inference import Inference, changed
+from ale_dask.config.study import inference_from
 from ale_dask.coordinates import foci as foci_data
 from ale_dask.coordinates.masks import load_space
 from ale_dask.coordinates.pooling import by_subjects

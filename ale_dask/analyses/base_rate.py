@@ -29,7 +29,7 @@ from ale_dask.analyses.main_effect import (
     volume_of,
 )
 from ale_dask.analyses.sample import Sample
-from ale_dask.config.study import Inference
+from ale_dask.config.inference import Inference
 from ale_dask.datasets.base_rate import density
 from ale_dask.datasets.base_rate.studies import BaseRate, Studies, load_base_rate
 from ale_dask.errors import InputError

@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from ale_dask.analyses.main_effect import inference_of, mask_of, search_attrs, search_variables, thresholded
-from ale_dask.config.study import INPUTS, Inference
+from ale_dask.config.inference import Inference
+from ale_dask.config.study import INPUTS
 from ale_dask.errors import InputError
 from ale_dask.numerics import clusters
 from ale_dask.schema import check, describe

@@ -27,8 +27,8 @@ from ale_dask.analyses.main_effect import (
     thresholded,
 )
 from ale_dask.analyses.sample import Sample
-from ale_dask.config.profiles import RelabelP
-from ale_dask.config.study import INPUTS, Inference
+from ale_dask.config.inference import Inference, RelabelP
+from ale_dask.config.study import INPUTS
 from ale_dask.coordinates import foci as foci_data
 from ale_dask.coordinates.foci import foci_alone
 from ale_dask.coordinates.shared_subjects import shared as shared_by

@@ -16,7 +16,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses.main_effect import EPS, identity_of, thresholded
-from ale_dask.config.study import INPUTS, Inference
+from ale_dask.config.inference import Inference
+from ale_dask.config.study import INPUTS
 from ale_dask.execution.plan import Plan
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.contrast import relabellings

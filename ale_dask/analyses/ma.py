@@ -13,7 +13,7 @@ import xarray as xr
 import zarr
 
 from ale_dask.analyses.sample import Sample
-from ale_dask.config.profiles import Kernel
+from ale_dask.config.inference import Kernel
 from ale_dask.errors import StoreError
 from ale_dask.numerics.ale import cell_index, full_support, modelled_activation, scratch_of
 from ale_dask.numerics.elementary import fixed_point_sum

@@ -16,7 +16,8 @@ import xarray as xr
 
 from ale_dask.analyses.null_threshold import null_specific_threshold
 from ale_dask.analyses.sample import Sample
-from ale_dask.config.study import EARLIER, INPUTS, Inference
+from ale_dask.config.inference import EARLIER, Inference
+from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.subject_groups import count_of_pooled, n_subjects, subject_groups
 from ale_dask.execution.monitor.state import Statistic
 from ale_dask.execution.plan import Plan

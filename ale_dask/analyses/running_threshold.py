@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import main_effect as main_effects
-from ale_dask.config.study import Inference
+from ale_dask.config.inference import Inference
 from ale_dask.execution.monitor.state import Statistic
 from ale_dask.execution.plan import Plan
 

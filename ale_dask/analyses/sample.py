@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.config.profiles import CHOICES
-from ale_dask.config.study import Inference
+from ale_dask.config.inference import CHANGES_NULL, Inference
 from ale_dask.coordinates import foci as foci_data
 from ale_dask.coordinates.outside import placed
 from ale_dask.coordinates.selection import drop_empty
@@ -27,8 +26,6 @@ from ale_dask.schema import FOCI, check
 
 FEWEST = 2
 """Experiments of a main effect."""
-_NUMBERS = ("rounding", "kernel", "connectivity", "null_cut", "null_space")
-"""Choices of a convention profile, besides mask and support, that change a number of the plan or its null."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +130,8 @@ class Sample:
             "numerics": NUMERICS_VERSION,
             # Ten times the time of a small sample's iteration: only who asks for it pays, in another null.
             **({"tfce": GRID_BITS} if i.correction == "tfce" else {}),
-            # Only where they are not the recommended ones: what was computed before there were others stays valid.
-            **{name: getattr(i, name) for name in _NUMBERS if getattr(i, name) != CHOICES[name]},
+            # Without defaults: nulls computed before there was a choice stay valid.
+            **{k: v for k in CHANGES_NULL if (v := getattr(i, k)) != Inference.model_fields[k].default},
         }
 
 

@@ -217,13 +217,13 @@ def load(study: str) -> Study:
         from ale_dask.workflows.run_directory import kept_study
 
         return kept_study(where)
-    return load_study(where / "study.toml", kept=(where / "plans").is_dir())
+    return load_study(where / "study.toml", recorded=(where / "plans").is_dir())
 
 
 def with_settings(study: Study, **values: Any) -> Study:
     """Return the study with the settings given on the command line instead of its own."""
-    from ale_dask.config.profiles import changed
-    from ale_dask.config.study import WITHOUT_FILE, inference_from, study_from
+    from ale_dask.config.inference import WITHOUT_FILE, changed
+    from ale_dask.config.study import inference_from, study_from
 
     backend = {"name": values.pop("backend", None), "workers": values.pop("workers", None)}
     include, exclude = values.pop("include", None), values.pop("exclude", None)
@@ -248,7 +248,7 @@ def with_settings(study: Study, **values: Any) -> Study:
 
 def of_files(files: list[Path], analyses: dict[str, dict[str, Any]], *, names: list[str], **options: Any) -> Study:
     """Return the study of files of foci: a sample of each, or of all of them where there is one name."""
-    from ale_dask.config.study import study_from, with_each_file
+    from ale_dask.config.study import study_from, with_expanded_files
 
     paths = [str(file.resolve()) for file in files]
     parts = [paths] if len(names) == 1 else [[path] for path in paths]
@@ -257,7 +257,7 @@ def of_files(files: list[Path], analyses: dict[str, dict[str, Any]], *, names: l
     mains = {name: {"kind": "main-effect", "foci": name} for name in names}
     title = " / ".join(names)
     study = study_from({"title": title, "foci": sources, "analysis": mains | analyses}, source="command line")
-    return with_each_file(study)
+    return with_expanded_files(study)
 
 
 def columns_from(text: str | None) -> dict[str, str] | None:

@@ -1,1 +1,1 @@
-"""Settings: study.toml, convention profiles and the files that they name."""
+"""Settings: study.toml, the conventions of other programs, and the reading of files that a user names."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import xarray as xr
 
-from ale_dask.config.profiles import SameSubjects
+from ale_dask.config.inference import SameSubjects
 from ale_dask.coordinates.decisions import Decision, add_decisions
 from ale_dask.coordinates.foci import n_foci, words_on
 from ale_dask.coordinates.selection import drop_empty, with_step

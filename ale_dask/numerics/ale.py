@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.config.profiles import Kernel
 from ale_dask.numerics.elementary import fixed_point
 from ale_dask.numerics.gaussian import focus_box, gaussian_factors, peak, shape_of
+
+if TYPE_CHECKING:
+    from ale_dask.config.inference import Kernel
 
 Row = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
 """Voxel and fixed-point value (entry) of one experiment, where it is not 0."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from ale_dask.config.profiles import ClusterCut
+if TYPE_CHECKING:
+    from ale_dask.config.inference import ClusterCut
+
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.config.profiles import Kernel
 from ale_dask.errors import InputError
 from ale_dask.numerics.elementary import exp_neg, neg_log1p_neg
+
+if TYPE_CHECKING:
+    from ale_dask.config.inference import Kernel
 
 FWHM_PER_SIGMA = math.sqrt(8 * math.log(2))
 # Mean Euclidean distances between templates (5.7 mm) and subjects (11.6 mm) turned into FWHMs: Eickhoff 2009.

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from ale_dask.config.profiles import Rounding
 from ale_dask.errors import InputError
+
+if TYPE_CHECKING:
+    from ale_dask.config.inference import Rounding
 
 # icbm2tal, MNI -> Talairach, rows [R | t] in mm: Lancaster et al. 2007, Human Brain Mapping 28:1194.
 ICBM2TAL: dict[str, tuple[tuple[float, float, float, float], ...]] = {

@@ -13,8 +13,7 @@ import xarray as xr
 
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.sensitivity import contrast_jackknife
-from ale_dask.config.study import Backend
-from ale_dask.config.study import main_effects as main_effects_of
+from ale_dask.config.study import Backend, main_effects_of
 from ale_dask.execution.backends.connect import threads_of
 from ale_dask.execution.block_store import store_plan
 from ale_dask.execution.plan import Plan

@@ -17,7 +17,7 @@ import xarray as xr
 from ale_dask.analyses import running_threshold
 from ale_dask.analyses.ma import broken_maps
 from ale_dask.analyses.sensitivity import leave_one_out_maps as left_out
-from ale_dask.config.study import main_effects as main_effects_of
+from ale_dask.config.study import main_effects_of
 from ale_dask.errors import InputError, StoreError
 from ale_dask.execution.block_store import StoreSink, segments, sink
 from ale_dask.execution.executors import Job, execute

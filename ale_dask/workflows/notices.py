@@ -10,7 +10,8 @@ from typing import Any
 import xarray as xr
 
 from ale_dask.analyses.contrast import disjoint_arms
-from ale_dask.config.study import DATABASES, LITERATURE, Contrast, Inference, MainEffect, Study
+from ale_dask.config.inference import DATABASES, LITERATURE, Inference
+from ale_dask.config.study import Contrast, MainEffect, Study
 from ale_dask.coordinates.decisions import Decision, add_decisions, decisions
 from ale_dask.coordinates.foci import n_foci
 from ale_dask.coordinates.lint import Finding, lint, lint_contrast

@@ -19,9 +19,9 @@ from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.sample import Sample, enough, sample, study_bits
 from ale_dask.analyses.sensitivity import base_rate_variants, noise_null, variant_null
 from ale_dask.analyses.sensitivity import contrast_jackknife as left_out
-from ale_dask.config.files import expanded
-from ale_dask.config.study import Contrast, FociSource, Inference, Study
-from ale_dask.config.study import main_effects as main_effects_of
+from ale_dask.config.files import expand_files
+from ale_dask.config.inference import Inference
+from ale_dask.config.study import Contrast, FociSource, Study, main_effects_of
 from ale_dask.coordinates import foci as foci_data
 from ale_dask.coordinates.masks import load_space
 from ale_dask.coordinates.pooling import by_subjects
@@ -162,7 +162,7 @@ def _read(name: str, source: FociSource, *, need_n: bool) -> xr.Dataset:
 
 def read_sample(source: FociSource, *, need_n: bool = False) -> xr.Dataset:
     """Return the foci of a sample's files as they are now, before any selection; read once for many settings."""
-    files = tuple(expanded(source.files))
+    files = tuple(expand_files(source.files))
     stamps = tuple(map(_stamp, files))
     columns = tuple(sorted(source.columns.items()))
     return _read_files(files, stamps, source.n, source.space, source.talairach, need_n, columns)

@@ -24,8 +24,8 @@ from ale_dask.analyses.ma import ale_union, store_ma
 from ale_dask.analyses.main_effect import undecided
 from ale_dask.analyses.running_threshold import observed, primary_statistic
 from ale_dask.analyses.sensitivity.power import with_power
-from ale_dask.config.study import Backend, Conjunction, Contrast, Inference, Study
-from ale_dask.config.study import main_effects as main_effects_of
+from ale_dask.config.inference import Inference
+from ale_dask.config.study import Backend, Conjunction, Contrast, Study, main_effects_of
 from ale_dask.errors import StoreError
 from ale_dask.execution.backends.connect import connect, noticing_loss, threads_of, usable
 from ale_dask.execution.block_store import gather, segments, shares_storage

@@ -22,8 +22,9 @@ from pathlib import Path
 
 from ale_dask.analyses.api import seconds_of_first, seconds_per_iteration
 from ale_dask.config.files import read_regular
+from ale_dask.config.inference import DATABASES
 from ale_dask.config.sealed_file import sealed
-from ale_dask.config.study import DATABASES, Backend, Study, load_study, to_toml, with_each_file, with_files
+from ale_dask.config.study import Backend, Study, load_study, to_toml, with_expanded_files, with_files
 from ale_dask.coordinates.readers.sdm import is_sdm
 from ale_dask.datasets.fetch import fetched
 from ale_dask.errors import InputError, StoreError
@@ -64,7 +65,7 @@ def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "stud
         # OUT must do without what this machine has fetched.
         named = study.inference.model_copy(update={"base_rate": str(fetched(study.inference.base_rate))})
         study = study.model_copy(update={"inference": named})
-    resolved = with_files(with_each_file(study), copied).model_copy(update={"backend": backend})
+    resolved = with_files(with_expanded_files(study), copied).model_copy(update={"backend": backend})
     replace_file(out / name, sealed(to_toml(resolved), hashes).encode())
 
 
@@ -81,7 +82,7 @@ def kept_study(out: Place) -> Study:
         raise StoreError(f"{out}: holds no run; `ale-dask run STUDY -o {out}` makes one")
     only = ("study.toml", "foci/", "mask", "search", "base_rate")
     try:
-        return load_study(local_copy(out, only=only) / "study.toml", kept=True)
+        return load_study(local_copy(out, only=only) / "study.toml", recorded=True)
     except InputError as error:
         raise StoreError(
             f"{error}\n{path}: damaged or changed; run the original study again with the same -o"

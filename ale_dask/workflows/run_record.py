@@ -18,7 +18,8 @@ from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.contrast_clusters import clusters_name
 from ale_dask.analyses.findings.atlas import ATLASES
 from ale_dask.analyses.findings.clusters import grid_of
-from ale_dask.config.study import BUILT_IN, Contrast, FociSource, MainEffect, Study, with_each_file
+from ale_dask.config.inference import BUILT_IN
+from ale_dask.config.study import Contrast, FociSource, MainEffect, Study, with_expanded_files
 from ale_dask.coordinates.decisions import ATTRIBUTE, decisions
 from ale_dask.numerics import NUMERICS_VERSION
 from ale_dask.reporting.common.extra import LABELS, available
@@ -40,7 +41,7 @@ def run_record(
     seconds: float,
 ) -> dict[str, Any]:
     """Return the record of a run: inputs' hashes, settings, versions, digests, blocks and wall time in s."""
-    study = with_each_file(study)
+    study = with_expanded_files(study)
     inputs = {
         name: [
             {"file": Path(file).name, "sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest()}

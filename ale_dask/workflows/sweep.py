@@ -27,7 +27,8 @@ import xarray as xr
 from ale_dask.analyses.base_rate import base_rate_name
 from ale_dask.analyses.base_rate import wanted as wants
 from ale_dask.analyses.ma import ale_union, ma_maps
-from ale_dask.config.study import Inference, Study
+from ale_dask.config.inference import Inference
+from ale_dask.config.study import Study
 from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import cpu_count, threads_of
 from ale_dask.execution.plan import Plan

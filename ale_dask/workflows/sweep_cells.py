@@ -10,8 +10,8 @@ from math import prod
 from typing import Any
 
 from ale_dask.analyses.main_effect import identity_of
-from ale_dask.config.profiles import changed, filled
-from ale_dask.config.study import IMAGES, Inference, Study, image_name, study_from
+from ale_dask.config.inference import IMAGES, Inference, changed, filled, image_name
+from ale_dask.config.study import Study, study_from
 from ale_dask.coordinates.expressions import literal
 from ale_dask.coordinates.foci import table
 from ale_dask.coordinates.readers.text import shown

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ale_dask.analyses import contrast, main_effect
-from ale_dask.config.study import Inference
+from ale_dask.config.inference import Inference
 from ale_dask.execution.plan import Plan
 from ale_dask.numerics.contrast import DIFFERENCE_BITS, relabellings
 from benchmarks.nulls import our_draws

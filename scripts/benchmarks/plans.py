@@ -14,7 +14,7 @@ from scipy import fft
 
 from ale_dask.analyses import contrast, main_effect
 from ale_dask.analyses.sample import Sample, sample, study_bits
-from ale_dask.config.study import Inference
+from ale_dask.config.inference import Inference
 from ale_dask.coordinates.foci import Experiment, build
 from ale_dask.coordinates.foci import concat as concat_foci
 from ale_dask.execution.plan import Plan

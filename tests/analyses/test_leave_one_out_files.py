@@ -14,7 +14,7 @@ import ale_dask as ale
 from ale_dask.analyses.main_effect import plan_main_effect
 from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.analyses.sensitivity.leave_one_out_maps import leave_one_out
-from ale_dask.config.study import Inference
+from ale_dask.config.inference import Inference
 from ale_dask.coordinates.foci import subset
 from ale_dask.coordinates.masks import load_mask
 from ale_dask.coordinates.readers import read_foci

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ale_dask.analyses.ma import ale_union, ma_maps, store_ma
 from ale_dask.analyses.sample import Sample, sample
-from ale_dask.config.study import Inference
+from ale_dask.config.inference import Inference
 from ale_dask.coordinates.masks import load_mask
 from ale_dask.coordinates.readers import read_foci
 

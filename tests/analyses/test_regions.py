@@ -18,7 +18,8 @@ import ale_dask as ale
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.main_effect import mask_of, plan_main_effect
 from ale_dask.analyses.sample import sample, study_bits
-from ale_dask.config.study import Inference, Study, parse_study
+from ale_dask.config.inference import Inference
+from ale_dask.config.study import Study, parse_study
 from ale_dask.coordinates.decisions import decisions
 from ale_dask.coordinates.masks import load_space, within
 from ale_dask.coordinates.readers import read_foci
@@ -191,7 +192,7 @@ def test_a_contrast_over_the_mask_has_a_floor_and_kept_runs_have_none(tiny_study
     assert "hardly any focus" in whole.attrs["controls"]
     text = (tmp_path / "whole" / "study.toml").read_text()
     old = "\n".join(line for line in text.splitlines() if not line.startswith("contrast_floor"))
-    assert parse_study(old, kept=True).inference.contrast_floor == 0
+    assert parse_study(old, recorded=True).inference.contrast_floor == 0
     assert parse_study(old).inference.contrast_floor == 0.05
     for program in ("gingerale", "nimare", "matlab", "jale"):
         assert Inference.model_validate({"profile": program}).contrast_floor == 0

@@ -26,8 +26,8 @@ from ale_dask.analyses.ma import ma_maps
 from ale_dask.analyses.main_effect import block, plan_main_effect
 from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.cli import app
-from ale_dask.config.profiles import CHOICES, PROFILES, PROGRAMS, Profile, changed, departures
-from ale_dask.config.study import BUILT_IN, Inference, inference_from
+from ale_dask.config.inference import BUILT_IN, CONVENTIONS, PROFILES, PROGRAMS, Inference, Profile, changed, departures
+from ale_dask.config.study import inference_from
 from ale_dask.errors import InputError
 from ale_dask.numerics import correct
 from ale_dask.numerics.ale import cell_index, modelled_activation
@@ -59,9 +59,11 @@ def golden(profile: str) -> dict[str, np.ndarray]:
 def test_every_profile_makes_every_choice_and_the_recommended_ones_are_the_defaults():
     assert set(get_args(Profile)) == set(PROFILES) == {"recommended", *PROGRAMS}
     for name, table in PROFILES.items():
-        assert set(table) == set(CHOICES) <= set(Inference.model_fields)
+        assert set(table) == set(CONVENTIONS) <= set(Inference.model_fields)
         assert {k: v for k, v in inference_from({"profile": name}).model_dump().items() if k in table} == table
-    assert {name: field.default for name, field in Inference.model_fields.items() if name in CHOICES} == CHOICES
+    assert {name: field.default for name, field in Inference.model_fields.items() if name in CONVENTIONS} == PROFILES[
+        "recommended"
+    ]
 
 
 def test_a_setting_of_ones_own_is_kept_and_told():
@@ -96,7 +98,7 @@ def test_choices_that_do_not_go_together_are_refused(settings, why):
 
 def test_the_identity_of_a_default_study_knows_nothing_of_profiles():
     plain = example("recommended")
-    assert not set(plain.conventions(30)) & {*CHOICES} - {"mask", "support"}
+    assert not set(plain.conventions(30)) & {*CONVENTIONS} - {"mask", "support"}
     # What is decided after the null is not part of it.
     assert example("gingerale").conventions(30) == plain.conventions(30)
     identities = {json.dumps(example(p).conventions(30), sort_keys=True) for p in PROFILES}

@@ -27,7 +27,7 @@ from support.strategies import QUICK
 
 import ale_dask as ale
 from ale_dask.cli.follow import told
-from ale_dask.config.profiles import ClusterCut
+from ale_dask.config.inference import ClusterCut
 from ale_dask.config.study import Backend, load_study
 from ale_dask.errors import BackendError
 from ale_dask.execution.backends.connect import connect

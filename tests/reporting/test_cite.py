@@ -13,18 +13,8 @@ from typer.testing import CliRunner
 
 import ale_dask as ale
 from ale_dask.cli import app
-from ale_dask.config.study import (
-    EARLIER,
-    Backend,
-    Conjunction,
-    Contrast,
-    FociSource,
-    Inference,
-    MainEffect,
-    Step,
-    Study,
-    study_from,
-)
+from ale_dask.config.inference import EARLIER, Inference
+from ale_dask.config.study import Backend, Conjunction, Contrast, FociSource, MainEffect, Step, Study, study_from
 from ale_dask.errors import StoreError
 from ale_dask.reporting.text.methods import as_markdown, methods_of
 from ale_dask.reporting.text.references import REFERENCES

@@ -17,7 +17,8 @@ from support.runs import with_backend, with_inference
 from support.studies import STUDY, experiments, write_ball, write_sample
 
 import ale_dask
-from ale_dask.config.study import Inference, Study, load_study
+from ale_dask.config.inference import Inference
+from ale_dask.config.study import Study, load_study
 from ale_dask.coordinates.foci import n_foci
 from ale_dask.errors import StoreError
 from ale_dask.numerics.ale import ale_from_s

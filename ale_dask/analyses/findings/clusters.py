@@ -12,7 +12,7 @@ import xarray as xr
 from scipy import ndimage
 
 from ale_dask.analyses.main_effect import inference_of, mask_of
-from ale_dask.config.study import Inference
+from ale_dask.config.inference import Inference
 from ale_dask.numerics.clusters import structure
 from ale_dask.numerics.space import Mask
 

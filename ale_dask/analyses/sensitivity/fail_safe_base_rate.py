@@ -24,7 +24,7 @@ from ale_dask.analyses.sample import Sample
 from ale_dask.analyses.sensitivity import base_rate_variants as beside
 from ale_dask.analyses.sensitivity.noise_experiments import Noise, noise_of
 from ale_dask.analyses.sensitivity.noise_null import conventions_of as noise_conventions
-from ale_dask.config.study import Inference
+from ale_dask.config.inference import Inference
 from ale_dask.datasets.base_rate import density
 from ale_dask.datasets.base_rate.studies import BaseRate, load_base_rate
 from ale_dask.execution.plan import Plan

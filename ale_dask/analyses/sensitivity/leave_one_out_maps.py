@@ -13,7 +13,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ale_dask.analyses.ma import experiment_chunk, grid_attrs, per_experiment
 from ale_dask.analyses.sample import Sample
-from ale_dask.config.profiles import Kernel
+from ale_dask.config.inference import Kernel
 from ale_dask.numerics.ale import ale_from_s, fixed_point_rows
 from ale_dask.schema import describe
 from ale_dask.storage.checksums import broken_below, read_seal, seal_below

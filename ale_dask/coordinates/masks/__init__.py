@@ -11,7 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from ale_dask.config.study import BUILT_IN, Inference
+from ale_dask.config.inference import BUILT_IN, Inference
 from ale_dask.coordinates.masks.images import read_image
 from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask

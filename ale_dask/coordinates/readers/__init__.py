@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from ale_dask.config.files import expanded, read_regular
+from ale_dask.config.files import expand_files, read_regular
 from ale_dask.coordinates.decisions import Decision, Tell, add_decisions, fewer, merged, untold
 from ale_dask.coordinates.foci import MAX_SUBJECTS, Experiment, build
 from ale_dask.coordinates.readers import corpus, document, images, nimads, nimare, sdm, sleuth, table, workbook
@@ -88,7 +88,7 @@ def read_foci(
     studies = []
     made: list[Decision] = []
     sources = []
-    files = expanded(str(os.fspath(path)) for path in paths)
+    files = expand_files(str(os.fspath(path)) for path in paths)
     names = [_printable(file) for file in files]
     made += _several(names)
     for file, name in zip(files, names, strict=True):

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from ale_dask.config.study import LITERATURE
+from ale_dask.config.inference import LITERATURE
 from ale_dask.coordinates.masks.images import read_numbers
 from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask, check_affine, invert

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.config.study import DATABASES, Inference, is_database
+from ale_dask.config.inference import DATABASES, Inference, is_database
 from ale_dask.coordinates.readers import read_foci
 from ale_dask.datasets.base_rate import Counts, load_counts
 from ale_dask.datasets.base_rate.counting import placed_in_studies

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.config.profiles import ClusterCut
+from ale_dask.config.inference import ClusterCut
 from ale_dask.numerics.correct import decisions, exceedances, top_cut
 
 TOPIC = "ale-dask"

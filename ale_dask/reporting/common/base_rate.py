@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ale_dask.config.study import LITERATURE, Inference, is_database
+from ale_dask.config.inference import LITERATURE, Inference, is_database
 from ale_dask.datasets.base_rate import FWHM, UNIFORM
 from ale_dask.numerics.correct import UNREACHABLE
 from ale_dask.numerics.density_levels import Z_UNIT

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from ale_dask.config.study import EARLIER, Inference
+from ale_dask.config.inference import EARLIER, Inference
 
 Record = Mapping[str, Any]
 

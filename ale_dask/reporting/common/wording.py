@@ -12,7 +12,7 @@ import xarray as xr
 from ale_dask.analyses.findings.clusters import grid_of
 from ale_dask.analyses.main_effect import EPS, inference_of
 from ale_dask.analyses.sensitivity.power import BESIDE, THIRDS
-from ale_dask.config.study import Inference
+from ale_dask.config.inference import Inference
 from ale_dask.coordinates.decisions import decisions
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.correct import UNREACHABLE, clopper_pearson

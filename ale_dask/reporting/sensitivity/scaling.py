@@ -17,7 +17,7 @@ import xarray as xr
 from ale_dask.analyses.base_rate import MEASURES, nulls_of
 from ale_dask.analyses.findings.clusters import Cluster, grid_of
 from ale_dask.analyses.main_effect import TFCE, eps_of, inference_of
-from ale_dask.config.study import Inference
+from ale_dask.config.inference import Inference
 from ale_dask.errors import InputError
 from ale_dask.numerics import correct
 from ale_dask.numerics.correct import UNREACHABLE

@@ -12,7 +12,8 @@ from ale_dask.analyses.base_rate import nulls_of
 from ale_dask.analyses.contrast import disjoint_arms
 from ale_dask.analyses.findings.clusters import grid_of
 from ale_dask.analyses.main_effect import inference_of
-from ale_dask.config.study import Inference, Study, image_name
+from ale_dask.config.inference import Inference, image_name
+from ale_dask.config.study import Study
 from ale_dask.coordinates.foci import foci_alone, n_foci
 from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.numerics.density_levels import Z_UNIT

@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.main_effect import inference_of
-from ale_dask.config.study import Inference
+from ale_dask.config.inference import Inference
 from ale_dask.errors import StoreError
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.phrases import inference_of_record

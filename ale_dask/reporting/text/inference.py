@@ -8,8 +8,7 @@ from typing import Any
 from ale_dask.analyses.contrast import shown_by
 from ale_dask.analyses.main_effect import EPS
 from ale_dask.analyses.null_threshold import DRAWS
-from ale_dask.config.profiles import PROGRAMS, departures
-from ale_dask.config.study import Inference
+from ale_dask.config.inference import PROGRAMS, Inference, departures
 from ale_dask.numerics.correct import UNREACHABLE
 from ale_dask.reporting.common.base_rate import base_rate
 from ale_dask.reporting.common.maps import VIEWS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from ale_dask.config.study import BUILT_IN
+from ale_dask.config.inference import BUILT_IN
 from ale_dask.numerics.gaussian import SUBJECT_FWHM, TEMPLATE_FWHM
 from ale_dask.reporting.common.phrases import Record, counted, inference_of_record, knows_n, listed, mains_of
 from ale_dask.reporting.common.wording import FEWEST
