@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 import traceback
 from typing import Annotated
@@ -10,9 +11,10 @@ from typing import Annotated
 import typer
 
 from ale_dask.cli import base_rate, exchange, fetch, follow, inspect, run, sensitivity
-from ale_dask.cli.options import Stopped, say
+from ale_dask.cli.options import Stopped, printed_messages
 from ale_dask.errors import AleError, UnfinishedError
 
+log = logging.getLogger(__name__)
 app = typer.Typer(
     name="ale-dask",
     help="Activation likelihood estimation (ALE) meta-analysis on Dask.\n\n"
@@ -81,15 +83,16 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that has no "²" shows \\xb2 and the command goes on.
             stream.reconfigure(errors="backslashreplace")
-    try:
-        app()
-    except AleError as error:
-        say(f"ale-dask: {error}")
-        sys.exit(error.exit_code)
-    except Stopped as stopped:
-        say(f"ale-dask: {stopped}")
-        sys.exit(UnfinishedError.exit_code)
-    except Exception:
-        traceback.print_exc()
-        say("ale-dask: this is a bug of ours; please report it with the lines above")
-        sys.exit(70)
+    with printed_messages():
+        try:
+            app()
+        except AleError as error:
+            log.error(f"ale-dask: {error}")
+            sys.exit(error.exit_code)
+        except Stopped as stopped:
+            log.error(f"ale-dask: {stopped}")
+            sys.exit(UnfinishedError.exit_code)
+        except Exception:
+            traceback.print_exc()
+            log.error("ale-dask: this is a bug of ours; please report it with the lines above")
+            sys.exit(70)

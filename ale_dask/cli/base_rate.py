@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ale_dask.cli.options import Foci, Space, load, say
+from ale_dask.cli.options import Foci, Space, load
 
 if TYPE_CHECKING:
     import xarray as xr
+
+log = logging.getLogger(__name__)
 
 
 def base_rate(
@@ -36,7 +39,7 @@ def base_rate(
     write_counts(counts, out, mask=grid)
     for why, number in left_out.items():
         if number:
-            say(f"left out: {number:,} foci that {why}")
+            log.info(f"left out: {number:,} foci that {why}")
     print(
         f"{out}: {int(counts.sum()):,} foci of {read.sizes['experiment']:,} experiments, at most {counts.max()} a voxel"
     )

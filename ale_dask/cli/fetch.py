@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ale_dask.cli.options import N, Quiet, say
+from ale_dask.cli.options import N, Quiet, show_messages
 
 _LOG_SECONDS = 15.0
 _TERMINAL_SECONDS = 0.1
@@ -77,6 +77,7 @@ def fetch(
     """Download published coordinates once: a data set by name, Neurosynth, NeuroQuery or a studyset of NeuroStore."""
     from ale_dask.datasets.fetch import fetch as of
 
+    show_messages(quiet=quiet)
     transfer = Transfer()
     try:
         found = of(
@@ -86,7 +87,6 @@ def fetch(
             above=above,
             n=n,
             progress=None if quiet else transfer,
-            say=None if quiet else say,
         )
     finally:
         transfer.end()

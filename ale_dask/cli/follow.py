@@ -22,6 +22,7 @@ from ale_dask.cli.options import (
     StudyFile,
     Workers,
     load,
+    show_messages,
     taking_settings,
     with_settings,
 )
@@ -150,4 +151,5 @@ def doctor(
         wanted = with_settings(load(study), backend=backend, workers=workers).backend
     else:
         wanted = backend_from({"name": backend or "auto", "workers": workers}, source="command line")
-    examine(wanted, out, say=print)
+    show_messages(on_stdout=True)
+    examine(wanted, out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +27,7 @@ from ale_dask.cli.options import (
     Workers,
     columns_from,
     load,
-    say,
+    show_messages,
     with_settings,
 )
 from ale_dask.cli.output import print_costs
@@ -34,6 +35,8 @@ from ale_dask.cli.output import print_costs
 if TYPE_CHECKING:
     from ale_dask.config.study import Study
     from ale_dask.reporting.tables.long import Run
+
+log = logging.getLogger(__name__)
 
 
 def example(
@@ -49,9 +52,10 @@ def example(
     if real:
         from ale_dask.cli.fetch import Transfer
 
+        show_messages(quiet=quiet)
         transfer = Transfer()
         try:
-            write_real_example(folder, progress=None if quiet else transfer, say=None if quiet else say)
+            write_real_example(folder, progress=None if quiet else transfer)
         finally:
             transfer.end()
     else:
@@ -75,7 +79,7 @@ def import_jale(
     made = imported(*contents, names=(experiments.name, analyses.name), space=space_of(space))
     fill_folder(out, made.files, what="the study")
     for note in made.notes:
-        say(f"{'' if note.same else 'warning: '}{note.where}: {note.text}")
+        log.info(f"{'' if note.same else 'warning: '}{note.where}: {note.text}")
     print(f"study in {out}; next: ale-dask check {out / 'study.toml'}")
 
 
@@ -186,7 +190,7 @@ def plan(
         prepared, where = prepare(wanted), place(out)
         made = create_run(prepared, where)
         jobs = jobs_of(prepared, where, made, workers=wanted.backend.most or cpu_count())
-        say(f"{sum(job.segment.n_blocks for job in jobs):,} blocks laid out in {out}")
+        log.info(f"{sum(job.segment.n_blocks for job in jobs):,} blocks laid out in {out}")
 
 
 def collect(
@@ -200,8 +204,9 @@ def collect(
     quiet: Quiet = False,
 ) -> None:
     """Write maps, tables, pictures and run.json again from the store; with -o, the clusters of many runs in a table."""
+    show_messages(quiet=quiet)
     if table is not None:
-        _collect_table(outs, table, as_json=as_json, quiet=quiet)
+        _collect_table(outs, table, as_json=as_json)
         return
     if len(outs) > 1:
         raise typer.BadParameter(f"{len(outs)} runs: give -o TABLE.tsv for one table of them all, or one OUT")
@@ -211,7 +216,7 @@ def collect(
 
     with painters(wanted=pictures) as drawn_by:
         study, results, record = of(outs[0])
-        finish(results, record, outs[0], study=study, as_json=as_json, drawn_by=drawn_by, quiet=quiet)
+        finish(results, record, outs[0], study=study, as_json=as_json, drawn_by=drawn_by)
 
 
 def cite(
@@ -224,11 +229,11 @@ def cite(
     print(of(out, bibtex=bibtex), end="")
 
 
-def _collect_table(outs: list[str], table: Path, *, as_json: bool, quiet: bool) -> None:
+def _collect_table(outs: list[str], table: Path, *, as_json: bool) -> None:
     from ale_dask.reporting import long_records, long_table, long_tsv
     from ale_dask.storage.location import replace_file
 
-    found = long_table(_each(outs, quiet=quiet))
+    found = long_table(_each(outs))
     replace_file(table, long_tsv(found))
     if as_json:
         print(json.dumps(long_records(found)))
@@ -236,13 +241,12 @@ def _collect_table(outs: list[str], table: Path, *, as_json: bool, quiet: bool) 
         print(f"{table}: {found['cluster'].count():,} clusters of {len(outs):,} runs in {len(found):,} rows")
 
 
-def _each(outs: list[str], *, quiet: bool) -> Iterator[Run]:
+def _each(outs: list[str]) -> Iterator[Run]:
     from ale_dask.errors import StoreError
     from ale_dask.workflows.run import collect as of
 
     for i, out in enumerate(outs, 1):
-        if not quiet:
-            say(f"reading {out} ({i} of {len(outs)})")
+        log.info(f"reading {out} ({i} of {len(outs)})")
         try:
             study, results, record = of(out)
         except StoreError as error:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +17,8 @@ import typer
 
 if TYPE_CHECKING:
     from ale_dask.config.study import Study
+
+log = logging.getLogger(__name__)
 
 Out = Annotated[
     str, typer.Option("-o", "--out", help="Folder of the run, or a URL (s3:// gs:// az://); the same one resumes.")
@@ -187,18 +191,45 @@ def ignore_signals() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+class _Terminal(logging.Handler):
+    """Prints every message of the package as it is, on standard error or where a command wants it."""
+
+    on_stdout = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(record.getMessage(), file=sys.stdout if self.on_stdout else sys.stderr, flush=True)
 
 
-def tell_input(study: Study, *, quiet: bool, verbose: bool = False) -> list[dict[str, Any]]:
+_TERMINAL = _Terminal()
+_PACKAGE = logging.getLogger("ale_dask")
+
+
+@contextmanager
+def printed_messages() -> Iterator[None]:
+    """Print the messages of the package, which a program that imports it configures itself."""
+    level = _PACKAGE.level
+    _PACKAGE.addHandler(_TERMINAL)
+    show_messages()
+    try:
+        yield
+    finally:
+        _PACKAGE.removeHandler(_TERMINAL)
+        _PACKAGE.setLevel(level)
+
+
+def show_messages(*, quiet: bool = False, on_stdout: bool = False) -> None:
+    """Print, from now on, warnings and errors only or all messages, on standard error or standard output."""
+    _PACKAGE.setLevel(logging.WARNING if quiet else logging.INFO)
+    _TERMINAL.on_stdout = on_stdout
+
+
+def tell_input(study: Study, *, verbose: bool = False) -> list[dict[str, Any]]:
     """Print what was decided about the input and what looks wrong in it, and return it as plain values."""
     from ale_dask.workflows.notices import notice_lines, study_notices
 
     found = study_notices(study)
-    if not quiet:
-        for line in notice_lines(found, verbose=verbose):
-            say(line)
+    for line in notice_lines(found, verbose=verbose):
+        log.info(line)
     return [one.record() for one in found]
 
 

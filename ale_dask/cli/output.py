@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ale_dask.cli.options import ignore_signals, say
+from ale_dask.cli.options import ignore_signals
 
 if TYPE_CHECKING:
     from ale_dask.config.study import Study
     from ale_dask.reporting import Painters
     from ale_dask.workflows.sweep import Sweep
+
+log = logging.getLogger(__name__)
 
 
 def print_sweep(wanted: Sweep, *, as_json: bool) -> None:
@@ -103,14 +106,12 @@ def finish(
     study: Study,
     as_json: bool,
     drawn_by: Painters | None,
-    quiet: bool,
     told: Sequence[dict[str, Any]] = (),
 ) -> None:
     from ale_dask.reporting import study_table, summary_lines
     from ale_dask.workflows.run import write
 
-    if not quiet:
-        say("writing maps, tables and pictures" if drawn_by else "writing maps and tables")
+    log.info("writing maps, tables and pictures" if drawn_by else "writing maps and tables")
     write(results, record, out, study=study, drawn_by=drawn_by)
     ignore_signals()
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,7 +32,7 @@ from ale_dask.cli.options import (
     name_from,
     names_of,
     of_files,
-    say,
+    show_messages,
     stop_on_signals,
     taking_settings,
     tell_input,
@@ -42,6 +43,8 @@ from ale_dask.errors import InputError
 
 if TYPE_CHECKING:
     from ale_dask.config.study import Study
+
+log = logging.getLogger(__name__)
 
 
 def _run(
@@ -62,15 +65,14 @@ def _run(
         print_costs(study, as_json=as_json)
         return
     stop_on_signals()
-    told = tell_input(study, quiet=quiet, verbose=verbose)
+    show_messages(quiet=quiet)
+    told = tell_input(study, verbose=verbose)
     if study.backend.name == "slurm-array":
         study = _array_first(study, out, quiet=quiet, overwrite=overwrite)
         overwrite = False
     with painters(wanted=pictures) as drawn_by:
-        results, record = runs.run(
-            study, out, overwrite=overwrite, quiet=quiet, say=(lambda text: None) if quiet else say
-        )
-        finish(results, record, out, study=study, as_json=as_json, drawn_by=drawn_by, quiet=quiet, told=told)
+        results, record = runs.run(study, out, overwrite=overwrite, quiet=quiet)
+        finish(results, record, out, study=study, as_json=as_json, drawn_by=drawn_by, told=told)
 
 
 def _array_first(study: Study, out: str, *, quiet: bool, overwrite: bool) -> Study:
@@ -175,18 +177,16 @@ def leave_one_out(
     from ale_dask.workflows.run_directory import kept_study
 
     stop_on_signals()
+    show_messages(quiet=quiet)
     study = with_settings(kept_study(place(out)), backend=backend, workers=workers)
-    found = survival_of_run(
-        out, by=by, k=k, backend=study.backend, quiet=quiet, say=(lambda text: None) if quiet else say
-    )
+    found = survival_of_run(out, by=by, k=k, backend=study.backend, quiet=quiet)
     if as_json:
         rows = {name: json.loads(survival_table(one).to_json(orient="records")) for name, one in found.items()}
         print(json.dumps({"by": by, "k": k, "analyses": rows}))
         return
     for line in survival_lines(found):
         print(line)
-    if not quiet:
-        say(f"`ale-dask collect {out}` shows it in report.html")
+    log.info(f"`ale-dask collect {out}` shows it in report.html")
 
 
 def sweep(
@@ -218,7 +218,8 @@ def sweep(
         wanted = plan_sweep(chosen, axes, keep_going=keep_going)
         print_sweep(wanted, as_json=as_json)
         return
-    told = tell_input(chosen, quiet=quiet, verbose=verbose)
+    show_messages(quiet=quiet)
+    told = tell_input(chosen, verbose=verbose)
     table, record = run_sweep(
         chosen,
         out,
@@ -226,7 +227,6 @@ def sweep(
         keep_going=keep_going,
         maps=maps,
         quiet=quiet,
-        say=(lambda text: None) if quiet else say,
     )
     if as_json:
         print(json.dumps({"input": told, **record}))
@@ -259,7 +259,7 @@ def subgroups(
     """Run each subgroup of a sample, and each against the rest; descriptive, with the number of tests said."""
     from ale_dask.workflows.subgroups import subgroups as by_column
 
-    chosen = by_column(with_settings(load(study), **settings), by=by, cuts=cut or (), sample=sample, say=say)
+    chosen = by_column(with_settings(load(study), **settings), by=by, cuts=cut or (), sample=sample)
     _run(
         chosen,
         out,
@@ -330,8 +330,9 @@ def of_foci(kind: str | None, doc: str) -> Any:
             analyses = {"-and-".join(names): {"kind": kind, "of": names}}
         files = of_files(foci, analyses, names=names, n=n, space=space, columns=columns_from(columns))
         study = with_settings(files, **settings)
-        if kind is None and len(names) > 1 and not quiet:
-            say(f"{len(names)} samples, one per file; --pool makes one sample of all")
+        show_messages(quiet=quiet)
+        if kind is None and len(names) > 1:
+            log.info(f"{len(names)} samples, one per file; --pool makes one sample of all")
         _run(
             study,
             out,

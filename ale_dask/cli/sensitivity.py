@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Annotated
 
 import typer
 
-from ale_dask.cli.options import Backend, DryRun, Json, Quiet, Stored, Workers, say, stop_on_signals
+from ale_dask.cli.options import Backend, DryRun, Json, Quiet, Stored, Workers, show_messages, stop_on_signals
+
+log = logging.getLogger(__name__)
 
 
 def power(
@@ -89,8 +92,9 @@ def fail_safe(
     from ale_dask.workflows.fail_safe import open_drawer
 
     stop_on_signals()
-    if not quiet and cold("noise.noise_iterations"):
-        say("compiling the kernels of noise, once on this machine: about 20 s")
+    show_messages(quiet=quiet)
+    if cold("noise.noise_iterations"):
+        log.info("compiling the kernels of noise, once on this machine: about 20 s")
     drawer = open_drawer(
         out,
         analysis=analysis,
@@ -98,15 +102,14 @@ def fail_safe(
         series=series,
         iterations=iterations,
         null=null,
-        say=(lambda text: None) if quiet else say,
     )
     wanted = with_settings(drawer.study, backend=backend, workers=workers).backend
-    if not quiet or dry_run:
-        for line in drawer.lines(workers=wanted.most or cpu_count()):
-            say(line)
+    show_messages(quiet=quiet and not dry_run)
+    for line in drawer.lines(workers=wanted.most or cpu_count()):
+        log.info(line)
     if dry_run:
         return
-    found = compute(drawer, backend=wanted, quiet=quiet, pictures=pictures, say=(lambda text: None) if quiet else say)
+    found = compute(drawer, backend=wanted, quiet=quiet, pictures=pictures)
     if as_json:
         rows = [row for name, one in found.items() for row in as_records(drawer.results[name], one)]
         print(json.dumps({"out": out, "clusters": rows}))
@@ -114,5 +117,5 @@ def fail_safe(
     for name, result in drawer.results.items():
         for line in summary_lines(result, found[name]) if name in found else [f"{name}: no cluster"]:
             print(line)
-    if found and not quiet:
-        say(f"`ale-dask collect {out}` shows it in report.html")
+    if found:
+        log.info(f"`ale-dask collect {out}` shows it in report.html")

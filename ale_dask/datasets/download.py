@@ -21,8 +21,8 @@ from ale_dask.version import __version__
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a file's name, its bytes that are there and its bytes in all, None where the server does not say."""
-Say = Callable[[str], None]
 
+log = logging.getLogger(__name__)
 _CHUNK = 1 << 16
 # Seconds to connect, and between two pieces of an answer.
 _PATIENCE = (10.0, 60.0)
@@ -50,9 +50,7 @@ def cache() -> Path:
     return Path(os.environ.get("ALE_DASK_DATA") or pooch.os_cache("ale-dask")).expanduser()
 
 
-def obtain(
-    files: Sequence[File], *, folder: Path, progress: Progress | None = None, say: Say | None = None
-) -> list[Path]:
+def obtain(files: Sequence[File], *, folder: Path, progress: Progress | None = None) -> list[Path]:
     """Return the paths of the files in the folder, after downloading those that are not there with their sha256.
 
     What a broken download leaves is kept as NAME.partial and continued by the next one, unless the server's file
@@ -67,20 +65,19 @@ def obtain(
     StoreError
         if the folder cannot be written.
     """
-    say = say or _silent
     paths = [folder / file.name for file in files]
     try:
         # A folder that others have filled may be read-only: no lock where there is nothing to download.
-        if False not in [_whole(file, path, say=say) for file, path in zip(files, paths, strict=True)]:
+        if False not in [_whole(file, path) for file, path in zip(files, paths, strict=True)]:
             return paths
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder, say=say) as alone:
+        with _alone(folder) as alone:
             for file, path in zip(files, paths, strict=True):
-                if not _whole(file, path, say=_silent):
+                if not _whole(file, path, logged=False):
                     _download(file, path, alone=alone, progress=progress or (lambda name, done, total: None))
-                    _whole(file, path, say=say)
+                    _whole(file, path)
     except _NoAnswerError as error:
-        left = [(f, p) for f, p in zip(files, paths, strict=True) if not _whole(f, p, say=_silent)]
+        left = [(f, p) for f, p in zip(files, paths, strict=True) if not _whole(f, p, logged=False)]
         by_hand = "".join(
             f"\n  {file.url}\n    as {path}{' (the file there has another sha256)' if path.exists() else ''}"
             for file, path in left
@@ -95,12 +92,9 @@ def obtain(
     return paths
 
 
-def _silent(text: str) -> None:
-    """Say nothing."""
-
-
-def _whole(file: File, path: Path, *, say: Say) -> bool:
+def _whole(file: File, path: Path, *, logged: bool = True) -> bool:
     """Return whether the file is there with its sha256; one whose sha256 nobody knows is recorded with that it has."""
+    say = log.info if logged else log.debug
     if not path.is_file():
         return False
     known, found = file.sha256 or _recorded(path), _sha256(path)
@@ -134,9 +128,9 @@ def _download(file: File, path: Path, *, alone: bool, progress: Progress) -> Non
             raise _NoAnswerError(f"{_host(url)} sent something else than {file.name} (a login page of the network?)")
         os.replace(partial, output)
 
-    log = pooch.get_logger()
-    level, known = log.level, file.sha256 or _recorded(path)
-    log.setLevel(logging.WARNING)
+    pooch_log = pooch.get_logger()
+    level, known = pooch_log.level, file.sha256 or _recorded(path)
+    pooch_log.setLevel(logging.WARNING)
     try:
         pooch.retrieve(file.url, known_hash=known, fname=path.name, path=path.parent, downloader=downloader)
     except AleError:
@@ -147,7 +141,7 @@ def _download(file: File, path: Path, *, alone: bool, progress: Progress) -> Non
             f"{file.url}: its sha256 is not {known}, so it was not kept; run the same command again{recorded}"
         ) from error
     finally:
-        log.setLevel(level)
+        pooch_log.setLevel(level)
         if not alone:
             partial.unlink(missing_ok=True)
             _beside(partial, "version").unlink(missing_ok=True)
@@ -269,7 +263,7 @@ def _looks_right(path: Path, *, name: str) -> bool:
 
 
 @contextmanager
-def _alone(folder: Path, *, say: Say) -> Iterator[bool]:
+def _alone(folder: Path) -> Iterator[bool]:
     """Hold the folder's lock, which ends with the process; yield False where the file system has none."""
     try:
         import fcntl
@@ -281,7 +275,7 @@ def _alone(folder: Path, *, say: Say) -> Iterator[bool]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"another process downloads into {folder}; waiting for it")
+            log.info(f"another process downloads into {folder}; waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError:
             held = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import os
 import re
 import zlib
@@ -20,10 +21,12 @@ import pandas as pd
 from ale_dask.coordinates.foci import LIMIT_MM, MAX_SUBJECTS
 from ale_dask.coordinates.readers.text import as_space, shown
 from ale_dask.coordinates.spreadsheet_cells import escaped
-from ale_dask.datasets.download import File, Progress, Say, cache, obtain
+from ale_dask.datasets.download import File, Progress, cache, obtain
 from ale_dask.datasets.published import fetch_published, published
 from ale_dask.errors import InputError
 from ale_dask.storage.location import replace_file
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,6 @@ def fetch(
     n: int | None = None,
     folder: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
-    say: Say | None = None,
 ) -> list[Path]:
     """Return the paths of a published set's files, downloaded once: `out` alone if it is given.
 
@@ -106,8 +108,8 @@ def fetch(
         Subjects to write for every study: the sets do not have them.
     folder
         Where downloads are kept: ALE_DASK_DATA, or ale-dask in the user's cache.
-    progress, say
-        Called with (file, bytes, bytes in all), and with what is worth knowing.
+    progress
+        Called with (file, bytes, bytes in all).
 
     Raises
     ------
@@ -122,11 +124,8 @@ def fetch(
     if isinstance(what, str) and what in published():
         if terms or n is not None or out is not None:
             raise InputError(f"{what}: its files are read as they were published; give no terms, n or out for them")
-        said = say or (lambda text: None)
-        paths = fetch_published(
-            what, folder=None if folder is None else Path(folder).expanduser(), progress=progress, say=said
-        )
-        said(published()[what].attribution)
+        paths = fetch_published(what, folder=None if folder is None else Path(folder).expanduser(), progress=progress)
+        log.info(published()[what].attribution)
         return paths
     known = isinstance(what, Source) or what in SOURCES
     kind, _, ident = ("", "", "") if isinstance(what, Source) else what.partition(":")
@@ -139,10 +138,9 @@ def fetch(
     if (terms or n is not None) and (kind == "neurostore" or out is None):
         why = "a studyset is kept as it is" if kind == "neurostore" else "they are for a table, so give out (-o) too"
         raise InputError(f"terms and n: {why}")
-    say = say or (lambda text: None)
     where = cache() if folder is None else Path(folder).expanduser()
     if kind == "neurostore":
-        return [_studyset(ident, where / "neurostore", out=out, progress=progress, say=say)]
+        return [_studyset(ident, where / "neurostore", out=out, progress=progress)]
     source = what if isinstance(what, Source) else SOURCES[what]
     if not isinstance(what, Source):
         source = replace(source, url=os.environ.get(f"ALE_DASK_{what.upper()}_URL") or source.url)
@@ -150,15 +148,17 @@ def fetch(
     if terms or out is None:
         names += [source.features, source.vocabulary]
     files = [File(x, f"{source.url.rstrip('/')}/{x}", source.sha256.get(x)) for x in names]
-    paths = obtain(files, folder=where / source.name, progress=progress, say=say)
+    paths = obtain(files, folder=where / source.name, progress=progress)
     if out is None:
         return paths
-    table = _table(source, paths, terms=terms, above=above, n=n, say=say)
+    table, misplaced = _table(source, paths, terms=terms, above=above, n=n)
+    if misplaced:
+        log.info(f"{source.name}: {misplaced:,} foci without a place within {LIMIT_MM:g} mm are left out")
     delimiter = "\t" if Path(out).suffix == ".tsv" else ","
     replace_file(Path(out), escaped(table).to_csv(index=False, sep=delimiter, lineterminator="\n").encode())
     studies = table.drop_duplicates("study")
     unknown = int((studies["space"] == "").sum())
-    say(
+    log.info(
         f"{out}: {len(studies):,} studies, {len(table):,} foci"
         + (f"; {unknown:,} studies state no space: give one (--space) when reading it" if unknown else "")
         + ("; no sample sizes: give one (--n)" if n is None else "")
@@ -183,16 +183,16 @@ def fetched(what: str) -> Path:
         raise InputError(f"base_rate '{what}': not in {folder} yet; `ale-dask fetch {what}` fetches it")
     path = folder / f"{what}_foci.csv.gz"
     if not path.is_file() or path.stat().st_mtime_ns < max(each.stat().st_mtime_ns for each in downloads):
-        table = _table(source, downloads, terms=(), above=0.001, n=None, say=lambda text: None)
+        table, _ = _table(source, downloads, terms=(), above=0.001, n=None)
         text = escaped(table[["study", "space", "x", "y", "z"]]).to_csv(index=False, lineterminator="\n")
         replace_file(path, gzip.compress(text.encode(), compresslevel=6, mtime=0))
     return path
 
 
 def _table(
-    source: Source, paths: Sequence[Path], *, terms: Sequence[str], above: float, n: int | None, say: Say
-) -> pd.DataFrame:
-    """Return the foci of the studies chosen, one row each, with the columns of the table."""
+    source: Source, paths: Sequence[Path], *, terms: Sequence[str], above: float, n: int | None
+) -> tuple[pd.DataFrame, int]:
+    """Return the foci of the studies chosen, one row each, and the number of foci left out for their coordinates."""
     metadata = _read(paths[1], "id", "title")
     foci = _read(paths[0], "id", "x", "y", "z")
     if metadata["id"].duplicated().any():
@@ -220,9 +220,7 @@ def _table(
     joined: pd.DataFrame = xyz[right].assign(study=foci["id"]).merge(studies[keep], on="study", how="inner")
     if joined.empty:
         raise InputError(f"{source.name}: the studies have no foci; delete {paths[0].parent} to download it again")
-    if not right.all():
-        say(f"{source.name}: {int((~right).sum()):,} foci without a place within {LIMIT_MM:g} mm are left out")
-    return joined.loc[:, [*_COLUMNS, *columns.values()]]
+    return joined.loc[:, [*_COLUMNS, *columns.values()]], int((~right).sum())
 
 
 def _read(path: Path, *needed: str) -> pd.DataFrame:
@@ -258,9 +256,7 @@ def _weights(
     return {t: matrix[:, [position[t]]].toarray().ravel().astype(np.float64) for t in wanted}
 
 
-def _studyset(
-    ident: str, folder: Path, *, out: str | os.PathLike[str] | None, progress: Progress | None, say: Say
-) -> Path:
+def _studyset(ident: str, folder: Path, *, out: str | os.PathLike[str] | None, progress: Progress | None) -> Path:
     """Return the path of a studyset with its annotations, in one JSON file."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", ident):
         raise InputError(f"neurostore:{ident}: a studyset's ID is letters and digits, such as the end of its address")
@@ -271,7 +267,7 @@ def _studyset(
         File("studyset.json", f"{url}/studysets/{ident}?nested=true", missing=missing),
         File("annotations.json", f"{url}/annotations/?studyset_id={ident}&paginate=false"),
     ]
-    studyset, listed = obtain(first, folder=folder / ident, progress=progress, say=say)
+    studyset, listed = obtain(first, folder=folder / ident, progress=progress)
     found: Any = json.loads(listed.read_bytes())
     results = found.get("results") if isinstance(found, dict) else found
     names = [str(each.get("id")) for each in results if isinstance(each, dict)] if isinstance(results, list) else [""]
@@ -281,11 +277,11 @@ def _studyset(
         )
     # The list has annotations without their notes.
     each = [File(f"annotation-{name}.json", f"{url}/annotations/{name}") for name in names]
-    notes = obtain(each, folder=folder / ident, progress=progress, say=say)
+    notes = obtain(each, folder=folder / ident, progress=progress)
     path = folder / f"{ident}.json" if out is None else Path(out)
     whole = {"studyset": json.loads(studyset.read_bytes()), "annotations": [json.loads(p.read_bytes()) for p in notes]}
     data = json.dumps(whole, ensure_ascii=False).encode()
     if not (path.is_file() and path.read_bytes() == data):
         replace_file(path, data)
-    say(f"{path}: a studyset and {len(notes):,} annotations; delete {folder / ident} to download it again")
+    log.info(f"{path}: a studyset and {len(notes):,} annotations; delete {folder / ident} to download it again")
     return path

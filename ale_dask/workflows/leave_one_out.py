@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -29,6 +29,8 @@ from ale_dask.workflows.run_directory import Sizes, plan_jobs, stored
 if TYPE_CHECKING:
     from distributed import Client
 
+log = logging.getLogger(__name__)
+
 
 def survival_of_run(
     out: str | Place,
@@ -38,7 +40,6 @@ def survival_of_run(
     backend: Backend | None = None,
     client: Client | None = None,
     quiet: bool = False,
-    say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, xr.Dataset]:
     """Return `survival` of every analysis of a finished run, computing in OUT what it lacks; the same call resumes.
 
@@ -65,11 +66,10 @@ def survival_of_run(
         },
         by=by,
         k=k,
-        say=say,
     )
     plans = {name: _kept(out, plan, f"{name}_{_way(by, k)}") for name, (plan, _, _) in made.plans.items()}
     backend = backend or study.backend
-    with workers_of(backend, client=client, say=say) as connected:
+    with workers_of(backend, client=client) as connected:
         sizes = Sizes(backend, threads_of(connected, backend))
         jobs = [
             job
@@ -79,7 +79,7 @@ def survival_of_run(
             )
         ]
         sets = f"{sum(map(len, made.sets.values()))} sets over {len(made.sets)} analyses"
-        say(", ".join(filter(None, (f"leaving out: {sets}", sizes.takes))))
+        log.info(", ".join(filter(None, (f"leaving out: {sets}", sizes.takes))))
         carry_out(jobs, out, study=study, client=connected, quiet=quiet)
 
     def read(name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
+log = logging.getLogger(__name__)
 _READ_AGAIN = 500
 """Blocks that are there already and are read for the live view's threshold."""
 _WITH_CLUSTERS = 50
@@ -67,7 +69,6 @@ def run(
     overwrite: bool = False,
     quiet: bool = False,
     client: Client | None = None,
-    say: Callable[[str], None] = lambda text: None,
     also: Report = lambda step: None,
 ) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
     """Return the results of every analysis by name, and the record of the run, computing what OUT lacks.
@@ -83,9 +84,9 @@ def run(
     started = time.time()
     out = place(out)
     prepared = prepare(study)
-    with workers_of(study.backend, client=client, say=say) as connected:
+    with workers_of(study.backend, client=client) as connected:
         if (compiler := compile_beside(base_rate=base_rates.wanted(study.inference))) is not None:
-            say("compiling the kernels, once on this machine: about 30 s")
+            log.info("compiling the kernels, once on this machine: about 30 s")
         made = create_run(prepared, out, overwrite=overwrite)
         journal = Journal(out)
         try:
@@ -105,20 +106,20 @@ def run(
     most = inference.until_decided
     if most is not None and inference.iterations < most and (left := undecided(results.values())):
         more = min(2 * inference.iterations, most)
-        say(f"{left} cluster(s) undecided after {inference.iterations:,} iterations: on to {more:,}")
+        log.info(f"{left} cluster(s) undecided after {inference.iterations:,} iterations: on to {more:,}")
         further = study.model_copy(update={"inference": inference.model_copy(update={"iterations": more})})
-        return run(further, out, quiet=quiet, client=client, say=say, also=also)
+        return run(further, out, quiet=quiet, client=client, also=also)
     return results, _record(study, out, made, results, digests, seconds=time.time() - started)
 
 
 @contextmanager
-def workers_of(backend: Backend, *, client: Client | None, say: Callable[[str], None]) -> Iterator[Client | None]:
+def workers_of(backend: Backend, *, client: Client | None) -> Iterator[Client | None]:
     """Yield a client of the backend, or the one given, and say where its progress is shown; its loss is one error."""
     check_report(wanted=backend.dask_report and backend.name != "serial")
-    connecting = connect(backend, say=say) if client is None else nullcontext(usable(client))
+    connecting = connect(backend) if client is None else nullcontext(usable(client))
     with connecting as connected, noticing_loss(connected):
         if connected is not None:
-            announce(connected, say)
+            announce(connected)
         yield connected
 
 

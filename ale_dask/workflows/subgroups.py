@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +18,7 @@ from ale_dask.errors import InputError
 from ale_dask.reporting.common.wording import FEWEST
 from ale_dask.workflows.prepare import read_sample
 
+log = logging.getLogger(__name__)
 MOST_GROUPS = 50
 
 
@@ -26,13 +28,12 @@ def subgroups(
     by: str,
     cuts: Sequence[float] = (),
     sample: str | None = None,
-    say: Callable[[str], None] = lambda text: None,
 ) -> Study:
     """Return the study of one sample's subgroups, ready to run: a main effect each, each against the others.
 
     Groups are the values of the column `by`, or its ranges below, between and from `cuts` on. They come after the
-    sample's own selection. `say` is told of groups with fewer than 17 experiments, which are kept, of experiments
-    without a value, which are in no group, and of how many tests it will be. Only the inference is the study's.
+    sample's own selection. Groups with fewer than 17 experiments, which are kept, experiments without a value, which
+    are in no group, and the number of tests are logged. Only the inference is the study's.
 
     Raises
     ------
@@ -47,10 +48,10 @@ def subgroups(
     for words, condition, inside in groups:
         own = columns[inside]
         if not own["foci"].sum():
-            say(f"{words}: {len(own)} experiment(s) without any focus: no analysis")
+            log.info(f"{words}: {len(own)} experiment(s) without any focus: no analysis")
             continue
         if (with_foci := int((own["foci"] > 0).sum())) < FEWEST:
-            say(f"{words}: {with_foci} experiments, fewer than {FEWEST}: underpowered")
+            log.info(f"{words}: {with_foci} experiments, fewer than {FEWEST}: underpowered")
         group = _name(f"{by}-{words}", names)
         names.append(group)
         foci[group] = _selected(source, condition, f"subgroup: {words}")
@@ -70,9 +71,9 @@ def subgroups(
             analysis[f"{group}-vs-rest"] = {"kind": "contrast", "arms": [group, f"{group}-rest"]}
     unknown = int((~pd.concat([inside for *_, inside in groups], axis=1).any(axis=1)).sum())
     if unknown:
-        say(f"{unknown} experiment(s) of '{name}' without a value of '{by}' are in no group")
+        log.info(f"{unknown} experiment(s) of '{name}' without a value of '{by}' are in no group")
     contrasts = sum(one["kind"] == "contrast" for one in analysis.values())
-    say(f"descriptive: {len(analysis)} analyses, {contrasts} of them contrasts; nothing corrects for their number")
+    log.info(f"descriptive: {len(analysis)} analyses, {contrasts} of them contrasts; nothing corrects for their number")
     return study_from(
         {
             "title": f"{study.title}: {name} by {by} (descriptive, {len(analysis)} analyses)",

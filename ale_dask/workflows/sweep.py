@@ -14,8 +14,9 @@ OUT/cells/        with maps=True a folder per cell
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -50,7 +51,8 @@ from ale_dask.workflows.sweep_passes import Nulls, Passes, kept, passes
 if TYPE_CHECKING:
     from distributed import Client
 
-Say = Callable[[str], None]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +115,6 @@ def sweep(
     maps: bool = False,
     client: Client | None = None,
     quiet: bool = False,
-    say: Say = lambda text: None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the clusters of all cells in one long table (cluster), and the record of the sweep; resumes in OUT.
 
@@ -128,7 +129,7 @@ def sweep(
     out = place(out)
     wanted = plan_sweep(study, axes, keep_going=keep_going)
     for label, why in wanted.failed.items():
-        say(f"left out: cell {label}: {why}")
+        log.info(f"left out: cell {label}: {why}")
     compiler = compile_beside(base_rate=any(wants(one.study.inference) for one in wanted.prepared.values()))
     claim(out, ())
     run_token(out)
@@ -139,8 +140,8 @@ def sweep(
         name="sweep.toml",
     )
     made = kept(out, wanted.passes)
-    say(f"{len(wanted.prepared)} cells, {wanted.passes.asked} nulls in {len(made.by_name)} passes")
-    with workers_of(study.backend, client=client, say=say) as connected:
+    log.info(f"{len(wanted.prepared)} cells, {wanted.passes.asked} nulls in {len(made.by_name)} passes")
+    with workers_of(study.backend, client=client) as connected:
         if compiler is not None:
             compiler.wait()
         sizes = Sizes(study.backend, threads_of(connected, study.backend))
@@ -152,13 +153,13 @@ def sweep(
             )
         ]
         if sizes.takes:
-            say(sizes.takes)
+            log.info(sizes.takes)
         carry_out(jobs, out, study=study, client=connected, quiet=quiet)
-    return _collect(wanted, made, out, maps=maps, say=say, started=started)
+    return _collect(wanted, made, out, maps=maps, started=started)
 
 
 def _collect(
-    wanted: Sweep, made: Passes, out: Place, *, maps: bool, say: Say, started: float
+    wanted: Sweep, made: Passes, out: Place, *, maps: bool, started: float
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     nulls, stability, places = Nulls(out, made), Stability(), Places()
     tables: list[pd.DataFrame] = []
@@ -187,7 +188,7 @@ def _collect(
         record = _record(wanted, made, digests, seconds=time.time() - started)
         replace_file(folder / "sweep.tsv", long_tsv(whole))
         if find_spec("pyarrow") is None:
-            say('no sweep.parquet: pip install "ale-dask[sweep]"')
+            log.info('no sweep.parquet: pip install "ale-dask[sweep]"')
         else:
             replace_file(folder / "sweep.parquet", whole.to_parquet(index=False))
         stability.write(folder / "stability", simulated=wanted.study.simulated)

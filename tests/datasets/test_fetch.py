@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from support import strategies as ours
+from support.messages import messages
 from support.webserver import Asked, serve
 
 import ale_dask as ale
@@ -86,9 +87,9 @@ def cut_off(file, folder, web, at):
 
 
 def test_a_term_is_a_study_set_in_one_line(web, tmp_path):
-    said = []
     out = tmp_path / "pain.csv"
-    assert ale.fetch(neurosynth(web), terms=["Pain"], n=20, out=out, say=said.append) == [out]
+    with messages() as said:
+        assert ale.fetch(neurosynth(web), terms=["Pain"], n=20, out=out) == [out]
     found = ale.read_foci(out)
     rows = table(found)
     assert rows["study"].tolist() == ["100", "101"]
@@ -130,8 +131,8 @@ def test_a_term_named_as_a_column_does_not_become_that_column(web, tmp_path):
 
 
 def test_what_the_set_does_not_know_stays_empty_and_is_said(web, tmp_path):
-    said = []
-    (out,) = ale.fetch(neurosynth(web), out=tmp_path / "all.csv", say=said.append)
+    with messages() as said:
+        (out,) = ale.fetch(neurosynth(web), out=tmp_path / "all.csv")
     assert "4 studies, 6 foci; 1 studies state no space" in said[-1]
     assert "no sample sizes: give one (--n)" in said[-1]
     with pytest.raises(ale.InputError, match="no space"):
@@ -142,8 +143,8 @@ def test_what_the_set_does_not_know_stays_empty_and_is_said(web, tmp_path):
 def test_foci_without_a_place_are_left_out_and_counted(web, tmp_path):
     source = neurosynth(web, sha256={})
     web.files["c.tsv.gz"] = tsv([(100, 1, 2, 3), (100, "", 2, 3), (101, 9000, 2, 3)], "id", "x", "y", "z")
-    said = []
-    (out,) = ale.fetch(source, out=tmp_path / "o.csv", say=said.append)
+    with messages() as said:
+        (out,) = ale.fetch(source, out=tmp_path / "o.csv")
     assert len(pd.read_csv(out)) == 1
     assert any("2 foci without a place within 1000 mm are left out" in text for text in said)
 
@@ -342,19 +343,17 @@ def test_files_put_there_by_hand_are_found_without_a_server_and_checked(web, tmp
 def test_of_two_at_once_one_downloads_and_the_other_waits(web, tmp_path):
     file = big(web)
     web.hold = 500_000
-    said, found = [], []
-    threads = [
-        threading.Thread(target=lambda: found.extend(obtain([file], folder=tmp_path, say=said.append)))
-        for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    assert web.held.wait(30)
-    while not said:
-        assert threads[0].is_alive()
-    web.go.set()
-    for thread in threads:
-        thread.join()
+    found = []
+    threads = [threading.Thread(target=lambda: found.extend(obtain([file], folder=tmp_path))) for _ in range(2)]
+    with messages() as said:
+        for thread in threads:
+            thread.start()
+        assert web.held.wait(30)
+        while not said:
+            assert threads[0].is_alive()
+        web.go.set()
+        for thread in threads:
+            thread.join()
     assert said == [f"another process downloads into {tmp_path}; waiting for it"]
     assert len(web.asked) == 1
     assert [path.read_bytes() for path in found] == [web.files["big.bin"]] * 2
@@ -373,16 +372,17 @@ def test_without_locks_each_process_has_a_partial_file_of_its_own(web, tmp_path,
 
 def test_where_no_sha256_is_published_the_first_download_is_recorded_and_holds(web, tmp_path):
     file = replace(big(web), sha256=None)
-    said = []
-    (path,) = obtain([file], folder=tmp_path, say=said.append)
+    with messages() as said:
+        (path,) = obtain([file], folder=tmp_path)
     record = tmp_path / "big.bin.sha256"
     assert record.read_text() == f"{hashlib.sha256(web.files['big.bin']).hexdigest()}  big.bin\n"
     assert len(said) == 1
     assert "no sha256 is published" in said[0]
     path.write_bytes(b"damaged")
-    obtain([file], folder=tmp_path, say=said.append)
+    with messages() as said:
+        obtain([file], folder=tmp_path)
     assert path.read_bytes() == web.files["big.bin"]
-    assert "downloaded anew" in said[1]
+    assert "downloaded anew" in said[0]
     path.unlink()
     big(web, seed=2)
     with pytest.raises(ale.BackendError, match=r"or delete .*big\.bin\.sha256 to accept"):

@@ -20,6 +20,7 @@ import psutil
 import pytest
 import yaml
 from distributed import Client, LocalCluster
+from support.messages import messages
 from support.runs import chunks, digests, digests_of, with_backend
 from support.schedulers import Scheduler, scheduler
 from support.slurm import lacking, slurm, wait_until
@@ -424,13 +425,13 @@ def test_jobs_that_end_before_they_work_are_noticed(
     for key in ("PATH", "SLURM_CONF"):
         monkeypatch.setenv(key, cluster[key])
     monkeypatch.setattr(queues, "_SAY_SECONDS", 2.0)
-    said: list[str] = []
     backend = Backend(name="slurm", workers=2, memory="1GB", prologue=["exit 3"], options={"interface": "lo"})
     folders = {"shared-temp-directory": str(tmp_path / "keys"), "log-directory": str(tmp_path / "logs")}
     with (
         dask.config.set({f"jobqueue.slurm.{key}": path for key, path in folders.items()}),
         pytest.raises(BackendError, match=r"(?s)all worker jobs ended.*logs.*prologue"),
-        connect(backend, say=said.append),
+        messages() as said,
+        connect(backend),
     ):
         pass
     assert said[0].startswith("slurm: 2 worker job(s) submitted")

@@ -18,6 +18,7 @@ import dask
 import psutil
 import pytest
 from support.gateway import gateway, lacking
+from support.messages import messages
 from support.runs import chunks, digests, digests_of, with_backend
 from support.slurm import wait_until
 
@@ -124,8 +125,7 @@ def test_a_wrong_password_is_said(here: dict[str, str]) -> None:
 
 
 def test_a_limit_of_the_gateway_is_said_and_not_fatal(here: dict[str, str]) -> None:
-    said: list[str] = []
-    with connect(Backend(name="gateway", workers=9), say=said.append) as client:
+    with messages() as said, connect(Backend(name="gateway", workers=9)) as client:
         assert client is not None
         assert str(dashboard(client)).startswith(here["DASK_GATEWAY__ADDRESS"])
         assert client.submit(sum, [1, 2]).result() == 3

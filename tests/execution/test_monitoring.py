@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.faults import Cluster, cluster, expected, write_study
+from support.messages import messages
 from support.runs import digests_of, with_backend, with_inference
 from support.slurm import wait_until
 from support.strategies import QUICK
@@ -72,7 +73,8 @@ def ran(there: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
             with urllib.request.urlopen(found[1], timeout=30) as answer:
                 shown.append(answer.status)
 
-    run(study, folder / "out", quiet=True, say=look)
+    with messages(look):
+        run(study, folder / "out", quiet=True)
     assert shown == [200], "the page is there as soon as its address is said"
     return folder / "out"
 
@@ -308,8 +310,8 @@ def test_a_scheduler_with_an_older_ale_dask_computes_all_the_same(tmp_path: Path
     older = f"import sys\n__path__ = {ale.__path__!r}\nsys.modules['ale_dask.execution.monitor.plugin'] = None\n"
     with lacking(tmp_path, ale_dask=older) as there:
         study = with_backend(load_study(write_study(tmp_path / "tiny", block_size=5)), name=there.address)
-        said: list[str] = []
-        run(study, tmp_path / "out", quiet=True, say=said.append)
+        with messages() as said:
+            run(study, tmp_path / "out", quiet=True)
         assert digests_of(ale.collect(tmp_path / "out")[2]) == expected()
         assert sum(line.startswith("no page of ours: the scheduler has another ale_dask") for line in said) == 1
 

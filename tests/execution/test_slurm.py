@@ -16,6 +16,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from support.messages import messages
 from support.runs import chunks, digests, digests_of, with_backend, with_inference
 from support.slurm import lacking, slurm, wait_until
 from support.studies import write_tiny
@@ -353,8 +354,8 @@ def test_the_sweep_script(here: dict[str, str], tmp_path: Path, long: Study, out
 
 def test_doctor_of_worker_jobs(here: dict[str, str], tmp_path: Path) -> None:
     options = {"interface": "lo", "log_directory": str(tmp_path), "shared_temp_directory": str(tmp_path)}
-    said: list[str] = []
-    examine(Backend(name="slurm", workers=1, memory="1 GB", options=options), str(tmp_path / "out"), say=said.append)
+    with messages() as said:
+        examine(Backend(name="slurm", workers=1, memory="1 GB", options=options), str(tmp_path / "out"))
     assert "ok  slurm: 1 worker(s), 1 threads" in "\n".join(said)
     assert "ok  every worker sees OUT and writes its blocks itself" in said
     wait_for_all(here, tmp_path)

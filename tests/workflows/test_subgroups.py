@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from support.faults import ale as command
+from support.messages import messages
 from support.studies import table, write_ball
 
 import ale_dask as ale
@@ -53,8 +54,8 @@ def experiments(study: Study, name: str) -> set[str]:
 
 
 def test_each_value_is_a_group_and_stands_against_the_others(study: Study) -> None:
-    said: list[str] = []
-    made = ale.subgroups(study, by="class", say=said.append)
+    with messages() as said:
+        made = ale.subgroups(study, by="class")
     # Weeks above 1 leave classes SNRI, S'NRI x and none: the sample's own rules come first.
     assert list(made.foci) == ["class-s-nri-x", "class-snri"]
     assert list(made.analysis) == ["class-s-nri-x", "class-snri", "class-s-nri-x-vs-class-snri"]

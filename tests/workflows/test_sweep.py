@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from support.faults import ale as command
+from support.messages import messages
 from support.runs import with_backend
 from support.studies import table, write_ball
 
@@ -167,8 +168,8 @@ def test_a_cell_that_cannot_be_run_stops_the_sweep_before_it_starts_or_is_named(
     with pytest.raises(InputError, match=r"(?s)cell select.class=NDRI,seed=1: .*2 of 4 cells cannot be run"):
         ale.sweep(study, tmp_path / "out", axes=axes, quiet=True)
     assert not (tmp_path / "out").exists()
-    said: list[str] = []
-    whole, record = ale.sweep(study, tmp_path / "out", axes=axes, keep_going=True, quiet=True, say=said.append)
+    with messages() as said:
+        whole, record = ale.sweep(study, tmp_path / "out", axes=axes, keep_going=True, quiet=True)
     assert sorted(record["failed"]) == ["select.class=NDRI,seed=1", "select.class=NDRI,seed=2"]
     assert whole["out"].unique().tolist() == ["select.class=SSRI,seed=1", "select.class=SSRI,seed=2"]
     assert sum(line.startswith("left out: cell select.class=NDRI") for line in said) == 2

@@ -7,8 +7,9 @@ draws, of the largest of these samples, without the further experiments of which
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -35,13 +36,14 @@ from ale_dask.numerics.density_levels import critical_map, least_z, level_table
 from ale_dask.numerics.draws import NULL, draw_keys
 
 I64 = npt.NDArray[np.int64]
-Say = Callable[[str], None]
 
 
 OF_BOTH = (
     "a conjunction where both nulls were asked for is one of maps against foci spread evenly; its fail-safe N against "
     "the base rate needs a run with null base-rate"
 )
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +116,8 @@ class Steps:
                     np.maximum(out[ends.index(m)], s, out=out[ends.index(m)])
         return out
 
-    def plan(self, number: int, *, name: str, threads: int = 1, say: Say = lambda text: None) -> Plan:
-        """Return the frozen plan of one pass; `say` is told how long its thresholds take."""
+    def plan(self, number: int, *, name: str, threads: int = 1) -> Plan:
+        """Return the frozen plan of one pass, and log how long its thresholds take."""
         chunk = self.chunks[number]
         sample, noise = self.sample, self.noise
         mask, (_, kernel) = sample.mask, sample.kernels
@@ -145,7 +147,7 @@ class Steps:
         started = time.perf_counter()
         first = step(chunk[-1])
         seconds = (time.perf_counter() - started) * (len(chunk) - 1) / threads
-        say(
+        log.info(
             f"{name}: thresholds against the base rate with {chunk[0]} to {chunk[-1]} noise experiments, "
             f"about {clock(seconds)}{beside.STUDIES_STAY if self.base_rate.studies is not None else ''}"
         )

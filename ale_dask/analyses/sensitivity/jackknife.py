@@ -7,6 +7,7 @@ as if it had been run alone at the same fixed point.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,9 @@ Kept = dict[str, Bools]
 AGAINST = "base-rate"
 """The input of what survives against the base rate where the uniform null has its say too."""
 MOST_SETS = 10_000
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -149,11 +153,10 @@ def family(
     *,
     left_out: Iterable[LeftOut],
     name: str,
-    say: Callable[[str], None] = lambda text: None,
 ) -> Family:
     """Return a main effect with those without each set, and the plans of all their nulls.
 
-    `say` is told how long the thresholds of the base-rate nulls take, of which each has its own.
+    How long the thresholds of the base-rate nulls take, of which each has its own, is logged.
 
     Raises
     ------
@@ -189,7 +192,7 @@ def family(
     def second(members: Members) -> Plan:
         return plan_base_rate(rest(members)[0], main=parts[members], name=name)
 
-    return Family(sample, parts, plan, _base_rate_passes(whole, list(parts), second, name=name, say=say))
+    return Family(sample, parts, plan, _base_rate_passes(whole, list(parts), second, name=name))
 
 
 def _base_rate_passes(
@@ -198,14 +201,14 @@ def _base_rate_passes(
     make: Callable[[Members], Plan],
     *,
     name: str,
-    say: Callable[[str], None],
 ) -> list[Plan]:
     """Return the passes of the base-rate nulls without each of some experiments, planned some at a time."""
     started = time.perf_counter()
     first = make(left_out[0])
     seconds = (time.perf_counter() - started) * (len(left_out) - 1) / cpu_count()
     kept = beside.STUDIES_STAY if "study_begin" in first.arrays else ""
-    say(f"{name}: the thresholds against the base rate of {len(left_out)} samples take about {clock(seconds)}{kept}")
+    text = f"thresholds against the base rate of {len(left_out)} samples take about {clock(seconds)}{kept}"
+    log.info(f"{name}: the {text}")
     found = []
     with ThreadPoolExecutor(cpu_count()) as pool:
         for begin in range(0, len(left_out), beside.MOST):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from ale_dask.datasets.download import Progress, Say
+from ale_dask.datasets.download import Progress
 from ale_dask.datasets.published import fetch_published, published
 from ale_dask.storage.location import fill_folder
 
@@ -26,7 +26,7 @@ def write_example(folder: Path) -> None:
     fill_folder(folder, content, what="the example")
 
 
-def write_real_example(folder: Path, *, progress: Progress | None = None, say: Say | None = None) -> None:
+def write_real_example(folder: Path, *, progress: Progress | None = None) -> None:
     """Write study.toml, two files of real foci and their attribution into a folder, made if need be; return nothing.
 
     The foci are downloaded from their public place once and kept in the cache (see `fetch_published`).
@@ -38,7 +38,7 @@ def write_real_example(folder: Path, *, progress: Progress | None = None, say: S
     InputError
         when the folder cannot be written, or holds another file of one of these names: then nothing is written.
     """
-    paths = {path.name: path for path in fetch_published(REAL, progress=progress, say=say)}
+    paths = {path.name: path for path in fetch_published(REAL, progress=progress)}
     content = {name: paths[name].read_bytes() for name in ("children.txt", "adults.txt")}
     content["study.toml"] = (resources.files(__name__) / "real.toml").read_bytes()
     said = published()[REAL].attribution

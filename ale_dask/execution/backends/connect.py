@@ -1,6 +1,6 @@
 """From a backend's name to a Dask client; "serial" is the plain loop, without one.
 
-A way to start or find workers is one function `(backend, stack, say) -> Client` in `STARTERS`. What it starts it puts
+A way to start or find workers is one function `(backend, stack) -> Client` in `STARTERS`. What it starts it puts
 on the stack, which is unwound when the run ends.
 """
 
@@ -36,8 +36,7 @@ _SETTINGS = {
     "distributed.worker.profile.interval": "1s",
 }
 
-Say = Callable[[str], None]
-Start = Callable[[Backend, contextlib.ExitStack, Say], "Client"]
+Start = Callable[[Backend, contextlib.ExitStack], "Client"]
 
 
 _USED: list[bool] = []
@@ -70,7 +69,7 @@ def cpu_count() -> int:
 
 
 @contextlib.contextmanager
-def connect(backend: Backend, *, say: Say = lambda text: None) -> Iterator[Client | None]:
+def connect(backend: Backend) -> Iterator[Client | None]:
     """Yield a client of the backend, or None for "serial"; what was started here is stopped here.
 
     Raises
@@ -97,7 +96,7 @@ def connect(backend: Backend, *, say: Say = lambda text: None) -> Iterator[Clien
     with contextlib.ExitStack() as stack:
         stack.callback(_forget_lost_client)
         stack.enter_context(dask.config.set(_SETTINGS))
-        client = start(backend.model_copy(update={"name": name}), stack, say)
+        client = start(backend.model_copy(update={"name": name}), stack)
         if start is not _threads:
             _check_workers(client, name)
         yield client
@@ -218,7 +217,7 @@ def _starter(backend: Backend) -> tuple[Start, str]:
     raise BackendError(f"unknown backend '{name}'; use one of: {', '.join(NAMES)}")
 
 
-def _threads(backend: Backend, stack: contextlib.ExitStack, say: Say) -> Client:
+def _threads(backend: Backend, stack: contextlib.ExitStack) -> Client:
     from distributed import Client, LocalCluster
 
     count = backend.most or cpu_count()
@@ -226,7 +225,7 @@ def _threads(backend: Backend, stack: contextlib.ExitStack, say: Say) -> Client:
     return stack.enter_context(Client(stack.enter_context(cluster)))
 
 
-def _processes(backend: Backend, stack: contextlib.ExitStack, say: Say) -> Client:
+def _processes(backend: Backend, stack: contextlib.ExitStack) -> Client:
     from distributed import Client, LocalCluster, Security
 
     # TLS even on loopback: a login node is shared, and a Dask scheduler runs what it is sent.
@@ -252,13 +251,13 @@ def _local() -> dict[str, Any]:
     }
 
 
-def _active(backend: Backend, stack: contextlib.ExitStack, say: Say) -> Client:
+def _active(backend: Backend, stack: contextlib.ExitStack) -> Client:
     client = active_client()
     assert client is not None
     return client
 
 
-def _no_scheduler(backend: Backend, stack: contextlib.ExitStack, say: Say) -> Client:
+def _no_scheduler(backend: Backend, stack: contextlib.ExitStack) -> Client:
     raise BackendError(
         "slurm-array runs without a Dask scheduler and has none to connect to; `ale-dask submit` sends it to the queue"
     )

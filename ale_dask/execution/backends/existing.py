@@ -17,17 +17,16 @@ from ale_dask.errors import BackendError
 if TYPE_CHECKING:
     from distributed import Client
 
-Say = Callable[[str], None]
 _PATIENCE = 300
 """Seconds that a user's own cluster may take to its first worker."""
 
 
-def at_address(backend: Backend, stack: contextlib.ExitStack, say: Say) -> Client:
+def at_address(backend: Backend, stack: contextlib.ExitStack) -> Client:
     """Return a client of the scheduler whose address is the backend's name."""
     return _client(stack, backend.name, backend.name)
 
 
-def from_file(backend: Backend, stack: contextlib.ExitStack, say: Say) -> Client:
+def from_file(backend: Backend, stack: contextlib.ExitStack) -> Client:
     """Return a client of the scheduler that wrote the file which is the backend's name."""
     try:
         address = str(json.loads(Path(backend.name).expanduser().read_text())["address"])
@@ -50,7 +49,7 @@ def _client(stack: contextlib.ExitStack, address: str, name: str) -> Client:
         ) from error
 
 
-def from_callable(backend: Backend, stack: contextlib.ExitStack, say: Say) -> Client:
+def from_callable(backend: Backend, stack: contextlib.ExitStack) -> Client:
     """Return a client of what the user's callable gives: a Client, a Dask cluster, or Dask's scheduler-address set."""
     import dask
     from distributed import Client

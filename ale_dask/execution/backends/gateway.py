@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import time
 import warnings
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ale_dask.config.study import Backend
@@ -20,10 +20,11 @@ from ale_dask.errors import BackendError
 if TYPE_CHECKING:
     from distributed import Client
 
+log = logging.getLogger(__name__)
 _SAY_SECONDS = 30.0
 
 
-def start_by_gateway(backend: Backend, stack: contextlib.ExitStack, say: Callable[[str], None]) -> Client:
+def start_by_gateway(backend: Backend, stack: contextlib.ExitStack) -> Client:
     """Return a client of a new cluster of the gateway; the stack's end shuts it down.
 
     Raises
@@ -51,7 +52,7 @@ def start_by_gateway(backend: Backend, stack: contextlib.ExitStack, say: Callabl
             "gateway: no address; give options.address in [backend], gateway.address in Dask's configuration or "
             "DASK_GATEWAY__ADDRESS"
         )
-    say(f"gateway: asking {where} for a cluster")
+    log.info(f"gateway: asking {where} for a cluster")
     try:
         cluster = GatewayCluster(**{**options, "auth": get_auth(options.get("auth"))}, shutdown_on_close=True)
         stack.callback(_close, cluster)
@@ -62,7 +63,7 @@ def start_by_gateway(backend: Backend, stack: contextlib.ExitStack, say: Callabl
             else:
                 cluster.adapt(minimum=backend.least, maximum=backend.most)
         for limit in limits:
-            say(f"gateway: {limit.message}")
+            log.info(f"gateway: {limit.message}")
         client: Client = stack.enter_context(cluster.get_client(set_as_default=False))
     except Exception as error:
         # dask-gateway's own errors, aiohttp's and Dask's have no common base but this.
@@ -71,7 +72,7 @@ def start_by_gateway(backend: Backend, stack: contextlib.ExitStack, say: Callabl
             "gateway.auth of Dask's configuration, and at [backend] options: address, proxy_address and what "
             "`dask_gateway.Gateway().cluster_options()` lists"
         ) from error
-    _wait_for_a_worker(cluster, client, say)
+    _wait_for_a_worker(cluster, client)
     return client
 
 
@@ -82,9 +83,9 @@ def _close(cluster: Any) -> None:
         del cluster.gateway._loop_runner
 
 
-def _wait_for_a_worker(cluster: Any, client: Client, say: Callable[[str], None]) -> None:
+def _wait_for_a_worker(cluster: Any, client: Client) -> None:
     said = time.monotonic()
-    say(f"gateway: cluster {cluster.name} is up, waiting for a worker")
+    log.info(f"gateway: cluster {cluster.name} is up, waiting for a worker")
     while not client.scheduler_info(n_workers=1)["workers"]:
         time.sleep(0.5)
         if time.monotonic() - said < _SAY_SECONDS:
@@ -93,4 +94,4 @@ def _wait_for_a_worker(cluster: Any, client: Client, say: Callable[[str], None])
         found = cluster.gateway.get_cluster(cluster.name).status.name
         if found != "RUNNING":
             raise BackendError(f"gateway: cluster {cluster.name} is {found}; its administrators have the logs")
-        say("still waiting for a worker; the gateway may have reached a limit")
+        log.info("still waiting for a worker; the gateway may have reached a limit")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from ale_dask.execution.backends.kubernetes_manifests import API
 if TYPE_CHECKING:
     from distributed import Client
 
+log = logging.getLogger(__name__)
 _GROUP, _VERSION = API.split("/")
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 """Of the pod that this process is in, as in a hub of notebooks."""
@@ -29,7 +31,7 @@ _PATIENCE = 1800.0
 _TAIL = 20
 
 
-def in_a_pod(backend: Backend, stack: contextlib.ExitStack, say: Callable[[str], None]) -> Client:
+def in_a_pod(backend: Backend, stack: contextlib.ExitStack) -> Client:
     """Return a client of the scheduler that the operator has made for the driver pod which this process is in.
 
     Raises
@@ -47,7 +49,7 @@ def in_a_pod(backend: Backend, stack: contextlib.ExitStack, say: Callable[[str],
     while True:
         with contextlib.ExitStack() as attempt:
             try:
-                client = at_address(backend.model_copy(update={"name": address}), attempt, say)
+                client = at_address(backend.model_copy(update={"name": address}), attempt)
                 if client.scheduler_info(n_workers=1)["workers"]:
                     stack.push(attempt.pop_all())
                     return client
@@ -57,7 +59,7 @@ def in_a_pod(backend: Backend, stack: contextlib.ExitStack, say: Callable[[str],
             if time.monotonic() > deadline:
                 raise BackendError(f"kubernetes: after {_PATIENCE:g} s {lacking}; `ale-dask logs OUT` shows the pods")
             if not said:
-                say(f"kubernetes: waiting for {address} and a worker")
+                log.info(f"kubernetes: waiting for {address} and a worker")
                 said = True
         time.sleep(1)
 

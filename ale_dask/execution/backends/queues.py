@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from ale_dask.execution.backends.tls import cache_folder, dashboard_options, key
 if TYPE_CHECKING:
     from distributed import Client
 
+log = logging.getLogger(__name__)
 QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf": "LSFCluster"}
 _LISTED_BY = {"slurm": "squeue --me", "pbs": "qstat -u $USER", "sge": "qstat", "lsf": "bjobs"}
 # SGE and LSF charge "projects", and LSF's walltime has no seconds.
@@ -36,10 +37,8 @@ _SETTINGS = {
 }
 _SAY_SECONDS = 30.0
 
-Say = Callable[[str], None]
 
-
-def start_jobs(backend: Backend, stack: contextlib.ExitStack, say: Say) -> Client:
+def start_jobs(backend: Backend, stack: contextlib.ExitStack) -> Client:
     """Return a client of a scheduler here whose workers are jobs of the queue; the stack's end cancels them.
 
     Raises
@@ -70,7 +69,7 @@ def start_jobs(backend: Backend, stack: contextlib.ExitStack, say: Say) -> Clien
             "[backend] in study.toml takes account, partition, walltime, memory and options"
         ) from error
     client = stack.enter_context(Client(cluster, set_as_default=False))
-    _wait_for_a_worker(backend, cluster, client, say, logs=str(arguments["log_directory"]))
+    _wait_for_a_worker(backend, cluster, client, logs=str(arguments["log_directory"]))
     # Dask asks for as many as do the blocks in flight, four per thread, in this time: half a block's doubles them.
     target = f"{backend.block_seconds / 2}s"
     cluster.adapt(minimum_jobs=backend.least, maximum_jobs=backend.most, interval="1s", target_duration=target)
@@ -167,10 +166,10 @@ async def _submit(cluster: Any, jobs: int) -> None:
         raise
 
 
-def _wait_for_a_worker(backend: Backend, cluster: Any, client: Client, say: Say, *, logs: str) -> None:
+def _wait_for_a_worker(backend: Backend, cluster: Any, client: Client, *, logs: str) -> None:
     said = time.monotonic()
     jobs = [str(worker.job_id) for worker in cluster.workers.values()]
-    say(f"{backend.name}: {len(jobs)} worker job(s) submitted, waiting for the first")
+    log.info(f"{backend.name}: {len(jobs)} worker job(s) submitted, waiting for the first")
     while not client.scheduler_info(n_workers=1)["workers"]:
         time.sleep(0.5)
         if time.monotonic() - said < _SAY_SECONDS:
@@ -182,7 +181,7 @@ def _wait_for_a_worker(backend: Backend, cluster: Any, client: Client, say: Say,
                 f"in {logs}. A wrong prologue, a node without this Python, or an interface that nodes cannot reach "
                 '(options = {interface = "..."}) are usual reasons'
             )
-        say(f"still waiting for a worker; `{_LISTED_BY[backend.name]}` shows the queue, {logs} the jobs' logs")
+        log.info(f"still waiting for a worker; `{_LISTED_BY[backend.name]}` shows the queue, {logs} the jobs' logs")
 
 
 def _gone_from_slurm(jobs: list[str]) -> bool:

@@ -12,8 +12,8 @@ import asyncio
 import contextlib
 import importlib.util
 import itertools
+import logging
 import uuid
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ale_dask.config.study import Backend
@@ -23,11 +23,12 @@ from ale_dask.execution.backends.tls import dashboard_options, pem, written_as
 if TYPE_CHECKING:
     from distributed import Client
 
+log = logging.getLogger(__name__)
 _FOLDER = ".cache/ale_dask/tls"
 """Relative to the home directory, where SSH starts commands."""
 
 
-def start_by_ssh(backend: Backend, stack: contextlib.ExitStack, say: Callable[[str], None]) -> Client:
+def start_by_ssh(backend: Backend, stack: contextlib.ExitStack) -> Client:
     """Return a client of workers on `hosts`: so many single-threaded ones, or one with all CPUs on each.
 
     Raises
@@ -53,7 +54,7 @@ def start_by_ssh(backend: Backend, stack: contextlib.ExitStack, say: Callable[[s
     count = backend.most or len(backend.hosts)
     threads = {"nthreads": 1} if backend.most else {}
     workers = list(itertools.islice(itertools.cycle(backend.hosts), count))
-    say(f"ssh: starting {count} worker(s) on {len(backend.hosts)} host(s)")
+    log.info(f"ssh: starting {count} worker(s) on {len(backend.hosts)} host(s)")
     try:
         stack.callback(_forget, backend.hosts, connection, f"rm -f {file}")
         command = f"umask 077 && mkdir -p {_FOLDER} && cat > {file}"

@@ -6,8 +6,9 @@ The plugin is sent to any scheduler that has this package; where it cannot be, t
 from __future__ import annotations
 
 import importlib.util
+import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from ale_dask.storage.location import Place, replace_file
 if TYPE_CHECKING:
     from distributed import Client
 
+log = logging.getLogger(__name__)
 NAME = "ale-dask-monitor"
 PAGE = "/ale-dask"
 
@@ -65,16 +67,16 @@ def served(client: Client) -> list[str] | None:
         return None
 
 
-def announce(client: Client, say: Callable[[str], None]) -> None:
-    """Say where the scheduler shows how far runs are, or why there is no more than Dask's own dashboard."""
+def announce(client: Client) -> None:
+    """Log where the scheduler shows how far runs are, or why there is no more than Dask's own dashboard."""
     address = dashboard(client)
     parts = served(client)
     if parts is None:
-        say("no page of ours: the scheduler has another ale_dask, or takes no plugin; the run goes on without")
+        log.info("no page of ours: the scheduler has another ale_dask, or takes no plugin; the run goes on without")
     if address and "page" in (parts or ()):
-        say(f"dashboard {page_of(address)}")
+        log.info(f"dashboard {page_of(address)}")
     elif address:
-        say(f"dashboard {address}")
+        log.info(f"dashboard {address}")
 
 
 def check_report(*, wanted: bool) -> None:
