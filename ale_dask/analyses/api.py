@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,70 +14,23 @@ from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
 from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses.execute import run_plan, sample_of
 from ale_dask.analyses.ma import ale_union, ma_maps
 from ale_dask.analyses.main_effect import inference_of, mask_of
 from ale_dask.analyses.sample import Sample, enough, sample, study_bits
 from ale_dask.analyses.sensitivity import leave_one_out_maps as left_out
-from ale_dask.config.inference import Inference, changed
+from ale_dask.config.inference import changed
 from ale_dask.config.study import inference_from
 from ale_dask.coordinates import foci as foci_data
 from ale_dask.coordinates.masks import load_space
 from ale_dask.coordinates.pooling import by_subjects
 from ale_dask.errors import InputError
-from ale_dask.execution.backends.connect import active_client, cpu_count, usable
-from ale_dask.execution.executors import BlockArrays, Job, MemorySink, execute, pending
-from ale_dask.execution.plan import BlockFunction, Plan, Segment, block_size
+from ale_dask.execution.backends.connect import cpu_count
+from ale_dask.execution.plan import Plan
 from ale_dask.numerics.space import Mask
 
 if TYPE_CHECKING:
     from distributed import Client
-
-
-def seconds_of_first(plan: Plan, function: BlockFunction) -> float:
-    """Return the measured seconds of the first iteration on this CPU, compilation included."""
-    start = time.perf_counter()
-    function(plan, 0, 1)
-    return time.perf_counter() - start
-
-
-def seconds_per_iteration(plan: Plan, function: BlockFunction, *, most: int) -> float:
-    """Return the measured seconds of one of `most` iterations on this CPU; compiles the kernel if need be."""
-    function(plan, 0, 1)
-    number = 1
-    while True:
-        number = min(4 * number, most)
-        start = time.perf_counter()
-        function(plan, 0, number)
-        seconds = time.perf_counter() - start
-        if seconds > 0.05 or number == most:
-            return seconds / number
-
-
-def run_plan(
-    plan: Plan,
-    function: BlockFunction,
-    *,
-    iterations: int,
-    client: Client | None,
-    size: int | None = None,
-    first: int = 0,
-) -> BlockArrays:
-    """Return the arrays of a plan's blocks, computed here or by a client; `size` is that of a block, if not free.
-
-    The iterations begin with number `first`.
-    """
-    client = active_client() if client is None else usable(client)
-    workers = 1 if client is None else sum(client.nthreads().values())
-    size = size or block_size(
-        iterations=iterations,
-        seconds_per_iteration=seconds_per_iteration(plan, function, most=iterations),
-        block_seconds=1.0,
-        workers=workers,
-    )
-    segment = Segment(0, plan.id, first, iterations, size)
-    sink = MemorySink(segment)
-    execute(pending([Job(plan, segment, function, sink)]), client=client)
-    return sink.arrays()
 
 
 def main_effect(
@@ -141,10 +93,10 @@ def _main_effect(chosen: Sample, plan: Plan, *, client: Client | None) -> xr.Dat
     null, other = (np.empty((0, 0 if p is None else len(p.statistics)), dtype=np.int64) for p in (plan, beside))
     n, most = chosen.inference.iterations, chosen.inference.until_decided
     while True:
-        null = _longer(null, plan, main_effects.block, iterations=n, client=client)
+        null = _longer(null, plan, iterations=n, client=client)
         result = main_effects.collect(chosen, plan, null, ale=ale)
         if beside is not None:
-            other = _longer(other, beside, base_rates.block, iterations=n, client=client)
+            other = _longer(other, beside, iterations=n, client=client)
             result = base_rates.with_base_rate(result, chosen, beside, other)
         if most is None or n >= most or not main_effects.undecided([result]):
             return result
@@ -153,15 +105,11 @@ def _main_effect(chosen: Sample, plan: Plan, *, client: Client | None) -> xr.Dat
 
 
 def _longer(
-    null: npt.NDArray[np.int64], plan: Plan, function: BlockFunction, *, iterations: int, client: Client | None
+    null: npt.NDArray[np.int64], plan: Plan, *, iterations: int, client: Client | None
 ) -> npt.NDArray[np.int64]:
     """Return a null (iteration, statistic) with the iterations that it lacks added to those that it has."""
-    arrays = run_plan(plan, function, first=len(null), iterations=iterations - len(null), client=client)
+    arrays = run_plan(plan, first=len(null), iterations=iterations - len(null), client=client)
     return np.concatenate([null, arrays["null"][:, 1:]])
-
-
-def _sample_of(result: xr.Dataset, *, inference: Inference, mask: Mask) -> Sample:
-    return sample(foci_data.foci_alone(result), mask=mask, inference=inference, name=result.attrs["name"])
 
 
 def contrast(
@@ -209,13 +157,13 @@ def contrast(
         against = [base_rates.plan_base_rate(s, main=p, name=title) for s, p in three]
     plan = contrasts.plan_contrast(arms[0], arms[1], plans=plans, against=against, name=title)
     iterations = contrasts.how_many(plan, inference.iterations)
-    arrays = run_plan(plan, contrasts.block, iterations=iterations, client=client)
+    arrays = run_plan(plan, iterations=iterations, client=client)
     clusters = None
     if second.second_pass(plan, inference, iterations=iterations):
         again = second.plan_clusters(
             plan, mask=mask, inference=inference, iterations=iterations, name=title, threads=cpu_count()
         )
-        clusters = again, run_plan(again, second.block, iterations=iterations, client=client)["null"][:, 1:]
+        clusters = again, run_plan(again, iterations=iterations, client=client)["null"][:, 1:]
     return contrasts.collect(
         plan,
         arrays["null"][:, 1:],
@@ -240,7 +188,7 @@ def leave_one_out(result: xr.Dataset) -> xr.Dataset:
     """
     if result.attrs.get("kind") != main_effects.KIND:
         raise InputError(f"'{result.attrs.get('name')}' is no main effect: only experiments of one can be left out")
-    chosen = _sample_of(result, inference=inference_of(result), mask=mask_of(result))
+    chosen = sample_of(result, inference=inference_of(result), mask=mask_of(result))
     return left_out.leave_one_out(chosen, s=result["s"].values, bits=int(result.attrs["scale_bits"]))
 
 

@@ -275,14 +275,19 @@ def _observed(
     return units, above, labels, _measures(labels, units, least=int(plan.settings["least_z"]))
 
 
-def primary_statistic(plan: Plan, inference: Inference) -> Statistic:
-    """Return of which statistic of a base-rate null the primary correction's threshold is, and in which unit."""
+def primary_statistic(plan: Plan, inference: Inference) -> Statistic | None:
+    """Return the statistic of a base-rate null that the primary correction cuts, with its unit.
+
+    None where a sweep over corrections has a plan without TFCE.
+    """
     what, unit, factor = {
         "cluster-size": ("max_size", "voxels", 1.0),
         "cluster-mass": ("max_mass", "summed z", 1 / Z_UNIT),
         "voxel": ("max_z", "z", 1 / Z_UNIT),
         "tfce": (TFCE, "TFCE", tfce_unit(int(plan.settings.get("tfce_shift", 0)))),
     }[inference.correction]
+    if what not in plan.statistics:
+        return None
     return Statistic(plan.statistics.index(what), inference.cluster_p, unit, factor, inference.cluster_cut)
 
 

@@ -334,9 +334,14 @@ def uncorrected(plan: Plan, *, mask: Mask, inference: Inference) -> npt.NDArray[
     return clusters.at_least(above, volume=mask.volume, minimum=least, connectivity=inference.connectivity)
 
 
-def primary_statistic(plan: Plan, inference: Inference) -> Statistic:
-    """Return of which statistic of a main effect's uniform null the primary correction's threshold is, and its unit."""
+def primary_statistic(plan: Plan, inference: Inference) -> Statistic | None:
+    """Return the statistic of the uniform null that the primary correction cuts, with its unit.
+
+    None where the base rate alone decides, and where a sweep over corrections has a plan without TFCE.
+    """
     what, unit = _PRIMARY_UNIT[inference.correction]
+    if inference.null == "base-rate" or what not in plan.statistics:
+        return None
     bits = int(plan.settings["bits"])
     factor = {"voxels": 1.0, "mass": 2.0**-bits, "ALE": 2.0**-bits}.get(unit)
     return Statistic(
@@ -359,9 +364,9 @@ _PRIMARY_UNIT = {
 def observed(plan: Plan, inference: Inference) -> tuple[npt.NDArray[np.int64], float] | None:
     """Return the primary statistic of a main effect's clusters (cluster), and eps of each one's confidence sequence.
 
-    Those of the uniform null; None where the primary correction is not one of clusters.
+    Those of the uniform null; None where the primary correction is not one of clusters, or the base rate alone decides.
     """
-    if inference.correction not in ("cluster-size", "cluster-mass"):
+    if inference.null == "base-rate" or inference.correction not in ("cluster-size", "cluster-mass"):
         return None
     threshold = int(plan.settings["threshold"])
     s = plan.arrays["s"].astype(np.int64)

@@ -19,13 +19,12 @@ log = logging.getLogger(__name__)
 
 
 def print_sweep(wanted: Sweep, *, as_json: bool) -> None:
-    from ale_dask.analyses.api import seconds_per_iteration
+    from ale_dask.analyses.execute import seconds_per_iteration
     from ale_dask.execution.progress import clock
-    from ale_dask.workflows.prepare import BLOCKS
     from ale_dask.workflows.sweep import descriptive, shares
 
     each = {
-        name: seconds_per_iteration(one.plan, BLOCKS[one.plan.kind], most=one.iterations) * one.iterations
+        name: seconds_per_iteration(one.plan, most=one.iterations) * one.iterations
         for name, one in wanted.passes.by_name.items()
     }
     core_seconds = sum(each.values())

@@ -10,7 +10,7 @@ import uuid
 from importlib.util import find_spec
 from pathlib import Path
 
-from ale_dask.analyses.api import seconds_per_iteration
+from ale_dask.analyses.execute import seconds_per_iteration
 from ale_dask.config.study import Backend, load_study
 from ale_dask.datasets.example import write_example
 from ale_dask.errors import BackendError, StoreError
@@ -21,7 +21,7 @@ from ale_dask.execution.block_store import shares_storage
 from ale_dask.execution.plan import Plan
 from ale_dask.numerics.warm import cold, compile_kernels
 from ale_dask.storage.location import Place, create_once, place, remove
-from ale_dask.workflows.prepare import BLOCKS, plans, prepare
+from ale_dask.workflows.prepare import plans, prepare
 
 log = logging.getLogger(__name__)
 
@@ -129,4 +129,4 @@ def _try_out(scratch: Place, nonce: str) -> None:
 
 
 def _milliseconds(plan: Plan) -> float:
-    return 1e3 * seconds_per_iteration(plan, BLOCKS[plan.kind], most=1000)
+    return 1e3 * seconds_per_iteration(plan, most=1000)

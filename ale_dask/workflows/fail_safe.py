@@ -14,18 +14,19 @@ import xarray as xr
 
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import main_effect as main_effects
-from ale_dask.analyses.api import seconds_per_iteration
 from ale_dask.analyses.base_rate import base_rate_name, decided_by_base_rate
+from ale_dask.analyses.execute import seconds_per_iteration
 from ale_dask.analyses.main_effect import inference_of
 from ale_dask.analyses.sensitivity import base_rate_variants as beside
 from ale_dask.analyses.sensitivity import fail_safe as noisy
 from ale_dask.analyses.sensitivity import noise_null
 from ale_dask.analyses.sensitivity.api import main_effects_of
 from ale_dask.analyses.sensitivity.fail_safe_base_rate import OF_BOTH, AddedBaseRate, Steps, steps_of
+from ale_dask.analyses.study_plans import PreparedStudy
 from ale_dask.config.study import Backend, Study
 from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import cpu_count, threads_of
-from ale_dask.execution.block_store import gather, store_plan
+from ale_dask.execution.block_store import store_plan
 from ale_dask.execution.plan import Plan, block_size
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.palette import Hue, hues_of
@@ -33,9 +34,8 @@ from ale_dask.reporting.common.written import writing_results
 from ale_dask.reporting.sensitivity.fail_safe import clusters_in, write_fail_safe
 from ale_dask.reporting.text.follow_up_files import origin_of
 from ale_dask.storage.location import Place, place
-from ale_dask.workflows.prepare import BLOCKS, Prepared
 from ale_dask.workflows.run import carry_out, collect, workers_of
-from ale_dask.workflows.run_directory import plan_jobs, run_token, stored
+from ale_dask.workflows.run_directory import Run, stored
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -151,7 +151,7 @@ def open_drawer(
     mains = _mains(chosen, results) if asked != "base-rate" else {}
     for name in mains:
         plan = _stored(out, prepared, made[name], name=name, most=most, series=series)
-        extras[name] = Extra(plan, iterations, seconds_per_iteration(plan, noise_null.block, most=iterations))
+        extras[name] = Extra(plan, iterations, seconds_per_iteration(plan, most=iterations))
     shown = chosen if asked != "base-rate" else {}
     against = {}
     if asked != "uniform":
@@ -210,11 +210,11 @@ def _passes(out: Place, steps: Steps, *, name: str, iterations: int) -> list[Ext
         make = partial(steps.plan, i, name=where, threads=cpu_count())
         identity = main_effects.identity_of(beside.KIND, conventions)
         plan = store_plan(out, make, name=where, identity=identity, conventions=conventions)
-        found.append(Extra(plan, iterations, seconds_per_iteration(plan, beside.block, most=iterations)))
+        found.append(Extra(plan, iterations, seconds_per_iteration(plan, most=iterations)))
     return found
 
 
-def _stored(out: Place, prepared: Prepared, main: Plan, *, name: str, most: int | None, series: int) -> Plan:
+def _stored(out: Place, prepared: PreparedStudy, main: Plan, *, name: str, most: int | None, series: int) -> Plan:
     sample = prepared.samples[name]
     number = noise_null.TIMES * len(sample.key) if most is None else most
     # Each number of experiments and series is another plan, with a place of its own.
@@ -239,18 +239,14 @@ def compute(
     out = drawer.out
     extras = {**drawer.extras, **{e.plan.name: e for _, passes in drawer.against.values() for e in passes}}
     with workers_of(backend, client=client) as connected:
-        workers = threads_of(connected, backend)
+        workers, run = threads_of(connected, backend), Run.at(out)
         jobs = [
             job
             for e in extras.values()
-            for job in plan_jobs(out, e.plan, iterations=e.iterations, size=partial(_size, e, backend, workers))
+            for job in run.jobs(e.plan, iterations=e.iterations, size=partial(_size, e, backend, workers))
         ]
         carry_out(jobs, out, study=drawer.study, client=connected, quiet=quiet)
-    nonce = run_token(out)
-    return {
-        name: gather(out, e.plan, iterations=e.iterations, extra={}, nonce=nonce, function=BLOCKS[e.plan.kind])[0]
-        for name, e in extras.items()
-    }
+    return {name: run.gather(e.plan, iterations=e.iterations)[0] for name, e in extras.items()}
 
 
 def _size(extra: Extra, backend: Backend, workers: int) -> int:

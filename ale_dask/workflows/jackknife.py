@@ -12,9 +12,9 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses import contrast as contrasts
-from ale_dask.analyses.api import run_plan
 from ale_dask.analyses.base_rate import base_rate_name, nulls_of
 from ale_dask.analyses.contrast import pooled_name
+from ale_dask.analyses.execute import run_plan
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.main_effect import inference_of, mask_of, plan_main_effect
 from ale_dask.analyses.sample import Sample, sample, study_bits
@@ -39,7 +39,6 @@ from ale_dask.execution.plan import Plan
 from ale_dask.reporting.tables.clusters import base_rate_clusters, directions
 from ale_dask.reporting.tables.contributions import parts_of, surviving_clusters
 from ale_dask.schema import FOCI, OPTIONAL, describe
-from ale_dask.workflows.prepare import BLOCKS
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -270,7 +269,7 @@ def survival(
     @cache
     def read(name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
         plan, iterations, size = made.plans[name]
-        arrays = run_plan(plan, BLOCKS[plan.kind], iterations=iterations, client=client, size=size)
+        arrays = run_plan(plan, iterations=iterations, client=client, size=size)
         exceed = arrays.get(contrast_jackknife.EXCEED)
         return arrays["null"][:, 1:], None if exceed is None else exceed[:, 1:]
 

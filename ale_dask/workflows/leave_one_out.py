@@ -24,7 +24,7 @@ from ale_dask.reporting.text.follow_up_files import origin_of
 from ale_dask.storage.location import Place, place
 from ale_dask.workflows.jackknife import Arms, surviving, work
 from ale_dask.workflows.run import carry_out, collect, workers_of
-from ale_dask.workflows.run_directory import Sizes, plan_jobs, stored
+from ale_dask.workflows.run_directory import Run, Sizes, stored
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -70,12 +70,12 @@ def survival_of_run(
     plans = {name: _kept(out, plan, f"{name}_{_way(by, k)}") for name, (plan, _, _) in made.plans.items()}
     backend = backend or study.backend
     with workers_of(backend, client=client) as connected:
-        sizes = Sizes(backend, threads_of(connected, backend))
+        sizes, run = Sizes(backend, threads_of(connected, backend)), Run.at(out)
         jobs = [
             job
             for name, (_, iterations, size) in made.plans.items()
-            for job in plan_jobs(
-                out, plans[name], iterations=iterations, size=partial(sizes.of, plans[name], iterations, size=size)
+            for job in run.jobs(
+                plans[name], iterations=iterations, size=partial(sizes.of, plans[name], iterations, size=size)
             )
         ]
         sets = f"{sum(map(len, made.sets.values()))} sets over {len(made.sets)} analyses"

@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses import running_threshold
+from ale_dask.analyses.kinds import PLANS, iterations_of
 from ale_dask.analyses.ma import broken_maps
 from ale_dask.analyses.sensitivity import leave_one_out_maps as left_out
+from ale_dask.analyses.study_plans import PreparedStudy
 from ale_dask.config.study import main_effects_of
 from ale_dask.errors import InputError, StoreError
-from ale_dask.execution.block_store import StoreSink, segments, sink
+from ale_dask.execution.block_store import StoreSink, segments
 from ale_dask.execution.executors import Job, execute
 from ale_dask.execution.journal import Journal, events
 from ale_dask.execution.monitor.state import DECISIONS
@@ -27,9 +28,8 @@ from ale_dask.execution.plan import Plan, compute_block
 from ale_dask.numerics import correct
 from ale_dask.reporting.common.written import differing_results
 from ale_dask.storage.location import Place, place
-from ale_dask.workflows.prepare import Prepared, counts_of, iterations_of
 from ale_dask.workflows.run import run
-from ale_dask.workflows.run_directory import jobs_of, run_token, stored
+from ale_dask.workflows.run_directory import Run, jobs_of, stored
 
 _RECENT_SECONDS = 60.0
 
@@ -132,7 +132,7 @@ def _recorded(out: Place, job: Job) -> bool:
         return (out / "run.json").is_file()
 
 
-def _broken_stored(out: Place, prepared: Prepared, made: Mapping[str, Plan]) -> list[str]:
+def _broken_stored(out: Place, prepared: PreparedStudy, made: Mapping[str, Plan]) -> list[str]:
     lines = []
     for name in main_effects_of(prepared.study):
         group = f"store.zarr/{name}/maps"
@@ -199,6 +199,7 @@ class Watch:
     def __init__(self, out: str | Place) -> None:
         self.out = place(out)
         self.prepared, self.plans = stored(self.out)
+        self.run = Run.at(self.out)
         self.seen: dict[tuple[str, int, int], npt.NDArray[np.int64]] = {}
         self.observed: dict[str, tuple[npt.NDArray[np.int64], float] | None] = {}
 
@@ -209,19 +210,19 @@ class Watch:
 
     def _observed(self, name: str, plan: Plan) -> tuple[npt.NDArray[np.int64], float] | None:
         if name not in self.observed:
-            self.observed[name] = running_threshold.observed(plan, self.prepared.study.inference)
+            self.observed[name] = PLANS[plan.kind].observed(plan, self.prepared.study.inference)
         return self.observed[name]
 
     def _standing(self, name: str, plan: Plan, *, failed: int) -> Standing:
         inference = self.prepared.study.inference
         have = segments(self.out, plan)
         now, recent = time.time(), 0
-        statistic = running_threshold.primary_statistic(plan, inference)
+        statistic = PLANS[plan.kind].statistic(plan, inference)
         # A contrast without a component has no statistic: only its stamps are counted.
         column = -1 if statistic is None else statistic.column
         nulls = []
         for segment in have:
-            kept = sink(self.out, plan, segment, extra=counts_of(plan), nonce=run_token(self.out))
+            kept = self.run.sink(plan, segment)
             for block, changed in sorted(kept.present().items()):
                 key = (name, segment.number, block)
                 if key not in self.seen and (arrays := kept.read(block)) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -10,17 +10,16 @@ from typing import Any
 
 import xarray as xr
 
-from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import contrast as contrasts
-from ale_dask.analyses import contrast_clusters as second
-from ale_dask.analyses import main_effect as main_effects
-from ale_dask.analyses.api import seconds_per_iteration
+from ale_dask.analyses.base_rate import base_rate_name
 from ale_dask.analyses.contrast import pooled_name
+from ale_dask.analyses.contrast_clusters import clusters_name
+from ale_dask.analyses.execute import seconds_per_iteration
+from ale_dask.analyses.kinds import ANALYSES, counts_of, iterations_of, plans_of
+from ale_dask.analyses.main_effect import identity_of
 from ale_dask.analyses.sample import Sample, enough, sample, study_bits
-from ale_dask.analyses.sensitivity import base_rate_variants, noise_null, variant_null
-from ale_dask.analyses.sensitivity import contrast_jackknife as left_out
+from ale_dask.analyses.study_plans import PreparedStudy
 from ale_dask.config.files import expand_files
-from ale_dask.config.inference import Inference
 from ale_dask.config.study import Contrast, FociSource, Study, main_effects_of
 from ale_dask.coordinates import foci as foci_data
 from ale_dask.coordinates.masks import load_space
@@ -31,39 +30,9 @@ from ale_dask.coordinates.subject_groups import with_groups
 from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import cpu_count
 from ale_dask.execution.block_store import store_plan
-from ale_dask.execution.plan import TASK_SECONDS, BlockFunction, Plan, block_size
+from ale_dask.execution.plan import TASK_SECONDS, Plan, block_size
 from ale_dask.numerics.space import Mask
 from ale_dask.storage.location import Place
-
-BLOCKS: dict[str, BlockFunction] = {
-    main_effects.KIND: main_effects.block,
-    base_rates.KIND: base_rates.block,
-    contrasts.KIND: contrasts.block,
-    second.KIND: second.block,
-    variant_null.KIND: variant_null.block,
-    base_rate_variants.KIND: base_rate_variants.block,
-    left_out.KIND: left_out.block,
-    noise_null.KIND: noise_null.block,
-}
-"""What floor 3 computes for each kind of plan."""
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A study read and checked: foci by name, experiments per main effect, pooled ones too, and arms per contrast."""
-
-    study: Study
-    mask: Mask
-    bits: int
-    foci: dict[str, xr.Dataset]
-    samples: dict[str, Sample]
-    arms: dict[str, tuple[Sample, Sample]]
-
-    def contrast(self, name: str) -> Contrast:
-        """Return the configuration of a contrast."""
-        analysis = self.study.analysis[name]
-        assert isinstance(analysis, Contrast)
-        return analysis
 
 
 def read_sources(study: Study, *, need_n: bool) -> dict[str, xr.Dataset]:
@@ -95,17 +64,14 @@ def read_samples(study: Study, *, mask: Mask) -> tuple[dict[str, xr.Dataset], di
         foci = by_subjects(foci, inference.same_subjects, name=main.foci[0] if len(parts) == 1 else name)
         where = f"analysis.{name}"
         samples[name] = enough(sample(foci, mask=mask, inference=inference, name=where), name=where)
-    for name in samples if base_rates.wanted(inference) else ():
-        if (kept := base_rates.base_rate_name(name)) in study.analysis:
-            raise InputError(f"analysis.{kept}: this name is kept for the base-rate null of '{name}'")
-    for name in (n for n, analysis in study.analysis.items() if isinstance(analysis, Contrast)):
-        for kept, what in ((pooled_name(name), "pooled arms"), (second.clusters_name(name), "clusters")):
-            if kept in study.analysis:
-                raise InputError(f"analysis.{kept}: this name is kept for the {what} of '{name}'")
+    for name, analysis in study.analysis.items():
+        for reserved, content in ANALYSES[analysis.kind].reserved(name, inference).items():
+            if reserved in study.analysis:
+                raise InputError(f"analysis.{reserved}: this name is kept for the {content} of '{name}'")
     return sources, samples
 
 
-def prepare(study: Study) -> Prepared:
+def prepare(study: Study) -> PreparedStudy:
     """Return the study with its files read, its experiments checked and its fixed-point scale chosen.
 
     Raises
@@ -128,7 +94,7 @@ def prepare(study: Study) -> Prepared:
         a, b = contrasts.disjoint_arms(a, b, shared=inference.shared, name=f"analysis.{name}")
         arms[name] = (make(a, name=f"analysis.{name}"), make(b, name=f"analysis.{name}"))
         samples[pooled_name(name)] = make(foci_data.concat([a, b]), name=f"analysis.{name}")
-    return Prepared(study, mask, bits, sources, samples, arms)
+    return PreparedStudy(study, mask, bits, sources, samples, arms)
 
 
 def arms_described(study: Study) -> tuple[dict[str, xr.Dataset], dict[str, tuple[str, str]]]:
@@ -189,76 +155,26 @@ def _read_files(
     return read_foci(*files, n=n, space=space, talairach=talairach, require_n=need_n, columns=dict(columns))
 
 
-def plans(prepared: Prepared, *, out: Place | None = None, known: dict[str, Plan] | None = None) -> dict[str, Plan]:
-    """Return the frozen plans of all main effects, contrasts and their second passes by name.
+def plans(
+    prepared: PreparedStudy, *, out: Place | None = None, known: dict[str, Plan] | None = None
+) -> dict[str, Plan]:
+    """Return the frozen plans of every analysis of a study by name.
 
-    Those in OUT are used as they are, and those `known` by their identity, which others are added to.
+    Plans that OUT holds are used as they are. `known` holds the plans of other studies by identity: those of the same
+    identity are taken from there, and new ones are added.
     """
-    inference = prepared.study.inference
-    found: dict[str, Plan] = {}
 
-    def keep(name: str, conventions: dict[str, Any], kind: str, make: Any) -> Plan:
-        identity = main_effects.identity_of(kind, conventions)
+    def keep(name: str, kind: str, conventions: dict[str, Any], make: Callable[[], Plan]) -> Plan:
+        identity = identity_of(kind, conventions)
         if known is not None:
             if identity not in known:
                 known[identity] = make()
             return replace(known[identity], name=name)
         if out is None:
-            return make()  # type: ignore[no-any-return]
+            return make()
         return store_plan(out, make, name=name, identity=identity, conventions=conventions)
 
-    for name, chosen in prepared.samples.items():
-        make = partial(main_effects.plan_main_effect, chosen, bits=prepared.bits, name=name)
-        found[name] = keep(name, chosen.conventions(prepared.bits), main_effects.KIND, make)
-        # The pooled arms of a contrast only say where it is looked at, by the null that decides.
-        if base_rates.wanted(chosen.inference) and (name in prepared.study.analysis or inference.null == "base-rate"):
-            stored = base_rates.base_rate_name(name)
-            make = partial(base_rates.plan_base_rate, chosen, main=found[name], name=stored)
-            asked = base_rates.conventions_of(chosen, bits=prepared.bits)
-            found[stored] = keep(stored, asked, base_rates.KIND, make)
-    for name, (a, b) in prepared.arms.items():
-        parents = [found[n] for n in (*prepared.contrast(name).arms, pooled_name(name))]
-        against = _deciding(found, (*prepared.contrast(name).arms, pooled_name(name)), inference)
-        conventions = contrasts.conventions_of(a, b, plans=parents, against=against)
-        # All relabellings, and some drawn ones, are different lists of iterations: each has its own place.
-        stored = f"{name}_enumerated" if conventions["enumerate"] else name
-        make = partial(contrasts.plan_contrast, a, b, plans=parents, against=against, name=stored)
-        found[name] = plan = keep(stored, conventions, contrasts.KIND, make)
-        n = contrasts.how_many(plan, inference.iterations)
-        if second.second_pass(plan, inference, iterations=n):
-            # Every number of relabellings has other cluster-forming values, and a place of its own.
-            stored = f"{second.clusters_name(stored)}-{n}"
-            make = partial(
-                second.plan_clusters,
-                plan,
-                mask=prepared.mask,
-                inference=inference,
-                iterations=n,
-                name=stored,
-                threads=cpu_count(),
-            )
-            again = second.conventions_of(plan, iterations=n)
-            found[second.clusters_name(name)] = keep(stored, again, second.KIND, make)
-    return found
-
-
-def _deciding(found: dict[str, Plan], names: Sequence[str], inference: Inference) -> list[Plan]:
-    """Return the base-rate plans of main effects where that null alone decides what survives in them."""
-    if inference.null != "base-rate" or inference.gate == "none":
-        return []
-    return [found[base_rates.base_rate_name(name)] for name in names]
-
-
-def iterations_of(plan: Plan, inference: Inference) -> int:
-    """Return the number of iterations that a plan is run for."""
-    if plan.kind == second.KIND:
-        return int(plan.settings["iterations"])
-    return contrasts.how_many(plan, inference.iterations) if plan.kind == contrasts.KIND else inference.iterations
-
-
-def counts_of(plan: Plan) -> dict[str, int]:
-    """Return the counts that a plan's blocks keep besides the null, with their number."""
-    return {"exceed": 2 * len(plan.arrays["candidate"])} if plan.kind in (contrasts.KIND, left_out.KIND) else {}
+    return plans_of(prepared, keep)
 
 
 @dataclass(frozen=True)
@@ -286,11 +202,11 @@ class Cost:
         return self.iterations * self.seconds_per_iteration
 
 
-def cost(prepared: Prepared, plan: Plan, *, name: str, workers: int) -> Cost:
+def cost(prepared: PreparedStudy, plan: Plan, *, name: str, workers: int) -> Cost:
     """Return blocks, time and bytes of a plan, timed on its own foci here."""
     inference = prepared.study.inference
     iterations = iterations_of(plan, inference)
-    seconds = seconds_per_iteration(plan, BLOCKS[plan.kind], most=iterations)
+    seconds = seconds_per_iteration(plan, most=iterations)
     size = prepared.study.backend.block_size or block_size(
         iterations=iterations,
         seconds_per_iteration=seconds,
@@ -300,7 +216,7 @@ def cost(prepared: Prepared, plan: Plan, *, name: str, workers: int) -> Cost:
     blocks = -(-iterations // size)
     width = 8 * (iterations * (1 + len(plan.statistics)) + blocks * sum(1 + n for n in counts_of(plan).values()))
     first = name
-    for end in (second.clusters_name(""), base_rates.base_rate_name("")):
+    for end in (clusters_name(""), base_rate_name("")):
         first = first if first in (*prepared.samples, *prepared.arms) else name.removesuffix(end)
     samples = [prepared.samples[first]] if first in prepared.samples else list(prepared.arms[first])
     return Cost(
@@ -322,7 +238,7 @@ def scheduler_share(found: Sequence[Cost], *, workers: int) -> float:
     return workers * TASK_SECONDS / max(seconds, 1e-9)
 
 
-def costs(prepared: Prepared, *, workers: int | None = None) -> list[Cost]:
+def costs(prepared: PreparedStudy, *, workers: int | None = None) -> list[Cost]:
     """Return the cost of every main effect and contrast of a study."""
     made = plans(prepared)
     return [cost(prepared, plan, name=name, workers=workers or cpu_count()) for name, plan in made.items()]

@@ -6,30 +6,26 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses import base_rate as base_rates
-from ale_dask.analyses import conjunction as conjunctions
-from ale_dask.analyses import contrast as contrasts
-from ale_dask.analyses import contrast_clusters as second
-from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.contrast import pooled_name
+from ale_dask.analyses.kinds import PLANS, iterations_of, results_of
 from ale_dask.analyses.ma import ale_union, store_ma
 from ale_dask.analyses.main_effect import undecided
-from ale_dask.analyses.running_threshold import observed, primary_statistic
 from ale_dask.analyses.sensitivity.power import with_power
+from ale_dask.analyses.study_plans import Null, PreparedStudy
 from ale_dask.config.inference import Inference
-from ale_dask.config.study import Backend, Conjunction, Contrast, Study, main_effects_of
+from ale_dask.config.study import Backend, Study, main_effects_of
 from ale_dask.errors import StoreError
 from ale_dask.execution.backends.connect import connect, noticing_loss, threads_of, usable
-from ale_dask.execution.block_store import gather, segments, shares_storage
+from ale_dask.execution.block_store import segments, shares_storage
 from ale_dask.execution.executors import Job, Report, Step, Todo, Watched, execute, pending
 from ale_dask.execution.journal import Journal
 from ale_dask.execution.monitor.driver import announce, check_report, monitored, performance_of
@@ -45,8 +41,8 @@ from ale_dask.reporting.write import write_results
 from ale_dask.storage.location import Place, local_copy, place, replace_file
 from ale_dask.storage.ownership import holds_run
 from ale_dask.version import __version__
-from ale_dask.workflows.prepare import BLOCKS, Prepared, counts_of, iterations_of, prepare
-from ale_dask.workflows.run_directory import create_run, jobs_of, run_token, stored
+from ale_dask.workflows.prepare import prepare
+from ale_dask.workflows.run_directory import Run, create_run, jobs_of, run_token, stored
 from ale_dask.workflows.run_record import run_record
 
 if TYPE_CHECKING:
@@ -58,8 +54,6 @@ _READ_AGAIN = 500
 """Blocks that are there already and are read for the live view's threshold."""
 _WITH_CLUSTERS = 50
 """Analyses whose clusters the live view is told."""
-Null = tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64]]]
-"""A null (iteration, statistic) and the counts beside it, summed over its blocks."""
 
 
 def run(
@@ -170,10 +164,10 @@ def _standing(jobs: Sequence[Job], todo: Todo, inference: Inference) -> dict[str
     found: dict[str, Analysis] = {}
     read = 0
     for job in jobs:
-        statistic = primary_statistic(job.plan, inference)
+        statistic = PLANS[job.plan.kind].statistic(job.plan, inference)
         if job.plan.name not in found:
             # 12 ms each; a sweep of thousands has no need of it.
-            clusters = observed(job.plan, inference) if len(found) < _WITH_CLUSTERS else None
+            clusters = PLANS[job.plan.kind].observed(job.plan, inference) if len(found) < _WITH_CLUSTERS else None
             of, eps = clusters or (None, 0.0)
             found[job.plan.name] = Analysis(statistic=statistic, observed=of, eps=eps)
         a = found[job.plan.name]
@@ -203,7 +197,7 @@ def _record(
     return run_record(study, results, digests=digests, segments=blocks, seconds=seconds)
 
 
-def _ale(prepared: Prepared, out: Place, made: Mapping[str, Plan], client: Client | None) -> dict[str, Any]:
+def _ale(prepared: PreparedStudy, out: Place, made: Mapping[str, Plan], client: Client | None) -> dict[str, Any]:
     """Return the ALE (voxel) of every main effect from the stored MA maps."""
     import dask
 
@@ -232,55 +226,19 @@ def _ale(prepared: Prepared, out: Place, made: Mapping[str, Plan], client: Clien
 
 
 def _collect(
-    prepared: Prepared, out: Place, made: Mapping[str, Plan], ale: Mapping[str, Any]
+    prepared: PreparedStudy, out: Place, made: Mapping[str, Plan], ale: Mapping[str, Any]
 ) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
     digests: dict[str, str] = {}
+    blocks = Run.at(out)
 
     def read(name: str) -> Null:
         plan = made[name]
-        null, counts = gather(
-            out,
-            plan,
-            iterations=iterations_of(plan, prepared.study.inference),
-            extra=counts_of(plan),
-            nonce=run_token(out),
-            function=BLOCKS[plan.kind],
-        )
+        null, counts = blocks.gather(plan, iterations=iterations_of(plan, prepared.study.inference))
         digests[name] = digest(null, *counts.values())
         return null, counts
 
-    # Not in `assemble`: a sweep's cells take it hundreds of times.
-    return with_power(assemble(prepared, made, read=read, ale=ale)), digests
-
-
-def assemble(
-    prepared: Prepared, made: Mapping[str, Plan], *, read: Callable[[str], Null], ale: Mapping[str, Any]
-) -> dict[str, xr.Dataset]:
-    """Return the results of a study by name, from its plans, their nulls as `read` gives them, and ALE (voxel)."""
-    inference = prepared.study.inference
-    results: dict[str, xr.Dataset] = {}
-    for name, chosen in prepared.samples.items():
-        results[name] = main_effects.collect(chosen, made[name], read(name)[0], ale=ale[name])
-        if (beside := base_rates.base_rate_name(name)) in made:
-            results[name] = base_rates.with_base_rate(results[name], chosen, made[beside], read(beside)[0])
-    for name, analysis in prepared.study.analysis.items():
-        if isinstance(analysis, Contrast):
-            null, counts = read(name)
-            again = second.clusters_name(name)
-            a, b = (results[arm] for arm in analysis.arms)
-            results[name] = contrasts.collect(
-                made[name],
-                null,
-                counts["exceed"].reshape(2, -1),
-                arms=(a, b),
-                pooled=results[pooled_name(name)],
-                inference=inference,
-                second=(made[again], read(again)[0]) if again in made else None,
-            ).assign_attrs(name=name)
-        elif isinstance(analysis, Conjunction):
-            results[name] = conjunctions.collect([results[n] for n in analysis.of], name=name, inference=inference)
-    order = list(prepared.study.analysis) + [n for n in results if n not in prepared.study.analysis]
-    return {name: results[name] for name in order}
+    # Not in `results_of`: a sweep's cells take it hundreds of times.
+    return with_power(results_of(prepared, made, read=read, ale=ale)), digests
 
 
 def write(

@@ -20,7 +20,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from ale_dask.analyses.api import seconds_of_first, seconds_per_iteration
+from ale_dask.analyses.execute import seconds_of_first, seconds_per_iteration
+from ale_dask.analyses.kinds import PLANS, counts_of, iterations_of
+from ale_dask.analyses.study_plans import Null, PreparedStudy
 from ale_dask.config.files import read_regular
 from ale_dask.config.inference import DATABASES
 from ale_dask.config.sealed_file import sealed
@@ -28,14 +30,14 @@ from ale_dask.config.study import Backend, Study, load_study, to_toml, with_expa
 from ale_dask.coordinates.readers.sdm import is_sdm
 from ale_dask.datasets.fetch import fetched
 from ale_dask.errors import InputError, StoreError
-from ale_dask.execution.block_store import cover, segments, sink
+from ale_dask.execution.block_store import StoreSink, cover, gather, segments, sink
 from ale_dask.execution.executors import Job
-from ale_dask.execution.plan import Plan, block_size
+from ale_dask.execution.plan import Plan, Segment, block_size
 from ale_dask.execution.progress import clock
 from ale_dask.reporting.common.maps import stem
 from ale_dask.storage.location import Place, create_once, local_copy, remove, replace_file, tidy
 from ale_dask.storage.ownership import claim, holds_run
-from ale_dask.workflows.prepare import BLOCKS, Prepared, cost, counts_of, iterations_of, plans, prepare
+from ale_dask.workflows.prepare import cost, plans, prepare
 
 
 def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "study.toml") -> None:
@@ -106,13 +108,52 @@ def run_token(out: Place) -> str:
 _NONCE = re.compile(rb"[0-9a-f]{32}")
 
 
-def folders_of(prepared: Prepared) -> list[str]:
+@dataclass(frozen=True)
+class Run:
+    """The blocks that OUT holds; a worker that reads the same token there sees the same OUT."""
+
+    out: Place
+    token: str
+
+    @classmethod
+    def at(cls, out: Place) -> Run:
+        """Return the run in OUT."""
+        return cls(out, run_token(out))
+
+    def sink(self, plan: Plan, segment: Segment) -> StoreSink:
+        """Return where the blocks of a segment are stored."""
+        return sink(self.out, plan, segment, extra=counts_of(plan), nonce=self.token)
+
+    def gather(self, plan: Plan, *, iterations: int) -> Null:
+        """Return the null (iteration, statistic) and the summed counts of a plan's first iterations.
+
+        Raises
+        ------
+        StoreError
+            when a block is missing or damaged.
+        """
+        block = PLANS[plan.kind].block
+        extra = counts_of(plan)
+        return gather(self.out, plan, iterations=iterations, extra=extra, nonce=self.token, function=block)
+
+    def jobs(self, plan: Plan, *, iterations: int, size: Callable[[], int]) -> list[Job]:
+        """Return a job per segment of a plan.
+
+        Where the segments hold fewer iterations than asked for, one more is planned, in blocks of `size()` iterations.
+        """
+        planned = segments(self.out, plan)
+        if sum(s.iterations for s in planned) < iterations:
+            planned = cover(self.out, plan, iterations=iterations, block_size=size())
+        return [Job(plan, s, PLANS[plan.kind].block, self.sink(plan, s)) for s in planned]
+
+
+def folders_of(prepared: PreparedStudy) -> list[str]:
     """Return the folders of a study's analyses below OUT."""
     return [stem(name) for name in (*prepared.study.analysis, *prepared.samples)]
 
 
 def create_run(
-    prepared: Prepared, out: Place, *, overwrite: bool = False, backend: Backend | None = None
+    prepared: PreparedStudy, out: Place, *, overwrite: bool = False, backend: Backend | None = None
 ) -> dict[str, Plan]:
     """Return the frozen plans of a study, writing it and them to OUT: any worker can compute blocks then.
 
@@ -148,30 +189,22 @@ def create_run(
     return made
 
 
-def jobs_of(prepared: Prepared, out: Place, made: Mapping[str, Plan], *, workers: int) -> list[Job]:
+def jobs_of(prepared: PreparedStudy, out: Place, made: Mapping[str, Plan], *, workers: int) -> list[Job]:
     """Return the blocks of every plan in OUT, one job per segment, planning the segments that are lacking."""
-    jobs: list[Job] = []
-    for name, plan in made.items():
-        jobs += plan_jobs(
-            out,
+    run = Run.at(out)
+    return [
+        job
+        for name, plan in made.items()
+        for job in run.jobs(
             plan,
             iterations=iterations_of(plan, prepared.study.inference),
             size=partial(_block_size, prepared, plan, name=name, workers=workers),
         )
-    return jobs
+    ]
 
 
-def _block_size(prepared: Prepared, plan: Plan, *, name: str, workers: int) -> int:
+def _block_size(prepared: PreparedStudy, plan: Plan, *, name: str, workers: int) -> int:
     return cost(prepared, plan, name=name, workers=workers).block_size
-
-
-def plan_jobs(out: Place, plan: Plan, *, iterations: int, size: Callable[[], int]) -> list[Job]:
-    """Return the blocks of one plan in OUT; `size` says of how many iterations, where a segment is lacking."""
-    found = segments(out, plan)
-    if sum(s.iterations for s in found) < iterations:
-        found = cover(out, plan, iterations=iterations, block_size=size())
-    extra, nonce = counts_of(plan), run_token(out)
-    return [Job(plan, s, BLOCKS[plan.kind], sink(out, plan, s, extra=extra, nonce=nonce)) for s in found]
 
 
 @dataclass(eq=False)
@@ -190,12 +223,11 @@ class Sizes:
         """
         if size is None and self.backend.block_size:
             return self.backend.block_size
-        function = BLOCKS[plan.kind]
         alike = plan.kind, plan.statistics, tuple((name, array.shape) for name, array in plan.arrays.items())
         if alike not in self._timed:
             self._timed[alike] = (
                 # It may take seconds: one is enough to say how long all of them will.
-                seconds_of_first(plan, function) if size else seconds_per_iteration(plan, function, most=iterations)
+                seconds_of_first(plan) if size else seconds_per_iteration(plan, most=iterations)
             )
         self.seconds += iterations * self._timed[alike]
         return size or block_size(
@@ -211,7 +243,7 @@ class Sizes:
         return f"about {clock(self.seconds / self.workers)} on {self.workers} thread(s)" if self.seconds else ""
 
 
-def stored(out: Place) -> tuple[Prepared, dict[str, Plan]]:
+def stored(out: Place) -> tuple[PreparedStudy, dict[str, Plan]]:
     """Return the study and plans that OUT holds.
 
     Raises

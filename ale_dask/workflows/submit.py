@@ -19,6 +19,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ale_dask.analyses.study_plans import PreparedStudy
 from ale_dask.config.study import Backend, Study
 from ale_dask.errors import BackendError, UnfinishedError
 from ale_dask.execution.backends import kubernetes, slurm
@@ -31,7 +32,7 @@ from ale_dask.storage.ownership import claim
 from ale_dask.workflows import run
 from ale_dask.workflows.follow import Submission, alive, describe, follow, queued, submitted
 from ale_dask.workflows.maintain import Standing
-from ale_dask.workflows.prepare import Prepared, prepare
+from ale_dask.workflows.prepare import prepare
 from ale_dask.workflows.run_directory import create_run, folders_of, kept_study, run_token
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _alone(out: Place) -> Iterator[None]:
 
 
 def _started(
-    study: Study, prepared: Prepared, out: Place, backend: Backend, *, overwrite: bool, pictures: bool
+    study: Study, prepared: PreparedStudy, out: Place, backend: Backend, *, overwrite: bool, pictures: bool
 ) -> Submission:
     extra = [] if pictures else ["--no-pictures"]
     if backend.name in ("slurm-array", "slurm"):

@@ -27,7 +27,9 @@ import xarray as xr
 
 from ale_dask.analyses.base_rate import base_rate_name
 from ale_dask.analyses.base_rate import wanted as wants
+from ale_dask.analyses.kinds import iterations_of, results_of
 from ale_dask.analyses.ma import ale_union, ma_maps
+from ale_dask.analyses.study_plans import Null, PreparedStudy
 from ale_dask.config.inference import Inference
 from ale_dask.config.study import Study
 from ale_dask.errors import InputError
@@ -42,9 +44,9 @@ from ale_dask.reporting.write import write_results
 from ale_dask.storage.location import Place, place, replace_file, staged
 from ale_dask.storage.ownership import claim
 from ale_dask.version import __version__
-from ale_dask.workflows.prepare import Prepared, iterations_of, plans, prepare
-from ale_dask.workflows.run import Null, assemble, carry_out, workers_of
-from ale_dask.workflows.run_directory import Sizes, plan_jobs, run_token, save_inputs
+from ale_dask.workflows.prepare import plans, prepare
+from ale_dask.workflows.run import carry_out, workers_of
+from ale_dask.workflows.run_directory import Run, Sizes, run_token, save_inputs
 from ale_dask.workflows.sweep_cells import Axes, Cell, cells_of, same, shown_axes
 from ale_dask.workflows.sweep_passes import Nulls, Passes, kept, passes
 
@@ -66,7 +68,7 @@ class Sweep:
     """As they were given: image files with their folders."""
     cells: Mapping[str, Cell]
     failed: Mapping[str, str]
-    prepared: Mapping[str, Prepared]
+    prepared: Mapping[str, PreparedStudy]
     plans: Mapping[str, Mapping[str, Plan]]
     passes: Passes
 
@@ -88,7 +90,7 @@ def plan_sweep(study: Study, axes: Axes | None = None, *, keep_going: bool = Fal
     """
     chosen = dict(axes or study.sweep)
     cells = {cell.label: cell for cell in cells_of(study, chosen)}
-    prepared: dict[str, Prepared] = {}
+    prepared: dict[str, PreparedStudy] = {}
     made: dict[str, Mapping[str, Plan]] = {}
     failed: dict[str, str] = {}
     known: dict[str, Plan] = {}
@@ -144,13 +146,11 @@ def sweep(
     with workers_of(study.backend, client=client) as connected:
         if compiler is not None:
             compiler.wait()
-        sizes = Sizes(study.backend, threads_of(connected, study.backend))
+        sizes, run = Sizes(study.backend, threads_of(connected, study.backend)), Run.at(out)
         jobs = [
             job
             for one in made.by_name.values()
-            for job in plan_jobs(
-                out, one.plan, iterations=one.iterations, size=partial(sizes.of, one.plan, one.iterations)
-            )
+            for job in run.jobs(one.plan, iterations=one.iterations, size=partial(sizes.of, one.plan, one.iterations))
         ]
         if sizes.takes:
             log.info(sizes.takes)
@@ -214,7 +214,7 @@ def _results(wanted: Sweep, nulls: Nulls) -> Iterator[tuple[str, dict[str, xr.Da
                 ale[key] = ale_union(ma_maps(sample)).values
             maps[name] = ale[key]
         read = partial(_read, nulls, mine, prepared.study.inference, found)
-        yield label, assemble(prepared, mine, read=read, ale=maps), found
+        yield label, results_of(prepared, mine, read=read, ale=maps), found
 
 
 def _read(nulls: Nulls, mine: Mapping[str, Plan], inference: Inference, digests: dict[str, str], name: str) -> Null:

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses.kinds import counts_of, iterations_of
 from ale_dask.analyses.sensitivity import variant_null
-from ale_dask.execution.block_store import gather, store_plan
+from ale_dask.analyses.study_plans import Null, PreparedStudy
+from ale_dask.execution.block_store import store_plan
 from ale_dask.execution.plan import Plan, digest
 from ale_dask.storage.location import Place
-from ale_dask.workflows.prepare import BLOCKS, Prepared, counts_of, iterations_of
-from ale_dask.workflows.run import Null
-from ale_dask.workflows.run_directory import run_token
+from ale_dask.workflows.run_directory import Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Passes:
     """Nulls that the studies would take one by one."""
 
 
-def passes(prepared: Mapping[str, Prepared], plans: Mapping[str, Mapping[str, Plan]]) -> Passes:
+def passes(prepared: Mapping[str, PreparedStudy], plans: Mapping[str, Mapping[str, Plan]]) -> Passes:
     """Return the passes that serve every plan of some studies, by the studies' labels.
 
     Main effects with the same experiments, kernels, mask and draws are one pass, whatever their cluster-forming
@@ -106,19 +106,12 @@ class Nulls:
     """The nulls of passes in OUT, read once, given out plan by plan."""
 
     def __init__(self, out: Place, made: Passes) -> None:
-        self._out, self._made = out, made
+        self._run, self._made = Run.at(out), made
         self._read = lru_cache(maxsize=64)(self._gather)
 
     def _gather(self, name: str, iterations: int) -> Null:
         plan = self._made.by_name[name].plan
-        return gather(
-            self._out,
-            plan,
-            iterations=iterations,
-            extra=counts_of(plan),
-            nonce=run_token(self._out),
-            function=BLOCKS[plan.kind],
-        )
+        return self._run.gather(plan, iterations=iterations)
 
     def plan(self, plan: Plan) -> Plan:
         """Return a plan with the cluster-forming value that its null in OUT was computed at."""

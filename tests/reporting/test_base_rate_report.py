@@ -12,7 +12,7 @@ from support.studies import one_place, write_one_place
 from typer.testing import CliRunner
 
 import ale_dask as ale
-from ale_dask.analyses import running_threshold
+from ale_dask.analyses.kinds import PLANS
 from ale_dask.cli import app
 from ale_dask.cli.follow import told
 from ale_dask.config.study import load_study
@@ -202,11 +202,11 @@ def test_a_threshold_against_the_base_rate_is_in_z(folder, both):
         ("tfce", "TFCE", "max_tfce", 1 / (3 * 4096**3)),
     ):
         asked = study.inference.model_copy(update={"correction": correction})
-        statistic = running_threshold.primary_statistic(plan, asked)
+        statistic = PLANS[plan.kind].statistic(plan, asked)
         assert statistic.unit == unit
         assert plan.statistics[statistic.column] == of
         assert statistic.value(1) == pytest.approx(step)
-        found = running_threshold.observed(plan, asked)
+        found = PLANS[plan.kind].observed(plan, asked)
         assert (found is None) == (correction != "cluster-mass")
         if found is not None:
             assert found[0].tolist() == both[1]["base_rate_cluster_mass"].values.tolist()

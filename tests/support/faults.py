@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ import psutil
 import pytest
 from distributed import Client
 
+from ale_dask.analyses.kinds import PLANS
 from ale_dask.config.study import load_study
 from ale_dask.execution.journal import events
 from ale_dask.execution.plan import BlockFunction
-from ale_dask.workflows.prepare import BLOCKS
 from support.runs import chunks, digests, digests_of, with_backend, with_inference
 from support.slurm import wait_until
 from support.studies import STUDY, experiments, write_ball, write_sample
@@ -242,5 +242,5 @@ def disturb(monkeypatch: pytest.MonkeyPatch, fault: Callable[[int, Path], None],
 
         return block
 
-    for kind, function in BLOCKS.items():
-        monkeypatch.setitem(BLOCKS, kind, around(function))
+    for name, kind in PLANS.items():
+        monkeypatch.setitem(PLANS, name, replace(kind, block=around(kind.block)))

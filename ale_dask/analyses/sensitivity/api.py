@@ -9,10 +9,9 @@ import xarray as xr
 
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import main_effect as main_effects
-from ale_dask.analyses.api import _sample_of, run_plan
 from ale_dask.analyses.base_rate import decided_by_base_rate
+from ale_dask.analyses.execute import run_plan, sample_of
 from ale_dask.analyses.main_effect import UNIFORM_ALONE, inference_of, mask_of, plan_main_effect
-from ale_dask.analyses.sensitivity import base_rate_variants as beside
 from ale_dask.analyses.sensitivity import fail_safe as noisy
 from ale_dask.analyses.sensitivity import noise_null
 from ale_dask.analyses.sensitivity.fail_safe_base_rate import OF_BOTH, AddedBaseRate, steps_of
@@ -67,12 +66,12 @@ def fail_safe(
     mains = {str(r.attrs["name"]): r for r in main_effects_of(result, of)}
     parts = {}
     for name, main in mains.items():
-        chosen = _sample_of(main, inference=inference_of(main), mask=mask_of(main))
+        chosen = sample_of(main, inference=inference_of(main), mask=mask_of(main))
         own = plan_main_effect(chosen, bits=int(main.attrs["scale_bits"]), name=name)
         plan = noise_null.plan_fail_safe(
             chosen, own, most=most or noise_null.TIMES * len(chosen.key), series=series, name=name, threads=cpu_count()
         )
-        drawn = run_plan(plan, noise_null.block, iterations=iterations, client=client)["null"][:, 1:]
+        drawn = run_plan(plan, iterations=iterations, client=client)["null"][:, 1:]
         parts[name] = noisy.added(plan, drawn)
     return noisy.collect(result, parts, of=mains, iterations=iterations)
 
@@ -100,12 +99,12 @@ def _against_base_rate(
     mains = {str(r.attrs["name"]): decided_by_base_rate(r) for r in main_effects_of(result, of)}
     parts = {}
     for name, main in mains.items():
-        chosen = _sample_of(main, inference=inference_of(main), mask=mask_of(main))
+        chosen = sample_of(main, inference=inference_of(main), mask=mask_of(main))
         own = plan_main_effect(chosen, bits=int(main.attrs["scale_bits"]), name=name)
         number = most or noise_null.TIMES * len(chosen.key)
         steps = steps_of(chosen, own, most=number, series=series, name=name)
         plans = [steps.plan(i, name=name, threads=cpu_count()) for i in range(len(steps.chunks))]
-        nulls = [run_plan(p, beside.block, iterations=iterations, client=client)["null"][:, 1:] for p in plans]
+        nulls = [run_plan(p, iterations=iterations, client=client)["null"][:, 1:] for p in plans]
         parts[name] = AddedBaseRate(steps, plans, nulls)
     whole = decided_by_base_rate(result)
     return noisy.collect(whole, parts, of=mains, iterations=iterations)
@@ -121,7 +120,7 @@ def noise_experiments(result: xr.Dataset, *, number: int, series: int = 0, null:
     """
     (main,) = main_effects_of(result, ())
     inference, mask = inference_of(main), mask_of(main)
-    chosen = _sample_of(main, inference=inference, mask=mask)
+    chosen = sample_of(main, inference=inference, mask=mask)
     base_rate = load_base_rate(inference, mask=mask) if _base_rate_decides(main, null) else None
     return noise_foci(noise_of(chosen, number=number, base_rate=base_rate), series=series)
 

@@ -1,0 +1,125 @@
+"""The kinds of plans and of analyses, one row each: a new analysis is its module and its rows here.
+
+`PLANS` says how the blocks of a plan are computed and read, `ANALYSES` which plans an analysis of study.toml takes and
+how its result is made from their nulls. Nothing else in the package chooses by the kind of a plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ale_dask.analyses import base_rate, contrast, contrast_clusters, main_effect, study_plans
+from ale_dask.analyses.sensitivity import base_rate_variants, contrast_jackknife, noise_null, variant_null
+from ale_dask.analyses.study_plans import KeepPlan, Nulls, PreparedStudy
+from ale_dask.config.inference import Inference
+from ale_dask.execution.monitor.state import Statistic
+from ale_dask.execution.plan import BlockFunction, Plan
+
+Observed = tuple[npt.NDArray[np.int64], float]
+"""Size or mass of each observed cluster (cluster), and the error eps of each cluster's confidence sequence."""
+
+
+@dataclass(frozen=True)
+class PlanKind:
+    """How the plans of one kind are computed and read."""
+
+    block: BlockFunction
+    iterations: Callable[[Plan, Inference], int] = lambda plan, inference: inference.iterations
+    """The iterations that a plan is run for under some settings."""
+    counts: Callable[[Plan], dict[str, int]] = lambda plan: {}
+    """The arrays that its blocks hold besides the null, and the length of each."""
+    statistic: Callable[[Plan, Inference], Statistic | None] = lambda plan, inference: None
+    """The statistic of the null whose threshold is shown while the run goes on."""
+    observed: Callable[[Plan, Inference], Observed | None] = lambda plan, inference: None
+    """The observed clusters that are held to this threshold."""
+
+
+def _exceedances(plan: Plan) -> dict[str, int]:
+    return {contrast_jackknife.EXCEED: 2 * len(plan.arrays["candidate"])}
+
+
+PLANS: dict[str, PlanKind] = {
+    main_effect.KIND: PlanKind(
+        main_effect.block, statistic=main_effect.primary_statistic, observed=main_effect.observed
+    ),
+    base_rate.KIND: PlanKind(base_rate.block, statistic=base_rate.primary_statistic, observed=base_rate.observed),
+    contrast.KIND: PlanKind(
+        contrast.block,
+        iterations=lambda plan, inference: contrast.how_many(plan, inference.iterations),
+        counts=_exceedances,
+    ),
+    contrast_clusters.KIND: PlanKind(
+        contrast_clusters.block, iterations=lambda plan, inference: int(plan.settings["iterations"])
+    ),
+    variant_null.KIND: PlanKind(variant_null.block),
+    base_rate_variants.KIND: PlanKind(base_rate_variants.block),
+    contrast_jackknife.KIND: PlanKind(contrast_jackknife.block, counts=_exceedances),
+    noise_null.KIND: PlanKind(noise_null.block),
+}
+
+
+@dataclass(frozen=True)
+class AnalysisKind:
+    """How an analysis of study.toml is planned, and how its result is made from the nulls of its plans."""
+
+    plan: Callable[[PreparedStudy, str, Mapping[str, Plan], KeepPlan], dict[str, Plan]]
+    """(study, analysis, plans made so far, where a plan is kept) -> the plans that the analysis adds, by name."""
+    collect: Callable[[PreparedStudy, str, Nulls], xr.Dataset]
+    """(study, analysis, nulls and earlier results) -> its result."""
+    reserved: Callable[[str, Inference], dict[str, str]] = lambda name, inference: {}
+    """Names that no other analysis may have, each with what is stored under it."""
+
+
+ANALYSES: dict[str, AnalysisKind] = {
+    "main-effect": AnalysisKind(
+        study_plans.plan_main_effect, study_plans.collect_main_effect, study_plans.reserved_by_main_effect
+    ),
+    "contrast": AnalysisKind(study_plans.plan_contrast, study_plans.collect_contrast, study_plans.reserved_by_contrast),
+    "conjunction": AnalysisKind(lambda study, name, made, keep: {}, study_plans.collect_conjunction),
+}
+
+
+def iterations_of(plan: Plan, inference: Inference) -> int:
+    """Return the number of iterations that a plan is run for."""
+    return PLANS[plan.kind].iterations(plan, inference)
+
+
+def counts_of(plan: Plan) -> dict[str, int]:
+    """Return the arrays that the blocks of a plan hold besides the null, with the length of each."""
+    return PLANS[plan.kind].counts(plan)
+
+
+def plans_of(study: PreparedStudy, keep: KeepPlan) -> dict[str, Plan]:
+    """Return the frozen plans of every analysis of a study by name, each as `keep` returns it."""
+    made: dict[str, Plan] = {}
+    for name, kind in _kinds(study).items():
+        made |= ANALYSES[kind].plan(study, name, made, keep)
+    return made
+
+
+def results_of(
+    study: PreparedStudy, plans: Mapping[str, Plan], *, read: Callable[[str], study_plans.Null], ale: Mapping[str, Any]
+) -> dict[str, xr.Dataset]:
+    """Return the result of every analysis of a study by name.
+
+    `plans` are those of the study, `read` returns the null of a plan by its name, and `ale` holds the ALE (voxel) of
+    every main effect.
+    """
+    results: dict[str, xr.Dataset] = {}
+    nulls = Nulls(plans, read, ale, results)
+    for name, kind in _kinds(study).items():
+        results[name] = ANALYSES[kind].collect(study, name, nulls)
+    return {name: results[name] for name in dict.fromkeys([*study.study.analysis, *results])}
+
+
+def _kinds(study: PreparedStudy) -> dict[str, str]:
+    """Return the kind of each analysis, main effects first, with those of the pooled arms of contrasts."""
+    return dict.fromkeys(study.samples, main_effect.KIND) | {
+        name: analysis.kind for name, analysis in study.study.analysis.items()
+    }

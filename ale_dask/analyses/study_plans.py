@@ -1,0 +1,154 @@
+"""The plans that the analyses of a study take, and their results: main effects, contrasts and conjunctions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ale_dask.analyses import base_rate as base_rates
+from ale_dask.analyses import conjunction as conjunctions
+from ale_dask.analyses import contrast as contrasts
+from ale_dask.analyses import contrast_clusters, main_effect
+from ale_dask.analyses.contrast import pooled_name
+from ale_dask.analyses.sample import Sample
+from ale_dask.config.inference import Inference
+from ale_dask.config.study import Conjunction, Contrast, Study
+from ale_dask.execution.backends.connect import cpu_count
+from ale_dask.execution.plan import Plan
+from ale_dask.numerics.space import Mask
+
+Null = tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64]]]
+"""A null (iteration, statistic), and the counts of its blocks, summed."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedStudy:
+    """A study read and checked: foci by name, experiments per main effect, pooled ones too, and arms per contrast."""
+
+    study: Study
+    mask: Mask
+    bits: int
+    foci: dict[str, xr.Dataset]
+    samples: dict[str, Sample]
+    arms: dict[str, tuple[Sample, Sample]]
+
+    def contrast(self, name: str) -> Contrast:
+        """Return the configuration of a contrast."""
+        analysis = self.study.analysis[name]
+        assert isinstance(analysis, Contrast)
+        return analysis
+
+
+class KeepPlan(Protocol):
+    """Returns the plan of this identity that was stored or made before; otherwise makes it."""
+
+    def __call__(self, name: str, kind: str, conventions: dict[str, Any], make: Callable[[], Plan]) -> Plan: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Nulls:
+    """The plans of a study, their nulls as `read` returns them by name, ALE (voxel), and the results made so far."""
+
+    plans: Mapping[str, Plan]
+    read: Callable[[str], Null]
+    ale: Mapping[str, Any]
+    results: Mapping[str, xr.Dataset]
+
+
+def reserved_by_main_effect(name: str, inference: Inference) -> dict[str, str]:
+    """Return the name of the base-rate null of a main effect."""
+    if not base_rates.wanted(inference):
+        return {}
+    return {base_rates.base_rate_name(name): "base-rate null"}
+
+
+def plan_main_effect(study: PreparedStudy, name: str, made: Mapping[str, Plan], keep: KeepPlan) -> dict[str, Plan]:
+    """Return the plan of a main effect, and of its base-rate null where that is asked for."""
+    sample = study.samples[name]
+    make = partial(main_effect.plan_main_effect, sample, bits=study.bits, name=name)
+    plan = keep(name, main_effect.KIND, sample.conventions(study.bits), make)
+    # The pooled arms of a contrast only say where it is inferred: their base-rate null is needed only if it decides.
+    decides = name in study.study.analysis or study.study.inference.null == "base-rate"
+    if not (base_rates.wanted(sample.inference) and decides):
+        return {name: plan}
+    stored = base_rates.base_rate_name(name)
+    make = partial(base_rates.plan_base_rate, sample, main=plan, name=stored)
+    conventions = base_rates.conventions_of(sample, bits=study.bits)
+    return {name: plan, stored: keep(stored, base_rates.KIND, conventions, make)}
+
+
+def collect_main_effect(study: PreparedStudy, name: str, nulls: Nulls) -> xr.Dataset:
+    """Return the result of a main effect, with its base-rate null where there is one."""
+    sample = study.samples[name]
+    result = main_effect.collect(sample, nulls.plans[name], nulls.read(name)[0], ale=nulls.ale[name])
+    if (stored := base_rates.base_rate_name(name)) in nulls.plans:
+        result = base_rates.with_base_rate(result, sample, nulls.plans[stored], nulls.read(stored)[0])
+    return result
+
+
+def reserved_by_contrast(name: str, inference: Inference) -> dict[str, str]:
+    """Return the names of the pooled arms of a contrast and of its cluster-level pass."""
+    return {pooled_name(name): "pooled arms", contrast_clusters.clusters_name(name): "clusters"}
+
+
+def plan_contrast(study: PreparedStudy, name: str, made: Mapping[str, Plan], keep: KeepPlan) -> dict[str, Plan]:
+    """Return the plan of a contrast, and of its cluster-level pass where it has one."""
+    inference = study.study.inference
+    a, b = study.arms[name]
+    parents = (*study.contrast(name).arms, pooled_name(name))
+    plans = [made[parent] for parent in parents]
+    # Where the base rate alone decides which voxels of the arms survive, its plans say where the contrast is inferred.
+    gated = inference.null == "base-rate" and inference.gate != "none"
+    against = [made[base_rates.base_rate_name(parent)] for parent in parents] if gated else []
+    conventions = contrasts.conventions_of(a, b, plans=plans, against=against)
+    # All relabellings, and a random subset of them, are different lists of iterations: each has its own place.
+    stored = f"{name}_enumerated" if conventions["enumerate"] else name
+    make = partial(contrasts.plan_contrast, a, b, plans=plans, against=against, name=stored)
+    plan = keep(stored, contrasts.KIND, conventions, make)
+    iterations = contrasts.how_many(plan, inference.iterations)
+    if not contrast_clusters.second_pass(plan, inference, iterations=iterations):
+        return {name: plan}
+    # The cluster-forming values depend on the number of relabellings: each number has a plan of its own.
+    stored = f"{contrast_clusters.clusters_name(stored)}-{iterations}"
+    make = partial(
+        contrast_clusters.plan_clusters,
+        plan,
+        mask=study.mask,
+        inference=inference,
+        iterations=iterations,
+        name=stored,
+        threads=cpu_count(),
+    )
+    conventions = contrast_clusters.conventions_of(plan, iterations=iterations)
+    clusters = keep(stored, contrast_clusters.KIND, conventions, make)
+    return {name: plan, contrast_clusters.clusters_name(name): clusters}
+
+
+def collect_contrast(study: PreparedStudy, name: str, nulls: Nulls) -> xr.Dataset:
+    """Return the result of a contrast."""
+    null, counts = nulls.read(name)
+    clusters = contrast_clusters.clusters_name(name)
+    a, b = (nulls.results[arm] for arm in study.contrast(name).arms)
+    return contrasts.collect(
+        nulls.plans[name],
+        null,
+        counts["exceed"].reshape(2, -1),
+        arms=(a, b),
+        pooled=nulls.results[pooled_name(name)],
+        inference=study.study.inference,
+        second=(nulls.plans[clusters], nulls.read(clusters)[0]) if clusters in nulls.plans else None,
+    ).assign_attrs(name=name)
+
+
+def collect_conjunction(study: PreparedStudy, name: str, nulls: Nulls) -> xr.Dataset:
+    """Return the result of a conjunction."""
+    analysis = study.study.analysis[name]
+    assert isinstance(analysis, Conjunction)
+    results = [nulls.results[of] for of in analysis.of]
+    return conjunctions.collect(results, name=name, inference=study.study.inference)
