@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ale_dask.cli.options import ignore_signals
 
 if TYPE_CHECKING:
+    from ale_dask.config.run_record import RunRecord
     from ale_dask.config.study import Study
     from ale_dask.reporting import Painters
     from ale_dask.workflows.sweep import Sweep
@@ -99,7 +100,7 @@ def print_costs(study: Study, *, as_json: bool, price: float | None = None) -> N
 
 def finish(
     results: Any,
-    record: dict[str, Any],
+    record: RunRecord,
     out: str,
     *,
     study: Study,

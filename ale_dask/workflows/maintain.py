@@ -18,6 +18,7 @@ from ale_dask.analyses.kinds import PLANS, iterations_of
 from ale_dask.analyses.ma import broken_maps
 from ale_dask.analyses.sensitivity import leave_one_out_maps as left_out
 from ale_dask.analyses.study_plans import PreparedStudy
+from ale_dask.config.run_record import RunRecord
 from ale_dask.config.study import main_effects_of
 from ale_dask.errors import InputError, StoreError
 from ale_dask.execution.block_store import StoreSink, segments
@@ -34,7 +35,7 @@ from ale_dask.workflows.run_directory import Run, jobs_of, stored
 _RECENT_SECONDS = 60.0
 
 
-def extend(out: str | Place, *, iterations: int, **options: Any) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
+def extend(out: str | Place, *, iterations: int, **options: Any) -> tuple[dict[str, xr.Dataset], RunRecord]:
     """Return the results and record of the run in OUT at `iterations` in all, computing only the new ones.
 
     `options` are those of `run`.

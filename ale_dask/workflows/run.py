@@ -1,4 +1,4 @@
-"""A whole study: run it, collect it, write what it found."""
+"""Run a whole study, read its results from the store, and write its files."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ale_dask.analyses.main_effect import undecided
 from ale_dask.analyses.sensitivity.power import with_power
 from ale_dask.analyses.study_plans import Null, PreparedStudy
 from ale_dask.config.inference import Inference
+from ale_dask.config.run_record import RunRecord
 from ale_dask.config.study import Backend, Study, main_effects_of
 from ale_dask.errors import StoreError
 from ale_dask.execution.backends.connect import connect, noticing_loss, threads_of, usable
@@ -51,9 +52,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _READ_AGAIN = 500
-"""Blocks that are there already and are read for the live view's threshold."""
+"""At most so many stored blocks are read again for the threshold that the live view shows."""
 _WITH_CLUSTERS = 50
-"""Analyses whose clusters the live view is told."""
+"""At most so many analyses have their clusters labelled for the live view."""
 
 
 def run(
@@ -64,19 +65,44 @@ def run(
     quiet: bool = False,
     client: Client | None = None,
     also: Report = lambda step: None,
-) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
+) -> tuple[dict[str, xr.Dataset], RunRecord]:
     """Return the results of every analysis by name, and the record of the run, computing what OUT lacks.
 
-    With `until_decided` it goes on to more iterations by itself. `also` is told of every attempt at a block; what it
-    raises stops the run.
+    With `until_decided` the number of iterations is doubled until every cluster is decided. `also` is told of every
+    attempt at a block; what it raises stops the run.
 
     Raises
     ------
     InputError, StoreError, BackendError, UnfinishedError
         the same call resumes after any of them.
     """
-    started = time.time()
     out = place(out)
+    while True:
+        started = time.time()
+        prepared, made, ale = _compute(study, out, overwrite=overwrite, quiet=quiet, client=client, also=also)
+        results, digests = _collect(prepared, out, made, ale)
+        inference = study.inference
+        limit = inference.until_decided or 0
+        left = undecided(results.values()) if inference.iterations < limit else 0
+        if not left:
+            return results, _record(study, out, made, results, digests, seconds=time.time() - started)
+        more = min(2 * inference.iterations, limit)
+        log.info(f"{left} cluster(s) undecided after {inference.iterations:,} iterations: on to {more:,}")
+        study = study.model_copy(update={"inference": inference.model_copy(update={"iterations": more})})
+        overwrite = False
+
+
+def _compute(
+    study: Study,
+    out: Place,
+    *,
+    overwrite: bool,
+    quiet: bool,
+    client: Client | None,
+    also: Report,
+) -> tuple[PreparedStudy, dict[str, Plan], dict[str, Any]]:
+    """Return the study prepared, its plans, and ALE (voxel) of its main effects, once OUT holds every block."""
+    started = time.time()
     prepared = prepare(study)
     with workers_of(study.backend, client=client) as connected:
         if (compiler := compile_beside(base_rate=base_rates.wanted(study.inference))) is not None:
@@ -87,7 +113,7 @@ def run(
             ale = _ale(prepared, out, made, connected)
             if compiler is not None:
                 compiler.wait()
-            # Of a queue's workers only the first may be here yet.
+            # Of a queue's workers only the first may have started yet.
             workers = threads_of(connected, study.backend)
             jobs = jobs_of(prepared, out, made, workers=workers)
             carry_out(jobs, out, study=study, client=connected, journal=journal, quiet=quiet, also=also)
@@ -95,15 +121,7 @@ def run(
             journal("stopped", error=f"{type(error).__name__}: {error}")
             raise
         journal("computed", seconds=round(time.time() - started, 1))
-    results, digests = _collect(prepared, out, made, ale)
-    inference = study.inference
-    most = inference.until_decided
-    if most is not None and inference.iterations < most and (left := undecided(results.values())):
-        more = min(2 * inference.iterations, most)
-        log.info(f"{left} cluster(s) undecided after {inference.iterations:,} iterations: on to {more:,}")
-        further = study.model_copy(update={"inference": inference.model_copy(update={"iterations": more})})
-        return run(further, out, quiet=quiet, client=client, also=also)
-    return results, _record(study, out, made, results, digests, seconds=time.time() - started)
+    return prepared, made, ale
 
 
 @contextmanager
@@ -127,7 +145,7 @@ def carry_out(
     quiet: bool = False,
     also: Report = lambda step: None,
 ) -> None:
-    """Compute the blocks that these jobs lack, with progress shown, written to OUT's journal and to the live view.
+    """Compute the missing blocks of these jobs; progress is shown, and told to OUT's journal and to the live view.
 
     Raises
     ------
@@ -159,29 +177,29 @@ def carry_out(
 
 
 def _standing(jobs: Sequence[Job], todo: Todo, inference: Inference) -> dict[str, Analysis]:
-    """Return how far each analysis is before its lacking blocks are computed, as the live view begins with it."""
+    """Return the state of each analysis, by name, with which the live view begins."""
     lacking = {(id(job), block) for job, block in todo}
-    found: dict[str, Analysis] = {}
+    analyses: dict[str, Analysis] = {}
     read = 0
     for job in jobs:
         statistic = PLANS[job.plan.kind].statistic(job.plan, inference)
-        if job.plan.name not in found:
-            # 12 ms each; a sweep of thousands has no need of it.
-            clusters = PLANS[job.plan.kind].observed(job.plan, inference) if len(found) < _WITH_CLUSTERS else None
-            of, eps = clusters or (None, 0.0)
-            found[job.plan.name] = Analysis(statistic=statistic, observed=of, eps=eps)
-        a = found[job.plan.name]
+        if job.plan.name not in analyses:
+            # Labelling the clusters takes 12 ms per analysis, and a sweep may have thousands.
+            labelled = len(analyses) < _WITH_CLUSTERS
+            observed, eps = (labelled and PLANS[job.plan.kind].observed(job.plan, inference)) or (None, 0.0)
+            analyses[job.plan.name] = Analysis(statistic=statistic, observed=observed, eps=eps)
+        a = analyses[job.plan.name]
         a.wanted += job.segment.iterations
         for block in range(job.segment.n_blocks):
             if (id(job), block) in lacking:
                 continue
             a.earlier += job.segment.range_of(block)[1]
-            # A long run that is resumed is not read once more for a picture of it.
+            # Of a long run that is resumed, only some blocks are read again for the live view.
             if statistic is not None and read < _READ_AGAIN and (arrays := job.sink.read(block)) is not None:
                 read += 1
                 a.seen += len(arrays["null"])
                 a.top.append(np.frombuffer(statistic.largest(arrays["null"][:, 1:]), dtype="<i8").astype(np.int64))
-    return found
+    return analyses
 
 
 def _record(
@@ -192,7 +210,7 @@ def _record(
     digests: Mapping[str, str],
     *,
     seconds: float,
-) -> dict[str, Any]:
+) -> RunRecord:
     blocks = {name: [(s.iterations, s.block_size) for s in segments(out, plan)] for name, plan in made.items()}
     return run_record(study, results, digests=digests, segments=blocks, seconds=seconds)
 
@@ -206,7 +224,7 @@ def _ale(prepared: PreparedStudy, out: Place, made: Mapping[str, Plan], client: 
     elif all(client.run(shares_storage, out, run_token(out)).values()):
         scheduler = client.as_current()
     else:
-        # These workers do not see OUT: the driver writes the maps itself.
+        # Some workers do not see OUT: this process writes the maps.
         scheduler = dask.config.set(scheduler="threads")
     with scheduler:
         maps = {
@@ -278,7 +296,7 @@ def write(
     Journal(out)("finished")
 
 
-def collect(out: str | Place) -> tuple[Study, dict[str, xr.Dataset], dict[str, Any]]:
+def collect(out: str | Place) -> tuple[Study, dict[str, xr.Dataset], RunRecord]:
     """Return the study, results and record of a finished run, read from OUT alone.
 
     Raises

@@ -19,6 +19,7 @@ from ale_dask.analyses.contrast_clusters import clusters_name
 from ale_dask.analyses.findings.atlas import ATLASES
 from ale_dask.analyses.findings.clusters import grid_of
 from ale_dask.config.inference import BUILT_IN
+from ale_dask.config.run_record import SCHEMA, FileRecord, RunRecord
 from ale_dask.config.study import Contrast, FociSource, MainEffect, Study, with_expanded_files
 from ale_dask.coordinates.decisions import ATTRIBUTE, decisions
 from ale_dask.numerics import NUMERICS_VERSION
@@ -26,8 +27,9 @@ from ale_dask.reporting.common.extra import LABELS, available
 from ale_dask.reporting.figures.flow import flow_table
 from ale_dask.version import __version__
 
+_SEARCH = ("search_sha256", "search_voxels", "search_mm3")
 _LIBRARIES = ("dask", "distributed", "numba", "numpy", "scipy", "xarray", "zarr")
-# Files and selection belong to samples, which several analyses may share.
+# Files and selection are written once per sample, which several analyses may share.
 _LEFT_OUT = {"affine", ATTRIBUTE, "inference", "selection", "shape", "sources"}
 _COUNTED = ("experiments", "talairach", "without_n")
 
@@ -39,19 +41,17 @@ def run_record(
     digests: Mapping[str, str],
     segments: Mapping[str, Sequence[tuple[int, int]]],
     seconds: float,
-) -> dict[str, Any]:
-    """Return the record of a run: inputs' hashes, settings, versions, digests, blocks and wall time in s."""
+) -> RunRecord:
+    """Return the content of run.json.
+
+    `digests` holds the digest of each null, `segments` the iterations and block size of each segment, both by the name
+    of the plan; `seconds` is the wall time.
+    """
     study = with_expanded_files(study)
-    inputs = {
-        name: [
-            {"file": Path(file).name, "sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest()}
-            for file in (*source.files, *(s.inside for s in source.select if s.inside not in (None, *BUILT_IN)))
-        ]
-        for name, source in study.foci.items()
-    }
+    inputs = {name: _files(source) for name, source in study.foci.items()}
     read = {s["sha256"]: s for r in results.values() for s in json.loads(r.attrs.get("sources", "[]"))}
-    one = next(iter(results.values()))
     return {
+        "schema": SCHEMA,
         "program": {"name": "ale_dask", "version": __version__, "numerics": NUMERICS_VERSION},
         "title": study.title,
         "simulated": study.simulated,
@@ -60,48 +60,67 @@ def run_record(
             name: _sample(source, [read.get(file["sha256"], {}) for file in inputs[name][: len(source.files)]])
             for name, source in study.foci.items()
         },
-        # What was removed has a file of its own.
-        "selection": flow_table(results).drop(columns="removed").to_dict("records"),
-        "inference": study.inference.model_dump(mode="json")
-        | {
-            "mask": Path(study.inference.mask).name,
-            "base_rate": Path(study.inference.base_rate).name,
-            "mask_sha256": one.attrs["mask_sha256"],
-            "mask_voxels": one.sizes["voxel"],
-            "mask_voxel_mm": grid_of(one).voxel_size.tolist(),
-            **_search(study, one),
-        },
+        # The experiments that a step removes are listed in a file of their own.
+        "selection": [
+            {str(column): value for column, value in row.items()}
+            for row in flow_table(results).drop(columns="removed").to_dict("records")
+        ],
+        "inference": _inference(study, next(iter(results.values()))),
         "backend": {"name": study.backend.kind, "workers": study.backend.workers},
         "environment": {
             "python": platform.python_version(),
             "machine": platform.machine(),
             **{name: version(name) for name in _LIBRARIES},
         },
-        # Whether clusters have names of regions in the tables that are written with this record.
         "atlases": list(ATLASES) if available(*LABELS) else [],
         "wall_seconds": round(seconds, 3),
         "analyses": {
-            name: {
-                k: v
-                for k, v in json.loads(json.dumps(dict(result.attrs), default=_plain)).items()
-                if k not in _LEFT_OUT
-            }
-            | {"decisions": [asdict(one) for one in decisions(result)]}
+            name: _attributes(result)
+            | {"decisions": [asdict(decision) for decision in decisions(result)]}
             | _made_of(study, name, result)
-            | {"mask": Path(result.attrs["mask"]).name, "digest": digests.get(name)}
-            | ({"digest_base_rate": digests[beside]} if (beside := base_rate_name(name)) in digests else {})
-            | ({"digest_clusters": digests[again]} if (again := clusters_name(name)) in digests else {})
+            | {"mask": Path(result.attrs["mask"]).name}
+            | _digests(name, digests)
             | {"segments": [{"iterations": n, "block_size": size} for n, size in segments.get(name, ())]}
             for name, result in results.items()
         },
     }
 
 
-def _search(study: Study, one: xr.Dataset) -> dict[str, Any]:
+def _files(source: FociSource) -> list[FileRecord]:
+    images = (step.inside for step in source.select if step.inside not in (None, *BUILT_IN))
+    return [
+        {"file": Path(file).name, "sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest()}
+        for file in (*source.files, *images)
+    ]
+
+
+def _inference(study: Study, result: xr.Dataset) -> dict[str, Any]:
+    """Return every setting, with the size of the mask and of the searched region as a result has them."""
+    return study.inference.model_dump(mode="json") | {
+        "mask": Path(study.inference.mask).name,
+        "base_rate": Path(study.inference.base_rate).name,
+        "mask_sha256": result.attrs["mask_sha256"],
+        "mask_voxels": result.sizes["voxel"],
+        "mask_voxel_mm": grid_of(result).voxel_size.tolist(),
+        **_search(study, result),
+    }
+
+
+def _attributes(result: xr.Dataset) -> dict[str, Any]:
+    attrs = json.loads(json.dumps(dict(result.attrs), default=_plain))
+    return {key: value for key, value in attrs.items() if key not in _LEFT_OUT}
+
+
+def _digests(name: str, digests: Mapping[str, str]) -> dict[str, Any]:
+    further = {"digest_base_rate": base_rate_name(name), "digest_clusters": clusters_name(name)}
+    return {"digest": digests.get(name)} | {key: digests[of] for key, of in further.items() if of in digests}
+
+
+def _search(study: Study, result: xr.Dataset) -> dict[str, Any]:
     """Return the region that inference was made in, and its size unless it is the whole mask."""
     if study.inference.search is None:
         return {}
-    sizes = {name: one.attrs[name] for name in ("search_sha256", "search_voxels", "search_mm3") if name in one.attrs}
+    sizes = {name: value for name, value in result.attrs.items() if name in _SEARCH}
     return {"search": Path(study.inference.search).name, **sizes}
 
 
@@ -116,23 +135,22 @@ def _sample(source: FociSource, read: Sequence[Mapping[str, Any]]) -> dict[str, 
         "space": source.space,
         "talairach_variant": source.talairach,
         "select": select,
+        "groups": source.groups,
     }
-    settings["groups"] = source.groups
     if source.columns:
         settings["columns"] = dict(source.columns)
     return settings | {key: sum(int(file.get(key, 0)) for file in read) for key in _COUNTED}
 
 
 def _made_of(study: Study, name: str, result: xr.Dataset) -> dict[str, Any]:
-    """Return what an analysis was made of that its result does not say."""
+    """Return the samples of a main effect, the contrast that pools it, or how many clusters a contrast has tested."""
     analysis = study.analysis.get(name)
     if isinstance(analysis, MainEffect):
         return {"foci": analysis.foci}
     if isinstance(analysis, Contrast):
-        n = result.sizes.get("contrast_cluster")
-        return {"clusters_tested": n}
-    of = [other for other, a in study.analysis.items() if isinstance(a, Contrast) and pooled_name(other) == name]
-    return {"pooled_for": of[0]} if of else {}
+        return {"clusters_tested": result.sizes.get("contrast_cluster")}
+    contrasts = [c for c, a in study.analysis.items() if isinstance(a, Contrast) and pooled_name(c) == name]
+    return {"pooled_for": contrasts[0]} if contrasts else {}
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,55 @@
+"""The content of run.json: what was run, on which files, with which settings and program, and how long it took."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+SCHEMA = 1
+"""Raised when a key of run.json changes its meaning; records of version 0.1 have no key "schema"."""
+
+
+class ProgramRecord(TypedDict):
+    """The program that computed a run."""
+
+    name: str
+    version: str
+    numerics: int
+
+
+class FileRecord(TypedDict):
+    """An input file, by the last part of its path."""
+
+    file: str
+    sha256: str
+
+
+class BackendRecord(TypedDict):
+    """Where the blocks of the last run or collect were computed."""
+
+    name: str
+    workers: int | str | None
+
+
+class RunRecord(TypedDict):
+    """The content of run.json."""
+
+    schema: int
+    program: ProgramRecord
+    title: str
+    simulated: bool
+    inputs: dict[str, list[FileRecord]]
+    """The files of each sample, and the images that its selection names."""
+    samples: dict[str, dict[str, Any]]
+    """Settings of each sample, and the numbers of experiments in Talairach space and without a sample size."""
+    selection: list[dict[str, Any]]
+    """Numbers of experiments and foci after each step of a sample's selection."""
+    inference: dict[str, Any]
+    """Every setting, and the size of the mask."""
+    backend: BackendRecord
+    environment: dict[str, str]
+    """Versions of Python and of libraries, and the machine."""
+    atlases: list[str]
+    """The atlases that name the regions of clusters in the tables written with this record."""
+    wall_seconds: float
+    analyses: dict[str, dict[str, Any]]
+    """Of each analysis: the attributes of its result, digests of its nulls, its decisions, its segments."""
