@@ -27,7 +27,7 @@ from ale_dask.reporting.tables.clusters import directions
 from ale_dask.reporting.tables.long import long_records
 from ale_dask.storage.location import replace_file
 
-# Okabe and Ito's vermillion, sky blue and yellow: apart in hue for all kinds of colour blindness, and in lightness.
+# Okabe and Ito's vermilion, sky blue and yellow: apart in hue for all kinds of colour blindness, and in lightness.
 COLOURS = ("#d55e00", "#56b4e9", "#f0e442")
 TABLES = ("clusters", "summary", "maps", "settings")
 ONLY_1, ONLY_2, BOTH = 1, 2, 3
