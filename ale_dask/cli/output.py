@@ -13,7 +13,7 @@ from ale_dask.cli.options import ignore_signals
 if TYPE_CHECKING:
     from ale_dask.config.run_record import RunRecord
     from ale_dask.config.study import Study
-    from ale_dask.reporting import Painters
+    from ale_dask.reporting import FigureWorkers
     from ale_dask.workflows.sweep import Sweep
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def finish(
     *,
     study: Study,
     as_json: bool,
-    drawn_by: Painters | None,
+    drawn_by: FigureWorkers | None,
     told: Sequence[dict[str, Any]] = (),
 ) -> None:
     from ale_dask.reporting import study_table, summary_lines

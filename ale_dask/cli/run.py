@@ -58,7 +58,7 @@ def _run(
     pictures: bool,
     verbose: bool = False,
 ) -> None:
-    from ale_dask.reporting import painters
+    from ale_dask.reporting import figure_workers
     from ale_dask.workflows import run as runs
 
     if dry_run:
@@ -70,7 +70,7 @@ def _run(
     if study.backend.name == "slurm-array":
         study = _array_first(study, out, quiet=quiet, overwrite=overwrite)
         overwrite = False
-    with painters(wanted=pictures) as drawn_by:
+    with figure_workers(wanted=pictures) as drawn_by:
         results, record = runs.run(study, out, overwrite=overwrite, quiet=quiet)
         finish(results, record, out, study=study, as_json=as_json, drawn_by=drawn_by, told=told)
 

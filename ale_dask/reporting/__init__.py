@@ -5,7 +5,7 @@ nilearn, matplotlib and jinja2 are the extra [report] and imported inside functi
 
 from ale_dask.reporting.common.extra import missing_extra
 from ale_dask.reporting.common.map_files import write_maps
-from ale_dask.reporting.figures.figure_workers import Painters, painters
+from ale_dask.reporting.figures.figure_workers import FigureWorkers, figure_workers
 from ale_dask.reporting.figures.maps import write_figures
 from ale_dask.reporting.html.page import write_page
 from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table, study_table
@@ -15,17 +15,17 @@ from ale_dask.reporting.text.methods import cite
 from ale_dask.reporting.write import summary_lines, write_report, write_results
 
 __all__ = [
-    "Painters",
+    "FigureWorkers",
     "cite",
     "cluster_table",
     "conjunction_table",
     "contrast_table",
     "contribution_table",
+    "figure_workers",
     "long_records",
     "long_table",
     "long_tsv",
     "missing_extra",
-    "painters",
     "study_table",
     "summary_lines",
     "write_figures",

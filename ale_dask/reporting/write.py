@@ -1,4 +1,4 @@
-"""Everything a run hands over: one folder per analysis, the study's table, the page, a description."""
+"""Write everything that a run hands over: a folder per analysis, the tables of the study, the page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import xarray as xr
 
@@ -19,11 +18,11 @@ from ale_dask.reporting.common.map_files import SIMULATED, write_maps
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.results import by_name
 from ale_dask.reporting.common.wording import shortfalls
-from ale_dask.reporting.figures.figure_workers import DrawsHere, Painters
+from ale_dask.reporting.figures.figure_workers import FigureWorkers, InProcessFigures
 from ale_dask.reporting.figures.flow import flow_svg, flow_table, sample_colours
 from ale_dask.reporting.figures.overlap import overlap_svg, overlap_table
 from ale_dask.reporting.figures.study_context import study_contexts
-from ale_dask.reporting.html.page import write_page
+from ale_dask.reporting.html.page import PageFigures, RunSource, write_page
 from ale_dask.reporting.sensitivity.scaling import scaling_table
 from ale_dask.reporting.tables.clusters import (
     ENDS,
@@ -46,16 +45,13 @@ def write_results(
     *,
     title: str,
     simulated: bool,
-    drawn_by: Painters | DrawsHere | None,
-    record: Mapping[str, Any] | None = None,
-    kept: Path | None = None,
+    drawn_by: FigureWorkers | InProcessFigures | None,
+    source: RunSource | None = None,
 ) -> None:
-    """Write all maps, sidecars, tables and pictures of a study, and report.html, into a folder.
+    """Write all maps, sidecars, tables and figures of a study, and report.html, into a folder.
 
-    `drawn_by` are `painters` started earlier; None leaves the pictures out. `record` is the run's, for the page, and
-    `kept` its OUT on this machine, with what was asked of the run later.
-
-    Without the extra [report] pictures or page are left out, and the log says what to install.
+    `drawn_by` None leaves the figures out; `source` is the run that the results come from, for the page. Without the
+    extra [report] figures or page are left out, and the log says what to install.
 
     Raises
     ------
@@ -67,51 +63,51 @@ def write_results(
     folders = {name: out / stem(name) for name in results}
     if len(set(folders.values())) < len(folders):
         raise InputError(f"two of the analyses {', '.join(results)} would share a folder; rename one")
-    # The first pictures are in the painters' hands before the maps are written here.
-    companies = study_contexts(results)
-    work = [(folders[name], result, companies[name]) for name, result in results.items()]
+    contexts = study_contexts(results)
+    work = [(folders[name], result, contexts[name]) for name, result in results.items()]
     drawing = drawn_by.draw(work, simulated=simulated) if drawn_by else iter(())
-    drawn = list(next(drawing, []))
+    # The first figures are handed to the workers before the maps are written here.
+    figure_paths = list(next(drawing, []))
     for name, result in results.items():
         write_maps(result, folders[name], simulated=simulated)
-        for suffix, table in cluster_tables(result).items():
-            replace_file(folders[name] / f"{stem(result.attrs['name'])}_clusters{suffix}.tsv", tsv(table))
-        if result.attrs["kind"] == "main-effect":
-            replace_file(folders[name] / f"{stem(result.attrs['name'])}_scaling.tsv", tsv(scaling_table(result)))
-        if set(parts_of(result)) <= set(results):
-            for source, end in ENDS.items():
-                table = contribution_table(result, results, source=source)
-                replace_file(folders[name] / f"{stem(result.attrs['name'])}_contributions{end}.tsv", tsv(table))
+        _write_analysis_tables(result, results, folders[name])
+    _write_study_files(results, out, title=title, simulated=simulated)
+    for paths in drawing:
+        figure_paths += paths
+    if available(*PAGE):
+        replace_file(out / "table.html", article_html(results, title=title, simulated=simulated).encode())
+        figures = PageFigures(figure_paths, contexts, drawn_by.backdrop() if drawn_by else None)
+        write_page(results, out, title=title, simulated=simulated, source=source or RunSource(), figures=figures)
+
+
+def _write_analysis_tables(result: xr.Dataset, results: Mapping[str, xr.Dataset], folder: Path) -> None:
+    base = stem(result.attrs["name"])
+    for suffix, table in cluster_tables(result).items():
+        replace_file(folder / f"{base}_clusters{suffix}.tsv", tsv(table))
+    if result.attrs["kind"] == "main-effect":
+        replace_file(folder / f"{base}_scaling.tsv", tsv(scaling_table(result)))
+    if set(parts_of(result)) <= set(results):
+        for source, end in ENDS.items():
+            table = contribution_table(result, results, source=source)
+            replace_file(folder / f"{base}_contributions{end}.tsv", tsv(table))
+
+
+def _write_study_files(results: Mapping[str, xr.Dataset], out: Path, *, title: str, simulated: bool) -> None:
     replace_file(out / "study_results.tsv", tsv(study_table(results)))
     if len(overlaps := overlap_table(results)):
         replace_file(out / "overlap.tsv", tsv(overlaps))
         replace_file(out / "overlap.svg", overlap_svg(results, simulated=simulated).encode())
-    selected = flow_table(results)
-    if len(selected):
-        replace_file(out / "selection.tsv", tsv(selected))
+    selection = flow_table(results)
+    if len(selection):
+        replace_file(out / "selection.tsv", tsv(selection))
     colours = sample_colours(results)
-    for sample, steps in selected.groupby("sample", sort=False):
+    for sample, steps in selection.groupby("sample", sort=False):
         # Names come from study.toml, or from a Python user who may write anything.
         figure = flow_svg(steps, simulated=simulated, colour=colours.get(str(sample), "currentColor"))
         replace_file(out / f"selection_{stem(str(sample))}.svg", figure.encode())
     replace_file(out / "dataset_description.json", _description(title, simulated=simulated))
-    for paths in drawing:
-        drawn += paths
-    paper = article_table(results, simulated=simulated)
-    replace_file(out / "table.tsv", str(escaped(paper).to_csv(sep="\t", index=False, lineterminator="\n")).encode())
-    if available(*PAGE):
-        replace_file(out / "table.html", article_html(results, title=title, simulated=simulated).encode())
-        write_page(
-            results,
-            out,
-            title=title,
-            simulated=simulated,
-            pictures=drawn,
-            record=record,
-            kept=kept,
-            companies=companies,
-            backdrop=drawn_by.backdrop() if drawn_by else None,
-        )
+    article = article_table(results, simulated=simulated)
+    replace_file(out / "table.tsv", str(escaped(article).to_csv(sep="\t", index=False, lineterminator="\n")).encode())
 
 
 def write_report(
@@ -122,7 +118,25 @@ def write_report(
     simulated: bool = False,
     pictures: bool = True,
 ) -> Path:
-    """Write everything about some results into a folder, as `write_results` does, and return the folder.
+    """Write maps, tables, figures and report.html of results into a folder, as a run does, and return the folder.
+
+    Parameters
+    ----------
+    results
+        what `main_effect`, `contrast` and `conjunction` return, each under a name of its own
+    out
+        the folder; it is made if it does not exist
+    title
+        of the page
+    simulated
+        marks every table, figure and page as of simulated data
+    pictures
+        whether figures are drawn; they need the extra [report]
+
+    Returns
+    -------
+    Path
+        `out`, with report.html and a folder for each result
 
     Raises
     ------
@@ -134,40 +148,40 @@ def write_report(
         Path(out),
         title=title,
         simulated=simulated,
-        drawn_by=DrawsHere() if pictures else None,
+        drawn_by=InProcessFigures() if pictures else None,
     )
     return Path(out)
 
 
 def summary_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
-    """Return a study in lines for a terminal: each main effect's clusters, then the others' at cluster-FWE input."""
+    """Return the clusters of each analysis in lines for a terminal, main effects first."""
     lines = []
     for name, result in results.items():
         if result.attrs["kind"] != "main-effect":
             continue
         table = cluster_table(result)
         clusters = formatted(table[table["Cluster Size (mm3)"].notna()])
-        found = [
+        places = [
             f"{row['Cluster Size (mm3)']} mm³ at {row['X']} {row['Y']} {row['Z']}"
             for row in clusters.head(5).to_dict("records")
         ]
         more = f" and {len(clusters) - 5} more" if len(clusters) > 5 else ""
-        lines.append(f"{name}: {'; '.join(found) or 'no cluster'}{more}")
+        lines.append(f"{name}: {'; '.join(places) or 'no cluster'}{more}")
     lines += base_rate_lines(results)
     lines += decision_lines(results)
     lines += [f"{name}: {words}" for name, result in results.items() for words in shortfalls(result)]
     table = study_table({name: r for name, r in results.items() if r.attrs["kind"] != "main-effect"})
     for row in formatted(table[table["input"] != "uncorrected"]).to_dict("records"):
         where = f"{row['volume_mm3']} mm³ at {row['x']} {row['y']} {row['z']}"
-        values = [f"{word} {row[column]}" for column, word in _SHOWN.items() if row[column]]
-        said = "none" if row["cluster"] == "none" else ", ".join([where, *values])
+        values = [f"{column} {row[column]}" for column in ("Z", "ALE", "p") if row[column]]
+        words = "none" if row["cluster"] == "none" else ", ".join([where, *values])
         level = "" if row["level"] == "thresholded" or row["level"] == row["input"] else f", {row['level']}"
-        lines.append(f"{row['direction']} [{row['input']}{level}]: {said}")
+        lines.append(f"{row['direction']} [{row['input']}{level}]: {words}")
     return lines
 
 
 def decision_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
-    """Return, of runs that went on until clusters were decided, how many are, and the risk in it."""
+    """Return how many clusters are decided, and the resampling risk, of main effects iterated until decided."""
     lines = []
     for name, result in results.items():
         if result.attrs["kind"] != "main-effect" or inference_of(result).until_decided is None:
@@ -175,16 +189,13 @@ def decision_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
         i = inference_of(result)
         for null, variable in decision_variables(result).items():
             counts = Counter(result[variable].values.tolist())
-            said = ", ".join(f"{counts[word]} {word}" for word in ("significant", "not", "undecided"))
-            against = ", against the base rate" if null == "base-rate" else ""
+            decided = ", ".join(f"{counts[word]} {word}" for word in ("significant", "not", "undecided"))
+            base_rate = ", against the base rate" if null == "base-rate" else ""
             lines.append(
-                f"{name}{against}: clusters {said} after {result.attrs['iterations']:,} iterations; resampling risk "
-                f"<= {EPS:g}, error <= {i.cluster_p + EPS:g}"
+                f"{name}{base_rate}: clusters {decided} after {result.attrs['iterations']:,} iterations; resampling "
+                f"risk <= {EPS:g}, error <= {i.cluster_p + EPS:g}"
             )
     return lines
-
-
-_SHOWN = {"Z": "Z", "ALE": "ALE", "p": "p"}
 
 
 def _description(title: str, *, simulated: bool) -> bytes:

@@ -35,8 +35,9 @@ from ale_dask.execution.plan import Plan, digest
 from ale_dask.execution.progress import Progress
 from ale_dask.numerics.warm import compile_beside
 from ale_dask.reporting.common.written import writing_results
-from ale_dask.reporting.figures.figure_workers import DrawsHere, Painters
-from ale_dask.reporting.text.follow_up_files import later_files, with_asked
+from ale_dask.reporting.figures.figure_workers import FigureWorkers, InProcessFigures
+from ale_dask.reporting.html.page import RunSource
+from ale_dask.reporting.text.follow_up_files import follow_up_prefixes, with_follow_ups
 from ale_dask.reporting.text.methods import as_bibtex, as_markdown, methods_of
 from ale_dask.reporting.write import write_results
 from ale_dask.storage.location import Place, local_copy, place, replace_file
@@ -265,7 +266,7 @@ def write(
     out: str | Place,
     *,
     study: Study,
-    drawn_by: Painters | DrawsHere | None,
+    drawn_by: FigureWorkers | InProcessFigures | None,
 ) -> None:
     """Write maps, tables, pictures, the page, run.json and what to cite of a run into OUT, with their checksums.
 
@@ -277,18 +278,17 @@ def write(
     out = place(out)
     if isinstance(out, Path) and not holds_run(out):
         raise StoreError(f"{out}: holds no run any more; was it removed or renamed? Nothing is written there")
-    asked_later = later_files(results)
-    kept = local_copy(out, only=(*asked_later, "plans/results.json"))
-    methods = methods_of(with_asked(record, kept))
-    with writing_results(out, keeping=asked_later) as folder:
+    follow_ups = follow_up_prefixes(results)
+    kept = local_copy(out, only=(*follow_ups, "plans/results.json"))
+    methods = methods_of(with_follow_ups(record, kept))
+    with writing_results(out, keeping=follow_ups) as folder:
         write_results(
             results,
             folder,
             title=study.title,
             simulated=study.simulated,
             drawn_by=drawn_by,
-            record=record,
-            kept=kept,
+            source=RunSource(record, kept),
         )
         replace_file(folder / "logs" / "CITATION.md", as_markdown(methods).encode())
         replace_file(folder / "logs" / "CITATION.bib", as_bibtex(methods).encode())

@@ -242,7 +242,7 @@ def _drive(out: Place, submission: str, pictures: bool) -> None:
     """On a worker: run OUT to its end; when this worker dies, Dask starts it again on another."""
     from distributed import worker_client
 
-    from ale_dask.reporting.figures.figure_workers import DrawsHere
+    from ale_dask.reporting.figures.figure_workers import InProcessFigures
 
     looked = time.monotonic()
 
@@ -256,7 +256,7 @@ def _drive(out: Place, submission: str, pictures: bool) -> None:
     study = kept_study(out)
     with worker_client() as client:
         results, record = run.run(study, out, quiet=True, client=client, also=stop)
-    run.write(results, record, out, study=study, drawn_by=DrawsHere() if pictures else None)
+    run.write(results, record, out, study=study, drawn_by=InProcessFigures() if pictures else None)
 
 
 def run_array(

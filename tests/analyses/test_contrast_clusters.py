@@ -14,7 +14,7 @@ from ale_dask.config.study import Study, load_study
 from ale_dask.coordinates.masks import load_mask
 from ale_dask.numerics.contrast import relabellings
 from ale_dask.numerics.correct import decisions
-from ale_dask.reporting.common.maps import views_of
+from ale_dask.reporting.common.maps import map_specs_of
 from ale_dask.reporting.common.wording import notes
 from ale_dask.reporting.tables.clusters import cluster_tables, contrast_table, study_table
 from ale_dask.workflows import run
@@ -178,7 +178,7 @@ def test_maps_and_tables_show_the_clusters_that_survive(tiny: Path) -> None:
     study = with_settings(tiny, voxel_p=0.03, iterations=300, cluster_p=0.2)
     results, _ = run.run(study, tiny / "out", quiet=True)
     result = results[NAME]
-    suffixes = {v.suffix for v in views_of(result)}
+    suffixes = {v.suffix for v in map_specs_of(result)}
     assert "z_desc-group1MinusGroup2Size_level-cluster_corr-FWE_input-clusterFWE" in suffixes
     assert "z_desc-group1MinusGroup2Mass_level-cluster_corr-FWE_input-uncorrected" in suffixes
     table = contrast_table(result, source="uncorrected", level="size-fwe")

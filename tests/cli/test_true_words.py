@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import ale_dask as ale
 from ale_dask.cli import app
 from ale_dask.coordinates.foci import Experiment, build
-from ale_dask.reporting.common.maps import find_view, views_of
+from ale_dask.reporting.common.maps import find_map_spec, map_specs_of
 from ale_dask.reporting.common.wording import facts, label, notes
 from ale_dask.reporting.tables.clusters import contrast_table
 
@@ -91,25 +91,25 @@ def pair(tmp_path_factory):
 @pytest.mark.parametrize("gate", ["arms", "pooled", "none"])
 def test_each_map_of_a_contrast_names_its_own_region(pair, gate):
     result = ale.contrast(*pair[0], gate=gate)
-    for view in views_of(result):
-        if view.level in ("voxel-fwe", "size-fwe", "mass-fwe"):
-            assert label(result, view).endswith(
-                "whole mask" if gate == "none" else f"pooled experiments at {_at(view)}"
+    for spec in map_specs_of(result):
+        if spec.level in ("voxel-fwe", "size-fwe", "mass-fwe"):
+            assert label(result, spec).endswith(
+                "whole mask" if gate == "none" else f"pooled experiments at {_at(spec)}"
             )
-            assert "p ≤ 0.05" in label(result, view)
-        elif view.level == "uncorrected":
-            where = {"arms": f"arms at {_at(view)}", "pooled": f"pooled experiments at {_at(view)}"}
-            assert label(result, view) == f"uncorrected p < 0.05, {where.get(gate, 'whole mask')}"
+            assert "p ≤ 0.05" in label(result, spec)
+        elif spec.level == "uncorrected":
+            where = {"arms": f"arms at {_at(spec)}", "pooled": f"pooled experiments at {_at(spec)}"}
+            assert label(result, spec) == f"uncorrected p < 0.05, {where.get(gate, 'whole mask')}"
 
 
-def _at(view):
-    return "cluster-size FWE" if view.source == "cluster-fwe" else "uncorrected p"
+def _at(spec):
+    return "cluster-size FWE" if spec.source == "cluster-fwe" else "uncorrected p"
 
 
 def test_a_cluster_of_voxel_fwe_peaks_where_its_p_is_smallest(pair):
     result = ale.contrast(*pair[0], gate="pooled", iterations=99)
     table = contrast_table(result, source="cluster-fwe", level="voxel-fwe")
-    z = find_view(result, level="voxel-fwe", source="cluster-fwe").read(result)
+    z = find_map_spec(result, level="voxel-fwe", source="cluster-fwe").read(result)
     assert len(table)
     for side, sign in (("greater", 1), ("less", -1)):
         rows = table[np.sign(table["Peak Stat"]) == sign]
@@ -130,8 +130,8 @@ def test_the_level_is_said_as_the_cut_has_it(pair, rule, words):
     result = pair[0][0]
     inference = json.loads(result.attrs["inference"]) | {"cluster_cut": rule}
     other = result.assign_attrs(inference=json.dumps(inference))
-    view = find_view(other, level="cluster-size")
-    assert f"cluster-size FWE {words}," in label(other, view)
+    spec = find_map_spec(other, level="cluster-size")
+    assert f"cluster-size FWE {words}," in label(other, spec)
 
 
 def test_a_threshold_of_few_iterations_has_no_upper_end(pair):

@@ -17,7 +17,7 @@ from ale_dask.cli import app
 from ale_dask.cli.follow import told
 from ale_dask.config.study import load_study
 from ale_dask.datasets.base_rate import load_counts
-from ale_dask.reporting.common.maps import find_view
+from ale_dask.reporting.common.maps import find_map_spec
 from ale_dask.reporting.figures.maps import alt_text
 from ale_dask.reporting.tables.clusters import cluster_table
 from ale_dask.reporting.write import summary_lines
@@ -193,7 +193,7 @@ def test_the_threshold_so_far_is_that_of_the_null_asked_for(both, alone, null):
 
 
 def test_a_threshold_against_the_base_rate_is_in_z(folder, both):
-    """What the live view is told of a plan: the column of its null, and what a step of it is worth."""
+    """What the live spec is told of a plan: the column of its null, and what a step of it is worth."""
     study = study_of(folder, "both", "tfce")
     plan = plans(prepare(study))["drug_base-rate"]
     for correction, unit, of, step in (
@@ -279,7 +279,7 @@ class TestCommand:
 
 def test_a_picture_names_the_peaks_of_the_table(both):
     _, result, _ = both
-    view = find_view(result, level="base-rate-cluster-size")
+    spec = find_map_spec(result, level="base-rate-cluster-size")
     table = cluster_table(result, null="base-rate")
     for row in table[table["Cluster Size (mm3)"].notna()].to_dict("records"):
-        assert f"at {row['X']:.0f}, {row['Y']:.0f}, {row['Z']:.0f} (" in alt_text(result, view)
+        assert f"at {row['X']:.0f}, {row['Y']:.0f}, {row['Z']:.0f} (" in alt_text(result, spec)

@@ -366,7 +366,7 @@ def test_what_is_cited_is_in_the_bibtex_and_the_other_way_round(record):
     record["inference"]["within"] = "additive"
     assert "pooled (Turkeltaub et al., 2012)" in ale.cite(record)
     record["inference"].update(correction="cluster-size", null="both")
-    record["asked"] = [{"analysis": "drug", "what": "fail-safe", "title": "Fail-safe N"}]
+    record["follow_ups"] = [{"analysis": "drug", "what": "fail-safe", "title": "Fail-safe N"}]
     seen |= set(keys(ale.cite(record, bibtex=True)))
     assert seen == set(REFERENCES)
 
@@ -376,7 +376,7 @@ def test_what_was_asked_later_and_the_atlases_are_named_where_they_were_used(rec
     assert "without each" not in alone
     assert "AAL2 (Rolls et al., 2015)" in alone
     record["atlases"] = []
-    record["asked"] = [
+    record["follow_ups"] = [
         {"analysis": name, "what": "leave-one-out", "title": "Without each study"} for name in ("drug", "therapy")
     ]
     text = ale.cite(record)

@@ -28,7 +28,7 @@ from ale_dask.config.study import load_study
 from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.extra import PICTURES, missing_extra
-from ale_dask.reporting.common.maps import find_view
+from ale_dask.reporting.common.maps import find_map_spec
 from ale_dask.reporting.compare.files import as_tsv, lines, overlay, write_comparison
 from ale_dask.reporting.compare.runs import compare
 from ale_dask.storage.location import remove
@@ -158,15 +158,15 @@ def test_dice_counts_and_maps_are_those_of_brute_force(both: list[dict[str, xr.D
     assert found.summary["voxels_both"].gt(0).sum() > 3
     for row in found.summary.to_dict("records"):
         a, b = (side[row["analysis"]] for side in both)
-        view = find_view(a, level=row["level"], source=row["input"])
+        spec = find_map_spec(a, level=row["level"], source=row["input"])
         sign = -1 if row["direction"] == "therapy > drug" else 1
-        kept = [set(np.flatnonzero(sign * view.read(r) > 0).tolist()) for r in (a, b)]
+        kept = [set(np.flatnonzero(sign * spec.read(r) > 0).tolist()) for r in (a, b)]
         assert [row["voxels_1"], row["voxels_2"], row["voxels_both"]] == [*map(len, kept), len(kept[0] & kept[1])]
         total = len(kept[0]) + len(kept[1])
         assert row["dice"] == pytest.approx(2 * len(kept[0] & kept[1]) / total) if total else np.isnan(row["dice"])
         for side, n in enumerate("12"):
             volume = np.zeros(tuple(a.attrs["shape"]), dtype=bool)
-            volume[tuple(a["voxel_ijk"].values.T)] = sign * view.read((a, b)[side]) > 0
+            volume[tuple(a["voxel_ijk"].values.T)] = sign * spec.read((a, b)[side]) > 0
             assert row[f"clusters_{n}"] == ndimage.label(volume)[1]
     ale_map = found.maps[(found.maps["analysis"] == "drug") & (found.maps["map"] == "ALE")]
     # Neither seed nor threshold moves the observed ALE.

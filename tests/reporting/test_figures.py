@@ -23,10 +23,10 @@ from ale_dask.reporting.common.palette import HUES, OVERLAP, hues_of
 from ale_dask.reporting.figures.contribution_bars import NAMED, bars_svg
 from ale_dask.reporting.figures.foci_glass import MANY, foci_svg
 from ale_dask.reporting.figures.glass import SIDES, outlines, projected, projection
-from ale_dask.reporting.figures.overlap import OVERLAPS, overlap_svg, overlap_table
+from ale_dask.reporting.figures.overlap import OVERLAP_COLUMNS, overlap_svg, overlap_table
 from ale_dask.reporting.figures.overlays import overlaid
 from ale_dask.reporting.figures.plots import plots_of
-from ale_dask.reporting.figures.slices import COLUMNS, ROWS, cuts
+from ale_dask.reporting.figures.slices import COLUMNS, ROWS, slice_places
 from ale_dask.reporting.figures.study_context import Part, study_contexts
 from ale_dask.reporting.tables.contributions import CONTRIBUTING, contribution_table
 
@@ -63,7 +63,7 @@ def survivors(study: Study) -> dict[str, np.ndarray]:
 
 def test_the_overlap_table_is_what_counting_voxels_gives(study: Study) -> None:
     table, maps = overlap_table(study), survivors(study)
-    assert list(table.columns) == list(OVERLAPS)
+    assert list(table.columns) == list(OVERLAP_COLUMNS)
     assert list(zip(table["map_1"], table["map_2"], strict=True)) == list(itertools.combinations(maps, 2))
     assert (table["voxels_both"] > 0).sum() >= 4
     for row in table.to_dict("records"):
@@ -118,11 +118,11 @@ def test_pooled_main_effects_are_coloured_last_and_overlap_with_nothing(study: S
     assert list(hues_of(more).values()) == list(HUES[:4])
     assert hues_of(more)["contrast_pooled"] == HUES[3]
     pd.testing.assert_frame_equal(overlap_table(more), overlap_table(study))
-    companies = study_contexts(study)
-    for name, company in companies.items():
-        for arm, each in company.parts.items():
+    contexts = study_contexts(study)
+    for name, context in contexts.items():
+        for arm, each in context.parts.items():
             assert each.hue == hues_of(study)[arm], name
-    assert list(companies["contrast"].parts) == ["drug", "therapy"]
+    assert list(contexts["contrast"].parts) == ["drug", "therapy"]
     assert not study_contexts({"contrast": study["contrast"]})["contrast"].parts
 
 
@@ -138,8 +138,8 @@ def dots(svg: str) -> list[tuple[str, set[tuple[float, float]]]]:
 
 def test_every_focus_is_on_the_glass_brain_in_its_colour(study: Study) -> None:
     parts = study_contexts(study)["contrast"].parts
-    svg = foci_svg(parts, title="t", says="s")
-    assert svg == foci_svg(parts, title="t", says="s")
+    svg = foci_svg(parts, title="t", alt="s")
+    assert svg == foci_svg(parts, title="t", alt="s")
     layers = dots(svg)
     for each in parts.values():
         drawn = set().union(*(points for colour, points in layers if colour == each.hue.flat))
@@ -155,19 +155,19 @@ def test_every_focus_is_on_the_glass_brain_in_its_colour(study: Study) -> None:
 def test_the_figure_of_any_number_of_foci_stays_below_300_kb(n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     one = part(rng.normal([0, -18, 10], 30, size=(n, 3)), rng.integers(n // 18, size=n))
-    svg = foci_svg({"all": one}, title="t", says="s")
+    svg = foci_svg({"all": one}, title="t", alt="s")
     assert 60_000 < len(svg.encode()) < 300_000
     assert f"{n:,} foci" in svg
 
 
 def test_a_place_is_drawn_once_per_experiment_that_has_a_focus_there() -> None:
     here = np.array([[9.0, 0, 0]] * 3 + [[30.0, 0, 0]])
-    layers = dots(foci_svg({"a": part(here, np.array([0, 0, 1, 1]))}, title="t", says="s"))
+    layers = dots(foci_svg({"a": part(here, np.array([0, 0, 1, 1]))}, title="t", alt="s"))
     assert sum((9.0, 0.0) in points for _, points in layers) == 2 * 2
     # Of very many foci a place is drawn once, as dark as two layers over each other.
     crowd = np.concatenate([here, np.full((MANY, 3), [500.0, 0, 0])])
     of = np.concatenate([[0, 0, 1, 1], np.full(MANY, 2)])
-    svg = foci_svg({"a": part(crowd, of)}, title="t", says="s")
+    svg = foci_svg({"a": part(crowd, of)}, title="t", alt="s")
     assert [points for _, points in dots(svg) if (9.0, 0.0) in points] == [{(9.0, 0.0)}] * 2
     once, twice = (float(o) for o in re.findall(r'stroke-opacity="(\S+)" stroke-width="\S+" stroke-linecap', svg)[-2:])
     assert twice == pytest.approx(1 - (1 - once) ** 2, abs=0.01)
@@ -191,21 +191,21 @@ def test_bars_name_the_largest_take_the_rest_together_and_mark_who_holds_over_ha
     rows = [("1", "all", f"Smith & co {i}", 12, share, 99.0, 1, "") for i, share in enumerate(shares)]
     table = pd.DataFrame(rows, columns=list(CONTRIBUTING))
     few = part(np.zeros((1, 3)), np.zeros(1, dtype=int))
-    svg = bars_svg([one], table, {"all": few}, mask=MASK, title="t", says="s")
+    svg = bars_svg([one], table, {"all": few}, mask=MASK, title="t", alt="s")
     said = words(svg)
     assert "▲ 1 Smith & co 0 60.0 %: more than half" in said
     assert all(f"{i + 1} Smith & co {i} 0.2 %" in said for i in range(1, NAMED))
     assert f"Smith & co {NAMED}" not in said
     assert f"{216 - NAMED} others {100 - 60 - 3 * 40 / 215:.1f} %" in said
     level = table.assign(**{"Share (%)": 100 / 216})
-    assert "more than half" not in words(bars_svg([one], level, {"all": few}, mask=MASK, title="t", says="s"))
+    assert "more than half" not in words(bars_svg([one], level, {"all": few}, mask=MASK, title="t", alt="s"))
 
 
 def test_bars_are_as_long_as_the_shares(study: Study) -> None:
     shares = contribution_table(study["contrast"], study)
     parts = study_contexts(study)["contrast"].parts
     found = find_clusters(study["contrast"]["z_contrast"].sel(input="cluster-fwe").values, mask=MASK)
-    svg = bars_svg(found, shares, parts, mask=MASK, title="t", says="s")
+    svg = bars_svg(found, shares, parts, mask=MASK, title="t", alt="s")
     drawn = [box for box in ElementTree.fromstring(svg).iter(f"{SVG}rect") if box.find(f"{SVG}title") is not None]
     largest = shares.sort_values("Share (%)", ascending=False).groupby(["Cluster ID", "Arm"], sort=False).head(NAMED)
     for row in largest[largest["Share (%)"] > 1].to_dict("records"):
@@ -214,16 +214,16 @@ def test_bars_are_as_long_as_the_shares(study: Study) -> None:
 
 
 def test_an_overlay_has_a_colour_for_each_map_and_one_for_what_they_share(study: Study, tmp_path: Path) -> None:
-    companies = study_contexts(study)
+    contexts = study_contexts(study)
     for name, shared in (("overlap", True), ("nowhere", False)):
-        write_figures(study[name], tmp_path, company=companies[name])
+        write_figures(study[name], tmp_path, context=contexts[name])
         seen = colours(tmp_path / f"{name}_overlay.png")
-        for each in companies[name].parts.values():
+        for each in contexts[name].parts.values():
             assert seen[rgb(each.hue.ramp[1])] > 500
         # Without anything shared the colour is in the legend only.
         assert (seen[rgb(OVERLAP.flat)] > 1000) is shared
-        (overlay,) = (plot for plot in plots_of(study[name], companies[name]) if plot.suffix == "overlay")
-        assert ("no voxel in common" in overlay.says) is not shared
+        (overlay,) = (plot for plot in plots_of(study[name], contexts[name]) if plot.suffix == "overlay")
+        assert ("no voxel in common" in overlay.alt) is not shared
 
 
 def test_of_three_maps_what_some_share_is_told_from_what_all_share() -> None:
@@ -233,8 +233,8 @@ def test_of_three_maps_what_some_share_is_told_from_what_all_share() -> None:
 
 def test_a_contrast_is_in_the_colours_of_its_arms(study: Study, tmp_path: Path) -> None:
     turned = {name: study[name] for name in ("affect", "drug", "therapy", "contrast")}
-    paths = write_figures(study["contrast"], tmp_path, company=study_contexts(turned)["contrast"])
-    again = write_figures(study["contrast"], tmp_path / "again", company=study_contexts(turned)["contrast"])
+    paths = write_figures(study["contrast"], tmp_path, context=study_contexts(turned)["contrast"])
+    again = write_figures(study["contrast"], tmp_path / "again", context=study_contexts(turned)["contrast"])
     assert [p.read_bytes() for p in paths] == [p.read_bytes() for p in again]
     seen = colours(paths[0])
     # affect is first in this study: drug is blue here and therapy green.
@@ -246,7 +246,7 @@ def test_a_contrast_is_in_the_colours_of_its_arms(study: Study, tmp_path: Path) 
 def test_slices_go_through_the_peaks_first_and_then_where_there_is_most() -> None:
     result = main_effect(sample("many", [(-18.0, -18.0, 2.0), (18.0, -20.0, 10.0)]), mask=MASK, iterations=50, seed=1)
     found = find_clusters(result["z_uncorrected"].values, mask=MASK, rank=result["s"].values)
-    peak, heights = cuts(found, mask=MASK)
+    peak, heights = slice_places(found, mask=MASK)
     assert peak == tuple(found[0].peak_mm.round())
     assert len(heights) == ROWS * COLUMNS == len(set(heights))
     assert heights == sorted(heights)

@@ -22,7 +22,7 @@ from ale_dask.analyses.main_effect import thresholded
 from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common import extra
-from ale_dask.reporting.common.maps import stem, views_of
+from ale_dask.reporting.common.maps import map_specs_of, stem
 from ale_dask.reporting.figures import maps as figures
 from ale_dask.reporting.figures.study_context import study_contexts
 from ale_dask.reporting.tables.clusters import contrast_table, formatted, tsv
@@ -34,7 +34,7 @@ NILEARN = ["Cluster ID", "X", "Y", "Z", "Peak Stat", "Cluster Size (mm3)"]
 @pytest.fixture(scope="module")
 def folder(study, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    with out_of.painters(wanted=True) as drawn_by:
+    with out_of.figure_workers(wanted=True) as drawn_by:
         out_of.write_results(study, out, title=EVIL, simulated=True, drawn_by=drawn_by)
     return out
 
@@ -47,14 +47,14 @@ def test_every_map_opens_and_holds_the_values(study, folder):
     from nilearn.image import load_img
 
     for name, result in study.items():
-        for view in views_of(result):
-            image = load_img(folder / name / f"{name}_{view.suffix}.nii.gz")
+        for spec in map_specs_of(result):
+            image = load_img(folder / name / f"{name}_{spec.suffix}.nii.gz")
             data = image.get_fdata()
             np.testing.assert_array_equal(image.affine, MASK.affine)
-            assert image.get_data_dtype() == np.dtype(view.dtype)
-            np.testing.assert_array_equal(data[MASK.volume], view.read(result).astype(view.dtype))
+            assert image.get_data_dtype() == np.dtype(spec.dtype)
+            np.testing.assert_array_equal(data[MASK.volume], spec.read(result).astype(spec.dtype))
             outside = data[~MASK.volume]
-            assert np.isnan(outside).all() if view.units == "p" else not outside.any()
+            assert np.isnan(outside).all() if spec.units == "p" else not outside.any()
 
 
 def test_labels_number_the_clusters_as_their_tables_do(folder):
@@ -309,20 +309,22 @@ def test_page_is_one_file_and_escapes_what_users_name(folder):
 
 def test_pictures_are_of_maps_that_hold_something(study, folder):
     for name, result in study.items():
-        for view in figures.pictured(result):
-            path = figures.picture_path(result, view, folder / name)
-            assert path.is_file() == bool(view.read(result).any())
+        for spec in figures.pictured_map_specs(result):
+            path = figures.picture_path(result, spec, folder / name)
+            assert path.is_file() == bool(spec.read(result).any())
             if path.is_file():
                 assert path.read_bytes().startswith(b"\x89PNG")
                 assert path.stat().st_size > 20_000
     # Of a conjunction without any voxel in common only what went into it.
     assert [path.name for path in (folder / "nowhere").glob("*.png")] == ["nowhere_overlay.png"]
-    assert figures.headline(study["drug"], figures.pictured(study["drug"])[0], simulated=True).startswith("SIMULATED")
+    assert figures.headline(study["drug"], figures.pictured_map_specs(study["drug"])[0], simulated=True).startswith(
+        "SIMULATED"
+    )
 
 
 def test_painters_draw_what_is_drawn_here(study, folder, tmp_path):
-    company = study_contexts(study)["overlap"]
-    drawn = out_of.write_figures(study["overlap"], tmp_path, simulated=True, company=company)
+    context = study_contexts(study)["overlap"]
+    drawn = out_of.write_figures(study["overlap"], tmp_path, simulated=True, context=context)
     assert len(drawn) == 4
     for path in drawn:
         assert path.read_bytes() == (folder / "overlap" / path.name).read_bytes()
@@ -330,7 +332,7 @@ def test_painters_draw_what_is_drawn_here(study, folder, tmp_path):
 
 def test_a_picture_that_no_longer_holds_is_removed(study, tmp_path):
     result = study["nowhere"]
-    stale = figures.picture_path(result, figures.pictured(result)[0], tmp_path)
+    stale = figures.picture_path(result, figures.pictured_map_specs(result)[0], tmp_path)
     stale.write_bytes(b"of an earlier run")
     assert out_of.write_figures(result, tmp_path) == []
     assert not stale.exists()
@@ -339,7 +341,7 @@ def test_a_picture_that_no_longer_holds_is_removed(study, tmp_path):
 def test_without_the_extra_the_rest_is_written_and_the_log_says_what_to_install(study, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(extra, "find_spec", lambda name: None)
     extra._say_once.cache_clear()
-    with out_of.painters(wanted=True) as drawn_by:
+    with out_of.figure_workers(wanted=True) as drawn_by:
         out_of.write_results({"drug": study["drug"]}, tmp_path, title="t", simulated=False, drawn_by=drawn_by)
     assert 'pip install "ale-dask[report]"' in caplog.text
     assert (tmp_path / "study_results.tsv").is_file()

@@ -29,7 +29,7 @@ _CONTROLS = {
     "tfce": _BASE_RATE_ENHANCED,
 }
 _MC = "corr-FWE_method-montecarlo"
-BASE_RATE_VIEWS = (
+BASE_RATE_MAP_SPECS = (
     MapSpec(
         "z_desc-baseRate",
         of("z_base_rate"),
@@ -78,6 +78,6 @@ BASE_RATE_VIEWS = (
 )
 
 
-def is_base_rate(view: MapSpec) -> bool:
+def is_base_rate(spec: MapSpec) -> bool:
     """Return whether a map is one of the base-rate null."""
-    return view.optional.startswith("z_base_rate")
+    return spec.optional.startswith("z_base_rate")

@@ -16,7 +16,7 @@ import xarray as xr
 
 from ale_dask.analyses.findings.clusters import grid_of
 from ale_dask.numerics.space import Mask
-from ale_dask.reporting.common.maps import MapSpec, stem, views_of
+from ale_dask.reporting.common.maps import MapSpec, map_specs_of, stem
 from ale_dask.reporting.common.wording import controls, setting
 from ale_dask.storage.location import replace_file
 
@@ -33,22 +33,22 @@ def write_maps(result: xr.Dataset, folder: Path, *, simulated: bool = False) -> 
     The same result gives the same bytes. NaN in p maps means not tested; 0 elsewhere means nothing there.
     """
     mask = grid_of(result)
-    views = views_of(result)
+    specs = map_specs_of(result)
 
-    def write(view: MapSpec) -> Path:
-        base = f"{stem(result.attrs['name'])}_{view.suffix}"
+    def write(spec: MapSpec) -> Path:
+        base = f"{stem(result.attrs['name'])}_{spec.suffix}"
         path = folder / f"{base}.nii.gz"
         # A p of 0 outside the mask would be the smallest of all.
-        fill = np.nan if view.units == "p" else 0
-        data = image_bytes(view.read(result).astype(view.dtype), mask=mask, fill=fill, simulated=simulated)
+        fill = np.nan if spec.units == "p" else 0
+        data = image_bytes(spec.read(result).astype(spec.dtype), mask=mask, fill=fill, simulated=simulated)
         replace_file(path, data)
-        text = json.dumps(sidecar(result, view, simulated=simulated), indent=2, ensure_ascii=False)
+        text = json.dumps(sidecar(result, spec, simulated=simulated), indent=2, ensure_ascii=False)
         replace_file(folder / f"{base}.json", f"{text}\n".encode())
         return path
 
     # gzip lets go of the interpreter; it is nearly all of the time.
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(write, views))
+        return list(pool.map(write, specs))
 
 
 def to_volume(values: npt.NDArray[Any], *, mask: Mask, fill: float = 0) -> npt.NDArray[Any]:
@@ -75,20 +75,20 @@ def _search(attrs: Mapping[Any, Any]) -> dict[str, Any] | None:
     return {key: attrs[name] for key, name in of.items()}
 
 
-def sidecar(result: xr.Dataset, view: MapSpec, *, simulated: bool = False) -> dict[str, Any]:
+def sidecar(result: xr.Dataset, spec: MapSpec, *, simulated: bool = False) -> dict[str, Any]:
     """Return what the JSON beside a map says of it."""
     attrs = result.attrs
     entries: dict[str, Any] = {
-        "Description": f"{attrs['name']}: {view.what}",
-        "Units": view.units,
+        "Description": f"{attrs['name']}: {spec.what}",
+        "Units": spec.units,
         "Space": "MNI152",
         "Analysis": attrs["name"],
         "Kind": attrs["kind"],
-        "Input": view.source or None,
+        "Input": spec.source or None,
         "Arms": list(attrs.get("arms", ())) or None,
         "Of": list(attrs.get("of", ())) or None,
-        "Controls": controls(result, view),
-        "Thresholds": {name: setting(result, name) for name in view.cuts} or None,
+        "Controls": controls(result, spec),
+        "Thresholds": {name: setting(result, name) for name in spec.cuts} or None,
         "Iterations": setting(result, "iterations"),
         "Mask": {"Name": Path(attrs["mask"]).name, "SHA256": attrs["mask_sha256"]},
         "Search": _search(attrs),

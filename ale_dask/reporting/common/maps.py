@@ -12,7 +12,7 @@ import xarray as xr
 from ale_dask.analyses.findings.clusters import Cluster, clusters_of
 from ale_dask.analyses.main_effect import inference_of, thresholded
 from ale_dask.config.study import INPUTS
-from ale_dask.reporting.common.base_rate_maps import AGAINST, BASE_RATE_VIEWS, UNIFORM
+from ale_dask.reporting.common.base_rate_maps import AGAINST, BASE_RATE_MAP_SPECS, UNIFORM
 from ale_dask.reporting.common.map_spec import MapSpec as MapSpec
 from ale_dask.reporting.common.map_spec import of
 
@@ -140,7 +140,7 @@ _MAIN_EFFECT = (
         *_FORMING,
         "min_volume",
     ),
-    *BASE_RATE_VIEWS,
+    *BASE_RATE_MAP_SPECS,
     MapSpec(
         "label_tab-clust_corr-FWE",
         _labels,
@@ -209,18 +209,18 @@ LABELS = "label-"
 _CLUSTERED = ("uncorrected", "voxel-fwe", "size-fwe", "mass-fwe", "thresholded")
 
 
-def _numbered(view: MapSpec) -> MapSpec:
+def _numbered(spec: MapSpec) -> MapSpec:
     """Return the image that numbers the clusters of a contrast's or a conjunction's map."""
 
     def read(result: xr.Dataset) -> npt.NDArray[np.int16]:
         labels = np.zeros(result.sizes["voxel"], dtype=np.int16)
-        for cluster in clusters_of(result, view.read(result), level=view.level):
+        for cluster in clusters_of(result, spec.read(result), level=spec.level):
             labels[cluster.voxels] = cluster.number
         return labels
 
-    suffix, what = f"label{view.suffix.removeprefix('z')}", "numbers of the clusters, as in their table, of the map: "
-    level, units = f"{LABELS}{view.level}", "cluster"
-    return replace(view, suffix=suffix, read=read, what=what + view.what, level=level, units=units, dtype="int16")
+    suffix, what = f"label{spec.suffix.removeprefix('z')}", "numbers of the clusters, as in their table, of the map: "
+    level, units = f"{LABELS}{spec.level}", "cluster"
+    return replace(spec, suffix=suffix, read=read, what=what + spec.what, level=level, units=units, dtype="int16")
 
 
 _SHORT = {"cluster-fwe": "clusterFWE", "uncorrected": "uncorrected"}
@@ -236,10 +236,10 @@ _MAPS: dict[str, tuple[MapSpec, ...]] = {
             None,
             units="p",
         ),
-        *(view for source in INPUTS for view in _contrast(source, _SHORT[source])),
+        *(spec for source in INPUTS for spec in _contrast(source, _SHORT[source])),
     ),
     "conjunction": (
-        *(view for source in INPUTS for view in _conjunction(source, _SHORT[source])),
+        *(spec for source in INPUTS for spec in _conjunction(source, _SHORT[source])),
         MapSpec(
             "z_desc-conjunction_level-voxel_corr-FWE",
             of("z_min_voxel_fwe"),
@@ -256,19 +256,19 @@ _MAPS: dict[str, tuple[MapSpec, ...]] = {
         ),
     ),
 }
-VIEWS: dict[str, tuple[MapSpec, ...]] = {
+MAP_SPECS: dict[str, tuple[MapSpec, ...]] = {
     kind: (*maps, *(_numbered(v) for v in maps if kind != "main-effect" and v.level in _CLUSTERED))
     for kind, maps in _MAPS.items()
 }
 
 
-def views_of(result: xr.Dataset) -> list[MapSpec]:
+def map_specs_of(result: xr.Dataset) -> list[MapSpec]:
     """Return the maps of a result, those left out that it does not have.
 
     Where the base rate alone is asked for, its maps stand at the level of their correction, and the others' at that
     of "uniform-…".
     """
-    found = [v for v in VIEWS[result.attrs["kind"]] if not v.optional or v.optional in result]
+    found = [v for v in MAP_SPECS[result.attrs["kind"]] if not v.optional or v.optional in result]
     if result.attrs["kind"] != "main-effect" or inference_of(result).null != "base-rate":
         return found
     against = {v.level.removeprefix(AGAINST) for v in found if v.level.startswith(AGAINST)}
@@ -276,24 +276,24 @@ def views_of(result: xr.Dataset) -> list[MapSpec]:
     return [replace(v, level=moved.get(v.level, v.level)) for v in found]
 
 
-def find_view(result: xr.Dataset, *, level: str, source: str = "") -> MapSpec:
-    """Return the view of a result at a level, and at an input where there are several."""
-    return next(v for v in views_of(result) if v.level == level and source in ("", v.source))
+def find_map_spec(result: xr.Dataset, *, level: str, source: str = "") -> MapSpec:
+    """Return the spec of a result at a level, and at an input where there are several."""
+    return next(v for v in map_specs_of(result) if v.level == level and source in ("", v.source))
 
 
-def pictured(result: xr.Dataset) -> list[MapSpec]:
+def pictured_map_specs(result: xr.Dataset) -> list[MapSpec]:
     """Return the maps that are drawn: at the primary correction and uncorrected, or at both inputs."""
     kind = result.attrs["kind"]
     correction = inference_of(result).correction
     main: tuple[str, ...] = (correction, f"{AGAINST}{correction}", "uncorrected")
     levels = {"main-effect": main, "contrast": ("uncorrected",), "conjunction": ("thresholded",)}
-    return [v for level in levels[kind] for v in views_of(result) if v.level == level]
+    return [v for level in levels[kind] for v in map_specs_of(result) if v.level == level]
 
 
-def corrected(result: xr.Dataset) -> list[MapSpec]:
+def corrected_map_specs(result: xr.Dataset) -> list[MapSpec]:
     """Return the corrected maps of a contrast or conjunction: of voxels, and of clusters as the primary correction."""
     clusters = {"cluster-mass": "mass-fwe"}.get(inference_of(result).correction, "size-fwe")
-    return [v for v in views_of(result) if v.level in ("voxel-fwe", clusters)]
+    return [v for v in map_specs_of(result) if v.level in ("voxel-fwe", clusters)]
 
 
 def stem(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Parts of SVG figures that are written as text: nothing is imported for them, and equal input gives equal bytes."""
+"""Write SVG figures as text: without a library, and with equal bytes for equal input."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from html import escape
 from ale_dask.reporting.common.palette import INK
 
 WIDTH = 760
-"""Units across; at 12 units a line of text holds about 115 characters."""
+"""Width in units; at a font size of 12 a line of text holds about 115 characters."""
 
 
-def svg(parts: list[str], *, height: float, title: str, says: str, width: int = WIDTH) -> str:
-    """Return a figure on white as an SVG document, with its title and what it shows in words inside."""
+def svg(parts: list[str], *, height: float, title: str, alt: str, width: int = WIDTH) -> str:
+    """Return a figure on white as an SVG document that holds its title and its description in words."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height:g}" width="{width}" '
         f'height="{height:g}" role="img" font-family="system-ui, sans-serif" font-size="12" fill="{INK}">'
-        f'<title>{escape(title)}</title><desc>{escape(says)}</desc><rect width="100%" height="100%" fill="#fff"/>'
+        f'<title>{escape(title)}</title><desc>{escape(alt)}</desc><rect width="100%" height="100%" fill="#fff"/>'
         f"{text(14, 24, title, size=15)}{''.join(parts)}</svg>\n"
     )
 
@@ -23,19 +23,19 @@ def svg(parts: list[str], *, height: float, title: str, says: str, width: int = 
 def text(
     x: float, y: float, words: str, *, size: int = 12, fill: str = INK, anchor: str = "start", bold: bool = False
 ) -> str:
-    """Return words at a place, their baseline at y."""
-    more = "" if anchor == "start" else f' text-anchor="{anchor}"'
+    """Return words with their baseline at y."""
+    anchored = "" if anchor == "start" else f' text-anchor="{anchor}"'
     weight = ' font-weight="bold"' if bold else ""
-    return f'<text x="{x:g}" y="{y:g}" font-size="{size}" fill="{fill}"{more}{weight}>{escape(words)}</text>'
+    return f'<text x="{x:g}" y="{y:g}" font-size="{size}" fill="{fill}"{anchored}{weight}>{escape(words)}</text>'
 
 
-def box(x: float, y: float, width: float, height: float, fill: str, *, opacity: float = 1.0, says: str = "") -> str:
-    """Return a filled rectangle; `says` is shown where a pointer rests on it."""
+def box(x: float, y: float, width: float, height: float, fill: str, *, opacity: float = 1.0, alt: str = "") -> str:
+    """Return a filled rectangle; `alt` is shown where a pointer rests on it."""
     faint = "" if opacity == 1 else f' fill-opacity="{opacity:g}"'
-    words = f"<title>{escape(says)}</title>" if says else ""
+    words = f"<title>{escape(alt)}</title>" if alt else ""
     return f'<rect x="{x:.4g}" y="{y:g}" width="{width:.4g}" height="{height:g}" fill="{fill}"{faint}>{words}</rect>'
 
 
 def short(name: str, most: int) -> str:
-    """Return a name in at most so many characters."""
+    """Return a name, cut to `most` characters."""
     return name if len(name) <= most else f"{name[: most - 1].rstrip()}…"

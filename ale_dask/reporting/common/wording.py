@@ -18,7 +18,7 @@ from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.correct import UNREACHABLE, clopper_pearson
 from ale_dask.reporting.common.base_rate import PRICE, base_rate_facts, base_rate_notes
 from ale_dask.reporting.common.base_rate_maps import AGAINST, UNIFORM, is_base_rate
-from ale_dask.reporting.common.maps import MapSpec, find_view
+from ale_dask.reporting.common.maps import MapSpec, find_map_spec
 
 FEWEST = 17
 """Below so many experiments a main effect is underpowered (Eickhoff 2016)."""
@@ -43,16 +43,16 @@ _DECISIONS = (
 _OF_CONTRAST = " In a contrast both take the cluster-forming values of its relabellings as given."
 
 
-def decided(view: MapSpec) -> str:
+def decided(spec: MapSpec) -> str:
     """Return what the columns "decision" and "bound" of a map's clusters mean; nothing where it has none."""
-    if view.level in ("size-fwe", "mass-fwe"):
+    if spec.level in ("size-fwe", "mass-fwe"):
         return _DECISIONS + _OF_CONTRAST
-    return _DECISIONS if _correction_of(view) in ("cluster-size", "cluster-mass") else ""
+    return _DECISIONS if _correction_of(spec) in ("cluster-size", "cluster-mass") else ""
 
 
-def _correction_of(view: MapSpec) -> str:
+def _correction_of(spec: MapSpec) -> str:
     """Return the correction that a main effect's map is at, under whichever null; its level where it has none."""
-    return view.level.removeprefix(AGAINST).removeprefix(UNIFORM)
+    return spec.level.removeprefix(AGAINST).removeprefix(UNIFORM)
 
 
 def input_words(source: str, *, correction: str) -> str:
@@ -60,28 +60,28 @@ def input_words(source: str, *, correction: str) -> str:
     return {"cluster-fwe": CORRECTED[correction], "voxel-fwe": "voxel FWE"}.get(source, "uncorrected p")
 
 
-def label(result: xr.Dataset, view: MapSpec) -> str:
+def label(result: xr.Dataset, spec: MapSpec) -> str:
     """Return how a thresholded map was cut, in a few words."""
-    return _label(result, view) + small_volume(result)
+    return _label(result, spec) + small_volume(result)
 
 
-def _label(result: xr.Dataset, view: MapSpec) -> str:
+def _label(result: xr.Dataset, spec: MapSpec) -> str:
     i = inference_of(result)
-    source = input_words(view.source, correction=i.correction)
+    source = input_words(spec.source, correction=i.correction)
     if result.attrs["kind"] == "contrast":
         where = "whole mask" if i.gate == "none" else f"pooled experiments at {source}"
-        if view.level in ("size-fwe", "mass-fwe"):
+        if spec.level in ("size-fwe", "mass-fwe"):
             forming = f"cluster-forming p < {i.voxel_p:g}"
-            return f"cluster-{view.level[:4]} FWE p ≤ {i.cluster_p:g}, {forming}, {where}"
-        if view.level == "voxel-fwe":
+            return f"cluster-{spec.level[:4]} FWE p ≤ {i.cluster_p:g}, {forming}, {where}"
+        if spec.level == "voxel-fwe":
             # Over the region that no relabelling changes, whatever gates the uncorrected map.
             return f"voxel FWE p ≤ {i.contrast_p:g}, {where}"
         return f"uncorrected p < {i.contrast_p:g}, {f'arms at {source}' if i.gate == 'arms' else where}"
     if result.attrs["kind"] == "conjunction":
         return f"overlap of the maps at {source}"
-    level = _correction_of(view)
+    level = _correction_of(spec)
     if level in CORRECTED:
-        against = ", against the base rate" if is_base_rate(view) else ""
+        against = ", against the base rate" if is_base_rate(spec) else ""
         forming = "" if level in ("voxel", "tfce") else f", cluster-forming p < {i.voxel_p:g}"
         return f"{CORRECTED[level]} {level_words(i)}{forming}{against}"
     return f"uncorrected p < {i.voxel_p:g}, at least {i.min_volume:g} mm³"
@@ -97,25 +97,25 @@ def level_words(inference: Inference) -> str:
     return f"{'p ≤' if of_p else 'level'} {inference.cluster_p:g}"
 
 
-def controls(result: xr.Dataset, view: MapSpec) -> str:
+def controls(result: xr.Dataset, spec: MapSpec) -> str:
     """Return in words what a map controls, with this result's levels."""
-    if view.controls is not None:
-        return controlled(view, inference_of(result)) + small_volume(result)
-    if view.level == "label":
-        return controls(result, find_view(result, level=inference_of(result).correction))
+    if spec.controls is not None:
+        return controlled(spec, inference_of(result)) + small_volume(result)
+    if spec.level == "label":
+        return controls(result, find_map_spec(result, level=inference_of(result).correction))
     return str(result.attrs["controls"]) + small_volume(result)
 
 
-def controlled(view: MapSpec, inference: Inference) -> str:
-    """Return in words what a map with these settings controls; for the views that have a template."""
+def controlled(spec: MapSpec, inference: Inference) -> str:
+    """Return in words what a map with these settings controls; for the specs that have a template."""
     floor = inference.contrast_floor
     mask = f"the mask where the pooled uncorrected p is below {floor:g}" if floor else "the mask"
     region = mask if inference.gate == "none" else "the thresholded map of the pooled experiments"
-    words = str(view.controls).format(**inference.model_dump(), region=region)
-    if inference.until_decided is None or _correction_of(view) not in ("cluster-size", "cluster-mass"):
+    words = str(spec.controls).format(**inference.model_dump(), region=region)
+    if inference.until_decided is None or _correction_of(spec) not in ("cluster-size", "cluster-mass"):
         return words
-    drawn = "where the literature reports them anyway" if is_base_rate(view) else "at random"
-    against = " against the base rate" if is_base_rate(view) else ""
+    drawn = "where the literature reports them anyway" if is_base_rate(spec) else "at random"
+    against = " against the base rate" if is_base_rate(spec) else ""
     # What is kept but undecided has no bound: the data had a part in the number of iterations.
     return (
         f"family-wise error at {inference.cluster_p + EPS:g} of the clusters called significant{against}: were the "

@@ -1,4 +1,4 @@
-"""The checksums of maps, tables, pictures and pages that a run wrote, kept in OUT/plans/results.json."""
+"""Keep and compare checksums of the maps, tables, figures and pages of a run, in OUT/plans/results.json."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ale_dask.storage.checksums import hashes_of, read_seal, write_seal
 from ale_dask.storage.location import Place, files, recording, staged
 
 _COLLECT = "`ale-dask collect {}` writes it again"
-_LATER = {
+_FOLLOW_UPS = {
     "_fail-safe.": "`ale-dask fail-safe {}` writes it again",
     "_fail-safe-base-rate.": "`ale-dask fail-safe {}` writes it again",
     "_leave-out-": "`ale-dask leave-one-out {}` writes it again",
@@ -20,10 +20,9 @@ _LATER = {
 }
 
 
-def again(out: Place, name: str) -> str:
-    """Return which command writes a file of OUT again."""
-    told = next((command for part, command in _LATER.items() if part in name), _COLLECT)
-    return told.format(out)
+def rewrite_hint(out: Place, name: str) -> str:
+    """Return in words which command writes a file of OUT again."""
+    return next((hint for part, hint in _FOLLOW_UPS.items() if part in name), _COLLECT).format(out)
 
 
 def _path(out: Place) -> Place:
@@ -32,47 +31,47 @@ def _path(out: Place) -> Place:
 
 @contextlib.contextmanager
 def writing_results(out: Place, *, keeping: Sequence[str] | None = None) -> Iterator[Path]:
-    """Yield a folder whose files are below OUT when the context ends, and seal what was written into it.
+    """Yield a folder whose files are moved below OUT, and their checksums stored, when the context ends.
 
-    `keeping` says how the paths begin of files whose checksums stay as they are; None keeps all of them.
+    Stored checksums stay of files whose paths begin as one of `keeping` does; None keeps all of them.
     """
     with staged(out) as folder:
         with recording() as record:
             yield folder
         below = {p.relative_to(folder).as_posix() for p in record if p.is_relative_to(folder)}
         new = hashes_of(folder, below)
-    begin = ("",) if keeping is None else tuple(keeping)
+    prefixes = ("",) if keeping is None else tuple(keeping)
     old = _sealed(out)
     if old is None and keeping:
-        # An earlier version's, or the list was lost: what is there now is what can be vouched for.
-        old = hashes_of(out, [name for name in files(out) if name.startswith(begin)])
-    kept = {name: digest for name, digest in (old or {}).items() if name.startswith(begin)}
+        # An earlier version wrote no list, or it was lost: the files are taken as they are now.
+        old = hashes_of(out, [name for name in files(out) if name.startswith(prefixes)])
+    kept = {name: digest for name, digest in (old or {}).items() if name.startswith(prefixes)}
     write_seal(_path(out), kept | new)
 
 
 def _sealed(out: Place) -> dict[str, str | None] | None:
     try:
-        found = read_seal(_path(out))
+        seal = read_seal(_path(out))
     except StoreError:
         return None
-    return None if found is None else dict(found["files"])
+    return None if seal is None else dict(seal["files"])
 
 
 def check_written(out: Place, name: str, data: bytes) -> None:
-    """Return nothing where the content of a file of OUT is what was written there, or is not known to be another.
+    """Check the content of a file of OUT against its stored checksum, if it has one.
 
     Raises
     ------
     StoreError
-        when it is not.
+        when they differ.
     """
     digest = hashlib.sha256(data).hexdigest()
     if (_sealed(out) or {}).get(name, digest) != digest:
-        raise StoreError(f"{out}/{name}: was damaged or changed after it was written; {again(out, name)}")
+        raise StoreError(f"{out}/{name}: was damaged or changed after it was written; {rewrite_hint(out, name)}")
 
 
 def differing_results(out: Place) -> list[str]:
-    """Return a line for each map, table, picture or page of a run that is not as it was written.
+    """Return a line for each map, table, figure or page of a run that is not as it was written.
 
     Raises
     ------
@@ -84,9 +83,9 @@ def differing_results(out: Place) -> list[str]:
         if not (out / "run.json").is_file():
             return []
         return [f"{_path(out)}: lost, or of an earlier version; {_COLLECT.format(out)} with all results"]
-    found = hashes_of(out, sealed["files"])
+    digests = hashes_of(out, sealed["files"])
     return [
-        f"{name}: {'lost' if found[name] is None else 'not as it was written'}; {again(out, name)}"
+        f"{name}: {'lost' if digests[name] is None else 'not as it was written'}; {rewrite_hint(out, name)}"
         for name, digest in sealed["files"].items()
-        if found[name] != digest
+        if digests[name] != digest
     ]

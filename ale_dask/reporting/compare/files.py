@@ -19,7 +19,7 @@ from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.base_rate_maps import is_base_rate
 from ale_dask.reporting.common.extra import PICTURES, available
 from ale_dask.reporting.common.map_files import SIMULATED
-from ale_dask.reporting.common.maps import pictured, stem
+from ale_dask.reporting.common.maps import pictured_map_specs, stem
 from ale_dask.reporting.common.wording import label
 from ale_dask.reporting.compare.runs import Comparison, Pair, pairs_of
 from ale_dask.reporting.figures.slices import brain
@@ -109,7 +109,7 @@ def overlay(first: npt.NDArray[Any], second: npt.NDArray[Any], *, sign: int = 1)
 def _pictures(
     name: str, a: xr.Dataset, b: xr.Dataset, folder: Path, *, simulated: bool, names: tuple[str, str]
 ) -> Iterator[tuple[Path, bytes]]:
-    shown = {view.suffix for view in pictured(a)}
+    shown = {spec.suffix for spec in pictured_map_specs(a)}
     for pair in pairs_of(a, b):
         if not pair.primary and pair.first.suffix not in shown:
             continue

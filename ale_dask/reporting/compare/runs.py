@@ -18,7 +18,7 @@ from ale_dask.analyses.main_effect import BASE_RATE, inference_of
 from ale_dask.errors import InputError
 from ale_dask.numerics.correct import monte_carlo_p
 from ale_dask.reporting.common.base_rate_maps import AGAINST, UNIFORM, is_base_rate
-from ale_dask.reporting.common.maps import LABELS, MapSpec, views_of
+from ale_dask.reporting.common.maps import LABELS, MapSpec, map_specs_of
 from ale_dask.reporting.common.results import Results, by_name
 from ale_dask.reporting.common.wording import mask_name
 from ale_dask.reporting.compare.maps import MAPS, SETTINGS, differing_maps, differing_settings
@@ -29,7 +29,7 @@ _OF_CLUSTER = ("cluster", "voxels", "mm3", "x", "y", "z", "peak_z", "p", "p_base
 _SIDES = tuple(f"{what}_{side}" for side in "12" for what in _OF_CLUSTER)
 CLUSTERS = (*_WHICH, "change", *_SIDES, "voxels_both", "dice", "shift_mm", "mm3_change", "p_change")
 SUMMARY = (*_WHICH, "primary", "voxels_1", "voxels_2", "voxels_both", "dice", "clusters_1", "clusters_2", *CHANGES)
-# Of these another view has the voxels already, or they are no thresholded map.
+# Of these another spec has the voxels already, or they are no thresholded map.
 _SKIPPED = ("", "stat", "label")
 
 
@@ -159,7 +159,7 @@ def pairs_of(a: xr.Dataset, b: xr.Dataset) -> list[Pair]:
     """
     main = a.attrs["kind"] == "main-effect"
     own, other = (_primary_level(r) if main else "" for r in (a, b))
-    first, second = ({(_level(v), v.source): v for v in views_of(r) if not _skipped(v)} for r in (a, b))
+    first, second = ({(_level(v), v.source): v for v in map_specs_of(r) if not _skipped(v)} for r in (a, b))
     found = [Pair(key[0], v, second[key], main and key[0] == own == other) for key, v in first.items() if key in second]
     if own != other:
         found.append(Pair(f"{own} | {other}", first[own, ""], second[other, ""], True))
@@ -171,10 +171,10 @@ def _primary_level(result: xr.Dataset) -> str:
     return f"{AGAINST if inference.null == 'base-rate' else ''}{inference.correction}"
 
 
-def _level(view: MapSpec) -> str:
+def _level(spec: MapSpec) -> str:
     """Return the level of a map with its null in it: "base-rate-…" against the base rate, without a prefix else."""
-    level = view.level.removeprefix(AGAINST).removeprefix(UNIFORM)
-    return f"{AGAINST}{level}" if is_base_rate(view) and view.level else level
+    level = spec.level.removeprefix(AGAINST).removeprefix(UNIFORM)
+    return f"{AGAINST}{level}" if is_base_rate(spec) and spec.level else level
 
 
 def _row(change: str, i: Cluster | None, j: Cluster | None, pair: Pair, a: xr.Dataset, b: xr.Dataset) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def _row(change: str, i: Cluster | None, j: Cluster | None, pair: Pair, a: xr.Da
     return row
 
 
-def _side(cluster: Cluster | None, result: xr.Dataset, view: MapSpec, side: str) -> dict[str, Any]:
+def _side(cluster: Cluster | None, result: xr.Dataset, spec: MapSpec, side: str) -> dict[str, Any]:
     if cluster is None:
         return {}
     n, (x, y, z) = len(cluster.voxels), cluster.peak_mm.tolist()
@@ -202,18 +202,18 @@ def _side(cluster: Cluster | None, result: xr.Dataset, view: MapSpec, side: str)
         "x": x,
         "y": y,
         "z": z,
-        "peak_z": abs(float(view.read(result)[cluster.peak])),
-        "p": cluster_p(result, cluster, view),
-        **_against(result, cluster, view),
+        "peak_z": abs(float(spec.read(result)[cluster.peak])),
+        "p": cluster_p(result, cluster, spec),
+        **_against(result, cluster, spec),
     }
     return {f"{key}_{side}": value for key, value in values.items()}
 
 
-def _against(result: xr.Dataset, cluster: Cluster, view: MapSpec) -> dict[str, float]:
+def _against(result: xr.Dataset, cluster: Cluster, spec: MapSpec) -> dict[str, float]:
     """Return what the base rate says of a cluster of the uniform null: its p by size, mass or peak, and the share."""
-    level = view.level.removeprefix(UNIFORM)
+    level = spec.level.removeprefix(UNIFORM)
     what = PRIMARY_MEASURE.get(level, "size")
-    if "z_base_rate" not in result or is_base_rate(view) or level not in _WITH_P:
+    if "z_base_rate" not in result or is_base_rate(spec) or level not in _WITH_P:
         return {}
     around = int(result["cluster_of_voxel"].values[cluster.peak]) - 1
     kept = result[BASE_RATE[inference_of(result).correction]].values[cluster.voxels] != 0
@@ -221,11 +221,11 @@ def _against(result: xr.Dataset, cluster: Cluster, view: MapSpec) -> dict[str, f
     return {"p_base_rate": p, "share_base_rate": float(kept.mean())}
 
 
-def _skipped(view: MapSpec) -> bool:
-    return view.level in _SKIPPED or view.level.startswith(LABELS)
+def _skipped(spec: MapSpec) -> bool:
+    return spec.level in _SKIPPED or spec.level.startswith(LABELS)
 
 
-def cluster_p(result: xr.Dataset, cluster: Cluster, view: MapSpec) -> float:
+def cluster_p(result: xr.Dataset, cluster: Cluster, spec: MapSpec) -> float:
     """Return the p of a cluster, nan where the map gives it none.
 
     Of a main effect the family-wise p of the cluster-forming cluster around its peak, by mass at "cluster-mass", else
@@ -233,11 +233,11 @@ def cluster_p(result: xr.Dataset, cluster: Cluster, view: MapSpec) -> float:
     none, or against the base rate the smallest of its voxels. Of a contrast as in its table.
     """
     if result.attrs["kind"] == "contrast":
-        return contrast_p(result, cluster, source=view.source, level=view.level)
-    level = view.level.removeprefix(AGAINST).removeprefix(UNIFORM)
+        return contrast_p(result, cluster, source=spec.source, level=spec.level)
+    level = spec.level.removeprefix(AGAINST).removeprefix(UNIFORM)
     if result.attrs["kind"] != "main-effect" or level not in (*_WITH_P, "tfce"):
         return np.nan
-    if is_base_rate(view):
+    if is_base_rate(spec):
         return _base_rate_p(result, cluster, level)
     if level == "tfce":
         return np.nan

@@ -24,7 +24,7 @@ from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.errors import InputError
 from ale_dask.numerics.correct import monte_carlo_p
 from ale_dask.reporting.common.map_files import SIMULATED, File, image_bytes
-from ale_dask.reporting.common.maps import find_view, stem, views_of
+from ale_dask.reporting.common.maps import find_map_spec, map_specs_of, stem
 from ale_dask.reporting.common.results import Results, by_name
 from ale_dask.reporting.export.gingerale import gingerale_files
 from ale_dask.reporting.tables.clusters import cluster_tables, study_table
@@ -108,7 +108,7 @@ def _map(result: xr.Dataset, read: Callable[[], npt.NDArray[Any]], suffix: str, 
 def _nimare_maps(result: xr.Dataset) -> dict[str, Callable[[], npt.NDArray[Any]]]:
     kind = result.attrs["kind"]
     if kind == "conjunction":
-        return {v.suffix: partial(v.read, result) for v in views_of(result)}
+        return {v.suffix: partial(v.read, result) for v in map_specs_of(result)}
     if kind == "contrast":
         return {
             f"stat_{_DIFF}": lambda: result["difference"].values,
@@ -116,7 +116,7 @@ def _nimare_maps(result: xr.Dataset) -> dict[str, Callable[[], npt.NDArray[Any]]
             f"z_{_DIFF}": lambda: two_sided(result)[1],
             f"logp_{_DIFF}": lambda: _logp(two_sided(result)[0]),
         }
-    label = find_view(result, level="label")
+    label = find_map_spec(result, level="label")
     maps: dict[str, Callable[[], npt.NDArray[Any]]] = {
         "stat": lambda: result["ale"].values,
         "p": lambda: 10.0 ** -result["logp"].values.astype(np.float64),

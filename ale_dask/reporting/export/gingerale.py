@@ -29,7 +29,7 @@ from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.readers.sleuth import write_sleuth
 from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.reporting.common.map_files import MNI152, SIMULATED, File, to_volume
-from ale_dask.reporting.common.maps import find_view, main_clusters, stem
+from ale_dask.reporting.common.maps import find_map_spec, main_clusters, stem
 from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table
 from ale_dask.reporting.tables.contributions import contribution_table, parts_of
 
@@ -110,12 +110,12 @@ def _p(result: xr.Dataset) -> Values:
 def _contrast(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
     i, source = inference_of(result), INPUTS[0]
     arms = [stem(str(arm)) for arm in result.attrs["arms"]]
-    view = find_view(result, level="uncorrected", source=source)
+    spec = find_map_spec(result, level="uncorrected", source=source)
     files: list[File] = []
     for sign, side, (first, second) in ((1, "greater", arms), (-1, "less", arms[::-1])):
 
         def values(sign: int = sign) -> Values:
-            return np.asarray(np.maximum(sign * view.read(result), 0))
+            return np.asarray(np.maximum(sign * spec.read(result), 0))
 
         def p(side: str = side) -> Values:
             return np.asarray(np.nan_to_num(result[f"p_{side}"].values, nan=1))

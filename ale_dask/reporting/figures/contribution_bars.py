@@ -1,4 +1,4 @@
-"""How much of each cluster comes from which experiments, as stacked bars."""
+"""Draw how much each experiment contributes to each cluster, as stacked bars."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from ale_dask.reporting.figures.study_context import Part
 from ale_dask.reporting.tables.contributions import DOMINANT
 
 NAMED = 4
-"""Experiments of a bar that are named, the rest drawn as one."""
+"""Experiments named in a bar; the others are drawn as one."""
 CLUSTERS = 12
+"""Clusters in a figure; the table has them all."""
 _LEFT, _BAR = 14, 16
 _FULL = WIDTH - 2 * _LEFT
 _CHARACTERS = 116
 
 
 def bars_svg(
-    found: Sequence[Cluster],
+    clusters: Sequence[Cluster],
     shares: pd.DataFrame,
     parts: Mapping[str, Part],
     *,
     mask: Mask,
     title: str,
-    says: str,
+    alt: str,
 ) -> str:
-    """Return a bar of 100 % per cluster and main effect, its largest experiments named, who holds over half in bold.
+    """Return as SVG a bar of 100 % for each cluster and main effect, with its largest experiments named.
 
-    `shares` is the `contribution_table` of these clusters.
+    An experiment with more than half stands in bold. `shares` is the `contribution_table` of these clusters.
     """
     body = [text(_LEFT, 42, "Share of each experiment in a cluster (%), largest first", fill=FAINT)]
     y = 66.0
-    for cluster in found[:CLUSTERS]:
-        body.append(text(_LEFT, y, _where(cluster, mask), bold=True))
+    for cluster in clusters[:CLUSTERS]:
+        body.append(text(_LEFT, y, _cluster_words(cluster, mask), bold=True))
         y += 8
         of_cluster = shares[shares["Cluster ID"] == str(cluster.number)]
         first = next(iter(parts.values()))
@@ -50,27 +51,29 @@ def bars_svg(
             drawn, y = _bar(rows, part.hue.flat, y)
             body += drawn
         y += 22
-    if len(found) > CLUSTERS:
-        body.append(text(_LEFT, y, f"and {len(found) - CLUSTERS} smaller clusters, which are in the table", fill=FAINT))
+    if len(clusters) > CLUSTERS:
+        body.append(
+            text(_LEFT, y, f"and {len(clusters) - CLUSTERS} smaller clusters, which are in the table", fill=FAINT)
+        )
         y += 22
-    return svg(body, height=y - 8, title=title, says=says)
+    return svg(body, height=y - 8, title=title, alt=alt)
 
 
-def bars_says(found: Sequence[Cluster], shares: pd.DataFrame) -> str:
-    """Return what the bars show in words: whose share is largest in each cluster, and who holds more than half."""
-    rows = shares[shares["Cluster ID"].isin([str(c.number) for c in found[:CLUSTERS]])]
+def bars_alt(clusters: Sequence[Cluster], shares: pd.DataFrame) -> str:
+    """Return in words which experiment has the largest share of each cluster, and how many have more than half."""
+    rows = shares[shares["Cluster ID"].isin([str(c.number) for c in clusters[:CLUSTERS]])]
     largest = rows.groupby(["Cluster ID", "Arm"], sort=False).first().reset_index()
     several = largest["Arm"].nunique() > 1
     words = []
     for row in largest.to_dict("records"):
-        of = f" of {row['Arm']}" if several else ""
-        words.append(f"cluster {row['Cluster ID']}{of} {row['Share (%)']:.0f} % {row['Experiment']}")
-    beyond = int((shares["Share (%)"] > DOMINANT).sum())
-    half = f"{beyond} of these are more than half" if beyond else "none is more than half"
-    return f"Shares of experiments in {len(found)} clusters; the largest: {'; '.join(words)}; {half}."
+        arm = f" of {row['Arm']}" if several else ""
+        words.append(f"cluster {row['Cluster ID']}{arm} {row['Share (%)']:.0f} % {row['Experiment']}")
+    dominant = int((shares["Share (%)"] > DOMINANT).sum())
+    half = f"{dominant} of these are more than half" if dominant else "none is more than half"
+    return f"Shares of experiments in {len(clusters)} clusters; the largest: {'; '.join(words)}; {half}."
 
 
-def _where(cluster: Cluster, mask: Mask) -> str:
+def _cluster_words(cluster: Cluster, mask: Mask) -> str:
     x, y, z = (f"{v + 0.0:.0f}" for v in cluster.peak_mm.round())
     return f"Cluster {cluster.number} at {x}, {y}, {z} ({len(cluster.voxels) * mask.voxel_volume:,.0f} mm³)"
 
@@ -81,29 +84,29 @@ def _bar(rows: pd.DataFrame, colour: str, y: float) -> tuple[list[str], float]:
         return [box(_LEFT, y, _FULL, _BAR, LINE), text(_LEFT + 6, y + 12, "no experiment", fill=FAINT)], y + _BAR
     drawn, x = [], float(_LEFT)
     records = rows.to_dict("records")
-    # One more would be a rest of one.
+    # The others are never a single experiment.
     named = records if len(records) == NAMED + 1 else records[:NAMED]
     words = []
     for k, row in enumerate(named):
         share = float(row["Share (%)"])
         width = _FULL * share / 100
         drawn.append(
-            box(x, y, max(width - 1, 0.5), _BAR, colour, opacity=round(1 - 0.16 * k, 2), says=str(row["Experiment"]))
+            box(x, y, max(width - 1, 0.5), _BAR, colour, opacity=round(1 - 0.16 * k, 2), alt=str(row["Experiment"]))
         )
         if width > 18:
             drawn.append(text(x + 5, y + 12, str(k + 1), fill="#fff" if k < 2 else INK, bold=True, size=11))
         x += width
         words.append((f"{k + 1} {row['Experiment']} {share:.1f} %", share > DOMINANT))
-    rest = records[len(named) :]
-    if rest:
-        share = sum(float(row["Share (%)"]) for row in rest)
+    others = records[len(named) :]
+    if others:
+        share = sum(float(row["Share (%)"]) for row in others)
         width = _FULL * share / 100
         drawn.append(box(x, y, max(width, 0.5), _BAR, REST))
-        words_of_rest = f"{len(rest)} others {share:.1f} %"
-        if width > 7 * len(words_of_rest):
-            drawn.append(text(x + 5, y + 12, words_of_rest, size=11))
+        words_of_others = f"{len(others)} others {share:.1f} %"
+        if width > 7 * len(words_of_others):
+            drawn.append(text(x + 5, y + 12, words_of_others, size=11))
         else:
-            words.append((words_of_rest, False))
+            words.append((words_of_others, False))
     y += _BAR
     if words[0][1]:
         y += 15
@@ -116,7 +119,7 @@ def _bar(rows: pd.DataFrame, colour: str, y: float) -> tuple[list[str], float]:
 
 
 def _lines(words: list[str]) -> list[str]:
-    """Return the words joined to lines, none parted from its number."""
+    """Return the words joined to lines; no word is parted from its number."""
     lines: list[str] = []
     for word in words:
         if lines and len(lines[-1]) + len(word) + 5 <= _CHARACTERS:

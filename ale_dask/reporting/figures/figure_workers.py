@@ -1,6 +1,6 @@
-"""Pictures drawn in processes of their own, which import nilearn (4 s) while the run still computes.
+"""Draw figures in processes of their own, which import nilearn (4 s) while the run still computes.
 
-A painter reads its work from a pipe and ends when the pipe does: also when this process was killed.
+A figure worker reads its work from a pipe and ends when the pipe does: also when this process was killed.
 """
 
 from __future__ import annotations
@@ -24,41 +24,41 @@ from ale_dask.reporting.figures.viewer_layers import Backdrop, template
 from ale_dask.storage.location import note_written
 
 COUNT = 2
-"""Painters: each takes 0.3 GB, and a study has about a dozen pictures of 0.8 s."""
+"""Figure workers: each takes 0.3 GB, and a study has about a dozen pictures of 0.8 s."""
 
 
 Work = tuple[Path, xr.Dataset, StudyContext]
-"""A folder, and the analysis that is drawn there with what its study adds."""
+"""The folder of an analysis, its result, and the study context that its figures are drawn with."""
 
 
-def _drawn(work: Work, simulated: bool) -> list[Path]:
-    folder, result, company = work
-    return write_figures(result, folder, simulated=simulated, company=company)
+def _draw(work: Work, simulated: bool) -> list[Path]:
+    folder, result, context = work
+    return write_figures(result, folder, simulated=simulated, context=context)
 
 
-def _paint(pipe: Connection) -> None:
+def _serve(pipe: Connection) -> None:
     # The run's own process decides what an interrupt means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     background()
     while True:
         try:
-            asked = pipe.recv()
+            request = pipe.recv()
         except (EOFError, OSError):
             return
         try:
-            pipe.send(_drawn(*asked) if asked else template())
+            pipe.send(_draw(*request) if request else template())
         except Exception as error:
             pipe.send(error)
 
 
-class Painters:
-    """Processes that draw; `draw` hands out the analyses of a study and waits for all pictures."""
+class FigureWorkers:
+    """Processes that draw the figures of a study, one analysis at a time each."""
 
     def __init__(self, pipes: list[Connection]) -> None:
         self._pipes = pipes
 
     def draw(self, results: Sequence[Work], *, simulated: bool) -> Iterator[list[Path]]:
-        """Yield the pictures of each analysis as painters finish them.
+        """Yield the paths of each analysis's figures as workers finish them.
 
         Raises
         ------
@@ -68,40 +68,39 @@ class Painters:
         work = iter(results)
         busy: set[Any] = set()
         for pipe in self._pipes:
-            self._next(pipe, work, busy, simulated)
+            self._send_next(pipe, work, busy, simulated)
         while busy:
             for pipe in [p for p in self._pipes if p in multiprocessing.connection.wait(busy)]:
                 busy.discard(pipe)
-                drawn = pipe.recv()
-                if isinstance(drawn, Exception):
-                    raise drawn
-                self._next(pipe, work, busy, simulated)
-                note_written(drawn)
-                yield drawn
+                paths = pipe.recv()
+                if isinstance(paths, Exception):
+                    raise paths
+                self._send_next(pipe, work, busy, simulated)
+                note_written(paths)
+                yield paths
 
     def backdrop(self) -> Backdrop | None:
-        """Return the brain behind the page's slices; a painter has nilearn, this process need not."""
+        """Return the brain behind the page's slices; a figure worker has nilearn, this process need not."""
         self._pipes[0].send(None)
-        made = self._pipes[0].recv()
-        if isinstance(made, Exception):
-            raise made
-        return made if isinstance(made, Backdrop) else None
+        backdrop = self._pipes[0].recv()
+        if isinstance(backdrop, Exception):
+            raise backdrop
+        return backdrop if isinstance(backdrop, Backdrop) else None
 
     @staticmethod
-    def _next(pipe: Connection, work: Iterator[Work], busy: set[Any], simulated: bool) -> None:
-        for each in work:
-            pipe.send((each, simulated))
+    def _send_next(pipe: Connection, work: Iterator[Work], busy: set[Any], simulated: bool) -> None:
+        if (analysis := next(work, None)) is not None:
+            pipe.send((analysis, simulated))
             busy.add(pipe)
-            return
 
 
-class DrawsHere:
-    """As `Painters`, in this process: a new one would run a user's script again that has no main guard."""
+class InProcessFigures:
+    """Draw as `FigureWorkers` do, in this process: a new one would rerun a user's script without a main guard."""
 
     def draw(self, results: Sequence[Work], *, simulated: bool) -> Iterator[list[Path]]:
-        """Yield the pictures of each analysis."""
+        """Yield the paths of each analysis's figures."""
         for work in results:
-            yield _drawn(work, simulated)
+            yield _draw(work, simulated)
 
     def backdrop(self) -> Backdrop | None:
         """Return the brain behind the page's slices, or None without nilearn."""
@@ -109,22 +108,22 @@ class DrawsHere:
 
 
 @contextlib.contextmanager
-def painters(*, wanted: bool) -> Iterator[Painters | None]:
-    """Yield painters that are starting up, or None when no pictures are wanted or can be drawn."""
+def figure_workers(*, wanted: bool) -> Iterator[FigureWorkers | None]:
+    """Yield figure workers that are starting up, or None when no figures are wanted or can be drawn."""
     if not wanted or not available(*PICTURES):
         yield None
         return
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []
     for _ in range(COUNT):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_paint, args=(theirs,), daemon=True)
+        own_end, worker_end = context.Pipe()
+        process = context.Process(target=_serve, args=(worker_end,), daemon=True)
         process.start()
-        theirs.close()
-        pipes.append(ours)
+        worker_end.close()
+        pipes.append(own_end)
         processes.append(process)
     try:
-        yield Painters(pipes)
+        yield FigureWorkers(pipes)
     finally:
         for pipe, process in zip(pipes, processes, strict=True):
             pipe.close()

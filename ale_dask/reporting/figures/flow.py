@@ -1,4 +1,4 @@
-"""How experiments were selected: a row per rule, and the flow of each sample as a figure."""
+"""Tell how experiments were selected: a row for each rule, and the flow of each sample as a figure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import xarray as xr
 from ale_dask.coordinates.selection import FLOW
 from ale_dask.reporting.common.palette import hues_of
 
-COUNTED = ("studies", "experiments", "foci", "subjects")
+_COUNTED = ("studies", "experiments", "foci", "subjects")
 _WIDTH, _BOX, _LINE, _GAP = 760, 380, 20, 26
 _CHARACTERS = 46
-"""That fit into a box of 380 units, at 14 units a line of text."""
+"""Characters that fit into a line of a box 380 units wide, at a font size of 14 units."""
 
 
 def flow_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
-    """Return the selection of every sample (row: sample, step); what was removed is joined by "; ".
+    """Return the selection of every sample (row: sample, step), removed experiments joined by "; ".
 
     A sample that several analyses share is there once.
     """
@@ -33,7 +33,7 @@ def flow_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
 
 
 def sample_colours(results: Mapping[str, xr.Dataset]) -> dict[str, str]:
-    """Return the colour of each sample of `flow_table`: of the first main effect that it goes into."""
+    """Return the colour of each sample of `flow_table`, which is that of its first main effect."""
     colours: dict[str, str] = {}
     for name, hue in hues_of(results).items():
         for row in json.loads(results[name].attrs.get("selection", "[]")):
@@ -42,20 +42,20 @@ def sample_colours(results: Mapping[str, xr.Dataset]) -> dict[str, str]:
 
 
 def flow_svg(steps: pd.DataFrame, *, simulated: bool, colour: str = "currentColor") -> str:
-    """Return the selection of one sample as an SVG in the manner of PRISMA: what stays on the left, what goes beside.
+    """Return the selection of one sample as an SVG in the manner of PRISMA: left experiments left, removed ones right.
 
-    `steps` are the rows of `flow_table` of that sample; `colour`, of its analysis, marks what stays.
+    `steps` are the sample's rows of `flow_table`; `colour` marks the experiments that are left.
     """
     sample = str(steps["sample"].iloc[0])
     parts: list[str] = []
     y = 40
     before: pd.Series | None = None
     for _, row in steps.iterrows():
-        kept = ["Experiments read" if before is None else "Left", _counts(row)]
+        left = ["Experiments read" if before is None else "Left", _counts(row)]
         if before is not None:
-            gone = int(before["experiments"]) - int(row["experiments"])
-            of = f"{gone:,} of {int(before['experiments']):,} experiments"
-            words = f"{of} pooled" if "pooled" in row["rule"] else f"{of} removed"
+            removed = int(before["experiments"]) - int(row["experiments"])
+            share = f"{removed:,} of {int(before['experiments']):,} experiments"
+            words = f"{share} pooled" if "pooled" in row["rule"] else f"{share} removed"
             text = [*wrap(row["rule"], _CHARACTERS), *wrap(row["why"], _CHARACTERS), words]
             height = _LINE * len(text) + 12
             middle = _BOX // 2
@@ -63,9 +63,9 @@ def flow_svg(steps: pd.DataFrame, *, simulated: bool, colour: str = "currentColo
             parts.append(f'<path d="M{middle} {y + height // 2} H{middle + 28}" class="arrow"/>')
             parts.append(_box(middle + 30, y, text, width=_WIDTH - middle - 40))
             y += height + _GAP
-        parts.append(_box(10, y, kept, width=_BOX - 20))
-        parts.append(f'<rect x="10" y="{y}" width="5" height="{_LINE * len(kept) + 12}" rx="2" fill="{colour}"/>')
-        y += _LINE * len(kept) + 12 + _GAP
+        parts.append(_box(10, y, left, width=_BOX - 20))
+        parts.append(f'<rect x="10" y="{y}" width="5" height="{_LINE * len(left) + 12}" rx="2" fill="{colour}"/>')
+        y += _LINE * len(left) + 12 + _GAP
         before = row
     title = f"SIMULATED: {sample}" if simulated else sample
     return (
@@ -80,7 +80,7 @@ def flow_svg(steps: pd.DataFrame, *, simulated: bool, colour: str = "currentColo
 
 
 def _counts(row: pd.Series) -> str:
-    return ", ".join(f"{int(row[c]):,} {c}" for c in COUNTED)
+    return ", ".join(f"{int(row[c]):,} {c}" for c in _COUNTED)
 
 
 def _box(x: int, y: int, text: list[str], *, width: int) -> str:

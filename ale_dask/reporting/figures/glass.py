@@ -1,4 +1,4 @@
-"""The glass brain: its outlines from four sides in mm, and what is projected onto them."""
+"""Give the outlines of the glass brain from four sides in mm, and project foci and maps onto them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import numpy.typing as npt
 from ale_dask.numerics.space import Mask
 
 SIDES = ("l", "r", "y", "z")
-"""The left and the right hemisphere from their sides, all of it from behind and from above."""
+"""The left and the right hemisphere from their sides, the whole brain from behind and from above."""
 SEEN_FROM = {"l": "left hemisphere", "r": "right hemisphere", "y": "from behind", "z": "from above"}
 _AXES = {"l": (1, 2), "r": (1, 2), "y": (0, 2), "z": (0, 1)}
 
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """One side of the brain: the edges of its drawing in mm (right below left where it is mirrored), and its curves.
+    """One side of the brain: the edges of its drawing in mm, right below left where it is mirrored, and its curves.
 
-    `curves` are per width of line: points (point, 2) in mm with the kind of each, as matplotlib.path codes them.
+    `curves` has by width of line the points (point, 2) in mm and their codes of matplotlib.path (point).
     """
 
     left: float
@@ -32,18 +32,18 @@ class Outline:
 
     @property
     def width(self) -> float:
-        """From edge to edge in mm."""
+        """Return the width in mm."""
         return abs(self.right - self.left)
 
     @property
     def height(self) -> float:
-        """From bottom to top in mm."""
+        """Return the height in mm."""
         return self.top - self.bottom
 
 
 @cache
 def outlines() -> dict[str, Outline]:
-    """Return nilearn's drawing of the brain by side; taken once per process."""
+    """Return nilearn's drawing of each side of the brain, made once per process."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from nilearn.plotting import plot_glass_brain
@@ -51,7 +51,7 @@ def outlines() -> dict[str, Outline]:
     figure = Figure()
     FigureCanvasAgg(figure)
     display = plot_glass_brain(None, figure=figure, display_mode="lyrz")
-    found = {}
+    by_side = {}
     for side in SIDES:
         axes = display.axes[side].ax
         curves: dict[float, list[tuple[Any, Any]]] = {}
@@ -60,31 +60,31 @@ def outlines() -> dict[str, Outline]:
             curves.setdefault(round(patch.get_linewidth(), 1), []).append((in_mm.vertices, in_mm.codes))
         joined = {w: (np.concatenate([v for v, _ in c]), np.concatenate([k for _, k in c])) for w, c in curves.items()}
         (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-        found[side] = Outline(float(left), float(right), float(bottom), float(top), joined)
-    return found
+        by_side[side] = Outline(float(left), float(right), float(bottom), float(top), joined)
+    return by_side
 
 
 def projected(xyz: npt.NDArray[np.float64], side: str) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-    """Return which points (focus, axis) in mm a side shows, and where (shown, 2); those of the midline on both."""
+    """Return which points (focus, axis) in mm a side shows, and where (shown, 2); both hemispheres show the midline."""
     seen = {"l": xyz[:, 0] <= 0, "r": xyz[:, 0] >= 0}.get(side, np.ones(len(xyz), dtype=bool))
     shown = np.flatnonzero(seen)
     return shown, xyz[shown][:, _AXES[side]]
 
 
 def projection(values: npt.NDArray[Any], side: str, *, mask: Mask) -> tuple[npt.NDArray[np.float64], tuple[float, ...]]:
-    """Return the values (voxel) farthest from 0 along a line of sight as an image (row, column), and its edges in mm.
+    """Return as an image (row, column) the value farthest from 0 along each line of sight, and the image's edges in mm.
 
-    nan where there is none; the edges are left, right, bottom and top.
+    `values` are (voxel), 0 is not shown, and a line of sight without a value is nan. Edges: left, right, bottom, top.
     """
-    here = np.flatnonzero(values)
-    shown, at = projected(mask.to_mm(mask.voxel_ijk[here]), side)
+    voxels = np.flatnonzero(values)
+    shown, at = projected(mask.to_mm(mask.voxel_ijk[voxels]), side)
     size = float(mask.voxel_size.min())
     if not len(shown):
         return np.full((1, 1), np.nan), (0.0, size, 0.0, size)
     low = at.min(axis=0)
     cell = np.rint((at - low) / size).astype(np.int64)
     image = np.full(cell.max(axis=0)[::-1] + 1, np.nan)
-    value = values[here[shown]].astype(np.float64)
+    value = values[voxels[shown]].astype(np.float64)
     order = np.argsort(np.abs(value), kind="stable")
     image[cell[order, 1], cell[order, 0]] = value[order]
     left, bottom = low - size / 2

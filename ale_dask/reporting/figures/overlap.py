@@ -1,4 +1,4 @@
-"""How far the analyses of a study overlap: every two of them at the primary correction, as a table and a figure."""
+"""Measure how far every two analyses of a study overlap at the primary correction, as a table and a figure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ale_dask.reporting.tables.clusters import directions
 from ale_dask.reporting.tables.contributions import surviving_clusters
 
 _EACH = tuple(f"{what}_{side}" for side in "12" for what in ("map", "kind", "voxels", "mm3"))
-OVERLAPS = (
+OVERLAP_COLUMNS = (
     *_EACH,
     "voxels_both",
     "mm3_both",
@@ -31,12 +31,12 @@ OVERLAPS = (
     *(f"{axis}_{side}" for side in "12" for axis in "xyz"),
 )
 _SHADE = (29, 90, 140)
-"""Of Dice 1, white of 0: lightness alone tells them apart."""
+"""Red, green and blue of Dice 1; Dice 0 is white, so that lightness alone tells them apart."""
 
 
 @dataclass(frozen=True, eq=False)
-class Surviving:
-    """What survives of an analysis, of a contrast in one direction: its voxels and the peaks of its clusters in mm."""
+class SurvivingMap:
+    """The surviving voxels of an analysis, or of one direction of a contrast, and the peaks of its clusters in mm."""
 
     name: str
     kind: str
@@ -48,47 +48,59 @@ class Surviving:
 
 
 def overlap_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
-    """Return how far every two analyses overlap (row: pair), at the primary correction; contrasts by direction.
+    """Return how far every two analyses overlap at the primary correction.
 
-    Of each its voxels and volume, of both those in common, Dice (missing where neither has a voxel), and the distance
-    in mm of the two nearest peaks of clusters with their positions. Contrasts are the maps inside the gate at their
-    uncorrected p. Main effects that were pooled for a contrast are left out, as are pairs on different masks.
+    Contrasts are the maps inside the gate at their uncorrected p. Main effects that were pooled for a contrast are left
+    out, as are pairs on different masks.
+
+    Parameters
+    ----------
+    results
+        by name, as `run` and `collect` return them
+
+    Returns
+    -------
+    DataFrame
+        One row per pair of maps, contrasts by direction: name, kind, voxels and volume (mm3) of each map, the voxels
+        and volume in common, Dice (missing where neither has a voxel), and the distance in mm of the two nearest peaks
+        of clusters with their positions
     """
-    return _table(surviving(results))
+    return _table(surviving_maps(results))
 
 
-def _table(maps: list[Surviving]) -> pd.DataFrame:
+def _table(maps: list[SurvivingMap]) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
-    for one, other in combinations(maps, 2):
-        if one.mask != other.mask:
+    for first, second in combinations(maps, 2):
+        if first.mask != second.mask:
             continue
-        both = len(np.intersect1d(one.voxels, other.voxels, assume_unique=True))
-        n, m = len(one.voxels), len(other.voxels)
-        row: dict[str, object] = {"voxels_both": both, "mm3_both": both * _volume(one, other), "dice": dice(n, m, both)}
-        for side, each in (("1", one), ("2", other)):
+        both = len(np.intersect1d(first.voxels, second.voxels, assume_unique=True))
+        n, m = len(first.voxels), len(second.voxels)
+        volume = both * _voxel_volume(first, second)
+        row: dict[str, object] = {"voxels_both": both, "mm3_both": volume, "dice": dice(n, m, both)}
+        for side, each in (("1", first), ("2", second)):
             values = {"map": each.name, "kind": each.kind, "voxels": len(each.voxels), "mm3": each.mm3}
             row |= {f"{what}_{side}": value for what, value in values.items()}
         if n and m:
-            apart = np.linalg.norm(one.peaks[:, None] - other.peaks[None], axis=-1)
+            apart = np.linalg.norm(first.peaks[:, None] - second.peaks[None], axis=-1)
             i, j = np.unravel_index(int(np.argmin(apart)), apart.shape)
             row["nearest_mm"] = float(apart[i, j])
-            for side, peak in (("1", one.peaks[i]), ("2", other.peaks[j])):
+            for side, peak in (("1", first.peaks[i]), ("2", second.peaks[j])):
                 row |= {f"{axis}_{side}": float(v) for axis, v in zip("xyz", peak, strict=True)}
         rows.append(row)
-    table = pd.DataFrame(rows, columns=list(OVERLAPS))
-    floats = [c for c in OVERLAPS if not c.startswith(("map", "kind", "voxels"))]
+    table = pd.DataFrame(rows, columns=list(OVERLAP_COLUMNS))
+    floats = [c for c in OVERLAP_COLUMNS if not c.startswith(("map", "kind", "voxels"))]
     return table.astype(dict.fromkeys(floats, np.float64))
 
 
-def _volume(one: Surviving, other: Surviving) -> float:
-    larger = max(one, other, key=lambda each: len(each.voxels))
+def _voxel_volume(first: SurvivingMap, second: SurvivingMap) -> float:
+    larger = max(first, second, key=lambda each: len(each.voxels))
     return larger.mm3 / len(larger.voxels) if len(larger.voxels) else 0.0
 
 
-def surviving(results: Mapping[str, xr.Dataset]) -> list[Surviving]:
-    """Return what survives of every analysis of a study in its order, contrasts in both directions."""
+def surviving_maps(results: Mapping[str, xr.Dataset]) -> list[SurvivingMap]:
+    """Return the surviving map of every analysis of a study in its order, two of each contrast."""
     hues, pooled = hues_of(results), pooled_names(results)
-    found = []
+    maps = []
     for name, result in results.items():
         if name in pooled:
             continue
@@ -96,23 +108,23 @@ def surviving(results: Mapping[str, xr.Dataset]) -> list[Surviving]:
         clusters = surviving_clusters(result, INPUTS[0])
         volume = grid_of(result).voxel_volume
         for words, sign in zip(directions(result) if kind == "contrast" else (name,), (1, -1), strict=False):
-            of = result.attrs["arms"][0 if sign > 0 else 1] if kind == "contrast" else name
-            colour = hues[of].flat if of in hues else OVERLAP.flat if kind == "conjunction" else FAINT
-            found.append(_surviving(words, kind, colour, [c for c in clusters if c.sign == sign], result, volume))
-    return found
+            main = result.attrs["arms"][0 if sign > 0 else 1] if kind == "contrast" else name
+            colour = hues[main].flat if main in hues else OVERLAP.flat if kind == "conjunction" else FAINT
+            maps.append(_surviving(words, kind, colour, [c for c in clusters if c.sign == sign], result, volume))
+    return maps
 
 
 def _surviving(
     name: str, kind: str, colour: str, clusters: list[Cluster], result: xr.Dataset, volume: float
-) -> Surviving:
+) -> SurvivingMap:
     voxels = np.concatenate([np.zeros(0, dtype=np.int64), *(c.voxels for c in clusters)])
     peaks = np.array([c.peak_mm for c in clusters], dtype=np.float64).reshape(-1, 3)
-    return Surviving(name, kind, colour, voxels, peaks, len(voxels) * volume, str(result.attrs["mask_sha256"]))
+    return SurvivingMap(name, kind, colour, voxels, peaks, len(voxels) * volume, str(result.attrs["mask_sha256"]))
 
 
 def overlap_svg(results: Mapping[str, xr.Dataset], *, simulated: bool) -> str:
-    """Return the overlaps as a matrix, "" for fewer than two maps: volumes on the diagonal and above, Dice below."""
-    maps = surviving(results)
+    """Return the overlaps as a matrix, volumes on the diagonal and above and Dice below; "" for fewer than two maps."""
+    maps = surviving_maps(results)
     if len(maps) < 2:
         return ""
     rows = {(r["map_1"], r["map_2"]): r for r in _table(maps).to_dict("records")}
@@ -122,38 +134,38 @@ def overlap_svg(results: Mapping[str, xr.Dataset], *, simulated: bool) -> str:
     parts = [
         text(14, 42, "On the diagonal and above: mm³ of each and in both. Below: Dice, shaded from 0 to 1.", fill=FAINT)
     ]
-    for i, one in enumerate(maps):
+    for i, row_map in enumerate(maps):
         y = top + 22 + 30 * i
-        parts += [box(14, y + 8, 12, 12, one.colour), text(32, y + 19, f"{i + 1}  {short(one.name, 30)}")]
+        parts += [box(14, y + 8, 12, 12, row_map.colour), text(32, y + 19, f"{i + 1}  {short(row_map.name, 30)}")]
         parts.append(text(label + cell * (i + 0.5), top + 14, str(i + 1), anchor="middle", bold=True))
-        for j, other in enumerate(maps):
+        for j, column_map in enumerate(maps):
             x = label + cell * j
-            row = rows.get((one.name, other.name) if i < j else (other.name, one.name))
+            row = rows.get((row_map.name, column_map.name) if i < j else (column_map.name, row_map.name))
             share = 0.0 if row is None or i <= j or np.isnan(row["dice"]) else float(row["dice"])
             fill = "#eef1f3" if i == j else "#" + "".join(f"{round(255 - (255 - c) * share):02x}" for c in _SHADE)
-            words = _cell(i, j, one, row)
+            words = _cell(i, j, row_map, row)
             parts.append(box(x, y, cell - 1, 29, fill))
             ink = "#fff" if share > 0.5 else INK
             parts.append(text(x + cell / 2, y + 19, words, fill=ink, anchor="middle", size=size, bold=i == j))
     title = f"{SIMULATED} · overlap of the analyses" if simulated else "Overlap of the analyses"
-    return svg(parts, height=top + 22 + 30 * len(maps) + 12, title=title, says=overlap_says(results))
+    return svg(parts, height=top + 22 + 30 * len(maps) + 12, title=title, alt=overlap_alt(results))
 
 
-def _cell(i: int, j: int, one: Surviving, row: Mapping[Any, Any] | None) -> str:
+def _cell(i: int, j: int, row_map: SurvivingMap, row: Mapping[Any, Any] | None) -> str:
     if i == j:
-        return f"{one.mm3:,.0f}"
+        return f"{row_map.mm3:,.0f}"
     if row is None or (i > j and np.isnan(row["dice"])):
         return "–"
     return f"{row['mm3_both']:,.0f}" if i < j else f"{row['dice']:.2f}"
 
 
-def overlap_says(results: Mapping[str, xr.Dataset]) -> str:
-    """Return what the matrix shows in words: the pairs that overlap, the most alike first."""
+def overlap_alt(results: Mapping[str, xr.Dataset]) -> str:
+    """Return in words the pairs of maps that overlap, in descending order of Dice."""
     table = overlap_table(results)
-    found = table[table["voxels_both"] > 0].sort_values("dice", ascending=False, kind="stable")
+    overlapping = table[table["voxels_both"] > 0].sort_values("dice", ascending=False, kind="stable")
     pairs = [
         f"{r['map_1']} and {r['map_2']} {r['mm3_both']:,.0f} mm³ (Dice {r['dice']:.2f})"
-        for r in found.to_dict("records")
+        for r in overlapping.to_dict("records")
     ]
     more = f"; and {len(pairs) - 8} more pairs" if len(pairs) > 8 else ""
     return f"Overlap of {len(table)} pairs of maps: {'; '.join(pairs[:8]) or 'none has a voxel in common'}{more}."

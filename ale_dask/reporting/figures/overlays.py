@@ -1,4 +1,4 @@
-"""The maps that go into a conjunction laid over each other, each in its colour and what they share in another."""
+"""Draw the maps of a conjunction over each other, each in its colour and shared voxels in another."""
 
 from __future__ import annotations
 
@@ -10,50 +10,50 @@ import xarray as xr
 
 from ale_dask.analyses.findings.clusters import find_clusters, grid_of
 from ale_dask.reporting.common.palette import OVERLAP
-from ale_dask.reporting.figures.slices import brain
+from ale_dask.reporting.figures.slices import ColourScale, brain
 from ale_dask.reporting.figures.study_context import Part, StudyContext
 
 SOME = "#ffffff"
-"""Where several of three or more agree, but not all."""
+"""The colour of voxels that several of three or more maps have, but not all."""
 
 
 def overlaid(parts: Mapping[str, Part], n_voxels: int) -> npt.NDArray[np.int8]:
-    """Return which of the maps has each voxel: 0 none, k only the k-th of n, n + 1 some of them, n + 2 all (voxel)."""
-    found = np.zeros(n_voxels, dtype=np.int8)
+    """Return for each voxel which of n maps has it (voxel): 0 none, k only the k-th, n + 1 several, n + 2 all."""
+    owner = np.zeros(n_voxels, dtype=np.int8)
     count = np.zeros(n_voxels, dtype=np.int8)
     for k, part in enumerate(parts.values(), 1):
-        found[part.voxels] = k
+        owner[part.voxels] = k
         count[part.voxels] += 1
     n = len(parts)
-    found[count > 1] = n + 1
-    found[count == n] = n + 2
-    return found
+    owner[count > 1] = n + 1
+    owner[count == n] = n + 2
+    return owner
 
 
-def overlay_says(result: xr.Dataset, company: StudyContext) -> str:
-    """Return what the overlay shows in words: the volume of each map, and of all together."""
+def overlay_alt(result: xr.Dataset, context: StudyContext) -> str:
+    """Return in words the volume of each map in the overlay, and the volume that all share."""
     volume = grid_of(result).voxel_volume
-    each = [f"{name} {len(part.voxels) * volume:,.0f} mm³ in {part.hue.name}" for name, part in company.parts.items()]
-    both = int((overlaid(company.parts, result.sizes["voxel"]) == len(company.parts) + 2).sum()) * volume
+    each = [f"{name} {len(part.voxels) * volume:,.0f} mm³ in {part.hue.name}" for name, part in context.parts.items()]
+    both = int((overlaid(context.parts, result.sizes["voxel"]) == len(context.parts) + 2).sum()) * volume
     common = f"{both:,.0f} mm³ in {OVERLAP.name}" if both else "no voxel"
     return f"Maps at the primary correction on the same brain: {', '.join(each)}; all have {common} in common."
 
 
-def overlay_png(result: xr.Dataset, company: StudyContext, *, title: str) -> bytes:
-    """Return a PNG of the maps of a conjunction at the primary correction, at the largest of what they share."""
+def overlay_png(result: xr.Dataset, context: StudyContext, *, title: str) -> bytes:
+    """Return a PNG of a conjunction's maps at the primary correction, with slices at the largest shared cluster."""
     from matplotlib.colors import ListedColormap
 
-    mask, n = grid_of(result), len(company.parts)
-    values = overlaid(company.parts, result.sizes["voxel"])
-    colours = [*(part.hue.ramp[1] for part in company.parts.values()), SOME, OVERLAP.flat]
-    words = [f"only {name}" for name in company.parts] + ["several, not all", "both" if n == 2 else "all"]
+    mask, n = grid_of(result), len(context.parts)
+    values = overlaid(context.parts, result.sizes["voxel"])
+    colours = [*(part.hue.ramp[1] for part in context.parts.values()), SOME, OVERLAP.flat]
+    words = [f"only {name}" for name in context.parts] + ["several, not all", "both" if n == 2 else "all"]
     counts = np.bincount(values, minlength=n + 3)[1:] * mask.voxel_volume
     legend = [
         (colour, f"{what} ({mm3:,.0f} mm³)")
         for colour, what, mm3 in zip(colours, words, counts, strict=True)
         if n > 2 or what != words[n]
     ]
-    # Of flat colours the peaks are where the maps are high together.
+    # Colours are flat: the peak of a cluster is where its smallest z is largest.
     rank = np.nan_to_num(result["z_min_unthresholded"].values.astype(np.float64))
     shared = find_clusters((values == n + 2).astype(np.int8), mask=mask, rank=rank)
     each = sorted(find_clusters(values, mask=mask, rank=rank), key=lambda c: -len(c.voxels))
@@ -63,7 +63,5 @@ def overlay_png(result: xr.Dataset, company: StudyContext, *, title: str) -> byt
         mask=mask,
         title=title,
         legend=legend,
-        cmap=ListedColormap(colours),
-        vmin=0.5,
-        vmax=n + 2.5,
+        scale=ColourScale(ListedColormap(colours), low=0.5, high=n + 2.5),
     )

@@ -1,4 +1,4 @@
-"""Plots of what lies behind a result: its foci, who contributes, its null, its threshold by iterations, its sample."""
+"""Draw the plots behind a result: foci, contributions, null, threshold by iterations, sample and power."""
 
 from __future__ import annotations
 
@@ -23,50 +23,50 @@ from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.palette import HUES, INK, Hue
 from ale_dask.reporting.common.wording import input_words
-from ale_dask.reporting.figures.contribution_bars import bars_says, bars_svg
-from ale_dask.reporting.figures.foci_glass import foci_says, foci_svg
-from ale_dask.reporting.figures.overlays import overlay_png, overlay_says
+from ale_dask.reporting.figures.contribution_bars import bars_alt, bars_svg
+from ale_dask.reporting.figures.foci_glass import foci_alt, foci_svg
+from ale_dask.reporting.figures.overlays import overlay_alt, overlay_png
 from ale_dask.reporting.figures.study_context import StudyContext, study_contexts
 from ale_dask.reporting.tables.contributions import surviving_clusters
 from ale_dask.storage.location import replace_file
 
 POINTS = 60
-"""Counts of iterations at which a running threshold is drawn."""
+"""Numbers of iterations at which a threshold is drawn."""
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot of an analysis: the end of its file name, its title, what it shows in words, and its kind of file."""
+    """A plot of an analysis: the end of its file name, its title, its content in words, and its kind of file."""
 
     suffix: str
     title: str
-    says: str
+    alt: str
     ending: str = "svg"
     diagnostic: bool = False
-    """Of how the result was computed, not of what was found."""
+    """Whether it shows how the result was computed rather than the result."""
 
 
-def plots_of(result: xr.Dataset, company: StudyContext | None = None) -> list[Plot]:
-    """Return the plots that a result has, those of a contrast or conjunction only with the `company` of its study."""
+def plots_of(result: xr.Dataset, context: StudyContext | None = None) -> list[Plot]:
+    """Return the plots that a result has; plots that show the arms only with the `context` of its study."""
     name = str(result.attrs["name"])
-    company = study_contexts({name: result})[name] if company is None else company
-    of_null = _null_plots(result) if result.attrs["kind"] == "main-effect" else []
-    overlay, foci, bars = _PARTS
-    found = surviving_clusters(result, INPUTS[0])
+    context = study_contexts({name: result})[name] if context is None else context
+    null_plots = _null_plots(result) if result.attrs["kind"] == "main-effect" else []
+    overlay, foci, bars = _PLOTS_OF_PARTS
+    clusters = surviving_clusters(result, INPUTS[0])
     plots = []
     if result.attrs["kind"] == "conjunction":
-        if any(len(part.voxels) for part in company.parts.values()):
+        if any(len(part.voxels) for part in context.parts.values()):
             level = input_words(INPUTS[0], correction=inference_of(result).correction)
             title = f"Maps at {level} over each other"
-            plots.append(replace(overlay, title=title, says=overlay_says(result, company)))
-    elif company.parts:
-        plots.append(replace(foci, says=foci_says(company.parts)))
-    if company.shares is not None and found:
-        plots.append(replace(bars, says=bars_says(found, company.shares)))
-    return [*plots, *of_null, *_power_plots(result)]
+            plots.append(replace(overlay, title=title, alt=overlay_alt(result, context)))
+    elif context.parts:
+        plots.append(replace(foci, alt=foci_alt(context.parts)))
+    if context.shares is not None and clusters:
+        plots.append(replace(bars, alt=bars_alt(clusters, context.shares)))
+    return [*plots, *null_plots, *_power_plots(result)]
 
 
-_PARTS = (
+_PLOTS_OF_PARTS = (
     Plot("overlay", "Maps over each other", "", "png"),
     Plot("foci", "Foci on the glass brain", ""),
     Plot("contributions", "Contributions to each cluster", ""),
@@ -79,28 +79,29 @@ def _power_plots(result: xr.Dataset) -> list[Plot]:
     attrs = result.attrs
     needed, n = int(attrs["power_needed"]), int(attrs["power_experiments"])
     reached = f"{needed} of {n} experiments must report a place" if needed else f"not even all {n} experiments suffice"
-    says = (
+    alt = (
         f"How often a place is found that so many experiments report: for {100 * attrs['power_target']:.0f} % power "
         f"{reached}. The band is the 95 % interval of {attrs['power_simulations']:,} simulations."
     )
     if attrs.get("power_null") == "base-rate":
-        says += " All of it is against the base rate."
+        alt += " All of it is against the base rate."
     elif f"power{BESIDE}" in result:
-        other = int(attrs[f"power_needed{BESIDE}"])
-        said = f"{other} of {n}" if other else f"not even all {n} suffice"
-        says += f" Dotted: against the base rate ({said})."
-    return [Plot("power", "Power by prevalence", says, diagnostic=True)]
+        needed_base_rate = int(attrs[f"power_needed{BESIDE}"])
+        words = f"{needed_base_rate} of {n}" if needed_base_rate else f"not even all {n} suffice"
+        alt += f" Dotted: against the base rate ({words})."
+    return [Plot("power", "Power by prevalence", alt, diagnostic=True)]
 
 
 def _null_plots(result: xr.Dataset) -> list[Plot]:
-    (null, size, at), alpha = _sizes(result), inference_of(result).cluster_p
+    (null, size, cut_size), alpha = _sizes(result), inference_of(result).cluster_p
     volume = grid_of(result).voxel_volume
-    beyond = int((size >= at).sum())
-    if at >= UNREACHABLE:
+    beyond = int((size >= cut_size).sum())
+    if cut_size >= UNREACHABLE:
         threshold, share = "no cluster size", "They are too few for a threshold. "
     else:
-        threshold = f"{at * volume:,.0f} mm³"
-        share = f"{100 * float((null >= at).mean()):.3g} % of them have {threshold} or more (level {100 * alpha:g} %). "
+        threshold = f"{cut_size * volume:,.0f} mm³"
+        percent = 100 * float((null >= cut_size).mean())
+        share = f"{percent:.3g} % of them have {threshold} or more (level {100 * alpha:g} %). "
     _, high = cut_interval(null, alpha=alpha)
     band = "" if high < UNREACHABLE else ", which has no upper end after so few"
     n = result.sizes["experiment"]
@@ -109,14 +110,14 @@ def _null_plots(result: xr.Dataset) -> list[Plot]:
         Plot(
             "null",
             "Null of the largest cluster",
-            f"The largest cluster of each of {len(null):,} random studies{_drawn(result)}. {share}{beyond} of "
+            f"The largest cluster of each of {len(null):,} random studies{_against(result)}. {share}{beyond} of "
             f"{len(size)} clusters found reach it; the largest has {size.max(initial=0) * volume:,.0f} mm³.",
             diagnostic=True,
         ),
         Plot(
             "threshold",
             "Threshold by iterations",
-            f"The smallest cluster that survives cluster-size FWE{_drawn(result)}: after {len(null):,} iterations "
+            f"The smallest cluster that survives cluster-size FWE{_against(result)}: after {len(null):,} iterations "
             f"{threshold}. The band is its 95 % interval{band}.",
             diagnostic=True,
         ),
@@ -130,9 +131,9 @@ def _null_plots(result: xr.Dataset) -> list[Plot]:
 
 
 def _sizes(result: xr.Dataset) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
-    """Return the largest cluster of each iteration, the clusters found, in voxels, and the cut, of the deciding null.
+    """Return sizes in voxels: the largest cluster of each iteration, the observed clusters, and the cut.
 
-    That of the base rate where it alone is asked for.
+    All of the null that decides: the base-rate null if no other was asked for, else the uniform one.
     """
     if inference_of(result).null == "base-rate":
         null = result["null_base_rate"].sel(base_rate_statistic="max_size").values
@@ -141,45 +142,45 @@ def _sizes(result: xr.Dataset) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.in
     return null, result["cluster_size"].values, int(result.attrs["cut_size"])
 
 
-def _drawn(result: xr.Dataset) -> str:
+def _against(result: xr.Dataset) -> str:
     return " against the base rate" if inference_of(result).null == "base-rate" else ""
 
 
 def plot_path(result: xr.Dataset, plot: Plot, folder: Path) -> Path:
-    """Return where a plot goes."""
+    """Return the path of a plot."""
     return folder / f"{stem(result.attrs['name'])}_{plot.suffix}.{plot.ending}"
 
 
 def write_plots(
-    result: xr.Dataset, folder: Path, *, simulated: bool = False, company: StudyContext | None = None
+    result: xr.Dataset, folder: Path, *, simulated: bool = False, context: StudyContext | None = None
 ) -> list[Path]:
     """Write the plots of a result into a folder and return their paths. Needs matplotlib and nilearn."""
     name = str(result.attrs["name"])
-    company = study_contexts({name: result})[name] if company is None else company
-    hue = next((part.hue for part in company.parts.values()), HUES[0])
-    plots = plots_of(result, company)
+    context = study_contexts({name: result})[name] if context is None else context
+    hue = next((part.hue for part in context.parts.values()), HUES[0])
+    plots = plots_of(result, context)
     for plot in plots:
-        replace_file(plot_path(result, plot, folder), _content(result, plot, company, hue, simulated))
-    for plot in _PARTS:
+        replace_file(plot_path(result, plot, folder), _content(result, plot, context, hue, simulated))
+    for plot in _PLOTS_OF_PARTS:
         if plot.suffix not in [p.suffix for p in plots]:
-            # One of an earlier run would show what is no longer found.
+            # The plot of an earlier run would show clusters that are gone.
             plot_path(result, plot, folder).unlink(missing_ok=True)
     return [plot_path(result, plot, folder) for plot in plots]
 
 
-def _content(result: xr.Dataset, plot: Plot, company: StudyContext, hue: Hue, simulated: bool) -> bytes:
+def _content(result: xr.Dataset, plot: Plot, context: StudyContext, hue: Hue, simulated: bool) -> bytes:
     title = _title(result, plot, simulated)
     if plot.suffix == "overlay":
-        return overlay_png(result, company, title=title)
+        return overlay_png(result, context, title=title)
     if plot.suffix == "foci":
-        return foci_svg(company.parts, title=title, says=plot.says).encode()
+        return foci_svg(context.parts, title=title, alt=plot.alt).encode()
     if plot.suffix == "contributions":
-        found = surviving_clusters(result, INPUTS[0])
-        assert company.shares is not None
-        drawn = bars_svg(found, company.shares, company.parts, mask=grid_of(result), title=title, says=plot.says)
-        return drawn.encode()
+        clusters = surviving_clusters(result, INPUTS[0])
+        assert context.shares is not None
+        bars = bars_svg(clusters, context.shares, context.parts, mask=grid_of(result), title=title, alt=plot.alt)
+        return bars.encode()
     draw = {"null": _null, "threshold": _threshold, "design": _design, "power": _power}[plot.suffix]
-    with figure_svg(title, says=plot.says) as (axes, svg):
+    with figure_svg(title, alt=plot.alt) as (axes, svg):
         draw(axes, result, hue)
     return svg.getvalue().encode()
 
@@ -190,8 +191,8 @@ def _title(result: xr.Dataset, plot: Plot, simulated: bool) -> str:
 
 
 @contextmanager
-def figure_svg(title: str, *, says: str, size: tuple[float, float] = (6.4, 3.6)) -> Iterator[tuple[Any, StringIO]]:
-    """Yield axes (size in inches) and the text that holds their SVG when the context ends; `says` is for the blind."""
+def figure_svg(title: str, *, alt: str, size: tuple[float, float] = (6.4, 3.6)) -> Iterator[tuple[Any, StringIO]]:
+    """Yield axes, and a buffer that holds their SVG when the context ends; `size` is in inches, `alt` for the blind."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -205,21 +206,23 @@ def figure_svg(title: str, *, says: str, size: tuple[float, float] = (6.4, 3.6))
         axes.set_title(title, size=11, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
         yield axes, svg
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Description": says})
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Description": alt})
 
 
 def _null(axes: Any, result: xr.Dataset, hue: Hue) -> None:
     volume = grid_of(result).voxel_volume
-    drawn, sizes, cut_size = _sizes(result)
-    null, found = drawn * volume, sizes * volume
+    null_sizes, observed_sizes, cut_size = _sizes(result)
+    null, observed = null_sizes * volume, observed_sizes * volume
     edges = np.histogram_bin_edges(null, bins=min(60, max(5, len(np.unique(null)))))
     axes.hist(null, bins=edges, color="#9aa6b1", label="random studies")
     top = axes.get_ylim()[1]
     if cut_size < UNREACHABLE:
         at = cut_size * volume
         axes.axvline(at, color=INK, linestyle="--", label=f"threshold, {at:,.0f} mm³")
-    if len(found):
-        axes.plot(found, np.full(len(found), top * 0.04), "v", color=hue.flat, clip_on=False, label="clusters found")
+    if len(observed):
+        axes.plot(
+            observed, np.full(len(observed), top * 0.04), "v", color=hue.flat, clip_on=False, label="clusters found"
+        )
         axes.set_xscale("symlog", linthresh=max(float(np.median(null)), 1.0) * 2)
     axes.set_xlim(left=0)
     axes.set_xlabel("mm³")
@@ -238,7 +241,7 @@ def _threshold(axes: Any, result: xr.Dataset, hue: Hue) -> None:
     known = [cuts[reached], bounds[bounds < UNREACHABLE]]
     top = 1.1 * volume * max((float(part.max()) for part in known if part.size), default=1.0)
     low, high = bounds[reached].T * volume
-    # Few iterations give the interval no upper end: it goes beyond the picture.
+    # With few iterations the interval has no upper end: it reaches beyond the top of the plot.
     axes.fill_between(
         counts[reached], low, np.minimum(high, 2 * top), color=hue.flat, alpha=0.3, linewidth=0, label="95 % interval"
     )

@@ -1,4 +1,4 @@
-"""What the figures of an analysis take from the rest of its study: colours, foci, surviving voxels and shares."""
+"""Collect for the figures of an analysis what comes from the rest of its study: colours, foci, voxels and shares."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from ale_dask.reporting.tables.contributions import contribution_table, foci_use
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A main effect: its colour, foci (focus, axis) in mm, their experiments (focus) and what survives (voxel)."""
+    """A main effect in a figure.
+
+    Its colour, foci (focus, axis) in mm, their experiments (focus), and the indices of its surviving voxels.
+    """
 
     hue: Hue
     xyz: npt.NDArray[np.float64]
@@ -30,9 +33,9 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class StudyContext:
-    """The main effects that an analysis is made of, of a main effect itself, and what they share in its clusters.
+    """The main effects that an analysis is made of, by name, and the table of their shares in its clusters.
 
-    Without all of them there is none: `parts` is empty and `shares` None.
+    A main effect is made of itself. If a main effect is missing, `parts` is empty and `shares` None.
     """
 
     parts: Mapping[str, Part]
@@ -40,18 +43,18 @@ class StudyContext:
 
 
 def study_contexts(results: Mapping[str, xr.Dataset]) -> dict[str, StudyContext]:
-    """Return what each analysis of a study is drawn with, by name."""
+    """Return the context of each analysis of a study, by name."""
     hues = hues_of(results)
-    found = {}
+    contexts = {}
     for name, result in results.items():
-        of = parts_of(result)
-        if set(of) <= set(hues):
+        names = parts_of(result)
+        if set(names) <= set(hues):
             used = foci_used(result, results)
-            parts = {part: _part(results[part], used[part], hues[part]) for part in of}
-            found[name] = StudyContext(parts, contribution_table(result, results))
+            parts = {part: _part(results[part], used[part], hues[part]) for part in names}
+            contexts[name] = StudyContext(parts, contribution_table(result, results))
         else:
-            found[name] = StudyContext({}, None)
-    return found
+            contexts[name] = StudyContext({}, None)
+    return contexts
 
 
 def _part(result: xr.Dataset, foci: xr.Dataset, hue: Hue) -> Part:

@@ -1,4 +1,4 @@
-"""Maps and the brain behind them as small text: what the viewer of the page unpacks in a browser."""
+"""Pack maps, and the brain behind them, into small text that the page's slice viewer unpacks in a browser."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import numpy.typing as npt
 from ale_dask.numerics.space import Mask
 
 SHADES = 64
-"""Greys of the brain: as a file it is half the size of one with 256, and nobody sees which it is."""
+"""Greys of the brain: half the bytes of 256 greys, without a visible difference."""
 MARGIN_MM = 4.0
 FAINT = 0.1
-"""Below it is what interpolation leaves around the brain."""
+"""Greys below this are left around the brain by interpolation."""
 INT16 = 32767
 
 
 @dataclass(frozen=True)
 class Backdrop:
-    """What slices lie on: its shape, mm to voxels (3, 4), greys (x, y, z) packed, and the box in mm that is shown."""
+    """The brain behind the slices: shape, mm to voxels (3, 4), packed greys (x, y, z), and the shown box in mm."""
 
     shape: tuple[int, ...]
     inverse: list[list[float]]
@@ -32,26 +32,27 @@ class Backdrop:
 
 
 def packed(*arrays: npt.NDArray[Any]) -> str:
-    """Return arrays one after another, little-endian and gzipped, as base64; equal for equal arrays."""
+    """Return arrays, joined as little-endian bytes and gzipped, as base64; equal text for equal arrays."""
     raw = b"".join(np.ascontiguousarray(a, dtype=a.dtype.newbyteorder("<")).tobytes() for a in arrays)
     return base64.b64encode(gzip.compress(raw, compresslevel=6, mtime=0)).decode()
 
 
 def sparse(values: npt.NDArray[Any], *, mask: Mask, step: float) -> str:
-    """Return the voxels of a map (voxel) that are not 0 as steps between their places on the grid and whole steps.
+    """Return the voxels of a map (voxel) that are not 0, packed.
 
-    Places count in C order (uint32, the first from 0), then as many values in units of `step` (int16).
+    First the differences of their indices on the grid in C order (uint32, the first from 0), then as many values in
+    units of `step` (int16).
     """
     voxels = np.flatnonzero(values)
     flat = np.ravel_multi_index(tuple(mask.voxel_ijk[voxels].T.astype(np.int64)), mask.volume.shape)
     quantised = np.clip(np.rint(values[voxels] / step), -INT16, INT16)
-    # What rounds to 0 is there all the same.
+    # A value that rounds to 0 becomes one step: its voxel survives.
     quantised = np.where(quantised == 0, np.sign(values[voxels]), quantised)
     return packed(np.diff(flat, prepend=0).astype(np.uint32), quantised.astype(np.int16))
 
 
 def inverse_of(affine: npt.NDArray[np.float64]) -> list[list[float]]:
-    """Return the upper three rows of the way from mm to voxels."""
+    """Return the upper three rows of an affine's inverse, which takes mm to voxels."""
     return [[round(v, 9) + 0.0 for v in row] for row in np.linalg.inv(affine)[:3].tolist()]
 
 
@@ -69,7 +70,7 @@ def template() -> Backdrop:
 
 
 def silhouette(mask: Mask) -> Backdrop:
-    """Return the mask itself as the viewer's background, for where there is no nilearn."""
+    """Return the mask itself as the viewer's background, for a page without nilearn."""
     return backdrop(np.where(mask.volume, 0.35, 0.0), mask.affine)
 
 

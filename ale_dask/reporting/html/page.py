@@ -1,10 +1,11 @@
-"""One offline page of a whole study: tables, pictures, and what each result controls."""
+"""Write report.html, one offline page of a whole study: tables, figures, and what each result controls."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,21 +14,34 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.main_effect import inference_of
-from ale_dask.reporting.common.maps import MapSpec, corrected, pictured, stem, views_of
+from ale_dask.reporting.common.maps import MapSpec, corrected_map_specs, map_specs_of, pictured_map_specs, stem
 from ale_dask.reporting.common.wording import CORRECTED, controls, decided, facts, label, notes
 from ale_dask.reporting.figures.flow import flow_svg, flow_table, sample_colours
 from ale_dask.reporting.figures.maps import alt_text, picture_path
-from ale_dask.reporting.figures.overlap import overlap_says, overlap_svg, overlap_table
+from ale_dask.reporting.figures.overlap import overlap_alt, overlap_svg, overlap_table
 from ale_dask.reporting.figures.plots import plot_path, plots_of
 from ale_dask.reporting.figures.study_context import StudyContext, study_contexts
 from ale_dask.reporting.figures.viewer_layers import Backdrop
-from ale_dask.reporting.html.provenance_tables import NO_RECORD, analyses_table, files_table, origins, settings_table
+from ale_dask.reporting.html.provenance_tables import (
+    NO_RECORD,
+    analyses_table,
+    files_table,
+    provenance_facts,
+    settings_table,
+)
 from ale_dask.reporting.html.viewer import Viewers
 from ale_dask.reporting.tables.clusters import study_table
-from ale_dask.reporting.tables.page_tables import at_peak, cells, clusters_at, experiments_table, image_size
-from ale_dask.reporting.text.follow_up_files import later, with_asked
-from ale_dask.reporting.text.methods import LICENCE, methods_of
-from ale_dask.reporting.text.summary import found_of
+from ale_dask.reporting.tables.page_tables import (
+    PlaceOfRow,
+    cells,
+    experiments_table,
+    image_size,
+    peak_place,
+    table_of_map,
+)
+from ale_dask.reporting.text.follow_up_files import follow_ups_of, with_follow_ups
+from ale_dask.reporting.text.methods import LICENCE, Methods, methods_of
+from ale_dask.reporting.text.summary import summary_of
 from ale_dask.storage.location import replace_file
 from ale_dask.version import __version__
 
@@ -36,76 +50,121 @@ PAGE = "report.html"
 _KINDS = {"main-effect": "Main effect", "contrast": "Contrast", "conjunction": "Conjunction"}
 
 
+@dataclass(frozen=True)
+class RunSource:
+    """The record of a run and, where it lies on this machine, its folder OUT, which holds follow-up analyses too."""
+
+    record: Mapping[str, Any] | None = None
+    folder: Path | None = None
+
+    def follow_ups(self, result: xr.Dataset) -> list[dict[str, Any]]:
+        """Return the follow-up analyses of a result, as the page shows them."""
+        return [] if self.record is None or self.folder is None else follow_ups_of(result, self.folder, self.record)
+
+    def methods(self) -> Methods | None:
+        """Return the methods text of the run, follow-up analyses included; None without a record."""
+        if self.record is None:
+            return None
+        return methods_of(self.record if self.folder is None else with_follow_ups(self.record, self.folder))
+
+
+@dataclass(frozen=True)
+class PageFigures:
+    """The figures of a page: paths to inline, the context of each analysis, and the brain behind the slices.
+
+    By default the paths are those that lie in the analyses' folders, and the brain is the mask.
+    """
+
+    paths: Sequence[Path] | None = None
+    contexts: Mapping[str, StudyContext] | None = None
+    backdrop: Backdrop | None = None
+
+    def image(self, path: Path) -> bytes:
+        """Return the content of a figure to inline; nothing where it was not drawn."""
+        drawn = path in self.paths if self.paths is not None else path.is_file()
+        return path.read_bytes() if drawn else b""
+
+
+_RESULTS_ALONE, _FIGURES_IN_FOLDERS = RunSource(), PageFigures()
+
+
 def write_page(
     results: Mapping[str, xr.Dataset],
     folder: Path,
     *,
     title: str,
     simulated: bool,
-    pictures: Sequence[Path] | None = None,
-    record: Mapping[str, Any] | None = None,
-    kept: Path | None = None,
-    companies: Mapping[str, StudyContext] | None = None,
-    backdrop: Backdrop | None = None,
+    source: RunSource = _RESULTS_ALONE,
+    figures: PageFigures = _FIGURES_IN_FOLDERS,
 ) -> Path:
-    """Write one self-contained HTML page of all results into a folder and return its path.
-
-    `pictures` are the paths to inline; by default those that lie in the analyses' folders. `record` is a run's,
-    for methods and provenance, `kept` its OUT on this machine, with what was asked of it later; `companies` what
-    `study_contexts` returns; `backdrop` the brain behind the slices, by default the mask. Needs jinja2.
-    """
+    """Write one self-contained HTML page of all results into a folder and return its path; needs jinja2."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    companies = study_contexts(results) if companies is None else companies
-    viewers = Viewers(backdrop)
-    analyses = [
-        _analysis(name, r, folder / stem(name), pictures, companies[name], viewers)
-        | {"later": [] if record is None or kept is None else later(r, kept, record)}
-        for name, r in results.items()
-    ]
-    style, script = _text("report.css"), "".join(_text(f"{name}.js") for name in SCRIPTS)
+    script = "".join(_template_text(f"{name}.js") for name in SCRIPTS)
     # Titles and names come from users' files: everything is escaped.
     environment = Environment(loader=PackageLoader("ale_dask.reporting"), autoescape=True, undefined=StrictUndefined)
     text = environment.get_template("report.html.j2").render(
         title=title,
         simulated=simulated,
         version=__version__,
-        style=Markup(style),
+        style=Markup(_template_text("report.css")),
         script=Markup(script),
         # Nothing else runs, whatever a name smuggles in, and nothing is loaded.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        found=found_of(results),
-        numbers={name: i for i, name in enumerate(results, 1)},
-        study=cells(_of_several(results).drop(columns="controls"), at=_in_study(results)),
-        selections=_selections(results, simulated=simulated),
-        methods=None if record is None else methods_of(record if kept is None else with_asked(record, kept)),
-        no_record=NO_RECORD,
-        licence=LICENCE,
-        overlap=_overlap(results, simulated=simulated),
-        analyses=analyses,
-        origins=origins(results, record),
-        files=cells(files_table(results, record)),
-        made=cells(analyses_table(results, record)),
-        settings=cells(settings_table(results)),
-        viewers=viewers.as_json(),
-        blobs=viewers.blobs(),
+        **_study_sections(results, simulated=simulated),
+        **_analysis_sections(results, folder, source, figures),
+        **_provenance_sections(results, source),
     )
     path = folder / PAGE
     replace_file(path, text.encode())
     return path
 
 
-def _text(name: str) -> str:
+def _template_text(name: str) -> str:
     return (files("ale_dask.reporting") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _study_sections(results: Mapping[str, xr.Dataset], *, simulated: bool) -> dict[str, Any]:
+    return {
+        "summary": summary_of(results),
+        "numbers": {name: i for i, name in enumerate(results, 1)},
+        "study": cells(_contrasts_and_conjunctions(results), place_of_row=_places_in_study(results)),
+        "selections": _selections(results, simulated=simulated),
+        "overlap": _overlap(results, simulated=simulated),
+    }
+
+
+def _analysis_sections(
+    results: Mapping[str, xr.Dataset], folder: Path, source: RunSource, figures: PageFigures
+) -> dict[str, Any]:
+    contexts = study_contexts(results) if figures.contexts is None else figures.contexts
+    viewers = Viewers(figures.backdrop)
+    analyses = [
+        _analysis(name, result, folder / stem(name), figures, contexts[name], viewers)
+        | {"follow_ups": source.follow_ups(result)}
+        for name, result in results.items()
+    ]
+    return {"analyses": analyses, "viewers": viewers.as_json(), "blobs": viewers.blobs()}
+
+
+def _provenance_sections(results: Mapping[str, xr.Dataset], source: RunSource) -> dict[str, Any]:
+    return {
+        "methods": source.methods(),
+        "no_record": NO_RECORD,
+        "licence": LICENCE,
+        "provenance": provenance_facts(results, source.record),
+        "files": cells(files_table(results, source.record)),
+        "analyses_made": cells(analyses_table(results, source.record)),
+        "settings": cells(settings_table(results)),
+    }
 
 
 def _overlap(results: Mapping[str, xr.Dataset], *, simulated: bool) -> dict[str, Any]:
     figure = overlap_svg(results, simulated=simulated).encode()
-    drawn = base64.b64encode(figure).decode()
     return {
-        "figure": drawn,
-        "says": overlap_says(results),
+        "figure": base64.b64encode(figure).decode(),
+        "alt": overlap_alt(results),
         "size": image_size(figure),
         "table": cells(overlap_table(results)),
     }
@@ -123,24 +182,26 @@ def _selections(results: Mapping[str, xr.Dataset], *, simulated: bool) -> list[d
     ]
 
 
-def shown_in_page(result: xr.Dataset) -> list[MapSpec]:
-    """Return the thresholded maps that have a table on the page, those with a picture first."""
-    # The corrected maps that have no picture have their table and words all the same.
-    return pictured(result) + corrected(result)
+def tabled_map_specs(result: xr.Dataset) -> list[MapSpec]:
+    """Return the thresholded maps that have a table on the page, those with a picture first.
+
+    Corrected maps without a picture have their table and words all the same.
+    """
+    return pictured_map_specs(result) + corrected_map_specs(result)
 
 
 def _analysis(
     name: str,
     result: xr.Dataset,
     folder: Path,
-    pictures: Sequence[Path] | None,
-    company: StudyContext,
+    figures: PageFigures,
+    context: StudyContext,
     viewers: Viewers,
 ) -> dict[str, Any]:
-    views = shown_in_page(result)
-    others = [v for v in views_of(result) if v.level in CORRECTED and v not in views]
-    viewer = viewers.add(result, company, views + others)
-    plots = _plots(result, folder, pictures, company)
+    specs = tabled_map_specs(result)
+    others = [v for v in map_specs_of(result) if v.level in CORRECTED and v not in specs]
+    viewer = viewers.add(result, context, specs + others)
+    plots = _plots(result, folder, figures, context)
     return {
         "name": name,
         "kind": _KINDS[result.attrs["kind"]],
@@ -148,83 +209,78 @@ def _analysis(
         "notes": notes(result),
         "viewer": viewer,
         "parts": [
-            _part(result, view, folder, pictures, at=at_peak(viewer, number)) for number, view in enumerate(views)
+            _part(result, spec, folder, figures, place_of_row=peak_place(viewer, number))
+            for number, spec in enumerate(specs)
         ],
         "plots": [plot for plot in plots if not plot["diagnostic"]],
         "diagnostics": [plot for plot in plots if plot["diagnostic"]],
-        "shares": cells(pd.DataFrame() if company.shares is None else company.shares),
+        "shares": cells(pd.DataFrame() if context.shares is None else context.shares),
         "experiments": cells(experiments_table(result)),
     }
 
 
-def _of_several(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
+def _contrasts_and_conjunctions(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     # The clusters of a main effect stand in its own section.
-    return study_table({name: r for name, r in results.items() if r.attrs["kind"] != "main-effect"})
+    several = {name: r for name, r in results.items() if r.attrs["kind"] != "main-effect"}
+    return study_table(several).drop(columns="controls")
 
 
-def _in_study(results: Mapping[str, xr.Dataset]) -> Callable[[dict[Any, Any]], str]:
-    """Return what gives the place of a row of the study's table in the viewer of its analysis."""
+def _places_in_study(results: Mapping[str, xr.Dataset]) -> PlaceOfRow:
+    """Return the function that gives the place of a row of the study's table in the viewer of its analysis."""
     viewers = {name: number for number, name in enumerate(results)}
-    maps = {name: [(v.level, v.source) for v in shown_in_page(r)] for name, r in results.items()}
+    maps = {name: [(v.level, v.source) for v in tabled_map_specs(r)] for name, r in results.items()}
 
     def place(row: dict[Any, Any]) -> str:
-        name, which = row["analysis"], (row["level"], row["input"])
-        return at_peak(viewers[name], maps[name].index(which), "xyz")(row) if which in maps[name] else ""
+        name, shown = row["analysis"], (row["level"], row["input"])
+        return peak_place(viewers[name], maps[name].index(shown), "xyz")(row) if shown in maps[name] else ""
 
     return place
 
 
-def _plots(
-    result: xr.Dataset, folder: Path, pictures: Sequence[Path] | None, company: StudyContext
-) -> list[dict[str, Any]]:
-    drawn = {plot: plot_path(result, plot, folder) for plot in plots_of(result, company)}
-    shown = {
-        plot: path.read_bytes()
-        for plot, path in drawn.items()
-        if (path in pictures if pictures is not None else path.is_file())
-    }
+def _plots(result: xr.Dataset, folder: Path, figures: PageFigures, context: StudyContext) -> list[dict[str, Any]]:
+    images = {plot: figures.image(plot_path(result, plot, folder)) for plot in plots_of(result, context)}
     return [
         {
             "title": plot.title,
             "diagnostic": plot.diagnostic,
-            "says": plot.says,
+            "alt": plot.alt,
             "media": "image/svg+xml" if plot.ending == "svg" else "image/png",
             "data": base64.b64encode(image).decode(),
             "size": image_size(image),
         }
-        for plot, image in shown.items()
+        for plot, image in images.items()
+        if image
     ]
 
 
-def _peak_stat(result: xr.Dataset, view: MapSpec) -> str:
-    if result.attrs["kind"] == "contrast" and view.level != "uncorrected":
+def _peak_stat(result: xr.Dataset, spec: MapSpec) -> str:
+    if result.attrs["kind"] == "contrast" and spec.level != "uncorrected":
         return "z of the uncorrected p (Peak Stat)"
     return "z (Peak Stat)"
 
 
 def _part(
     result: xr.Dataset,
-    view: MapSpec,
+    spec: MapSpec,
     folder: Path,
-    pictures: Sequence[Path] | None,
+    figures: PageFigures,
     *,
-    at: Callable[[dict[Any, Any]], str],
+    place_of_row: PlaceOfRow,
 ) -> dict[str, Any]:
-    words = label(result, view)
-    path = picture_path(result, view, folder)
-    shown = path in pictures if pictures is not None else path.is_file()
-    image = path.read_bytes() if shown else b""
-    width, height = image_size(image) if shown else (0, 0)
+    words = label(result, spec)
+    image = figures.image(picture_path(result, spec, folder))
+    width, height = image_size(image) if image else (0, 0)
+    by_mass = inference_of(result).correction == "cluster-mass"
     return {
         "label": words[:1].upper() + words[1:],
-        "controls": controls(result, view),
-        # Beside the corrected ones, for those who ask.
-        "lesser": "uncorrected" in (view.source or view.level),
-        "caption": f"Clusters, largest first; X, Y, Z and {_peak_stat(result, view)} of peaks, “1a” a sub-peak of "
-        f"cluster 1.{decided(view)}",
-        "table": cells(clusters_at(result, view), at=at, by_mass=inference_of(result).correction == "cluster-mass"),
+        "controls": controls(result, spec),
+        # Uncorrected maps are folded away below the corrected ones.
+        "folded": "uncorrected" in (spec.source or spec.level),
+        "caption": f"Clusters, largest first; X, Y, Z and {_peak_stat(result, spec)} of peaks, “1a” a sub-peak of "
+        f"cluster 1.{decided(spec)}",
+        "table": cells(table_of_map(result, spec), place_of_row=place_of_row, by_mass=by_mass),
         "picture": base64.b64encode(image).decode(),
-        "alt": alt_text(result, view) if shown else "",
+        "alt": alt_text(result, spec) if image else "",
         "width": width,
         "height": height,
     }

@@ -1,4 +1,4 @@
-"""Where a page comes from: programs, settings, files and analyses, from the record of the run where there is one."""
+"""List the programs, settings, files and analyses behind a page, from the record of the run where there is one."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ NO_RECORD = (
 )
 
 
-def origins(results: Mapping[str, xr.Dataset], record: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """Return programs, machine and time as (what, how much)."""
+def provenance_facts(results: Mapping[str, xr.Dataset], record: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Return programs, machine, time and masks as pairs (name, value)."""
     masks = {mask_name(r): str(r.attrs["mask_sha256"]) for r in results.values()}
-    of_masks = [("Mask", f"{name}, SHA-256 of its grid and voxels {sha}") for name, sha in masks.items()]
+    mask_facts = [("Mask", f"{name}, SHA-256 of its grid and voxels {sha}") for name, sha in masks.items()]
     if record is None:
-        return [("Page", f"ale_dask {__version__}, from results in Python, without the record of a run"), *of_masks]
+        return [("Page", f"ale_dask {__version__}, from results in Python, without the record of a run"), *mask_facts]
     program, environment, backend = record["program"], dict(record["environment"]), record["backend"]
     python, machine = environment.pop("python"), environment.pop("machine")
     workers = f", {backend['workers']} workers" if backend["workers"] else ""
@@ -37,27 +37,27 @@ def origins(results: Mapping[str, xr.Dataset], record: Mapping[str, Any] | None)
         ("Libraries", ", ".join(f"{name} {version}" for name, version in environment.items())),
         ("Backend", f"{backend['name']}{workers}"),
         ("Wall time, last run or collect", f"{record['wall_seconds']:,.0f} s"),
-        *of_masks,
+        *mask_facts,
     ]
 
 
 def files_table(results: Mapping[str, xr.Dataset], record: Mapping[str, Any] | None) -> pd.DataFrame:
     """Return the files that were read (row: sample, file) with their SHA-256."""
     if record is not None:
-        # OUT numbers its copies; the name is the user's own.
-        listed = [
+        # Copies in OUT begin with a number, which the user's own name has not.
+        rows = [
             (name, f["file"].removeprefix(f"{i}_"), f["sha256"])
             for name, files in record["inputs"].items()
             for i, f in enumerate(files, 1)
         ]
     else:
-        listed = [
-            # A folder's name is nobody else's business.
+        rows = [
+            # The names of folders are private.
             (name, str(f.get("path", "")).replace("\\", "/").rsplit("/", 1)[-1], str(f["sha256"]))
             for name, r in results.items()
             for f in json.loads(r.attrs.get("sources", "[]"))
         ]
-    return pd.DataFrame(listed, columns=["Sample", "File", "SHA-256"])
+    return pd.DataFrame(rows, columns=["Sample", "File", "SHA-256"])
 
 
 def analyses_table(results: Mapping[str, xr.Dataset], record: Mapping[str, Any] | None) -> pd.DataFrame:
@@ -81,13 +81,13 @@ def analyses_table(results: Mapping[str, xr.Dataset], record: Mapping[str, Any] 
 
 
 def settings_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
-    """Return the settings (row: setting), a column for each analysis unless all have the same."""
-    of_each = {}
+    """Return the settings (row: setting), with a column for each analysis unless all have the same."""
+    by_analysis = {}
     for name, result in results.items():
-        told = inference_of(result).model_dump(mode="json") | {"mask": mask_name(result)}
-        if told["search"] is not None:
-            told["search"] = result.attrs.get("search", "the whole mask")
-        of_each[name] = {key: "none" if value is None else str(value) for key, value in told.items()}
-    same = len({json.dumps(told) for told in of_each.values()}) == 1
-    columns = {"Value": next(iter(of_each.values()))} if same else of_each
+        settings = inference_of(result).model_dump(mode="json") | {"mask": mask_name(result)}
+        if settings["search"] is not None:
+            settings["search"] = result.attrs.get("search", "the whole mask")
+        by_analysis[name] = {key: "none" if value is None else str(value) for key, value in settings.items()}
+    same = len({json.dumps(settings) for settings in by_analysis.values()}) == 1
+    columns = {"Value": next(iter(by_analysis.values()))} if same else by_analysis
     return pd.DataFrame(columns).rename_axis("Setting").reset_index()

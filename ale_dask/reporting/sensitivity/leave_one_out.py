@@ -97,7 +97,7 @@ def survival_svg(survival: xr.Dataset, *, simulated: bool = False) -> str:
     mark = f"{SIMULATED} · " if simulated else ""
     with figure_svg(
         f"{mark}{survival.attrs['name']} · what is left of each cluster without {_unit(survival.attrs['by'])}",
-        says=f"{(retained > 0).all(axis=1).sum()} of {n} clusters survive whichever of {sets} is left out.",
+        alt=f"{(retained > 0).all(axis=1).sum()} of {n} clusters survive whichever of {sets} is left out.",
         size=(min(14.0, max(7.0, 3.2 + 0.22 * sets)), 1.6 + 0.3 * n + (1.2 if sets <= _MOST_NAMED else 0)),
     ) as (axes, svg):
         names = [

@@ -99,7 +99,7 @@ def axis_svg(table: pd.DataFrame, axis: str, values: Sequence[str], *, simulated
     mark = f"{SIMULATED} · " if simulated else ""
     says = f"Surviving volume of {len(names)} analyses in cells with {axis} of {', '.join(values)}."
     size = (max(6.4, 2.5 + 0.5 * len(values)), 3.2 + 0.25 * len(names))
-    with figure_svg(f"{mark}surviving volume by {axis}", says=says, size=size) as (axes, svg):
+    with figure_svg(f"{mark}surviving volume by {axis}", alt=says, size=size) as (axes, svg):
         for i, name in enumerate(names):
             own = volumes[volumes["what"] == name]
             x = own["value"].map({v: k for k, v in enumerate(values)}).to_numpy(dtype=np.float64)

@@ -159,7 +159,7 @@ def _svg(found: Found, *, simulated: bool) -> str:
     title = f"{mark}{found.direction or found.analysis} · share of each place that survives{more}"
     says = f"{always} of {len(found.places)} places have a cluster in all {n_cells} cells."
     size = (min(16.0, 5.2 + 0.62 * len(columns)), 2.0 + 0.32 * len(places))
-    with figure_svg(title, says=says, size=size) as (plot, svg):
+    with figure_svg(title, alt=says, size=size) as (plot, svg):
         names = [f"{p.region} ({', '.join(f'{x:.0f}' for x in p.xyz)})".strip().replace("-", "−") for p in places]
         draw_retained(plot, mean, names)
         if n_cells > len(columns) or len(axes) > 1:

@@ -20,7 +20,7 @@ from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.base_rate import BESIDE, MASS_OF_BASE_RATE, OF_BASE_RATE, SIZE_OF_BASE_RATE
 from ale_dask.reporting.common.base_rate_maps import AGAINST
 from ale_dask.reporting.common.extra import LABELS, available
-from ale_dask.reporting.common.maps import find_view, main_clusters, views_of
+from ale_dask.reporting.common.maps import find_map_spec, main_clusters, map_specs_of
 from ale_dask.reporting.common.wording import controls
 from ale_dask.schema import check
 
@@ -183,7 +183,7 @@ def contrast_table(result: xr.Dataset, *, source: str, level: str = "uncorrected
     """
     check(result, "difference", "z_contrast", "z_contrast_voxel_fwe")
     mask = grid_of(result)
-    z = find_view(result, level=level, source=source).read(result)
+    z = find_map_spec(result, level=level, source=source).read(result)
     difference = result["difference"].values
     rows = []
     for cluster in clusters_of(result, z, level=level):
@@ -257,7 +257,7 @@ def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
             rows += _main_effect_rows(name, result)
             continue
         for level, source in levels_of(result):
-            words = controls(result, find_view(result, level=level, source=source))
+            words = controls(result, find_map_spec(result, level=level, source=source))
             fixed = {"analysis": name, "kind": kind, "input": source, "level": level, "controls": words}
             if kind == "contrast":
                 table = contrast_table(result, source=source, level=level)
@@ -276,7 +276,7 @@ def _main_effect_rows(name: str, result: xr.Dataset) -> list[dict[str, Any]]:
     p = {"cluster-size": "p size FWE", "cluster-mass": "p mass FWE"}.get(correction, "")
     rows: list[dict[str, Any]] = []
     for source, level in zip(INPUTS, (correction, "uncorrected"), strict=True):
-        words = controls(result, find_view(result, level=level))
+        words = controls(result, find_map_spec(result, level=level))
         fixed = {"analysis": name, "kind": "main-effect", "input": source, "level": level, "controls": words}
         table = cluster_table(result, source=source)
         # Sub-peaks have no volume; the analysis's own table lists them.
@@ -289,7 +289,7 @@ def _main_effect_rows(name: str, result: xr.Dataset) -> list[dict[str, Any]]:
 
 def levels_of(result: xr.Dataset) -> list[tuple[str, str]]:
     """Return the level and input of every thresholded map of a contrast or conjunction that has a table."""
-    have = {(v.level, v.source) for v in views_of(result)}
+    have = {(v.level, v.source) for v in map_specs_of(result)}
     return [pair for pair in _LEVELS.get(result.attrs["kind"], ()) if pair in have]
 
 

@@ -16,7 +16,7 @@ from ale_dask.analyses.findings.contributions import contributions
 from ale_dask.analyses.main_effect import thresholded
 from ale_dask.coordinates.foci import foci_alone
 from ale_dask.errors import InputError
-from ale_dask.reporting.common.maps import find_view, main_clusters
+from ale_dask.reporting.common.maps import find_map_spec, main_clusters
 
 CONTRIBUTING = ("Cluster ID", "Arm", "Experiment", "Subjects", "Share (%)", "Largest Share (%)", "Foci", "Note")
 DOMINANT = 50.0
@@ -97,4 +97,4 @@ def surviving_map(result: xr.Dataset, source: str) -> npt.NDArray[Any]:
     if result.attrs["kind"] == "main-effect":
         return thresholded(result, source).astype(np.int8)
     level = {"contrast": "uncorrected", "conjunction": "thresholded"}[result.attrs["kind"]]
-    return find_view(result, level=level, source=source).read(result)
+    return find_map_spec(result, level=level, source=source).read(result)

@@ -1,4 +1,4 @@
-"""Tables of the page: the columns a reader looks for first, as text, and where in the brain a row lies."""
+"""Lay out the tables of the page: first columns first, as text, with the place in the brain of each row."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ _BY_MASS = {
     "decision base rate": "decision mass base rate",
 }
 LONG = 34
-"""Characters from which on a cell is broken into lines."""
+"""Cells of more characters than this are broken into lines."""
+PlaceOfRow = Callable[[dict[Any, Any]], str]
+"""Takes a row to its place in a viewer, "" for none."""
 
 
-def cells(
-    table: pd.DataFrame, *, at: Callable[[dict[Any, Any]], str] | None = None, by_mass: bool = False
-) -> dict[str, Any]:
+def cells(table: pd.DataFrame, *, place_of_row: PlaceOfRow | None = None, by_mass: bool = False) -> dict[str, Any]:
     """Return a table for the template: columns, rows of (text, whether long), and a place in a viewer for each row.
 
-    `at` gives a row's place, "" for none; "main" counts the columns that there is room for on paper, "go" is the one
-    with the cluster's number. `by_mass` has the p and decision by mass among the first columns, not those by size.
+    "main" counts the columns that there is room for on paper; "go" is the column with the cluster's number. `by_mass`
+    has the p and decision by mass among the first columns, not those by size.
     """
     text = formatted(table)
     # A column that says nothing in any row only takes width.
@@ -68,12 +68,12 @@ def cells(
         "rows": [[(cell, len(cell) > LONG) for cell in row] for row in rows],
         "main": main,
         "go": next((kept.index(c) for c in ("Cluster ID", "cluster") if c in kept), 0),
-        "places": [at(row) if at else "" for row in table.to_dict("records")],
+        "places": [place_of_row(row) if place_of_row else "" for row in table.to_dict("records")],
     }
 
 
-def at_peak(viewer: int, number: int, axes: str = "XYZ") -> Callable[[dict[Any, Any]], str]:
-    """Return what gives a row's place: the viewer, its map, and x, y, z in mm."""
+def peak_place(viewer: int, number: int, axes: str = "XYZ") -> PlaceOfRow:
+    """Return the function that gives a row's place: number of the viewer, number of its map, and x, y, z in mm."""
 
     def place(row: dict[Any, Any]) -> str:
         mm = [row[axis] for axis in axes]
@@ -83,20 +83,23 @@ def at_peak(viewer: int, number: int, axes: str = "XYZ") -> Callable[[dict[Any, 
     return place
 
 
-def clusters_at(result: xr.Dataset, view: MapSpec) -> pd.DataFrame:
+def table_of_map(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:
     """Return the cluster table that belongs to a thresholded map."""
     kind = result.attrs["kind"]
     if kind == "contrast":
-        return contrast_table(result, source=view.source, level=view.level)
+        return contrast_table(result, source=spec.source, level=spec.level)
     if kind == "conjunction":
-        return conjunction_table(result, source=view.source)
-    if view.level == "uncorrected":
+        return conjunction_table(result, source=spec.source)
+    if spec.level == "uncorrected":
         return cluster_table(result, source="uncorrected")
-    return cluster_table(result, null="base-rate" if is_base_rate(view) else "uniform")
+    return cluster_table(result, null="base-rate" if is_base_rate(spec) else "uniform")
 
 
 def experiments_table(result: xr.Dataset) -> pd.DataFrame:
-    """Return the experiments of a main effect (row: experiment), by name, sources without their folders."""
+    """Return the experiments of a main effect (row: experiment) in the order of their names.
+
+    Source files are named without their folders, which are private.
+    """
     if "experiment_id" not in result:
         return pd.DataFrame()
     order = np.argsort(result["experiment_id"].values.astype(str), kind="stable")
@@ -123,5 +126,5 @@ def image_size(image: bytes) -> tuple[int, int]:
         width, height = struct.unpack(">II", image[16:24])
         return int(width), int(height)
     root = re.search(rb"<svg[^>]*>", image)
-    found = re.search(rb'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', root[0] if root else b"")
-    return (round(float(found[1])), round(float(found[2]))) if found else (0, 0)
+    edges = re.search(rb'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', root[0] if root else b"")
+    return (round(float(edges[1])), round(float(edges[2]))) if edges else (0, 0)

@@ -12,7 +12,7 @@ from scipy import special
 from ale_dask.analyses.main_effect import EPS, inference_of
 from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.map_files import SIMULATED
-from ale_dask.reporting.common.maps import MapSpec, find_view
+from ale_dask.reporting.common.maps import MapSpec, find_map_spec
 from ale_dask.reporting.common.wording import controls, label
 from ale_dask.reporting.tables.anatomy import area_words, region_words
 from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table, directions
@@ -51,8 +51,8 @@ def article_table(results: Mapping[str, xr.Dataset], *, simulated: bool = False)
     rows: list[dict[str, str]] = []
     for name, result in results.items():
         mark = f"{SIMULATED}: {name}" if simulated else name
-        for direction, view, found in _found(result):
-            fixed = {"Analysis": mark, "Direction": direction, "Threshold": label(result, view)}
+        for direction, spec, found in _found(result):
+            fixed = {"Analysis": mark, "Direction": direction, "Threshold": label(result, spec)}
             kept = found[found["Cluster Size (mm3)"].notna()].to_dict("records")
             rows += [fixed | _row(row, result) for row in kept] or [fixed | {"Region": "no cluster"}]
     return pd.DataFrame([dict.fromkeys(COLUMNS, "") | row for row in rows], columns=list(COLUMNS), dtype=object)
@@ -62,17 +62,17 @@ def _found(result: xr.Dataset) -> Iterator[tuple[str, MapSpec, pd.DataFrame]]:
     """Yield the direction, the map and the clusters of everything that a paper lists of a result."""
     kind, source, correction = result.attrs["kind"], INPUTS[0], inference_of(result).correction
     if kind == "main-effect":
-        yield "", find_view(result, level=correction), cluster_table(result)
+        yield "", find_map_spec(result, level=correction), cluster_table(result)
     elif kind == "contrast":
         table = contrast_table(result, source=source)
         for direction in directions(result):
-            view = find_view(result, level="uncorrected", source=source)
-            yield direction, view, table[table["Direction"] == direction]
+            spec = find_map_spec(result, level="uncorrected", source=source)
+            yield direction, spec, table[table["Direction"] == direction]
     else:
         of = {"thresholded": source} | ({} if correction == "voxel" else {"voxel-fwe": "voxel-fwe"})
         for level, used in of.items():
-            view = find_view(result, level=level, source=used)
-            yield directions(result)[0], view, conjunction_table(result, source=used)
+            spec = find_map_spec(result, level=level, source=used)
+            yield directions(result)[0], spec, conjunction_table(result, source=used)
 
 
 def _row(row: Mapping[Any, Any], result: xr.Dataset) -> dict[str, str]:
@@ -143,8 +143,8 @@ def _notes(results: Mapping[str, xr.Dataset], table: pd.DataFrame) -> list[str]:
     """Return what a reader of the table must know: columns, p, what each threshold controls, abbreviations."""
     by_kind: dict[str, dict[str, None]] = {"main-effect": {}, "contrast": {}, "conjunction": {}}
     for result in results.values():
-        for _, view, _ in _found(result):
-            by_kind[result.attrs["kind"]][_what(result, view)] = None
+        for _, spec, _ in _found(result):
+            by_kind[result.attrs["kind"]][_what(result, spec)] = None
     said = [
         "One row per cluster: x, y, z (mm, MNI), Z and ALE at its peak; of a conjunction Z and ALE are the least of "
         "its maps.",
@@ -164,20 +164,20 @@ def _notes(results: Mapping[str, xr.Dataset], table: pd.DataFrame) -> list[str]:
     return said
 
 
-def _what(result: xr.Dataset, view: MapSpec) -> str:
+def _what(result: xr.Dataset, spec: MapSpec) -> str:
     """Return what p is in a kind of result, and what its threshold controls."""
     attrs, i = result.attrs, inference_of(result)
     if attrs["kind"] == "main-effect":
         measure, drawn = _MEASURES.get(i.correction), f"{attrs['iterations']:,} iterations"
         p = f"p is of the cluster's {measure}, family-wise, from {drawn}; " if measure else ""
-        return f"Main effects: {p}controlled is the {controls(result, view)}."
+        return f"Main effects: {p}controlled is the {controls(result, spec)}."
     if attrs["kind"] == "contrast":
         n = int(attrs["iterations"])
         of = f"{n:,} relabellings{', which are all' if attrs['enumerated'] else ''}"
         least = 1 / n if attrs["enumerated"] or i.relabel_p == "share" else 1 / (1 + n)
         return (
             f"Contrasts: p is of the peak, uncorrected, from {of}, so that Z is at most {-special.ndtri(least):.2f}; "
-            f"of equal Z the peak is where the ALE maps differ most. Shown is {controls(result, view)}."
+            f"of equal Z the peak is where the ALE maps differ most. Shown is {controls(result, spec)}."
         )
-    said = "Controlled" if view.level == "voxel-fwe" else "Shown"
-    return f"Conjunctions, {label(result, view)}: no p. {said} is the {controls(result, view)}."
+    said = "Controlled" if spec.level == "voxel-fwe" else "Shown"
+    return f"Conjunctions, {label(result, spec)}: no p. {said} is the {controls(result, spec)}."

@@ -1,4 +1,4 @@
-"""What of a main effect survives the base rate, and what is found only there, in a line."""
+"""Say in a line which clusters of a main effect survive the base-rate null, and which only that null finds."""
 
 from __future__ import annotations
 
@@ -17,31 +17,35 @@ from ale_dask.reporting.tables.clusters import cluster_table, formatted
 _LISTED = 5
 
 
-def against_words(result: xr.Dataset) -> str:
-    """Return how many clusters of the uniform null survive against the base rate, and what only that finds.
+def survival_words(result: xr.Dataset) -> str:
+    """Return how many clusters of the uniform null survive against the base rate, and which clusters only that finds.
 
-    A cluster survives when it meets one that does.
+    A cluster survives when it overlaps a cluster that survives against the base rate.
     """
     correction = inference_of(result).correction
     uniform = result[PRIMARY[correction]].values != 0
-    kept = result[BASE_RATE[correction]].values != 0
-    before = clusters_of(result, uniform.astype(int))
-    left = [cluster for cluster in before if kept[cluster.voxels].any()]
+    base_rate = result[BASE_RATE[correction]].values != 0
+    clusters = clusters_of(result, uniform.astype(int))
+    surviving = [cluster for cluster in clusters if base_rate[cluster.voxels].any()]
     new = clusters_of(result, only_here(result, uniform).astype(int), level=f"{AGAINST}{correction}")
     volume = grid_of(result).voxel_volume
-    said = f"{len(left)} of {counted(len(before), 'cluster')} meet one that survives" if before else "nothing to test"
-    both = kept & uniform
-    if left:
-        said += f", {int(both.sum()) * volume:,.0f} of {int(uniform.sum()) * volume:,.0f} mm³"
-    more = "; ".join(
+    words = (
+        f"{len(surviving)} of {counted(len(clusters), 'cluster')} meet one that survives"
+        if clusters
+        else "nothing to test"
+    )
+    both = base_rate & uniform
+    if surviving:
+        words += f", {int(both.sum()) * volume:,.0f} of {int(uniform.sum()) * volume:,.0f} mm³"
+    only_base_rate = "; ".join(
         f"{len(c.voxels) * volume:,.0f} mm³ at {', '.join(f'{v + 0.0:.0f}' for v in c.peak_mm)}"
         for c in sorted(new, key=lambda c: -len(c.voxels))[:_LISTED]
     )
-    return f"{said}; found only there: {more or 'nothing'}"
+    return f"{words}; found only there: {only_base_rate or 'nothing'}"
 
 
-def _tested(row: Mapping[Any, str]) -> str:
-    """Return p by TFCE, or by size and by mass, of a cluster, as text; its decisions where iterations leave no p."""
+def _p_words(row: Mapping[Any, str]) -> str:
+    """Return the p of a cluster by TFCE, or by size and by mass, in words; its decisions where it has no p."""
     if "p TFCE FWE" in row:
         return f"p {row['p TFCE FWE']} by TFCE"
     if row["p size FWE"]:
@@ -56,11 +60,11 @@ def base_rate_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
         if result.attrs["kind"] != "main-effect" or "z_base_rate" not in result:
             continue
         if inference_of(result).null == "both":
-            lines.append(f"{name}, against the base rate: {against_words(result)}")
+            lines.append(f"{name}, against the base rate: {survival_words(result)}")
             table = cluster_table(result, null="base-rate")
             for row in formatted(table[table["Cluster Size (mm3)"].notna()]).head(_LISTED).to_dict("records"):
                 lines.append(
-                    f"  {row['Cluster Size (mm3)']} mm³ at {row['X']} {row['Y']} {row['Z']}, {_tested(row)}; "
+                    f"  {row['Cluster Size (mm3)']} mm³ at {row['X']} {row['Y']} {row['Z']}, {_p_words(row)}; "
                     f"uniform null: {row['Uniform null']}"
                 )
         else:

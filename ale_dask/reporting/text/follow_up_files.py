@@ -1,6 +1,7 @@
-"""What was asked of a run after it ended, kept beside its results and shown on the page: leave-one-out, fail-safe N.
+"""Read the follow-up analyses of a finished run, such as leave-one-out and fail-safe N, for its page and methods text.
 
-Each has NAME_WHAT.json with what it is of: `extend` or another setting makes other clusters, and it is left out then.
+Each has a file NAME_WHAT.json that says which results it was computed from. After `extend` or with another setting
+there may be other clusters; a follow-up of earlier results is then left out.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ale_dask.config.inference import Inference
 from ale_dask.errors import StoreError
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.phrases import inference_of_record
-from ale_dask.reporting.common.written import again, check_written
+from ale_dask.reporting.common.written import check_written, rewrite_hint
 from ale_dask.reporting.tables.contributions import parts_of
 from ale_dask.reporting.tables.page_tables import cells, image_size
 
@@ -28,69 +29,70 @@ _ENDS = ("fail-safe.", "fail-safe-base-rate.", "leave-out-", "power.")
 
 
 def origin_of(result: xr.Dataset, record: Mapping[str, Any]) -> list[Any]:
-    """Return what a result of a run comes from: the digests of its own null and its main effects', and the settings."""
+    """Return the digests of the nulls that a result of a run was computed from, and its settings."""
     return _origin([str(result.attrs["name"]), *parts_of(result)], record, inference_of(result))
 
 
 def _origin(names: Iterable[str], record: Mapping[str, Any], inference: Inference) -> list[Any]:
-    analyses = [record["analyses"].get(name, {}) for name in dict.fromkeys(names)]
-    digests = [one.get("digest") for one in analyses]
-    digests += [one["digest_base_rate"] for one in analyses if "digest_base_rate" in one]
-    # Where mask and region lie is another place on another machine; which one it is shows in the null.
+    entries = [record["analyses"].get(name, {}) for name in dict.fromkeys(names)]
+    digests = [entry.get("digest") for entry in entries]
+    digests += [entry["digest_base_rate"] for entry in entries if "digest_base_rate" in entry]
+    # The paths of mask and region differ between machines; the null's digest depends on their content.
     return [*digests, inference.model_dump(mode="json", exclude={"mask", "search"})]
 
 
-def with_asked(record: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """Return a record of a run with what was asked of it later and still holds, for its methods text.
+def with_follow_ups(record: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Return the record of a run with its follow-up analyses that still hold, for its methods text.
 
     Raises
     ------
     StoreError
-        when a file of it is not what was written.
+        when a file of a follow-up is not as it was written.
     """
-    asked = []
+    follow_ups = []
     for name, entry in record["analyses"].items():
         origin = _origin([name, *(entry.get("arms") or entry.get("of") or ())], record, inference_of_record(record))
-        for begin in later_files([name]):
-            for path in sorted(out.glob(f"{begin}*json")):
-                told = _told(path, out)
-                if told.get("of_results") == origin:
+        for prefix in follow_up_prefixes([name]):
+            for path in sorted(out.glob(f"{prefix}*json")):
+                about = _read_about(path, out)
+                if about.get("of_results") == origin:
                     what = "leave-one-out" if "_leave-out-" in path.name else path.stem.rpartition("_")[2]
-                    asked.append({"analysis": name, "what": what, "title": str(told["title"])})
-    return {**record, "asked": asked}
+                    follow_ups.append({"analysis": name, "what": what, "title": str(about["title"])})
+    return {**record, "follow_ups": follow_ups}
 
 
-def later_files(names: Iterable[str]) -> tuple[str, ...]:
-    """Return how the paths in OUT begin of what was asked later of these analyses."""
+def follow_up_prefixes(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the beginnings of the paths in OUT of the follow-ups of these analyses."""
     return tuple(f"{stem(name)}/{stem(name)}_{end}" for name in names for end in _ENDS)
 
 
-def later(result: xr.Dataset, out: Path, record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what the page shows of an analysis: title, words, table, and figure where there is one.
+def follow_ups_of(result: xr.Dataset, out: Path, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the follow-ups of a result for the page: title, words, table, and figure where there is one.
 
     Raises
     ------
     StoreError
-        when a file of it is not what was written.
+        when a file of a follow-up is not as it was written.
     """
-    found = []
-    for path in sorted(path for begin in later_files([result.attrs["name"]]) for path in out.glob(f"{begin}*json")):
-        told = _told(path, out)
+    follow_ups = []
+    prefixes = follow_up_prefixes([result.attrs["name"]])
+    for path in sorted(path for prefix in prefixes for path in out.glob(f"{prefix}*json")):
+        about = _read_about(path, out)
         table, figure = path.with_suffix(".tsv"), path.with_suffix(".svg")
-        if told.get("of_results") != origin_of(result, record) or not table.is_file():
+        if about.get("of_results") != origin_of(result, record) or not table.is_file():
             continue
         image = _read(figure, out) if figure.is_file() else b""
         text = io.BytesIO(_read(table, out))
-        found.append(
+        follow_ups.append(
             {
-                "title": told["title"],
-                "says": told["says"],
+                "title": about["title"],
+                "says": about["says"],
                 "table": cells(pd.read_csv(text, sep="\t", dtype=str, keep_default_na=False, na_values=[""])),
                 "figure": base64.b64encode(image).decode(),
                 "size": image_size(image) if image else (0, 0),
             }
         )
-    return found
+    return follow_ups
 
 
 def _read(path: Path, out: Path) -> bytes:
@@ -99,11 +101,11 @@ def _read(path: Path, out: Path) -> bytes:
     return data
 
 
-def _told(path: Path, out: Path) -> dict[str, Any]:
+def _read_about(path: Path, out: Path) -> dict[str, Any]:
     try:
-        told = json.loads(_read(path, out))
-        if not isinstance(told, dict):
+        about = json.loads(_read(path, out))
+        if not isinstance(about, dict):
             raise ValueError("it is no table of names and values")
     except ValueError as error:
-        raise StoreError(f"{path}: damaged ({error}); {again(out, path.name)}, or delete it") from error
-    return told
+        raise StoreError(f"{path}: damaged ({error}); {rewrite_hint(out, path.name)}, or delete it") from error
+    return about

