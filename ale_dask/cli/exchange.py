@@ -39,7 +39,7 @@ def compare(
     pictures: Pictures = True,
 ) -> None:
     """Say which clusters two finished runs share, how far their maps agree and what was set differently."""
-    from ale_dask.reporting.compare.files import as_records, lines, write_comparison
+    from ale_dask.reporting.compare.files import as_records, comparison_lines, write_comparison
     from ale_dask.reporting.compare.runs import compare as of
 
     (study1, first, record1), (study2, second, record2) = _collected(out1), _collected(out2)
@@ -50,7 +50,7 @@ def compare(
     if as_json:
         print(json.dumps({"out1": out1, "out2": out2, **as_records(found)}))
         return
-    for line in lines(found):
+    for line in comparison_lines(found):
         print(line)
     if folder is not None:
         print(f"comparison: {folder}")

@@ -29,7 +29,7 @@ from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.extra import PICTURES, missing_extra
 from ale_dask.reporting.common.maps import find_map_spec
-from ale_dask.reporting.compare.files import as_tsv, lines, overlay, write_comparison
+from ale_dask.reporting.compare.files import as_tsv, comparison_lines, overlay, write_comparison
 from ale_dask.reporting.compare.runs import compare
 from ale_dask.storage.location import remove
 from ale_dask.workflows import run
@@ -249,7 +249,7 @@ def test_the_command_writes_tables_and_json(outs: list[Path], tmp_path: Path) ->
 
 
 def test_a_comparison_is_said_in_lines(both: list[dict[str, xr.Dataset]]) -> None:
-    said = lines(compare(*both))
+    said = comparison_lines(compare(*both))
     (drug,) = (line for line in said if line.startswith("drug [uncorrected]"))
     assert re.search(r"Dice 0\.\d{3}, \d+ and \d+ voxels, \d+ in both; clusters: \d+ ", drug)
     assert "drug [ALE]: r 1.0000, largest difference 0 at -36 0 0" in said

@@ -322,7 +322,7 @@ def test_pictures_are_of_maps_that_hold_something(study, folder):
     )
 
 
-def test_painters_draw_what_is_drawn_here(study, folder, tmp_path):
+def test_figure_workers_draw_what_is_drawn_here(study, folder, tmp_path):
     context = study_contexts(study)["overlap"]
     drawn = out_of.write_figures(study["overlap"], tmp_path, simulated=True, context=context)
     assert len(drawn) == 4

@@ -1,1 +1,1 @@
-"""Two runs beside each other."""
+"""Compare two runs."""

@@ -1,4 +1,4 @@
-"""How far the unthresholded maps of two runs agree, and what was set or came out differently."""
+"""Compare the unthresholded maps of two runs, and their settings, inputs and thresholds."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ale_dask.analyses.main_effect import inference_of
 from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.wording import setting
 
-MAPS = ("analysis", "kind", "map", "largest_difference", "x", "y", "z", "value_1", "value_2", "correlation")
-SETTINGS = ("analysis", "setting", "value_1", "value_2")
+MAP_COLUMNS = ("analysis", "kind", "map", "largest_difference", "x", "y", "z", "value_1", "value_2", "correlation")
+SETTING_COLUMNS = ("analysis", "setting", "value_1", "value_2")
 _UNTHRESHOLDED = {
     "main-effect": {"ALE": "ale", "z": "z", "z against the base rate": "z_base_rate"},
     "contrast": {"difference of ALE": "difference"},
@@ -26,17 +26,17 @@ _NUMBERS = ("iterations", "n_experiments", "n_foci", "n_subjects", "threshold_al
 
 
 def differing_maps(a: xr.Dataset, b: xr.Dataset) -> Iterator[dict[str, Any]]:
-    """Yield a row for each unthresholded map of two results: where they differ most, and their correlation."""
+    """Yield a row for each unthresholded map of two results: the largest difference, its place, and the correlation."""
     mask: Mask = grid_of(a)
     for words, variable in _UNTHRESHOLDED[a.attrs["kind"]].items():
         if variable not in a or variable not in b:
             continue
         first, second = (r[variable].values.astype(np.float64) for r in (a, b))
         # z is -inf where p is 1.
-        kept = np.flatnonzero(np.isfinite(first) & np.isfinite(second))
-        if not len(kept):
+        finite = np.flatnonzero(np.isfinite(first) & np.isfinite(second))
+        if not len(finite):
             continue
-        at = int(kept[np.argmax(np.abs(second[kept] - first[kept]))])
+        at = int(finite[np.argmax(np.abs(second[finite] - first[finite]))])
         x, y, z = mask.to_mm(mask.voxel_ijk[at]).tolist()
         yield {
             "map": words,
@@ -46,7 +46,7 @@ def differing_maps(a: xr.Dataset, b: xr.Dataset) -> Iterator[dict[str, Any]]:
             "z": z,
             "value_1": first[at],
             "value_2": second[at],
-            "correlation": _correlation(first[kept], second[kept]),
+            "correlation": _correlation(first[finite], second[finite]),
         }
 
 
@@ -60,41 +60,43 @@ def differing_settings(
     pairs: Mapping[str, tuple[xr.Dataset, xr.Dataset]],
     records: tuple[Mapping[str, Any], Mapping[str, Any]] | None,
 ) -> list[dict[str, str]]:
-    """Return a row for each setting, input or threshold that is not the same; analysis "" where it is so in all."""
-    found: dict[tuple[str, str, str], list[str]] = {}
+    """Return a row for each setting, input or threshold that differs; its analysis is "" where it differs in all."""
+    names_by_difference: dict[tuple[str, str, str], list[str]] = {}
     for name, (a, b) in pairs.items():
-        for key, values in _differing(_told(a), _told(b)):
-            found.setdefault((key, *values), []).append(name)
+        for key, values in _differing(_settings(a), _settings(b)):
+            names_by_difference.setdefault((key, *values), []).append(name)
     rows = []
     if records is not None:
         first, second = ({**record["program"], "simulated": record["simulated"]} for record in records)
         rows = [("", f"program {key}", *values) for key, values in _differing(first, second)]
-    for (key, one, other), names in found.items():
-        rows += [(name, key, one, other) for name in ([""] if len(names) == len(pairs) else names)]
-    return [dict(zip(SETTINGS, row, strict=True)) for row in rows]
+    for (key, *values), names in names_by_difference.items():
+        rows += [(name, key, *values) for name in ([""] if len(names) == len(pairs) else names)]
+    return [dict(zip(SETTING_COLUMNS, row, strict=True)) for row in rows]
 
 
 def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
     for key in dict.fromkeys((*first, *second)):
-        one, other = first.get(key), second.get(key)
-        if one != other:
-            yield key, (_text(one), _text(other))
+        if first.get(key) != second.get(key):
+            yield key, (_text(first.get(key)), _text(second.get(key)))
 
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _told(result: xr.Dataset) -> dict[str, Any]:
-    """Return the settings, inputs and thresholds of a result; the mask is the same, and paths may be private."""
-    told = {k: v for k, v in inference_of(result).model_dump().items() if k not in ("mask", "search", "base_rate")}
+def _settings(result: xr.Dataset) -> dict[str, Any]:
+    """Return the settings, inputs and thresholds of a result.
+
+    Without the mask, which both runs share, and without paths, which may be private.
+    """
+    settings = {k: v for k, v in inference_of(result).model_dump().items() if k not in ("mask", "search", "base_rate")}
     for key in ("search", "base_rate"):
-        told[key] = " ".join(str(result.attrs.get(name, "")) for name in (key, f"{key}_sha256")).strip()
+        settings[key] = " ".join(str(result.attrs.get(name, "")) for name in (key, f"{key}_sha256")).strip()
     cuts = (f"base_rate_cut_{what}" for what in ("size", "mass", "peak"))
-    told |= {key: setting(result, key) for key in cuts if key in result.attrs}
-    told |= {key: setting(result, key) for key in _NUMBERS if key in result.attrs}
-    told |= {key: ", ".join(map(str, result.attrs[key])) for key in ("arms", "of") if key in result.attrs}
-    listed = json.loads(result.attrs.get("sources", "[]"))
-    if listed:
-        told["files"] = ", ".join(sorted(f"sha256 {source['sha256'][:12]}" for source in listed))
-    return told
+    settings |= {key: setting(result, key) for key in cuts if key in result.attrs}
+    settings |= {key: setting(result, key) for key in _NUMBERS if key in result.attrs}
+    settings |= {key: ", ".join(map(str, result.attrs[key])) for key in ("arms", "of") if key in result.attrs}
+    sources = json.loads(result.attrs.get("sources", "[]"))
+    if sources:
+        settings["files"] = ", ".join(sorted(f"sha256 {source['sha256'][:12]}" for source in sources))
+    return settings

@@ -1,4 +1,4 @@
-"""Two runs beside each other: which clusters they share, how far their maps agree, what was set differently."""
+"""Compare two runs: the clusters they share, the agreement of their maps, and their settings."""
 
 from __future__ import annotations
 
@@ -21,39 +21,49 @@ from ale_dask.reporting.common.base_rate_maps import AGAINST, UNIFORM, is_base_r
 from ale_dask.reporting.common.maps import LABELS, MapSpec, map_specs_of
 from ale_dask.reporting.common.results import Results, by_name
 from ale_dask.reporting.common.wording import mask_name
-from ale_dask.reporting.compare.maps import MAPS, SETTINGS, differing_maps, differing_settings
+from ale_dask.reporting.compare.maps import MAP_COLUMNS, SETTING_COLUMNS, differing_maps, differing_settings
 from ale_dask.reporting.tables.clusters import contrast_p, directions
 
-_WHICH = ("analysis", "kind", "level", "input", "direction")
+_KEY = ("analysis", "kind", "level", "input", "direction")
 _OF_CLUSTER = ("cluster", "voxels", "mm3", "x", "y", "z", "peak_z", "p", "p_base_rate", "share_base_rate")
 _SIDES = tuple(f"{what}_{side}" for side in "12" for what in _OF_CLUSTER)
-CLUSTERS = (*_WHICH, "change", *_SIDES, "voxels_both", "dice", "shift_mm", "mm3_change", "p_change")
-SUMMARY = (*_WHICH, "primary", "voxels_1", "voxels_2", "voxels_both", "dice", "clusters_1", "clusters_2", *CHANGES)
-# Of these another spec has the voxels already, or they are no thresholded map.
+CLUSTER_COLUMNS = (*_KEY, "change", *_SIDES, "voxels_both", "dice", "shift_mm", "mm3_change", "p_change")
+SUMMARY_COLUMNS = (
+    *_KEY,
+    "primary",
+    "voxels_1",
+    "voxels_2",
+    "voxels_both",
+    "dice",
+    "clusters_1",
+    "clusters_2",
+    *CHANGES,
+)
+# Levels of maps that are not thresholded, or that another map repeats.
 _SKIPPED = ("", "stat", "label")
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """One thresholded map of both runs; `level` names both where the two corrections differ."""
+    """A thresholded map of both runs; `level` names two levels where the primary corrections differ."""
 
     level: str
     first: MapSpec
     second: MapSpec
     primary: bool
-    """Whether it is the correction that both main effects were asked for."""
+    """Whether it is at the primary correction of both main effects."""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What differs between two runs, "…_1" of the first and "…_2" of the second.
+    """The differences between two runs, in tables whose columns "…_1" are of the first and "…_2" of the second.
 
     clusters
         One row per pair of clusters that share a voxel, and per cluster without one. `change`: "stays" or, with its
         peak over 8 mm away, "moves"; "splits" (one into several), "merges" (several into one), "regroups" (several
         into several); "appears", "vanishes". Two clusters without a common voxel whose peaks lie at most 8 mm apart,
         each the other's nearest, move too. `dice` is that of the pair, shift_mm from peak to peak. `p_base_rate` and
-        `share_base_rate` are what the base rate says of a cluster of the uniform null, where it was asked for
+        `share_base_rate` are of a cluster of the uniform null that was tested against the base rate, too
     summary
         One row per thresholded map and direction: voxels in each and in both, Dice of the maps (missing where both
         are empty), clusters (each of either run counted once) by change; of a split, merge or regrouping its groups
@@ -61,7 +71,7 @@ class Comparison:
         Largest absolute difference of an unthresholded map, second minus first, where it is in mm MNI, and Pearson's
         correlation over the mask
     settings
-        What was set or came out differently; analysis is "" where it is so in all of them
+        Settings, inputs and thresholds that differ; analysis is "" where one differs in all analyses
     """
 
     clusters: pd.DataFrame
@@ -74,9 +84,19 @@ class Comparison:
 def compare(
     results_a: Results, results_b: Results, *, records: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
 ) -> Comparison:
-    """Return what differs between two runs, for every analysis that both have under one name and of one kind.
+    """Return the differences between two runs, for every analysis that both have under one name and of one kind.
 
-    Two results by themselves are compared whatever they are called. `records` are what run.json holds of each run.
+    Parameters
+    ----------
+    results_a, results_b
+        a result, several, or results by name; two single results are compared whatever their names are
+    records
+        the content of each run's run.json, for versions and whether data are simulated
+
+    Returns
+    -------
+    Comparison
+        tables of clusters, maps and settings
 
     Raises
     ------
@@ -89,25 +109,25 @@ def compare(
     maps: list[dict[str, Any]] = []
     for name, (a, b) in pairs.items():
         for pair in pairs_of(a, b):
-            found = (
+            both_sides = (
                 clusters_of(a, pair.first.read(a), level=pair.first.level),
                 clusters_of(b, pair.second.read(b), level=pair.second.level),
             )
             words = ("",) if a.attrs["kind"] == "main-effect" else directions(a)
             for direction, sign in zip(words, (1, -1), strict=False):
-                which = (name, a.attrs["kind"], pair.level, pair.first.source, direction)
-                fixed = dict(zip(_WHICH, which, strict=True))
-                ours, theirs = ([c for c in side if c.sign == sign] for side in found)
-                rows = [_row(change, i, j, pair, a, b) for change, i, j in matched(ours, theirs)]
+                key = (name, a.attrs["kind"], pair.level, pair.first.source, direction)
+                fixed = dict(zip(_KEY, key, strict=True))
+                first, second = ([c for c in side if c.sign == sign] for side in both_sides)
+                rows = [_row(change, i, j, pair, a, b) for change, i, j in matched(first, second)]
                 clusters += [{**fixed, **row} for row in rows]
                 primary = "" if a.attrs["kind"] != "main-effect" else "yes" if pair.primary else "no"
-                summary.append({**fixed, "primary": primary, **_summary(ours, theirs)})
+                summary.append({**fixed, "primary": primary, **_summary(first, second)})
         maps += [{"analysis": name, "kind": a.attrs["kind"], **row} for row in differing_maps(a, b)]
     return Comparison(
-        _counted(pd.DataFrame(clusters, columns=list(CLUSTERS))),
-        _counted(pd.DataFrame(summary, columns=list(SUMMARY))),
-        pd.DataFrame(maps, columns=list(MAPS)),
-        pd.DataFrame([*alone, *differing_settings(pairs, records)], columns=list(SETTINGS)),
+        _counted(pd.DataFrame(clusters, columns=list(CLUSTER_COLUMNS))),
+        _counted(pd.DataFrame(summary, columns=list(SUMMARY_COLUMNS))),
+        pd.DataFrame(maps, columns=list(MAP_COLUMNS)),
+        pd.DataFrame([*alone, *differing_settings(pairs, records)], columns=list(SETTING_COLUMNS)),
         pairs,
     )
 
@@ -118,8 +138,8 @@ def _common(
     """Return the pairs of results by name, and a row for each analysis that only one side has."""
     first, second = by_name(results_a), by_name(results_b)
     if isinstance(results_a, xr.Dataset) and isinstance(results_b, xr.Dataset):
-        (one,), (other,) = first, second
-        name = one if one == other else f"{one} | {other}"
+        (name_a,), (name_b,) = first, second
+        name = name_a if name_a == name_b else f"{name_a} | {name_b}"
         first, second = {name: results_a}, {name: results_b}
     pairs = {
         name: (a, second[name])
@@ -152,18 +172,20 @@ def _kind(result: xr.Dataset | None) -> str:
 
 
 def pairs_of(a: xr.Dataset, b: xr.Dataset) -> list[Pair]:
-    """Return the thresholded maps that two results have both, their primary corrections first.
+    """Return the thresholded maps that both of two results have, primary corrections first.
 
-    Maps against the base rate are paired with such maps, whichever null decides in either run; where it is another one,
-    what the one finds is also laid beside what the other does.
+    A map against the base rate is paired with another such map, whichever null decides in either run. If the primary
+    corrections or deciding nulls differ, the two primary maps are a pair as well.
     """
     main = a.attrs["kind"] == "main-effect"
-    own, other = (_primary_level(r) if main else "" for r in (a, b))
+    level_a, level_b = (_primary_level(r) if main else "" for r in (a, b))
     first, second = ({(_level(v), v.source): v for v in map_specs_of(r) if not _skipped(v)} for r in (a, b))
-    found = [Pair(key[0], v, second[key], main and key[0] == own == other) for key, v in first.items() if key in second]
-    if own != other:
-        found.append(Pair(f"{own} | {other}", first[own, ""], second[other, ""], True))
-    return sorted(found, key=lambda pair: not pair.primary)
+    pairs = [
+        Pair(key[0], v, second[key], main and key[0] == level_a == level_b) for key, v in first.items() if key in second
+    ]
+    if level_a != level_b:
+        pairs.append(Pair(f"{level_a} | {level_b}", first[level_a, ""], second[level_b, ""], True))
+    return sorted(pairs, key=lambda pair: not pair.primary)
 
 
 def _primary_level(result: xr.Dataset) -> str:
@@ -172,7 +194,7 @@ def _primary_level(result: xr.Dataset) -> str:
 
 
 def _level(spec: MapSpec) -> str:
-    """Return the level of a map with its null in it: "base-rate-…" against the base rate, without a prefix else."""
+    """Return the level of a map, with the prefix "base-rate-" if it is against the base rate."""
     level = spec.level.removeprefix(AGAINST).removeprefix(UNIFORM)
     return f"{AGAINST}{level}" if is_base_rate(spec) and spec.level else level
 
@@ -204,21 +226,21 @@ def _side(cluster: Cluster | None, result: xr.Dataset, spec: MapSpec, side: str)
         "z": z,
         "peak_z": abs(float(spec.read(result)[cluster.peak])),
         "p": cluster_p(result, cluster, spec),
-        **_against(result, cluster, spec),
+        **_base_rate_columns(result, cluster, spec),
     }
     return {f"{key}_{side}": value for key, value in values.items()}
 
 
-def _against(result: xr.Dataset, cluster: Cluster, spec: MapSpec) -> dict[str, float]:
-    """Return what the base rate says of a cluster of the uniform null: its p by size, mass or peak, and the share."""
+def _base_rate_columns(result: xr.Dataset, cluster: Cluster, spec: MapSpec) -> dict[str, float]:
+    """Return the p against the base rate of a cluster of the uniform null, and its share of surviving voxels."""
     level = spec.level.removeprefix(UNIFORM)
-    what = PRIMARY_MEASURE.get(level, "size")
+    measure = PRIMARY_MEASURE.get(level, "size")
     if "z_base_rate" not in result or is_base_rate(spec) or level not in _WITH_P:
         return {}
     around = int(result["cluster_of_voxel"].values[cluster.peak]) - 1
-    kept = result[BASE_RATE[inference_of(result).correction]].values[cluster.voxels] != 0
-    p = float(result[f"cluster_base_rate_{what}_p"].values[around]) if around >= 0 else np.nan
-    return {"p_base_rate": p, "share_base_rate": float(kept.mean())}
+    survives = result[BASE_RATE[inference_of(result).correction]].values[cluster.voxels] != 0
+    p = float(result[f"cluster_base_rate_{measure}_p"].values[around]) if around >= 0 else np.nan
+    return {"p_base_rate": p, "share_base_rate": float(survives.mean())}
 
 
 def _skipped(spec: MapSpec) -> bool:
@@ -228,9 +250,10 @@ def _skipped(spec: MapSpec) -> bool:
 def cluster_p(result: xr.Dataset, cluster: Cluster, spec: MapSpec) -> float:
     """Return the p of a cluster, nan where the map gives it none.
 
-    Of a main effect the family-wise p of the cluster-forming cluster around its peak, by mass at "cluster-mass", else
-    by size; at "voxel" that of the peak's ALE, or against the base rate of the largest z of that cluster; at "tfce"
-    none, or against the base rate the smallest of its voxels. Of a contrast as in its table.
+    A cluster of a main effect has the family-wise p of the cluster-forming cluster around its peak, by mass at
+    "cluster-mass", else by size; at "voxel" the p of the peak's ALE, or against the base rate the p of that cluster's
+    largest z; at "tfce" none, or against the base rate the smallest p of its voxels. A cluster of a contrast has the p
+    of its table.
     """
     if result.attrs["kind"] == "contrast":
         return contrast_p(result, cluster, source=spec.source, level=spec.level)
@@ -245,8 +268,8 @@ def cluster_p(result: xr.Dataset, cluster: Cluster, spec: MapSpec) -> float:
         null = result["null"].sel(statistic="max_s").values
         return float(monte_carlo_p(null, result["s"].values[cluster.peak], rule=inference_of(result).cluster_cut))
     around = int(result["cluster_of_voxel"].values[cluster.peak]) - 1
-    what = "mass" if level == "cluster-mass" else "size"
-    return float(result[f"cluster_{what}_p"].values[around]) if around >= 0 else np.nan
+    measure = "mass" if level == "cluster-mass" else "size"
+    return float(result[f"cluster_{measure}_p"].values[around]) if around >= 0 else np.nan
 
 
 _WITH_P = ("cluster-size", "cluster-mass", "uncorrected", "voxel")
@@ -255,17 +278,17 @@ _WITH_P = ("cluster-size", "cluster-mass", "uncorrected", "voxel")
 def _base_rate_p(result: xr.Dataset, cluster: Cluster, level: str) -> float:
     if level == "tfce":
         return float(result["base_rate_tfce_p"].values[cluster.voxels].min())
-    what = PRIMARY_MEASURE.get(level, "size")
+    measure = PRIMARY_MEASURE.get(level, "size")
     around = int(result["base_rate_cluster_of_voxel"].values[cluster.peak]) - 1
-    return float(result[f"base_rate_cluster_{what}_p"].values[around])
+    return float(result[f"base_rate_cluster_{measure}_p"].values[around])
 
 
-def _summary(ours: list[Cluster], theirs: list[Cluster]) -> dict[str, Any]:
-    n, m = (sum(len(c.voxels) for c in side) for side in (ours, theirs))
-    both = sum(shared_voxels(ours, theirs).values())
-    rows = matched(ours, theirs)
-    # A split has a row for each of its parts, and is one split.
-    numbers = {id(c): k for side in (ours, theirs) for k, c in enumerate(side)}
+def _summary(first: list[Cluster], second: list[Cluster]) -> dict[str, Any]:
+    n, m = (sum(len(c.voxels) for c in side) for side in (first, second))
+    both = sum(shared_voxels(first, second).values())
+    rows = matched(first, second)
+    # A split has a row for each of its parts, but counts once.
+    numbers = {id(c): k for side in (first, second) for k, c in enumerate(side)}
     shared = [(numbers[id(i)], numbers[id(j)]) for _, i, j in rows if i is not None and j is not None]
     count = Counter(change for change, i, j in rows if i is None or j is None)
     groups = {(change, members(shared, numbers[id(i)])) for change, i, j in rows if i is not None and j is not None}
@@ -275,8 +298,8 @@ def _summary(ours: list[Cluster], theirs: list[Cluster]) -> dict[str, Any]:
         "voxels_2": m,
         "voxels_both": both,
         "dice": dice(n, m, both),
-        "clusters_1": len(ours),
-        "clusters_2": len(theirs),
+        "clusters_1": len(first),
+        "clusters_2": len(second),
         **{change: count[change] for change in CHANGES},
     }
 

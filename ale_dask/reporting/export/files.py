@@ -1,4 +1,4 @@
-"""Results in other programs' files: as NiMARE saves them, as GingerALE names them, all tables and foci as CSV."""
+"""Export results as files of other programs: NiMARE, GingerALE, or CSV tables."""
 
 from __future__ import annotations
 
@@ -40,16 +40,27 @@ _ENDS = {"cluster-fwe": "", "uncorrected": "_uncorrected"}
 
 
 def export(results: Results, folder: str | Path, *, to: str, simulated: bool = False) -> list[Path]:
-    """Write results as another program has them into a folder and return the files' paths.
+    """Write results as files of another program into a folder and return their paths.
 
     Parameters
     ----------
+    results
+        a result, several, or results by name
+    folder
+        where the files go
     to
         "nimare": per analysis, the maps that NiMARE 0.22 saves under their names and with their content, and of each
-        main effect the foci as a Dataset in JSON. p and z of "…_corr-FWE_…" are corrected ones, not thresholded: a
-        voxel of a cluster has the cluster's, one in none p 1 and z 0.
+        main effect the foci as a Dataset in JSON. Maps "…_corr-FWE_…" hold corrected p and z and are not thresholded: a
+        voxel has the p and z of its cluster, or p 1 and z 0 outside all clusters.
         "gingerale": ALE, P and Z images, thresholded ALE and cluster labels, Sleuth text and cluster tables.
         "csv": every table with numbers unrounded, and the foci as a table that `read_foci` reads.
+    simulated
+        marks every file as of simulated data
+
+    Returns
+    -------
+    list of Path
+        the files that were written
 
     Raises
     ------
@@ -62,7 +73,7 @@ def export(results: Results, folder: str | Path, *, to: str, simulated: bool = F
     files = PROGRAMS[to](by_name(results), simulated)
     seen: set[str] = set()
     for name, _ in files:
-        # Some disks tell no upper from lower case.
+        # Some file systems do not distinguish upper from lower case.
         if name.lower() in seen:
             raise InputError(f"export to {to}: two analyses would both write {name}; rename one")
         seen.add(name.lower())
@@ -124,31 +135,31 @@ def _nimare_maps(result: xr.Dataset) -> dict[str, Callable[[], npt.NDArray[Any]]
         "z": lambda: np.maximum(result["z"].values, 0),
         label.suffix: partial(label.read, result),
     }
-    for level, what in _LEVELS.items():
-        maps[f"logp_{level}_{_MC}"] = partial(_corrected, result, what, _logp)
-        maps[f"z_{level}_{_MC}"] = partial(_corrected, result, what, _z)
+    for level, statistic in _LEVELS.items():
+        maps[f"logp_{level}_{_MC}"] = partial(_corrected, result, statistic, _logp)
+        maps[f"z_{level}_{_MC}"] = partial(_corrected, result, statistic, _z)
     return maps
 
 
-def _corrected(result: xr.Dataset, what: str, of_p: Callable[[F64], F64]) -> F64:
-    return of_p(corrected_p(result, what))
+def _corrected(result: xr.Dataset, statistic: str, from_p: Callable[[F64], F64]) -> F64:
+    return from_p(corrected_p(result, statistic))
 
 
 def _encoded(make: Callable[..., str], result: xr.Dataset, simulated: bool) -> bytes:
     return make(result, simulated=simulated).encode()
 
 
-def corrected_p(result: xr.Dataset, what: str) -> F64:
-    """Return the family-wise p (voxel) of a main effect, float64, by the maximum of "voxel" ALE, "size" or "mass"."""
-    if what == "voxel":
+def corrected_p(result: xr.Dataset, statistic: str) -> F64:
+    """Return the family-wise p (voxel) of a main effect, by the largest "voxel" ALE, cluster "size" or "mass"."""
+    if statistic == "voxel":
         null = result["null"].sel(statistic="max_s").values
         return monte_carlo_p(null, result["s"].values, rule=inference_of(result).cluster_cut)
-    of_cluster = np.r_[1.0, result[f"cluster_{what}_p"].values.astype(np.float64)]
-    return np.asarray(of_cluster[result["cluster_of_voxel"].values])
+    p_by_label = np.r_[1.0, result[f"cluster_{statistic}_p"].values.astype(np.float64)]
+    return np.asarray(p_by_label[result["cluster_of_voxel"].values])
 
 
 def two_sided(result: xr.Dataset) -> tuple[F64, F64]:
-    """Return p of both sides and z with the difference's sign of a contrast, (voxel) each; 1 and 0 if not tested."""
+    """Return the two-sided p and the signed z (voxel) of a contrast; 1 and 0 where it was not tested."""
     greater, less = (result[f"p_{side}"].values.astype(np.float64) for side in ("greater", "less"))
     p = np.minimum(1.0, 2 * np.fmin(greater, less))
     p = np.where(np.isnan(p), 1.0, p)
@@ -164,9 +175,10 @@ def _logp(p: F64) -> F64:
 
 
 def nimare_dataset(result: xr.Dataset, *, simulated: bool = False) -> str:
-    """Return the foci of a main effect as a Dataset of NiMARE in JSON: studies and their contrasts, in mm MNI.
+    """Return the foci of a main effect in mm MNI as a Dataset of NiMARE in JSON: studies and their contrasts.
 
-    Tags are labels 0 and 1, moderators metadata; an experiment that names no contrast has the contrast "1".
+    Tags become labels of 0 or 1, moderators metadata; an experiment without a name of its contrast has the contrast
+    "1".
     """
     studies: dict[str, dict[str, Any]] = {}
     tags = [str(t) for t in result["tag"].values] if "experiment_tag" in result else []
@@ -176,16 +188,16 @@ def nimare_dataset(result: xr.Dataset, *, simulated: bool = False) -> str:
             for v in result.data_vars
             if str(v).startswith("moderator_")
         }
-        one: dict[str, Any] = {"metadata": {**moderators, **({"sample_sizes": [n]} if n else {})}}
+        entry: dict[str, Any] = {"metadata": {**moderators, **({"sample_sizes": [n]} if n else {})}}
         if len(xyz):
-            one["coords"] = {"space": "MNI", **{axis: xyz[:, k].tolist() for k, axis in enumerate("xyz")}}
+            entry["coords"] = {"space": "MNI", **{axis: xyz[:, k].tolist() for k, axis in enumerate("xyz")}}
         if tags:
-            one["labels"] = dict(zip(tags, result["experiment_tag"].values[i].astype(float).tolist(), strict=True))
+            entry["labels"] = dict(zip(tags, result["experiment_tag"].values[i].astype(float).tolist(), strict=True))
         contrasts = studies.setdefault(study, {"contrasts": {}})["contrasts"]
         key = contrast or "1"
         while key in contrasts:
             key += "'"
-        contrasts[key] = one
+        contrasts[key] = entry
     if simulated:
         for each in studies.values():
             each["metadata"] = {"note": SIMULATED}
@@ -212,42 +224,38 @@ def csv_files(results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
     """Return the files of a CSV export: the tables of every analysis, of the study, and the foci of main effects."""
     files: list[File] = []
 
-    def table(name: str, make: Callable[[], pd.DataFrame]) -> None:
+    def add(name: str, make: Callable[[], pd.DataFrame]) -> None:
         def content() -> bytes:
-            made = make()
-            made = made.assign(simulated="yes") if simulated else made
-            return str(escaped(made).to_csv(index=False, lineterminator="\n")).encode()
+            table = make()
+            table = table.assign(simulated="yes") if simulated else table
+            return str(escaped(table).to_csv(index=False, lineterminator="\n")).encode()
 
         files.append((f"{name}.csv", content))
 
     for name, result in results.items():
         base = stem(name)
-        for suffix, made in cluster_tables(result).items():
-            table(f"{base}/{base}_clusters{suffix}", partial(_same, made))
+        for suffix, table in cluster_tables(result).items():
+            add(f"{base}/{base}_clusters{suffix}", lambda table=table: table)
         if set(parts_of(result)) <= set(results):
             for source in INPUTS:
                 make = partial(contribution_table, result, results, source=source)
-                table(f"{base}/{base}_contributions{_ENDS[source]}", make)
+                add(f"{base}/{base}_contributions{_ENDS[source]}", make)
         if result.attrs["kind"] == "main-effect":
-            # Made at once: what a table cannot hold is said before any file is written.
+            # Made now, so that a value which no table can hold is refused before any file is written.
             files.append((f"{base}/{base}_foci.csv", partial(bytes, foci_csv(result, simulated=simulated))))
-    table("study_results", lambda: study_table(results))
+    add("study_results", lambda: study_table(results))
     return files
 
 
-def _same(table: pd.DataFrame) -> pd.DataFrame:
-    return table
-
-
 def foci_csv(result: xr.Dataset, *, simulated: bool = False) -> bytes:
-    """Return the foci of a main effect as a table, a row each, as `write_foci` writes it.
+    """Return the foci of a main effect as a table with a row per focus, as `write_foci` writes it.
 
     Raises
     ------
     InputError
         for a column or a value that a table cannot hold.
     """
-    # Ids are never twice; what a column "contrast" says is in them.
+    # Ids are unique and contain the column "contrast".
     foci = result.drop_vars("moderator_contrast", errors="ignore").assign(experiment_name=result["experiment_id"])
     if simulated:
         foci["moderator_simulated"] = xr.full_like(foci["experiment_id"], "yes")

@@ -1,13 +1,13 @@
-"""Files of GingerALE's kind: NAME_ALE.nii, NAME_p001_C05_10k_clust.nii …, Sleuth text, a table of clusters.
+"""Write results as files of GingerALE: NAME_ALE.nii, NAME_p001_C05_10k_clust.nii …, Sleuth text, cluster tables.
 
 Names are GingerALE's where its own files could be seen: NAME_p001_C05_1k_clust.nii, A-B_10k-p05_clust.nii and
-A_conj_B_clust.nii are in alexenge/snl_2022, NAME_…_C…_ALE.nii is what scripts hand to its getClustersStats. What
-GingerALE 2 and 3 have no name for (mass, TFCE, a thresholded Z map) is named in their manner.
+A_conj_B_clust.nii are in alexenge/snl_2022, and scripts hand NAME_…_C…_ALE.nii to its getClustersStats. Maps for which
+GingerALE 2 and 3 have no name (mass, TFCE, a thresholded Z map) are named in their manner.
 
-What its table of clusters says is BrainMap's own description (brainmap.org/meta/clusters.html): volume, centre of mass
-and every maximum of each, with labels of the Talairach Daemon; ours are those at the peak. Its columns and wording are
-not confirmed: no table that it wrote, and no program that reads one, was found. Ours is text with one tab-separated
-row per maximum for a spreadsheet, not for a program that expects GingerALE's file.
+The table of clusters follows BrainMap's description of GingerALE's (brainmap.org/meta/clusters.html): volume, centre of
+mass and every maximum of each cluster, with labels of the Talairach Daemon, here at the peak. Columns and wording of
+GingerALE's own table are not confirmed: no such table, and no program that reads one, was found. Ours is a
+tab-separated text for a spreadsheet, one row per maximum.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import pandas as pd
 import xarray as xr
 from scipy import special
 
-from ale_dask.analyses.findings.clusters import clusters_of, grid_of
+from ale_dask.analyses.findings.clusters import Cluster, clusters_of, grid_of
 from ale_dask.analyses.main_effect import inference_of
 from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.readers.sleuth import write_sleuth
@@ -44,7 +44,7 @@ COLUMNS = (
     "Label",
     "Contributors",
 )
-_LEVEL = {"cluster-size": "C", "cluster-mass": "M", "voxel": "FWE", "tfce": "TFCE"}
+_CORRECTION_LETTERS = {"cluster-size": "C", "cluster-mass": "M", "voxel": "FWE", "tfce": "TFCE"}
 Values = npt.NDArray[Any]
 
 
@@ -67,7 +67,7 @@ def threshold_name(result: xr.Dataset, *, source: str) -> str:
     forming = f"p{_digits(i.voxel_p)}"
     if source == "uncorrected":
         return forming
-    level = f"{_LEVEL[i.correction]}{_digits(i.cluster_p)}_{_thousands(int(result.attrs['iterations']))}"
+    level = f"{_CORRECTION_LETTERS[i.correction]}{_digits(i.cluster_p)}_{_thousands(int(result.attrs['iterations']))}"
     return level if i.correction in ("voxel", "tfce") else f"{forming}_{level}"
 
 
@@ -81,7 +81,7 @@ def _thousands(n: int) -> str:
 
 def _main_effect(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
     base = stem(name)
-    # In the text itself a remark would become part of the next experiment's name.
+    # A remark in the text itself would become part of the next experiment's name.
     foci = f"{base}_simulated.txt" if simulated else f"{base}.txt"
     files: list[File] = [
         (foci, lambda: write_sleuth(result).encode()),
@@ -94,12 +94,12 @@ def _main_effect(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset
         def labels(source: str = source) -> Values:
             return _numbered(result, main_clusters(result, source=source))
 
-        def kept(labels: Callable[[], Values] = labels) -> Values:
+        def thresholded_ale(labels: Callable[[], Values] = labels) -> Values:
             return np.where(labels() > 0, result["ale"].values, 0)
 
-        of = f"{base}_{threshold_name(result, source=source)}"
+        thresholded = f"{base}_{threshold_name(result, source=source)}"
         table = _table(partial(cluster_table, result, source=source), "Peak ALE", result, results, source, simulated)
-        files += _thresholded(of, result, {"ALE": kept}, labels, table, simulated)
+        files += _thresholded(thresholded, result, {"ALE": thresholded_ale}, labels, table, simulated)
     return files
 
 
@@ -127,52 +127,52 @@ def _contrast(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset], 
             return _numbered(result, clusters_of(result, values()))
 
         def table(sign: int = sign) -> pd.DataFrame:
-            found: pd.DataFrame = contrast_table(result, source=source)
-            found = found.loc[np.sign(found["Peak Stat"]) == sign].copy()
-            # The number is that of the label image, which holds this direction alone.
-            found["Cluster ID"] = [str(k) for k in range(1, len(found) + 1)]
-            found["Peak Difference"] *= sign
-            found["Peak Stat"] *= sign
-            return found
+            both: pd.DataFrame = contrast_table(result, source=source)
+            clusters = both.loc[np.sign(both["Peak Stat"]) == sign].copy()
+            # Numbered as in the label image, which holds this direction alone.
+            clusters["Cluster ID"] = [str(k) for k in range(1, len(clusters) + 1)]
+            clusters["Peak Difference"] *= sign
+            clusters["Peak Stat"] *= sign
+            return clusters
 
         base = f"{first}-{second}"
-        of = f"{base}_{_thousands(int(result.attrs['iterations']))}-p{_digits(i.contrast_p)}"
+        thresholded = f"{base}_{_thousands(int(result.attrs['iterations']))}-p{_digits(i.contrast_p)}"
         files.append((f"{base}_P.nii", _image(result, p, "P Image", simulated, fill=1)))
         text = _table(table, "Peak Difference", result, {}, source, simulated)
-        files += _thresholded(of, result, {"ALE": difference, "Z": values}, labels, text, simulated)
+        files += _thresholded(thresholded, result, {"ALE": difference, "Z": values}, labels, text, simulated)
     return files
 
 
 def _conjunction(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
     source = INPUTS[0]
-    of = "_conj_".join(stem(str(part)) for part in result.attrs["of"])
+    base = "_conj_".join(stem(str(part)) for part in result.attrs["of"])
 
-    def least() -> Values:
+    def smallest_ale() -> Values:
         return np.asarray(result["ale_min"].sel(input=source).values)
 
     def labels() -> Values:
         return _numbered(result, clusters_of(result, result["z_min"].sel(input=source).values))
 
     table = _table(lambda: conjunction_table(result, source=source), "Peak ALE", result, results, source, simulated)
-    return _thresholded(of, result, {"ALE": least}, labels, table, simulated)
+    return _thresholded(base, result, {"ALE": smallest_ale}, labels, table, simulated)
 
 
 def _thresholded(
-    of: str,
+    base: str,
     result: xr.Dataset,
     maps: Mapping[str, Callable[[], Values]],
     labels: Callable[[], Values],
     table: Callable[[], bytes],
     simulated: bool,
 ) -> list[File]:
-    images = [(f"{of}_{what}.nii", _image(result, read, f"{what} Image", simulated)) for what, read in maps.items()]
+    images = [(f"{base}_{name}.nii", _image(result, read, f"{name} Image", simulated)) for name, read in maps.items()]
     clusters = _image(result, labels, "Cluster Image", simulated, intent="Clusters", dtype=np.int32)
-    return [*images, (f"{of}_clust.nii", clusters), (f"{of}_clust.txt", table)]
+    return [*images, (f"{base}_clust.nii", clusters), (f"{base}_clust.txt", table)]
 
 
-def _numbered(result: xr.Dataset, found: list[Any]) -> Values:
+def _numbered(result: xr.Dataset, clusters: list[Cluster]) -> Values:
     labels = np.zeros(result.sizes["voxel"], dtype=np.int32)
-    for cluster in found:
+    for cluster in clusters:
         labels[cluster.voxels] = cluster.number
     return labels
 
@@ -180,7 +180,7 @@ def _numbered(result: xr.Dataset, found: list[Any]) -> Values:
 def _image(
     result: xr.Dataset,
     read: Callable[[], Values],
-    what: str,
+    title: str,
     simulated: bool,
     *,
     fill: float = 0,
@@ -193,7 +193,7 @@ def _image(
         image.set_sform(mask.affine, code=MNI152)
         image.set_qform(mask.affine, code=MNI152)
         image.header.set_xyzt_units("mm")
-        image.header["descrip"] = f"ale_dask {what} {SIMULATED if simulated else ''}".strip().encode()
+        image.header["descrip"] = f"ale_dask {title} {SIMULATED if simulated else ''}".strip().encode()
         image.header["intent_name"] = intent.encode()
         return bytes(image.to_bytes())
 
@@ -209,15 +209,15 @@ def _table(
     simulated: bool,
 ) -> Callable[[], bytes]:
     def content() -> bytes:
-        of_cluster = _contributors(result, results, source)
-        rows = [_row(row, extrema, of_cluster) for row in make().to_dict("records")]
+        contributors = _contributors(result, results, source)
+        rows = [_row(row, extrema, contributors) for row in make().to_dict("records")]
         text = escaped(pd.DataFrame(rows, columns=list(COLUMNS))).to_csv(sep="\t", index=False, lineterminator="\n")
         return ((f"// {SIMULATED}\n" if simulated else "") + str(text)).encode()
 
     return content
 
 
-def _row(row: Mapping[Any, Any], extrema: str, of_cluster: Mapping[str, str]) -> dict[str, str]:
+def _row(row: Mapping[Any, Any], extrema: str, contributors: Mapping[str, str]) -> dict[str, str]:
     number = str(row["Cluster ID"])
     peak = number.isdigit()
     z = float(row["Peak Stat"])
@@ -229,7 +229,7 @@ def _row(row: Mapping[Any, Any], extrema: str, of_cluster: Mapping[str, str]) ->
         "P": f"{p:.4g}",
         "Z": f"{z:.4f}",
         "Label": ". ".join(str(v) for v in (row.get("Gyrus"), row.get("Brodmann Area")) if isinstance(v, str) and v),
-        "Contributors": of_cluster.get(number, "") if peak else "",
+        "Contributors": contributors.get(number, "") if peak else "",
     }
     if peak:
         values["Volume (mm^3)"] = f"{row['Cluster Size (mm3)']:g}"
@@ -238,12 +238,12 @@ def _row(row: Mapping[Any, Any], extrema: str, of_cluster: Mapping[str, str]) ->
 
 
 def _contributors(result: xr.Dataset, results: Mapping[str, xr.Dataset], source: str) -> dict[str, str]:
-    """Return by cluster how many foci of which experiment lie inside; "" of a contrast, as in GingerALE."""
+    """Return by cluster number the experiments with foci inside, and how many; none for a contrast, as in GingerALE."""
     if not set(parts_of(result)) <= set(results):
         return {}
-    found: dict[str, list[str]] = {}
+    by_cluster: dict[str, list[str]] = {}
     for row in contribution_table(result, results, source=source).to_dict("records"):
         if row["Foci"]:
             foci = "focus" if row["Foci"] == 1 else "foci"
-            found.setdefault(str(row["Cluster ID"]), []).append(f"{row['Foci']} {foci} from {row['Experiment']}")
-    return {number: "; ".join(each) for number, each in found.items()}
+            by_cluster.setdefault(str(row["Cluster ID"]), []).append(f"{row['Foci']} {foci} from {row['Experiment']}")
+    return {number: "; ".join(each) for number, each in by_cluster.items()}
