@@ -69,8 +69,8 @@ def differing_settings(
     if records is not None:
         first, second = ({**record["program"], "simulated": record["simulated"]} for record in records)
         rows = [("", f"program {key}", *values) for key, values in _differing(first, second)]
-    for (key, *values), names in names_by_difference.items():
-        rows += [(name, key, *values) for name in ([""] if len(names) == len(pairs) else names)]
+    for (key, value_1, value_2), names in names_by_difference.items():
+        rows += [(name, key, value_1, value_2) for name in ([""] if len(names) == len(pairs) else names)]
     return [dict(zip(SETTING_COLUMNS, row, strict=True)) for row in rows]
 
 

@@ -1,4 +1,4 @@
-"""Fail-safe N as a table, a figure of its curves, lines for a terminal, and JSON."""
+"""Write fail-safe N as a table, a figure of its curves, lines for a terminal, and JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ale_dask.reporting.tables.clusters import tsv
 from ale_dask.storage.location import replace_file
 
 MOST_ROWS = 12
-"""Clusters in a figure, the largest first; the table has all."""
+"""Largest clusters that a figure shows; the table has them all."""
 COLUMNS = (
     "analysis",
     "noise_in",
@@ -49,38 +49,48 @@ COLUMNS = (
 )
 
 
-def fail_safe_table(result: xr.Dataset, found: xr.Dataset) -> pd.DataFrame:
-    """Return a row for each cluster of a main effect or conjunction and each way of adding noise to it.
+def fail_safe_table(result: xr.Dataset, curves: xr.Dataset) -> pd.DataFrame:
+    """Return the fail-safe N of each cluster of a main effect or conjunction.
 
-    N is the median over series, the lower one of two, N_low and N_high the smallest and largest; ">=72" where a
-    cluster survives all that were added. `least` is 30 % of the experiments, `reached` whether N is that many, and
-    `share_at_least` the share of series in which it is.
+    Parameters
+    ----------
+    result
+        the main effect or conjunction
+    curves
+        what `fail_safe` returns of it
+
+    Returns
+    -------
+    DataFrame
+        One row per cluster and way of adding noise. N is the median over series (the lower of two), N_low and N_high
+        the smallest and largest; ">=72" where a cluster survives all 72 experiments that were added. `least` is 30 % of
+        the experiments, `reached` whether N is that many, `share_at_least` the share of series in which N is
     """
     rows = []
-    for record in as_records(result, found):
+    for record in as_records(result, curves):
         cap = record["added_at_most"]
         counts = {c: f">={cap}" if record[c] >= cap else str(record[c]) for c in ("N", "N_low", "N_high")}
         rows.append({**record, **counts, "reached": "yes" if record["reached"] else "no"})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def as_records(result: xr.Dataset, found: xr.Dataset) -> list[dict[str, Any]]:
-    """Return the rows of the table as plain numbers; N at `added_at_most` means that many or more."""
+def as_records(result: xr.Dataset, curves: xr.Dataset) -> list[dict[str, Any]]:
+    """Return the rows of the table as plain numbers; an N equal to `added_at_most` means that many or more."""
     volume = grid_of(result).voxel_volume
     records: list[dict[str, Any]] = []
-    for noise in found["noise"].values:
-        here = found.sel(noise=noise)
-        experiments, most = int(here["n_experiments"]), int(here["most"])
-        least = least_of(experiments, share=found.attrs["share"])
+    for noise in curves["noise"].values:
+        curve = curves.sel(noise=noise)
+        experiments, most = int(curve["n_experiments"]), int(curve["most"])
+        least = least_of(experiments, share=curves.attrs["share"])
         for cluster in clusters_in(result):
-            n = np.sort(here["fail_safe_n"].sel(cluster=cluster.number).values)
+            n = np.sort(curve["fail_safe_n"].sel(cluster=cluster.number).values)
             x, y, z = (round(float(v), 2) + 0.0 for v in cluster.peak_mm)
             median = int(n[(len(n) - 1) // 2])
             records.append(
                 {
-                    "analysis": found.attrs["name"],
+                    "analysis": curves.attrs["name"],
                     "noise_in": str(noise),
-                    "against": found.attrs["null"],
+                    "against": curves.attrs["null"],
                     "cluster": cluster.number,
                     "x": x,
                     "y": y,
@@ -95,30 +105,30 @@ def as_records(result: xr.Dataset, found: xr.Dataset) -> list[dict[str, Any]]:
                     "share_at_least": float((n >= least).mean()),
                     "added_at_most": most,
                     "series": len(n),
-                    "iterations": int(found.attrs["iterations"]),
+                    "iterations": int(curves.attrs["iterations"]),
                 }
             )
     return records
 
 
 def least_of(experiments: int, *, share: float) -> int:
-    """Return the smallest whole N that is a share of the experiments or more."""
+    """Return the smallest whole N that is at least a share of the experiments."""
     return math.ceil(share * experiments - 1e-9)
 
 
 def clusters_in(result: xr.Dataset) -> list[Cluster]:
-    """Return the clusters that noise is added to, in the order of tables."""
+    """Return the clusters whose fail-safe N is computed, in the order of the cluster table."""
     if result.attrs["kind"] == "conjunction":
         return clusters_of(result, result["z_min"].sel(input="cluster-fwe").values)
     return clusters_of(result, thresholded(result, "cluster-fwe").astype(np.int8))
 
 
-def summary_lines(result: xr.Dataset, found: xr.Dataset) -> list[str]:
-    """Return what was found, a line for each cluster and way of adding noise."""
-    name, table = found.attrs["name"], fail_safe_table(result, found)
-    against = ", against the base rate" if found.attrs["null"] == "base-rate" else ""
+def summary_lines(result: xr.Dataset, curves: xr.Dataset) -> list[str]:
+    """Return the fail-safe N of each cluster and way of adding noise in lines for a terminal."""
+    name, table = curves.attrs["name"], fail_safe_table(result, curves)
+    null = ", against the base rate" if curves.attrs["null"] == "base-rate" else ""
     if table.empty:
-        return [f"{name}{against}: no cluster"]
+        return [f"{name}{null}: no cluster"]
     lines = []
     for row in table.to_dict("records"):
         where = f"{row['volume_mm3']:,.0f} mm³ at {row['x']:.0f} {row['y']:.0f} {row['z']:.0f}"
@@ -127,7 +137,7 @@ def summary_lines(result: xr.Dataset, found: xr.Dataset) -> list[str]:
         series = f"in all {row['series']} series" if low == high else f"({low} to {high} in {row['series']} series)"
         reached = "reached" if row["reached"] == "yes" else "not reached"
         lines.append(
-            f"{name} {row['cluster']}{against}, {where}{noise}: N {median} {series}; "
+            f"{name} {row['cluster']}{null}, {where}{noise}: N {median} {series}; "
             f"30 % of {row['experiments']} is {row['least']}: {reached}"
         )
     return lines
@@ -135,7 +145,7 @@ def summary_lines(result: xr.Dataset, found: xr.Dataset) -> list[str]:
 
 def write_fail_safe(
     result: xr.Dataset,
-    found: xr.Dataset,
+    curves: xr.Dataset,
     folder: Path,
     *,
     simulated: bool = False,
@@ -145,63 +155,63 @@ def write_fail_safe(
 ) -> list[Path]:
     """Write NAME_fail-safe.tsv, .json and, with matplotlib, .svg into a folder and return their paths.
 
-    Against the base rate they are NAME_fail-safe-base-rate.
-
-    `origin` is what the result comes from, by which the page knows whether it is still the one there.
+    Against the base rate the names are NAME_fail-safe-base-rate. By `origin` (see `origin_of`) the page later knows
+    whether the result is still the one in its folder.
 
     Raises
     ------
     StoreError
         when a file cannot be written.
     """
-    begin = f"{stem(found.attrs['name'])}_fail-safe{'-base-rate' if found.attrs['null'] == 'base-rate' else ''}"
-    content = {f"{begin}.tsv": tsv(fail_safe_table(result, found)), f"{begin}.json": _json(result, found, origin)}
-    if pictures and found.sizes["cluster"] and available("matplotlib"):
-        content[f"{begin}.svg"] = fail_safe_svg(result, found, simulated=simulated, hues=hues).encode()
+    base = f"{stem(curves.attrs['name'])}_fail-safe{'-base-rate' if curves.attrs['null'] == 'base-rate' else ''}"
+    content = {f"{base}.tsv": tsv(fail_safe_table(result, curves)), f"{base}.json": _json(result, curves, origin)}
+    if pictures and curves.sizes["cluster"] and available("matplotlib"):
+        content[f"{base}.svg"] = fail_safe_svg(result, curves, simulated=simulated, hues=hues).encode()
     for name, data in content.items():
         replace_file(folder / name, data)
     return [folder / name for name in content]
 
 
-def _json(result: xr.Dataset, found: xr.Dataset, origin: Sequence[Any]) -> bytes:
-    curves = {
-        str(noise): found["survives"].sel(noise=noise).values[: int(most) + 1].round(6).T.tolist()
-        for noise, most in zip(found["noise"].values, found["most"].values, strict=True)
+def _json(result: xr.Dataset, curves: xr.Dataset, origin: Sequence[Any]) -> bytes:
+    shares = {
+        str(noise): curves["survives"].sel(noise=noise).values[: int(most) + 1].round(6).T.tolist()
+        for noise, most in zip(curves["noise"].values, curves["most"].values, strict=True)
     }
-    of_base_rate = found.attrs["null"] == "base-rate"
-    against = " against the base rate" if of_base_rate else ""
-    where = "Their foci are where the literature reports them. " if of_base_rate else ""
+    base_rate = curves.attrs["null"] == "base-rate"
+    null = " against the base rate" if base_rate else ""
+    where = "Their foci are where the literature reports them. " if base_rate else ""
     content: Mapping[str, Any] = {
-        **{str(k): v for k, v in found.attrs.items()},
-        "title": f"Fail-safe N{against}: how many experiments without convergence each cluster withstands "
+        **{str(k): v for k, v in curves.attrs.items()},
+        "title": f"Fail-safe N{null}: how many experiments without convergence each cluster withstands "
         "(Acar et al. 2018)",
         "says": f"{where}N: the median over series of such experiments, the lower one of two, N_low to N_high its "
         "range; least: 30 % of the experiments, reached: whether N is that many.",
         "of_results": list(origin),
-        "clusters": as_records(result, found),
-        "survives": curves,
+        "clusters": as_records(result, curves),
+        "survives": shares,
     }
     return f"{json.dumps(content, indent=1, ensure_ascii=False)}\n".encode()
 
 
 def fail_safe_svg(
     result: xr.Dataset,
-    found: xr.Dataset,
+    curves: xr.Dataset,
     *,
     simulated: bool = False,
     hues: Mapping[str, Hue] = MappingProxyType({}),
 ) -> str:
-    """Return the share of series in which each cluster survives against the noise experiments added, as SVG.
+    """Return as SVG the share of series in which each cluster survives, against the noise experiments added.
 
-    `hues` are the colours of main effects; noise in all of them is grey.
+    `hues` are the colours of main effects; the curve of noise in all of them is grey.
     """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    groups = clusters_in(result)[:MOST_ROWS]
-    ways = [str(n) for n in found["noise"].values]
-    rows, columns = len(groups), len(ways)
+    clusters = clusters_in(result)
+    shown = clusters[:MOST_ROWS]
+    ways = [str(n) for n in curves["noise"].values]
+    rows, columns = len(shown), len(ways)
     height = 0.62 * rows + 1.25
     svg = StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ale_dask", "font.size": 10}):
@@ -209,31 +219,34 @@ def fail_safe_svg(
         FigureCanvasSVG(figure)
         axes = figure.subplots(rows, columns, sharex="col", sharey=True, squeeze=False)
         for column, noise in enumerate(ways):
-            here = found.sel(noise=noise)
-            for row, cluster in enumerate(groups):
-                colour = FAINT if noise == ALL else hues.get(noise, HUES[0]).flat
-                _curve(axes[row, column], here, cluster, colour)
+            colour = FAINT if noise == ALL else hues.get(noise, HUES[0]).flat
+            for row, cluster in enumerate(shown):
+                _curve(axes[row, column], curves.sel(noise=noise), cluster, colour)
             if columns > 1:
                 words = "in all, in proportion" if noise == ALL else f"in {noise}"
                 axes[0, column].set_title(f"noise {words}", size=10, loc="left")
             axes[-1, column].set_xlabel("noise experiments added")
-        volume = grid_of(result).voxel_volume
-        for row, cluster in enumerate(groups):
-            x, y, z = (f"{v + 0.0:.0f}" for v in cluster.peak_mm)
-            place = f"{cluster.number}: {len(cluster.voxels) * volume:,.0f} mm³\nat {x} {y} {z}"
-            axes[row, 0].set_ylabel(place.replace("-", "−"), rotation=0, ha="right", va="center", size=9)
+        _name_rows(axes[:, 0], shown, grid_of(result).voxel_volume)
         mark = f"{SIMULATED} · " if simulated else ""
         figure.suptitle(
-            f"{mark}{found.attrs['name']}: share of {found.attrs['series']} noise series in which a cluster survives\n",
+            f"{mark}{curves.attrs['name']}: share of {curves.attrs['series']} noise series in which a cluster "
+            "survives\n",
             size=11,
             x=0.01,
             ha="left",
         )
-        figure.text(0.01, 1 - 0.36 / height, _legend(len(clusters_in(result))), size=9, color=FAINT)
+        figure.text(0.01, 1 - 0.36 / height, _legend(len(clusters)), size=9, color=FAINT)
         figure.savefig(
-            svg, format="svg", metadata={"Date": None, "Description": "\n".join(summary_lines(result, found))}
+            svg, format="svg", metadata={"Date": None, "Description": "\n".join(summary_lines(result, curves))}
         )
     return svg.getvalue()
+
+
+def _name_rows(axes: Any, clusters: Sequence[Cluster], voxel_volume: float) -> None:
+    for row, cluster in enumerate(clusters):
+        x, y, z = (f"{v + 0.0:.0f}" for v in cluster.peak_mm)
+        place = f"{cluster.number}: {len(cluster.voxels) * voxel_volume:,.0f} mm³\nat {x} {y} {z}"
+        axes[row].set_ylabel(place.replace("-", "−"), rotation=0, ha="right", va="center", size=9)
 
 
 def _legend(number: int) -> str:
@@ -241,16 +254,16 @@ def _legend(number: int) -> str:
     return f"dashed: 30 % of the experiments · triangle: median N, open if all that were added · bar: its range{more}"
 
 
-def _curve(axes: Any, here: xr.Dataset, cluster: Cluster, colour: str) -> None:
-    most, experiments = int(here["most"]), int(here["n_experiments"])
-    share: npt.NDArray[np.float64] = here["survives"].sel(cluster=cluster.number).values[: most + 1]
-    n = np.sort(here["fail_safe_n"].sel(cluster=cluster.number).values)
+def _curve(axes: Any, curve: xr.Dataset, cluster: Cluster, colour: str) -> None:
+    most, experiments = int(curve["most"]), int(curve["n_experiments"])
+    share: npt.NDArray[np.float64] = curve["survives"].sel(cluster=cluster.number).values[: most + 1]
+    n = np.sort(curve["fail_safe_n"].sel(cluster=cluster.number).values)
     median = int(n[(len(n) - 1) // 2])
     starts = np.flatnonzero(np.r_[True, np.diff(share) != 0])
     edges = np.r_[starts - 0.5, most + 0.5]
     axes.stairs(share[starts], edges, fill=True, color=colour, alpha=0.3, linewidth=0)
     axes.stairs(share[starts], edges, color=colour, linewidth=1.2, baseline=None)
-    axes.axvline(here.attrs["share"] * experiments, color=INK, linestyle=(0, (4, 3)), linewidth=0.9)
+    axes.axvline(curve.attrs["share"] * experiments, color=INK, linestyle=(0, (4, 3)), linewidth=0.9)
     axes.plot([n[0], n[-1]], [0, 0], color="#8a949e", linewidth=3.5, solid_capstyle="butt", clip_on=False, zorder=4)
     inside = "white" if median >= most else INK
     axes.plot([median], [0], "^", color=INK, markerfacecolor=inside, markersize=7.5, clip_on=False, zorder=5)

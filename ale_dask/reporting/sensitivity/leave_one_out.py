@@ -1,4 +1,4 @@
-"""Which clusters survive leaving experiments out, as a table and as a figure."""
+"""Write which clusters survive without some of the experiments, as a table and as a figure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ale_dask.reporting.figures.plots import figure_svg
 from ale_dask.reporting.tables.clusters import tsv
 from ale_dask.storage.location import replace_file
 
-SURVIVING = (
+COLUMNS = (
     "Cluster ID",
     "Input",
     "Direction",
@@ -35,19 +35,30 @@ SURVIVING = (
     "Weakest Without",
     "Lost Without",
 )
-AGAINST = "base-rate"
-_OF_BASE_RATE = (
+BASE_RATE_INPUT = "base-rate"
+_BASE_RATE_NOTE = (
     " At the input base-rate are the clusters that survive against the base rate, and so do those left of them."
 )
 _MOST_NAMED = 40
-"""Sets whose names still fit below a figure."""
+"""Most sets whose names fit below a figure."""
 
 
 def survival_table(survival: xr.Dataset) -> pd.DataFrame:
-    """Return a row per cluster: of how many sets left out it survives, how much is kept at least, and without which.
+    """Return for each cluster how many sets of experiments can be left out before it is lost.
 
-    `survival` is one of `ale.survival`'s. A cluster survives a set when a significant cluster of the analysis without
-    that set overlaps it; what is retained is the share of its voxels that are significant there too.
+    A cluster survives leaving a set out if a significant cluster of the analysis without that set overlaps it; the
+    retained share is the share of its voxels that are significant there, too.
+
+    Parameters
+    ----------
+    survival
+        what `survival` or `survival_of_run` returns of an analysis
+
+    Returns
+    -------
+    DataFrame
+        One row per cluster: the number of sets, of how many it survives, the smallest retained share (%) and the set
+        with which it occurs, and the sets without which the cluster is lost
     """
     retained = survival["retained"].values
     labels = survival["left_out"].values.astype(str)
@@ -67,22 +78,22 @@ def survival_table(survival: xr.Dataset) -> pd.DataFrame:
         }
         for i, share in enumerate(retained)
     ]
-    return pd.DataFrame(rows, columns=list(SURVIVING))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def survival_lines(found: Mapping[str, xr.Dataset]) -> list[str]:
+def survival_lines(survivals: Mapping[str, xr.Dataset]) -> list[str]:
     """Return a line per cluster at the corrected input, and per cluster against the base rate, for a terminal."""
     lines = []
-    for name, survival in found.items():
+    for name, survival in survivals.items():
         table = survival_table(survival)
-        rows = table[table["Input"].isin((INPUTS[0], AGAINST))].to_dict("records")
+        rows = table[table["Input"].isin((INPUTS[0], BASE_RATE_INPUT))].to_dict("records")
         for row in rows:
             lost = f"; lost without {row['Lost Without']}" if row["Lost Without"] else ""
             least = f", at least {row['Least Retained (%)']:.0f} % of it" if row["Least Retained (%)"] else ""
-            what = row["Direction"] or name
-            null = ", against the base rate" if row["Input"] == AGAINST else ""
+            place = row["Direction"] or name
+            null = ", against the base rate" if row["Input"] == BASE_RATE_INPUT else ""
             lines.append(
-                f"{what}{null}, cluster {row['Cluster ID']} ({row['Cluster Size (mm3)']:.0f} mm³): "
+                f"{place}{null}, cluster {row['Cluster ID']} ({row['Cluster Size (mm3)']:.0f} mm³): "
                 f"survives {row['Survives']} of {row['Sets']}{least}{lost}"
             )
         if not rows:
@@ -91,7 +102,7 @@ def survival_lines(found: Mapping[str, xr.Dataset]) -> list[str]:
 
 
 def survival_svg(survival: xr.Dataset, *, simulated: bool = False) -> str:
-    """Return a figure of what each set left out leaves of each cluster, as SVG; needs matplotlib."""
+    """Return as SVG the share of each cluster that is retained without each set; needs matplotlib."""
     retained = survival["retained"].values
     n, sets = retained.shape
     mark = f"{SIMULATED} · " if simulated else ""
@@ -118,12 +129,12 @@ def survival_svg(survival: xr.Dataset, *, simulated: bool = False) -> str:
 
 
 def _unit(by: str) -> str:
-    """Return what is left out, in words: "group" alone could be any."""
+    """Return in words what each set holds, "group of subjects" instead of "group"."""
     return f"group of subjects{by.removeprefix('group')}" if by.split(" ")[0] == "group" else by
 
 
 def draw_retained(axes: Any, share: npt.NDArray[np.float64], names: Sequence[str]) -> None:
-    """Draw shares (cluster, column) as colours, those of nothing crossed."""
+    """Draw retained shares (cluster, column) as colours, and a cross where nothing is retained."""
     image = axes.imshow(100 * share, vmin=0, vmax=100, cmap="cividis", aspect="auto", interpolation="nearest")
     for y, x in np.argwhere(share == 0):
         axes.plot(x, y, "x", color="#ffffff", markersize=5)
@@ -137,24 +148,24 @@ def write_survival(
 ) -> list[Path]:
     """Write NAME_leave-out-BY.tsv, .json and, with matplotlib, .svg into an analysis's folder; return their paths.
 
-    `origin` is what the result comes from, by which the page knows whether it is still the one there.
+    By `origin` (see `origin_of`) the page later knows whether the result is still the one in its folder.
     """
     by = str(survival.attrs["by"])
-    begin = f"{stem(survival.attrs['name'])}_leave-out-{stem(by)}"
+    base = f"{stem(survival.attrs['name'])}_leave-out-{stem(by)}"
     unit = _unit(by)
     about = {
         "title": f"Without each {unit}",
         "says": f"The analysis again without each {unit}, with its own null. Survives: after leaving out how many of "
         "the sets a significant cluster overlaps; Least Retained: the smallest share of its voxels that then stays."
-        + (_OF_BASE_RATE if AGAINST in survival["cluster_input"].values else ""),
+        + (_BASE_RATE_NOTE if BASE_RATE_INPUT in survival["cluster_input"].values else ""),
         "of_results": list(origin),
     }
     content = {
-        f"{begin}.tsv": tsv(survival_table(survival)),
-        f"{begin}.json": f"{json.dumps(about, indent=1, ensure_ascii=False)}\n".encode(),
+        f"{base}.tsv": tsv(survival_table(survival)),
+        f"{base}.json": f"{json.dumps(about, indent=1, ensure_ascii=False)}\n".encode(),
     }
     if survival["retained"].size and available("matplotlib"):
-        content[f"{begin}.svg"] = survival_svg(survival, simulated=simulated).encode()
+        content[f"{base}.svg"] = survival_svg(survival, simulated=simulated).encode()
     for name, data in content.items():
         replace_file(folder / name, data)
     return [folder / name for name in content]

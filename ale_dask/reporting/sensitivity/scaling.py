@@ -1,4 +1,4 @@
-"""What a longer run would have said at every shorter one: thresholds and cluster p by number of iterations.
+"""Tabulate thresholds and cluster p by number of iterations, up to the number that a run has.
 
 The first n iterations of a run are those of a run of n, so one run answers all.
 """
@@ -26,16 +26,17 @@ from ale_dask.reporting.common.maps import main_clusters
 from ale_dask.reporting.common.wording import ale_of
 from ale_dask.reporting.tables.clusters import base_rate_clusters
 
-SCALING = ("Iterations", "What", "Value", "Low", "High", "Decision", "Decided After")
+COLUMNS = ("Iterations", "What", "Value", "Low", "High", "Decision", "Decided After")
 POINTS = 25
+"""Numbers of iterations in the table."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Null:
-    """What one null of a result is asked at each number of iterations.
+    """One null of a result, evaluated at each number of iterations.
 
-    `thresholds` are (what, null (iteration), integer to its unit), `clusters` (name, what is measured of it), `null`
-    (iteration) is what clusters are held to and `eps` the error of each one's confidence sequence.
+    `thresholds` are (name, null (iteration), function from integer to unit), `clusters` (name, size or mass as an
+    integer); `null` (iteration) is what clusters are tested against, and `eps` the error of each confidence sequence.
     """
 
     thresholds: list[tuple[str, npt.NDArray[np.int64], Callable[[float], float]]]
@@ -47,14 +48,20 @@ class _Null:
 def scaling_table(result: xr.Dataset) -> pd.DataFrame:
     """Return the thresholds of a main effect and its clusters' p by number of iterations, with 95 % intervals.
 
-    Rows of "size (mm3)", "mass", "ALE" and "TFCE" are the smallest that survive family-wise error, "inf" the high end
-    of an interval that so few iterations leave open; those of "cluster K, p"
-    belong to the clusters that survive the primary correction, by their size or else their mass, with the decision at
-    that count and the count after which the confidence sequence first decided it. With `until_decided` a p is left
-    out, and low and high are the ends of that sequence.
+    Parameters
+    ----------
+    result
+        a main effect
 
-    Of the base-rate null, where it is asked for, they end in "against the base rate": mass is then the sum of z beyond
-    the cluster-forming one, and voxels have the largest z instead of ALE.
+    Returns
+    -------
+    DataFrame
+        Rows "size (mm3)", "mass", "ALE" and "TFCE" are the smallest values that survive family-wise error; "inf" is the
+        high end of an interval that so few iterations leave open. Rows "cluster K, p" are of the clusters that survive
+        the primary correction, by their size or else their mass, with the decision at that number of iterations and
+        the number after which the confidence sequence first decided. With `until_decided` there is no p, and low and
+        high are the ends of that sequence. Rows of the base-rate null end in "against the base rate": mass is there the
+        sum of z beyond the cluster-forming z, and voxels have the largest z instead of ALE
 
     Raises
     ------
@@ -69,38 +76,38 @@ def scaling_table(result: xr.Dataset) -> pd.DataFrame:
     n = result.sizes["iteration"]
     rows: list[dict[str, Any]] = []
     counts = np.unique(np.geomspace(min(20, n), n, POINTS).round().astype(int)).tolist()
-    for one in nulls:
-        observed = [size for _, size in one.clusters]
-        after = correct.decided_at(one.null, observed, alpha=inference.cluster_p, eps=one.eps).tolist()
+    for null in nulls:
+        observed = [size for _, size in null.clusters]
+        after = correct.decided_at(null.null, observed, alpha=inference.cluster_p, eps=null.eps).tolist()
         for count in counts:
-            rows += _thresholds(one, count, inference)
-            for (name, size), decided in zip(one.clusters, after, strict=True):
-                row = _tested(one, count, name=f"{name}, p by {word}", size=size, inference=inference)
+            rows += _thresholds(null, count, inference)
+            for (name, size), decided in zip(null.clusters, after, strict=True):
+                row = _tested(null, count, name=f"{name}, p by {word}", size=size, inference=inference)
                 rows.append(row | {"Decided After": decided or None})
     rows.sort(key=lambda row: int(row["Iterations"]))
-    return pd.DataFrame(rows, columns=list(SCALING))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _thresholds(one: _Null, count: int, inference: Inference) -> Iterator[dict[str, Any]]:
-    """Yield a row for each threshold that so many iterations have."""
-    for what, null, of in one.thresholds:
-        part = null[:count]
-        at = correct.cut(part, alpha=inference.cluster_p, rule=inference.cluster_cut)
-        if at < UNREACHABLE:
-            between = correct.cut_interval(part, alpha=inference.cluster_p)
-            yield _row(count, what, of(at), *(of(k) if k < UNREACHABLE else np.inf for k in between))
+def _thresholds(null: _Null, count: int, inference: Inference) -> Iterator[dict[str, Any]]:
+    """Yield a row for each threshold that the first `count` iterations reach."""
+    for name, values, to_unit in null.thresholds:
+        part = values[:count]
+        cut = correct.cut(part, alpha=inference.cluster_p, rule=inference.cluster_cut)
+        if cut < UNREACHABLE:
+            interval = correct.cut_interval(part, alpha=inference.cluster_p)
+            yield _row(count, name, to_unit(cut), *(to_unit(k) if k < UNREACHABLE else np.inf for k in interval))
 
 
-def _tested(one: _Null, count: int, *, name: str, size: int, inference: Inference) -> dict[str, Any]:
-    """Return the row of a cluster after so many iterations."""
-    part = one.null[:count]
+def _tested(null: _Null, count: int, *, name: str, size: int, inference: Inference) -> dict[str, Any]:
+    """Return the row of a cluster after the first `count` iterations."""
+    part = null.null[:count]
     r = correct.exceedances(part, [size])
     low, high = correct.clopper_pearson(r, count)
     p = correct.monte_carlo_p(part, [size], rule=inference.cluster_cut)[0]
     if inference.until_decided is not None:
-        (low, high), p = correct.confidence_sequence(r, count, eps=one.eps), np.nan
-    said = correct.decisions(r, count, alpha=inference.cluster_p, eps=one.eps)[0]
-    return _row(count, name, p, float(low[0]), float(high[0])) | {"Decision": said}
+        (low, high), p = correct.confidence_sequence(r, count, eps=null.eps), np.nan
+    decision = correct.decisions(r, count, alpha=inference.cluster_p, eps=null.eps)[0]
+    return _row(count, name, p, float(low[0]), float(high[0])) | {"Decision": decision}
 
 
 def _uniform(result: xr.Dataset, word: str) -> _Null:
@@ -118,7 +125,7 @@ def _uniform(result: xr.Dataset, word: str) -> _Null:
     ]
     eps = eps_of(result.sizes["cluster"])
     columns = {str(name): null.sel(statistic=name).values for name in null["statistic"].values}
-    thresholds = [(what, columns[name], of) for name, (what, of) in units.items() if name in columns]
+    thresholds = [(label, columns[name], to_unit) for name, (label, to_unit) in units.items() if name in columns]
     return _Null(thresholds, clusters, columns[f"max_{word}"], eps)
 
 
@@ -137,7 +144,9 @@ def _base_rate(result: xr.Dataset, word: str) -> _Null:
     ]
     eps = eps_of(result.sizes["base_rate_cluster"], statistics=len(MEASURES))
     columns = {str(name): null.sel(base_rate_statistic=name).values for name in null["base_rate_statistic"].values}
-    thresholds = [(f"{what} {_AGAINST}", columns[name], of) for name, (what, of) in units.items() if name in columns]
+    thresholds = [
+        (f"{label} {_AGAINST}", columns[name], to_unit) for name, (label, to_unit) in units.items() if name in columns
+    ]
     return _Null(thresholds, clusters, columns[f"max_{word}"], eps)
 
 
@@ -145,17 +154,17 @@ _AGAINST = "against the base rate"
 _NULLS: dict[str, Callable[[xr.Dataset, str], _Null]] = {"uniform": _uniform, "base-rate": _base_rate}
 
 
-def _row(count: int, what: str, value: float, low: float, high: float) -> dict[str, Any]:
-    return dict(zip(SCALING, (count, what, value, low, high, "", None), strict=True))
+def _row(count: int, name: str, value: float, low: float, high: float) -> dict[str, Any]:
+    return dict(zip(COLUMNS, (count, name, value, low, high, "", None), strict=True))
 
 
 def _measured(clusters: Iterable[Cluster], result: xr.Dataset, prefix: str, word: str) -> list[tuple[int, int]]:
-    """Return the number of each of these clusters, and its size in voxels or its mass, as the null has them."""
+    """Return the number of each of these clusters, and its size or mass as an integer in the units of the null."""
     labels: npt.NDArray[np.int64] = result[f"{prefix}_of_voxel"].values
     measure = result[f"{prefix}_{word}"].values
-    found = []
+    measured = []
     for cluster in clusters:
         label = int(labels[cluster.peak])
         if label > 0:
-            found.append((cluster.number, int(measure[label - 1])))
-    return found
+            measured.append((cluster.number, int(measure[label - 1])))
+    return measured

@@ -1,4 +1,4 @@
-"""What of a result does not depend on the settings: the share of a sweep's cells in which a voxel survives."""
+"""Map the share of a sweep's cells in which a voxel survives, and plot the surviving volume along each axis."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ale_dask.storage.location import replace_file
 
 
 class Stability:
-    """Counts, grid by grid, of the cells in which each voxel of each analysis survives."""
+    """Counts of the cells in which each voxel of each analysis survives, for each grid."""
 
     def __init__(self) -> None:
         self._grids: dict[str, npt.NDArray[np.float64]] = {}
@@ -38,11 +38,11 @@ class Stability:
         for result in results.values():
             grid, shape = grid_name(result), tuple(result.attrs["shape"])
             self._grids[grid] = np.array(result.attrs["affine"], dtype=np.float64).reshape(4, 4)
-            at = tuple(result["voxel_ijk"].values.T)
-            for name, alive in _surviving(result):
+            ijk = tuple(result["voxel_ijk"].values.T)
+            for name, survives in _surviving(result):
                 key = grid, name
                 counts = self._counts.setdefault(key, np.zeros(shape, dtype=np.int32))
-                counts[tuple(axis[alive] for axis in at)] += 1
+                counts[tuple(axis[survives] for axis in ijk)] += 1
                 self._cells[key] = self._cells.get(key, 0) + 1
 
     def shares(self) -> Iterator[tuple[str, npt.NDArray[np.float32], npt.NDArray[np.float64]]]:
@@ -70,7 +70,7 @@ class Stability:
 def _gzipped(image: nib.Nifti1Image) -> bytes:
     import gzip
 
-    # Without a time in it the same map is the same file.
+    # The header of gzip holds no time, so that equal maps are equal files.
     return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
 
@@ -79,29 +79,29 @@ def _surviving(result: xr.Dataset) -> Iterator[tuple[str, npt.NDArray[np.bool_]]
     if "z_base_rate" in result:
         yield f"{name}_against-base-rate", result[BASE_RATE[inference_of(result).correction]].values != 0
     for source in INPUTS:
-        kept = surviving_map(result, source)
+        values = surviving_map(result, source)
         if result.attrs["kind"] != "contrast":
-            yield f"{name}_input-{source}", kept != 0
+            yield f"{name}_input-{source}", values != 0
             continue
         for side, direction in zip((1, -1), directions(result), strict=True):
-            yield f"{name}_{direction.replace(' > ', '-over-')}_input-{source}", side * kept > 0
+            yield f"{name}_{direction.replace(' > ', '-over-')}_input-{source}", side * values > 0
 
 
 def axis_svg(table: pd.DataFrame, axis: str, values: Sequence[str], *, simulated: bool = False) -> str | None:
-    """Return a figure of the surviving volume of each analysis along an axis of a sweep, or None without matplotlib.
+    """Return as SVG the surviving volume of each analysis along an axis of a sweep, or None without matplotlib.
 
-    Cells as dots, and their median as a line; the corrected maps of `sweep`'s long table.
+    Cells are dots and their median is a line; `table` is the long table of the sweep.
     """
     if not available("matplotlib"):
         return None
     volumes = _volumes(table, axis)
-    names = list(dict.fromkeys(volumes["what"]))
+    names = list(dict.fromkeys(volumes["name"]))
     mark = f"{SIMULATED} · " if simulated else ""
-    says = f"Surviving volume of {len(names)} analyses in cells with {axis} of {', '.join(values)}."
+    alt = f"Surviving volume of {len(names)} analyses in cells with {axis} of {', '.join(values)}."
     size = (max(6.4, 2.5 + 0.5 * len(values)), 3.2 + 0.25 * len(names))
-    with figure_svg(f"{mark}surviving volume by {axis}", alt=says, size=size) as (axes, svg):
+    with figure_svg(f"{mark}surviving volume by {axis}", alt=alt, size=size) as (axes, svg):
         for i, name in enumerate(names):
-            own = volumes[volumes["what"] == name]
+            own = volumes[volumes["name"] == name]
             x = own["value"].map({v: k for k, v in enumerate(values)}).to_numpy(dtype=np.float64)
             shift = (i - (len(names) - 1) / 2) * 0.6 / max(1, len(names))
             colour = HUES[i % len(HUES)].flat
@@ -120,20 +120,20 @@ _MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def _volumes(table: pd.DataFrame, axis: str) -> pd.DataFrame:
-    """Return the volume (mm3) that survives in each cell, analysis and direction: cell, value, what, mm3."""
+    """Return the volume (mm3) that survives in each cell, analysis and direction: cell, value, name, mm3."""
     main = (table["kind"] == "main-effect") & (table["level"] != "uncorrected")
     contrast = (table["kind"] == "contrast") & (table["level"] == "uncorrected") & (table["input"] == INPUTS[0])
     conjunction = (table["kind"] == "conjunction") & (table["level"] == "thresholded") & (table["input"] == INPUTS[0])
     rows = table[main | contrast | conjunction]
     size: Any = rows["size_mm3"].where(~main.reindex(rows.index) | (rows["survives"] == "yes"), 0.0)
-    # What survives the base rate is no part of what survives the uniform null.
-    beside = (rows["against"] == "base-rate").fillna(False).map({True: ", base rate", False: ""})
-    found = pd.DataFrame(
+    # Clusters that survive the base rate are counted apart from those that survive the uniform null.
+    null = (rows["against"] == "base-rate").fillna(False).map({True: ", base rate", False: ""})
+    volumes = pd.DataFrame(
         {
             "cell": rows["out"],
             "value": rows[f"sweep.{axis}"],
-            "what": rows["direction"].fillna(rows["analysis"] + beside),
+            "name": rows["direction"].fillna(rows["analysis"] + null),
             "mm3": size.fillna(0.0).astype(float),
         }
     )
-    return found.groupby(["cell", "value", "what"], sort=False)["mm3"].sum().reset_index()
+    return volumes.groupby(["cell", "value", "name"], sort=False)["mm3"].sum().reset_index()

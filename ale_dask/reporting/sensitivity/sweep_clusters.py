@@ -1,4 +1,4 @@
-"""Which clusters depend on the settings: the places where the cells of a sweep find one, and which cells do."""
+"""List the places where cells of a sweep have a cluster, and the cells that have it."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from ale_dask.storage.location import replace_file
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 _MOST_SHOWN = 30
-"""Places of a figure; the table has all of them."""
+"""Most places in a figure; the table has them all."""
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where a cluster is found: its voxels (voxel), counted in C order of the whole grid, in the first cell with it."""
+    """The place of a cluster in the first cell that has it; `voxels` are indices in C order of the whole grid."""
 
     voxels: I64
     cell: str
@@ -44,10 +44,11 @@ class Place:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """The places of one analysis and direction, those in most cells first, and where they are found again.
+class SweepPlaces:
+    """The places of one analysis and direction, in descending order of the cells that have them.
 
-    share (place, cell) is what survives of each place's voxels; `columns` are axis, value, and which cells have it.
+    `share` (place, cell) is the share of a place's voxels that survive; `columns` are axis, value, and whether each
+    cell has that value (cell).
     """
 
     analysis: str
@@ -58,74 +59,73 @@ class Found:
     columns: list[tuple[str, str, npt.NDArray[np.bool_]]]
 
     def counts(self, place: int, axis: str) -> dict[str, tuple[int, int]]:
-        """Return by the values of an axis in how many cells a place is found, and how many there are."""
-        alive = self.share[place] > 0
-        return {value: (int(alive[here].sum()), int(here.sum())) for a, value, here in self.columns if a == axis}
+        """Return for each value of an axis how many of its cells have a place, and how many cells it has."""
+        survives = self.share[place] > 0
+        return {value: (int(survives[has].sum()), int(has.sum())) for a, value, has in self.columns if a == axis}
 
 
 class Places:
-    """The places of each analysis and direction, one after the other as the cells of a sweep come.
+    """Collects the places of each analysis, direction and grid from the cells of a sweep, one cell after the other.
 
-    A cluster that shares no voxel with the places before it is another place. Analyses on other grids are other ones.
+    A cluster that shares no voxel with an earlier place is a new place.
     """
 
     def __init__(self) -> None:
         self._cells: list[dict[str, str]] = []
         self._places: dict[tuple[str, str, str], list[Place]] = {}
-        self._alive: dict[tuple[str, str, str], dict[int, I64]] = {}
+        self._surviving: dict[tuple[str, str, str], dict[int, I64]] = {}
 
     def add(self, label: str, values: Mapping[str, object], results: Mapping[str, xr.Dataset]) -> None:
-        """Take in the results of one cell, by the values that it has on the axes."""
+        """Add the results of one cell, whose values on the axes of the sweep are `values`."""
         number = len(self._cells)
         self._cells.append({axis: str(value) for axis, value in values.items()})
         for name, result in results.items():
-            at = np.ravel_multi_index(
+            indices = np.ravel_multi_index(
                 tuple(result["voxel_ijk"].values.T.astype(np.int64)), tuple(result.attrs["shape"])
             )
-            found = surviving_clusters(result, INPUTS[0])
+            clusters = surviving_clusters(result, INPUTS[0])
             sides = directions(result) if result.attrs["kind"] == "contrast" else ("",)
             # Only a contrast has clusters below 0.
             for sign, side in zip((1, -1), sides, strict=False):
                 key = name, side, grid_name(result)
                 known = self._places.setdefault(key, [])
-                mine = [(c, np.sort(at[c.voxels])) for c in found if c.sign == sign]
-                for cluster, voxels in mine:
-                    if not any(np.isin(voxels, one.voxels, assume_unique=True).any() for one in known):
+                own = [(c, np.sort(indices[c.voxels])) for c in clusters if c.sign == sign]
+                for cluster, voxels in own:
+                    if not any(np.isin(voxels, place.voxels, assume_unique=True).any() for place in known):
                         mm3 = len(voxels) * grid_of(result).voxel_volume
-                        # Without the atlas a place has its coordinates alone.
                         region = region_words(regions(cluster.peak_mm)["AAL"]) if available(*LABELS) else ""
                         known.append(Place(voxels, label, cluster.peak_mm, mm3, region))
                 none = np.empty(0, dtype=np.int64)
-                self._alive.setdefault(key, {})[number] = np.concatenate([none, *(voxels for _, voxels in mine)])
+                self._surviving.setdefault(key, {})[number] = np.concatenate([none, *(voxels for _, voxels in own)])
 
-    def found(self) -> list[Found]:
-        """Return what there is of each analysis and direction."""
-        return [self._found(*key, places) for key, places in self._places.items()]
+    def by_analysis(self) -> list[SweepPlaces]:
+        """Return the places of each analysis, direction and grid."""
+        return [self._ordered(*key, places) for key, places in self._places.items()]
 
-    def _found(self, analysis: str, direction: str, grid: str, places: list[Place]) -> Found:
-        alive = self._alive[analysis, direction, grid]
+    def _ordered(self, analysis: str, direction: str, grid: str, places: list[Place]) -> SweepPlaces:
+        surviving = self._surviving[analysis, direction, grid]
         share = np.array(
-            [[np.isin(p.voxels, voxels, assume_unique=True).mean() for voxels in alive.values()] for p in places]
-        ).reshape(len(places), len(alive))
+            [[np.isin(p.voxels, voxels, assume_unique=True).mean() for voxels in surviving.values()] for p in places]
+        ).reshape(len(places), len(surviving))
         order = sorted(range(len(places)), key=lambda i: (-(share[i] > 0).sum(), -places[i].mm3))
         columns = []
         for axis in self._cells[0]:
-            own = [self._cells[cell][axis] for cell in alive]
+            own = [self._cells[cell][axis] for cell in surviving]
             columns += [(axis, value, np.array([v == value for v in own])) for value in dict.fromkeys(own)]
-        return Found(analysis, direction, grid, [places[i] for i in order], share[order], columns)
+        return SweepPlaces(analysis, direction, grid, [places[i] for i in order], share[order], columns)
 
 
-def _row(found: Found, i: int) -> dict[str, Any]:
-    place, share = found.places[i], found.share[i]
-    by_axis = {axis: found.counts(i, axis) for axis in dict.fromkeys(axis for axis, *_ in found.columns)}
-    shares = {axis: [n / of for n, of in counts.values()] for axis, counts in by_axis.items()}
+def _row(sweep: SweepPlaces, i: int) -> dict[str, Any]:
+    place, share = sweep.places[i], sweep.share[i]
+    by_axis = {axis: sweep.counts(i, axis) for axis in dict.fromkeys(axis for axis, *_ in sweep.columns)}
+    shares = {axis: [n / cells for n, cells in counts.values()] for axis, counts in by_axis.items()}
     spread = {axis: max(each) - min(each) for axis, each in shares.items()}
     # The axis along whose values the share of cells with the place differs most.
     axis = max(spread, key=lambda a: spread[a])
     return {
-        "Analysis": found.analysis,
-        "Direction": found.direction,
-        "Grid": found.grid,
+        "Analysis": sweep.analysis,
+        "Direction": sweep.direction,
+        "Grid": sweep.grid,
         "Place": i + 1,
         **dict(zip("XYZ", place.xyz.tolist(), strict=True)),
         "Region": place.region,
@@ -137,37 +137,37 @@ def _row(found: Found, i: int) -> dict[str, Any]:
         "Depends On": axis if spread[axis] else "",
         "By (%)": 100 * spread[axis],
         **{
-            axis: "; ".join(f"{value} {n}/{of}" for value, (n, of) in counts.items())
+            axis: "; ".join(f"{value} {n}/{cells}" for value, (n, cells) in counts.items())
             for axis, counts in by_axis.items()
         },
     }
 
 
-def _table(found: Sequence[Found]) -> pd.DataFrame:
-    return pd.DataFrame([_row(each, i) for each in found for i in range(len(each.places))])
+def _table(sweeps: Sequence[SweepPlaces]) -> pd.DataFrame:
+    return pd.DataFrame([_row(each, i) for each in sweeps for i in range(len(each.places))])
 
 
-def _svg(found: Found, *, simulated: bool) -> str:
-    """Return a figure of what each value of each axis leaves of the places, on average over its cells."""
-    places, columns = found.places[:_MOST_SHOWN], found.columns
+def _svg(sweep: SweepPlaces, *, simulated: bool) -> str:
+    """Return as SVG the share of each place that survives under each value of each axis, averaged over cells."""
+    places, columns = sweep.places[:_MOST_SHOWN], sweep.columns
     axes = list(dict.fromkeys(axis for axis, *_ in columns))
-    n_cells = found.share.shape[1]
-    mean = np.array([[row[here].mean() for *_, here in columns] for row in found.share[: len(places)]])
+    n_cells = sweep.share.shape[1]
+    mean = np.array([[row[has].mean() for *_, has in columns] for row in sweep.share[: len(places)]])
     mark = f"{SIMULATED} · " if simulated else ""
-    always = int((found.share > 0).all(axis=1).sum())
-    more = f", the first {_MOST_SHOWN} of {len(found.places)} places" if len(found.places) > _MOST_SHOWN else ""
-    title = f"{mark}{found.direction or found.analysis} · share of each place that survives{more}"
-    says = f"{always} of {len(found.places)} places have a cluster in all {n_cells} cells."
+    always = int((sweep.share > 0).all(axis=1).sum())
+    more = f", the first {_MOST_SHOWN} of {len(sweep.places)} places" if len(sweep.places) > _MOST_SHOWN else ""
+    title = f"{mark}{sweep.direction or sweep.analysis} · share of each place that survives{more}"
+    alt = f"{always} of {len(sweep.places)} places have a cluster in all {n_cells} cells."
     size = (min(16.0, 5.2 + 0.62 * len(columns)), 2.0 + 0.32 * len(places))
-    with figure_svg(title, alt=says, size=size) as (plot, svg):
+    with figure_svg(title, alt=alt, size=size) as (plot, svg):
         names = [f"{p.region} ({', '.join(f'{x:.0f}' for x in p.xyz)})".strip().replace("-", "−") for p in places]
         draw_retained(plot, mean, names)
         if n_cells > len(columns) or len(axes) > 1:
             for y in range(len(places)):
-                counts = [count for axis in axes for count in found.counts(y, axis).values()]
-                for x, (n, of) in enumerate(counts):
+                counts = [count for axis in axes for count in sweep.counts(y, axis).values()]
+                for x, (n, cells) in enumerate(counts):
                     ink = "#1d2329" if mean[y, x] > 0.6 else "#ffffff"
-                    plot.text(x, y, f"{n}/{of}" if n else "", ha="center", va="center", color=ink, fontsize=7)
+                    plot.text(x, y, f"{n}/{cells}" if n else "", ha="center", va="center", color=ink, fontsize=7)
         ticks = [value if len(axes) == 1 else f"{axis} {value}" for axis, value, _ in columns]
         plot.set_xticks(range(len(columns)), ticks, rotation=30, ha="right", rotation_mode="anchor")
         if len(axes) == 1:
@@ -180,10 +180,10 @@ def _svg(found: Found, *, simulated: bool) -> str:
 
 def write_places(places: Places, out: Path, *, simulated: bool) -> None:
     """Write robustness.tsv and, with matplotlib, places/NAME.svg of each analysis and direction that has a place."""
-    found = places.found()
-    replace_file(out / "robustness.tsv", tsv(_table(found)))
-    several = len({each.grid for each in found}) > 1
-    for each in found if available("matplotlib") else []:
+    sweeps = places.by_analysis()
+    replace_file(out / "robustness.tsv", tsv(_table(sweeps)))
+    several = len({each.grid for each in sweeps}) > 1
+    for each in sweeps if available("matplotlib") else []:
         if each.places:
             name = "_".join(filter(None, (each.analysis, each.direction, f"grid-{each.grid}" if several else "")))
             svg = _svg(each, simulated=simulated)
@@ -191,16 +191,22 @@ def write_places(places: Places, out: Path, *, simulated: bool) -> None:
 
 
 def robustness_table(cells: Mapping[str, Results], *, axis: str = "cell") -> pd.DataFrame:
-    """Return a row per place where results under some settings have a cluster: under which of them it is there.
+    """Return the places where results under different settings have a cluster, and the settings that have it.
 
     Parameters
     ----------
     cells
-        by what each setting is called (a profile, a mask, a p), the results under it
+        the results under each setting, by a name of the setting (a profile, a mask, a p)
     axis
-        what the settings are values of
+        a name of what the settings are values of
+
+    Returns
+    -------
+    DataFrame
+        One row per place: its position (mm MNI), region and volume, under how many settings it survives, the mean share
+        (%) of its voxels that survive, and the settings that have it
     """
     places = Places()
     for label, results in cells.items():
         places.add(label, {axis: label}, by_name(results))
-    return _table(places.found())
+    return _table(places.by_analysis())
