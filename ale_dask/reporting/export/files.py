@@ -235,7 +235,7 @@ def csv_files(results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
     for name, result in results.items():
         base = stem(name)
         for suffix, table in cluster_tables(result).items():
-            add(f"{base}/{base}_clusters{suffix}", lambda table=table: table)
+            add(f"{base}/{base}_clusters{suffix}", partial(pd.DataFrame.copy, table))
         if set(parts_of(result)) <= set(results):
             for source in INPUTS:
                 make = partial(contribution_table, result, results, source=source)

@@ -128,7 +128,7 @@ def _contrast(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset], 
 
         def table(sign: int = sign) -> pd.DataFrame:
             both: pd.DataFrame = contrast_table(result, source=source)
-            clusters = both.loc[np.sign(both["Peak Stat"]) == sign].copy()
+            clusters: pd.DataFrame = both.loc[np.sign(both["Peak Stat"]) == sign].copy()
             # Numbered as in the label image, which holds this direction alone.
             clusters["Cluster ID"] = [str(k) for k in range(1, len(clusters) + 1)]
             clusters["Peak Difference"] *= sign
