@@ -12,7 +12,32 @@ from support.studies import write_tiny
 
 from ale_dask.config.study import Study, load_study
 
+TIERS = {
+    "notebooks": ("house/test_notebooks.py", "../notebooks"),
+    "calibration": ("calibration",),
+    "browser": ("reporting/test_report_browser.py",),
+    "cluster": (
+        "faults",
+        *(
+            f"execution/test_{name}.py"
+            for name in ("backends", "gateway", "kubernetes", "monitoring", "network", "slurm")
+        ),
+    ),
+    "unit": ("numerics", "coordinates", "datasets", "config", "analyses/test_atlas.py", "house"),
+}
+"""Tiers of tests, and the folders and files under tests/ that belong to each; all other tests are of integration.
+A test marked with a tier of its own belongs to that one."""
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test with its tier."""
+    here = Path(__file__).parent
+    places = [(tier, (here / name).resolve()) for tier, names in TIERS.items() for name in names]
+    for item in items:
+        if not any(item.get_closest_marker(tier) for tier in (*TIERS, "integration")):
+            tier = next((tier for tier, place in places if item.path.is_relative_to(place)), "integration")
+            item.add_marker(tier)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from support.faults import ale as command
+from support.commands import quietly as command
 from support.studies import write_sample
 
 import ale_dask as ale

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.faults import ale as command
+from support.commands import quietly as command
 from support.faults import write_study
 from support.strategies import QUICK
 

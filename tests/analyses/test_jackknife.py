@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from support.commands import quietly as command
 from support.effects import BITS, effect
-from support.faults import ale as command
 from support.faults import write_study
 from support.runs import with_backend
 

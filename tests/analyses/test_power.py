@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import xarray as xr
 from scipy import ndimage
+from support.commands import quietly as command
 from support.effects import effect
-from support.faults import ale as command
 
 import ale_dask as ale
 from ale_dask.analyses import base_rate

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from support import reference
+from support.commands import ale as ale_command
 from support.real_data import SHARED
 
 import ale_dask as ale
@@ -301,10 +300,7 @@ def test_one_experiment_is_no_main_effect(tiny: Path) -> None:
 
 
 def command(*arguments: object, code: int) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "ale_dask.cli", *map(str, arguments)], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == code, done.stderr
+    done = ale_command(*arguments, code=code)
     return done.stderr + done.stdout
 
 

@@ -3,13 +3,11 @@
 import json
 import sys
 
-import pytest
 from support.real_data import shared
 
 SAMPLES = 6
 
 
-@pytest.mark.slow
 def test_random_studies_converge_against_the_uniform_null_alone(load_script, tmp_path, monkeypatch, capsys):
     table, out = shared("neurosynth_v7") / "v7_clean.csv.gz", tmp_path / "out.jsonl"
     script = load_script("calibrate_real")
@@ -29,7 +27,6 @@ def test_random_studies_converge_against_the_uniform_null_alone(load_script, tmp
     assert capsys.readouterr().out.count(f"{SAMPLES} samples of 24 studies") == 2
 
 
-@pytest.mark.slow
 def test_a_place_that_few_report_is_found_against_the_base_rate(load_script, tmp_path, monkeypatch, capsys):
     table, out = shared("neurosynth_v7") / "v7_clean.csv.gz", tmp_path / "out.jsonl"
     script = load_script("calibrate_real")
@@ -44,7 +41,6 @@ def test_a_place_that_few_report_is_found_against_the_base_rate(load_script, tmp
     assert found == ["2/2", "2/2"]
 
 
-@pytest.mark.slow
 def test_a_pair_of_samples_shares_no_study(load_script, tmp_path, monkeypatch, capsys):
     script = load_script("calibrate_real")
     compared = []

@@ -210,6 +210,7 @@ def test_a_conjunction_peaks_where_its_own_measure_does(tiny: Path):
             assert rank[cluster.peak] == rank[cluster.voxels].max()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("profile", [p for p in PROFILES if p != "recommended"])
 def test_a_run_under_a_profile_writes_down_what_it_chose(profile, tiny: Path, tmp_path: Path):
     arguments = ["run", str(tiny / "study.toml"), "-o", str(tmp_path / "out"), "-b", "serial", "-q", "--no-pictures"]

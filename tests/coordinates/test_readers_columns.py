@@ -9,7 +9,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 from support import strategies as ours
-from support.faults import ale
+from support.commands import quietly as ale
 
 from ale_dask import main_effect
 from ale_dask.config.study import parse_study
@@ -253,6 +253,7 @@ def test_no_more_than_ten_decisions_of_one_kind_are_told_word_for_word():
     assert (len(made), made[-1].message, made[-1].count) == (11, "the same of 15 more", 15)
 
 
+@pytest.mark.integration
 def test_columns_in_a_study_and_on_the_command_line(tiny: Path):
     (tiny / "g.csv").write_text(
         "Studie;Anzahl;Raum;X-Koord;Y-Koord;Z-Koord\n" + "".join(f"S{i};1{i};MNI;{i};2;3\n" for i in range(8))

@@ -251,6 +251,7 @@ def test_rows_seen_before_are_read_as_rows_seen_first(rows):
     assert read(text) == read(spaced)
 
 
+@pytest.mark.integration
 def test_all_of_neurosynth_in_10_seconds_and_1_gb():
     path = shared("neurosynth_v7/v7_clean.csv.gz")
     code = (

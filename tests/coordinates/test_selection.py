@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import subprocess
-import sys
 from xml.etree import ElementTree
 
 import nibabel as nib
@@ -13,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import strategies as ours
+from support.commands import ale as command
 
 import ale_dask as ale
 from ale_dask.config.study import load_study, parse_study
@@ -277,6 +276,7 @@ why = "the latest time point; of its contrasts the first listed"
 """
 
 
+@pytest.mark.integration
 def test_sixty_and_nineteen_studies_become_twenty_four_and_seventeen_by_configuration_alone(tmp_path):
     study = "\n".join(
         f'[foci.{name}]\nfiles = "{name}.csv"{RULES.format(name)}{MAIN.format(name)}' for name in ("drug", "therapy")
@@ -285,8 +285,7 @@ def test_sixty_and_nineteen_studies_become_twenty_four_and_seventeen_by_configur
     for name, (studies, wanted) in {"drug": (60, 24), "therapy": (19, 17)}.items():
         full_texts(name, studies=studies, wanted=wanted, seed=studies).to_csv(tmp_path / f"{name}.csv", index=False)
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "ale_dask.cli", "run", str(tmp_path / "study.toml"), "-o", str(out)]
-    subprocess.run([*command, "-i", "20", "-b", "serial", "--no-pictures"], check=True, capture_output=True)
+    command("run", tmp_path / "study.toml", "-o", out, "-i", 20, "-b", "serial", "--no-pictures")
     found = pd.read_csv(out / "selection.tsv", sep="\t")
     last = found.groupby("sample").last()
     assert last["experiments"].to_dict() == {"drug": 24, "therapy": 17}
@@ -329,8 +328,7 @@ def test_images_of_a_selection_are_found_beside_the_study_and_copied_into_the_ru
     lines += ["// C", "// Subjects=9", "2 2 2"]
     (tmp_path / "a.txt").write_text("\n".join(lines))
     nib.save(nib.Nifti1Image(np.ones((3, 3, 3), dtype=np.uint8), np.diag([2.0, 2, 2, 1])), tmp_path / "roi.nii.gz")
-    command = [sys.executable, "-m", "ale_dask.cli", "plan", str(tmp_path / "study.toml"), "-o", str(tmp_path / "out")]
-    subprocess.run([*command, "-i", "5"], check=True, capture_output=True)
+    command("plan", tmp_path / "study.toml", "-o", tmp_path / "out", "-i", 5)
     kept = load_study(tmp_path / "out" / "study.toml").foci["a"]
     assert kept.select[0].inside == str(tmp_path / "out" / "foci" / "a" / "2_roi.nii.gz")
     assert names(ale.select(ale.read_foci(*kept.files), *kept.select)) == ["A", "C"]
@@ -340,17 +338,8 @@ def test_include_and_exclude_on_the_command_line_are_rules_of_every_sample(tmp_p
     rows = ["study,n,space,x,y,z,drug", "A,9,MNI,1,2,3,ssri", "B,9,MNI,9,2,3,snri", "C,12,MNI,1,9,3,ssri"]
     rows.append("D,10,MNI,1,2,9,ssri")
     (tmp_path / "t.csv").write_text("\n".join(rows))
-    command = [
-        sys.executable,
-        "-m",
-        "ale_dask.cli",
-        "main-effect",
-        str(tmp_path / "t.csv"),
-        "-o",
-        str(tmp_path / "out"),
-    ]
     more = ["--include", "drug == 'ssri'", "--exclude", "n > 10", "-i", "5", "-b", "serial", "--no-pictures"]
-    subprocess.run([*command, *more], check=True, capture_output=True)
+    command("main-effect", tmp_path / "t.csv", "-o", tmp_path / "out", *more)
     found = pd.read_csv(tmp_path / "out" / "selection.tsv", sep="\t")
     assert found["experiments"].tolist() == [4, 3, 2]
     assert found["rule"].tolist()[1:] == ["where drug == 'ssri'", "where not (n > 10)"]

@@ -454,6 +454,7 @@ def cli(*arguments, code=0, **environment):
     return done
 
 
+@pytest.mark.integration
 def test_the_command_makes_a_study_set_and_ends_with_the_codes_it_documents(web, tmp_path):
     source, published = neurosynth(web), SOURCES["neuroquery"]
     for part in ("coordinates", "metadata", "features", "vocabulary"):

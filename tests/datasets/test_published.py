@@ -126,6 +126,7 @@ def test_the_real_files_have_the_registered_content(folder: str, name: str, web:
             assert path.read_bytes() == (here / path.name).read_bytes()
 
 
+@pytest.mark.integration
 def test_the_real_example_runs(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here, known = shared("language_children"), published()["children-language"]
     for file in known.files:

@@ -180,6 +180,7 @@ print(json.dumps([simd.PLAIN, case.rows(0, 30, 40000).tolist()]))
 """
 
 
+@pytest.mark.integration
 def test_another_machine_gives_the_same_rows(typical):
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     running = {}

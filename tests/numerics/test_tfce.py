@@ -244,6 +244,7 @@ print(json.dumps(several()))
 OTHERS = {"no AVX2, no FMA": MACHINES["no AVX2, no FMA"], "interpreted": {"NUMBA_DISABLE_JIT": "1"}}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", sorted(OTHERS))
 def test_another_machine_gives_the_same_integers(name):
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

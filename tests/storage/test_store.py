@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.damage import copy_neighbour, delete, empty, flip, truncate
-from support.runs import chunks, digests, digests_of, with_backend, with_inference
+from support.runs import chunks, digests, digests_of, finished_run, with_backend, with_inference
 
 from ale_dask.config.study import Study, load_study
 from ale_dask.errors import StoreError
@@ -27,7 +27,8 @@ def test_a_damaged_chunk_is_found_and_redone(
 ) -> None:
     study = with_backend(tiny_study, name="serial", block_size=10)
     out = tmp_path / "o"
-    expected = digests(study, out)
+    _, record = finished_run(study, out, folder=tmp_path / "tiny")
+    expected = digests_of(record)
     damage(out / "store.zarr" / kind / "0" / "c" / "3" / "0")
     assert {s.analysis: s.done for s in maintain.status(out)}[kind.split("/")[0]] == 50
     with pytest.raises(StoreError, match="missing or damaged"):

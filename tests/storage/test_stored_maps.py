@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.damage import delete, empty, flip, truncate
-from support.runs import digests_of, with_backend
+from support.runs import digests_of, finished_run, with_backend
 
 from ale_dask.analyses.ma import ale_union, broken_maps, ma_maps, store_ma
 from ale_dask.config.study import Study
@@ -34,7 +34,7 @@ def test_damaged_ma_maps_are_made_again(
     study: Study, tmp_path: Path, damage: Callable[[Path], None], file: str
 ) -> None:
     out = tmp_path / "o"
-    results, record = run.run(study, out, quiet=True)
+    results, record = finished_run(study, out, folder=tmp_path / "tiny")
     expected = maps_of(results)
     before = (out / "store.zarr/drug/maps" / file).read_bytes()
     damage(out / "store.zarr/drug/maps" / file)
@@ -49,7 +49,7 @@ def test_damaged_ma_maps_are_made_again(
 
 
 def test_a_foreign_file_among_the_maps_is_removed(study: Study, tmp_path: Path) -> None:
-    run.run(study, tmp_path / "o", quiet=True)
+    finished_run(study, tmp_path / "o", folder=tmp_path / "tiny")
     group = tmp_path / "o/store.zarr/drug/maps"
     (group / "ma/c/0/1").write_bytes(b"theirs")
     run.collect(tmp_path / "o")
@@ -58,7 +58,7 @@ def test_a_foreign_file_among_the_maps_is_removed(study: Study, tmp_path: Path) 
 
 def test_maps_whose_seal_is_lost_or_damaged_are_made_again(study: Study, tmp_path: Path) -> None:
     out = tmp_path / "o"
-    run.run(study, out, quiet=True)
+    finished_run(study, out, folder=tmp_path / "tiny")
     seal = out / "plans/drug/maps.json"
     identity = json.loads(seal.read_text())["identity"]
     for damage in (delete, truncate, lambda path: path.write_text("[]")):
@@ -82,7 +82,7 @@ def test_a_chunk_that_is_lost_while_maps_are_read_ends_the_run(study: Study, tmp
 @pytest.mark.parametrize("key", ["number", "first", "iterations", "block_size", "plan_id", "sha256"])
 def test_a_segment_that_was_changed_is_refused_and_its_blocks_are_kept(study: Study, tmp_path: Path, key: str) -> None:
     out = tmp_path / "o"
-    _, record = run.run(study, out, quiet=True)
+    _, record = finished_run(study, out, folder=tmp_path / "tiny")
     path = out / "plans/drug/0.json"
     values = json.loads(path.read_text())
     values[key] = values[key] + 1 if isinstance(values[key], int) else values[key][::-1]
@@ -102,7 +102,7 @@ def test_a_segment_without_a_checksum_must_go_on_where_the_last_ends(
     study: Study, tmp_path: Path, changes: dict[str, object]
 ) -> None:
     out = tmp_path / "o"
-    _, record = run.run(study, out, quiet=True)
+    _, record = finished_run(study, out, folder=tmp_path / "tiny")
     path = out / "plans/drug/0.json"
     old = {key: value for key, value in json.loads(path.read_text()).items() if key != "sha256"}
     path.write_text(json.dumps(old))
@@ -118,7 +118,7 @@ def test_the_description_of_blocks_is_written_again(
     study: Study, tmp_path: Path, damage: Callable[[Path], None], kind: str
 ) -> None:
     out = tmp_path / "o"
-    _, record = run.run(study, out, quiet=True)
+    _, record = finished_run(study, out, folder=tmp_path / "tiny")
     path = out / "store.zarr" / kind / "zarr.json"
     before = json.loads(path.read_bytes())
     damage(path)
@@ -132,7 +132,7 @@ def test_the_description_of_blocks_is_written_again(
 
 def test_another_separator_of_chunks_is_noticed(study: Study, tmp_path: Path) -> None:
     out = tmp_path / "o"
-    _, record = run.run(study, out, quiet=True)
+    _, record = finished_run(study, out, folder=tmp_path / "tiny")
     path = out / "store.zarr/drug/null/0/zarr.json"
     text = path.read_text()
     assert text.count('"separator": "/"') == 1

@@ -46,3 +46,10 @@ def ale(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
 
 
 ALE = [sys.executable, "-m", "ale_dask.cli"]
+
+
+def quietly(command: str, *arguments: object, code: int = 0) -> tuple[str, str]:
+    """Run a command without pictures, and return what it printed on standard output and on standard error."""
+    common = ["-q", "--no-pictures", "--json"] if command in ("run", "extend") else []
+    done = ale(command, *arguments, *common, code=code)
+    return done.stdout, done.stderr

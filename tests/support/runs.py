@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
 import subprocess
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
 from ale_dask.config.study import Study
 from ale_dask.workflows import run
+
+Results = dict[str, xr.Dataset]
+Record = dict[str, Any]
+_FOLDER = "<the folder of the study>"
 
 
 def with_backend(study: Study, **changes: Any) -> Study:
@@ -52,3 +62,29 @@ MACHINES = {
 }
 """Environments under which kernels are compiled as for another machine. Each has its own folder of compiled kernels,
 which all tests share: compiling them takes 20-60 s."""
+
+
+@cache
+def _computed(settings: str, files: tuple[tuple[str, bytes], ...], write: bool) -> tuple[Path, Results, Record]:
+    """Run a study whose files are these in a folder that lasts as long as this process."""
+    folder = Path(tempfile.mkdtemp(prefix="finished-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name, data in files:
+        (folder / "study" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "study" / name).write_bytes(data)
+    study = Study.model_validate_json(settings.replace(_FOLDER, str(folder / "study")))
+    results, record = run.run(study, folder / "out", quiet=True)
+    if write:
+        run.write(results, record, folder / "out", study=study, drawn_by=None)
+    return folder / "out", results, record
+
+
+def finished_run(study: Study, out: Path, *, folder: Path, write: bool = False) -> tuple[Results, Record]:
+    """Put a finished run of the study of a folder into OUT, and return its results and record.
+
+    Studies of the same settings and files are computed once in a process; OUT is a copy. `write` adds the report.
+    """
+    files = tuple((str(p.relative_to(folder)), p.read_bytes()) for p in sorted(folder.rglob("*")) if p.is_file())
+    stored, results, record = _computed(study.model_dump_json().replace(str(folder), _FOLDER), files, write)
+    shutil.copytree(stored, out)
+    return results, record

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.commands import ALE, ale
-from support.runs import digests, digests_of, with_backend
+from support.runs import digests, digests_of, finished_run, with_backend
 
 from ale_dask.config.study import Study, load_study
 from ale_dask.errors import BackendError, InputError, StoreError, UnfinishedError
@@ -29,8 +29,7 @@ def study(tiny_study: Study) -> Study:
 @pytest.fixture
 def out(study: Study, tmp_path: Path) -> Path:
     """Return OUT of a finished run with its results."""
-    results, record = run.run(study, tmp_path / "o", quiet=True)
-    run.write(results, record, tmp_path / "o", study=study, drawn_by=None)
+    finished_run(study, tmp_path / "o", folder=tmp_path / "tiny", write=True)
     return tmp_path / "o"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support.faults import ale as command
+from support.commands import quietly as command
 from support.messages import messages
 from support.studies import table, write_ball
 

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from support.faults import ale as command
+from support.commands import quietly as command
 from support.messages import messages
 from support.runs import with_backend
 from support.studies import table, write_ball
