@@ -214,7 +214,7 @@ def test_an_asynchronous_client(study: Study, tmp_path: Path) -> None:
     expected = digests(study, tmp_path / "straight")
 
     async def inside() -> None:
-        async with Client(processes=False, asynchronous=True, dashboard_address=None) as client:
+        async with Client(processes=False, asynchronous=True, dashboard_address=":0") as client:
             with pytest.raises(BackendError, match="asynchronous"):
                 run.run(study, tmp_path / "given", quiet=True, client=client)
             # One that is only active is left alone.
