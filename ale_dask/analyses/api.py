@@ -15,8 +15,8 @@ from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.execute import run_plan, sample_of
+from ale_dask.analyses.findings.model import kind_of, model_of
 from ale_dask.analyses.ma import ale_union, ma_maps
-from ale_dask.analyses.main_effect import inference_of, mask_of
 from ale_dask.analyses.sample import Sample, enough, sample, study_bits
 from ale_dask.analyses.sensitivity import leave_one_out_maps as left_out
 from ale_dask.config.inference import changed
@@ -76,7 +76,7 @@ def main_effect(
         mask=mask if isinstance(mask, Mask) else None,
         search=search if isinstance(search, Mask) else None,
     )
-    if "kind" in foci.attrs:
+    if kind_of(foci):
         # A result's foci are analysed anew: what another null has left beside them is none of this one's.
         foci = foci.drop_dims(set(foci.dims) - {"experiment", "focus", "axis", "tag"})
     used = by_subjects(foci, inference.same_subjects, name=name)
@@ -139,7 +139,7 @@ def contrast(
         )
     # Another profile's word on subjects comes too late for arms that there are.
     inference = inference_from(changed(base.model_dump(), {"same_subjects": base.same_subjects, **changes}))
-    mask = mask_of(a)
+    mask = model_of(a).mask
     title = name or f"{a.attrs['name']}-vs-{b.attrs['name']}"
     foci = contrasts.disjoint_arms(
         foci_data.foci_alone(a), foci_data.foci_alone(b), shared=inference.shared, name=title
@@ -186,9 +186,9 @@ def leave_one_out(result: xr.Dataset) -> xr.Dataset:
     InputError
         for a result that is no main effect.
     """
-    if result.attrs.get("kind") != main_effects.KIND:
+    if kind_of(result) != "main-effect":
         raise InputError(f"'{result.attrs.get('name')}' is no main effect: only experiments of one can be left out")
-    chosen = sample_of(result, inference=inference_of(result), mask=mask_of(result))
+    chosen = sample_of(result, inference=model_of(result).inference, mask=model_of(result).mask)
     return left_out.leave_one_out(chosen, s=result["s"].values, bits=int(result.attrs["scale_bits"]))
 
 
@@ -202,5 +202,5 @@ def conjunction(results: Sequence[xr.Dataset], *, name: str = "conjunction", **c
     """
     inference = None
     if changes and results:
-        inference = inference_from(changed(inference_of(results[0]).model_dump(), changes))
+        inference = inference_from(changed(model_of(results[0]).inference.model_dump(), changes))
     return conjunctions.collect(results, name=name, inference=inference)

@@ -15,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import (
     BASE_RATE,
     TFCE,
     draws_of,
     eps_of,
     identity_of,
-    inference_of,
-    mask_of,
     null_tables,
     searched,
     tested,
@@ -402,7 +401,7 @@ def _raised(plan: Plan) -> int:
 
 def nulls_of(result: xr.Dataset) -> tuple[str, ...]:
     """Return the nulls that decide what is said of a result: "uniform", "base-rate" or both, in this order."""
-    asked = inference_of(result).null
+    asked = model_of(result).inference.null
     nulls = ("uniform", "base-rate") if asked == "both" else (asked,)
     # The pooled arms of a contrast need not have been tested against the base rate.
     return tuple(null for null in nulls if null == "uniform" or "z_base_rate" in result)
@@ -416,7 +415,7 @@ def decided_by_base_rate(result: xr.Dataset) -> xr.Dataset:
     InputError
         for a result without a base-rate null.
     """
-    inference = inference_of(result)
+    inference = model_of(result).inference
     if inference.null == "uniform":
         raise InputError(f"'{result.attrs['name']}' was not tested against the base rate; run it with null both")
     return result.assign_attrs(inference=inference.model_copy(update={"null": "base-rate"}).model_dump_json())
@@ -427,11 +426,11 @@ def only_here(result: xr.Dataset, uniform: npt.NDArray[np.bool_]) -> npt.NDArray
 
     `uniform` (voxel) are those that do.
     """
-    correction = inference_of(result).correction
+    correction = model_of(result).inference.correction
     kept = result[BASE_RATE[correction]].values != 0
     label = result["base_rate_cluster_of_voxel"].values
     if correction == "tfce":
         # What survives need not be of a cluster above the cluster-forming value.
-        label = clusters.label_clusters(kept, volume=mask_of(result).volume, connectivity=6)
+        label = clusters.label_clusters(kept, volume=model_of(result).mask.volume, connectivity=6)
     met = np.unique(label[kept & uniform])
     return np.asarray(kept & ~np.isin(label, met))

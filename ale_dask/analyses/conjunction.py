@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from ale_dask.analyses.main_effect import inference_of, mask_of, search_attrs, search_variables, thresholded
+from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.main_effect import search_attrs, search_variables, thresholded
 from ale_dask.config.inference import Inference
 from ale_dask.config.study import INPUTS
 from ale_dask.errors import InputError
@@ -37,8 +38,8 @@ def collect(results: Sequence[xr.Dataset], *, name: str, inference: Inference | 
         check(result, "ale", "z", "z_voxel_fwe")
     if len({(r.attrs["mask_sha256"], r.attrs.get("search_sha256", "")) for r in results}) > 1:
         raise InputError(f"{name}: the main effects were computed on different masks or searched in different regions")
-    mask = mask_of(results[0])
-    settings = inference or inference_of(results[0])
+    mask = model_of(results[0]).mask
+    settings = inference or model_of(results[0]).inference
     minimum = settings.min_voxels(mask.voxel_volume)
     ale = np.min([r["ale"].values for r in results], axis=0)
     z = np.min([r["z"].values for r in results], axis=0)

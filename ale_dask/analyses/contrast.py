@@ -18,14 +18,8 @@ from scipy import special
 
 from ale_dask.analyses.contrast_clusters import family_wise_p, how, tested
 from ale_dask.analyses.contrast_rows import rows_by_candidate
-from ale_dask.analyses.main_effect import (
-    identity_of,
-    inference_of,
-    mask_of,
-    result_attrs,
-    search_variables,
-    thresholded,
-)
+from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.main_effect import identity_of, result_attrs, search_variables, thresholded
 from ale_dask.analyses.sample import Sample
 from ale_dask.config.inference import Inference, RelabelP
 from ale_dask.config.study import INPUTS
@@ -107,7 +101,7 @@ def compared(a: xr.Dataset, b: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
 
     With `shared = "exclude"` these are fewer than the experiments of the main effects.
     """
-    inference, arms = inference_of(a), (foci_alone(a), foci_alone(b))
+    inference, arms = model_of(a).inference, (foci_alone(a), foci_alone(b))
     if inference.shared != "exclude":
         return arms
     return disjoint_arms(*arms, shared="exclude", name=f"{a.attrs['name']} against {b.attrs['name']}")
@@ -248,7 +242,7 @@ def collect(
     p = (1 + #{T_b >= T}) / (1 + B), or #{T_b >= T} / C when all C relabellings were gone through. `second` is the
     plan and null of the second pass, from which clusters have their p.
     """
-    mask = mask_of(pooled)
+    mask = model_of(pooled).mask
     n = len(null)
     n_parts = len(plan.statistics) // 2
     greatest = null.reshape(n, 2, n_parts)
@@ -357,7 +351,7 @@ def settings_of(a: xr.Dataset, b: xr.Dataset) -> Inference:
     InputError
         when they differ in anything but seed and iterations.
     """
-    one, two = inference_of(a), inference_of(b)
+    one, two = model_of(a).inference, model_of(b).inference
     same = {"seed": one.seed, "iterations": one.iterations}
     if one != two.model_copy(update=same) or _where(a) != _where(b):
         raise InputError(

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.null_threshold import null_specific_threshold
 from ale_dask.analyses.sample import Sample
-from ale_dask.config.inference import EARLIER, Inference
+from ale_dask.config.inference import Inference
 from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.subject_groups import count_of_pooled, n_subjects, subject_groups
 from ale_dask.execution.monitor.state import Statistic
@@ -387,7 +388,7 @@ def decision_variables(result: xr.Dataset) -> dict[str, str]:
 
     At the primary correction; nothing where that is not one of clusters. Pooled arms of a contrast need not have all.
     """
-    inference = inference_of(result)
+    inference = model_of(result).inference
     if not inference.correction.startswith("cluster-"):
         return {}
     word = inference.correction.removeprefix("cluster-")
@@ -402,7 +403,7 @@ def undecided(results: Iterable[xr.Dataset]) -> int:
     """
     number = 0
     for result in results:
-        if result.attrs["kind"] == KIND:
+        if model_of(result).kind == KIND:
             for name in decision_variables(result).values():
                 number += int((result[name].values == "undecided").sum())
     return number
@@ -443,23 +444,9 @@ def search_variables(mask: Mask) -> dict[str, tuple[str, npt.NDArray[np.bool_]]]
     return {} if mask.search is None else {"searched": ("voxel", mask.search)}
 
 
-def mask_of(result: xr.Dataset) -> Mask:
-    """Return the mask that a result was computed on."""
-    volume = np.zeros(tuple(result.attrs["shape"]), dtype=bool)
-    volume[tuple(result["voxel_ijk"].values.T)] = True
-    search = np.asarray(result["searched"].values, dtype=bool) if "searched" in result else None
-    affine = np.array(result.attrs["affine"]).reshape(4, 4)
-    return Mask(volume, affine, name=result.attrs["mask"], search=search, search_name=result.attrs.get("search", ""))
-
-
-def inference_of(result: xr.Dataset) -> Inference:
-    """Return the settings that a result was computed with."""
-    return Inference.model_validate({**EARLIER, **json.loads(result.attrs["inference"])})
-
-
 def thresholded(result: xr.Dataset, source: str) -> npt.NDArray[np.bool_]:
     """Return the surviving voxels (voxel) of a main effect: "cluster-fwe" or "uncorrected"."""
-    name = "z_uncorrected" if source == "uncorrected" else primary_map(inference_of(result))
+    name = "z_uncorrected" if source == "uncorrected" else primary_map(model_of(result).inference)
     return np.asarray(result[name].values != 0)
 
 

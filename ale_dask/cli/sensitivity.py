@@ -26,6 +26,7 @@ def power(
     OUT/NAME/NAME_power.tsv holds the power for 0, 1 … all of the experiments. Whatever is found without a cluster has
     this on its page by itself.
     """
+    from ale_dask.analyses.findings.model import model_of
     from ale_dask.analyses.sensitivity.power import power as simulate
     from ale_dask.errors import InputError
     from ale_dask.reporting.common.maps import stem
@@ -36,7 +37,7 @@ def power(
     from ale_dask.workflows.run import collect
 
     _, results, _ = collect(out)
-    mains = {name: r for name, r in results.items() if r.attrs["kind"] == "main-effect"}
+    mains = {name: r for name, r in results.items() if model_of(r).kind == "main-effect"}
     if analysis is not None and analysis not in mains:
         raise InputError(f"{analysis}: no main effect of {out}, which has {', '.join(mains)}")
     told = {}

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import xarray as xr
 
-from ale_dask.analyses.main_effect import EPS, decision_variables, inference_of
+from ale_dask.analyses.findings.model import by_name, model_of
+from ale_dask.analyses.main_effect import EPS, decision_variables
 from ale_dask.analyses.sensitivity.power import with_power
 from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.errors import InputError
 from ale_dask.reporting.common.extra import PAGE, available
 from ale_dask.reporting.common.map_files import SIMULATED, write_maps
 from ale_dask.reporting.common.maps import stem
-from ale_dask.reporting.common.results import by_name
 from ale_dask.reporting.common.wording import shortfalls
 from ale_dask.reporting.figures.figure_workers import FigureWorkers, InProcessFigures
 from ale_dask.reporting.figures.flow import flow_svg, flow_table, sample_colours
@@ -32,7 +32,7 @@ from ale_dask.reporting.tables.clusters import (
     study_table,
     tsv,
 )
-from ale_dask.reporting.tables.contributions import contribution_table, parts_of
+from ale_dask.reporting.tables.contributions import contribution_table
 from ale_dask.reporting.tables.paper import article_html, article_table
 from ale_dask.reporting.text.base_rate import base_rate_lines
 from ale_dask.storage.location import replace_file
@@ -84,9 +84,9 @@ def _write_analysis_tables(result: xr.Dataset, results: Mapping[str, xr.Dataset]
     base = stem(result.attrs["name"])
     for suffix, table in cluster_tables(result).items():
         replace_file(folder / f"{base}_clusters{suffix}.tsv", tsv(table))
-    if result.attrs["kind"] == "main-effect":
+    if model_of(result).kind == "main-effect":
         replace_file(folder / f"{base}_scaling.tsv", tsv(scaling_table(result)))
-    if set(parts_of(result)) <= set(results):
+    if set(model_of(result).parts) <= set(results):
         for source, end in ENDS.items():
             table = contribution_table(result, results, source=source)
             replace_file(folder / f"{base}_contributions{end}.tsv", tsv(table))
@@ -157,7 +157,7 @@ def summary_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
     """Return the clusters of each analysis in lines for a terminal, main effects first."""
     lines = []
     for name, result in results.items():
-        if result.attrs["kind"] != "main-effect":
+        if model_of(result).kind != "main-effect":
             continue
         table = cluster_table(result)
         clusters = formatted(table[table["Cluster Size (mm3)"].notna()])
@@ -170,7 +170,7 @@ def summary_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
     lines += base_rate_lines(results)
     lines += decision_lines(results)
     lines += [f"{name}: {words}" for name, result in results.items() for words in shortfalls(result)]
-    table = study_table({name: r for name, r in results.items() if r.attrs["kind"] != "main-effect"})
+    table = study_table({name: r for name, r in results.items() if model_of(r).kind != "main-effect"})
     for row in formatted(table[table["input"] != "uncorrected"]).to_dict("records"):
         where = f"{row['volume_mm3']} mm³ at {row['x']} {row['y']} {row['z']}"
         values = [f"{column} {row[column]}" for column in ("Z", "ALE", "p") if row[column]]
@@ -184,9 +184,9 @@ def decision_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
     """Return how many clusters are decided, and the resampling risk, of main effects iterated until decided."""
     lines = []
     for name, result in results.items():
-        if result.attrs["kind"] != "main-effect" or inference_of(result).until_decided is None:
+        if model_of(result).kind != "main-effect" or model_of(result).inference.until_decided is None:
             continue
-        i = inference_of(result)
+        i = model_of(result).inference
         for null, variable in decision_variables(result).items():
             counts = Counter(result[variable].values.tolist())
             decided = ", ".join(f"{counts[word]} {word}" for word in ("significant", "not", "undecided"))

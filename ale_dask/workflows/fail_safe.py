@@ -16,7 +16,7 @@ from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.base_rate import base_rate_name, decided_by_base_rate
 from ale_dask.analyses.execute import seconds_per_iteration
-from ale_dask.analyses.main_effect import inference_of
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.sensitivity import base_rate_variants as beside
 from ale_dask.analyses.sensitivity import fail_safe as noisy
 from ale_dask.analyses.sensitivity import noise_null
@@ -141,7 +141,7 @@ def open_drawer(
     out = place(out)
     study, results, record = collect(out)
     kinds = (main_effects.KIND, conjunctions.KIND)
-    able = [name for name in study.analysis if results[name].attrs["kind"] in kinds]
+    able = [name for name in study.analysis if model_of(results[name]).kind in kinds]
     if analysis is not None and analysis not in able:
         raise InputError(f"{analysis}: no main effect or conjunction of {out}, which has {', '.join(able)}")
     chosen = {name: results[name] for name in ([analysis] if analysis else able)}
@@ -188,10 +188,10 @@ def _of_base_rate(
     chosen: Mapping[str, xr.Dataset], results: Mapping[str, xr.Dataset]
 ) -> tuple[dict[str, xr.Dataset], dict[str, xr.Dataset]]:
     """Return the chosen results as the base rate decides them, by the name they have here, and all main effects."""
-    mains = {name: decided_by_base_rate(r) for name, r in results.items() if r.attrs["kind"] == main_effects.KIND}
+    mains = {name: decided_by_base_rate(r) for name, r in results.items() if model_of(r).kind == main_effects.KIND}
     found: dict[str, xr.Dataset] = {}
     for name, result in chosen.items():
-        both = inference_of(result).null == "both"
+        both = model_of(result).inference.null == "both"
         if name in mains:
             found[base_rate_name(name) if both else name] = mains[name]
         elif both:
@@ -289,7 +289,7 @@ def fail_safe(
             if not clusters_in(result):
                 continue
             name = str(result.attrs["name"])
-            parts = second if inference_of(result).null == "base-rate" else uniform
+            parts = second if model_of(result).inference.null == "base-rate" else uniform
             mine = {n: parts[n] for n in result.attrs.get("of", [name])}
             found[key] = noisy.collect(result, mine, of=drawer.mains, iterations=drawer.iterations)
             write_fail_safe(
@@ -306,7 +306,7 @@ def fail_safe(
 
 def _as_run(result: xr.Dataset, study: Study) -> xr.Dataset:
     """Return a result with the null that its run was asked for, by which the page knows it."""
-    inference = inference_of(result).model_copy(update={"null": study.inference.null})
+    inference = model_of(result).inference.model_copy(update={"null": study.inference.null})
     return result.assign_attrs(inference=inference.model_dump_json())
 
 

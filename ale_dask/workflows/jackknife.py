@@ -16,7 +16,8 @@ from ale_dask.analyses.base_rate import base_rate_name, nulls_of
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.execute import run_plan
 from ale_dask.analyses.findings.clusters import Cluster
-from ale_dask.analyses.main_effect import inference_of, mask_of, plan_main_effect
+from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.main_effect import plan_main_effect
 from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.analyses.sensitivity import contrast_jackknife
 from ale_dask.analyses.sensitivity.jackknife import (
@@ -36,8 +37,8 @@ from ale_dask.config.study import INPUTS
 from ale_dask.coordinates import foci as foci_data
 from ale_dask.errors import InputError
 from ale_dask.execution.plan import Plan
-from ale_dask.reporting.tables.clusters import base_rate_clusters, directions
-from ale_dask.reporting.tables.contributions import parts_of, surviving_clusters
+from ale_dask.reporting.tables.clusters import base_rate_clusters
+from ale_dask.reporting.tables.contributions import surviving_clusters
 from ale_dask.schema import FOCI, OPTIONAL, describe
 
 if TYPE_CHECKING:
@@ -90,12 +91,12 @@ def work(
         for a column that is not there, a correction by TFCE, or too many sets.
     """
     mine = {
-        name: result for name, result in results.items() if name in samples or result.attrs["kind"] != "main-effect"
+        name: result for name, result in results.items() if name in samples or model_of(result).kind != "main-effect"
     }
     sets: dict[str, list[LeftOut]] = {}
     wanted: dict[str, list[LeftOut]] = {}
     for name, result in mine.items():
-        parts = parts_of(result)
+        parts = model_of(result).parts
         if lacking := [p for p in parts if p not in samples]:
             raise InputError(f"'{name}' needs the main effect '{lacking[0]}'; give it too")
         chosen = arms[name].disjoint if name in arms else [samples[p][0] for p in parts]
@@ -107,9 +108,9 @@ def work(
     iterations = {name: len(results[name]["null"]) if name in results else 0 for name in families}
     found: dict[str, ContrastFamily] = {}
     for name, arm in arms.items():
-        one, two = parts_of(results[name])
+        one, two = model_of(results[name]).parts
         pooled = None
-        if inference_of(results[name]).gate == "pooled":
+        if model_of(results[name]).inference.gate == "pooled":
             pooled = family(*_gating(arm), left_out=sets[name], name=pooled_name(name))
             made.plans.update(_passes(pooled_name(name), pooled, iterations[one]))
         found[name] = contrast_family(
@@ -162,7 +163,7 @@ def surviving(made: Work, read: Read) -> Iterator[tuple[str, xr.Dataset]]:
         if name in made.contrasts:
             without = partial(_contrast_without, made.contrasts[name], null_of, read(name))
         else:
-            members = [made.families[part] for part in parts_of(result)]
+            members = [made.families[part] for part in model_of(result).parts]
             without = partial(_main_effects_without, members, null_of, made.sets[name])
         yield name, _survival(result, made.sets[name], without, by=made.by)
 
@@ -194,7 +195,7 @@ def _survival(result: xr.Dataset, sets: Sequence[LeftOut], without: Callable[[in
         found[AGAINST] = base_rate_clusters(result)
     n = sum(map(len, found.values()))
     fraction = np.zeros((n, len(sets)))
-    contrast = result.attrs["kind"] == "contrast"
+    contrast = model_of(result).kind == "contrast"
     for i in range(len(sets)):
         kept = without(i)
         at = 0
@@ -204,7 +205,7 @@ def _survival(result: xr.Dataset, sets: Sequence[LeftOut], without: Callable[[in
                 fraction[at, i] = retained([cluster.voxels], alive)[0]
                 at += 1
     every = [(source, cluster) for source, clusters in found.items() for cluster in clusters]
-    sides = directions(result) if result.attrs["kind"] != "main-effect" else [""]
+    sides = model_of(result).directions if model_of(result).kind != "main-effect" else [""]
     columns: dict[str, list[Any]] = {
         "cluster_input": [source for source, _ in every],
         "cluster_number": [cluster.number for _, cluster in every],
@@ -227,10 +228,10 @@ def _survival(result: xr.Dataset, sets: Sequence[LeftOut], without: Callable[[in
         attrs={
             "name": result.attrs["name"],
             "kind": "survival",
-            "of": result.attrs["kind"],
+            "of": model_of(result).kind,
             "by": by,
             "inference": result.attrs["inference"],
-            "voxel_volume": float(mask_of(result).voxel_volume),
+            "voxel_volume": float(model_of(result).mask.voxel_volume),
         },
     )
     return describe(dataset)
@@ -257,13 +258,13 @@ def survival(
     named = {str(r.attrs["name"]): r for r in results}
     samples, arms = {}, {}
     for name, result in named.items():
-        if result.attrs["kind"] == "main-effect":
+        if model_of(result).kind == "main-effect":
             chosen = _sample(result)
             bits = int(result.attrs["scale_bits"])
             samples[name] = (chosen, plan_main_effect(chosen, bits=bits, name=name))
     for name, result in named.items():
-        if result.attrs["kind"] == "contrast":
-            arms[name] = _arms(result, [named[part] for part in parts_of(result) if part in named])
+        if model_of(result).kind == "contrast":
+            arms[name] = _arms(result, [named[part] for part in model_of(result).parts if part in named])
     made = work(named, samples=samples, arms=arms, by=by, k=k)
 
     @cache
@@ -278,16 +279,18 @@ def survival(
 
 def _sample(result: xr.Dataset) -> Sample:
     columns = [v for v in result.data_vars if v in (*FOCI, *OPTIONAL) or str(v).startswith("moderator_")]
-    return sample(result[columns], mask=mask_of(result), inference=inference_of(result), name=result.attrs["name"])
+    return sample(
+        result[columns], mask=model_of(result).mask, inference=model_of(result).inference, name=result.attrs["name"]
+    )
 
 
 def _arms(result: xr.Dataset, parts: Sequence[xr.Dataset]) -> Arms:
-    name, inference = str(result.attrs["name"]), inference_of(result)
+    name, inference = str(result.attrs["name"]), model_of(result).inference
     if len(parts) < 2:
-        raise InputError(f"'{name}' needs the main effects {' and '.join(parts_of(result))}; give them too")
+        raise InputError(f"'{name}' needs the main effects {' and '.join(model_of(result).parts)}; give them too")
     a, b = (_sample(part).foci for part in parts)
     a, b = contrasts.disjoint_arms(a, b, shared=inference.shared, name=name)
-    mask = mask_of(result)
+    mask = model_of(result).mask
     one, two, both = (sample(f, mask=mask, inference=inference, name=name) for f in (a, b, foci_data.concat([a, b])))
     plan = plan_main_effect(both, bits=study_bits([both]), name=name)
     return Arms((one, two), (both, plan))

@@ -17,7 +17,7 @@ from ale_dask.analyses.base_rate import base_rate_name
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.contrast_clusters import clusters_name
 from ale_dask.analyses.findings.atlas import ATLASES
-from ale_dask.analyses.findings.clusters import grid_of
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.config.inference import BUILT_IN
 from ale_dask.config.run_record import SCHEMA, FileRecord, RunRecord
 from ale_dask.config.study import Contrast, FociSource, MainEffect, Study, with_expanded_files
@@ -101,7 +101,7 @@ def _inference(study: Study, result: xr.Dataset) -> dict[str, Any]:
         "base_rate": Path(study.inference.base_rate).name,
         "mask_sha256": result.attrs["mask_sha256"],
         "mask_voxels": result.sizes["voxel"],
-        "mask_voxel_mm": grid_of(result).voxel_size.tolist(),
+        "mask_voxel_mm": model_of(result).mask.voxel_size.tolist(),
         **_search(study, result),
     }
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ale_dask as ale
-from ale_dask.analyses.main_effect import inference_of, mask_of, plan_main_effect, thresholded
+from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.main_effect import plan_main_effect, thresholded
 from ale_dask.analyses.sample import sample
 from ale_dask.analyses.sensitivity import base_rate_variants
 from ale_dask.analyses.sensitivity.fail_safe import in_proportion
@@ -42,8 +43,10 @@ def enlarged(result: xr.Dataset, *, added: int, series: int, bits: int) -> xr.Da
     """Return the ordinary main effect of a sample and some noise experiments."""
     noise = ale.noise_experiments(result, number=MOST, series=series)
     foci = concat([result[list(FOCI)], subset(noise, np.arange(MOST) < added)])
-    given_settings = inference_of(result).model_dump(exclude={"mask"})
-    return ale.main_effect(foci, mask=mask_of(result), name=result.attrs["name"], scale_bits=bits, **given_settings)
+    given_settings = model_of(result).inference.model_dump(exclude={"mask"})
+    return ale.main_effect(
+        foci, mask=model_of(result).mask, name=result.attrs["name"], scale_bits=bits, **given_settings
+    )
 
 
 def slowly(result: xr.Dataset, *, bits: int) -> dict[tuple[int, int], xr.Dataset]:
@@ -53,7 +56,7 @@ def slowly(result: xr.Dataset, *, bits: int) -> dict[tuple[int, int], xr.Dataset
 
 def clusters_of(kept: np.ndarray, result: xr.Dataset) -> list[np.ndarray]:
     """Return the voxels of each cluster, the largest first."""
-    labels = clusters.label_clusters(kept, volume=mask_of(result).volume)
+    labels = clusters.label_clusters(kept, volume=model_of(result).mask.volume)
     found = [np.flatnonzero(labels == c) for c in range(1, labels.max() + 1)]
     return sorted(found, key=len, reverse=True)
 
@@ -124,7 +127,7 @@ def test_base_rate_by_definition(tiny: Path, monkeypatch: pytest.MonkeyPatch, co
     result = main_effect(tiny, "therapy", **changes)
     found = ale.fail_safe(result, most=2, series=2, iterations=ITERATIONS)
     column = {"cluster-mass": "base_rate_cut_mass", "voxel": "base_rate_cut_peak"}[correction]
-    chosen = sample(result[list(FOCI)], mask=mask_of(result), inference=inference_of(result))
+    chosen = sample(result[list(FOCI)], mask=model_of(result).mask, inference=model_of(result).inference)
     bits = found.attrs["scale_bits"][0]
     steps = steps_of(chosen, plan_main_effect(chosen, bits=bits, name="x"), most=2, series=2, name="x")
     plans = [steps.plan(i, name="x") for i in range(2)]
@@ -134,8 +137,8 @@ def test_base_rate_by_definition(tiny: Path, monkeypatch: pytest.MonkeyPatch, co
     for j, m in [(0, 1), (0, 2), (1, 2)]:
         noise = ale.noise_experiments(result, number=2, series=j)
         foci = concat([result[list(FOCI)], subset(noise, np.arange(2) < m)])
-        asked = inference_of(result).model_dump(exclude={"mask"})
-        run = ale.main_effect(foci, mask=mask_of(result), name="x", scale_bits=bits, **asked)
+        asked = model_of(result).inference.model_dump(exclude={"mask"})
+        run = ale.main_effect(foci, mask=model_of(result).mask, name="x", scale_bits=bits, **asked)
         assert found["cut_added"].values[0, m, j] == run.attrs[column]
         kept[j, m] = thresholded(run, "cluster-fwe")
         np.testing.assert_array_equal(added.surviving(j)[m], np.flatnonzero(kept[j, m]))
@@ -168,7 +171,7 @@ def test_noise_is_the_samples_own_in_balanced_order_and_the_same_whatever_comes_
     longer = subset(more, np.arange(20) < 15)
     for name in ("experiment_key", "focus_xyz", "focus_experiment", "experiment_n_subjects"):
         np.testing.assert_array_equal(some[name].values, longer[name].values)
-    assert (mask_of(result).voxel_at(some["focus_xyz"].values) >= 0).all()
+    assert (model_of(result).mask.voxel_at(some["focus_xyz"].values) >= 0).all()
     other = ale.noise_experiments(result, number=15, series=0)
     np.testing.assert_array_equal(some["experiment_key"].values, other["experiment_key"].values)
     assert (some["focus_xyz"].values != other["focus_xyz"].values).any(axis=1).mean() > 0.9
@@ -192,7 +195,7 @@ def test_a_scale_with_room_for_all_of_them(tiny: Path) -> None:
 
 def test_threads_change_no_value(tiny: Path) -> None:
     result = main_effect(tiny, "therapy", iterations=1)
-    chosen = sample(result[list(FOCI)], mask=mask_of(result), inference=inference_of(result))
+    chosen = sample(result[list(FOCI)], mask=model_of(result).mask, inference=model_of(result).inference)
     noise = noise_of(chosen, number=5)
     one, many = (cluster_forming(noise, series=4, bits=28, threads=n) for n in (1, 4))
     assert one.shape == (4, 6)

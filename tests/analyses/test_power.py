@@ -15,7 +15,8 @@ from support.effects import effect
 
 import ale_dask as ale
 from ale_dask.analyses import base_rate
-from ale_dask.analyses.main_effect import inference_of, mask_of, plan_main_effect
+from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.main_effect import plan_main_effect
 from ale_dask.analyses.sample import sample
 from ale_dask.analyses.sensitivity.power import with_power
 from ale_dask.coordinates.foci import Experiment, build
@@ -36,7 +37,7 @@ WITHIN = 9.0
 
 def tables(result: xr.Dataset) -> dict[str, object]:
     """Return the tables of the simulation of a result, and what a plain one needs."""
-    inference, mask = inference_of(result), mask_of(result)
+    inference, mask = model_of(result).inference, model_of(result).mask
     chosen = sample(result[list(FOCI)], mask=mask, inference=inference)
     distinct, kernel = chosen.kernels
     boxes = [kernel_box(s, support=inference.support, bits=int(result.attrs["scale_bits"])) for s in distinct]
@@ -53,7 +54,7 @@ def tables(result: xr.Dataset) -> dict[str, object]:
 
 def plain(result: xr.Dataset, simulations: int, *, null: str = "uniform") -> np.ndarray:
     """Return whether each place is found (simulation, 1 + experiment), map by map, with ndimage's clusters."""
-    made, mask = tables(result), mask_of(result)
+    made, mask = tables(result), model_of(result).mask
     trial, space, boxes = made["trial"], made["space"], made["boxes"]
     work = kernels.work_of(trial, made["kernels"], space)
     survives = surviving(result) if null == "uniform" else surviving_base_rate(result)
@@ -91,9 +92,9 @@ def plain(result: xr.Dataset, simulations: int, *, null: str = "uniform") -> np.
 
 def kept(result: xr.Dataset, passing: np.ndarray, measure: np.ndarray, cut: int) -> np.ndarray:
     """Return the voxels (voxel) of the clusters of those that pass whose measure, summed, reaches a cut."""
-    mask, volume = mask_of(result), np.zeros(mask_of(result).volume.shape, dtype=np.int64)
+    mask, volume = model_of(result).mask, np.zeros(model_of(result).mask.volume.shape, dtype=np.int64)
     volume[mask.volume] = passing
-    labels, n = ndimage.label(volume, clusters.structure(inference_of(result).connectivity))
+    labels, n = ndimage.label(volume, clusters.structure(model_of(result).inference.connectivity))
     volume[mask.volume] = measure
     total = ndimage.sum_labels(volume, labels, np.arange(1, n + 1))
     return np.isin(labels, 1 + np.flatnonzero(total >= cut))[mask.volume]
@@ -101,7 +102,7 @@ def kept(result: xr.Dataset, passing: np.ndarray, measure: np.ndarray, cut: int)
 
 def surviving(result: xr.Dataset):
     """Return what gives the surviving voxels (voxel) of S (voxel) against foci at random."""
-    attrs, correction = result.attrs, inference_of(result).correction
+    attrs, correction = result.attrs, model_of(result).inference.correction
     if correction == "voxel":
         return lambda s: s >= attrs["cut_s"]
     threshold = attrs["threshold"]
@@ -112,7 +113,7 @@ def surviving(result: xr.Dataset):
 
 def surviving_base_rate(result: xr.Dataset):
     """Return the same against the base rate: with the thresholds that its plan has for each voxel."""
-    inference, attrs, mask = inference_of(result), result.attrs, mask_of(result)
+    inference, attrs, mask = model_of(result).inference, result.attrs, model_of(result).mask
     chosen = sample(result[list(FOCI)], mask=mask, inference=inference)
     main = plan_main_effect(chosen, bits=int(attrs["scale_bits"]), name="a")
     made = base_rate.plan_base_rate(chosen, main=main, name="b")

@@ -15,7 +15,8 @@ from support.real_data import SHARED
 
 import ale_dask as ale
 from ale_dask.analyses import main_effect as main_effects
-from ale_dask.analyses.main_effect import mask_of, plan_main_effect
+from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.main_effect import plan_main_effect
 from ale_dask.analyses.sample import sample, study_bits
 from ale_dask.config.inference import Inference
 from ale_dask.config.study import Study, parse_study
@@ -169,7 +170,7 @@ def test_a_run_keeps_its_region_and_says_it_everywhere(tiny_study: Study, tmp_pa
     sidecar = json.loads(next(out.rglob("drug_*size*.json")).read_text())
     assert sidecar["Search"]["Voxels"] == n
     assert "small volume region.nii.gz" in sidecar["Controls"]
-    assert mask_of(results["drug"]).search_sha256 == results["drug"].attrs["search_sha256"]
+    assert model_of(results["drug"]).mask.search_sha256 == results["drug"].attrs["search_sha256"]
 
 
 def test_a_contrast_over_the_mask_has_a_floor_and_kept_runs_have_none(tiny_study: Study, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from support.real_data import shared
 from typer.testing import CliRunner
 
 import ale_dask as ale
-from ale_dask.analyses.findings.clusters import clusters_of
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.ma import ma_maps
 from ale_dask.analyses.main_effect import block, plan_main_effect
 from ale_dask.analyses.sample import Sample, sample, study_bits
@@ -203,7 +203,7 @@ def test_a_conjunction_peaks_where_its_own_measure_does(tiny: Path):
     for measure, variable in (("z", "z_min"), ("ale", "ale_min")):
         both = ale.conjunction(arms, conjunction_of=measure)
         values = both["z_min"].sel(input="uncorrected").values
-        found = clusters_of(both, values)
+        found = model_of(both).clusters(values)
         assert found
         for cluster in found:
             rank = both[variable].sel(input="uncorrected").values

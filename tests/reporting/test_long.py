@@ -17,6 +17,7 @@ from support.runs import with_backend, with_inference
 from support.studies import STUDY, experiments, write_ball, write_sample
 
 import ale_dask
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.config.inference import Inference
 from ale_dask.config.study import Study, load_study
 from ale_dask.coordinates.foci import n_foci
@@ -24,7 +25,7 @@ from ale_dask.errors import StoreError
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.correct import UNREACHABLE
 from ale_dask.reporting import long_records, long_table, long_tsv
-from ale_dask.reporting.tables.clusters import cluster_tables, directions, levels_of
+from ale_dask.reporting.tables.clusters import cluster_tables, levels_of
 from ale_dask.reporting.write import write_results
 from ale_dask.workflows import run
 
@@ -222,7 +223,7 @@ def test_what_has_no_cluster_has_its_row(tiny_study: Study, tmp_path: Path) -> N
         (name, level, source, direction)
         for name, r in results.items()
         for level, source in levels_of(r)
-        for direction in directions(r)
+        for direction in model_of(r).directions
     }  # fmt: skip
     keys = table[WHICH].drop_duplicates().fillna("").itertuples(index=False, name=None)
     assert set(keys) == {tuple("" if part is pd.NA else part for part in key) for key in wanted}

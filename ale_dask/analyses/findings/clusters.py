@@ -11,8 +11,6 @@ import numpy.typing as npt
 import xarray as xr
 from scipy import ndimage
 
-from ale_dask.analyses.main_effect import inference_of, mask_of
-from ale_dask.config.inference import Inference
 from ale_dask.numerics.clusters import structure
 from ale_dask.numerics.space import Mask
 
@@ -63,64 +61,32 @@ def find_clusters(
     position in mm is the mean of the tied ones where `average_ties`, as GingerALE does.
     """
     order = np.abs(z) if rank is None else rank
-    found: list[Cluster] = []
-    for sign in (1, -1):
-        for voxels in sorted(_groups(np.flatnonzero(sign * z > 0), mask, connectivity), key=len, reverse=True):
-            found.append(_cluster(voxels, order, len(found) + 1, sign, mask, average_ties))
-    return found
-
-
-_GRID: dict[str, Mask] = {}
-
-
-def grid_of(result: xr.Dataset) -> Mask:
-    """Return the mask that a result was computed on; kept, since all results of a study share it."""
-    key = str(result.attrs["mask_sha256"])
-    found = _GRID.get(key)
+    sides = {sign: np.flatnonzero(sign * z > 0) for sign in (1, -1)}
+    # All that clusters depend on: a map that is shown, tabled and drawn is labelled once.
+    key = hashlib.sha256(f"{mask.sha256} {average_ties} {connectivity} {order.dtype}".encode())
+    for voxels in sides.values():
+        key.update(len(voxels).to_bytes(8, "little") + voxels.tobytes() + order[voxels].tobytes())
+    found = _LABELLED.get(key.digest())
     if found is None:
-        found = mask_of(result)
-        _GRID.clear()
-        _GRID[key] = found
-    return found
+        found = []
+        for sign, inside in sides.items():
+            for voxels in sorted(_groups(inside, mask, connectivity), key=len, reverse=True):
+                found.append(_cluster(voxels, order, len(found) + 1, sign, mask, average_ties))
+        if len(_LABELLED) >= MOST_MAPS:
+            _LABELLED.clear()
+        _LABELLED[key.digest()] = found
+    return found.copy()
+
+
+MOST_MAPS = 64
+"""Maps whose clusters are remembered."""
+_LABELLED: dict[bytes, list[Cluster]] = {}
 
 
 def grid_name(result: xr.Dataset) -> str:
     """Return a short hash of the grid that a result's voxels are of, whatever its mask."""
     affine, shape = np.array(result.attrs["affine"], dtype=np.float64), tuple(result.attrs["shape"])
     return hashlib.sha256(affine.tobytes() + str(shape).encode()).hexdigest()[:8]
-
-
-def clusters_of(result: xr.Dataset, values: npt.NDArray[Any], *, level: str = "") -> list[Cluster]:
-    """Return the clusters of a thresholded map (voxel) of a result, ranked by what decides there.
-
-    A main effect by its fixed-point sums, or by z where its map at `level` is one against the base rate; a contrast by
-    z, of equal ones by the difference, since the smallest possible p is shared by many voxels, unless the positions of
-    ties are averaged; its map at `level` "voxel-fwe" by the difference, whose largest one decides there; a conjunction
-    by z or, as asked for, by ALE.
-    """
-    inference = inference_of(result)
-    average = inference.tied_peaks == "mean"
-    rank: npt.NDArray[Any] = np.abs(values)
-    if result.attrs["kind"] == "main-effect":
-        rank = result["z_base_rate" if _against(level, inference) else "s"].values
-    elif result.attrs["kind"] == "conjunction" and inference.conjunction_of == "ale":
-        rank = result["ale_min"].values.max(axis=0)
-    elif result.attrs["kind"] == "contrast" and level == "voxel-fwe":
-        rank = np.sign(values) * result["difference"].values
-    elif result.attrs["kind"] == "contrast" and not average:
-        shown = np.flatnonzero(values)
-        order = shown[np.lexsort(((np.sign(values) * result["difference"].values)[shown], rank[shown]))]
-        rank = np.zeros(len(values), dtype=np.int64)
-        rank[order] = np.arange(1, len(order) + 1)
-    return find_clusters(
-        values, mask=grid_of(result), rank=rank, average_ties=average, connectivity=inference.connectivity
-    )
-
-
-def _against(level: str, inference: Inference) -> bool:
-    """Return whether a main effect's map at a level is one against the base rate."""
-    uniform = level == "uncorrected" or level.startswith("uniform-")
-    return level.startswith("base-rate-") or (inference.null == "base-rate" and not uniform)
 
 
 def _groups(inside: I64, mask: Mask, connectivity: int) -> list[I64]:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses.main_effect import inference_of, mask_of
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.sample import sample
 from ale_dask.coordinates.foci import foci_alone
 from ale_dask.numerics.ale import add_row
@@ -24,9 +24,9 @@ def contributions(result: xr.Dataset, labels: npt.NDArray[np.integer], *, foci: 
     that of these experiments then. The kernels are those of the result's null.
     """
     check(result, *FOCI, "s")
-    mask, unit = mask_of(result), 2.0 ** -int(result.attrs["scale_bits"])
+    mask, unit = model_of(result).mask, 2.0 ** -int(result.attrs["scale_bits"])
     used = foci_alone(result) if foci is None else foci
-    chosen = sample(used, mask=mask, inference=inference_of(result), name=str(result.attrs["name"]))
+    chosen = sample(used, mask=mask, inference=model_of(result).inference, name=str(result.attrs["name"]))
     n = int(labels.max(initial=0))
     shape = (n, len(chosen.key))
     mean, largest = np.zeros(shape), np.zeros(shape)

@@ -11,7 +11,8 @@ from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.base_rate import decided_by_base_rate
 from ale_dask.analyses.execute import run_plan, sample_of
-from ale_dask.analyses.main_effect import UNIFORM_ALONE, inference_of, mask_of, plan_main_effect
+from ale_dask.analyses.findings.model import kind_of, model_of
+from ale_dask.analyses.main_effect import UNIFORM_ALONE, plan_main_effect
 from ale_dask.analyses.sensitivity import fail_safe as noisy
 from ale_dask.analyses.sensitivity import noise_null
 from ale_dask.analyses.sensitivity.fail_safe_base_rate import OF_BOTH, AddedBaseRate, steps_of
@@ -66,7 +67,7 @@ def fail_safe(
     mains = {str(r.attrs["name"]): r for r in main_effects_of(result, of)}
     parts = {}
     for name, main in mains.items():
-        chosen = sample_of(main, inference=inference_of(main), mask=mask_of(main))
+        chosen = sample_of(main, inference=model_of(main).inference, mask=model_of(main).mask)
         own = plan_main_effect(chosen, bits=int(main.attrs["scale_bits"]), name=name)
         plan = noise_null.plan_fail_safe(
             chosen, own, most=most or noise_null.TIMES * len(chosen.key), series=series, name=name, threads=cpu_count()
@@ -77,7 +78,7 @@ def fail_safe(
 
 
 def _base_rate_decides(result: xr.Dataset, null: str | None) -> bool:
-    own = inference_of(result).null
+    own = model_of(result).inference.null
     if null not in (None, "uniform", "base-rate"):
         raise InputError(f"null '{null}': fail-safe N is against one null, uniform or base-rate")
     if null == "uniform" and own == "base-rate":
@@ -94,12 +95,12 @@ def _against_base_rate(
     iterations: int,
     client: Client | None,
 ) -> xr.Dataset:
-    if result.attrs["kind"] == conjunctions.KIND and inference_of(result).null == "both":
+    if model_of(result).kind == conjunctions.KIND and model_of(result).inference.null == "both":
         raise InputError(f"'{result.attrs['name']}': {OF_BOTH}")
     mains = {str(r.attrs["name"]): decided_by_base_rate(r) for r in main_effects_of(result, of)}
     parts = {}
     for name, main in mains.items():
-        chosen = sample_of(main, inference=inference_of(main), mask=mask_of(main))
+        chosen = sample_of(main, inference=model_of(main).inference, mask=model_of(main).mask)
         own = plan_main_effect(chosen, bits=int(main.attrs["scale_bits"]), name=name)
         number = most or noise_null.TIMES * len(chosen.key)
         steps = steps_of(chosen, own, most=number, series=series, name=name)
@@ -119,7 +120,7 @@ def noise_experiments(result: xr.Dataset, *, number: int, series: int = 0, null:
         for a result that is no main effect, or a null that it does not have.
     """
     (main,) = main_effects_of(result, ())
-    inference, mask = inference_of(main), mask_of(main)
+    inference, mask = model_of(main).inference, model_of(main).mask
     chosen = sample_of(main, inference=inference, mask=mask)
     base_rate = load_base_rate(inference, mask=mask) if _base_rate_decides(main, null) else None
     return noise_foci(noise_of(chosen, number=number, base_rate=base_rate), series=series)
@@ -133,7 +134,7 @@ def main_effects_of(result: xr.Dataset, of: Sequence[xr.Dataset]) -> list[xr.Dat
     InputError
         for a contrast, or when `of` are not the main effects of the conjunction.
     """
-    kind, name = result.attrs.get("kind"), result.attrs.get("name")
+    kind, name = kind_of(result), result.attrs.get("name")
     if kind == main_effects.KIND:
         return [result]
     if kind != conjunctions.KIND:

@@ -21,7 +21,8 @@ from scipy import ndimage
 
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import main_effect as main_effects
-from ale_dask.analyses.main_effect import inference_of, mask_of, null_tables, thresholded
+from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.main_effect import null_tables, thresholded
 from ale_dask.analyses.sensitivity.fail_safe_base_rate import AddedBaseRate
 from ale_dask.analyses.sensitivity.noise_null import KIND, STATISTICS
 from ale_dask.execution.plan import Plan
@@ -136,10 +137,10 @@ def collect(
     iterations
         of the nulls
     """
-    mask = mask_of(result)
+    mask = model_of(result).mask
     labels, number = _labels(result, mask)
     names = list(parts)
-    if result.attrs["kind"] == main_effects.KIND:
+    if model_of(result).kind == main_effects.KIND:
         counts = {names[0]: np.arange(parts[names[0]].most + 1)[:, None]}
         fixed = np.ones((1, mask.n_voxels), dtype=bool)
         minimum = 1
@@ -147,7 +148,7 @@ def collect(
         counts = {name: _alone(i, parts) for i, name in enumerate(names)}
         counts[ALL] = in_proportion([p.n_experiments for p in parts.values()], [p.most for p in parts.values()])
         fixed = np.stack([thresholded(of[name], "cluster-fwe") for name in names])
-        minimum = inference_of(result).min_voxels(mask.voxel_volume)
+        minimum = model_of(result).inference.min_voxels(mask.voxel_volume)
     series = next(iter(parts.values())).series
     steps = max(len(c) for c in counts.values())
     survives = np.zeros((len(counts), series, steps, number), dtype=bool)
@@ -188,7 +189,7 @@ def collect(
         attrs={
             "name": str(result.attrs["name"]),
             "kind": KIND,
-            "of": str(result.attrs["kind"]),
+            "of": str(model_of(result).kind),
             "identities": [p.plan.identity for p in parts.values()],
             "iterations": iterations,
             "series": series,
@@ -202,11 +203,11 @@ def collect(
 
 def _labels(result: xr.Dataset, mask: Mask) -> tuple[npt.NDArray[np.int32], int]:
     """Return the cluster (voxel), int32, in the order of tables, the largest first, and their number."""
-    if result.attrs["kind"] == conjunctions.KIND:
+    if model_of(result).kind == conjunctions.KIND:
         kept = result["z_min"].sel(input="cluster-fwe").values != 0
     else:
         kept = thresholded(result, "cluster-fwe")
-    labels = clusters.label_clusters(kept, volume=mask.volume, connectivity=inference_of(result).connectivity)
+    labels = clusters.label_clusters(kept, volume=mask.volume, connectivity=model_of(result).inference.connectivity)
     sizes = clusters.sizes(labels)
     rank = np.empty(len(sizes), dtype=np.int32)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(1, len(sizes) + 1)

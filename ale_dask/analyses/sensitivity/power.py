@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.base_rate import nulls_of
-from ale_dask.analyses.main_effect import inference_of, mask_of
+from ale_dask.analyses.findings.model import kind_of, model_of
 from ale_dask.analyses.sample import sample
 from ale_dask.analyses.sensitivity.power_nulls import Found, base_rate_found, uniform_found
 from ale_dask.config.study import INPUTS
@@ -86,7 +85,7 @@ def power(
     InputError
         for what is no main effect, a number that cannot be used, or a base rate that cannot be read any more.
     """
-    if result.attrs.get("kind") != main_effects.KIND:
+    if kind_of(result) != "main-effect":
         raise InputError(f"'{result.attrs.get('name')}' is no main effect: power is that of one sample's design")
     if simulations < 1 or within_mm < 0 or not 0 < target < 1:
         raise InputError(
@@ -94,8 +93,8 @@ def power(
             "or more, 0 mm or more, and a power between 0 and 1"
         )
     check(result, *FOCI)
-    inference = inference_of(result)
-    chosen = sample(foci_alone(result), mask=mask_of(result), inference=inference, name=result.attrs["name"])
+    inference = model_of(result).inference
+    chosen = sample(foci_alone(result), mask=model_of(result).mask, inference=inference, name=result.attrs["name"])
     found = {
         null: _FOUND[null](chosen, result, simulations=simulations, within_mm=within_mm, threads=threads or cpu_count())
         for null in nulls_of(result)
@@ -147,7 +146,7 @@ def _needed(found: npt.NDArray[np.bool_], *, target: float) -> int:
 
 def without_cluster(result: xr.Dataset) -> list[int]:
     """Return the directions (1, -1) in which a contrast or conjunction has no cluster at the corrected input."""
-    name = {"contrast": "z_contrast", "conjunction": "z_min"}.get(result.attrs["kind"])
+    name = {"contrast": "z_contrast", "conjunction": "z_min"}.get(model_of(result).kind)
     if name is None:
         return []
     z = result[name].sel(input=INPUTS[0]).values
@@ -164,7 +163,7 @@ def with_power(results: Mapping[str, xr.Dataset], *, threads: int | None = None)
     for name, result in results.items():
         if not without_cluster(result):
             continue
-        behind = list(result.attrs["arms" if result.attrs["kind"] == "contrast" else "of"])
+        behind = list(result.attrs["arms" if model_of(result).kind == "contrast" else "of"])
         if not set(behind) <= set(found):
             continue
         for arm in behind:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses.findings.clusters import grid_of
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.maps import MapSpec, map_specs_of, stem
 from ale_dask.reporting.common.wording import controls, setting
@@ -32,7 +32,7 @@ def write_maps(result: xr.Dataset, folder: Path, *, simulated: bool = False) -> 
 
     The same result gives the same bytes. NaN in p maps means not tested; 0 elsewhere means nothing there.
     """
-    mask = grid_of(result)
+    mask = model_of(result).mask
     specs = map_specs_of(result)
 
     def write(spec: MapSpec) -> Path:
@@ -83,7 +83,7 @@ def sidecar(result: xr.Dataset, spec: MapSpec, *, simulated: bool = False) -> di
         "Units": spec.units,
         "Space": "MNI152",
         "Analysis": attrs["name"],
-        "Kind": attrs["kind"],
+        "Kind": model_of(result).kind,
         "Input": spec.source or None,
         "Arms": list(attrs.get("arms", ())) or None,
         "Of": list(attrs.get("of", ())) or None,

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses.findings.clusters import Cluster, clusters_of
-from ale_dask.analyses.main_effect import inference_of, thresholded
+from ale_dask.analyses.findings.clusters import Cluster
+from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.main_effect import thresholded
 from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.base_rate_maps import AGAINST, BASE_RATE_MAP_SPECS, UNIFORM
 from ale_dask.reporting.common.map_spec import MapSpec as MapSpec
@@ -19,7 +20,7 @@ from ale_dask.reporting.common.map_spec import of
 
 def main_clusters(result: xr.Dataset, *, source: str) -> list[Cluster]:
     """Return the clusters of a main effect that survive the primary correction, or the "uncorrected" ones."""
-    return clusters_of(result, thresholded(result, source).astype(np.int8), level=source)
+    return model_of(result).clusters(thresholded(result, source).astype(np.int8), level=source)
 
 
 def _labels(result: xr.Dataset) -> npt.NDArray[np.int16]:
@@ -214,7 +215,7 @@ def _numbered(spec: MapSpec) -> MapSpec:
 
     def read(result: xr.Dataset) -> npt.NDArray[np.int16]:
         labels = np.zeros(result.sizes["voxel"], dtype=np.int16)
-        for cluster in clusters_of(result, spec.read(result), level=spec.level):
+        for cluster in model_of(result).clusters(spec.read(result), level=spec.level):
             labels[cluster.voxels] = cluster.number
         return labels
 
@@ -268,8 +269,8 @@ def map_specs_of(result: xr.Dataset) -> list[MapSpec]:
     Where the base rate alone is asked for, its maps stand at the level of their correction, and the others' at that
     of "uniform-…".
     """
-    found = [v for v in MAP_SPECS[result.attrs["kind"]] if not v.optional or v.optional in result]
-    if result.attrs["kind"] != "main-effect" or inference_of(result).null != "base-rate":
+    found = [v for v in MAP_SPECS[model_of(result).kind] if not v.optional or v.optional in result]
+    if model_of(result).kind != "main-effect" or model_of(result).inference.null != "base-rate":
         return found
     against = {v.level.removeprefix(AGAINST) for v in found if v.level.startswith(AGAINST)}
     moved = {level: f"{UNIFORM}{level}" for level in against} | {f"{AGAINST}{level}": level for level in against}
@@ -283,8 +284,8 @@ def find_map_spec(result: xr.Dataset, *, level: str, source: str = "") -> MapSpe
 
 def pictured_map_specs(result: xr.Dataset) -> list[MapSpec]:
     """Return the maps that are drawn: at the primary correction and uncorrected, or at both inputs."""
-    kind = result.attrs["kind"]
-    correction = inference_of(result).correction
+    kind = model_of(result).kind
+    correction = model_of(result).inference.correction
     main: tuple[str, ...] = (correction, f"{AGAINST}{correction}", "uncorrected")
     levels = {"main-effect": main, "contrast": ("uncorrected",), "conjunction": ("thresholded",)}
     return [v for level in levels[kind] for v in map_specs_of(result) if v.level == level]
@@ -292,7 +293,7 @@ def pictured_map_specs(result: xr.Dataset) -> list[MapSpec]:
 
 def corrected_map_specs(result: xr.Dataset) -> list[MapSpec]:
     """Return the corrected maps of a contrast or conjunction: of voxels, and of clusters as the primary correction."""
-    clusters = {"cluster-mass": "mass-fwe"}.get(inference_of(result).correction, "size-fwe")
+    clusters = {"cluster-mass": "mass-fwe"}.get(model_of(result).inference.correction, "size-fwe")
     return [v for v in map_specs_of(result) if v.level in ("voxel-fwe", clusters)]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import xarray as xr
 
 from ale_dask.analyses.contrast import pooled_name
+from ale_dask.analyses.findings.model import model_of
 
 INK, FAINT, LINE, REST = "#1d2329", "#5d6873", "#d5dbe1", "#c9d0d6"
 """Text, lesser text, rules, and what is taken together."""
@@ -41,11 +42,11 @@ def hues_of(results: Mapping[str, xr.Dataset]) -> dict[str, Hue]:
     From the sixth on they begin again.
     """
     pooled = pooled_names(results)
-    main = [name for name, result in results.items() if result.attrs["kind"] == "main-effect"]
+    main = [name for name, result in results.items() if model_of(result).kind == "main-effect"]
     ordered = sorted(main, key=lambda name: name in pooled)
     return {name: HUES[i % len(HUES)] for i, name in enumerate(ordered)}
 
 
 def pooled_names(results: Mapping[str, xr.Dataset]) -> set[str]:
     """Return the names of the main effects that a run pooled for its contrasts."""
-    return {pooled_name(name) for name, result in results.items() if result.attrs["kind"] == "contrast"} & set(results)
+    return {pooled_name(name) for name, result in results.items() if model_of(result).kind == "contrast"} & set(results)

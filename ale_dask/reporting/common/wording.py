@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ale_dask.analyses.findings.clusters import grid_of
-from ale_dask.analyses.main_effect import EPS, inference_of
+from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.main_effect import EPS
 from ale_dask.analyses.sensitivity.power import BESIDE, THIRDS
 from ale_dask.config.inference import Inference
 from ale_dask.coordinates.decisions import decisions
@@ -66,9 +66,9 @@ def label(result: xr.Dataset, spec: MapSpec) -> str:
 
 
 def _label(result: xr.Dataset, spec: MapSpec) -> str:
-    i = inference_of(result)
+    i = model_of(result).inference
     source = input_words(spec.source, correction=i.correction)
-    if result.attrs["kind"] == "contrast":
+    if model_of(result).kind == "contrast":
         where = "whole mask" if i.gate == "none" else f"pooled experiments at {source}"
         if spec.level in ("size-fwe", "mass-fwe"):
             forming = f"cluster-forming p < {i.voxel_p:g}"
@@ -77,7 +77,7 @@ def _label(result: xr.Dataset, spec: MapSpec) -> str:
             # Over the region that no relabelling changes, whatever gates the uncorrected map.
             return f"voxel FWE p ≤ {i.contrast_p:g}, {where}"
         return f"uncorrected p < {i.contrast_p:g}, {f'arms at {source}' if i.gate == 'arms' else where}"
-    if result.attrs["kind"] == "conjunction":
+    if model_of(result).kind == "conjunction":
         return f"overlap of the maps at {source}"
     level = _correction_of(spec)
     if level in CORRECTED:
@@ -100,9 +100,9 @@ def level_words(inference: Inference) -> str:
 def controls(result: xr.Dataset, spec: MapSpec) -> str:
     """Return in words what a map controls, with this result's levels."""
     if spec.controls is not None:
-        return controlled(spec, inference_of(result)) + small_volume(result)
+        return controlled(spec, model_of(result).inference) + small_volume(result)
     if spec.level == "label":
-        return controls(result, find_map_spec(result, level=inference_of(result).correction))
+        return controls(result, find_map_spec(result, level=model_of(result).inference.correction))
     return str(result.attrs["controls"]) + small_volume(result)
 
 
@@ -128,7 +128,7 @@ def setting(result: xr.Dataset, name: str) -> Any:
     """Return a setting or a cut of a result as JSON has it; a cut that no value reaches is None."""
     if name == "cut_ale" and _plain(result.attrs["cut_s"]) is None:
         return None
-    value = result.attrs[name] if name in result.attrs else getattr(inference_of(result), name)
+    value = result.attrs[name] if name in result.attrs else getattr(model_of(result).inference, name)
     return [_plain(v) for v in value] if isinstance(value, tuple | list | np.ndarray) else _plain(value)
 
 
@@ -141,21 +141,21 @@ def _plain(value: Any) -> Any:
 def facts(result: xr.Dataset) -> list[tuple[str, str]]:
     """Return what stands beside a result on the page: (what, how much), thresholds with their intervals."""
     of_kind = {"main-effect": _main_effect, "contrast": _contrast, "conjunction": _conjunction}
-    return of_kind[result.attrs["kind"]](result)
+    return of_kind[model_of(result).kind](result)
 
 
 def notes(result: xr.Dataset) -> list[str]:
     """Return what a reader must know before believing a result: few experiments, unlike arms."""
     found = []
     attrs = result.attrs
-    if attrs["kind"] == "main-effect" and attrs["n_experiments"] < FEWEST:
+    if model_of(result).kind == "main-effect" and attrs["n_experiments"] < FEWEST:
         found.append(f"Only {attrs['n_experiments']} experiments, fewer than {FEWEST}: underpowered.")
     found += shortfalls(result)
-    if attrs["kind"] == "contrast" and attrs["shared"] and inference_of(result).shared == "keep":
+    if model_of(result).kind == "contrast" and attrs["shared"] and model_of(result).inference.shared == "keep":
         found.append(KEPT)
     found += base_rate_notes(result)
     if words := detectable(attrs):
-        what = "difference" if attrs["kind"] == "contrast" else "overlap"
+        what = "difference" if model_of(result).kind == "contrast" else "overlap"
         found.append(
             f"Finding no {what} does not show that there is none: a place is found with "
             f"{100 * attrs['power_target']:.0f} % power if this many experiments report it: {words}."
@@ -178,10 +178,10 @@ def subject_words(attrs: Mapping[str, Any]) -> str:
 
 def shortfalls(result: xr.Dataset) -> list[str]:
     """Return why a result tests nothing by correction, if it does not: too few iterations, or no region."""
-    attrs, i = result.attrs, inference_of(result)
-    if attrs["kind"] == "main-effect" and _plain(attrs["cut_size"]) is None:
+    attrs, i = result.attrs, model_of(result).inference
+    if model_of(result).kind == "main-effect" and _plain(attrs["cut_size"]) is None:
         return [f"{attrs['iterations']:,} iterations are too few for family-wise error at {i.cluster_p:g}."]
-    if attrs["kind"] != "contrast":
+    if model_of(result).kind != "contrast":
         return []
     n, found = attrs["iterations"], []
     least = 1 / n if attrs["enumerated"] else 1 / (1 + n)
@@ -198,8 +198,8 @@ def shortfalls(result: xr.Dataset) -> list[str]:
 
 
 def _main_effect(result: xr.Dataset) -> list[tuple[str, str]]:
-    attrs, i = result.attrs, inference_of(result)
-    volume = grid_of(result).voxel_volume
+    attrs, i = result.attrs, model_of(result).inference
+    volume = model_of(result).mask.voxel_volume
     unit = 2.0 ** -int(attrs["scale_bits"])
     mm3 = "{:.0f} voxels = {:.0f} mm³".format
     lost = int(attrs["foci_outside_mask"])
@@ -227,7 +227,7 @@ def _tfce(result: xr.Dataset) -> list[tuple[str, str]]:
 
 
 def _contrast(result: xr.Dataset) -> list[tuple[str, str]]:
-    attrs, i = result.attrs, inference_of(result)
+    attrs, i = result.attrs, model_of(result).inference
     drawn = "all relabellings" if attrs["enumerated"] else "relabellings"
     per = "{:.3g} against {:.3g}".format
     return [
@@ -299,14 +299,14 @@ def shared_words(found: Sequence[str], inference: Inference) -> str:
 def _clusters(result: xr.Dataset) -> list[tuple[str, str]]:
     if "contrast_cluster_size" not in result:
         return []
-    i, n = inference_of(result), result.sizes["contrast_cluster"]
+    i, n = model_of(result).inference, result.sizes["contrast_cluster"]
     return [("Clusters tested", f"{n}, formed where p < {i.voxel_p:g} among all relabellings; FWE p ≤ {i.cluster_p:g}")]
 
 
 def _conjunction(result: xr.Dataset) -> list[tuple[str, str]]:
     return [
         ("Of", " AND ".join(result.attrs["of"])),
-        ("Minimum volume", f"{inference_of(result).min_volume:g} mm³"),
+        ("Minimum volume", f"{model_of(result).inference.min_volume:g} mm³"),
         ("Largest minimum z before any threshold", f"{result.attrs['largest_minimum_z']:.3f}"),
         *_detectable(result.attrs),
         ("Mask", _mask(result)),

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.findings.clusters import find_clusters, grid_of
+from ale_dask.analyses.findings.clusters import find_clusters
 from ale_dask.analyses.findings.matching import CHANGES
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask
@@ -23,7 +24,6 @@ from ale_dask.reporting.common.maps import pictured_map_specs, stem
 from ale_dask.reporting.common.wording import label
 from ale_dask.reporting.compare.runs import Comparison, Pair, pairs_of
 from ale_dask.reporting.figures.slices import ColourScale, brain
-from ale_dask.reporting.tables.clusters import directions
 from ale_dask.reporting.tables.long import long_records
 from ale_dask.storage.location import replace_file
 
@@ -116,19 +116,19 @@ def _figures(
         if not pair.primary and pair.first.suffix not in pictured:
             continue
         maps = pair.first.read(a), pair.second.read(b)
-        contrast = a.attrs["kind"] == "contrast"
+        contrast = model_of(a).kind == "contrast"
         for sign, end in ((1, "Greater"), (-1, "Less")) if contrast else ((1, ""),):
             other = "" if is_base_rate(pair.first) == is_base_rate(pair.second) else f"_beside-{pair.second.suffix}"
             path = folder / f"{stem(name)}_{pair.first.suffix}{other}{f'_desc-{end.lower()}' if end else ''}.png"
             values = overlay(*maps, sign=sign)
             title = _title(name, a, b, pair, sign=sign, simulated=simulated)
             rank = np.maximum(*(sign * m for m in maps))
-            yield path, _draw(values, rank, mask=grid_of(a), title=title, names=names) if values.any() else b""
+            yield path, _draw(values, rank, mask=model_of(a).mask, title=title, names=names) if values.any() else b""
 
 
 def _title(name: str, a: xr.Dataset, b: xr.Dataset, pair: Pair, *, sign: int, simulated: bool) -> str:
     words = list(dict.fromkeys((label(a, pair.first), label(b, pair.second))))
-    direction = [directions(a)[0 if sign > 0 else 1]] if a.attrs["kind"] == "contrast" else []
+    direction = [model_of(a).directions[0 if sign > 0 else 1]] if model_of(a).kind == "contrast" else []
     return " · ".join([*([SIMULATED] if simulated else []), name, *direction, " | ".join(words)])
 
 

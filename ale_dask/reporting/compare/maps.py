@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses.findings.clusters import grid_of
-from ale_dask.analyses.main_effect import inference_of
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.wording import setting
 
@@ -27,8 +26,8 @@ _NUMBERS = ("iterations", "n_experiments", "n_foci", "n_subjects", "threshold_al
 
 def differing_maps(a: xr.Dataset, b: xr.Dataset) -> Iterator[dict[str, Any]]:
     """Yield a row for each unthresholded map of two results: the largest difference, its place, and the correlation."""
-    mask: Mask = grid_of(a)
-    for words, variable in _UNTHRESHOLDED[a.attrs["kind"]].items():
+    mask: Mask = model_of(a).mask
+    for words, variable in _UNTHRESHOLDED[model_of(a).kind].items():
         if variable not in a or variable not in b:
             continue
         first, second = (r[variable].values.astype(np.float64) for r in (a, b))
@@ -89,7 +88,9 @@ def _settings(result: xr.Dataset) -> dict[str, Any]:
 
     Without the mask, which both runs share, and without paths, which may be private.
     """
-    settings = {k: v for k, v in inference_of(result).model_dump().items() if k not in ("mask", "search", "base_rate")}
+    settings = {
+        k: v for k, v in model_of(result).inference.model_dump().items() if k not in ("mask", "search", "base_rate")
+    }
     for key in ("search", "base_rate"):
         settings[key] = " ".join(str(result.attrs.get(name, "")) for name in (key, f"{key}_sha256")).strip()
     cuts = (f"base_rate_cut_{what}" for what in ("size", "mass", "peak"))

@@ -12,17 +12,17 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.base_rate import PRIMARY_MEASURE
-from ale_dask.analyses.findings.clusters import Cluster, clusters_of, grid_of
+from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.matching import CHANGES, both_voxels, dice, matched, members, shared_voxels, shift
-from ale_dask.analyses.main_effect import BASE_RATE, inference_of
+from ale_dask.analyses.findings.model import Results, by_name, model_of
+from ale_dask.analyses.main_effect import BASE_RATE
 from ale_dask.errors import InputError
 from ale_dask.numerics.correct import monte_carlo_p
 from ale_dask.reporting.common.base_rate_maps import AGAINST, UNIFORM, is_base_rate
 from ale_dask.reporting.common.maps import LABELS, MapSpec, map_specs_of
-from ale_dask.reporting.common.results import Results, by_name
 from ale_dask.reporting.common.wording import mask_name
 from ale_dask.reporting.compare.maps import MAP_COLUMNS, SETTING_COLUMNS, differing_maps, differing_settings
-from ale_dask.reporting.tables.clusters import contrast_p, directions
+from ale_dask.reporting.tables.clusters import contrast_p
 
 _KEY = ("analysis", "kind", "level", "input", "direction")
 _OF_CLUSTER = ("cluster", "voxels", "mm3", "x", "y", "z", "peak_z", "p", "p_base_rate", "share_base_rate")
@@ -110,19 +110,19 @@ def compare(
     for name, (a, b) in pairs.items():
         for pair in pairs_of(a, b):
             both_sides = (
-                clusters_of(a, pair.first.read(a), level=pair.first.level),
-                clusters_of(b, pair.second.read(b), level=pair.second.level),
+                model_of(a).clusters(pair.first.read(a), level=pair.first.level),
+                model_of(b).clusters(pair.second.read(b), level=pair.second.level),
             )
-            words = ("",) if a.attrs["kind"] == "main-effect" else directions(a)
+            words = ("",) if model_of(a).kind == "main-effect" else model_of(a).directions
             for direction, sign in zip(words, (1, -1), strict=False):
-                key = (name, a.attrs["kind"], pair.level, pair.first.source, direction)
+                key = (name, model_of(a).kind, pair.level, pair.first.source, direction)
                 fixed = dict(zip(_KEY, key, strict=True))
                 first, second = ([c for c in side if c.sign == sign] for side in both_sides)
                 rows = [_row(change, i, j, pair, a, b) for change, i, j in matched(first, second)]
                 clusters += [{**fixed, **row} for row in rows]
-                primary = "" if a.attrs["kind"] != "main-effect" else "yes" if pair.primary else "no"
+                primary = "" if model_of(a).kind != "main-effect" else "yes" if pair.primary else "no"
                 summary.append({**fixed, "primary": primary, **_summary(first, second)})
-        maps += [{"analysis": name, "kind": a.attrs["kind"], **row} for row in differing_maps(a, b)]
+        maps += [{"analysis": name, "kind": model_of(a).kind, **row} for row in differing_maps(a, b)]
     return Comparison(
         _counted(pd.DataFrame(clusters, columns=list(CLUSTER_COLUMNS))),
         _counted(pd.DataFrame(summary, columns=list(SUMMARY_COLUMNS))),
@@ -144,10 +144,10 @@ def _common(
     pairs = {
         name: (a, second[name])
         for name, a in first.items()
-        if name in second and a.attrs["kind"] == second[name].attrs["kind"]
+        if name in second and model_of(a).kind == model_of(second[name]).kind
     }
     if not pairs:
-        sides = ("; ".join(f"{n} ({r.attrs['kind']})" for n, r in s.items()) or "none" for s in (first, second))
+        sides = ("; ".join(f"{n} ({model_of(r).kind})" for n, r in s.items()) or "none" for s in (first, second))
         raise InputError(
             f"no analysis is in both runs: {' in the first, '.join(sides)} in the second; give them one name and kind"
         )
@@ -157,7 +157,7 @@ def _common(
                 f"{name}: the masks differ ({mask_name(a)} of {a.sizes['voxel']:,} voxels, {mask_name(b)} of "
                 f"{b.sizes['voxel']:,}); run both with one mask ([inference] mask, or --mask)"
             )
-        if a.attrs["kind"] == "contrast" and list(a.attrs["arms"]) == list(b.attrs["arms"])[::-1]:
+        if model_of(a).kind == "contrast" and list(a.attrs["arms"]) == list(b.attrs["arms"])[::-1]:
             raise InputError(f"{name}: the two runs have its arms the other way round; put them in one order")
     alone = [
         {"analysis": name, "setting": "kind", "value_1": _kind(first.get(name)), "value_2": _kind(second.get(name))}
@@ -168,7 +168,7 @@ def _common(
 
 
 def _kind(result: xr.Dataset | None) -> str:
-    return "not there" if result is None else str(result.attrs["kind"])
+    return "not there" if result is None else str(model_of(result).kind)
 
 
 def pairs_of(a: xr.Dataset, b: xr.Dataset) -> list[Pair]:
@@ -177,7 +177,7 @@ def pairs_of(a: xr.Dataset, b: xr.Dataset) -> list[Pair]:
     A map against the base rate is paired with another such map, whichever null decides in either run. If the primary
     corrections or deciding nulls differ, the two primary maps are a pair as well.
     """
-    main = a.attrs["kind"] == "main-effect"
+    main = model_of(a).kind == "main-effect"
     level_a, level_b = (_primary_level(r) if main else "" for r in (a, b))
     first, second = ({(_level(v), v.source): v for v in map_specs_of(r) if not _skipped(v)} for r in (a, b))
     pairs = [
@@ -189,7 +189,7 @@ def pairs_of(a: xr.Dataset, b: xr.Dataset) -> list[Pair]:
 
 
 def _primary_level(result: xr.Dataset) -> str:
-    inference = inference_of(result)
+    inference = model_of(result).inference
     return f"{AGAINST if inference.null == 'base-rate' else ''}{inference.correction}"
 
 
@@ -220,7 +220,7 @@ def _side(cluster: Cluster | None, result: xr.Dataset, spec: MapSpec, side: str)
     values = {
         "cluster": cluster.number,
         "voxels": n,
-        "mm3": n * grid_of(result).voxel_volume,
+        "mm3": n * model_of(result).mask.voxel_volume,
         "x": x,
         "y": y,
         "z": z,
@@ -238,7 +238,7 @@ def _base_rate_columns(result: xr.Dataset, cluster: Cluster, spec: MapSpec) -> d
     if "z_base_rate" not in result or is_base_rate(spec) or level not in _WITH_P:
         return {}
     around = int(result["cluster_of_voxel"].values[cluster.peak]) - 1
-    survives = result[BASE_RATE[inference_of(result).correction]].values[cluster.voxels] != 0
+    survives = result[BASE_RATE[model_of(result).inference.correction]].values[cluster.voxels] != 0
     p = float(result[f"cluster_base_rate_{measure}_p"].values[around]) if around >= 0 else np.nan
     return {"p_base_rate": p, "share_base_rate": float(survives.mean())}
 
@@ -255,10 +255,10 @@ def cluster_p(result: xr.Dataset, cluster: Cluster, spec: MapSpec) -> float:
     largest z; at "tfce" none, or against the base rate the smallest p of its voxels. A cluster of a contrast has the p
     of its table.
     """
-    if result.attrs["kind"] == "contrast":
+    if model_of(result).kind == "contrast":
         return contrast_p(result, cluster, source=spec.source, level=spec.level)
     level = spec.level.removeprefix(AGAINST).removeprefix(UNIFORM)
-    if result.attrs["kind"] != "main-effect" or level not in (*_WITH_P, "tfce"):
+    if model_of(result).kind != "main-effect" or level not in (*_WITH_P, "tfce"):
         return np.nan
     if is_base_rate(spec):
         return _base_rate_p(result, cluster, level)
@@ -266,7 +266,7 @@ def cluster_p(result: xr.Dataset, cluster: Cluster, spec: MapSpec) -> float:
         return np.nan
     if level == "voxel":
         null = result["null"].sel(statistic="max_s").values
-        return float(monte_carlo_p(null, result["s"].values[cluster.peak], rule=inference_of(result).cluster_cut))
+        return float(monte_carlo_p(null, result["s"].values[cluster.peak], rule=model_of(result).inference.cluster_cut))
     around = int(result["cluster_of_voxel"].values[cluster.peak]) - 1
     measure = "mass" if level == "cluster-mass" else "size"
     return float(result[f"cluster_{measure}_p"].values[around]) if around >= 0 else np.nan

@@ -15,8 +15,7 @@ import pandas as pd
 import xarray as xr
 from scipy import special
 
-from ale_dask.analyses.findings.clusters import grid_of
-from ale_dask.analyses.main_effect import inference_of
+from ale_dask.analyses.findings.model import Results, by_name, model_of
 from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.foci import foci_of
 from ale_dask.coordinates.readers import write_table
@@ -25,10 +24,9 @@ from ale_dask.errors import InputError
 from ale_dask.numerics.correct import monte_carlo_p
 from ale_dask.reporting.common.map_files import SIMULATED, File, image_bytes
 from ale_dask.reporting.common.maps import find_map_spec, map_specs_of, stem
-from ale_dask.reporting.common.results import Results, by_name
 from ale_dask.reporting.export.gingerale import gingerale_files
 from ale_dask.reporting.tables.clusters import cluster_tables, study_table
-from ale_dask.reporting.tables.contributions import contribution_table, parts_of
+from ale_dask.reporting.tables.contributions import contribution_table
 from ale_dask.schema import FOCI, check
 from ale_dask.storage.location import replace_file
 
@@ -104,7 +102,7 @@ def nimare_files(results: Mapping[str, xr.Dataset], simulated: bool) -> list[Fil
         base = f"{stem(name)}/{stem(name)}"
         for suffix, read in _nimare_maps(result).items():
             files.append((f"{base}_{suffix}.nii.gz", _map(result, read, suffix, simulated)))
-        if result.attrs["kind"] == "main-effect":
+        if model_of(result).kind == "main-effect":
             files.append((f"{base}_dataset.json", partial(_encoded, nimare_dataset, result, simulated)))
     return files
 
@@ -113,11 +111,11 @@ def _map(result: xr.Dataset, read: Callable[[], npt.NDArray[Any]], suffix: str, 
     # A p of 0 outside the mask would be the smallest of all; NiMARE fills with 1.
     fill = 1 if suffix.startswith("p") else 0
     dtype = np.int16 if suffix.startswith("label") else np.float32
-    return lambda: image_bytes(read().astype(dtype), mask=grid_of(result), fill=fill, simulated=simulated)
+    return lambda: image_bytes(read().astype(dtype), mask=model_of(result).mask, fill=fill, simulated=simulated)
 
 
 def _nimare_maps(result: xr.Dataset) -> dict[str, Callable[[], npt.NDArray[Any]]]:
-    kind = result.attrs["kind"]
+    kind = model_of(result).kind
     if kind == "conjunction":
         return {v.suffix: partial(v.read, result) for v in map_specs_of(result)}
     if kind == "contrast":
@@ -153,7 +151,7 @@ def corrected_p(result: xr.Dataset, statistic: str) -> F64:
     """Return the family-wise p (voxel) of a main effect, by the largest "voxel" ALE, cluster "size" or "mass"."""
     if statistic == "voxel":
         null = result["null"].sel(statistic="max_s").values
-        return monte_carlo_p(null, result["s"].values, rule=inference_of(result).cluster_cut)
+        return monte_carlo_p(null, result["s"].values, rule=model_of(result).inference.cluster_cut)
     p_by_label = np.r_[1.0, result[f"cluster_{statistic}_p"].values.astype(np.float64)]
     return np.asarray(p_by_label[result["cluster_of_voxel"].values])
 
@@ -236,11 +234,11 @@ def csv_files(results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
         base = stem(name)
         for suffix, table in cluster_tables(result).items():
             add(f"{base}/{base}_clusters{suffix}", partial(pd.DataFrame.copy, table))
-        if set(parts_of(result)) <= set(results):
+        if set(model_of(result).parts) <= set(results):
             for source in INPUTS:
                 make = partial(contribution_table, result, results, source=source)
                 add(f"{base}/{base}_contributions{_ENDS[source]}", make)
-        if result.attrs["kind"] == "main-effect":
+        if model_of(result).kind == "main-effect":
             # Made now, so that a value which no table can hold is refused before any file is written.
             files.append((f"{base}/{base}_foci.csv", partial(bytes, foci_csv(result, simulated=simulated))))
     add("study_results", lambda: study_table(results))

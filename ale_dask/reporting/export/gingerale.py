@@ -23,15 +23,15 @@ import pandas as pd
 import xarray as xr
 from scipy import special
 
-from ale_dask.analyses.findings.clusters import Cluster, clusters_of, grid_of
-from ale_dask.analyses.main_effect import inference_of
+from ale_dask.analyses.findings.clusters import Cluster
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.readers.sleuth import write_sleuth
 from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.reporting.common.map_files import MNI152, SIMULATED, File, to_volume
 from ale_dask.reporting.common.maps import find_map_spec, main_clusters, stem
 from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table
-from ale_dask.reporting.tables.contributions import contribution_table, parts_of
+from ale_dask.reporting.tables.contributions import contribution_table
 
 COLUMNS = (
     "Cluster #",
@@ -57,13 +57,13 @@ def gingerale_files(results: Mapping[str, xr.Dataset], simulated: bool) -> list[
     kinds = {"main-effect": _main_effect, "contrast": _contrast, "conjunction": _conjunction}
     files: list[File] = []
     for name, result in results.items():
-        files += kinds[result.attrs["kind"]](name, result, results, simulated)
+        files += kinds[model_of(result).kind](name, result, results, simulated)
     return files
 
 
 def threshold_name(result: xr.Dataset, *, source: str) -> str:
     """Return how GingerALE names a main effect's threshold: "p001_C05_10k", or "p001" for "uncorrected"."""
-    i = inference_of(result)
+    i = model_of(result).inference
     forming = f"p{_digits(i.voxel_p)}"
     if source == "uncorrected":
         return forming
@@ -108,7 +108,7 @@ def _p(result: xr.Dataset) -> Values:
 
 
 def _contrast(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
-    i, source = inference_of(result), INPUTS[0]
+    i, source = model_of(result).inference, INPUTS[0]
     arms = [stem(str(arm)) for arm in result.attrs["arms"]]
     spec = find_map_spec(result, level="uncorrected", source=source)
     files: list[File] = []
@@ -124,7 +124,7 @@ def _contrast(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset], 
             return np.where(values() > 0, sign * result["difference"].values, 0)
 
         def labels(values: Callable[[], Values] = values) -> Values:
-            return _numbered(result, clusters_of(result, values()))
+            return _numbered(result, model_of(result).clusters(values()))
 
         def table(sign: int = sign) -> pd.DataFrame:
             both: pd.DataFrame = contrast_table(result, source=source)
@@ -151,7 +151,7 @@ def _conjunction(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset
         return np.asarray(result["ale_min"].sel(input=source).values)
 
     def labels() -> Values:
-        return _numbered(result, clusters_of(result, result["z_min"].sel(input=source).values))
+        return _numbered(result, model_of(result).clusters(result["z_min"].sel(input=source).values))
 
     table = _table(lambda: conjunction_table(result, source=source), "Peak ALE", result, results, source, simulated)
     return _thresholded(base, result, {"ALE": smallest_ale}, labels, table, simulated)
@@ -188,7 +188,7 @@ def _image(
     dtype: type = np.float32,
 ) -> Callable[[], bytes]:
     def content() -> bytes:
-        mask = grid_of(result)
+        mask = model_of(result).mask
         image = nib.Nifti1Image(to_volume(read().astype(dtype), mask=mask, fill=fill), mask.affine)
         image.set_sform(mask.affine, code=MNI152)
         image.set_qform(mask.affine, code=MNI152)
@@ -239,7 +239,7 @@ def _row(row: Mapping[Any, Any], extrema: str, contributors: Mapping[str, str]) 
 
 def _contributors(result: xr.Dataset, results: Mapping[str, xr.Dataset], source: str) -> dict[str, str]:
     """Return by cluster number the experiments with foci inside, and how many; none for a contrast, as in GingerALE."""
-    if not set(parts_of(result)) <= set(results):
+    if not set(model_of(result).parts) <= set(results):
         return {}
     by_cluster: dict[str, list[str]] = {}
     for row in contribution_table(result, results, source=source).to_dict("records"):

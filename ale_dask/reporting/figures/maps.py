@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses.findings.clusters import Cluster, clusters_of, grid_of
+from ale_dask.analyses.findings.clusters import Cluster
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.reporting.common.extra import PICTURES, available
 from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.maps import MapSpec, pictured_map_specs, stem
@@ -18,7 +19,6 @@ from ale_dask.reporting.common.wording import label
 from ale_dask.reporting.figures.plots import write_plots
 from ale_dask.reporting.figures.slices import ColourScale, brain
 from ale_dask.reporting.figures.study_context import StudyContext, study_contexts
-from ale_dask.reporting.tables.clusters import directions
 from ale_dask.storage.location import replace_file
 
 
@@ -60,9 +60,9 @@ def headline(result: xr.Dataset, spec: MapSpec, *, simulated: bool) -> str:
 
 def alt_text(result: xr.Dataset, spec: MapSpec) -> str:
     """Return the clusters of a map's figure in words, largest first, for readers who cannot see it."""
-    mask = grid_of(result)
-    clusters = _by_size(clusters_of(result, spec.read(result), level=spec.level))
-    sides = directions(result) if result.attrs["kind"] == "contrast" else ("", "")
+    mask = model_of(result).mask
+    clusters = _by_size(model_of(result).clusters(spec.read(result), level=spec.level))
+    sides = model_of(result).directions if model_of(result).kind == "contrast" else ("", "")
     words = []
     for c in clusters[:5]:
         x, y, z = (f"{v + 0.0:.0f}" for v in c.peak_mm)
@@ -76,9 +76,9 @@ def alt_text(result: xr.Dataset, spec: MapSpec) -> str:
 def ramps_of(result: xr.Dataset, context: StudyContext) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the colours of an analysis's maps from weak to strong, above 0 and below; none below unless a contrast."""
     hues = [part.hue for part in context.parts.values()] or list(HUES)
-    if result.attrs["kind"] == "contrast":
+    if model_of(result).kind == "contrast":
         return hues[0].ramp, hues[1].ramp
-    return (hues[0].ramp if result.attrs["kind"] == "main-effect" else OVERLAP.ramp), ()
+    return (hues[0].ramp if model_of(result).kind == "main-effect" else OVERLAP.ramp), ()
 
 
 def _by_size(clusters: list[Cluster]) -> list[Cluster]:
@@ -92,11 +92,13 @@ def _draw(values: npt.NDArray[Any], result: xr.Dataset, spec: MapSpec, context: 
     positive, negative = ramps_of(result, context)
     legend = []
     if negative:
-        legend = [(ramp[1], words) for ramp, words in zip((positive, negative), directions(result), strict=True)]
+        legend = [
+            (ramp[1], words) for ramp, words in zip((positive, negative), model_of(result).directions, strict=True)
+        ]
     return brain(
         values.astype(np.float32),
-        _by_size(clusters_of(result, values, level=spec.level)),
-        mask=grid_of(result),
+        _by_size(model_of(result).clusters(values, level=spec.level)),
+        mask=model_of(result).mask,
         title=headline(result, spec, simulated=simulated),
         legend=legend,
         scale=ColourScale(

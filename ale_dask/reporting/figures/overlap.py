@@ -12,13 +12,13 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.findings.clusters import Cluster, grid_of
+from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.matching import dice
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.palette import FAINT, INK, OVERLAP, hues_of, pooled_names
 from ale_dask.reporting.common.svg import WIDTH, box, short, svg, text
-from ale_dask.reporting.tables.clusters import directions
 from ale_dask.reporting.tables.contributions import surviving_clusters
 
 _EACH = tuple(f"{what}_{side}" for side in "12" for what in ("map", "kind", "voxels", "mm3"))
@@ -104,10 +104,10 @@ def surviving_maps(results: Mapping[str, xr.Dataset]) -> list[SurvivingMap]:
     for name, result in results.items():
         if name in pooled:
             continue
-        kind = result.attrs["kind"]
+        kind = model_of(result).kind
         clusters = surviving_clusters(result, INPUTS[0])
-        volume = grid_of(result).voxel_volume
-        for words, sign in zip(directions(result) if kind == "contrast" else (name,), (1, -1), strict=False):
+        volume = model_of(result).mask.voxel_volume
+        for words, sign in zip(model_of(result).directions if kind == "contrast" else (name,), (1, -1), strict=False):
             main = result.attrs["arms"][0 if sign > 0 else 1] if kind == "contrast" else name
             colour = hues[main].flat if main in hues else OVERLAP.flat if kind == "conjunction" else FAINT
             maps.append(_surviving(words, kind, colour, [c for c in clusters if c.sign == sign], result, volume))

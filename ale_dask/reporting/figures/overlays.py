@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses.findings.clusters import find_clusters, grid_of
+from ale_dask.analyses.findings.clusters import find_clusters
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.reporting.common.palette import OVERLAP
 from ale_dask.reporting.figures.slices import ColourScale, brain
 from ale_dask.reporting.figures.study_context import Part, StudyContext
@@ -32,7 +33,7 @@ def overlaid(parts: Mapping[str, Part], n_voxels: int) -> npt.NDArray[np.int8]:
 
 def overlay_alt(result: xr.Dataset, context: StudyContext) -> str:
     """Return in words the volume of each map in the overlay, and the volume that all share."""
-    volume = grid_of(result).voxel_volume
+    volume = model_of(result).mask.voxel_volume
     each = [f"{name} {len(part.voxels) * volume:,.0f} mm³ in {part.hue.name}" for name, part in context.parts.items()]
     both = int((overlaid(context.parts, result.sizes["voxel"]) == len(context.parts) + 2).sum()) * volume
     common = f"{both:,.0f} mm³ in {OVERLAP.name}" if both else "no voxel"
@@ -43,7 +44,7 @@ def overlay_png(result: xr.Dataset, context: StudyContext, *, title: str) -> byt
     """Return a PNG of a conjunction's maps at the primary correction, with slices at the largest shared cluster."""
     from matplotlib.colors import ListedColormap
 
-    mask, n = grid_of(result), len(context.parts)
+    mask, n = model_of(result).mask, len(context.parts)
     values = overlaid(context.parts, result.sizes["voxel"])
     colours = [*(part.hue.ramp[1] for part in context.parts.values()), SOME, OVERLAP.flat]
     words = [f"only {name}" for name in context.parts] + ["several, not all", "both" if n == 2 else "all"]

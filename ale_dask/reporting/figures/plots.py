@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses.findings.clusters import grid_of
-from ale_dask.analyses.main_effect import inference_of
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.sensitivity.power import BESIDE
 from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.foci import n_foci
@@ -50,13 +49,13 @@ def plots_of(result: xr.Dataset, context: StudyContext | None = None) -> list[Pl
     """Return the plots that a result has; plots that show the arms only with the `context` of its study."""
     name = str(result.attrs["name"])
     context = study_contexts({name: result})[name] if context is None else context
-    null_plots = _null_plots(result) if result.attrs["kind"] == "main-effect" else []
+    null_plots = _null_plots(result) if model_of(result).kind == "main-effect" else []
     overlay, foci, bars = _PLOTS_OF_PARTS
     clusters = surviving_clusters(result, INPUTS[0])
     plots = []
-    if result.attrs["kind"] == "conjunction":
+    if model_of(result).kind == "conjunction":
         if any(len(part.voxels) for part in context.parts.values()):
-            level = input_words(INPUTS[0], correction=inference_of(result).correction)
+            level = input_words(INPUTS[0], correction=model_of(result).inference.correction)
             title = f"Maps at {level} over each other"
             plots.append(replace(overlay, title=title, alt=overlay_alt(result, context)))
     elif context.parts:
@@ -93,8 +92,8 @@ def _power_plots(result: xr.Dataset) -> list[Plot]:
 
 
 def _null_plots(result: xr.Dataset) -> list[Plot]:
-    (null, size, cut_size), alpha = _sizes(result), inference_of(result).cluster_p
-    volume = grid_of(result).voxel_volume
+    (null, size, cut_size), alpha = _sizes(result), model_of(result).inference.cluster_p
+    volume = model_of(result).mask.voxel_volume
     beyond = int((size >= cut_size).sum())
     if cut_size >= UNREACHABLE:
         threshold, share = "no cluster size", "They are too few for a threshold. "
@@ -135,7 +134,7 @@ def _sizes(result: xr.Dataset) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.in
 
     All of the null that decides: the base-rate null if no other was asked for, else the uniform one.
     """
-    if inference_of(result).null == "base-rate":
+    if model_of(result).inference.null == "base-rate":
         null = result["null_base_rate"].sel(base_rate_statistic="max_size").values
         return null, result["base_rate_cluster_size"].values, int(result.attrs["base_rate_cut_size"])
     null = result["null"].sel(statistic="max_size").values
@@ -143,7 +142,7 @@ def _sizes(result: xr.Dataset) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.in
 
 
 def _against(result: xr.Dataset) -> str:
-    return " against the base rate" if inference_of(result).null == "base-rate" else ""
+    return " against the base rate" if model_of(result).inference.null == "base-rate" else ""
 
 
 def plot_path(result: xr.Dataset, plot: Plot, folder: Path) -> Path:
@@ -177,7 +176,7 @@ def _content(result: xr.Dataset, plot: Plot, context: StudyContext, hue: Hue, si
     if plot.suffix == "contributions":
         clusters = surviving_clusters(result, INPUTS[0])
         assert context.shares is not None
-        bars = bars_svg(clusters, context.shares, context.parts, mask=grid_of(result), title=title, alt=plot.alt)
+        bars = bars_svg(clusters, context.shares, context.parts, mask=model_of(result).mask, title=title, alt=plot.alt)
         return bars.encode()
     draw = {"null": _null, "threshold": _threshold, "design": _design, "power": _power}[plot.suffix]
     with figure_svg(title, alt=plot.alt) as (axes, svg):
@@ -210,7 +209,7 @@ def figure_svg(title: str, *, alt: str, size: tuple[float, float] = (6.4, 3.6)) 
 
 
 def _null(axes: Any, result: xr.Dataset, hue: Hue) -> None:
-    volume = grid_of(result).voxel_volume
+    volume = model_of(result).mask.voxel_volume
     null_sizes, observed_sizes, cut_size = _sizes(result)
     null, observed = null_sizes * volume, observed_sizes * volume
     edges = np.histogram_bin_edges(null, bins=min(60, max(5, len(np.unique(null)))))
@@ -231,7 +230,7 @@ def _null(axes: Any, result: xr.Dataset, hue: Hue) -> None:
 
 
 def _threshold(axes: Any, result: xr.Dataset, hue: Hue) -> None:
-    inference, volume = inference_of(result), grid_of(result).voxel_volume
+    inference, volume = model_of(result).inference, model_of(result).mask.voxel_volume
     alpha, rule = inference.cluster_p, inference.cluster_cut
     null, _, _ = _sizes(result)
     counts = np.unique(np.geomspace(min(20, len(null)), len(null), POINTS).round().astype(int))

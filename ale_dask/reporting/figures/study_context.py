@@ -11,10 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import thresholded
 from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.palette import Hue, hues_of
-from ale_dask.reporting.tables.contributions import contribution_table, foci_used, parts_of
+from ale_dask.reporting.tables.contributions import contribution_table, foci_used
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ def study_contexts(results: Mapping[str, xr.Dataset]) -> dict[str, StudyContext]
     hues = hues_of(results)
     contexts = {}
     for name, result in results.items():
-        names = parts_of(result)
+        names = model_of(result).parts
         if set(names) <= set(hues):
             used = foci_used(result, results)
             parts = {part: _part(results[part], used[part], hues[part]) for part in names}

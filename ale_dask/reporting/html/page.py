@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.main_effect import inference_of
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.reporting.common.maps import MapSpec, corrected_map_specs, map_specs_of, pictured_map_specs, stem
 from ale_dask.reporting.common.wording import CORRECTED, controls, decided, facts, label, notes
 from ale_dask.reporting.figures.flow import flow_svg, flow_table, sample_colours
@@ -204,7 +204,7 @@ def _analysis(
     plots = _plots(result, folder, figures, context)
     return {
         "name": name,
-        "kind": _KINDS[result.attrs["kind"]],
+        "kind": _KINDS[model_of(result).kind],
         "facts": facts(result),
         "notes": notes(result),
         "viewer": viewer,
@@ -221,7 +221,7 @@ def _analysis(
 
 def _contrasts_and_conjunctions(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     # The clusters of a main effect stand in its own section.
-    several = {name: r for name, r in results.items() if r.attrs["kind"] != "main-effect"}
+    several = {name: r for name, r in results.items() if model_of(r).kind != "main-effect"}
     return study_table(several).drop(columns="controls")
 
 
@@ -254,7 +254,7 @@ def _plots(result: xr.Dataset, folder: Path, figures: PageFigures, context: Stud
 
 
 def _peak_stat(result: xr.Dataset, spec: MapSpec) -> str:
-    if result.attrs["kind"] == "contrast" and spec.level != "uncorrected":
+    if model_of(result).kind == "contrast" and spec.level != "uncorrected":
         return "z of the uncorrected p (Peak Stat)"
     return "z (Peak Stat)"
 
@@ -270,7 +270,7 @@ def _part(
     words = label(result, spec)
     image = figures.image(picture_path(result, spec, folder))
     width, height = image_size(image) if image else (0, 0)
-    by_mass = inference_of(result).correction == "cluster-mass"
+    by_mass = model_of(result).inference.correction == "cluster-mass"
     return {
         "label": words[:1].upper() + words[1:],
         "controls": controls(result, spec),

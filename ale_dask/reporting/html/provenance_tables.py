@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.main_effect import inference_of
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.reporting.common.wording import mask_name
 from ale_dask.version import __version__
 
@@ -69,9 +69,9 @@ def analyses_table(results: Mapping[str, xr.Dataset], record: Mapping[str, Any] 
         rows.append(
             {
                 "Analysis": name,
-                "Kind": result.attrs["kind"],
+                "Kind": model_of(result).kind,
                 "Iterations": "" if iterations is None else f"{iterations:,}",
-                "Seed": "" if iterations is None else str(inference_of(result).seed),
+                "Seed": "" if iterations is None else str(model_of(result).inference.seed),
                 "Instalments": " + ".join(f"{s['iterations']:,}" for s in entry.get("segments", ())),
                 "Identity": str(result.attrs["identity"])[:SHORT],
                 "Result": str(entry.get("digest") or "")[:SHORT],
@@ -84,7 +84,7 @@ def settings_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     """Return the settings (row: setting), with a column for each analysis unless all have the same."""
     by_analysis = {}
     for name, result in results.items():
-        settings = inference_of(result).model_dump(mode="json") | {"mask": mask_name(result)}
+        settings = model_of(result).inference.model_dump(mode="json") | {"mask": mask_name(result)}
         if settings["search"] is not None:
             settings["search"] = result.attrs.get("search", "the whole mask")
         by_analysis[name] = {key: "none" if value is None else str(value) for key, value in settings.items()}

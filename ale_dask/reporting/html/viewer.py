@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ale_dask.analyses.findings.clusters import clusters_of, grid_of
-from ale_dask.analyses.main_effect import inference_of
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.reporting.common.maps import MapSpec, map_specs_of
 from ale_dask.reporting.common.wording import label
 from ale_dask.reporting.figures.maps import ramps_of
 from ale_dask.reporting.figures.study_context import StudyContext
 from ale_dask.reporting.figures.viewer_layers import INT16, Backdrop, inverse_of, silhouette, sparse
-from ale_dask.reporting.tables.clusters import directions
 
 Z_STEP, ALE_STEP = 0.01, 1e-5
 """Steps to which values are rounded in a viewer, so that the value it prints is the value it holds."""
@@ -38,13 +36,13 @@ class Viewers:
 
     def add(self, result: xr.Dataset, context: StudyContext, specs: list[MapSpec]) -> int:
         """Add a viewer of an analysis with its thresholded maps in this order, and return the viewer's number."""
-        mask = grid_of(result)
+        mask = model_of(result).mask
         grid = {"shape": list(mask.volume.shape), "inverse": inverse_of(mask.affine), "edge": min(mask.voxel_size)}
         self._grids.setdefault(str(result.attrs["mask_sha256"]), grid)
         if self._backdrop is None:
             self._backdrop = silhouette(mask)
         maps = [self._map(result, context, spec, label(result, spec), start=None) for spec in specs]
-        for suffix, words in _UNTHRESHOLDED[result.attrs["kind"]].items():
+        for suffix, words in _UNTHRESHOLDED[model_of(result).kind].items():
             spec = next(v for v in map_specs_of(result) if v.suffix == suffix)
             maps.append(self._map(result, context, spec, words, start=_slider_start(result, spec)))
         shown = next((i for i, m in enumerate(maps) if m["data"] is not None), 0)
@@ -56,14 +54,14 @@ class Viewers:
         self, result: xr.Dataset, context: StudyContext, spec: MapSpec, words: str, *, start: float | None
     ) -> dict[str, Any]:
         values = spec.read(result).astype(np.float64)
-        contrast = result.attrs["kind"] == "contrast"
+        contrast = model_of(result).kind == "contrast"
         # A one-sided z below 0 says nothing.
         values = values if contrast else np.maximum(values, 0)
         top = float(np.abs(values).max(initial=0))
         step = max(Z_STEP if spec.units == "z" else ALE_STEP, top / INT16)
-        blob = sparse(values, mask=grid_of(result), step=step) if top else None
+        blob = sparse(values, mask=model_of(result).mask, step=step) if top else None
         positive, negative = ramps_of(result, context)
-        sides = list(directions(result)) if contrast else []
+        sides = list(model_of(result).directions) if contrast else []
         return {
             "label": words[:1].upper() + words[1:],
             "unit": _UNITS[spec.units] + (" difference" if contrast and spec.units != "z" else ""),
@@ -94,7 +92,7 @@ def _slider_start(result: xr.Dataset, spec: MapSpec) -> float:
     if spec.units == "z":
         from scipy.special import ndtri
 
-        return float(-ndtri(inference_of(result).voxel_p))
+        return float(-ndtri(model_of(result).inference.voxel_p))
     if "threshold_ale" in result.attrs:
         return float(result.attrs["threshold_ale"])
     return float(np.abs(spec.read(result)).max() / 3)
@@ -103,8 +101,8 @@ def _slider_start(result: xr.Dataset, spec: MapSpec) -> float:
 def _first_place(result: xr.Dataset, values: Any, spec: MapSpec, *, thresholded: bool) -> list[float]:
     """Return the place in mm that a viewer shows first: the largest cluster's peak, or the map's maximum."""
     if thresholded:
-        largest = max(clusters_of(result, values, level=spec.level), key=lambda c: len(c.voxels))
+        largest = max(model_of(result).clusters(values, level=spec.level), key=lambda c: len(c.voxels))
         return [round(v, 1) + 0.0 for v in largest.peak_mm.tolist()]
-    mask = grid_of(result)
+    mask = model_of(result).mask
     at = mask.to_mm(mask.voxel_ijk[[int(np.argmax(np.abs(values)))]])[0]
     return [round(v, 1) + 0.0 for v in at.tolist()]

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.findings.clusters import Cluster, clusters_of, grid_of
+from ale_dask.analyses.findings.clusters import Cluster
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import thresholded
 from ale_dask.analyses.sensitivity.fail_safe import ALL
 from ale_dask.reporting.common.extra import available
@@ -76,7 +77,7 @@ def fail_safe_table(result: xr.Dataset, curves: xr.Dataset) -> pd.DataFrame:
 
 def as_records(result: xr.Dataset, curves: xr.Dataset) -> list[dict[str, Any]]:
     """Return the rows of the table as plain numbers; an N equal to `added_at_most` means that many or more."""
-    volume = grid_of(result).voxel_volume
+    volume = model_of(result).mask.voxel_volume
     records: list[dict[str, Any]] = []
     for noise in curves["noise"].values:
         curve = curves.sel(noise=noise)
@@ -118,9 +119,9 @@ def least_of(experiments: int, *, share: float) -> int:
 
 def clusters_in(result: xr.Dataset) -> list[Cluster]:
     """Return the clusters whose fail-safe N is computed, in the order of the cluster table."""
-    if result.attrs["kind"] == "conjunction":
-        return clusters_of(result, result["z_min"].sel(input="cluster-fwe").values)
-    return clusters_of(result, thresholded(result, "cluster-fwe").astype(np.int8))
+    if model_of(result).kind == "conjunction":
+        return model_of(result).clusters(result["z_min"].sel(input="cluster-fwe").values)
+    return model_of(result).clusters(thresholded(result, "cluster-fwe").astype(np.int8))
 
 
 def summary_lines(result: xr.Dataset, curves: xr.Dataset) -> list[str]:
@@ -226,7 +227,7 @@ def fail_safe_svg(
                 words = "in all, in proportion" if noise == ALL else f"in {noise}"
                 axes[0, column].set_title(f"noise {words}", size=10, loc="left")
             axes[-1, column].set_xlabel("noise experiments added")
-        _name_rows(axes[:, 0], shown, grid_of(result).voxel_volume)
+        _name_rows(axes[:, 0], shown, model_of(result).mask.voxel_volume)
         mark = f"{SIMULATED} · " if simulated else ""
         figure.suptitle(
             f"{mark}{curves.attrs['name']}: share of {curves.attrs['series']} noise series in which a cluster "

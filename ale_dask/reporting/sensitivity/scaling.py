@@ -15,8 +15,9 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.base_rate import MEASURES, nulls_of
-from ale_dask.analyses.findings.clusters import Cluster, grid_of
-from ale_dask.analyses.main_effect import TFCE, eps_of, inference_of
+from ale_dask.analyses.findings.clusters import Cluster
+from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.main_effect import TFCE, eps_of
 from ale_dask.config.inference import Inference
 from ale_dask.errors import InputError
 from ale_dask.numerics import correct
@@ -68,9 +69,9 @@ def scaling_table(result: xr.Dataset) -> pd.DataFrame:
     InputError
         for a result that is no main effect.
     """
-    if result.attrs["kind"] != "main-effect":
+    if model_of(result).kind != "main-effect":
         raise InputError(f"'{result.attrs['name']}' is no main effect: only these have thresholds by iterations")
-    inference = inference_of(result)
+    inference = model_of(result).inference
     word = "mass" if inference.correction == "cluster-mass" else "size"
     nulls = [_NULLS[null](result, word) for null in nulls_of(result)]
     n = result.sizes["iteration"]
@@ -111,7 +112,7 @@ def _tested(null: _Null, count: int, *, name: str, size: int, inference: Inferen
 
 
 def _uniform(result: xr.Dataset, word: str) -> _Null:
-    volume, unit = grid_of(result).voxel_volume, 2.0 ** -int(result.attrs["scale_bits"])
+    volume, unit = model_of(result).mask.voxel_volume, 2.0 ** -int(result.attrs["scale_bits"])
     null = result["null"]
     units: dict[str, tuple[str, Callable[[float], float]]] = {
         "max_size": ("size (mm3)", lambda k: k * volume),
@@ -130,7 +131,7 @@ def _uniform(result: xr.Dataset, word: str) -> _Null:
 
 
 def _base_rate(result: xr.Dataset, word: str) -> _Null:
-    volume = grid_of(result).voxel_volume
+    volume = model_of(result).mask.voxel_volume
     null = result["null_base_rate"]
     units: dict[str, tuple[str, Callable[[float], float]]] = {
         "max_size": ("size (mm3)", lambda k: k * volume),

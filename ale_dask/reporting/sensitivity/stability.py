@@ -13,14 +13,14 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.findings.clusters import grid_name
-from ale_dask.analyses.main_effect import BASE_RATE, inference_of
+from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.main_effect import BASE_RATE
 from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.extra import available
 from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.palette import HUES
 from ale_dask.reporting.figures.plots import figure_svg
-from ale_dask.reporting.tables.clusters import directions
 from ale_dask.reporting.tables.contributions import surviving_map
 from ale_dask.storage.location import replace_file
 
@@ -77,13 +77,13 @@ def _gzipped(image: nib.Nifti1Image) -> bytes:
 def _surviving(result: xr.Dataset) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     name = str(result.attrs["name"])
     if "z_base_rate" in result:
-        yield f"{name}_against-base-rate", result[BASE_RATE[inference_of(result).correction]].values != 0
+        yield f"{name}_against-base-rate", result[BASE_RATE[model_of(result).inference.correction]].values != 0
     for source in INPUTS:
         values = surviving_map(result, source)
-        if result.attrs["kind"] != "contrast":
+        if model_of(result).kind != "contrast":
             yield f"{name}_input-{source}", values != 0
             continue
-        for side, direction in zip((1, -1), directions(result), strict=True):
+        for side, direction in zip((1, -1), model_of(result).directions, strict=True):
             yield f"{name}_{direction.replace(' > ', '-over-')}_input-{source}", side * values > 0
 
 

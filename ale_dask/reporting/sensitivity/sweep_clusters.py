@@ -13,16 +13,16 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.findings.atlas import regions
-from ale_dask.analyses.findings.clusters import grid_name, grid_of
+from ale_dask.analyses.findings.clusters import grid_name
+from ale_dask.analyses.findings.model import Results, by_name, model_of
 from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.extra import LABELS, available
 from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.maps import stem
-from ale_dask.reporting.common.results import Results, by_name
 from ale_dask.reporting.figures.plots import figure_svg
 from ale_dask.reporting.sensitivity.leave_one_out import draw_retained
 from ale_dask.reporting.tables.anatomy import region_words
-from ale_dask.reporting.tables.clusters import directions, tsv
+from ale_dask.reporting.tables.clusters import tsv
 from ale_dask.reporting.tables.contributions import surviving_clusters
 from ale_dask.storage.location import replace_file
 
@@ -84,7 +84,7 @@ class Places:
                 tuple(result["voxel_ijk"].values.T.astype(np.int64)), tuple(result.attrs["shape"])
             )
             clusters = surviving_clusters(result, INPUTS[0])
-            sides = directions(result) if result.attrs["kind"] == "contrast" else ("",)
+            sides = model_of(result).directions if model_of(result).kind == "contrast" else ("",)
             # Only a contrast has clusters below 0.
             for sign, side in zip((1, -1), sides, strict=False):
                 key = name, side, grid_name(result)
@@ -92,7 +92,7 @@ class Places:
                 own = [(c, np.sort(indices[c.voxels])) for c in clusters if c.sign == sign]
                 for cluster, voxels in own:
                     if not any(np.isin(voxels, place.voxels, assume_unique=True).any() for place in known):
-                        mm3 = len(voxels) * grid_of(result).voxel_volume
+                        mm3 = len(voxels) * model_of(result).mask.voxel_volume
                         region = region_words(regions(cluster.peak_mm)["AAL"]) if available(*LABELS) else ""
                         known.append(Place(voxels, label, cluster.peak_mm, mm3, region))
                 none = np.empty(0, dtype=np.int64)

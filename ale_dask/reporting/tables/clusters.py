@@ -11,8 +11,9 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.findings.atlas import ATLASES, regions
-from ale_dask.analyses.findings.clusters import Cluster, clusters_of, grid_of
-from ale_dask.analyses.main_effect import BASE_RATE, inference_of, thresholded
+from ale_dask.analyses.findings.clusters import Cluster
+from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.main_effect import BASE_RATE, thresholded
 from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.numerics.density_levels import Z_UNIT
@@ -121,8 +122,8 @@ def cluster_table(result: xr.Dataset, *, source: str = "cluster-fwe", null: str 
     sum of z beyond the cluster-forming one; whether the uniform null found something there is a column.
     """
     check(result, "ale", "s", "z")
-    mask = grid_of(result)
-    against = source != "uncorrected" and (null or inference_of(result).null) == "base-rate"
+    mask = model_of(result).mask
+    against = source != "uncorrected" and (null or model_of(result).inference.null) == "base-rate"
     s, z, ale = (result[n].values for n in ("s", "z_base_rate" if against else "z", "ale"))
     unit = 2.0 ** -int(result.attrs["scale_bits"])
     at_focus = mask.voxel_at(result["focus_xyz"].values)
@@ -167,8 +168,8 @@ def _columns(result: xr.Dataset, *, against: bool) -> tuple[str, ...]:
 
 def base_rate_clusters(result: xr.Dataset) -> list[Cluster]:
     """Return the clusters of a main effect that survive the primary correction against the base rate."""
-    correction = inference_of(result).correction
-    return clusters_of(result, result[BASE_RATE[correction]].values, level=f"{AGAINST}{correction}")
+    correction = model_of(result).inference.correction
+    return model_of(result).clusters(result[BASE_RATE[correction]].values, level=f"{AGAINST}{correction}")
 
 
 def contrast_table(result: xr.Dataset, *, source: str, level: str = "uncorrected") -> pd.DataFrame:
@@ -182,11 +183,11 @@ def contrast_table(result: xr.Dataset, *, source: str, level: str = "uncorrected
     cluster. The other two levels have no decision.
     """
     check(result, "difference", "z_contrast", "z_contrast_voxel_fwe")
-    mask = grid_of(result)
+    mask = model_of(result).mask
     z = find_map_spec(result, level=level, source=source).read(result)
     difference = result["difference"].values
     rows = []
-    for cluster in clusters_of(result, z, level=level):
+    for cluster in model_of(result).clusters(z, level=level):
         uncorrected = result["p_greater" if cluster.sign > 0 else "p_less"].values[cluster.peak]
         of_cluster = _contrast_cluster(result, cluster, source=source) if level in ("size-fwe", "mass-fwe") else {}
         rows.append(
@@ -194,7 +195,7 @@ def contrast_table(result: xr.Dataset, *, source: str, level: str = "uncorrected
                 **_place(cluster, mask, z),
                 **of_cluster,
                 "Peak Stat": float(z[cluster.peak]),
-                "Direction": directions(result)[0 if cluster.sign > 0 else 1],
+                "Direction": model_of(result).directions[0 if cluster.sign > 0 else 1],
                 "p": contrast_p(result, cluster, source=source, level=level),
                 "p uncorrected": np.nan if level == "uncorrected" else float(uncorrected),
                 "Peak Difference": float(difference[cluster.peak]),
@@ -223,25 +224,17 @@ def _contrast_cluster(result: xr.Dataset, cluster: Cluster, *, source: str) -> d
 def conjunction_table(result: xr.Dataset, *, source: str) -> pd.DataFrame:
     """Return the clusters of a conjunction at an input or "voxel-fwe": minimum z and ALE at the peak, mm3."""
     check(result, "ale_min", "z_min", "z_min_voxel_fwe")
-    mask = grid_of(result)
+    mask = model_of(result).mask
     if source == "voxel-fwe":
         z, ale = result["z_min_voxel_fwe"].values, None
     else:
         z, ale = (result[n].sel(input=source).values for n in ("z_min", "ale_min"))
     rows = []
-    for cluster in clusters_of(result, z):
+    for cluster in model_of(result).clusters(z):
         row = {**_place(cluster, mask, z if ale is None else ale), "Peak Stat": float(z[cluster.peak])}
         row["Peak ALE"] = np.nan if ale is None else float(ale[cluster.peak])
         rows.append(row)
     return _frame(rows, CONJUNCTION)
-
-
-def directions(result: xr.Dataset) -> tuple[str, ...]:
-    """Return what a contrast or conjunction looks for, in the order of its signs: ("drug > therapy", …)."""
-    if result.attrs["kind"] == "contrast":
-        first, second = result.attrs["arms"]
-        return f"{first} > {second}", f"{second} > {first}"
-    return (" AND ".join(result.attrs["of"]),)
 
 
 def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
@@ -252,7 +245,7 @@ def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for name, result in results.items():
-        kind = result.attrs["kind"]
+        kind = model_of(result).kind
         if kind == "main-effect":
             rows += _main_effect_rows(name, result)
             continue
@@ -262,8 +255,8 @@ def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
             if kind == "contrast":
                 table = contrast_table(result, source=source, level=level)
             else:
-                table = conjunction_table(result, source=source).assign(Direction=directions(result)[0])
-            for direction in directions(result):
+                table = conjunction_table(result, source=source).assign(Direction=model_of(result).directions[0])
+            for direction in model_of(result).directions:
                 found = table[table["Direction"] == direction]
                 rows += [{**fixed, "direction": direction, **_study_row(r)} for r in found.to_dict("records")]
                 if found.empty:
@@ -272,7 +265,7 @@ def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
 
 
 def _main_effect_rows(name: str, result: xr.Dataset) -> list[dict[str, Any]]:
-    correction = inference_of(result).correction
+    correction = model_of(result).inference.correction
     p = {"cluster-size": "p size FWE", "cluster-mass": "p mass FWE"}.get(correction, "")
     rows: list[dict[str, Any]] = []
     for source, level in zip(INPUTS, (correction, "uncorrected"), strict=True):
@@ -290,7 +283,7 @@ def _main_effect_rows(name: str, result: xr.Dataset) -> list[dict[str, Any]]:
 def levels_of(result: xr.Dataset) -> list[tuple[str, str]]:
     """Return the level and input of every thresholded map of a contrast or conjunction that has a table."""
     have = {(v.level, v.source) for v in map_specs_of(result)}
-    return [pair for pair in _LEVELS.get(result.attrs["kind"], ()) if pair in have]
+    return [pair for pair in _LEVELS.get(model_of(result).kind, ()) if pair in have]
 
 
 _LEVELS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -381,7 +374,7 @@ def tsv(table: pd.DataFrame) -> bytes:
 
 def cluster_tables(result: xr.Dataset) -> dict[str, pd.DataFrame]:
     """Return an analysis's tables by what their file names end in: "", "_uncorrected", "_level-voxel…"."""
-    kind = result.attrs["kind"]
+    kind = model_of(result).kind
     if kind == "main-effect":
         of_null = {_BESIDE: cluster_table(result, null="base-rate")} if "z_base_rate" in result else {}
         return {ENDS[source]: cluster_table(result, source=source) for source in INPUTS} | of_null

@@ -11,8 +11,9 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.contrast import compared
-from ale_dask.analyses.findings.clusters import Cluster, clusters_of
+from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.contributions import contributions
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import thresholded
 from ale_dask.coordinates.foci import foci_alone
 from ale_dask.errors import InputError
@@ -38,7 +39,7 @@ def contribution_table(
     InputError
         when one of these is not among the results.
     """
-    found, arms = surviving_clusters(result, source), parts_of(result)
+    found, arms = surviving_clusters(result, source), model_of(result).parts
     rows: list[dict[str, object]] = []
     if not found:
         return pd.DataFrame(rows, columns=list(CONTRIBUTING))
@@ -70,31 +71,23 @@ def contribution_table(
     return table.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
 
 
-def parts_of(result: xr.Dataset) -> list[str]:
-    """Return the names of the main effects that a result is made of; of a main effect its own."""
-    kind = result.attrs["kind"]
-    if kind == "main-effect":
-        return [str(result.attrs["name"])]
-    return [str(name) for name in result.attrs["arms" if kind == "contrast" else "of"]]
-
-
 def foci_used(result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     """Return the foci of each main effect that a result is made of, by name, without those a contrast excludes."""
-    mains = [results[name] for name in parts_of(result)]
-    used = compared(*mains) if result.attrs["kind"] == "contrast" else [foci_alone(main) for main in mains]
-    return dict(zip(parts_of(result), used, strict=True))
+    mains = [results[name] for name in model_of(result).parts]
+    used = compared(*mains) if model_of(result).kind == "contrast" else [foci_alone(main) for main in mains]
+    return dict(zip(model_of(result).parts, used, strict=True))
 
 
 def surviving_clusters(result: xr.Dataset, source: str) -> list[Cluster]:
     """Return the clusters of an analysis at an input: of a contrast inside the gate, both directions."""
-    if result.attrs["kind"] == "main-effect":
+    if model_of(result).kind == "main-effect":
         return main_clusters(result, source=source)
-    return clusters_of(result, surviving_map(result, source))
+    return model_of(result).clusters(surviving_map(result, source))
 
 
 def surviving_map(result: xr.Dataset, source: str) -> npt.NDArray[Any]:
     """Return the thresholded map (voxel) of an analysis at an input: of a contrast inside the gate, signed."""
-    if result.attrs["kind"] == "main-effect":
+    if model_of(result).kind == "main-effect":
         return thresholded(result, source).astype(np.int8)
-    level = {"contrast": "uncorrected", "conjunction": "thresholded"}[result.attrs["kind"]]
+    level = {"contrast": "uncorrected", "conjunction": "thresholded"}[model_of(result).kind]
     return find_map_spec(result, level=level, source=source).read(result)

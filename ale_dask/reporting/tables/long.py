@@ -10,8 +10,7 @@ import xarray as xr
 
 from ale_dask.analyses.base_rate import nulls_of
 from ale_dask.analyses.contrast import disjoint_arms
-from ale_dask.analyses.findings.clusters import grid_of
-from ale_dask.analyses.main_effect import inference_of
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.config.inference import Inference, image_name
 from ale_dask.config.study import Study
 from ale_dask.coordinates.foci import foci_alone, n_foci
@@ -19,7 +18,7 @@ from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.numerics.density_levels import Z_UNIT
 from ale_dask.reporting.common.base_rate_maps import AGAINST
 from ale_dask.reporting.common.wording import ale_of, mask_name, setting
-from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table, directions, levels_of
+from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table, levels_of
 
 Run = tuple[str, Study, Mapping[str, xr.Dataset], Mapping[str, Any]]
 """What a run is called here, then what `runs.collect` returns of it: study, results and record."""
@@ -192,7 +191,7 @@ def _rows(
         fixed = {
             **of_run,
             "analysis": name,
-            "kind": result.attrs["kind"],
+            "kind": model_of(result).kind,
             "digest": record["analyses"][name]["digest"],
             "digest_base_rate": record["analyses"][name].get("digest_base_rate"),
             **_settings(result),
@@ -200,7 +199,7 @@ def _rows(
         }
         for level, source, table in _tables(result):
             found = table[table["Cluster Size (mm3)"].notna()].to_dict("records")
-            for direction in (None,) if fixed["kind"] == "main-effect" else directions(result):
+            for direction in (None,) if fixed["kind"] == "main-effect" else model_of(result).directions:
                 against = _against(result, level)
                 place = {**fixed, "level": level, "input": source, "direction": direction, "against": against}
                 here = [_cluster(row, result, level=level) for row in found if row.get("Direction") == direction]
@@ -209,9 +208,9 @@ def _rows(
 
 def _tables(result: xr.Dataset) -> Iterator[tuple[str, str | None, pd.DataFrame]]:
     """Yield the level, the input and the cluster table of every thresholded map of a result that has one."""
-    kind = result.attrs["kind"]
+    kind = model_of(result).kind
     if kind == "main-effect":
-        inference = inference_of(result)
+        inference = model_of(result).inference
         yield inference.correction, None, cluster_table(result)
         if nulls_of(result) == ("uniform", "base-rate"):
             yield f"{AGAINST}{inference.correction}", None, cluster_table(result, null="base-rate")
@@ -220,19 +219,23 @@ def _tables(result: xr.Dataset) -> Iterator[tuple[str, str | None, pd.DataFrame]
         if kind == "contrast":
             yield level, source, contrast_table(result, source=source, level=level)
         else:
-            yield level, source, conjunction_table(result, source=source).assign(Direction=directions(result)[0])
+            yield (
+                level,
+                source,
+                conjunction_table(result, source=source).assign(Direction=model_of(result).directions[0]),
+            )
 
 
 def _against(result: xr.Dataset, level: str) -> str | None:
     """Return the null that a main effect's clusters at a level are of."""
-    if result.attrs["kind"] != "main-effect":
+    if model_of(result).kind != "main-effect":
         return None
-    primary = level != "uncorrected" and inference_of(result).null == "base-rate"
+    primary = level != "uncorrected" and model_of(result).inference.null == "base-rate"
     return "base-rate" if primary or level.startswith(AGAINST) else "uniform"
 
 
 def _settings(result: xr.Dataset) -> dict[str, Any]:
-    inference = inference_of(result).model_dump()
+    inference = model_of(result).inference.model_dump()
     # A conjunction draws nothing itself: its iterations are those its main effects were asked for.
     used = result.attrs.get("iterations", inference["iterations"])
     return {name: inference[name] for name in _SETTINGS} | {
@@ -247,14 +250,14 @@ def _settings(result: xr.Dataset) -> dict[str, Any]:
 def _numbers(result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     """Return how many experiments and foci an analysis has, and the thresholds of a main effect."""
     attrs = result.attrs
-    if attrs["kind"] == "contrast":
+    if model_of(result).kind == "contrast":
         foci = [foci_alone(results[arm]) for arm in attrs["arms"]]
-        arms = disjoint_arms(*foci, shared=inference_of(result).shared, name=attrs["name"])
+        arms = disjoint_arms(*foci, shared=model_of(result).inference.shared, name=attrs["name"])
         numbers = {f"experiments_{side}": arm.sizes["experiment"] for side, arm in zip("ab", arms, strict=True)}
         return numbers | {f"foci_{side}": int(n_foci(arm).sum()) for side, arm in zip("ab", arms, strict=True)}
-    if attrs["kind"] != "main-effect":
+    if model_of(result).kind != "main-effect":
         return {}
-    volume, unit = grid_of(result).voxel_volume, 2.0 ** -int(attrs["scale_bits"])
+    volume, unit = model_of(result).mask.voxel_volume, 2.0 ** -int(attrs["scale_bits"])
     return {
         "experiments": attrs["n_experiments"],
         "foci": attrs["n_foci"],
@@ -314,9 +317,9 @@ def _cluster(row: Mapping[Any, Any], result: xr.Dataset, *, level: str) -> dict[
 
 def _survives(row: Mapping[Any, Any], result: xr.Dataset, *, level: str) -> str | None:
     attrs = result.attrs
-    if attrs["kind"] != "main-effect":
+    if model_of(result).kind != "main-effect":
         return "yes" if level in ("voxel-fwe", "size-fwe", "mass-fwe") else None
-    correction = inference_of(result).correction
+    correction = model_of(result).inference.correction
     if correction in ("voxel", "tfce"):
         return _yes(row["Voxels FWE" if correction == "voxel" else "Voxels TFCE"] > 0)
     if correction == "cluster-size":

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.coordinates.foci import n_foci, words_on
 from ale_dask.coordinates.subject_groups import BETWEEN
 from ale_dask.reporting.common.base_rate_maps import is_base_rate
@@ -85,7 +86,7 @@ def peak_place(viewer: int, number: int, axes: str = "XYZ") -> PlaceOfRow:
 
 def table_of_map(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:
     """Return the cluster table that belongs to a thresholded map."""
-    kind = result.attrs["kind"]
+    kind = model_of(result).kind
     if kind == "contrast":
         return contrast_table(result, source=spec.source, level=spec.level)
     if kind == "conjunction":

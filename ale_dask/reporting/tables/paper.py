@@ -9,13 +9,14 @@ import pandas as pd
 import xarray as xr
 from scipy import special
 
-from ale_dask.analyses.main_effect import EPS, inference_of
+from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.main_effect import EPS
 from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.maps import MapSpec, find_map_spec
 from ale_dask.reporting.common.wording import controls, label
 from ale_dask.reporting.tables.anatomy import area_words, region_words
-from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table, directions
+from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table
 
 COLUMNS = (
     "Analysis",
@@ -60,23 +61,23 @@ def article_table(results: Mapping[str, xr.Dataset], *, simulated: bool = False)
 
 def _found(result: xr.Dataset) -> Iterator[tuple[str, MapSpec, pd.DataFrame]]:
     """Yield the direction, the map and the clusters of everything that a paper lists of a result."""
-    kind, source, correction = result.attrs["kind"], INPUTS[0], inference_of(result).correction
+    kind, source, correction = model_of(result).kind, INPUTS[0], model_of(result).inference.correction
     if kind == "main-effect":
         yield "", find_map_spec(result, level=correction), cluster_table(result)
     elif kind == "contrast":
         table = contrast_table(result, source=source)
-        for direction in directions(result):
+        for direction in model_of(result).directions:
             spec = find_map_spec(result, level="uncorrected", source=source)
             yield direction, spec, table[table["Direction"] == direction]
     else:
         of = {"thresholded": source} | ({} if correction == "voxel" else {"voxel-fwe": "voxel-fwe"})
         for level, used in of.items():
             spec = find_map_spec(result, level=level, source=used)
-            yield directions(result)[0], spec, conjunction_table(result, source=used)
+            yield model_of(result).directions[0], spec, conjunction_table(result, source=used)
 
 
 def _row(row: Mapping[Any, Any], result: xr.Dataset) -> dict[str, str]:
-    kind, measure = result.attrs["kind"], _MEASURES.get(inference_of(result).correction)
+    kind, measure = model_of(result).kind, _MEASURES.get(model_of(result).inference.correction)
     p = {"main-effect": f"p {measure} FWE", "contrast": "p"}.get(kind, "")
     decided = {"size": "decision", "mass": "decision mass"}.get(str(measure), "") if kind == "main-effect" else ""
     x = float(row["X"])
@@ -144,7 +145,7 @@ def _notes(results: Mapping[str, xr.Dataset], table: pd.DataFrame) -> list[str]:
     by_kind: dict[str, dict[str, None]] = {"main-effect": {}, "contrast": {}, "conjunction": {}}
     for result in results.values():
         for _, spec, _ in _found(result):
-            by_kind[result.attrs["kind"]][_what(result, spec)] = None
+            by_kind[model_of(result).kind][_what(result, spec)] = None
     said = [
         "One row per cluster: x, y, z (mm, MNI), Z and ALE at its peak; of a conjunction Z and ALE are the least of "
         "its maps.",
@@ -166,12 +167,12 @@ def _notes(results: Mapping[str, xr.Dataset], table: pd.DataFrame) -> list[str]:
 
 def _what(result: xr.Dataset, spec: MapSpec) -> str:
     """Return what p is in a kind of result, and what its threshold controls."""
-    attrs, i = result.attrs, inference_of(result)
-    if attrs["kind"] == "main-effect":
+    attrs, kind, i = result.attrs, model_of(result).kind, model_of(result).inference
+    if kind == "main-effect":
         measure, drawn = _MEASURES.get(i.correction), f"{attrs['iterations']:,} iterations"
         p = f"p is of the cluster's {measure}, family-wise, from {drawn}; " if measure else ""
         return f"Main effects: {p}controlled is the {controls(result, spec)}."
-    if attrs["kind"] == "contrast":
+    if kind == "contrast":
         n = int(attrs["iterations"])
         of = f"{n:,} relabellings{', which are all' if attrs['enumerated'] else ''}"
         least = 1 / n if attrs["enumerated"] or i.relabel_p == "share" else 1 / (1 + n)

@@ -8,8 +8,8 @@ from typing import Any
 import xarray as xr
 
 from ale_dask.analyses.base_rate import only_here
-from ale_dask.analyses.findings.clusters import clusters_of, grid_of
-from ale_dask.analyses.main_effect import BASE_RATE, PRIMARY, inference_of
+from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.main_effect import BASE_RATE, PRIMARY
 from ale_dask.reporting.common.base_rate_maps import AGAINST
 from ale_dask.reporting.common.phrases import counted
 from ale_dask.reporting.tables.clusters import cluster_table, formatted
@@ -22,13 +22,13 @@ def survival_words(result: xr.Dataset) -> str:
 
     A cluster survives when it overlaps a cluster that survives against the base rate.
     """
-    correction = inference_of(result).correction
+    correction = model_of(result).inference.correction
     uniform = result[PRIMARY[correction]].values != 0
     base_rate = result[BASE_RATE[correction]].values != 0
-    clusters = clusters_of(result, uniform.astype(int))
+    clusters = model_of(result).clusters(uniform.astype(int))
     surviving = [cluster for cluster in clusters if base_rate[cluster.voxels].any()]
-    new = clusters_of(result, only_here(result, uniform).astype(int), level=f"{AGAINST}{correction}")
-    volume = grid_of(result).voxel_volume
+    new = model_of(result).clusters(only_here(result, uniform).astype(int), level=f"{AGAINST}{correction}")
+    volume = model_of(result).mask.voxel_volume
     words = (
         f"{len(surviving)} of {counted(len(clusters), 'cluster')} meet one that survives"
         if clusters
@@ -57,9 +57,9 @@ def base_rate_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
     """Return a line for a terminal of each main effect that was tested against the base rate."""
     lines = []
     for name, result in results.items():
-        if result.attrs["kind"] != "main-effect" or "z_base_rate" not in result:
+        if model_of(result).kind != "main-effect" or "z_base_rate" not in result:
             continue
-        if inference_of(result).null == "both":
+        if model_of(result).inference.null == "both":
             lines.append(f"{name}, against the base rate: {survival_words(result)}")
             table = cluster_table(result, null="base-rate")
             for row in formatted(table[table["Cluster Size (mm3)"].notna()]).head(_LISTED).to_dict("records"):

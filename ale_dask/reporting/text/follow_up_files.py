@@ -16,13 +16,12 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.main_effect import inference_of
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.config.inference import Inference
 from ale_dask.errors import StoreError
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.phrases import inference_of_record
 from ale_dask.reporting.common.written import check_written, rewrite_hint
-from ale_dask.reporting.tables.contributions import parts_of
 from ale_dask.reporting.tables.page_tables import cells, image_size
 
 _ENDS = ("fail-safe.", "fail-safe-base-rate.", "leave-out-", "power.")
@@ -30,7 +29,7 @@ _ENDS = ("fail-safe.", "fail-safe-base-rate.", "leave-out-", "power.")
 
 def origin_of(result: xr.Dataset, record: Mapping[str, Any]) -> list[Any]:
     """Return the digests of the nulls that a result of a run was computed from, and its settings."""
-    return _origin([str(result.attrs["name"]), *parts_of(result)], record, inference_of(result))
+    return _origin([str(result.attrs["name"]), *model_of(result).parts], record, model_of(result).inference)
 
 
 def _origin(names: Iterable[str], record: Mapping[str, Any], inference: Inference) -> list[Any]:

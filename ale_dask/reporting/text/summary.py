@@ -9,15 +9,15 @@ import xarray as xr
 
 from ale_dask.analyses.base_rate import nulls_of
 from ale_dask.analyses.findings.atlas import ATLASES, regions
-from ale_dask.analyses.findings.clusters import Cluster, clusters_of, grid_of
-from ale_dask.analyses.main_effect import decision_variables, inference_of
+from ale_dask.analyses.findings.clusters import Cluster
+from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.main_effect import decision_variables
 from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.extra import LABELS, available
 from ale_dask.reporting.common.maps import corrected_map_specs, find_map_spec
 from ale_dask.reporting.common.palette import pooled_names
 from ale_dask.reporting.common.phrases import counted, listed
 from ale_dask.reporting.common.wording import label
-from ale_dask.reporting.tables.clusters import directions
 from ale_dask.reporting.tables.contributions import surviving_clusters
 from ale_dask.reporting.text.base_rate import survival_words
 
@@ -42,10 +42,10 @@ def summary_of(results: Mapping[str, xr.Dataset]) -> list[Summary]:
 
 
 def _summary(name: str, result: xr.Dataset) -> Summary:
-    kind = result.attrs["kind"]
+    kind = model_of(result).kind
     clusters = surviving_clusters(result, INPUTS[0])
     if kind == "main-effect":
-        spec = find_map_spec(result, level=inference_of(result).correction)
+        spec = find_map_spec(result, level=model_of(result).inference.correction)
         deciding_null, *other_nulls = nulls_of(result)
         lines = [("", _clusters(clusters, result) + _undecided(result, deciding_null))]
         if other_nulls:
@@ -58,7 +58,7 @@ def _summary(name: str, result: xr.Dataset) -> Summary:
         return Summary(name, words, (("", _clusters(clusters, result) + ("" if clusters else largest)),))
     lines = [
         (direction, _clusters([c for c in clusters if c.sign == sign], result) + _corrected(result, sign))
-        for direction, sign in zip(directions(result), (1, -1), strict=True)
+        for direction, sign in zip(model_of(result).directions, (1, -1), strict=True)
     ]
     return Summary(name, words, tuple(lines))
 
@@ -66,7 +66,7 @@ def _summary(name: str, result: xr.Dataset) -> Summary:
 def _clusters(clusters: Sequence[Cluster], result: xr.Dataset) -> str:
     if not clusters:
         return "no cluster"
-    mask = grid_of(result)
+    mask = model_of(result).mask
     ordered = sorted(clusters, key=lambda c: -len(c.voxels))
     places = []
     for cluster in ordered[:LISTED]:
@@ -91,7 +91,7 @@ def _corrected(result: xr.Dataset, sign: int) -> str:
     volumes = []
     for spec in corrected_map_specs(result):
         if spec.source == INPUTS[0]:
-            clusters = [c for c in clusters_of(result, spec.read(result)) if c.sign == sign]
-            volume = sum(len(c.voxels) for c in clusters) * grid_of(result).voxel_volume
+            clusters = [c for c in model_of(result).clusters(spec.read(result)) if c.sign == sign]
+            volume = sum(len(c.voxels) for c in clusters) * model_of(result).mask.voxel_volume
             volumes.append(f"by {_CORRECTED[spec.level]} {f'{volume:,.0f} mm³' if clusters else 'nothing'}")
     return f". Corrected {listed(volumes)}" if volumes else ""
