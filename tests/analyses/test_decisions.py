@@ -131,7 +131,7 @@ def test_main_effects_in_python_go_on_too(tiny: Path) -> None:
 
 
 def test_thresholds_by_iterations_are_those_of_shorter_runs(tmp_path: Path) -> None:
-    study = load_study(write_study(tmp_path / "tiny"))
+    study = load_study(write_study(tmp_path / "tiny", block_size=50))
 
     def at(n: int) -> dict[str, object]:
         inference = study.inference.model_copy(update={"iterations": n})

@@ -153,7 +153,7 @@ def test_what_cannot_be_left_out(tiny: Path) -> None:
 
 
 def test_a_run_and_python_alike_and_resumed(tmp_path: Path) -> None:
-    study, out = write_study(tmp_path / "tiny"), tmp_path / "out"
+    study, out = write_study(tmp_path / "tiny", block_size=20), tmp_path / "out"
     command("run", study, "-o", out)
     text, said = command("leave-one-out", out, "--json", "-b", "serial")
     assert re.search(r"leaving out: \d+ sets over \d analyses, about \S+ on \d+ thread", said)
@@ -178,7 +178,7 @@ def test_a_run_and_python_alike_and_resumed(tmp_path: Path) -> None:
 
 def test_the_page_shows_it_as_long_as_the_nulls_are_the_same(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run(with_backend(load_study(write_study(tmp_path / "tiny")), name="serial"), out, quiet=True)
+    run(with_backend(load_study(write_study(tmp_path / "tiny", block_size=20)), name="serial"), out, quiet=True)
 
     def page() -> str:
         study, results, record = ale.collect(out)
