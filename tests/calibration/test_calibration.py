@@ -122,7 +122,7 @@ def test_what_is_shared_changes_no_result(script):
 
 
 def test_experiments_of_one_study_find_too_much_unless_they_are_pooled(script):
-    studies, settings = 24, script.Settings(grid=4, iterations=99, tfce_iterations=1)
+    studies, settings = 24, script.Settings(grid=4, iterations=199, tfce_iterations=1)
     counts = Counter()
     tested = Counter()
     for index in range(studies):
