@@ -1,6 +1,11 @@
-"""What people read: tables, maps, pictures and one page.
+"""Write what people read of results: maps, tables, figures, texts and one page.
 
 nilearn, matplotlib and jinja2 are the extra [report] and imported inside functions only.
+
+Each sentence is written once. Methods text: the modules of text/ that the sections in text/methods.py name; references:
+text/references.toml. Facts and notes of an analysis on the page: common/wording.py and, on the base rate,
+common/base_rate.py. The error that a map controls: common/maps.py and common/base_rate_maps.py. Head of the page:
+text/summary.py. Notes below the table for a paper: tables/paper.py. Headings and captions of the page: templates/.
 """
 
 from ale_dask.reporting.common.extra import missing_extra

@@ -123,25 +123,32 @@ def write_report(
     Parameters
     ----------
     results
-        what `main_effect`, `contrast` and `conjunction` return, each under a name of its own
+        What `main_effect`, `contrast` and `conjunction` return, each under a name of its own.
     out
-        the folder; it is made if it does not exist
+        The folder; it is made if it does not exist.
     title
-        of the page
+        Title of the page.
     simulated
-        marks every table, figure and page as of simulated data
+        Whether every table, figure and page is marked as of simulated data.
     pictures
-        whether figures are drawn; they need the extra [report]
+        Whether figures are drawn; they need the extra [report].
 
     Returns
     -------
     Path
-        `out`, with report.html and a folder for each result
+        The folder, with report.html and a folder for each result.
 
     Raises
     ------
     InputError
-        when two results have one name.
+        When two results have one name.
+
+    Examples
+    --------
+    >>> result = ale.main_effect(ale.read_foci("drug.txt"), mask="ball.nii.gz", iterations=60, seed=1)
+    >>> folder = ale.write_report([result], "report", pictures=False)
+    >>> (folder / "report.html").is_file()
+    True
     """
     write_results(
         with_power(by_name(results)),

@@ -1,1 +1,1 @@
-"""What every part of a report uses: the list of maps, wording, colours, and images on disk."""
+"""Shared by all parts of a report: the list of maps, wording, colours, and images on disk."""

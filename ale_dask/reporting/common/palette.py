@@ -1,4 +1,4 @@
-"""One colour for each main effect of a study, the same in every figure."""
+"""Give each main effect of a study one colour, the same in every figure."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.findings.model import model_of
 
 INK, FAINT, LINE, REST = "#1d2329", "#5d6873", "#d5dbe1", "#c9d0d6"
-"""Text, lesser text, rules, and what is taken together."""
+"""Colours of text, of lesser text, of rules, and of items drawn as one."""
 
 
 @dataclass(frozen=True)
 class Hue:
-    """A colour: its name, how it is on white, and from dark to light on a map, where light means strong."""
+    """A colour: its name, its shade on white, and its ramp on a map from dark (weak) to light (strong)."""
 
     name: str
     flat: str
     ramp: tuple[str, str, str]
 
 
-# Apart by at least 20 in CIELAB for normal sight, protan-, deuter- and tritanopia (Machado et al. 2009,
-# IEEE Trans. Vis. Comput. Graph. 15:1291), each 3:1 or more against white.
+# At least 20 apart in CIELAB for normal sight, protan-, deuter- and tritanopia (Machado et al. 2009,
+# IEEE Trans. Vis. Comput. Graph. 15:1291), each with a contrast of 3:1 or more against white.
 HUES = (
     Hue("orange", "#d95f02", ("#a33b00", "#f28a1c", "#ffe08a")),
     Hue("blue", "#3494dd", ("#0f4fa8", "#3f9fe0", "#bfe6ff")),
@@ -33,13 +33,13 @@ HUES = (
     Hue("violet", "#4f3fae", ("#3a2b8f", "#7f6fe0", "#ddd6ff")),
 )
 OVERLAP = Hue("yellow", "#f0e442", ("#8a7a00", "#f0e442", "#fffbd0"))
-"""Where several agree; never the colour of one."""
+"""The colour of voxels that several maps share; no main effect has it."""
 
 
 def hues_of(results: Mapping[str, xr.Dataset]) -> dict[str, Hue]:
-    """Return the colour of each main effect in the order of the study, those pooled for a contrast last.
+    """Return the colour of each main effect in the order of the study, main effects pooled for a contrast last.
 
-    From the sixth on they begin again.
+    The sixth main effect has the first colour again.
     """
     pooled = pooled_names(results)
     main = [name for name, result in results.items() if model_of(result).kind == "main-effect"]

@@ -1,4 +1,4 @@
-"""Small words of methods text: numbers, lists, and what is looked up in a run's record."""
+"""Write numbers and lists in words, and look up entries of a run's record."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def inference_of_record(record: Record) -> Inference:
 
 
 def of_kind(record: Record, kind: str) -> dict[str, Any]:
-    """Return the entries of one kind of analysis by name."""
+    """Return the record's entries of one kind of analysis by name."""
     return {name: entry for name, entry in record["analyses"].items() if entry["kind"] == kind}
 
 
 def mains_of(record: Record) -> dict[str, Any]:
-    """Return the main effects of the study by name, without those pooled for a contrast."""
+    """Return the record's main effects by name, without those pooled for a contrast."""
     return {n: e for n, e in of_kind(record, "main-effect").items() if "pooled_for" not in e}
 
 
 def knows_n(record: Record, *, used: bool) -> bool:
-    """Return whether every experiment that was read, or only those `used` in an analysis, has a sample size."""
-    # Only a kernel of fixed width lets an analysis go without.
+    """Return whether every experiment that was read, or only `used` in an analysis, has a sample size."""
+    # An analysis needs no sample sizes only if its kernel has a fixed width.
     return (used and record["inference"]["fwhm"] is None) or not any(
         s["without_n"] and not s["n"] for s in record["samples"].values()
     )

@@ -1,4 +1,4 @@
-"""What a result says of itself in words: thresholds, what they control, sizes of the samples."""
+"""Describe a result in words: thresholds, control of error, sizes of samples, and notes to its readers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ale_dask.reporting.common.base_rate_maps import AGAINST, UNIFORM, is_base_r
 from ale_dask.reporting.common.maps import MapSpec, find_map_spec
 
 FEWEST = 17
-"""Below so many experiments a main effect is underpowered (Eickhoff 2016)."""
+"""Fewest experiments of a main effect that is not underpowered (Eickhoff et al. 2016)."""
 UNLIKE = "that alone can reject exchangeability, without any difference in where the effects are"
-"""What follows from arms that differ more than 1.5-fold."""
+"""The consequence of arms that differ more than 1.5-fold."""
 KEPT = (
     "Experiments of both arms that may be of the same subjects were kept: relabelling takes all experiments as "
     "independent."
@@ -35,33 +35,33 @@ CORRECTED = {
     "tfce": "TFCE FWE",
 }
 
-_DECISIONS = (
+_DECISION_AND_BOUND = (
     " Decision: whether a cluster's family-wise p is below the level (significant), above it (not), or not told apart "
     "from it by so few iterations (undecided: run more with `extend`); it may be looked at as often as one likes. "
     "Bound: the most that p can be on the same terms."
 )
-_OF_CONTRAST = " In a contrast both take the cluster-forming values of its relabellings as given."
+_GIVEN_FORMING_VALUES = " In a contrast both take the cluster-forming values of its relabellings as given."
 
 
-def decided(spec: MapSpec) -> str:
-    """Return what the columns "decision" and "bound" of a map's clusters mean; nothing where it has none."""
+def decision_words(spec: MapSpec) -> str:
+    """Return the meaning of the columns "decision" and "bound" of a map's clusters; "" if it has no such columns."""
     if spec.level in ("size-fwe", "mass-fwe"):
-        return _DECISIONS + _OF_CONTRAST
-    return _DECISIONS if _correction_of(spec) in ("cluster-size", "cluster-mass") else ""
+        return _DECISION_AND_BOUND + _GIVEN_FORMING_VALUES
+    return _DECISION_AND_BOUND if _correction_of(spec) in ("cluster-size", "cluster-mass") else ""
 
 
 def _correction_of(spec: MapSpec) -> str:
-    """Return the correction that a main effect's map is at, under whichever null; its level where it has none."""
+    """Return the correction of a main effect's map, without its null; its level if it has no correction."""
     return spec.level.removeprefix(AGAINST).removeprefix(UNIFORM)
 
 
 def input_words(source: str, *, correction: str) -> str:
-    """Return an input in words; "cluster-fwe" stands for the primary correction, whichever it is."""
+    """Return an input in words; "cluster-fwe" stands for the primary correction."""
     return {"cluster-fwe": CORRECTED[correction], "voxel-fwe": "voxel FWE"}.get(source, "uncorrected p")
 
 
 def label(result: xr.Dataset, spec: MapSpec) -> str:
-    """Return how a thresholded map was cut, in a few words."""
+    """Return the threshold of a map in a few words."""
     return _label(result, spec) + small_volume(result)
 
 
@@ -69,36 +69,36 @@ def _label(result: xr.Dataset, spec: MapSpec) -> str:
     i = model_of(result).inference
     source = input_words(spec.source, correction=i.correction)
     if model_of(result).kind == "contrast":
-        where = "whole mask" if i.gate == "none" else f"pooled experiments at {source}"
+        region = "whole mask" if i.gate == "none" else f"pooled experiments at {source}"
         if spec.level in ("size-fwe", "mass-fwe"):
             forming = f"cluster-forming p < {i.voxel_p:g}"
-            return f"cluster-{spec.level[:4]} FWE p ≤ {i.cluster_p:g}, {forming}, {where}"
+            return f"cluster-{spec.level[:4]} FWE p ≤ {i.cluster_p:g}, {forming}, {region}"
         if spec.level == "voxel-fwe":
-            # Over the region that no relabelling changes, whatever gates the uncorrected map.
-            return f"voxel FWE p ≤ {i.contrast_p:g}, {where}"
-        return f"uncorrected p < {i.contrast_p:g}, {f'arms at {source}' if i.gate == 'arms' else where}"
+            # Corrected over the region that no relabelling changes, whichever gate the uncorrected map has.
+            return f"voxel FWE p ≤ {i.contrast_p:g}, {region}"
+        return f"uncorrected p < {i.contrast_p:g}, {f'arms at {source}' if i.gate == 'arms' else region}"
     if model_of(result).kind == "conjunction":
         return f"overlap of the maps at {source}"
     level = _correction_of(spec)
     if level in CORRECTED:
-        against = ", against the base rate" if is_base_rate(spec) else ""
+        null = ", against the base rate" if is_base_rate(spec) else ""
         forming = "" if level in ("voxel", "tfce") else f", cluster-forming p < {i.voxel_p:g}"
-        return f"{CORRECTED[level]} {level_words(i)}{forming}{against}"
+        return f"{CORRECTED[level]} {level_words(i)}{forming}{null}"
     return f"uncorrected p < {i.voxel_p:g}, at least {i.min_volume:g} mm³"
 
 
 def level_words(inference: Inference) -> str:
-    """Return the family-wise level of a main effect: "p ≤ 0.05" where its cut is the p's own, else "level 0.05".
+    """Return the family-wise level of a main effect: "p ≤ 0.05" if its cut is defined by p, else "level 0.05".
 
-    A rank or a quantile of the null keeps values whose p = (1 + r)/(1 + B) may lie just above the level, and a number
-    of iterations in which the data had a part leaves no p.
+    A cut by rank or quantile retains values whose p = (1 + r)/(1 + B) may lie just above the level, and a number of
+    iterations that depends on the data leaves no p.
     """
-    of_p = inference.cluster_cut in ("plus-one", "share") and inference.until_decided is None
-    return f"{'p ≤' if of_p else 'level'} {inference.cluster_p:g}"
+    by_p = inference.cluster_cut in ("plus-one", "share") and inference.until_decided is None
+    return f"{'p ≤' if by_p else 'level'} {inference.cluster_p:g}"
 
 
 def controls(result: xr.Dataset, spec: MapSpec) -> str:
-    """Return in words what a map controls, with this result's levels."""
+    """Return in words the error that a map of a result controls."""
     if spec.controls is not None:
         return controlled(spec, model_of(result).inference) + small_volume(result)
     if spec.level == "label":
@@ -107,7 +107,7 @@ def controls(result: xr.Dataset, spec: MapSpec) -> str:
 
 
 def controlled(spec: MapSpec, inference: Inference) -> str:
-    """Return in words what a map with these settings controls; for the specs that have a template."""
+    """Return in words the error that a map controls under these settings; the map must have a template."""
     floor = inference.contrast_floor
     mask = f"the mask where the pooled uncorrected p is below {floor:g}" if floor else "the mask"
     region = mask if inference.gate == "none" else "the thresholded map of the pooled experiments"
@@ -115,17 +115,17 @@ def controlled(spec: MapSpec, inference: Inference) -> str:
     if inference.until_decided is None or _correction_of(spec) not in ("cluster-size", "cluster-mass"):
         return words
     drawn = "where the literature reports them anyway" if is_base_rate(spec) else "at random"
-    against = " against the base rate" if is_base_rate(spec) else ""
-    # What is kept but undecided has no bound: the data had a part in the number of iterations.
+    null = " against the base rate" if is_base_rate(spec) else ""
+    # Undecided clusters have no bound, since the number of iterations depends on the data.
     return (
-        f"family-wise error at {inference.cluster_p + EPS:g} of the clusters called significant{against}: were the "
+        f"family-wise error at {inference.cluster_p + EPS:g} of the clusters called significant{null}: were the "
         f"foci {drawn}, the chance of one such cluster or more anywhere in the mask is at most that, resampling risk "
         "included; it does not say which of its voxels are active, and clusters kept but undecided have no such bound"
     )
 
 
 def setting(result: xr.Dataset, name: str) -> Any:
-    """Return a setting or a cut of a result as JSON has it; a cut that no value reaches is None."""
+    """Return a setting or threshold of a result as JSON has it; None for a threshold that no value reaches."""
     if name == "cut_ale" and _plain(result.attrs["cut_s"]) is None:
         return None
     value = result.attrs[name] if name in result.attrs else getattr(model_of(result).inference, name)
@@ -139,62 +139,64 @@ def _plain(value: Any) -> Any:
 
 
 def facts(result: xr.Dataset) -> list[tuple[str, str]]:
-    """Return what stands beside a result on the page: (what, how much), thresholds with their intervals."""
-    of_kind = {"main-effect": _main_effect, "contrast": _contrast, "conjunction": _conjunction}
-    return of_kind[model_of(result).kind](result)
+    """Return the facts (name, value) of a result for the page, thresholds with their intervals."""
+    by_kind = {"main-effect": _main_effect, "contrast": _contrast, "conjunction": _conjunction}
+    return by_kind[model_of(result).kind](result)
 
 
 def notes(result: xr.Dataset) -> list[str]:
-    """Return what a reader must know before believing a result: few experiments, unlike arms."""
-    found = []
+    """Return the notes on a result that its readers must know, such as few experiments or unlike arms."""
+    notes = []
     attrs = result.attrs
     if model_of(result).kind == "main-effect" and attrs["n_experiments"] < FEWEST:
-        found.append(f"Only {attrs['n_experiments']} experiments, fewer than {FEWEST}: underpowered.")
-    found += shortfalls(result)
+        notes.append(f"Only {attrs['n_experiments']} experiments, fewer than {FEWEST}: underpowered.")
+    notes += shortfalls(result)
     if model_of(result).kind == "contrast" and attrs["shared"] and model_of(result).inference.shared == "keep":
-        found.append(KEPT)
-    found += base_rate_notes(result)
+        notes.append(KEPT)
+    notes += base_rate_notes(result)
     if words := detectable(attrs):
-        what = "difference" if model_of(result).kind == "contrast" else "overlap"
-        found.append(
-            f"Finding no {what} does not show that there is none: a place is found with "
+        effect = "difference" if model_of(result).kind == "contrast" else "overlap"
+        notes.append(
+            f"Finding no {effect} does not show that there is none: a place is found with "
             f"{100 * attrs['power_target']:.0f} % power if this many experiments report it: {words}."
             + (f" {price(attrs)}" if price(attrs) else "")
         )
     if attrs.get("unbalanced"):
-        found.append(f"The arms differ more than 1.5-fold in foci or subjects per experiment; {UNLIKE}.")
-    found += [f"{one.where}: {one.message}" if one.where else one.message for one in decisions(result)]
-    return found
+        notes.append(f"The arms differ more than 1.5-fold in foci or subjects per experiment; {UNLIKE}.")
+    notes += [f"{d.where}: {d.message}" if d.where else d.message for d in decisions(result)]
+    return notes
 
 
 def subject_words(attrs: Mapping[str, Any]) -> str:
-    """Return how many experiments of a main effect were pooled, or stand for fewer groups of subjects, if any."""
+    """Return in words how many experiments were pooled, or how many groups of subjects they are of; "" if neither."""
     before, after = attrs.get("pooled", (0, 0))
-    apart = attrs["n_experiments"] - attrs.get("n_groups", attrs["n_experiments"])
+    ungrouped = attrs["n_experiments"] - attrs.get("n_groups", attrs["n_experiments"])
     if before:
         return f" ({before} of the same subjects pooled into {after})"
-    return f" of {attrs['n_groups']} groups of subjects" if apart else ""
+    return f" of {attrs['n_groups']} groups of subjects" if ungrouped else ""
 
 
 def shortfalls(result: xr.Dataset) -> list[str]:
-    """Return why a result tests nothing by correction, if it does not: too few iterations, or no region."""
+    """Return the reasons why a result has no corrected test: too few iterations, or no region."""
     attrs, i = result.attrs, model_of(result).inference
     if model_of(result).kind == "main-effect" and _plain(attrs["cut_size"]) is None:
         return [f"{attrs['iterations']:,} iterations are too few for family-wise error at {i.cluster_p:g}."]
     if model_of(result).kind != "contrast":
         return []
-    n, found = attrs["iterations"], []
+    n, reasons = attrs["iterations"], []
     least = 1 / n if attrs["enumerated"] else 1 / (1 + n)
     if least > i.contrast_p:
-        found.append(f"{n:,} relabellings are too few for any voxel's p to reach {i.contrast_p:g}.")
+        reasons.append(f"{n:,} relabellings are too few for any voxel's p to reach {i.contrast_p:g}.")
     if i.correction in ("cluster-size", "cluster-mass"):
         if not attrs["components"]:
-            found.append("The pooled experiments have no voxel above the cluster-forming value: no cluster is tested.")
+            reasons.append(
+                "The pooled experiments have no voxel above the cluster-forming value: no cluster is tested."
+            )
         elif "z_contrast_size_fwe" not in result:
-            found.append(
+            reasons.append(
                 f"{n:,} relabellings are too few for any voxel's p to fall below {i.voxel_p:g}: no cluster is tested."
             )
-    return found
+    return reasons
 
 
 def _main_effect(result: xr.Dataset) -> list[tuple[str, str]]:
@@ -202,10 +204,10 @@ def _main_effect(result: xr.Dataset) -> list[tuple[str, str]]:
     volume = model_of(result).mask.voxel_volume
     unit = 2.0 ** -int(attrs["scale_bits"])
     mm3 = "{:.0f} voxels = {:.0f} mm³".format
-    lost = int(attrs["foci_outside_mask"])
+    outside = int(attrs["foci_outside_mask"])
     return [
         ("Experiments", f"{attrs['n_experiments']}" + subject_words(attrs)),
-        ("Foci", f"{attrs['n_foci']}" + (f" ({lost} outside the mask)" if lost else "")),
+        ("Foci", f"{attrs['n_foci']}" + (f" ({outside} outside the mask)" if outside else "")),
         ("Subjects", f"{attrs['n_subjects']}"),
         ("Cluster-forming", f"p < {i.voxel_p:g}, ALE ≥ {attrs['threshold_ale']:.4g}"),
         ("Smallest cluster, size FWE", _cut(result, "cut_size", lambda k: mm3(k, k * volume))),
@@ -228,13 +230,13 @@ def _tfce(result: xr.Dataset) -> list[tuple[str, str]]:
 
 def _contrast(result: xr.Dataset) -> list[tuple[str, str]]:
     attrs, i = result.attrs, model_of(result).inference
-    drawn = "all relabellings" if attrs["enumerated"] else "relabellings"
-    per = "{:.3g} against {:.3g}".format
+    relabellings = "all relabellings" if attrs["enumerated"] else "relabellings"
+    ratio = "{:.3g} against {:.3g}".format
     return [
         ("Arms", " against ".join(attrs["arms"])),
         ("Experiments compared", " against ".join(f"{n:,}" for n in attrs["experiments_compared"])),
-        ("Foci per experiment", per(*attrs["foci_per_experiment"])),
-        ("Subjects per experiment", per(*attrs["subjects_per_experiment"])),
+        ("Foci per experiment", ratio(*attrs["foci_per_experiment"])),
+        ("Subjects per experiment", ratio(*attrs["subjects_per_experiment"])),
         (
             "Level, each direction",
             f"uncorrected p < {i.contrast_p:g}, at least {i.min_volume:g} mm³; voxel FWE p ≤ {i.contrast_p:g}",
@@ -243,17 +245,17 @@ def _contrast(result: xr.Dataset) -> list[tuple[str, str]]:
         ("Shared subjects", shared_words(attrs["shared"], i)),
         *_clusters(result),
         *_detectable(attrs),
-        ("Permutations", f"{attrs['iterations']:,} {drawn}, seed {i.seed}"),
+        ("Permutations", f"{attrs['iterations']:,} {relabellings}, seed {i.seed}"),
         ("Mask", _mask(result)),
     ]
 
 
 def detectable(attrs: Mapping[str, Any]) -> str:
-    """Return what the main effects behind a result could have found at one place, with the power asked for.
+    """Return in words how many experiments must report a place for the main effects of a result to find it.
 
-    `attrs` are its attributes, or its entry in a run's record; "" where nothing was simulated.
+    `attrs` are the result's attributes or its entry in a run's record; "" if no power was simulated.
     """
-    said = []
+    parts = []
     for at, name in enumerate(attrs.get("power_of", ())):
         words = _needs(attrs, at)
         if attrs.get("power_null") == "base-rate":
@@ -263,13 +265,13 @@ def detectable(attrs: Mapping[str, Any]) -> str:
         if THIRDS[0] in attrs:
             least, most = (str(attrs[key][at] or "more than all") for key in THIRDS)
             words += f" [{least} in the third of the mask where foci are reported least, {most} where most]"
-        said.append(f"{name}: {words}")
-    return "; ".join(said)
+        parts.append(f"{name}: {words}")
+    return "; ".join(parts)
 
 
 def _needs(attrs: Mapping[str, Any], at: int, *, end: str = "") -> str:
-    """Return how many experiments of one main effect must report a place, with the power that was simulated."""
-    needed, found = (attrs[f"power_{what}{end}"][at] for what in ("needed", "found"))
+    """Return in words how many experiments of one main effect must report a place, and the simulated power."""
+    needed, found = (attrs[f"power_{name}{end}"][at] for name in ("needed", "found"))
     n, simulations = attrs["power_experiments"][at], int(attrs["power_simulations"])
     low, high = (100 * float(share) for share in clopper_pearson(found, simulations))
     power = f"power {100 * found / simulations:.0f} %, 95 % interval {low:.0f}-{high:.0f} %"
@@ -279,7 +281,7 @@ def _needs(attrs: Mapping[str, Any], at: int, *, end: str = "") -> str:
 
 
 def price(attrs: Mapping[str, Any]) -> str:
-    """Return what the base rate costs in power, as a sentence; "" where no power against it was simulated."""
+    """Return the sentence on the base rate's cost in power; "" if no power against it was simulated."""
     return PRICE if THIRDS[0] in attrs else ""
 
 
@@ -288,12 +290,12 @@ def _detectable(attrs: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(f"Found with {100 * attrs['power_target']:.0f} % power, if reported by", words)] if words else []
 
 
-def shared_words(found: Sequence[str], inference: Inference) -> str:
-    """Return the subjects that both arms of a contrast may share, and what was done with them."""
-    if not found:
+def shared_words(shared: Sequence[str], inference: Inference) -> str:
+    """Return in words the subjects that both arms of a contrast may share, and whether they were excluded."""
+    if not shared:
         return "none found by experiment, foci, study, or first author, year and sample size"
     done = "kept, as different subjects" if inference.shared == "keep" else "excluded from both arms"
-    return f"{'; '.join(found)}: {done}"
+    return f"{'; '.join(shared)}: {done}"
 
 
 def _clusters(result: xr.Dataset) -> list[tuple[str, str]]:
@@ -329,7 +331,7 @@ def ale_of(result: xr.Dataset, s: int) -> float:
 
 
 def mask_name(result: xr.Dataset) -> str:
-    """Return the mask's name, without the folder of a file: that is nobody else's business."""
+    """Return the mask's name, without the folder of a file, which is private."""
     return str(result.attrs["mask"]).replace("\\", "/").rsplit("/", 1)[-1]
 
 
@@ -338,7 +340,7 @@ def _mask(result: xr.Dataset) -> str:
 
 
 def small_volume(result: xr.Dataset) -> str:
-    """Return ", small volume …" with the region that inference was made in and its size; nothing where it was not."""
+    """Return ", small volume …" with the region of inference and its size; "" for the whole mask."""
     attrs = result.attrs
     if "search" not in attrs:
         return ""

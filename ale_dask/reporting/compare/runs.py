@@ -89,19 +89,26 @@ def compare(
     Parameters
     ----------
     results_a, results_b
-        a result, several, or results by name; two single results are compared whatever their names are
+        A result, several, or results by name; two single results are compared whatever their names are.
     records
-        the content of each run's run.json, for versions and whether data are simulated
+        The content of each run's run.json, for versions and whether data are simulated.
 
     Returns
     -------
     Comparison
-        tables of clusters, maps and settings
+        Tables of clusters, maps and settings.
 
     Raises
     ------
     InputError
-        when they have no analysis in common, or two that lie on different masks.
+        When they have no analysis in common, or two that lie on different masks.
+
+    Examples
+    --------
+    >>> foci = ale.read_foci("drug.txt")
+    >>> strict, lenient = (ale.main_effect(foci, mask="ball.nii.gz", iterations=60, voxel_p=p) for p in (0.01, 0.05))
+    >>> ale.compare(strict, lenient).settings["setting"].tolist()[0]
+    'voxel_p'
     """
     pairs, alone = _common(results_a, results_b)
     clusters: list[dict[str, Any]] = []

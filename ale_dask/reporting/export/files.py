@@ -43,29 +43,35 @@ def export(results: Results, folder: str | Path, *, to: str, simulated: bool = F
     Parameters
     ----------
     results
-        a result, several, or results by name
+        A result, several, or results by name.
     folder
-        where the files go
+        Folder of the files.
     to
-        "nimare": per analysis, the maps that NiMARE 0.22 saves under their names and with their content, and of each
-        main effect the foci as a Dataset in JSON. Maps "…_corr-FWE_…" hold corrected p and z and are not thresholded: a
-        voxel has the p and z of its cluster, or p 1 and z 0 outside all clusters.
+        Another program or format. "nimare": per analysis, the maps that NiMARE 0.22 saves, under their names and with
+        their content, and of each main effect the foci as a Dataset in JSON. Maps "…_corr-FWE_…" hold corrected p and
+        z and are not thresholded: a voxel has the p and z of its cluster, or p 1 and z 0 outside all clusters.
         "gingerale": ALE, P and Z images, thresholded ALE and cluster labels, Sleuth text and cluster tables.
         "csv": every table with numbers unrounded, and the foci as a table that `read_foci` reads.
     simulated
-        marks every file as of simulated data
+        Whether every file is marked as of simulated data.
 
     Returns
     -------
     list of Path
-        the files that were written
+        The files that were written.
 
     Raises
     ------
     InputError
-        for another program, and when two files would have one name; nothing is written then.
+        For another program, and when two files would have one name; nothing is written then.
     StoreError
-        when a file cannot be written.
+        When a file cannot be written.
+
+    Examples
+    --------
+    >>> result = ale.main_effect(ale.read_foci("drug.txt"), name="drug", mask="ball.nii.gz", iterations=60, seed=1)
+    >>> [path.name for path in ale.export(result, "csv", to="csv")][-1]
+    'study_results.csv'
     """
     check_program(to)
     files = PROGRAMS[to](by_name(results), simulated)

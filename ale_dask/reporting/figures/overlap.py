@@ -56,14 +56,21 @@ def overlap_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     Parameters
     ----------
     results
-        by name, as `run` and `collect` return them
+        Results by name, as `run` and `collect` return them.
 
     Returns
     -------
     DataFrame
         One row per pair of maps, contrasts by direction: name, kind, voxels and volume (mm3) of each map, the voxels
         and volume in common, Dice (missing where neither has a voxel), and the distance in mm of the two nearest peaks
-        of clusters with their positions
+        of clusters with their positions.
+
+    Examples
+    --------
+    >>> foci = ale.read_foci("drug.txt")
+    >>> results = {name: ale.main_effect(foci, name=name, mask="ball.nii.gz", iterations=60) for name in ("a", "b")}
+    >>> ale.overlap_table(results)[["map_1", "map_2"]].values.tolist()
+    [['a', 'b']]
     """
     return _table(surviving_maps(results))
 

@@ -15,7 +15,7 @@ import xarray as xr
 
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.reporting.common.maps import MapSpec, corrected_map_specs, map_specs_of, pictured_map_specs, stem
-from ale_dask.reporting.common.wording import CORRECTED, controls, decided, facts, label, notes
+from ale_dask.reporting.common.wording import CORRECTED, controls, decision_words, facts, label, notes
 from ale_dask.reporting.figures.flow import flow_svg, flow_table, sample_colours
 from ale_dask.reporting.figures.maps import alt_text, picture_path
 from ale_dask.reporting.figures.overlap import overlap_alt, overlap_svg, overlap_table
@@ -277,7 +277,7 @@ def _part(
         # Uncorrected maps are folded away below the corrected ones.
         "folded": "uncorrected" in (spec.source or spec.level),
         "caption": f"Clusters, largest first; X, Y, Z and {_peak_stat(result, spec)} of peaks, “1a” a sub-peak of "
-        f"cluster 1.{decided(spec)}",
+        f"cluster 1.{decision_words(spec)}",
         "table": cells(table_of_map(result, spec), place_of_row=place_of_row, by_mass=by_mass),
         "picture": base64.b64encode(image).decode(),
         "alt": alt_text(result, spec) if image else "",

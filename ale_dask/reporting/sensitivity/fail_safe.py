@@ -56,16 +56,23 @@ def fail_safe_table(result: xr.Dataset, curves: xr.Dataset) -> pd.DataFrame:
     Parameters
     ----------
     result
-        the main effect or conjunction
+        The main effect or conjunction.
     curves
-        what `fail_safe` returns of it
+        What `fail_safe` returns of it.
 
     Returns
     -------
     DataFrame
         One row per cluster and way of adding noise. N is the median over series (the lower of two), N_low and N_high
         the smallest and largest; ">=72" where a cluster survives all 72 experiments that were added. `least` is 30 % of
-        the experiments, `reached` whether N is that many, `share_at_least` the share of series in which N is
+        the experiments, `reached` whether N is that many, `share_at_least` the share of series in which N is.
+
+    Examples
+    --------
+    >>> result = ale.main_effect(ale.read_foci("drug.txt"), mask="ball.nii.gz", iterations=60, voxel_p=0.01, seed=3)
+    >>> curves = ale.fail_safe(result, most=1, series=1, iterations=20)
+    >>> ale.fail_safe_table(result, curves).columns[:3].tolist()
+    ['analysis', 'noise_in', 'against']
     """
     rows = []
     for record in as_records(result, curves):

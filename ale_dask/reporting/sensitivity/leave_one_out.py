@@ -52,13 +52,20 @@ def survival_table(survival: xr.Dataset) -> pd.DataFrame:
     Parameters
     ----------
     survival
-        what `survival` or `survival_of_run` returns of an analysis
+        What `survival` or `survival_of_run` returns of an analysis.
 
     Returns
     -------
     DataFrame
         One row per cluster: the number of sets, of how many it survives, the smallest retained share (%) and the set
-        with which it occurs, and the sets without which the cluster is lost
+        with which it occurs, and the sets without which the cluster is lost.
+
+    Examples
+    --------
+    >>> result = ale.main_effect(ale.read_foci("drug.txt"), mask="ball.nii.gz", iterations=60, voxel_p=0.01, seed=3)
+    >>> (survival,) = ale.survival([result]).values()
+    >>> ale.survival_table(survival).columns[:3].tolist()
+    ['Cluster ID', 'Input', 'Direction']
     """
     retained = survival["retained"].values
     labels = survival["left_out"].values.astype(str)

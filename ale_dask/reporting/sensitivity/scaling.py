@@ -52,7 +52,7 @@ def scaling_table(result: xr.Dataset) -> pd.DataFrame:
     Parameters
     ----------
     result
-        a main effect
+        A main effect.
 
     Returns
     -------
@@ -62,12 +62,18 @@ def scaling_table(result: xr.Dataset) -> pd.DataFrame:
         the primary correction, by their size or else their mass, with the decision at that number of iterations and
         the number after which the confidence sequence first decided. With `until_decided` there is no p, and low and
         high are the ends of that sequence. Rows of the base-rate null end in "against the base rate": mass is there the
-        sum of z beyond the cluster-forming z, and voxels have the largest z instead of ALE
+        sum of z beyond the cluster-forming z, and voxels have the largest z instead of ALE.
 
     Raises
     ------
     InputError
-        for a result that is no main effect.
+        For a result that is no main effect.
+
+    Examples
+    --------
+    >>> result = ale.main_effect(ale.read_foci("drug.txt"), mask="ball.nii.gz", iterations=60, seed=1)
+    >>> ale.scaling_table(result).columns[:5].tolist()
+    ['Iterations', 'What', 'Value', 'Low', 'High']
     """
     if model_of(result).kind != "main-effect":
         raise InputError(f"'{result.attrs['name']}' is no main effect: only these have thresholds by iterations")

@@ -196,15 +196,22 @@ def robustness_table(cells: Mapping[str, Results], *, axis: str = "cell") -> pd.
     Parameters
     ----------
     cells
-        the results under each setting, by a name of the setting (a profile, a mask, a p)
+        The results under each setting, by a name of the setting (a profile, a mask, a p).
     axis
-        a name of what the settings are values of
+        A name for the axis of these settings.
 
     Returns
     -------
     DataFrame
         One row per place: its position (mm MNI), region and volume, under how many settings it survives, the mean share
-        (%) of its voxels that survive, and the settings that have it
+        (%) of its voxels that survive, and the settings that have it.
+
+    Examples
+    --------
+    >>> foci = ale.read_foci("drug.txt")
+    >>> cells = {f"p {p}": ale.main_effect(foci, mask="ball.nii.gz", iterations=60, voxel_p=p) for p in (0.01, 0.05)}
+    >>> ale.robustness_table(cells, axis="voxel_p").columns[:4].tolist()
+    ['Analysis', 'Direction', 'Grid', 'Place']
     """
     places = Places()
     for label, results in cells.items():

@@ -1,4 +1,4 @@
-"""Labels of AAL2 and the Talairach Daemon in the words of a paper's table; the side is a column of its own there."""
+"""Write labels of AAL2 and the Talairach Daemon in words, without their side, for the table of a paper."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _NEAR = "near "
 
 
 def region_words(label: str) -> str:
-    """Return an AAL label in words, without its side: "near Frontal Sup Medial R" is near the medial superior one."""
+    """Return an AAL label in words, without its side: "Rectus L" is "Gyrus rectus"."""
     near, name = (_NEAR, label.removeprefix(_NEAR)) if label.startswith(_NEAR) else ("", label)
     if name.endswith(_SIDES):
         name = name[:-2]
@@ -67,7 +67,7 @@ def _lobule(text: str) -> str:
 
 
 def area_words(label: str) -> str:
-    """Return a label of Brodmann areas and nuclei in words: "9" and "near 9", or "Lateral globus pallidus"."""
+    """Return a label of a Brodmann area or nucleus in words: "9", "near 9" or "Lateral globus pallidus"."""
     near, name = (_NEAR, label.removeprefix(_NEAR)) if label.startswith(_NEAR) else ("", label)
     name = name.removeprefix("Brodmann area ").replace("Substania", "Substantia")
     words = name[:1] + name[1:].lower()

@@ -1,4 +1,4 @@
-"""Which experiments a cluster comes from, as a table; of a contrast and a conjunction, arm by arm."""
+"""Tabulate the experiments that a cluster comes from; of a contrast and a conjunction, arm by arm."""
 
 from __future__ import annotations
 
@@ -21,30 +21,52 @@ from ale_dask.reporting.common.maps import find_map_spec, main_clusters
 
 CONTRIBUTING = ("Cluster ID", "Arm", "Experiment", "Subjects", "Share (%)", "Largest Share (%)", "Foci", "Note")
 DOMINANT = 50.0
-"""Percent: a cluster in which one experiment holds more is marked."""
+"""Share in percent above which an experiment is marked."""
 
 
 def contribution_table(
     result: xr.Dataset, results: Mapping[str, xr.Dataset] | None = None, *, source: str = "cluster-fwe"
 ) -> pd.DataFrame:
-    """Return the experiments that a result's clusters come from (row: cluster, arm, experiment), largest share first.
+    """Return the share of each experiment in the clusters of a result.
 
-    Share is the mean over a cluster's voxels of 1 - ALE_-i / ALE, rescaled to 100 % of the arm's experiments; largest
-    share that of its voxel with the most; foci those inside, as GingerALE counts. An experiment without any part in a
-    cluster is left out, and so is one that a contrast excludes, since subjects of it may be in both arms. `results`
-    holds the main effects that a contrast or conjunction is made of, by name.
+    Parameters
+    ----------
+    result
+        A main effect, contrast or conjunction.
+    results
+        The main effects that a contrast or conjunction is made of, by name.
+    source
+        "cluster-fwe", the primary correction whichever it is, or "uncorrected".
+
+    Returns
+    -------
+    DataFrame
+        One row per cluster, arm and experiment, largest share first: the share (%), the largest share in one voxel, and
+        the foci inside the cluster, as GingerALE counts. An experiment without a part in a cluster has no row, nor has
+        an experiment that a contrast excludes because both arms may share its subjects.
 
     Raises
     ------
     InputError
-        when one of these is not among the results.
+        When a main effect of a contrast or conjunction is missing.
+
+    Notes
+    -----
+    The share of experiment i is the mean over a cluster's voxels of 1 - ALE_-i / ALE, where ALE_-i leaves i out,
+    rescaled so that all experiments of the arm have 100 %.
+
+    Examples
+    --------
+    >>> result = ale.main_effect(ale.read_foci("drug.txt"), mask="ball.nii.gz", iterations=60, seed=1)
+    >>> ale.contribution_table(result, source="uncorrected").columns[:5].tolist()
+    ['Cluster ID', 'Arm', 'Experiment', 'Subjects', 'Share (%)']
     """
-    found, arms = surviving_clusters(result, source), model_of(result).parts
+    clusters, arms = surviving_clusters(result, source), model_of(result).parts
     rows: list[dict[str, object]] = []
-    if not found:
+    if not clusters:
         return pd.DataFrame(rows, columns=list(CONTRIBUTING))
     labels = np.zeros(result.sizes["voxel"], dtype=np.int64)
-    for number, cluster in enumerate(found, 1):
+    for number, cluster in enumerate(clusters, 1):
         labels[cluster.voxels] = number
     mains = {name: r for name, r in {**(results or {}), str(result.attrs["name"]): result}.items() if name in arms}
     for arm in arms:
@@ -55,7 +77,7 @@ def contribution_table(
         parts = contributions(mains[arm], labels, foci=used[arm])
         names, sizes = parts["experiment_id"].values, parts["experiment_n_subjects"].values
         for cluster, share, most, foci in zip(
-            found,
+            clusters,
             parts["contribution"].values,
             parts["contribution_largest"].values,
             parts["contribution_foci"].values,
@@ -71,6 +93,14 @@ def contribution_table(
     return table.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
 
 
+def parts_of(result: xr.Dataset) -> list[str]:
+    """Return the names of the main effects that a result is made of; a main effect is made of itself."""
+    kind = model_of(result).kind
+    if kind == "main-effect":
+        return [str(result.attrs["name"])]
+    return [str(name) for name in result.attrs["arms" if kind == "contrast" else "of"]]
+
+
 def foci_used(result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     """Return the foci of each main effect that a result is made of, by name, without those a contrast excludes."""
     mains = [results[name] for name in model_of(result).parts]
@@ -79,14 +109,14 @@ def foci_used(result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> dict[str
 
 
 def surviving_clusters(result: xr.Dataset, source: str) -> list[Cluster]:
-    """Return the clusters of an analysis at an input: of a contrast inside the gate, both directions."""
+    """Return the clusters of an analysis at an input; of a contrast inside the gate, in both directions."""
     if model_of(result).kind == "main-effect":
         return main_clusters(result, source=source)
     return model_of(result).clusters(surviving_map(result, source))
 
 
 def surviving_map(result: xr.Dataset, source: str) -> npt.NDArray[Any]:
-    """Return the thresholded map (voxel) of an analysis at an input: of a contrast inside the gate, signed."""
+    """Return the thresholded map (voxel) of an analysis at an input; of a contrast inside the gate, with signs."""
     if model_of(result).kind == "main-effect":
         return thresholded(result, source).astype(np.int8)
     level = {"contrast": "uncorrected", "conjunction": "thresholded"}[model_of(result).kind]

@@ -1,4 +1,4 @@
-"""The clusters of many runs in one long table, each row with the settings and thresholds it was found under."""
+"""Tabulate the clusters of many runs in one long table, each row with the run's settings and thresholds."""
 
 from __future__ import annotations
 
@@ -19,51 +19,16 @@ from ale_dask.numerics.density_levels import Z_UNIT
 from ale_dask.reporting.common.base_rate_maps import AGAINST
 from ale_dask.reporting.common.wording import ale_of, mask_name, setting
 from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table, levels_of
+from ale_dask.reporting.tables.columns import LONG_NAMES, LONG_NAMES_BASE_RATE
 
 Run = tuple[str, Study, Mapping[str, xr.Dataset], Mapping[str, Any]]
-"""What a run is called here, then what `runs.collect` returns of it: study, results and record."""
+"""A name of a run, and the study, results and record that `collect` returns of it."""
 
 _TEXT, _COUNT, _NUMBER = "string", "Int64", "Float64"
 _SETTINGS = {
     name: {str: _TEXT, int: _COUNT}.get(type(field.default), _NUMBER) for name, field in Inference.model_fields.items()
 }
 _CUTS = ("cut_size_voxels", "cut_size_mm3", "cut_mass", "cut_ale", "cut_tfce")
-_OF_TABLE = {
-    "cluster": "Cluster ID",
-    "x": "X",
-    "y": "Y",
-    "z": "Z",
-    "size_voxels": "Cluster Size (voxels)",
-    "size_mm3": "Cluster Size (mm3)",
-    "mass": "Cluster Mass",
-    "center_x": "Center X",
-    "center_y": "Center Y",
-    "center_z": "Center Z",
-    "cluster_experiments": "Experiments",
-    "cluster_foci": "Foci",
-    "p_peak": "p",
-    "p_size": "p size FWE",
-    "p_size_low": "p size low",
-    "p_size_high": "p size high",
-    "p_size_bound": "p size bound",
-    "decision_size": "decision",
-    "p_mass": "p mass FWE",
-    "p_mass_low": "p mass low",
-    "p_mass_high": "p mass high",
-    "p_mass_bound": "p mass bound",
-    "decision_mass": "decision mass",
-    "p_size_base_rate": "p size base rate",
-    "p_mass_base_rate": "p mass base rate",
-    "p_peak_base_rate": "p peak base rate",
-    "p_tfce_base_rate": "p TFCE base rate",
-}
-_OWN_BASE_RATE = {
-    "p_size_base_rate": "p size FWE",
-    "p_mass_base_rate": "p mass FWE",
-    "p_peak_base_rate": "p peak FWE",
-    "p_tfce_base_rate": "p TFCE FWE",
-}
-"""The same of a cluster of the base-rate null, whose table it is."""
 _BASE_RATE_CUTS = (
     "cut_base_rate_size_voxels",
     "cut_base_rate_size_mm3",
@@ -81,7 +46,7 @@ _COLUMNS = {
     **{f"{cut}{end}": _COUNT if "voxels" in cut else _NUMBER for cut in _CUTS for end in ("", "_low", "_high")},
     **{cut: _COUNT if "voxels" in cut else _NUMBER for cut in _BASE_RATE_CUTS},
     **dict.fromkeys(("cluster", "x", "y", "z", "peak_statistic", "peak_z"), _NUMBER),
-    **dict.fromkeys(_OF_TABLE, _NUMBER),
+    **dict.fromkeys(LONG_NAMES, _NUMBER),
     **dict.fromkeys(("cluster", "size_voxels", "cluster_experiments", "cluster_foci"), _COUNT),
     "share_base_rate": _NUMBER,
     **dict.fromkeys(("decision_size", "decision_mass", "survives", "survives_base_rate"), _TEXT),
@@ -92,96 +57,93 @@ _COLUMNS = {
 def long_table(runs: Iterable[Run]) -> pd.DataFrame:
     """Return the clusters of many runs, one row each, with analysis, settings, thresholds and intervals.
 
-    An analysis, level, input and direction without a cluster has one row whose cluster columns are missing.
-    Sub-peaks are no rows. Numbers are not rounded; what does not apply is missing. Each run is let go before
-    the next is taken: `long_table((out, *collect(out)) for out in outs)` holds one at a time.
+    An analysis, level, input and direction without a cluster has one row whose cluster columns are missing. Sub-peaks
+    have no rows. Numbers are not rounded. Each run is released before the next is taken: a generator of runs holds one
+    run in memory at a time.
 
     Parameters
     ----------
     runs
-        what each is called, then what `collect` returns of it: study, results, record
+        For each run a name, and the study, results and record that `collect` returns of it.
 
-    Columns
+    Returns
     -------
-    out, title, simulated
-        the run as it was called, its study's title, whether its data are simulated (yes, no)
-    analysis, kind
-        name; main-effect, contrast or conjunction. "…_pooled" is the main effect of both arms of a contrast
-    level, input, direction
-        How the map was thresholded. Main effects: their correction, and "uncorrected", which lists its clusters
-        once more among all of the minimum volume. Contrasts: "uncorrected" inside the gate and "voxel-fwe",
-        "size-fwe", "mass-fwe" over the label-invariant region, at the input "cluster-fwe" or "uncorrected", per
-        direction, "drug > therapy". Conjunctions: "thresholded"
-        at both inputs, and "voxel-fwe"
-    voxel_p, cluster_p, iterations, seed, correction, mask, within, fwhm, support, min_volume, contrast_p …
-        The settings of [inference]; iterations are those used (of a contrast, all relabellings where there are
-        no more), fwhm in mm and missing where it follows from sample sizes, support in sigma, min_volume in mm3
-    mask_sha256
-        hash of the mask's voxels and grid: a run keeps a mask from a file as "mask", whatever its name was
-    search
-        the region that inference was made in, a small volume; empty where it was the whole mask
-    experiments, foci
-        numbers of a main effect's
-    experiments_a, foci_a, experiments_b, foci_b
-        numbers of a contrast's first and second arm, without the experiments that stand in both
-    threshold_ale
-        cluster-forming ALE of a main effect
-    cut_size_voxels, cut_size_mm3, cut_mass, cut_ale, cut_tfce
-        Smallest size, mass and ALE that survive FWE in a main effect, each with the 95 % interval of the cut,
-        "…_low" and "…_high" (missing where so few iterations give it no upper end); missing where they are too few for
-        the level
-    cut_base_rate_size_voxels, cut_base_rate_size_mm3, cut_base_rate_mass, cut_base_rate_z, cut_base_rate_tfce
-        the same of the base-rate null, without intervals: smallest size, sum of z beyond the cluster-forming one, z
-        and TFCE
-    cluster, x, y, z
-        number in its table; peak in mm MNI
-    peak_statistic, peak_z
-        ALE, difference of ALE or minimum ALE at the peak; z there. Those of a contrast count along its direction
-    size_voxels, size_mm3, mass
-        mass is the sum of -log(1 - ALE) above its threshold over the voxels, in a contrast's clusters of that of
-        the first arm above its largest value that is not yet below voxel_p, or below its smallest
-    center_x, center_y, center_z
-        centre of mass in mm MNI
-    cluster_experiments, cluster_foci
-        numbers of experiments and foci inside a main effect's cluster
-    p_peak
-        p at a contrast's peak: uncorrected at level "uncorrected", family-wise at "voxel-fwe"; of its cluster,
-        family-wise, at "size-fwe" and "mass-fwe"
-    p_size, p_mass
-        Family-wise p of a cluster, each with its 95 % interval, "…_low" and "…_high", its upper bound at any number
-        of iterations, "…_bound", and decision_size, decision_mass: significant, not or undecided at these iterations
-    p_size_base_rate, p_mass_base_rate, p_peak_base_rate
-        family-wise p against the base rate: of a cluster of that null its own, of another one the smallest of those
-        that it overlaps, 1 without any; missing where the base rate was not asked for
-    p_tfce_base_rate
-        the smallest family-wise p of its voxels by TFCE against the base rate, where TFCE is the correction
-    share_base_rate, survives_base_rate
-        share of the cluster's voxels that survive the correction against the base rate; whether (yes, no) any does
-    survives
-        whether (yes, no) the cluster survives family-wise error: in a main effect its correction, against the base rate
-        where that null alone is asked for; elsewhere the
-        levels that end in "-fwe"; missing at levels that control no such error over the cluster
-    digest, digest_base_rate, ale_dask_version
-        hash of the stored null that it was computed from, and of the base-rate null; version of ale_dask that read it
+    DataFrame
+        out, title, simulated
+            Name of the run, title of its study, whether its data are simulated (yes, no).
+        analysis, kind
+            Name; main-effect, contrast or conjunction. "…_pooled" is the main effect of both arms of a contrast.
+        level, input, direction
+            Threshold of the map. Main effects: their correction, and "uncorrected" for all clusters of the minimum
+            volume. Contrasts: "uncorrected" inside the gate, and "voxel-fwe", "size-fwe" and "mass-fwe" over the region
+            that no relabelling changes, at the input "cluster-fwe" or "uncorrected", by direction ("drug > therapy").
+            Conjunctions: "thresholded" at both inputs, and "voxel-fwe".
+        voxel_p, cluster_p, iterations, seed, correction, mask, within, fwhm, support, min_volume, contrast_p …
+            Settings of [inference]. Iterations are those used (all relabellings of a contrast if there are no more),
+            fwhm is in mm and missing if it follows from sample sizes, support in sigma, min_volume in mm3.
+        mask_sha256, search
+            Hash of the mask's voxels and grid; region of inference (a small volume), missing for the whole mask.
+        experiments, foci, experiments_a, foci_a, experiments_b, foci_b
+            Numbers of a main effect, and of a contrast's first and second arm without excluded experiments.
+        threshold_ale
+            Cluster-forming ALE of a main effect.
+        cut_size_voxels, cut_size_mm3, cut_mass, cut_ale, cut_tfce
+            Smallest size, mass, ALE and TFCE that survive FWE in a main effect, with the 95 % interval of the cut,
+            "…_low" and "…_high" (missing if open); missing if there are too few iterations for the level.
+        cut_base_rate_size_voxels, cut_base_rate_size_mm3, cut_base_rate_mass, cut_base_rate_z, cut_base_rate_tfce
+            The same of the base-rate null, without intervals; mass is the sum of z beyond the cluster-forming z.
+        cluster, x, y, z
+            Number in the cluster table; peak in mm MNI.
+        peak_statistic, peak_z
+            ALE, difference of ALE or minimum ALE at the peak, and z; of a contrast along its direction.
+        size_voxels, size_mm3, mass
+            Mass is the sum over voxels of -log(1 - ALE) above its threshold; in a contrast's clusters, of the first
+            arm's above its largest value that is not yet below voxel_p, or below its smallest.
+        center_x, center_y, center_z, cluster_experiments, cluster_foci
+            Centre of mass in mm MNI; numbers of experiments and foci inside a main effect's cluster.
+        p_peak
+            p of a contrast's peak, uncorrected or at "voxel-fwe" family-wise; at "size-fwe" and "mass-fwe" p_size or
+            p_mass of its cluster.
+        p_size, p_mass
+            Family-wise p of a cluster, with its 95 % interval "…_low" and "…_high", its upper bound at any number of
+            iterations "…_bound", and decision_size, decision_mass (significant, not, undecided).
+        p_size_base_rate, p_mass_base_rate, p_peak_base_rate, p_tfce_base_rate
+            Family-wise p against the base rate: of a cluster of that null its own; of another cluster the smallest of
+            the clusters of that null that it overlaps, 1 without any; by TFCE the smallest of its voxels.
+        share_base_rate, survives_base_rate
+            Share of the cluster's voxels that survive against the base rate; whether (yes, no) any does.
+        survives
+            Whether (yes, no) the cluster survives family-wise error by the correction of its main effect and the null
+            that decides, or at a level "…-fwe"; missing at levels that control no such error.
+        digest, digest_base_rate, ale_dask_version
+            Hashes of the stored nulls; the version of ale_dask that read them.
+
+    Examples
+    --------
+    >>> study = ale.load_study("study.toml")
+    >>> results, record = ale.run(study, "out", quiet=True)
+    >>> table = ale.long_table([("out", study, results, record)])
+    >>> table["analysis"].unique().tolist()
+    ['drug', 'therapy', 'drug-vs-therapy_pooled', 'drug-vs-therapy', 'drug-and-therapy']
     """
     return pd.DataFrame([row for run in runs for row in _rows(*run)], columns=list(_COLUMNS)).astype(_COLUMNS)
 
 
 def long_records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a long table as JSON has them, what is missing as None."""
+    """Return the rows of a long table as JSON has them, missing values as None."""
     rows = table.astype(object).to_dict("records")
     return [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in rows]
 
 
 def long_tsv(table: pd.DataFrame) -> bytes:
-    """Return a long table as tab-separated UTF-8 text, numbers to their last digit, what is missing empty."""
+    """Return a long table as tab-separated UTF-8 text: numbers to their last digit, missing values empty."""
     return str(escaped(table).to_csv(sep="\t", index=False, lineterminator="\n")).encode()
 
 
 def _rows(
     out: str, study: Study, results: Mapping[str, xr.Dataset], record: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    of_run = {
+    run_columns = {
         "out": out,
         "title": study.title,
         "simulated": _yes(study.simulated),
@@ -189,7 +151,7 @@ def _rows(
     }
     for name, result in results.items():
         fixed = {
-            **of_run,
+            **run_columns,
             "analysis": name,
             "kind": model_of(result).kind,
             "digest": record["analyses"][name]["digest"],
@@ -198,12 +160,12 @@ def _rows(
             **_numbers(result, results),
         }
         for level, source, table in _tables(result):
-            found = table[table["Cluster Size (mm3)"].notna()].to_dict("records")
+            clusters = table[table["Cluster Size (mm3)"].notna()].to_dict("records")
             for direction in (None,) if fixed["kind"] == "main-effect" else model_of(result).directions:
-                against = _against(result, level)
-                place = {**fixed, "level": level, "input": source, "direction": direction, "against": against}
-                here = [_cluster(row, result, level=level) for row in found if row.get("Direction") == direction]
-                yield from ({**place, **row} for row in here or [{}])
+                null = _null(result, level)
+                place = {**fixed, "level": level, "input": source, "direction": direction, "against": null}
+                rows = [_cluster(row, result, level=level) for row in clusters if row.get("Direction") == direction]
+                yield from ({**place, **row} for row in rows or [{}])
 
 
 def _tables(result: xr.Dataset) -> Iterator[tuple[str, str | None, pd.DataFrame]]:
@@ -226,8 +188,8 @@ def _tables(result: xr.Dataset) -> Iterator[tuple[str, str | None, pd.DataFrame]
             )
 
 
-def _against(result: xr.Dataset, level: str) -> str | None:
-    """Return the null that a main effect's clusters at a level are of."""
+def _null(result: xr.Dataset, level: str) -> str | None:
+    """Return the null that a main effect's clusters at a level are tested against; None for another kind."""
     if model_of(result).kind != "main-effect":
         return None
     primary = level != "uncorrected" and model_of(result).inference.null == "base-rate"
@@ -236,7 +198,7 @@ def _against(result: xr.Dataset, level: str) -> str | None:
 
 def _settings(result: xr.Dataset) -> dict[str, Any]:
     inference = model_of(result).inference.model_dump()
-    # A conjunction draws nothing itself: its iterations are those its main effects were asked for.
+    # A conjunction has no iterations of its own but those of its main effects.
     used = result.attrs.get("iterations", inference["iterations"])
     return {name: inference[name] for name in _SETTINGS} | {
         "iterations": used,
@@ -273,9 +235,9 @@ def _numbers(result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> dict[str,
 
 def _base_rate_cuts(result: xr.Dataset, volume: float) -> dict[str, Any]:
     tfce = result.attrs.get("base_rate_tfce_unit")
-    words, worth = ("size", "size", "mass", "peak", "tfce"), (1, volume, 1 / Z_UNIT, 1 / Z_UNIT, tfce)
-    units = zip(_BASE_RATE_CUTS, words, worth, strict=True)
-    cuts = ((name, setting(result, f"base_rate_cut_{what}"), unit) for name, what, unit in units if unit is not None)
+    statistics, units = ("size", "size", "mass", "peak", "tfce"), (1, volume, 1 / Z_UNIT, 1 / Z_UNIT, tfce)
+    columns = [c for c in zip(_BASE_RATE_CUTS, statistics, units, strict=True) if c[2] is not None]
+    cuts = ((name, setting(result, f"base_rate_cut_{statistic}"), unit) for name, statistic, unit in columns)
     return {name: cut * unit for name, cut, unit in cuts if cut is not None}
 
 
@@ -284,35 +246,35 @@ def _cut(result: xr.Dataset, name: str, column: str, *, unit: float) -> dict[str
     if cut is None:
         return {}
     low, high = setting(result, f"{name}_interval")
-    found = {column: cut * unit, f"{column}_low": low * unit}
-    # Few iterations give no upper end.
-    return found if high is None else found | {f"{column}_high": high * unit}
+    columns = {column: cut * unit, f"{column}_low": low * unit}
+    # With few iterations the interval has no upper end.
+    return columns if high is None else columns | {f"{column}_high": high * unit}
 
 
 def _cut_ale(result: xr.Dataset) -> dict[str, Any]:
     low, high = (None if s is None else ale_of(result, s) for s in setting(result, "cut_s_interval"))
-    found = {"cut_ale": result.attrs["cut_ale"], "cut_ale_low": low}
-    return found if high is None else found | {"cut_ale_high": high}
+    columns = {"cut_ale": result.attrs["cut_ale"], "cut_ale_low": low}
+    return columns if high is None else columns | {"cut_ale_high": high}
 
 
 def _cluster(row: Mapping[Any, Any], result: xr.Dataset, *, level: str) -> dict[str, Any]:
     z = row["Peak Stat"]
     statistic = row["Peak ALE"] if "Peak ALE" in row else (-1 if z < 0 else 1) * row["Peak Difference"]
-    found = {
-        **{new: row[old] for new, old in _OF_TABLE.items() if old in row},
+    columns = {
+        **{new: row[old] for new, old in LONG_NAMES.items() if old in row},
         "cluster": int(row["Cluster ID"]),
         "peak_statistic": statistic,
         "peak_z": abs(z),
     }
-    if _against(result, level) == "base-rate":
-        own = {new: row[old] for new, old in _OWN_BASE_RATE.items() if old in row}
-        return {**found, **own, "share_base_rate": 1.0, "survives_base_rate": "yes", "survives": "yes"}
+    if _null(result, level) == "base-rate":
+        own = {new: row[old] for new, old in LONG_NAMES_BASE_RATE.items() if old in row}
+        return {**columns, **own, "share_base_rate": 1.0, "survives_base_rate": "yes", "survives": "yes"}
     if "z_base_rate" in result:
         share = row["Share base rate (%)"] / 100
-        found |= {"share_base_rate": share, "survives_base_rate": _yes(share > 0)}
+        columns |= {"share_base_rate": share, "survives_base_rate": _yes(share > 0)}
     if nulls_of(result) == ("base-rate",):
-        return {**found, "survives": found["survives_base_rate"]}
-    return {**found, "survives": _survives(row, result, level=level)}
+        return {**columns, "survives": columns["survives_base_rate"]}
+    return {**columns, "survives": _survives(row, result, level=level)}
 
 
 def _survives(row: Mapping[Any, Any], result: xr.Dataset, *, level: str) -> str | None:
@@ -324,7 +286,7 @@ def _survives(row: Mapping[Any, Any], result: xr.Dataset, *, level: str) -> str 
         return _yes(row["Voxels FWE" if correction == "voxel" else "Voxels TFCE"] > 0)
     if correction == "cluster-size":
         return _yes(row["Cluster Size (voxels)"] >= attrs["cut_size"])
-    # Mass is a whole number of 2^-scale_bits: a power of two rounds nothing.
+    # Mass is a multiple of 2^-scale_bits, so that the product is exact.
     return _yes(row["Cluster Mass"] * 2.0 ** int(attrs["scale_bits"]) >= attrs["cut_mass"])
 
 

@@ -17,33 +17,8 @@ from ale_dask.coordinates.subject_groups import BETWEEN
 from ale_dask.reporting.common.base_rate_maps import is_base_rate
 from ale_dask.reporting.common.maps import MapSpec
 from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table, formatted
+from ale_dask.reporting.tables.columns import FIRST_BY_MASS, FIRST_ON_PAGE
 
-_FIRST = (
-    "Cluster ID",
-    "Direction",
-    "X",
-    "Y",
-    "Z",
-    "Peak Stat",
-    "Cluster Size (mm3)",
-    "p",
-    "p size FWE",
-    "decision",
-    "p size base rate",
-    "decision base rate",
-    "Share base rate (%)",
-    "Uniform null",
-    "AAL",
-    "Brodmann Area",
-    "Experiments",
-    "Foci",
-)
-_BY_MASS = {
-    "p size FWE": "p mass FWE",
-    "p size base rate": "p mass base rate",
-    "decision": "decision mass",
-    "decision base rate": "decision mass base rate",
-}
 LONG = 34
 """Cells of more characters than this are broken into lines."""
 PlaceOfRow = Callable[[dict[Any, Any]], str]
@@ -57,18 +32,20 @@ def cells(table: pd.DataFrame, *, place_of_row: PlaceOfRow | None = None, by_mas
     has the p and decision by mass among the first columns, not those by size.
     """
     text = formatted(table)
-    # A column that says nothing in any row only takes width.
-    kept = [c for c in text.columns if (text[c] != "").any()]
-    main = len(kept)
-    if "Peak Stat" in kept:
-        first = [c for c in (_BY_MASS.get(name, name) if by_mass else name for name in _FIRST) if c in kept]
-        kept, main = first + [c for c in kept if c not in first], len(first)
-    rows = text[kept].to_numpy().tolist() if len(text) else []
+    # A column that is empty in all rows only takes width.
+    shown = [c for c in text.columns if (text[c] != "").any()]
+    main = len(shown)
+    if "Peak Stat" in shown:
+        first = [
+            c for c in (FIRST_BY_MASS.get(name, name) if by_mass else name for name in FIRST_ON_PAGE) if c in shown
+        ]
+        shown, main = first + [c for c in shown if c not in first], len(first)
+    rows = text[shown].to_numpy().tolist() if len(text) else []
     return {
-        "columns": kept,
+        "columns": shown,
         "rows": [[(cell, len(cell) > LONG) for cell in row] for row in rows],
         "main": main,
-        "go": next((kept.index(c) for c in ("Cluster ID", "cluster") if c in kept), 0),
+        "go": next((shown.index(c) for c in ("Cluster ID", "cluster") if c in shown), 0),
         "places": [place_of_row(row) if place_of_row else "" for row in table.to_dict("records")],
     }
 

@@ -1,4 +1,4 @@
-"""The table of a paper: main effects, contrasts and conjunctions, a row per cluster, as HTML to paste and as TSV."""
+"""Write the table of a paper, a row per cluster, as HTML to paste into a word processor and as TSV."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COLUMNS = (
     "Threshold",
 )
 MIDLINE_MM = 2.0
-"""A peak this near x = 0 is on neither side."""
+"""A peak closer to x = 0 has no side."""
 UNDECIDED = "†"
 MINUS = "−"
 _NUMBERS = frozenset(("Z", "ALE", "p", "x", "y", "z", "Volume (mm3)"))
@@ -42,25 +42,24 @@ _MEASURES = {"cluster-size": "size", "cluster-mass": "mass"}
 
 
 def article_table(results: Mapping[str, xr.Dataset], *, simulated: bool = False) -> pd.DataFrame:
-    """Return the clusters of a study as a paper lists them, text ready to print, one row each; peaks in mm MNI.
+    """Return the clusters of a study as a paper lists them, as text ready to print, one row each; peaks in mm MNI.
 
-    Main effects at their primary correction, p of the cluster by its size, or mass where that is the correction, with
-    † where so few iterations leave it undecided; contrasts at the corrected input with the uncorrected p of the peak;
-    conjunctions at the corrected input and of the voxel-FWE maps, without p. A direction without any cluster has a
-    row that says so.
+    Main effects are at their primary correction, with the p of the cluster by size or mass and † if it is undecided;
+    contrasts at the corrected input, with the uncorrected p of the peak; conjunctions at the corrected input and of the
+    voxel-FWE maps, without p. A direction without a cluster has a row "no cluster".
     """
     rows: list[dict[str, str]] = []
     for name, result in results.items():
         mark = f"{SIMULATED}: {name}" if simulated else name
-        for direction, spec, found in _found(result):
+        for direction, spec, table in _listed(result):
             fixed = {"Analysis": mark, "Direction": direction, "Threshold": label(result, spec)}
-            kept = found[found["Cluster Size (mm3)"].notna()].to_dict("records")
-            rows += [fixed | _row(row, result) for row in kept] or [fixed | {"Region": "no cluster"}]
+            clusters = table[table["Cluster Size (mm3)"].notna()].to_dict("records")
+            rows += [fixed | _row(row, result) for row in clusters] or [fixed | {"Region": "no cluster"}]
     return pd.DataFrame([dict.fromkeys(COLUMNS, "") | row for row in rows], columns=list(COLUMNS), dtype=object)
 
 
-def _found(result: xr.Dataset) -> Iterator[tuple[str, MapSpec, pd.DataFrame]]:
-    """Yield the direction, the map and the clusters of everything that a paper lists of a result."""
+def _listed(result: xr.Dataset) -> Iterator[tuple[str, MapSpec, pd.DataFrame]]:
+    """Yield the direction, the map and the clusters of each part of a result that a paper lists."""
     kind, source, correction = model_of(result).kind, INPUTS[0], model_of(result).inference.correction
     if kind == "main-effect":
         yield "", find_map_spec(result, level=correction), cluster_table(result)
@@ -70,8 +69,8 @@ def _found(result: xr.Dataset) -> Iterator[tuple[str, MapSpec, pd.DataFrame]]:
             spec = find_map_spec(result, level="uncorrected", source=source)
             yield direction, spec, table[table["Direction"] == direction]
     else:
-        of = {"thresholded": source} | ({} if correction == "voxel" else {"voxel-fwe": "voxel-fwe"})
-        for level, used in of.items():
+        inputs = {"thresholded": source} | ({} if correction == "voxel" else {"voxel-fwe": "voxel-fwe"})
+        for level, used in inputs.items():
             spec = find_map_spec(result, level=level, source=used)
             yield model_of(result).directions[0], spec, conjunction_table(result, source=used)
 
@@ -79,16 +78,16 @@ def _found(result: xr.Dataset) -> Iterator[tuple[str, MapSpec, pd.DataFrame]]:
 def _row(row: Mapping[Any, Any], result: xr.Dataset) -> dict[str, str]:
     kind, measure = model_of(result).kind, _MEASURES.get(model_of(result).inference.correction)
     p = {"main-effect": f"p {measure} FWE", "contrast": "p"}.get(kind, "")
-    decided = {"size": "decision", "mass": "decision mass"}.get(str(measure), "") if kind == "main-effect" else ""
+    decision = {"size": "decision", "mass": "decision mass"}.get(str(measure), "") if kind == "main-effect" else ""
     x = float(row["X"])
     return {
         "Region": region_words(row["AAL"]) if isinstance(row["AAL"], str) else "",
         "BA or nucleus": area_words(row["Brodmann Area"]) if isinstance(row["Brodmann Area"], str) else "",
         "Side": "" if abs(x) < MIDLINE_MM else "L" if x < 0 else "R",
-        # The direction is a column of its own.
+        # Z has no sign, since the direction is a column of its own.
         "Z": f"{abs(row['Peak Stat']):.2f}",
         "ALE": _number(row.get("Peak ALE"), "{:.4f}"),
-        "p": _p(row.get(p)) + (UNDECIDED if row.get(decided) == "undecided" else ""),
+        "p": _p(row.get(p)) + (UNDECIDED if row.get(decision) == "undecided" else ""),
         **{axis: f"{round(row[axis.upper()]) + 0:d}" for axis in "xyz"},
         "Volume (mm3)": f"{row['Cluster Size (mm3)']:.0f}",
     }
@@ -105,9 +104,9 @@ def _p(value: Any) -> str:
 
 
 def article_html(results: Mapping[str, xr.Dataset], *, title: str, simulated: bool = False) -> str:
-    """Return the same table as an HTML page to copy into a word processor, with its notes; needs jinja2.
+    """Return the table of a paper, with its notes, as an HTML page to copy into a word processor; needs jinja2.
 
-    Every style stands on its own element, as word processors keep no other, and nothing needs a style to be read.
+    Every element has its own style, because word processors drop all others.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -135,50 +134,50 @@ def _printed(cell: str) -> str:
 
 
 def _heading(analysis: str, direction: str, threshold: str) -> str:
-    # A conjunction, "a AND b", or a direction says more than the name that the study's file gave it.
     name = analysis.removesuffix("_pooled") + ", both arms pooled" if analysis.endswith("_pooled") else analysis
     return f"{': '.join(part for part in (name, direction) if part)} ({threshold})"
 
 
 def _notes(results: Mapping[str, xr.Dataset], table: pd.DataFrame) -> list[str]:
-    """Return what a reader of the table must know: columns, p, what each threshold controls, abbreviations."""
+    """Return the notes below the table: columns, p, the error that each threshold controls, abbreviations."""
     by_kind: dict[str, dict[str, None]] = {"main-effect": {}, "contrast": {}, "conjunction": {}}
     for result in results.values():
-        for _, spec, _ in _found(result):
-            by_kind[model_of(result).kind][_what(result, spec)] = None
-    said = [
+        for _, spec, _ in _listed(result):
+            by_kind[model_of(result).kind][_kind_note(result, spec)] = None
+    notes = [
         "One row per cluster: x, y, z (mm, MNI), Z and ALE at its peak; of a conjunction Z and ALE are the least of "
         "its maps.",
         *(sentence for kind in by_kind for sentence in by_kind[kind]),
     ]
     if table["p"].str.endswith(UNDECIDED).any():
-        said.append(
+        notes.append(
             f"{UNDECIDED} Undecided: so few iterations do not tell p from the level (confidence sequence, error "
             f"{EPS:g})."
         )
     if table["Region"].str.len().any():
-        said.append("Regions: AAL2 and Talairach Daemon at the peak; “near”: within 5 mm of it.")
-    said.append(
+        notes.append("Regions: AAL2 and Talairach Daemon at the peak; “near”: within 5 mm of it.")
+    notes.append(
         "ALE, activation likelihood estimate; BA, Brodmann area; FWE, family-wise error; L, left; R, right; "
         "MNI, Montreal Neurological Institute."
     )
-    return said
+    return notes
 
 
-def _what(result: xr.Dataset, spec: MapSpec) -> str:
-    """Return what p is in a kind of result, and what its threshold controls."""
-    attrs, kind, i = result.attrs, model_of(result).kind, model_of(result).inference
-    if kind == "main-effect":
-        measure, drawn = _MEASURES.get(i.correction), f"{attrs['iterations']:,} iterations"
-        p = f"p is of the cluster's {measure}, family-wise, from {drawn}; " if measure else ""
+def _kind_note(result: xr.Dataset, spec: MapSpec) -> str:
+    """Return the note on the p of a kind of result, and on the error that its threshold controls."""
+    attrs, i = result.attrs, model_of(result).inference
+    if model_of(result).kind == "main-effect":
+        measure, iterations = _MEASURES.get(i.correction), f"{attrs['iterations']:,} iterations"
+        p = f"p is of the cluster's {measure}, family-wise, from {iterations}; " if measure else ""
         return f"Main effects: {p}controlled is the {controls(result, spec)}."
-    if kind == "contrast":
+    if model_of(result).kind == "contrast":
         n = int(attrs["iterations"])
-        of = f"{n:,} relabellings{', which are all' if attrs['enumerated'] else ''}"
+        relabellings = f"{n:,} relabellings{', which are all' if attrs['enumerated'] else ''}"
         least = 1 / n if attrs["enumerated"] or i.relabel_p == "share" else 1 / (1 + n)
+        largest_z = f"{-special.ndtri(least):.2f}"
         return (
-            f"Contrasts: p is of the peak, uncorrected, from {of}, so that Z is at most {-special.ndtri(least):.2f}; "
+            f"Contrasts: p is of the peak, uncorrected, from {relabellings}, so that Z is at most {largest_z}; "
             f"of equal Z the peak is where the ALE maps differ most. Shown is {controls(result, spec)}."
         )
-    said = "Controlled" if spec.level == "voxel-fwe" else "Shown"
-    return f"Conjunctions, {label(result, spec)}: no p. {said} is the {controls(result, spec)}."
+    verb = "Controlled" if spec.level == "voxel-fwe" else "Shown"
+    return f"Conjunctions, {label(result, spec)}: no p. {verb} is the {controls(result, spec)}."

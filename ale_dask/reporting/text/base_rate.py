@@ -1,4 +1,4 @@
-"""Say in a line which clusters of a main effect survive the base-rate null, and which only that null finds."""
+"""Write the methods paragraph on the base-rate null, and lines on the clusters that survive it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import xarray as xr
 from ale_dask.analyses.base_rate import only_here
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import BASE_RATE, PRIMARY
+from ale_dask.config.inference import LITERATURE, Inference, is_database
+from ale_dask.datasets.base_rate import FWHM, UNIFORM
+from ale_dask.numerics.whole_studies import ENOUGH
+from ale_dask.reporting.common.base_rate import MEANING
 from ale_dask.reporting.common.base_rate_maps import AGAINST
 from ale_dask.reporting.common.phrases import counted
 from ale_dask.reporting.tables.clusters import cluster_table, formatted
@@ -70,3 +74,50 @@ def base_rate_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
         else:
             lines.append(f"{name}: these clusters survive against the base rate, {result.attrs['base_rate']}")
     return lines
+
+
+_ENHANCED = "TFCE was computed from that z in the same way, and corrected by its own largest value. "
+
+
+def base_rate_paragraph(i: Inference) -> str:
+    """Return the paragraph of the methods text on the base-rate null."""
+    first = (
+        "As foci are reported unevenly over the brain whatever was studied [@langner2014; @albajes2018], the test was "
+        "repeated against that base rate."
+        if i.null == "both"
+        else "As foci are reported unevenly over the brain whatever was studied [@langner2014; @albajes2018], what is "
+        "reported as surviving was tested against that base rate; the test against foci spread evenly over the mask, "
+        "described above, was computed beside it."
+    )
+    return (
+        f"{first} The density was that of {_source(i)}, smoothed by a Gaussian of {FWHM:g} mm FWHM and cut to the "
+        f"mask, with a share of {UNIFORM:g} spread evenly. In each of as many iterations {_DRAWN[i.base_rate_draw]}. "
+        "The p of each voxel was that of foci drawn from the density, so that the ALE value that forms "
+        f"clusters (p ≤ {i.voxel_p:g}) differs between voxels; it was nowhere so low that a single focus reached it. "
+        f"{'Its maxima and clusters were looked for in the mask. ' if i.null_space == 'grid' else ''}"
+        "The mass of a cluster was the sum of z beyond the cluster-forming one, and voxels were corrected by the "
+        f"largest z. {_ENHANCED if i.correction == 'tfce' else ''}{MEANING}"
+    )
+
+
+_DRAWN = {
+    "foci": "the foci of every experiment were drawn from it",
+    "studies": "every experiment was given the foci of one study of this database, so that foci that are reported "
+    "together stay together; the density was made of the other half of its studies. The study was drawn from the "
+    f"{ENOUGH} or more whose numbers of foci are the nearest at or above the experiment’s, and of a study with more "
+    f"foci as many as the experiment has were drawn; where fewer than {ENOUGH} studies have as many foci, several of "
+    f"the {ENOUGH} with the most were drawn. "
+    "No two experiments were given the same study",
+}
+"""How the foci of an iteration are drawn."""
+
+
+def _source(i: Inference) -> str:
+    """Return in words the foci from which the density was made."""
+    if i.base_rate in (LITERATURE, "neurosynth"):
+        return "the foci of the Neurosynth database (version 7) [@yarkoni2011]"
+    if i.base_rate == "neuroquery":
+        return "the foci of the NeuroQuery database (version 1)"
+    if is_database(i.base_rate):
+        return f"the foci of the studies in “{i.base_rate}”"
+    return f"the numbers of foci in the image “{i.base_rate}”"

@@ -1,4 +1,4 @@
-"""What a run inferred, and what that controls and does not, in the sentences of a paper, from its record alone."""
+"""Write the methods sections on inference, contrasts and conjunctions, and the error that each of them controls."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from ale_dask.analyses.main_effect import EPS
 from ale_dask.analyses.null_threshold import DRAWS
 from ale_dask.config.inference import PROGRAMS, Inference, departures
 from ale_dask.numerics.correct import UNREACHABLE
-from ale_dask.reporting.common.base_rate import base_rate
-from ale_dask.reporting.common.maps import MAP_SPECS
+from ale_dask.reporting.common.maps import MAP_SPECS, MapSpec
 from ale_dask.reporting.common.phrases import (
     Record,
     counted,
@@ -25,6 +24,7 @@ from ale_dask.reporting.common.phrases import (
     voxel_mm3,
 )
 from ale_dask.reporting.common.wording import CORRECTED, KEPT, UNLIKE, controlled, detectable, price, shared_words
+from ale_dask.reporting.text.base_rate import base_rate_paragraph
 
 _LARGEST = {
     "cluster-size": "size of the largest cluster",
@@ -38,7 +38,7 @@ _FORMING = {
     "own": "in the null they were formed at the ALE value that corresponds to it for foci drawn at random, the mean of "
     f"{DRAWS} draws",
 }
-_WHERE = {"mask": "", "grid": " from the whole grid, beyond the mask, too"}
+_NULL_SPACE = {"mask": "", "grid": " from the whole grid, beyond the mask, too"}
 _PLUS_ONE = "With r of B iterations at least as extreme as the observed value, p = (1 + r)/(1 + B) [@phipson2010]"
 _LET_THROUGH = {
     "plus-one": f"{_PLUS_ONE}; {{survivor}} with p ≤ {{level}} were retained.",
@@ -49,7 +49,7 @@ _LET_THROUGH = {
     "above": f"{_PLUS_ONE}; independently of it, {{survivor}} were retained beyond the 1 − {{level}} quantile of the "
     "null, interpolated between two values.",
 }
-# Where the data had a part in B, neither share is a p-value.
+# If the number of iterations B depends on the data, neither share is a p-value.
 _EXTREME = "was at most {level}, r of B iterations having been at least as extreme as the observed value."
 _LET_THROUGH_UNTIL = {
     "plus-one": f"Clusters were retained for which (1 + r)/(1 + B) {_EXTREME}",
@@ -58,7 +58,7 @@ _LET_THROUGH_UNTIL = {
     "being the first.",
     "above": "Clusters were retained beyond the 1 − {level} quantile of the null, interpolated between two values.",
 }
-_NONE_KEPT = "Experiments that may be of the same subjects would have been kept in both arms; there were none."
+_NONE_SHARED = "Experiments that may be of the same subjects would have been kept in both arms; there were none."
 _UNIT = {"pool": "experiments", "keep": "groups of subjects", "refuse": "experiments", None: "experiments"}
 _STILL_VALID = (
     ", whereas decisions by the confidence sequence and the upper bounds of p that it gives are valid: the chance that "
@@ -70,13 +70,46 @@ _CUT = {"cluster-size": "cut_size", "cluster-mass": "cut_mass", "voxel": "cut_s"
 
 def inference(record: Record) -> list[str]:
     """Return paragraphs on thresholds, corrections, Monte-Carlo p-values and decisions of main effects."""
-    i, mains = inference_of_record(record), mains_of(record)
-    specs = {v.level: v for v in MAP_SPECS["main-effect"]}
-    of_clusters = i.correction in ("cluster-size", "cluster-mass")
+    i = inference_of_record(record)
+    paragraphs = [_correction(i), *_cluster_decisions(i), *_thresholds(record, i)]
+    paragraphs.append(
+        f"Maps at an uncorrected p < {decimal(i.voxel_p)}, in clusters of at least {volume(i, record)}, were produced "
+        f"beside them. This controlled {controlled(_map_specs('main-effect')['uncorrected'], i)}."
+    )
+    if i.null != "uniform":
+        paragraphs.append(base_rate_paragraph(i))
+    if i.profile != "recommended":
+        paragraphs.append(_profile(i))
+    if i.tied_peaks == "mean":
+        paragraphs.append("Positions of tied maxima were averaged.")
+    return paragraphs
+
+
+def _map_specs(kind: str) -> dict[str, MapSpec]:
+    """Return the maps of a kind of result by level."""
+    return {spec.level: spec for spec in MAP_SPECS[kind]}
+
+
+def _by_cluster(i: Inference) -> bool:
+    return i.correction in ("cluster-size", "cluster-mass")
+
+
+def _survivor(i: Inference) -> str:
+    return "clusters" if _by_cluster(i) else "voxels"
+
+
+def _iterated(i: Inference) -> bool:
+    """Return whether iterations went on until every cluster was decided."""
+    return _by_cluster(i) and i.until_decided is not None
+
+
+def _correction(i: Inference) -> str:
+    """Return the paragraph on the null and the statistic that maps were corrected by."""
+    edge = " or an edge" if i.connectivity == 18 else ""
     forming = (
-        f"Clusters were formed of voxels with p < {decimal(i.voxel_p)} that share a face"
-        f"{' or an edge' if i.connectivity == 18 else ''}; {_FORMING[i.null_cut]}. "
-        if of_clusters
+        f"Clusters were formed of voxels with p < {decimal(i.voxel_p)} that share a face{edge}; "
+        f"{_FORMING[i.null_cut]}. "
+        if _by_cluster(i)
         else ""
     )
     enhanced = (
@@ -84,49 +117,51 @@ def inference(record: Record) -> list[str]:
         if i.correction == "tfce"
         else ""
     )
-    levels = {"eps": decimal(EPS), "both": decimal(round(i.cluster_p + EPS, 10))}
-    survivor = "clusters" if of_clusters else "voxels"
-    until = of_clusters and i.until_decided is not None
-    rules = _LET_THROUGH_UNTIL if until else _LET_THROUGH
-    found = [
+    rules = _LET_THROUGH_UNTIL if _iterated(i) else _LET_THROUGH
+    return (
         f"Maps were corrected by {CORRECTED[i.correction].replace('FWE', 'family-wise error (FWE)')}. {forming}The "
         f"null consisted of {i.iterations:,} iterations (seed {i.seed}). In each, the foci of every experiment were "
-        "drawn anew, uniformly and with replacement, from the voxels of the mask, the numbers of foci and subjects of "
-        f"each experiment being kept, and the {_LARGEST[i.correction]} was recorded{_WHERE[i.null_space]}.{enhanced} "
-        f"{rules[i.cluster_cut].format(survivor=survivor, level=decimal(i.cluster_p))} "
-        f"This controlled {controlled(specs[i.correction], i)}."
+        "drawn anew, uniformly and with replacement, from the voxels of the mask, the numbers of foci and subjects "
+        f"of each experiment being kept, and the {_LARGEST[i.correction]} was "
+        f"recorded{_NULL_SPACE[i.null_space]}.{enhanced} "
+        f"{rules[i.cluster_cut].format(survivor=_survivor(i), level=decimal(i.cluster_p))} "
+        f"This controlled {controlled(_map_specs('main-effect')[i.correction], i)}."
+    )
+
+
+def _cluster_decisions(i: Inference) -> list[str]:
+    """Return the paragraph on the p and the decision of each cluster; none for a correction by voxel."""
+    if _iterated(i):
+        return [_until_decided(i)]
+    if not _by_cluster(i):
+        return []
+    return [
+        "For each cluster, p is reported with its exact (Clopper–Pearson) 95 % interval for the finite number of "
+        f"iterations. Clusters were called significant, not significant or undecided at {decimal(i.cluster_p)} by "
+        "a confidence sequence, which is valid at any number of iterations [@robbins1970], with an error of at "
+        f"most {decimal(EPS)} per analysis{'' if i.null == 'uniform' else ' and null'}."
     ]
-    if of_clusters:
-        found.append(
-            "For each cluster, p is reported with its exact (Clopper–Pearson) 95 % interval for the finite number of "
-            f"iterations. Clusters were called significant, not significant or undecided at {decimal(i.cluster_p)} by "
-            "a confidence sequence, which is valid at any number of iterations [@robbins1970], with an error of at "
-            f"most {decimal(EPS)} per analysis{'' if i.null == 'uniform' else ' and null'}."
-        )
-    if until:
-        found[-1] = _until_decided(i)
+
+
+def _thresholds(record: Record, i: Inference) -> list[str]:
+    """Return paragraphs on the thresholds that the null gave, and on iterations in several instalments."""
+    mains, paragraphs = mains_of(record), []
     cuts = [f"{name}, {cut}" for name, entry in mains.items() if (cut := _cut(entry, i, record))]
     if cuts:
-        found.append(f"The resulting thresholds were: {'; '.join(cuts)}.")
-    none = [name for name, entry in mains.items() if entry[_CUT[i.correction]] >= UNREACHABLE]
-    if none:
-        found.append(f"With so few iterations no {survivor[:-1]} of {listed(none)} could reach that level.")
-    if any(len(entry["segments"]) > 1 for entry in mains.values()) and not until:
-        found.append(
-            "The iterations were computed in several instalments. If their number was raised in the light of "
-            f"earlier results, the p-values above are not exact{_STILL_VALID.format(**levels) if of_clusters else ''}."
+        paragraphs.append(f"The resulting thresholds were: {'; '.join(cuts)}.")
+    unreached = [name for name, entry in mains.items() if entry[_CUT[i.correction]] >= UNREACHABLE]
+    if unreached:
+        paragraphs.append(
+            f"With so few iterations no {_survivor(i)[:-1]} of {listed(unreached)} could reach that level."
         )
-    found.append(
-        f"Maps at an uncorrected p < {decimal(i.voxel_p)}, in clusters of at least {volume(i, record)}, were produced "
-        f"beside them. This controlled {controlled(specs['uncorrected'], i)}."
-    )
-    if i.null != "uniform":
-        found.append(base_rate(i))
-    if i.profile != "recommended":
-        found.append(_profile(i))
-    if i.tied_peaks == "mean":
-        found.append("Positions of tied maxima were averaged.")
-    return found
+    if any(len(entry["segments"]) > 1 for entry in mains.values()) and not _iterated(i):
+        levels = {"eps": decimal(EPS), "both": decimal(round(i.cluster_p + EPS, 10))}
+        still_valid = _STILL_VALID.format(**levels) if _by_cluster(i) else ""
+        paragraphs.append(
+            "The iterations were computed in several instalments. If their number was raised in the light of "
+            f"earlier results, the p-values above are not exact{still_valid}."
+        )
+    return paragraphs
 
 
 _DECIDED = {
@@ -138,7 +173,7 @@ _DECIDED = {
 
 
 def _until_decided(i: Inference) -> str:
-    """Return the paragraph on a number of iterations that was raised until every cluster was decided."""
+    """Return the paragraph on iterations that went on until every cluster was decided."""
     return (
         "The number of iterations was not fixed: it was doubled until a confidence sequence, which is valid at any "
         f"number of iterations [@robbins1970], had decided {_DECIDED[i.null]} lies below "
@@ -150,14 +185,15 @@ def _until_decided(i: Inference) -> str:
 
 
 def _profile(i: Inference) -> str:
-    """Return which program's conventions were followed, and from which of them not."""
-    other = {name: value for name, value in departures(i.model_dump()).items() if value is not None}
-    said = f"; departing from it, {listed(f'{name} was {value}' for name, value in other.items())}" if other else ""
-    return f"These conventions are those of {PROGRAMS[i.profile]} (profile “{i.profile}”){said}."
+    """Return the sentence on the program whose conventions were followed, and the departures from them."""
+    departed = {name: value for name, value in departures(i.model_dump()).items() if value is not None}
+    changes = listed(f"{name} was {value}" for name, value in departed.items()) if departed else ""
+    words = f"; departing from it, {changes}" if departed else ""
+    return f"These conventions are those of {PROGRAMS[i.profile]} (profile “{i.profile}”){words}."
 
 
 def contrasts(record: Record) -> list[str]:
-    """Return paragraphs on contrasts: relabellings, gate, and what is and is not controlled."""
+    """Return paragraphs on contrasts: relabellings, gate, and the error that is controlled."""
     entries, i = of_kind(record, "contrast"), inference_of_record(record)
     if not entries:
         return []
@@ -169,10 +205,10 @@ def contrasts(record: Record) -> list[str]:
     shared = {
         "refuse": "Arms that share an experiment, or may share subjects, would have been refused.",
         "exclude": "Experiments that both arms share, or that may be of the same subjects, were excluded from both.",
-        "keep": KEPT if any(entry["shared"] for entry in entries.values()) else _NONE_KEPT,
+        "keep": KEPT if any(entry["shared"] for entry in entries.values()) else _NONE_SHARED,
     }[i.shared]
-    specs = {v.level: v for v in MAP_SPECS["contrast"]}
-    found = [
+    specs = _map_specs("contrast")
+    paragraphs = [
         "Samples A and B were contrasted by the difference of their ALE maps, compared in each voxel with differences "
         f"after relabelling whole {_UNIT[i.same_subjects]} at fixed group sizes [@eickhoff2011]; each direction "
         f"was tested by itself. {shared} Kernels were cut only below the resolution of the arithmetic. The seed was "
@@ -185,7 +221,7 @@ def contrasts(record: Record) -> list[str]:
     ]
     if i.correction in ("cluster-size", "cluster-mass"):
         kind = i.correction.removeprefix("cluster-")
-        found.append(
+        paragraphs.append(
             f"Clusters were tested in two passes: the first set, in each voxel, the difference with a one-sided p < "
             f"{decimal(i.voxel_p)} among the observed and all relabelled ones; the second formed clusters by it in "
             f"every relabelling and recorded the largest cluster {kind}. Clusters with p ≤ {decimal(i.cluster_p)} were "
@@ -193,12 +229,11 @@ def contrasts(record: Record) -> list[str]:
         )
         untested = [name for name, entry in entries.items() if entry["clusters_tested"] is None]
         if untested:
-            found.append(
+            paragraphs.append(
                 f"No cluster could be tested in {listed(untested)}: the region was empty, or the relabellings were "
                 "too few for the cluster-forming p."
             )
-    found += power(entries, i)
-    return found
+    return paragraphs + power(entries, i)
 
 
 def _floor(i: Inference) -> str:
@@ -209,7 +244,7 @@ def _floor(i: Inference) -> str:
 
 
 def _decided(entries: Record) -> str:
-    """Return how the clusters of contrasts were decided: those of enumerated ones have an exact p."""
+    """Return sentences on the decisions of contrasts' clusters; enumerated contrasts have an exact p."""
     tested = [entry["enumerated"] for entry in entries.values() if entry["clusters_tested"] is not None]
     if not tested or all(tested):
         return ""
@@ -224,16 +259,16 @@ def _contrasted(name: str, entry: Record, record: Record) -> str:
     (first, a), (second, b) = ((arm, _compared(arm, entry, record)) for arm in entry["arms"])
     pooled = next(e for e in record["analyses"].values() if e.get("pooled_for") == name)
     n = entry["iterations"]
-    # A number above 2^62 is not kept.
-    of = f" of the {_many(entry['relabellings'])} possible" if entry["relabellings"] < UNREACHABLE else ""
+    # The record holds no number above 2^62.
+    possible = f" of the {_many(entry['relabellings'])} possible" if entry["relabellings"] < UNREACHABLE else ""
     how = (
         f"all N = {n:,} relabellings were enumerated, so that p = r/N is exact"
         if entry["enumerated"]
-        else f"N = {n:,} relabellings{of} were drawn at random, with p = (1 + r)/(1 + N) [@phipson2010]"
+        else f"N = {n:,} relabellings{possible} were drawn at random, with p = (1 + r)/(1 + N) [@phipson2010]"
     )
     if not entry["enumerated"] and inference_of_record(record).relabel_p == "share":
         how = (
-            f"N = {n:,} relabellings{of} were drawn at random, with p = max(r, 1)/N where it is "
+            f"N = {n:,} relabellings{possible} were drawn at random, with p = max(r, 1)/N where it is "
             "uncorrected, and (1 + r)/(1 + N) [@phipson2010] where it is corrected"
         )
     foci, subjects = entry["foci_per_experiment"], entry["subjects_per_experiment"]
@@ -251,30 +286,30 @@ def _contrasted(name: str, entry: Record, record: Record) -> str:
 
 
 def _compared(arm: str, entry: Record, record: Record) -> str:
-    """Return how many experiments of an arm a contrast compared, and how many of its main effect it left out."""
-    of = record["analyses"][arm]["n_experiments"]
-    used = dict(zip(entry["arms"], entry.get("experiments_compared", ()), strict=False)).get(arm, of)
-    return counted(used, "experiment") + (f" of its {of:,}; {of - used:,} excluded" if used < of else "")
+    """Return in words how many experiments of an arm a contrast compared, and how many it excluded."""
+    total = record["analyses"][arm]["n_experiments"]
+    used = dict(zip(entry["arms"], entry.get("experiments_compared", ()), strict=False)).get(arm, total)
+    return counted(used, "experiment") + (f" of its {total:,}; {total - used:,} excluded" if used < total else "")
 
 
 def conjunctions(record: Record) -> list[str]:
-    """Return paragraphs on conjunctions and what an overlap does not show."""
+    """Return paragraphs on conjunctions and on the meaning of an overlap."""
     entries, i = of_kind(record, "conjunction"), inference_of_record(record)
     if not entries:
         return []
-    spec = next(v for v in MAP_SPECS["conjunction"] if v.level == "voxel-fwe")
-    which = listed(f"“{name}” of {listed(entry['of'])}" for name, entry in entries.items())
-    said = {entry["controls"] for entry in entries.values()}
+    spec = _map_specs("conjunction")["voxel-fwe"]
+    names = listed(f"“{name}” of {listed(entry['of'])}" for name, entry in entries.items())
+    shown = {entry["controls"] for entry in entries.values()}
     return [
-        f"Conjunctions ({which}) were the voxelwise minimum of the thresholded maps [@nichols2005], at {_inputs(i)}, "
+        f"Conjunctions ({names}) were the voxelwise minimum of the thresholded maps [@nichols2005], at {_inputs(i)}, "
         f"in clusters of at least {volume(i, record)}, with peaks by the minimum of "
-        f"{'ALE' if i.conjunction_of == 'ale' else 'z'}. They show the {listed(said)}.",
+        f"{'ALE' if i.conjunction_of == 'ale' else 'z'}. They show the {listed(shown)}.",
         f"Beside them, the minimum of the voxel-FWE maps controlled {controlled(spec, i)}.",
         *power(entries, i),
     ]
 
 
-_LAY = {
+_OTHER_FOCI = {
     "uniform": "at random",
     "base-rate": "as the base rate has them",
     "both": "at random or, for the power against the base rate, as that has them",
@@ -282,19 +317,19 @@ _LAY = {
 
 
 def power(entries: Mapping[str, Any], i: Inference) -> list[str]:
-    """Return a paragraph on what could have been found, for results without a cluster; none for others."""
-    told = {name: words for name, entry in entries.items() if (words := detectable(entry))}
-    if not told:
+    """Return a paragraph on the simulated power of results without a cluster; none for other results."""
+    needed = {name: words for name, entry in entries.items() if (words := detectable(entry))}
+    if not needed:
         return []
-    one = next(entry for entry in entries.values() if "power_of" in entry)
+    first = next(entry for entry in entries.values() if "power_of" in entry)
     return [
-        f"For results without a cluster, power was simulated {one['power_simulations']:,} times for each sample: some "
-        "experiments had one focus at a random place, displaced as their own kernel says, and all other foci lay "
-        f"{_LAY[one.get('power_null', 'uniform')]}; the place was found where what survived "
-        f"{CORRECTED[i.correction]} came within {one['power_within_mm']:g} mm. A power of "
-        f"{100 * one['power_target']:.0f} % took "
-        f"{'; '.join(f'(“{name}”) {words}' for name, words in told.items())}. This is a prevalence of reports at one "
-        "place, not an effect size." + (f" {price(one)}" if price(one) else "")
+        f"For results without a cluster, power was simulated {first['power_simulations']:,} times for each sample: "
+        "some experiments had one focus at a random place, displaced as their own kernel says, and all other foci lay "
+        f"{_OTHER_FOCI[first.get('power_null', 'uniform')]}; the place was found where what survived "
+        f"{CORRECTED[i.correction]} came within {first['power_within_mm']:g} mm. A power of "
+        f"{100 * first['power_target']:.0f} % took "
+        f"{'; '.join(f'(“{name}”) {words}' for name, words in needed.items())}. This is a prevalence of reports at one "
+        "place, not an effect size." + (f" {price(first)}" if price(first) else "")
     ]
 
 

@@ -35,7 +35,7 @@ _SECTIONS = {
     "Software": software,
 }
 _CITED = re.compile(r"\[(@\w+(?:; @\w+)*)\]")
-# An underscore inside a word, and "<" or "&" that begin no tag or entity, mean nothing in Markdown.
+# Markdown gives no meaning to an underscore inside a word, and to "<" or "&" that begin no tag or entity.
 _SPECIAL = re.compile(r"[\\`*\[\]]|(?<!\w)_|_(?!\w)")
 _HTML = re.compile(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)")
 _NEEDED = ("analyses", "environment", "inference", "inputs", "program", "samples", "selection", "simulated", "title")
@@ -43,7 +43,7 @@ _NEEDED = ("analyses", "environment", "inference", "inputs", "program", "samples
 
 @dataclass(frozen=True)
 class Methods:
-    """Sections of (heading, paragraphs), and the references that they cite, sorted."""
+    """The methods text of a run: sections of (heading, paragraphs), and the references that they cite, sorted."""
 
     title: str
     simulated: bool
@@ -101,12 +101,31 @@ def as_bibtex(methods: Methods) -> str:
 
 
 def cite(out_or_record: str | Place | Mapping[str, Any], *, bibtex: bool = False) -> str:
-    """Return the methods text of a run as Markdown, or what it cites as BibTeX, from OUT or its record.
+    """Return the methods text of a run as Markdown, or the references that it cites as BibTeX.
+
+    Parameters
+    ----------
+    out_or_record
+        The folder or URL OUT of a finished run, or the content of its run.json.
+    bibtex
+        Whether to return the references instead of the text.
+
+    Returns
+    -------
+    str
+        Text, released under CC0, or entries of BibTeX.
 
     Raises
     ------
     StoreError
-        when OUT holds no finished run, or one whose record another version wrote.
+        When OUT holds no finished run, or one whose record another version wrote.
+
+    Examples
+    --------
+    >>> study = ale.load_study("study.toml")
+    >>> results, record = ale.run(study, "out", quiet=True)
+    >>> print(ale.cite(record)[:15])
+    # tiny: methods
     """
     if isinstance(out_or_record, Mapping):
         methods = methods_of(out_or_record)
@@ -125,8 +144,8 @@ def cite(out_or_record: str | Place | Mapping[str, Any], *, bibtex: bool = False
                 record = with_follow_ups(record, local_copy(out, only=prefixes))
             methods = methods_of(record)
         except StoreError as error:
-            said = str(error)
-            raise StoreError(said if said.startswith(str(path)) else f"{path}: {said}") from error
+            message = str(error)
+            raise StoreError(message if message.startswith(str(path)) else f"{path}: {message}") from error
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"{path}: damaged ({type(error).__name__}: {error}); `ale-dask collect {out}` writes it again"

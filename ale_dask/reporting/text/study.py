@@ -1,4 +1,4 @@
-"""What a run analysed and how, in the sentences of a paper, from its record alone; [@key] cites a reference."""
+"""Write the methods sections on experiments, coordinates, ALE and software; [@key] cites a paper of references.toml."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _MASKS = {
     "gm": "a grey-matter mask (probability above 10 % in the ICBM 2009 template)",
     "grey10": "the grey-matter mask of JALE and its predecessors in MATLAB",
 }
-_TOLD = ("imputed-n", "converted-space", "pooled-groups", "kept-groups", "suspected-groups")
-"""Codes of decisions that other sentences tell."""
+_TOLD_ELSEWHERE = ("imputed-n", "converted-space", "pooled-groups", "kept-groups", "suspected-groups")
+"""Codes of decisions that have sentences of their own."""
 _MOST_DECISIONS = 20
+"""Most decisions in the text; run.json has them all."""
 _ROUNDED = {
     "none": "not rounded to voxels",
     "half-even": "rounded to the nearest voxel centre, halves to the even one",
@@ -39,48 +40,56 @@ _ENDED = {
 
 def experiments(record: Record) -> list[str]:
     """Return paragraphs on files, selection and the samples' sizes."""
-    found = [SIMULATED] if record["simulated"] else []
-    found += [_read(name, record) for name in record["samples"]]
-    found += [_selected(name, record) for name in record["samples"]]
-    found.append(_decided(record))
-    found.append("Experiments that reported no focus did not enter the analyses.")
+    paragraphs = [SIMULATED] if record["simulated"] else []
+    paragraphs += [_read(name, record) for name in record["samples"]]
+    paragraphs += [_selected(name, record) for name in record["samples"]]
+    paragraphs.append(_decided(record))
+    paragraphs.append("Experiments that reported no focus did not enter the analyses.")
     mains = mains_of(record)
     sizes = listed(_sized(name, entry, record) for name, entry in mains.items())
-    found.append(_subjects(record))
-    found.append(f"Main effects were computed for {sizes}.")
+    paragraphs.append(_subjects(record))
+    paragraphs.append(f"Main effects were computed for {sizes}.")
     few = [f"{name} ({e['n_experiments']})" for name, e in mains.items() if e["n_experiments"] < FEWEST]
     if few:
-        found.append(
+        paragraphs.append(
             f"Analyses of fewer than {FEWEST} experiments are underpowered [@eickhoff2016]; this applied to "
             f"{listed(few)}."
         )
-    return [paragraph for paragraph in found if paragraph]
+    return [paragraph for paragraph in paragraphs if paragraph]
 
 
 def _read(name: str, record: Record) -> str:
     sample, inputs = record["samples"][name], record["inputs"][name]
     n_images = sum(step.get("inside", BUILT_IN[0]) not in BUILT_IN for step in sample["select"])
-    # OUT numbers its copies; the name is the user's own.
+    # Copies in OUT begin with a number, which the user's own name has not.
     files = [
         f"{file['file'].removeprefix(f'{i}_')} (SHA-256 {file['sha256'][:12]}…)"
         for i, file in enumerate(inputs[: len(inputs) - n_images], 1)
     ]
-    said = [f"The sample “{name}” was read from {listed(files)}"]
+    clauses = [f"The sample “{name}” was read from {listed(files)}"]
     if sample.get("columns"):
-        said.append(f"of its tables, {listed(f'“{c}” was read as {own}' for own, c in sample['columns'].items())}")
+        clauses.append(f"of its tables, {listed(f'“{c}” was read as {own}' for own, c in sample['columns'].items())}")
     if sample["space"]:
-        said.append(f"coordinates without a stated space were taken to be in {sample['space']} space")
+        clauses.append(f"coordinates without a stated space were taken to be in {sample['space']} space")
     if sample["n"]:
-        said.append(f"experiments without a stated sample size ({sample['without_n']:,}) were given n = {sample['n']}")
-    return "; ".join(said) + "."
+        clauses.append(
+            f"experiments without a stated sample size ({sample['without_n']:,}) were given n = {sample['n']}"
+        )
+    return "; ".join(clauses) + "."
 
 
 def _decided(record: Record) -> str:
-    """Return what the program decided about the files, but for what has a sentence of its own."""
+    """Return the sentence on decisions about the files that have no sentences of their own; "" without any."""
     made = {(d["where"], d["message"]): d["code"] for e in record["analyses"].values() for d in e.get("decisions", ())}
-    said = [f"{where}: {text}" if where else text for (where, text), code in made.items() if code not in _TOLD]
-    more = f"; and {len(said) - _MOST_DECISIONS} more, which run.json lists" if len(said) > _MOST_DECISIONS else ""
-    return f"Decided while the files were read: {'; '.join(said[:_MOST_DECISIONS])}{more}." if said else ""
+    decisions = [
+        f"{where}: {text}" if where else text for (where, text), code in made.items() if code not in _TOLD_ELSEWHERE
+    ]
+    more = (
+        f"; and {len(decisions) - _MOST_DECISIONS} more, which run.json lists"
+        if len(decisions) > _MOST_DECISIONS
+        else ""
+    )
+    return f"Decided while the files were read: {'; '.join(decisions[:_MOST_DECISIONS])}{more}." if decisions else ""
 
 
 def _selected(name: str, record: Record) -> str:
@@ -88,44 +97,46 @@ def _selected(name: str, record: Record) -> str:
     if len(rows) < 2:
         return ""
     steps = record["samples"][name]["select"]
-    said = []
+    clauses = []
     for i, (before, row) in enumerate(pairwise(rows)):
         excluded = steps[i].get("exclude", []) if i < len(steps) else []
         rule = f"“{row['rule']}”" + (f", namely {listed(excluded)}" if excluded else "")
         why = f" (reason: {row['why']})" if row["why"] else ""
-        gone = before["experiments"] - row["experiments"]
-        # Turkeltaub 2012 is where experiments of one group of subjects were first pooled.
+        number = before["experiments"] - row["experiments"]
+        # Turkeltaub et al. (2012) first pooled experiments of one group of subjects.
         how = "pooled [@turkeltaub2012]" if row["rule"].endswith("all pooled") else "removed"
-        said.append(f"({i + 1}) {rule}{why}: {counted(gone, 'experiment')} {how}, {_flow(row, record)} left")
+        clauses.append(f"({i + 1}) {rule}{why}: {counted(number, 'experiment')} {how}, {_flow(row, record)} left")
     return (
         f"From “{name}”, with {_flow(rows[0], record)}, experiments were selected by these rules, in this order: "
-        f"{'; '.join(said)}."
+        f"{'; '.join(clauses)}."
     )
 
 
 def _subjects(record: Record) -> str:
-    """Return what became of experiments of the same subjects; nothing for runs that did not ask."""
+    """Return the sentence on experiments of the same subjects; "" for a run without a choice about them."""
     choice, mains = inference_of_record(record).same_subjects, mains_of(record)
     if choice is None:
         return ""
     columns = [f"the column “{s['groups']}” in “{name}”" for name, s in record["samples"].items() if s.get("groups")]
-    of = f"Experiments of the same subjects ({', or '.join(['of one study and one sample size', *columns])})"
+    experiments = f"Experiments of the same subjects ({', or '.join(['of one study and one sample size', *columns])})"
     if choice == "refuse":
-        return f"{of} would have been refused; there were none."
+        return f"{experiments} would have been refused; there were none."
     if choice == "keep":
-        apart = [
+        ungrouped = [
             f"{counted(e['n_experiments'], 'experiment')} of {counted(e['n_groups'], 'group')} of subjects in {name}"
             for name, e in mains.items()
             if e["n_groups"] < e["n_experiments"]
         ]
-        found = f": {listed(apart)}; the analyses take them as independent, which they are not" if apart else ""
-        return f"{of} were kept apart{found or '; there were none'}. Subjects were counted once per group."
+        listing = (
+            f": {listed(ungrouped)}; the analyses take them as independent, which they are not" if ungrouped else ""
+        )
+        return f"{experiments} were kept apart{listing or '; there were none'}. Subjects were counted once per group."
     pooled = [
         f"{before} became {after} in {name}" for name, e in mains.items() for before, after in [e["pooled"]] if before
     ]
     return (
-        f"{of} were pooled into one experiment with all their foci, exact duplicates once, and the least of their "
-        f"sample sizes [@turkeltaub2012]{f': {listed(pooled)}' if pooled else '; there were none'}."
+        f"{experiments} were pooled into one experiment with all their foci, exact duplicates once, and the least of "
+        f"their sample sizes [@turkeltaub2012]{f': {listed(pooled)}' if pooled else '; there were none'}."
     )
 
 
@@ -145,7 +156,7 @@ def coordinates(record: Record) -> list[str]:
         )
     i = record["inference"]
     edges = " × ".join(f"{edge:g}" for edge in i["mask_voxel_mm"])
-    # OUT's copy of an image has another name; the hash is of its grid and voxels.
+    # The copy of an image in OUT has another name; the hash is of its grid and voxels.
     mask = _MASKS.get(i["mask"], f"a mask given as an image (SHA-256 of its voxels {i['mask_sha256'][:12]}…)")
     outside = [
         f"{counted(e['foci_outside_mask'], 'focus')} in {n}"
@@ -163,15 +174,15 @@ def coordinates(record: Record) -> list[str]:
 
 
 def _search(record: Record) -> list[str]:
-    """Return a paragraph on the region that inference was made in; none where it was made in the whole mask."""
+    """Return a paragraph on the region of inference; none for the whole mask."""
     i = record["inference"]
     if i.get("search") is None:
         return []
     if "search_voxels" not in i:
         return [f"Inference was asked for in a region ({i['search']}) that holds the whole mask."]
-    which = _MASKS.get(i["search"], f"given as the image {i['search']}")
+    region = _MASKS.get(i["search"], f"given as the image {i['search']}")
     return [
-        f"Inference was made in a small volume, {which} (SHA-256 of its voxels {i['search_sha256'][:12]}…): "
+        f"Inference was made in a small volume, {region} (SHA-256 of its voxels {i['search_sha256'][:12]}…): "
         f"{i['search_voxels']:,} voxels of the mask, {i['search_mm3']:,.0f} mm³. Foci of the null were drawn over the "
         "whole mask, whose voxelwise p-values were kept; ALE values were compared, clusters formed of the voxels "
         "inside, and maxima, thresholds and false discovery rates taken in the small volume alone. It has to have "
@@ -209,8 +220,8 @@ def _sized(name: str, entry: Record, record: Record) -> str:
     counts = [counted(entry["n_experiments"], "experiment"), counted(entry["n_foci"], "focus")]
     if knows_n(record, used=True):
         counts.append(counted(entry["n_subjects"], "subject"))
-    of = "" if entry["foci"] == [name] else f"sample {listed(entry['foci'])}; "
-    return f"{name} ({of}{', '.join(counts)})"
+    sample = "" if entry["foci"] == [name] else f"sample {listed(entry['foci'])}; "
+    return f"{name} ({sample}{', '.join(counts)})"
 
 
 def _flow(row: Record, record: Record) -> str:
