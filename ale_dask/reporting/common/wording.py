@@ -271,10 +271,10 @@ def detectable(attrs: Mapping[str, Any]) -> str:
 
 def _needs(attrs: Mapping[str, Any], at: int, *, end: str = "") -> str:
     """Return in words how many experiments of one main effect must report a place, and the simulated power."""
-    needed, found = (attrs[f"power_{name}{end}"][at] for name in ("needed", "found"))
+    needed, detected = (attrs[f"power_{name}{end}"][at] for name in ("needed", "found"))
     n, simulations = attrs["power_experiments"][at], int(attrs["power_simulations"])
-    low, high = (100 * float(share) for share in clopper_pearson(found, simulations))
-    power = f"power {100 * found / simulations:.0f} %, 95 % interval {low:.0f}-{high:.0f} %"
+    low, high = (100 * float(share) for share in clopper_pearson(detected, simulations))
+    power = f"power {100 * detected / simulations:.0f} %, 95 % interval {low:.0f}-{high:.0f} %"
     if needed:
         return f"{needed} of {n} experiments ({100 * needed / n:.0f} %; {power})"
     return f"not even all {n} experiments ({power})"

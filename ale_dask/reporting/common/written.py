@@ -45,8 +45,8 @@ def writing_results(out: Place, *, keeping: Sequence[str] | None = None) -> Iter
     if old is None and keeping:
         # An earlier version wrote no list, or it was lost: the files are taken as they are now.
         old = hashes_of(out, [name for name in files(out) if name.startswith(prefixes)])
-    kept = {name: digest for name, digest in (old or {}).items() if name.startswith(prefixes)}
-    write_seal(_path(out), kept | new)
+    unchanged = {name: digest for name, digest in (old or {}).items() if name.startswith(prefixes)}
+    write_seal(_path(out), unchanged | new)
 
 
 def _sealed(out: Place) -> dict[str, str | None] | None:

@@ -1,1 +1,1 @@
-"""Results in other programs' files."""
+"""Export results as files of other programs."""

@@ -1,4 +1,4 @@
-"""Write report.html, one offline page of a whole study: tables, figures, and what each result controls."""
+"""Write report.html, one offline page of a whole study."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def write_page(
         version=__version__,
         style=Markup(_template_text("report.css")),
         script=Markup(script),
-        # Nothing else runs, whatever a name smuggles in, and nothing is loaded.
+        # By this hash the browser runs no other script, not even one that a name smuggles in.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         **_study_sections(results, simulated=simulated),
         **_analysis_sections(results, folder, source, figures),

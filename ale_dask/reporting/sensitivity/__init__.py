@@ -1,1 +1,1 @@
-"""Tables and figures of leave-one-out, fail-safe N, power, iterations and sweeps."""
+"""Report leave-one-out, fail-safe N, power, numbers of iterations and sweeps as tables and figures."""

@@ -72,7 +72,7 @@ def cluster_table(result: xr.Dataset, *, source: str = "cluster-fwe", null: str 
     base_rate = source != "uncorrected" and (null or model_of(result).inference.null) == "base-rate"
     z, ale = (result[name].values for name in ("z_base_rate" if base_rate else "z", "ale"))
     mask = model_of(result).mask
-    # Only where both nulls are reported is it said whether the uniform null found something there.
+    # The column "Uniform null" is of the table that stands beside the table of the uniform null.
     compared = thresholded(result, source) if base_rate and null else np.zeros(len(z), dtype=bool)
     voxel_of_focus = mask.voxel_at(result["focus_xyz"].values)
     rows: list[dict[str, Any]] = []

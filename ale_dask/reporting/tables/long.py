@@ -69,6 +69,8 @@ def long_table(runs: Iterable[Run]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
+        One row per cluster, with these columns.
+
         out, title, simulated
             Name of the run, title of its study, whether its data are simulated (yes, no).
         analysis, kind

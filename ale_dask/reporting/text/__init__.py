@@ -1,1 +1,1 @@
-"""Sentences: what was found, methods text, references."""
+"""Write the summary of a study, methods text and its references."""

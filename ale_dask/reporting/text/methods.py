@@ -154,4 +154,4 @@ def cite(out_or_record: str | Place | Mapping[str, Any], *, bibtex: bool = False
 
 
 def _escaped(text: str) -> str:
-    return _HTML.sub(lambda found: html.escape(found[0]), _SPECIAL.sub(r"\\\g<0>", text))
+    return _HTML.sub(lambda match: html.escape(match[0]), _SPECIAL.sub(r"\\\g<0>", text))

@@ -163,12 +163,12 @@ def coordinates(record: Record) -> list[str]:
         for n, e in mains_of(record).items()
         if e["foci_outside_mask"]
     ]
-    kept = f" Foci outside the mask were kept ({listed(outside)})." if outside else ""
+    outside_words = f" Foci outside the mask were kept ({listed(outside)})." if outside else ""
     if i.get("outside") == "drop":
-        kept = " Foci outside the mask were removed before anything was counted."
+        outside_words = " Foci outside the mask were removed before anything was counted."
     return [
         f"{space} Coordinates were {_ROUNDED[i['rounding']]}. Analyses were restricted to {mask}, {i['mask_voxels']:,} "
-        f"voxels of {edges} mm.{kept}",
+        f"voxels of {edges} mm.{outside_words}",
         *_search(record),
     ]
 
