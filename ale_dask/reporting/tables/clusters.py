@@ -188,14 +188,6 @@ def conjunction_table(result: xr.Dataset, *, source: str) -> pd.DataFrame:
     return _frame(rows, [column.name for column in columns_of(CONJUNCTION)])
 
 
-def directions(result: xr.Dataset) -> tuple[str, ...]:
-    """Return the directions of a contrast, ("drug > therapy", "therapy > drug"), or of a conjunction, ("a AND b",)."""
-    if model_of(result).kind == "contrast":
-        first, second = result.attrs["arms"]
-        return f"{first} > {second}", f"{second} > {first}"
-    return (" AND ".join(result.attrs["of"]),)
-
-
 def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     """Return every cluster of a study's analyses, one row each, at both inputs and each level.
 

@@ -93,14 +93,6 @@ def contribution_table(
     return table.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
 
 
-def parts_of(result: xr.Dataset) -> list[str]:
-    """Return the names of the main effects that a result is made of; a main effect is made of itself."""
-    kind = model_of(result).kind
-    if kind == "main-effect":
-        return [str(result.attrs["name"])]
-    return [str(name) for name in result.attrs["arms" if kind == "contrast" else "of"]]
-
-
 def foci_used(result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     """Return the foci of each main effect that a result is made of, by name, without those a contrast excludes."""
     mains = [results[name] for name in model_of(result).parts]
