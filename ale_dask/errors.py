@@ -1,19 +1,29 @@
-"""What can go wrong, and the exit code that says so.
+"""The errors that ale_dask raises, and the exit codes of the command line for them.
 
     AleError (70)
-     ├─ InputError(ValueError)          65  a file, a key or a value of the user's is wrong
+     ├─ InputError(ValueError)          65  a file, a key or a value given by the user is wrong
      ├─ BackendError(ConnectionError)   69  the workers, or a server of data, cannot be reached
      ├─ StoreError(OSError)             74  the store is damaged, or belongs to another configuration
      └─ UnfinishedError(RuntimeError)   75  stopped before the end; the same command resumes
 
-Every message says what was wrong, where (file:line or key), and what to do.
+Every message states the fault, its place (file:line or key), and the remedy.
 """
 
 from __future__ import annotations
 
 
 class AleError(Exception):
-    """Any failure that ale_dask reports in words; what is not one of these is a bug of ours (70)."""
+    """Any failure that ale_dask foresees; every other exception is a bug of ale_dask, with exit code 70, too.
+
+    Examples
+    --------
+    >>> from ale_dask import AleError, read_foci
+    >>> try:
+    ...     read_foci("missing.txt")
+    ... except AleError as error:
+    ...     error.exit_code
+    65
+    """
 
     exit_code = 70
 
@@ -25,7 +35,7 @@ class InputError(AleError, ValueError):
 
 
 class BackendError(AleError, ConnectionError):
-    """The backend or server named by the user cannot be reached or does not fit this client."""
+    """The backend or server named by the user cannot be reached, or its versions do not fit those of this client."""
 
     exit_code = 69
 
@@ -37,6 +47,6 @@ class StoreError(AleError, OSError):
 
 
 class UnfinishedError(AleError, RuntimeError):
-    """The run stopped before its end; nothing is lost and the same command resumes."""
+    """A run or a download stopped before its end; nothing is lost, and the same command or call resumes."""
 
     exit_code = 75

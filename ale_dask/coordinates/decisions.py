@@ -1,4 +1,4 @@
-"""Decisions made while foci were read and prepared, carried in the foci Dataset until they are shown."""
+"""Decisions that were made while foci were read and prepared, kept in the foci Dataset until they are reported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LISTED = 5
 
 @dataclass(frozen=True)
 class Decision:
-    """One thing that the program decided about the input, in a sentence that a user can act on.
+    """A decision of the program about its input, in a sentence that a user can act on.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ class Decision:
     where
         The sample, file and line, or experiments that the decision is about.
     message
-        One sentence that says what was decided and how to decide otherwise.
+        A sentence with the decision and how to decide otherwise.
     count
-        How many rows, foci, experiments or groups the decision is about.
+        The number of rows, foci, experiments or groups that the decision is about.
     """
 
     code: str
@@ -36,15 +36,15 @@ class Decision:
 
 
 Tell = Callable[[Decision], None]
-"""What readers tell their decisions to while there is no Dataset yet, such as the `append` of a list."""
+"""A function that readers call with each decision, such as the `append` of a list."""
 
 
 def untold(decision: Decision) -> None:
-    """Drop a decision, for callers that look at the experiments alone."""
+    """Ignore a decision."""
 
 
 def merged(made: Iterable[Decision]) -> list[Decision]:
-    """Return decisions with those of one code and message, made in several places, as one with all of the places.
+    """Return decisions of which those with the same code and message are joined to one, with all of their places.
 
     Examples
     --------
@@ -52,10 +52,10 @@ def merged(made: Iterable[Decision]) -> list[Decision]:
     'a.txt, b.txt'
     """
     groups: dict[tuple[str, str], list[Decision]] = {}
-    for one in dict.fromkeys(made):
-        groups.setdefault((one.code, one.message), []).append(one)
+    for decision in dict.fromkeys(made):
+        groups.setdefault((decision.code, decision.message), []).append(decision)
     return [
-        Decision(code, _places([one.where for one in same]), message, sum(one.count for one in same))
+        Decision(code, _places([d.where for d in same]), message, sum(d.count for d in same))
         for (code, message), same in groups.items()
     ]
 
@@ -79,19 +79,20 @@ def decisions(dataset: xr.Dataset) -> list[Decision]:
 
 
 def add_decisions(dataset: xr.Dataset, new: Iterable[Decision]) -> xr.Dataset:
-    """Return the foci Dataset with these decisions after those it has; a decision that it has already stays one."""
+    """Return the foci Dataset with these decisions after those that it has; equal decisions are kept once."""
     every = dict.fromkeys([*decisions(dataset), *new])
-    return dataset.assign_attrs({ATTRIBUTE: json.dumps([asdict(one) for one in every])}) if every else dataset
+    return dataset.assign_attrs({ATTRIBUTE: json.dumps([asdict(d) for d in every])}) if every else dataset
 
 
-def fewer(made: Iterable[Decision], *, most: int = 10) -> list[Decision]:
-    """Return the decisions with at most so many of each code, and one that says how many more there are."""
+def fewer(made: Iterable[Decision], *, limit: int = 10) -> list[Decision]:
+    """Return at most `limit` decisions of each code, and one with the number of the others."""
     by_code: dict[str, list[Decision]] = {}
-    for one in dict.fromkeys(made):
-        by_code.setdefault(one.code, []).append(one)
-    kept = []
+    for decision in dict.fromkeys(made):
+        by_code.setdefault(decision.code, []).append(decision)
+    fewer_of_each = []
     for code, same in by_code.items():
-        kept += same[:most]
-        if len(same) > most:
-            kept.append(Decision(code, "", f"the same of {len(same) - most:,} more", len(same) - most))
-    return kept
+        fewer_of_each += same[:limit]
+        if len(same) > limit:
+            rest = len(same) - limit
+            fewer_of_each.append(Decision(code, "", f"the same of {rest:,} more", rest))
+    return fewer_of_each

@@ -1,4 +1,4 @@
-"""What samples are made of, and how the arms of a contrast differ: a tidy table of counts, quartiles and tests."""
+"""Description of samples, and of how the arms of a contrast differ: a tidy table of counts, quartiles and tests."""
 
 from __future__ import annotations
 
@@ -16,37 +16,54 @@ from ale_dask.coordinates.subject_groups import n_subjects
 from ale_dask.errors import InputError
 
 COLUMNS = ("sample", "column", "category", "statistic", "value")
-"""The columns of a description."""
+"""The columns of the table that `describe` returns."""
 _NAMES = ("id", "study", "name", "source", "pooled_from")
 _NOT_KNOWN = "not known"
-# A column in which most experiments have a value of their own names them, and is no category.
-_IDENTIFIER = 10
-# Above these the exact distributions take seconds, and their approximations are as good.
-_EXACT_EXPERIMENTS, _EXACT_TABLES = 120, 500_000
-# Tables as probable as the observed one but for the last bits count as such.
-_EQUAL = 1 + 1e-7
+# A column with more different words than this, and than half of its experiments, names them and is no category.
+_MAX_CATEGORIES = 10
+# Beyond these numbers the exact distributions take seconds, and their approximations are as good.
+_MAX_EXACT_EXPERIMENTS, _MAX_EXACT_TABLES = 120, 500_000
+# Probabilities of equally probable tables differ by rounding.
+_ROUNDING = 1 + 1e-7
 
 
 def describe(
     foci: xr.Dataset | Mapping[str, xr.Dataset], *, contrasts: Mapping[str, tuple[str, str]] | None = None
 ) -> pd.DataFrame:
-    """Return counts, quartiles and comparisons as rows of sample, column, category, statistic and value.
+    """Return a table of the experiments, foci, subjects and columns of samples, and of how pairs of samples differ.
 
     Parameters
     ----------
     foci
-        one sample, or several by name
+        A foci Dataset as `read_foci` returns it, or several by name.
     contrasts
-        names of the two samples that each contrast compares, by its own name; by default each pair, "A-vs-B"
+        The names of the two samples of each comparison, by its own name; by default each pair, "A-vs-B".
 
-    Two samples are compared over experiments with a known value: numbers by Mann-Whitney U, two-sided, its p exact
-    over all relabellings (ties included) up to 120 experiments; categories by Fisher's exact test (Freeman-Halton for
-    more than two categories), or by chi-squared where there are too many tables.
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of sample (of a comparison, its name), column, category, statistic and value: numbers of experiments,
+        studies, foci and subjects; minimum, quartiles, maximum and mean of columns of numbers; experiments in each
+        category of columns of words.
 
     Raises
     ------
     InputError
-        for a contrast of samples that are not there.
+        For a comparison of samples that are not there.
+
+    Notes
+    -----
+    Samples are compared over the experiments with a known value. Numbers: the Mann-Whitney U test, two-sided, with the
+    exact p over all relabellings, ties included, up to 120 experiments. Categories: Fisher's exact test (Freeman and
+    Halton 1951, Biometrika 38:141, for more than two), or chi-squared beyond 500,000 tables.
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> from ale_dask import read_foci
+    >>> described = describe(read_foci(files("ale_dask.datasets.example") / "psychotherapy.txt"))
+    >>> described.loc[described["column"] == "", ["statistic", "value"]].values.tolist()
+    [['experiments', 17.0], ['studies', 17.0], ['foci', 120.0], ['subjects', 276.0]]
     """
     samples = {"": foci} if isinstance(foci, xr.Dataset) else dict(foci)
     if contrasts is None:
@@ -59,17 +76,17 @@ def describe(
     rows: list[tuple[Any, ...]] = []
     for name, experiments in tables.items():
         rows += [(name, *row) for row in _sample(experiments, subjects=n_subjects(samples[name]))]
-    for name, (one, two) in contrasts.items():
-        rows += [(name, *row) for row in _comparison(tables[one], tables[two])]
+    for name, (first, second) in contrasts.items():
+        rows += [(name, *row) for row in _comparison(tables[first], tables[second])]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"value": np.float64})
 
 
 def _known(experiments: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with n as a number that may be missing, and tags in words."""
-    made = experiments.assign(n=experiments["n"].replace(0, np.nan).astype(np.float64))
-    for column in made.columns[made.dtypes == np.bool_]:
-        made[column] = np.where(made[column], "yes", "no")
-    return made
+    """Return the table with unknown sample sizes missing, and tags as "yes" and "no"."""
+    known = experiments.assign(n=experiments["n"].replace(0, np.nan).astype(np.float64))
+    for column in known.columns[known.dtypes == np.bool_]:
+        known[column] = np.where(known[column], "yes", "no")
+    return known
 
 
 def _sample(experiments: pd.DataFrame, *, subjects: int) -> Iterator[tuple[str, str, str, float]]:
@@ -102,17 +119,17 @@ def _sample(experiments: pd.DataFrame, *, subjects: int) -> Iterator[tuple[str, 
                 yield column, _NOT_KNOWN, "experiments", int((words == "").sum())
 
 
-def _comparison(one: pd.DataFrame, two: pd.DataFrame) -> Iterator[tuple[str, str, str, float]]:
-    for column in [c for c in one.columns if c in two.columns and c not in _NAMES]:
-        a, b = one[column], two[column]
+def _comparison(first: pd.DataFrame, second: pd.DataFrame) -> Iterator[tuple[str, str, str, float]]:
+    for column in [c for c in first.columns if c in second.columns and c not in _NAMES]:
+        a, b = first[column], second[column]
         if _is_number(a) and _is_number(b):
             x, y = (v.dropna().to_numpy(np.float64) for v in (a, b))
             if len(x) and len(y):
-                u, p, how = mann_whitney(x, y)
+                u, p, method = mann_whitney(x, y)
                 yield column, "", "Mann-Whitney U", u
-                # The share of pairs in which the first arm's experiment has the larger value.
+                # The share of pairs in which the experiment of the first sample has the larger value.
                 yield column, "", "probability of superiority", u / (len(x) * len(y))
-                yield column, "", f"p Mann-Whitney {how}", p
+                yield column, "", f"p Mann-Whitney {method}", p
             continue
         words = [v.astype(str).str.strip() for v in (a, b)]
         words = [w[w != ""] for w in words]
@@ -129,52 +146,55 @@ def _is_number(values: pd.Series) -> bool:
 
 def _is_identifier(words: pd.Series) -> bool:
     known = words[words != ""]
-    return known.nunique() > max(_IDENTIFIER, len(known) / 2)
+    return known.nunique() > max(_MAX_CATEGORIES, len(known) / 2)
 
 
 def mann_whitney(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> tuple[float, float, str]:
-    """Return U of x, how many pairs have x above y with ties as halves, its two-sided p, and "exact" or "asymptotic".
+    """Return U, its two-sided p, and "exact" or "asymptotic".
 
-    Exact: the share of all divisions of the values into groups of these sizes whose U is as far from its mean.
+    U is the number of pairs with x above y, ties as halves. The exact p is the share of all divisions of the values
+    into groups of these sizes whose U is at least as far from its mean.
     """
     from scipy.stats import mannwhitneyu, rankdata
 
     n, m = len(x), len(y)
-    # Midranks are halves: doubled they are whole numbers.
+    # Midranks are multiples of 1/2: doubled, they are whole numbers.
     ranks = np.rint(2 * rankdata(np.concatenate([x, y]))).astype(np.int64)
     u = (ranks[:n].sum() - n * (n + 1)) / 2
-    if n + m > _EXACT_EXPERIMENTS:
+    if n + m > _MAX_EXACT_EXPERIMENTS:
         return float(u), float(mannwhitneyu(x, y, alternative="two-sided", method="asymptotic").pvalue), "asymptotic"
     total = int(ranks.sum())
-    # ways[k, s]: in how many ways k of the values seen so far have doubled ranks that add to s.
+    # ways[k, s]: the number of subsets of k values, among the first ones, whose doubled ranks sum to s.
     ways = np.zeros((n + 1, total + 1))
     ways[0, 0] = 1
     for rank in ranks.tolist():
         ways[1:, rank:] += ways[:-1, : total + 1 - rank].copy()
-    of_n = ways[n]
-    # Sum and mean, four-fold: whole numbers.
-    away = np.abs(2 * np.arange(total + 1) - 2 * n * (n + m + 1))
-    seen = abs(2 * int(ranks[:n].sum()) - 2 * n * (n + m + 1))
-    return float(u), float(of_n[away >= seen].sum() / of_n.sum()), "exact"
+    # Distances of rank sums from their mean, times four: whole numbers.
+    distance = np.abs(2 * np.arange(total + 1) - 2 * n * (n + m + 1))
+    observed = abs(2 * int(ranks[:n].sum()) - 2 * n * (n + m + 1))
+    return float(u), float(ways[n][distance >= observed].sum() / ways[n].sum()), "exact"
 
 
 def categories(counts: npt.NDArray[np.int64]) -> list[tuple[str, float]]:
-    """Return the statistics and p, by name, of counts (arm, category) of two arms in two or more categories."""
+    """Return the statistics and the p, by name, of counts (arm, category) of two arms in two or more categories."""
     from scipy.stats import chi2_contingency
 
-    found: list[tuple[str, float]] = []
+    statistics: list[tuple[str, float]] = []
     if counts.shape == (2, 2):
         (a, b), (c, d) = counts.tolist()
-        found.append(("odds ratio", a * d / (b * c) if b * c else np.inf if a * d else np.nan))
+        statistics.append(("odds ratio", a * d / (b * c) if b * c else np.inf if a * d else np.nan))
     p = fisher(counts)
     if p is not None:
-        return [*found, ("p Fisher exact", p)]
+        return [*statistics, ("p Fisher exact", p)]
     test = chi2_contingency(counts, correction=False)
-    return [*found, ("chi-squared", test.statistic), ("degrees of freedom", test.dof), ("p chi-squared", test.pvalue)]
+    return [
+        *statistics,
+        *(("chi-squared", test.statistic), ("degrees of freedom", test.dof), ("p chi-squared", test.pvalue)),
+    ]
 
 
 def fisher(counts: npt.NDArray[np.int64]) -> float | None:
-    """Return the probability of tables as improbable as this one (2, category), or less, given its margins.
+    """Return the probability of all tables (2, category) with these margins that are at most as probable as this one.
 
     None if there are more than 500,000 such tables.
     """
@@ -182,24 +202,26 @@ def fisher(counts: npt.NDArray[np.int64]) -> float | None:
 
     columns, n = counts.sum(axis=0), int(counts[0].sum())
 
-    def weight(of: int, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    def log_choose(of: int, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         return np.asarray(gammaln(of + 1) - gammaln(chosen + 1) - gammaln(of - chosen + 1), dtype=np.float64)
 
-    left = int(columns.sum())
-    used = np.zeros(1, dtype=np.int64)
+    remaining = int(columns.sum())
+    # The sum of the first row, and the log of the number of relabellings, of each table so far.
+    sums = np.zeros(1, dtype=np.int64)
     logs = np.zeros(1)
     for column in columns.tolist():
-        left -= column
-        # From 0 to all of a column may be of the first arm, as long as the other columns can still fill it.
+        remaining -= column
+        # The first row takes 0 to all of a column, as long as the other columns can still fill the row.
         chosen = np.arange(column + 1)
-        if len(used) * len(chosen) > 10 * _EXACT_TABLES:
+        if len(sums) * len(chosen) > 10 * _MAX_EXACT_TABLES:
             return None
-        sums = used[:, None] + chosen
-        possible = (sums <= n) & (sums + left >= n)
-        logs = (logs[:, None] + weight(column, chosen))[possible]
-        used = sums[possible]
-        if len(used) > _EXACT_TABLES:
+        longer = sums[:, None] + chosen
+        possible = (longer <= n) & (longer + remaining >= n)
+        logs = (logs[:, None] + log_choose(column, chosen))[possible]
+        sums = longer[possible]
+        if len(sums) > _MAX_EXACT_TABLES:
             return None
-    seen = sum(float(weight(c, np.array([k]))[0]) for c, k in zip(columns.tolist(), counts[0].tolist(), strict=True))
+    pairs = zip(columns.tolist(), counts[0].tolist(), strict=True)
+    observed = sum(float(log_choose(c, np.array([k]))[0]) for c, k in pairs)
     share = np.exp(logs - logs.max())
-    return float(share[logs <= seen + np.log(_EQUAL)].sum() / share.sum())
+    return float(share[logs <= observed + np.log(_ROUNDING)].sum() / share.sum())

@@ -1,4 +1,4 @@
-"""Conditions on the columns of a table, such as "patients and weeks >= 4": read by our own rules, never run as code."""
+"""Conditions on the columns of a table, such as "patients and weeks >= 4": interpreted here, never run as code."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ale_dask.errors import InputError
 
 Values = npt.NDArray[Any]
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*"|`([^`]*)`""")
-_MOST = 10_000
-_ORDER: dict[type, Callable[[Any, Any], Any]] = {
+_MAX_CHARACTERS = 10_000
+_COMPARISONS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
     ast.Lt: operator.lt,
@@ -34,7 +34,7 @@ _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
-_KINDS = {"b": "true or false", "f": "a number", "O": "text"}
+_KIND_OF_DTYPE = {"b": "true or false", "f": "a number", "O": "text"}
 
 
 def literal(value: Any) -> str:
@@ -56,46 +56,47 @@ def literal(value: Any) -> str:
 def holds(expression: str, table: pd.DataFrame, *, where: str) -> npt.NDArray[np.bool_]:
     """Return whether a condition holds for each row (row), bool.
 
-    Columns are named as they are, or in backticks where that is no identifier; beside them stand numbers, quoted
-    text, True, False, and, or, not, comparisons, `in` with a list of values or for text within text, + - * / and
-    known(column). A number that is missing compares false, and so does missing text but with != and not in.
+    A condition is made of columns (in backticks where the name is no identifier), numbers, quoted text, True, False,
+    and, or, not, comparisons, `in` with a list of values or for text within text, + - * / and known(column). A
+    comparison with a missing number is false, and so is one with missing text, except != and not in.
 
     Raises
     ------
     InputError
         beginning with `where`, for anything else, an unknown column, or a comparison of text with a number.
     """
-    if len(expression) > _MOST:
-        raise InputError(f"{where}: {len(expression):,} characters; a condition has {_MOST:,} at most")
+    if len(expression) > _MAX_CHARACTERS:
+        raise InputError(f"{where}: {len(expression):,} characters; a condition has {_MAX_CHARACTERS:,} at most")
     quoted: dict[str, str] = {}
 
-    def stand_in(found: re.Match[str]) -> str:
-        if found[1] is None:
-            return found[0]
+    def identifier(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0]
         name = f"column_{len(quoted)}_"
-        quoted[name] = found[1]
+        quoted[name] = match[1]
         return name
 
     try:
         with warnings.catch_warnings():
-            # Python would tell of text that is called as a function, which is refused below.
+            # Python warns of text that is called as a function, which is refused below.
             warnings.simplefilter("ignore", SyntaxWarning)
-            tree = ast.parse(_QUOTED.sub(stand_in, expression.strip()), mode="eval").body
-        found = _Reading(table, quoted, where, expression).of(tree)
+            tree = ast.parse(_QUOTED.sub(identifier, expression.strip()), mode="eval").body
+        values = _Evaluation(table, quoted, where, expression).of(tree)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         if isinstance(error, InputError):
             raise
         reason = error.msg if isinstance(error, SyntaxError) else "nested too deeply"
         raise InputError(
             f"{where}: cannot read {shown(expression)} ({reason}); write it as \"drug == 'x' and n > 9\""
-        ) from (error)
-    if found.dtype.kind != "b":
-        raise InputError(f"{where}: {shown(expression)} is {_KINDS[found.dtype.kind]}; compare it with something")
-    return np.broadcast_to(found, (len(table),)).copy()
+        ) from error
+    if values.dtype.kind != "b":
+        kind = _KIND_OF_DTYPE[values.dtype.kind]
+        raise InputError(f"{where}: {shown(expression)} is {kind}; compare it with something")
+    return np.broadcast_to(values, (len(table),)).copy()
 
 
-class _Reading:
-    """One condition being read: columns as arrays, constants as arrays of no dimension."""
+class _Evaluation:
+    """The evaluation of a condition, with columns as arrays (row) and constants as arrays without dimensions."""
 
     def __init__(self, table: pd.DataFrame, quoted: Mapping[str, str], where: str, expression: str) -> None:
         self.table, self.quoted, self.where, self.expression = table, quoted, where, expression
@@ -125,8 +126,8 @@ class _Reading:
                 steps = [self.compare(a, op, b) for a, op, b in zip(sides[:-1], ops, others, strict=True)]
                 return np.asarray(np.logical_and.reduce(np.broadcast_arrays(*steps)))
             case ast.Call(func=ast.Name(id="known"), args=[part], keywords=[]):
-                found = self.of(part)
-                return np.asarray(~np.isnan(found) if found.dtype.kind == "f" else found != "")
+                values = self.of(part)
+                return np.asarray(~np.isnan(values) if values.dtype.kind == "f" else values != "")
         raise self.wrong(
             f"{shown(ast.unparse(node))} is not allowed; use and, or, not, comparisons, in, + - * / and known()"
         )
@@ -154,14 +155,14 @@ class _Reading:
         return self.kind(node, "f")
 
     def kind(self, node: ast.expr, kind: str) -> Values:
-        found = self.of(node)
-        if found.dtype.kind != kind:
-            raise self.wrong(f"{_said(node, self.quoted)} is {self.described(found)}, not {_KINDS[kind]};")
-        return found
+        values = self.of(node)
+        if values.dtype.kind != kind:
+            raise self.wrong(f"{_source(node, self.quoted)} is {self.described(values)}, not {_KIND_OF_DTYPE[kind]};")
+        return values
 
     def described(self, values: Values) -> str:
-        """Say what values are, with the first that keeps a column from being one of numbers."""
-        kind = _KINDS[values.dtype.kind]
+        """Return the kind of values, with the first text that keeps a column from being one of numbers."""
+        kind = _KIND_OF_DTYPE[values.dtype.kind]
         if values.dtype.kind != "O" or not values.ndim:
             return kind
         texts = [str(v) for v in values if v]
@@ -170,32 +171,33 @@ class _Reading:
 
     def compare(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Values:
         if isinstance(op, (ast.In, ast.NotIn)):
-            found = self.within(left, right)
-            return ~found if isinstance(op, ast.NotIn) else found
-        if type(op) not in _ORDER:
+            inside = self.within(left, right)
+            return ~inside if isinstance(op, ast.NotIn) else inside
+        if type(op) not in _COMPARISONS:
             raise self.wrong("'is' is not allowed; use ==,")
         a, b = self.of(left), self.of(right)
         if a.dtype.kind != b.dtype.kind:
             raise self.wrong(
-                f"{_said(left, self.quoted)} is {self.described(a)} and {_said(right, self.quoted)} is "
+                f"{_source(left, self.quoted)} is {self.described(a)} and {_source(right, self.quoted)} is "
                 f"{self.described(b)}: they cannot be compared"
             )
-        found = np.asarray(_ORDER[type(op)](a, b), dtype=bool)
+        result = np.asarray(_COMPARISONS[type(op)](a, b), dtype=bool)
         if a.dtype.kind == "O" and not isinstance(op, ast.NotEq):
-            # "" < "x" holds for Python; for a table, nothing is known.
-            found = found & ((a != "") | (b == "")) & ((b != "") | (a == ""))
+            # "" is a missing text: it is equal to "" and in no order with other texts.
+            result = result & ((a != "") | (b == "")) & ((b != "") | (a == ""))
         if a.dtype.kind == "f":
-            found = found & ~np.isnan(a) & ~np.isnan(b)
-        return found
+            result = result & ~np.isnan(a) & ~np.isnan(b)
+        return result
 
     def within(self, left: ast.expr, right: ast.expr) -> Values:
         if isinstance(right, (ast.List, ast.Tuple, ast.Set)):
-            steps = [self.compare(left, ast.Eq(), each) for each in right.elts]
+            steps = [self.compare(left, ast.Eq(), value) for value in right.elts]
             return np.asarray(np.logical_or.reduce(np.broadcast_arrays(*steps))) if steps else np.array(False)
         a, b = self.kind(left, "O"), self.kind(right, "O")
         pairs = np.broadcast(a, b)
         return np.array([str(part) in str(whole) for part, whole in pairs], dtype=bool).reshape(pairs.shape)
 
 
-def _said(node: ast.expr, quoted: Mapping[str, str]) -> str:
+def _source(node: ast.expr, quoted: Mapping[str, str]) -> str:
+    """Return a part of a condition as its user wrote it."""
     return f"'{quoted.get(node.id, node.id)}'" if isinstance(node, ast.Name) else ast.unparse(node)

@@ -1,4 +1,4 @@
-"""The foci Dataset: built from parsed records, joined, cut and taken apart."""
+"""The foci Dataset: built from the experiments of files, joined, and cut to some experiments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ale_dask.errors import InputError
 from ale_dask.numerics.space import mni_to_talairach, talairach_to_mni
 from ale_dask.schema import FOCI, OPTIONAL, check, describe
 
-# No head is a metre long: beyond this a coordinate is a typing error or in another unit.
+# A larger coordinate is a typing error or in another unit: no head is a metre long.
 LIMIT_MM = 1000.0
 MAX_SUBJECTS = 2**31 - 1
 _TRUE = frozenset({"true", "yes", "1", "x"})
@@ -30,7 +30,7 @@ _NOT_KNOWN = frozenset({"", "na", "n/a", "nan", "none"})
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment as its file states it: coordinates in mm of `space` ("MNI" or "TAL")."""
+    """An experiment as its file states it, with coordinates in mm of `space` ("MNI" or "TAL")."""
 
     name: str
     n: int | None
@@ -39,14 +39,14 @@ class Experiment:
     source: str
     columns: Mapping[str, str] = field(default_factory=dict)
     study: str = ""
-    """Its study, where the file names it; else what its name begins with."""
+    """Its study, where the file names it."""
 
     def __post_init__(self) -> None:
         if self.space not in ("MNI", "TAL"):
             raise InputError(f"{self.source}: unknown space '{self.space}'; it must be MNI or TAL")
-        # No subjects and no foci is how some files list a study that reported nothing.
-        least = 1 if self.xyz else 0
-        if self.n is not None and not least <= self.n <= MAX_SUBJECTS:
+        # Some files list a study without results as an experiment of no subjects and no foci.
+        minimum = 1 if self.xyz else 0
+        if self.n is not None and not minimum <= self.n <= MAX_SUBJECTS:
             raise InputError(f"{self.source}: sample size {self.n} of '{self.name}'; it must be 1 or more")
 
 
@@ -56,29 +56,23 @@ def build(
     talairach: str = "other",
     sources: Sequence[Mapping[str, Any]] = (),
 ) -> xr.Dataset:
-    """Return the foci Dataset (MNI mm) of the experiments, in their order, those without foci included.
+    """Return the foci Dataset, in mm MNI, of experiments in their order, those without foci included.
 
-    `talairach` names the variant of icbm2tal that Talairach foci are taken back through; `sources` lists
-    the files as {"path", "sha256", …}. Columns of true/false/yes/no/1/0/x become tags, the others moderators.
+    Parameters
+    ----------
+    experiments
+        As files state them; columns of true/false/yes/no/1/0/x become tags, others moderators.
+    talairach
+        The software that had normalised the Talairach data, which decides the transform to MNI.
+    sources
+        The files as {"path", "sha256", …}.
 
     Raises
     ------
     InputError
-        for an unknown variant, or a coordinate that is not finite or beyond 1000 mm.
+        For unknown software, or a coordinate that is not finite or beyond 1000 mm.
     """
-    counts = np.array([len(e.xyz) for e in experiments], dtype=np.int64)
-    owner = np.repeat(np.arange(len(experiments), dtype=np.int32), counts)
-    xyz = np.array([p for e in experiments for p in e.xyz], dtype=np.float64).reshape(-1, 3)
-    wrong = np.flatnonzero(~(np.abs(xyz) <= LIMIT_MM).all(axis=1))
-    if wrong.size:
-        bad = experiments[owner[wrong[0]]]
-        found = tuple(xyz[wrong[0]].tolist())
-        raise InputError(
-            f"{bad.source}: '{bad.name}' has the focus {found}; coordinates must be finite and within {LIMIT_MM:g} mm"
-        )
-    talairach_foci = np.array([e.space == "TAL" for e in experiments], dtype=bool)[owner]
-    if talairach_foci.any():
-        xyz[talairach_foci] = talairach_to_mni(xyz[talairach_foci], variant=talairach)
+    owner, xyz = _owners_and_mni(experiments, talairach=talairach)
     variables: dict[str, Any] = {
         "experiment_id": ("experiment", _strings(_unique((e.name, e.name) for e in experiments))),
         "experiment_name": ("experiment", _strings(e.name for e in experiments)),
@@ -104,16 +98,36 @@ def build(
     return _dataset(variables, tags=tags, sources=sources)
 
 
+def _owners_and_mni(
+    experiments: Sequence[Experiment], *, talairach: str
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
+    """Return the position of the experiment of each focus (focus), and the foci (focus, axis) in mm MNI."""
+    counts = np.array([len(e.xyz) for e in experiments], dtype=np.int64)
+    owner = np.repeat(np.arange(len(experiments), dtype=np.int32), counts)
+    xyz = np.array([p for e in experiments for p in e.xyz], dtype=np.float64).reshape(-1, 3)
+    wrong = np.flatnonzero(~(np.abs(xyz) <= LIMIT_MM).all(axis=1))
+    if wrong.size:
+        experiment, focus = experiments[owner[wrong[0]]], tuple(xyz[wrong[0]].tolist())
+        raise InputError(
+            f"{experiment.source}: '{experiment.name}' has the focus {focus}; coordinates must be finite and within "
+            f"{LIMIT_MM:g} mm"
+        )
+    in_talairach = np.array([e.space == "TAL" for e in experiments], dtype=bool)[owner]
+    if in_talairach.any():
+        xyz[in_talairach] = talairach_to_mni(xyz[in_talairach], variant=talairach)
+    return owner, xyz
+
+
 def study_of(name: str) -> str:
-    """Return the part of an experiment's name that names its study: "Smith 2010" of "Smith 2010; faces > houses"."""
+    """Return the study in the name of an experiment: "Smith 2010" of "Smith 2010; faces > houses"."""
     return re.split(r"[;:]", name, maxsplit=1)[0].strip() or name
 
 
 def concat(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Return one foci Dataset of all the experiments, ids made unique again and keys as they were.
+    """Return one foci Dataset of the experiments of several, with their keys, and with ids made unique.
 
-    Two experiments of different files may have one key (see `shared_keys`): whether that is wanted is for
-    the caller to say. A tag that a file does not have is false there; a moderator, NaN or "".
+    Experiments of different files may have the same key (see `shared_keys`), which is not refused here. A tag that a
+    Dataset does not have is false for its experiments; a moderator is NaN or "".
     """
     for dataset in datasets:
         check(dataset, *FOCI)
@@ -133,34 +147,37 @@ def concat(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
             variables[name] = (empty[name].dims, np.concatenate(parts))
     for name in OPTIONAL:
         if any(name in d for d in datasets):
-            words_of = [w for d in datasets for w in words_on(d, name)]
-            variables[name] = ("experiment", _strings(words_of))
-    # A column may be a number in one file and a word in the next: then all of it is words.
+            variables[name] = ("experiment", _strings(w for d in datasets for w in words_on(d, name)))
+    # A column of numbers in one file and of words in another becomes one of words.
     moderators = dict.fromkeys(str(v) for d in datasets for v in d.data_vars if str(v).startswith("moderator_"))
     for name in moderators:
         words = [_words(d[name].values) if name in d else [""] * n for d, n in zip(datasets, sizes, strict=True)]
         variables[name] = ("experiment", _moderator([w for part in words for w in part]))
-    labels = dict.fromkeys(str(t) for d in datasets if "experiment_tag" in d for t in d["tag"].values)
-    tags = {label: np.zeros(int(offsets[-1]), dtype=bool) for label in labels}
-    for dataset, begin, n in zip(datasets, offsets[:-1], sizes, strict=True):
-        if "experiment_tag" in dataset:
-            for label, carried in zip(dataset["tag"].values, dataset["experiment_tag"].values.T, strict=True):
-                tags[str(label)][begin : begin + n] = carried
     listed = [source for d in datasets for source in json.loads(d.attrs.get("sources", "[]"))]
     sources = list({json.dumps(s, sort_keys=True): s for s in listed}.values())
-    joined = _dataset(variables, tags=tags, sources=sources)
-    joined = add_decisions(joined, [made for d in datasets for made in decisions(d)])
+    joined = _dataset(variables, tags=_joined_tags(datasets, offsets), sources=sources)
+    joined = add_decisions(joined, [decision for d in datasets for decision in decisions(d)])
     steps = [row for d in datasets for row in json.loads(d.attrs.get("selection", "[]"))]
     return joined.assign_attrs(selection=json.dumps(steps)) if steps else joined
 
 
+def _joined_tags(datasets: Sequence[xr.Dataset], offsets: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.bool_]]:
+    labels = dict.fromkeys(str(t) for d in datasets if "experiment_tag" in d for t in d["tag"].values)
+    tags = {label: np.zeros(int(offsets[-1]), dtype=bool) for label in labels}
+    for dataset, begin, end in zip(datasets, offsets[:-1], offsets[1:], strict=True):
+        if "experiment_tag" in dataset:
+            for label, carried in zip(dataset["tag"].values, dataset["experiment_tag"].values.T, strict=True):
+                tags[str(label)][begin:end] = carried
+    return tags
+
+
 def subset(dataset: xr.Dataset, keep: npt.ArrayLike) -> xr.Dataset:
-    """Return the foci Dataset of the experiments where `keep` (experiment) is true, with their keys.
+    """Return the foci Dataset of the experiments for which `keep` (experiment), bool, is true, with their keys.
 
     Raises
     ------
     InputError
-        if `keep` is not one truth value per experiment.
+        for another shape or type of `keep`.
     """
     check(dataset, *FOCI)
     chosen = np.asarray(keep)
@@ -175,7 +192,7 @@ def subset(dataset: xr.Dataset, keep: npt.ArrayLike) -> xr.Dataset:
 
 
 def table(dataset: xr.Dataset) -> pd.DataFrame:
-    """Return the experiments as rows: id, study, name, source, n (0 if not known), foci, tags and moderators."""
+    """Return a row per experiment: id, study, name, source, n (0 if not known), number of foci, tags, moderators."""
     check(dataset, *FOCI)
     columns: dict[str, Any] = {c: dataset[f"experiment_{c}"].values for c in ("id", "study", "name", "source")}
     columns |= {"n": dataset["experiment_n_subjects"].values, "foci": n_foci(dataset)}
@@ -186,17 +203,17 @@ def table(dataset: xr.Dataset) -> pd.DataFrame:
     if "experiment_tag" in dataset:
         columns |= {str(t): v for t, v in zip(dataset["tag"].values, dataset["experiment_tag"].values.T, strict=True)}
     moderators = {str(v).removeprefix("moderator_"): v for v in dataset.data_vars if str(v).startswith("moderator_")}
-    # A column of the file that has one of our names gives way.
+    # Columns of the file with one of the names above are left out.
     return pd.DataFrame(columns | {c: dataset[v].values for c, v in moderators.items() if c not in columns})
 
 
 def words_on(dataset: xr.Dataset, name: str) -> list[str]:
-    """Return the words of an optional variable (experiment), or "" for each experiment if it is not there."""
+    """Return the words of an optional variable (experiment), "" for all experiments where there is no such variable."""
     return dataset[name].values.astype(str).tolist() if name in dataset else [""] * dataset.sizes["experiment"]
 
 
 def foci_alone(result: xr.Dataset) -> xr.Dataset:
-    """Return the foci Dataset of a result: its experiments and foci without maps and clusters."""
+    """Return the experiments and foci of a result, without its maps and clusters."""
     return result[[*FOCI, *(name for name in OPTIONAL if name in result)]]
 
 
@@ -216,7 +233,7 @@ def foci_of(dataset: xr.Dataset) -> list[npt.NDArray[np.float64]]:
 
 
 def as_stated(dataset: xr.Dataset) -> npt.NDArray[np.float64]:
-    """Return the coordinates as files have them (focus, axis), to 1e-6 mm; nan where those of several were pooled."""
+    """Return the coordinates in the files (focus, axis), to 1e-6 mm; NaN in pooled experiments of different spaces."""
     check(dataset, "experiment_space", "focus_xyz", "focus_experiment")
     spaces = dataset["experiment_space"].values.astype(str)[dataset["focus_experiment"].values]
     stated = np.where((spaces == "")[:, None], np.nan, dataset["focus_xyz"].values)
@@ -227,7 +244,7 @@ def as_stated(dataset: xr.Dataset) -> npt.NDArray[np.float64]:
 
 
 def shared_keys(a: xr.Dataset, b: xr.Dataset) -> npt.NDArray[np.uint64]:
-    """Return the sorted keys that experiments of both Datasets have, uint64."""
+    """Return the keys, sorted, uint64, of the experiments that both Datasets have."""
     check(a, "experiment_key")
     check(b, "experiment_key")
     common: npt.NDArray[np.uint64] = np.intersect1d(a["experiment_key"].values, b["experiment_key"].values)
@@ -252,21 +269,22 @@ def _dataset(
 
 
 def _keys(experiments: Sequence[Experiment]) -> npt.NDArray[np.uint64]:
-    # Hashed in source space: what a conversion rounds must not move a draw. -0.0 is written as 0.0.
-    seen: Counter[str] = Counter()
+    # Coordinates are hashed in the space of their file, so that rounding in a conversion changes no random draw.
+    # Adding 0.0 makes 0.0 of -0.0.
+    number_of: Counter[str] = Counter()
     keys = np.empty(len(experiments), dtype=np.uint64)
     for i, e in enumerate(experiments):
         foci = sorted([float(c) + 0.0 for c in p] for p in e.xyz)
         content = json.dumps([e.name, e.n, e.space, foci], separators=(",", ":"))
-        # The ordinal tells a repeated experiment from its twin; which of the two comes first is immaterial.
-        digest = hashlib.sha256(f"{content}#{seen[content]}".encode()).digest()
-        seen[content] += 1
+        # Equal experiments differ by their ordinal number.
+        digest = hashlib.sha256(f"{content}#{number_of[content]}".encode()).digest()
+        number_of[content] += 1
         keys[i] = int.from_bytes(digest[:8], "little")
     return keys
 
 
 def _unique(names: Iterable[tuple[str, str]]) -> list[str]:
-    """Return ids from (wanted id, name) pairs: the wanted one while it is free, then name#2, #3 …"""
+    """Return unique ids for pairs of a wanted id and a name: the wanted id while it is free, then name#2, #3 …"""
     used: set[str] = set()
     counts: Counter[str] = Counter()
     ids = []
@@ -297,7 +315,7 @@ def _moderator(values: Sequence[str]) -> npt.NDArray[Any]:
 
 
 def _number(text: str) -> float | None:
-    # float() alone would also read "1_000" and digits of other scripts.
+    # float() also accepts "1_000" and digits of other scripts.
     try:
         return float(text) if text.isascii() and "_" not in text else None
     except ValueError:

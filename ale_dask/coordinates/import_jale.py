@@ -1,4 +1,4 @@
-"""Analyses of JALE (0.2) as a study: each row of its sheet, what becomes of it, and what is different here."""
+"""Import of the analyses of JALE 0.2 as a study, with a note on each row of JALE's sheet of analyses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FOCI = "foci.csv"
 
 @dataclass(frozen=True)
 class Analysis:
-    """A row of JALE's sheet of analyses: kind (M, P25, C, B20, Cluster; "" the second of two), title, conditions."""
+    """A row of JALE's sheet of analyses; kind is M, P25, C, B20, Cluster, or "" in the second row of a contrast."""
 
     where: str
     kind: str
@@ -43,7 +43,7 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Note:
-    """What became of a row; not `same` where it is something else than JALE computes."""
+    """A message on a row of JALE's sheet; not `same` where the study does not compute what JALE computes."""
 
     where: str
     text: str
@@ -59,7 +59,7 @@ class Imported:
 
 
 def import_jale(experiments: bytes, analyses: bytes, *, names: tuple[str, str], space: str | None = None) -> Imported:
-    """Return study.toml, foci.csv and the notes of JALE's two workbooks (or CSV files) of these names.
+    """Return study.toml, foci.csv and notes for JALE's workbooks (or CSV files) of experiments and of analyses.
 
     Raises
     ------
@@ -68,23 +68,23 @@ def import_jale(experiments: bytes, analyses: bytes, *, names: tuple[str, str], 
     """
     listed = parse(experiments, name=names[0], space=space)
     rows = parse_analyses(analyses, name=names[1])
-    making = _Making(listed)
-    # The nearest to a balanced contrast or to probabilistic ALE may be there under another title.
+    study = _StudyInProgress(listed)
+    # The substitute for a balanced contrast or probabilistic ALE may be an analysis of another row.
     for i, row in enumerate(rows):
-        making.take(row, rows[i + 1 : i + 2])
+        study.add(row, rows[i + 1 : i + 2])
     for i, row in enumerate(rows):
-        making.take_nearest(row, rows[i + 1 : i + 2])
-    if not making.analysis:
+        study.add_substitute(row, rows[i + 1 : i + 2])
+    if not study.analysis:
         raise InputError(f"{names[1]}: no analysis of kind M, P, C or B; its first column holds the kind")
     without_n = sum(e.n is None for e in listed)
     if without_n:
-        making.say(names[0], f"{without_n} experiments have no sample size: give n in study.toml", same=False)
+        study.note(names[0], f"{without_n} experiments have no sample size: give n in study.toml", same=False)
     text = tomli_w.dumps(
-        {"title": f"Analyses of {names[1]}", "foci": making.foci, "analysis": making.analysis, **making.settings}
+        {"title": f"Analyses of {names[1]}", "foci": study.foci, "analysis": study.analysis, **study.settings}
     )
     parse_study(text)
     order = {row.where: i for i, row in enumerate(rows)}
-    notes = sorted(making.notes, key=lambda note: order.get(note.where, -1))
+    notes = sorted(study.notes, key=lambda note: order.get(note.where, -1))
     return Imported({"study.toml": text.encode(), FOCI: write_table(listed).encode()}, tuple(notes))
 
 
@@ -98,38 +98,38 @@ def parse_analyses(data: bytes, *, name: str) -> list[Analysis]:
     """
     data = unpacked(data, name=name)
     if is_workbook(data):
-        with sheets(data, name=name) as found:
-            title, rows = next(found, ("", iter(())))
-            read = [(f"{name}:{title}:{number}", [*map(filled, row)]) for number, row in rows]
+        with sheets(data, name=name) as all_sheets:
+            title, sheet = next(all_sheets, ("", iter(())))
+            rows = [(f"{name}:{title}:{number}", [*map(filled, row)]) for number, row in sheet]
     else:
         lines = rows_of(decode(data, name=name), begin=0, delimiter=",", file=name)
-        read = [(f"{name}:{number}", [*map(filled, row)]) for number, row in lines]
-    if not any(any(cells) for _, cells in read):
+        rows = [(f"{name}:{number}", [*map(filled, row)]) for number, row in lines]
+    padded = [(where, [*cells, "", ""]) for where, cells in rows if any(cells)]
+    if not padded:
         raise InputError(f"{name}: no analyses; give rows of kind, title and tags such as M, Faces, +faces, -drug")
-    padded = [(where, [*cells, "", ""]) for where, cells in read if any(cells)]
     return [Analysis(where, c[0], c[1], tuple(filter(None, c[2:]))) for where, c in padded]
 
 
 def write_table(experiments: Sequence[Experiment]) -> str:
-    """Return experiments as the text of a tidy CSV table, coordinates to the last digit, that reads back the same."""
+    """Return experiments as the text of a tidy CSV table that is read back to the same experiments."""
     columns = [*dict.fromkeys(c for e in experiments for c in e.columns if c not in TIDY)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*TIDY, *columns])
     for e in experiments:
-        own = [e.study or e.name, e.columns.get("contrast", ""), e.n or "", e.space]
-        carried = [e.columns.get(c, "") for c in columns]
-        writer.writerows([*own, *map(repr, focus), *carried] for focus in e.xyz)
+        begin = [e.study or e.name, e.columns.get("contrast", ""), e.n or "", e.space]
+        end = [e.columns.get(c, "") for c in columns]
+        writer.writerows([*begin, *map(repr, focus), *end] for focus in e.xyz)
         if not e.xyz:
-            writer.writerow([*own, "", "", "", *carried])
+            writer.writerow([*begin, "", "", "", *end])
     return text.getvalue()
 
 
 def condition(conditions: Sequence[str], *, tags: Sequence[str], where: str) -> str:
     """Return JALE's conditions (+tag, -tag, ?) as an expression on the columns of the tags, "" for all experiments.
 
-    Tags with + must all hold; ? makes one of those before it enough; tags with - are taken out at the end; +all are
-    all experiments, $image is a region and selects none.
+    Experiments have all tags with +, or, before a ?, at least one of them, and no tag with -. +all selects all
+    experiments; $image names a region and selects nothing.
 
     Raises
     ------
@@ -147,14 +147,14 @@ def condition(conditions: Sequence[str], *, tags: Sequence[str], where: str) -> 
         elif sign == "-":
             unwanted.append("True" if tag == "all" else _column(tag))
         elif cell == "?":
-            wanted = [[] if [] in wanted else [c for each in wanted for c in each]] if wanted else []
+            wanted = [[] if [] in wanted else [column for columns in wanted for column in columns]] if wanted else []
         elif sign != "$":
             raise InputError(f"{where}: cannot read {shown(cell)}; a tag begins with + or -, or write ? for or")
     if not wanted:
         raise InputError(f"{where}: no tag to include; write +tag, or +all for all experiments")
-    parts = [*dict.fromkeys(" or ".join(dict.fromkeys(each)) for each in wanted if each)]
-    alone = len(parts) + len(unwanted) == 1
-    parts = [part if alone or " or " not in part else f"({part})" for part in parts]
+    parts = [*dict.fromkeys(" or ".join(dict.fromkeys(columns)) for columns in wanted if columns)]
+    single = len(parts) + len(unwanted) == 1
+    parts = [part if single or " or " not in part else f"({part})" for part in parts]
     return " and ".join([*parts, *dict.fromkeys(f"not {c}" for c in unwanted)])
 
 
@@ -168,8 +168,8 @@ def _slug(title: str) -> str:
     return re.sub(r"[^a-z0-9_]+", "-", ascii_only).strip("-_") or "analysis"
 
 
-class _Making:
-    """The study being made: samples, analyses, and what is to be said of each row."""
+class _StudyInProgress:
+    """The study that the rows of JALE's sheet become: samples, analyses, settings and notes."""
 
     def __init__(self, experiments: Sequence[Experiment]) -> None:
         self.experiments = experiments
@@ -177,7 +177,7 @@ class _Making:
         self.analysis: dict[str, dict[str, Any]] = {}
         self.settings: dict[str, Any] = {}
         self.notes: list[Note] = []
-        self.wheres: dict[str, str] = {}
+        self.expressions: dict[str, str] = {}
 
     @cached_property
     def dataset(self) -> Any:
@@ -188,71 +188,71 @@ class _Making:
         carried = self.dataset["tag"].values.tolist() if "experiment_tag" in self.dataset else []
         return sorted(set(carried) - set(TIDY))
 
-    def say(self, where: str, text: str, *, same: bool = True) -> None:
+    def note(self, where: str, text: str, *, same: bool = True) -> None:
         self.notes.append(Note(where, text, same))
 
-    def chosen(self, where: str) -> npt.NDArray[np.bool_]:
-        if not where:
+    def selected(self, expression: str) -> npt.NDArray[np.bool_]:
+        if not expression:
             return np.ones(len(self.experiments), dtype=bool)
-        return holds(where, table(self.dataset), where="where")
+        return holds(expression, table(self.dataset), where="where")
 
     def condition(self, row: Analysis) -> str:
-        where = condition(row.conditions, tags=self.tags, where=row.where)
-        if not self.chosen(where).any():
-            raise InputError(f"{row.where}: no experiment has the tags of {shown(row.title)} ({where})")
-        return where
+        expression = condition(row.conditions, tags=self.tags, where=row.where)
+        if not self.selected(expression).any():
+            raise InputError(f"{row.where}: no experiment has the tags of {shown(row.title)} ({expression})")
+        return expression
 
     def main_effect(self, row: Analysis) -> str:
-        """Return the name of a row's main effect, made if there is none of its title and experiments."""
-        where, name = self.condition(row), _slug(row.title)
-        if self.wheres.get(name) == where:
+        """Return the name of a row's main effect, which is added unless there is one of its title and experiments."""
+        expression, name = self.condition(row), _slug(row.title)
+        if self.expressions.get(name) == expression:
             return name
         if name in self.analysis:
-            name = self.free(name)
-            self.say(row.where, f"the name of {shown(row.title)} stands for other tags above: it is '{name}' here")
-        self.wheres[name] = where
+            name = self.unused(name)
+            self.note(row.where, f"the name of {shown(row.title)} stands for other tags above: it is '{name}' here")
+        self.expressions[name] = expression
         source: dict[str, Any] = {"files": [FOCI]}
         if any(e.space == "TAL" for e in self.experiments):
-            # JALE takes all Talairach coordinates through icbm2tal's variant for SPM.
+            # JALE converts all Talairach coordinates by the variant of icbm2tal for SPM.
             source["talairach"] = "spm"
-        if where:
-            source["select"] = [{"where": where}]
+        if expression:
+            source["select"] = [{"where": expression}]
         self.foci[name] = source
         self.analysis[name] = {"kind": "main-effect", "foci": [name]}
         for image in (c[1:] for c in row.conditions if c[0] == "$"):
-            self.say(row.where, f"the ROI analysis in {shown(image)} is not made here", same=False)
+            self.note(row.where, f"the ROI analysis in {shown(image)} is not made here", same=False)
         return name
 
-    def free(self, name: str) -> str:
+    def unused(self, name: str) -> str:
         return next(n for n in (f"{name}-{i}" for i in range(2, len(self.analysis) + 3)) if n not in self.analysis)
 
-    def said(self, name: str) -> str:
-        return f"'{name}' of {int(self.chosen(self.wheres[name]).sum())} experiments"
+    def described(self, name: str) -> str:
+        return f"'{name}' of {int(self.selected(self.expressions[name]).sum())} experiments"
 
-    def take(self, row: Analysis, below: Sequence[Analysis]) -> None:
-        """Make what is the same here: main effects, and contrasts with their conjunction."""
+    def add(self, row: Analysis, below: Sequence[Analysis]) -> None:
+        """Add the analyses that JALE computes in the same way: main effects, and contrasts with their conjunction."""
         if row.kind.upper() == "M":
-            self.say(row.where, f"main effect {self.said(self.main_effect(row))}")
+            self.note(row.where, f"main effect {self.described(self.main_effect(row))}")
         elif row.kind.upper() == "C":
             self.contrast(row, below)
 
-    def take_nearest(self, row: Analysis, below: Sequence[Analysis]) -> None:
-        """Make what is nearest to that which is not computed here."""
+    def add_substitute(self, row: Analysis, below: Sequence[Analysis]) -> None:
+        """Add the analysis that is most like one of JALE that is not computed here."""
         kind = row.kind.upper()
         if kind in ("", "M", "C"):
             return
         size = kind[1:]
         if kind[0] == "P" and (not size or size.isdecimal()):
-            where = self.condition(row)
-            name = next((n for n, w in self.wheres.items() if w == where), None) or self.main_effect(row)
-            of = f"probabilistic ALE of samples of {size or '?'}"
-            self.say(row.where, f"{of} is not made here; nearest is the main effect {self.said(name)}", same=False)
+            expression = self.condition(row)
+            name = next((n for n, e in self.expressions.items() if e == expression), None) or self.main_effect(row)
+            text = f"probabilistic ALE of samples of {size or '?'} is not made here; nearest is the main effect"
+            self.note(row.where, f"{text} {self.described(name)}", same=False)
         elif kind[0] == "B" and (not size or size.isdecimal()):
-            of = f"a balanced contrast of {f'samples of {size}' if size else 'equal samples'}"
-            self.say(row.where, f"{of} is not made here; nearest is a contrast of all experiments:", same=False)
+            text = f"a balanced contrast of {f'samples of {size}' if size else 'equal samples'} is not made here"
+            self.note(row.where, f"{text}; nearest is a contrast of all experiments:", same=False)
             self.contrast(row, below)
         else:
-            self.say(row.where, f"{shown(row.kind)} ({shown(row.title)}) is not made here and left out", same=False)
+            self.note(row.where, f"{shown(row.kind)} ({shown(row.title)}) is not made here and left out", same=False)
 
     def contrast(self, row: Analysis, below: Sequence[Analysis]) -> None:
         if not below:
@@ -263,20 +263,21 @@ class _Making:
                 f"{row.where}: {shown(row.title)} is contrasted with itself; write another in the row below"
             )
         self.analysis[f"{a}-and-{b}"] = {"kind": "conjunction", "of": [a, b]}
-        first, second = (subset(self.dataset, self.chosen(self.wheres[arm])) for arm in (a, b))
+        first, second = (subset(self.dataset, self.selected(self.expressions[arm])) for arm in (a, b))
         both = shared_keys(first, second).size
         if both in (first.sizes["experiment"], second.sizes["experiment"]):
             text = f"conjunction '{a}-and-{b}'; no contrast, for all experiments of one stand in the other"
-            self.say(row.where, text, same=False)
+            self.note(row.where, text, same=False)
             return
         self.analysis[f"{a}-vs-{b}"] = {"kind": "contrast", "arms": [a, b]}
-        self.say(row.where, f"contrast '{a}-vs-{b}' and conjunction '{a}-and-{b}' of {self.said(a)} and {self.said(b)}")
+        arms = f"{self.described(a)} and {self.described(b)}"
+        self.note(row.where, f"contrast '{a}-vs-{b}' and conjunction '{a}-and-{b}' of {arms}")
         if both:
             self.settings = {"inference": {"shared": "exclude"}}
             text = f"{both} experiments stand in both: here they are left out of the contrast, in JALE they are not"
-            self.say(row.where, text, same=False)
+            self.note(row.where, text, same=False)
         elif shared(first, second):
-            # One contrast that has to leave experiments out decides for the study.
+            # The setting is that of all contrasts: "exclude" is kept if any of them needs it.
             self.settings.setdefault("inference", {"shared": "keep"})
             text = "both have experiments of one study; kept as in JALE, though relabelling takes them as independent"
-            self.say(row.where, text, same=False)
+            self.note(row.where, text, same=False)

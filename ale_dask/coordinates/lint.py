@@ -1,4 +1,4 @@
-"""What a reader of foci should look at before an analysis: findings, never errors."""
+"""Findings in foci that a user should look at before an analysis; they are no errors."""
 
 from __future__ import annotations
 
@@ -17,22 +17,41 @@ from ale_dask.schema import FOCI, check
 
 __all__ = ["ENOUGH_EXPERIMENTS", "Finding", "lint", "lint_contrast"]
 
-# Below this, single experiments drive clusters: Eickhoff et al. 2016, NeuroImage 137:70.
+# With fewer experiments, single ones drive clusters: Eickhoff et al. 2016, NeuroImage 137:70.
 ENOUGH_EXPERIMENTS = 17
-# A group analysis needs about five people to have any degrees of freedom; beyond a thousand, few tasks were ever
-# measured, and 120 typed as 1200 gives an experiment the narrowest kernel of all.
-FEWEST_SUBJECTS, MOST_SUBJECTS = 5, 1000
-DOMINANT = 0.2
+# A group analysis of fewer than five subjects has hardly any degrees of freedom. More than a thousand are rare, and
+# 120 typed as 1200 gives an experiment the narrowest kernel of all.
+MIN_SUBJECTS, MAX_PLAUSIBLE_SUBJECTS = 5, 1000
+DOMINANT_SHARE = 0.2
 _LISTED = 5
 
 
 def lint(dataset: xr.Dataset, *, mask: Mask) -> list[Finding]:
-    """Return the findings on a foci Dataset, by kind and then in the order of the experiments.
+    """Return the findings in the experiments and foci of a sample.
 
-    Codes: few-experiments, empty-experiment, missing-n, implausible-n (below 5 or above 1,000), dominant-experiment
-    (more than a fifth of all foci, and more than twice an equal share), outside-mask (distances in mm to the mask),
-    sign-flip, wrong-space and mixed-precision (see `coordinates.misplaced`), duplicate-focus, repeated-name,
-    duplicate-experiment (same foci and sample size, whatever the name).
+    Parameters
+    ----------
+    dataset
+        A foci Dataset as `read_foci` returns it.
+    mask
+        The mask of the analysis, as `load_mask` returns it.
+
+    Returns
+    -------
+    list of Finding
+        With code, message, where (file:line) and severity, by code and then in the order of the experiments. Codes:
+        few-experiments, empty-experiment, missing-n, implausible-n (below 5 or above 1,000), dominant-experiment
+        (more than a fifth of all foci, and more than twice an equal share), outside-mask (distances to the mask in
+        mm), sign-flip, wrong-space and mixed-precision (see `coordinates.misplaced`), duplicate-focus, repeated-name,
+        duplicate-experiment (the same foci and sample size).
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> from ale_dask import load_mask, read_foci
+    >>> foci = read_foci(files("ale_dask.datasets.example") / "psychotherapy.txt")
+    >>> [finding.code for finding in lint(foci, mask=load_mask("brain"))][:2]
+    ['outside-mask', 'outside-mask']
     """
     check(dataset, *FOCI)
     ids = [str(i) for i in dataset["experiment_id"].values]
@@ -53,10 +72,26 @@ def lint(dataset: xr.Dataset, *, mask: Mask) -> list[Finding]:
 
 
 def lint_contrast(a: xr.Dataset, b: xr.Dataset) -> list[Finding]:
-    """Return what the arms of a contrast share: shared-experiment (the same one) and shared-subjects.
+    """Return the experiments that the arms of a contrast share, or whose subjects they may share.
 
-    Subjects may be shared by experiments with the same foci, of one study, or of one first author, year and sample
-    size.
+    Parameters
+    ----------
+    a, b
+        The foci Datasets of the two arms.
+
+    Returns
+    -------
+    list of Finding
+        With the code shared-experiment for an experiment in both arms, else shared-subjects, for experiments with the
+        same foci, of the same study, or of the same first author, year and sample size.
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> from ale_dask import read_foci
+    >>> arms = [read_foci(files("ale_dask.datasets.example") / f"{name}.txt") for name in ("psychotherapy", "affect")]
+    >>> lint_contrast(*arms), lint_contrast(arms[0], arms[0])[0].code
+    ([], 'shared-experiment')
     """
     both = [str(s) for arm in (a, b) for s in arm["experiment_source"].values]
     return [
@@ -77,30 +112,30 @@ def _few(counts: npt.NDArray[np.int64]) -> list[Finding]:
 
 
 def _sample_sizes(sizes: npt.NDArray[np.int32], *, ids: Sequence[str], sources: Sequence[str]) -> list[Finding]:
-    found = []
+    findings = []
     if missing := np.flatnonzero(sizes == 0).tolist():
         listed = ", ".join(ids[i] for i in missing[:_LISTED])
         message = f"{len(missing):,} experiments have no sample size: {listed}{_more(missing)}"
-        found.append(Finding("missing-n", message, _places(missing, sources)))
-    for i in np.flatnonzero((sizes > 0) & ((sizes < FEWEST_SUBJECTS) | (sizes > MOST_SUBJECTS))).tolist():
+        findings.append(Finding("missing-n", message, _places(missing, sources)))
+    for i in np.flatnonzero((sizes > 0) & ((sizes < MIN_SUBJECTS) | (sizes > MAX_PLAUSIBLE_SUBJECTS))).tolist():
         why = (
-            f"fewer than {FEWEST_SUBJECTS} are too few for a group result"
-            if sizes[i] < FEWEST_SUBJECTS
-            else f"more than {MOST_SUBJECTS:,} are rare, and such an experiment has the narrowest kernel"
+            f"fewer than {MIN_SUBJECTS} are too few for a group result"
+            if sizes[i] < MIN_SUBJECTS
+            else f"more than {MAX_PLAUSIBLE_SUBJECTS:,} are rare, and such an experiment has the narrowest kernel"
         )
-        found.append(Finding("implausible-n", f"{ids[i]} has {sizes[i]:,} subjects; {why}", sources[i]))
-    return found
+        findings.append(Finding("implausible-n", f"{ids[i]} has {sizes[i]:,} subjects; {why}", sources[i]))
+    return findings
 
 
 def _dominant(counts: npt.NDArray[np.int64], *, ids: Sequence[str], sources: Sequence[str]) -> list[Finding]:
-    # Of five experiments or fewer every one has its fifth: that they are few is a finding of its own.
+    # Where there are five experiments or fewer, a fifth of the foci is no more than an equal share.
     share = counts / max(counts.sum(), 1)
-    above = np.flatnonzero((share > DOMINANT) & (share > 2 / max((counts > 0).sum(), 1)))
+    above = np.flatnonzero((share > DOMINANT_SHARE) & (share > 2 / max((counts > 0).sum(), 1)))
     return [
         Finding(
             "dominant-experiment",
-            f"{ids[i]} has {counts[i]:,} of the {counts.sum():,} foci, {share[i]:.0%}; more than {DOMINANT:.0%} of a "
-            "sample in one experiment can carry its clusters",
+            f"{ids[i]} has {counts[i]:,} of the {counts.sum():,} foci, {share[i]:.0%}; more than "
+            f"{DOMINANT_SHARE:.0%} of a sample in one experiment can carry its clusters",
             sources[i],
         )
         for i in above.tolist()
@@ -114,26 +149,26 @@ def _outside(
     by_experiment: dict[int, list[int]] = {}
     for focus in np.flatnonzero(far > 0).tolist():
         by_experiment.setdefault(owner[focus], []).append(focus)
-    found = []
+    findings = []
     for i, outside in sorted(by_experiment.items()):
         listed = [f"{_point(xyz[f])} by {far[f]:.1f} mm" for f in outside[:_LISTED]]
         foci = "1 focus" if len(outside) == 1 else f"{len(outside)} foci"
         message = f"{ids[i]}: {foci} outside mask '{mask.name}': {', '.join(listed)}{_more(outside)}"
-        found.append(Finding("outside-mask", message, sources[i], severity=float(far[outside].max())))
-    return found
+        findings.append(Finding("outside-mask", message, sources[i], severity=float(far[outside].max())))
+    return findings
 
 
 def _duplicate_foci(
     foci: Sequence[npt.NDArray[np.float64]], *, ids: Sequence[str], sources: Sequence[str]
 ) -> list[Finding]:
-    found = []
+    findings = []
     for i, xyz in enumerate(foci):
         repeated = [point for point, n in Counter(map(tuple, xyz.tolist())).items() if n > 1]
         if repeated:
             listed = ", ".join(_point(p) for p in repeated[:_LISTED])
             message = f"{ids[i]}: {len(repeated)} foci given more than once: {listed}{_more(repeated)}"
-            found.append(Finding("duplicate-focus", message, sources[i]))
-    return found
+            findings.append(Finding("duplicate-focus", message, sources[i]))
+    return findings
 
 
 def _repeated_names(names: Sequence[str], *, sources: Sequence[str]) -> list[Finding]:
@@ -161,7 +196,7 @@ def _duplicate_experiments(
     groups: dict[tuple[int, bytes], list[int]] = {}
     for i, (n, xyz) in enumerate(zip(dataset["experiment_n_subjects"].values.tolist(), foci, strict=True)):
         if len(xyz):
-            # + 0.0 makes 0.0 of -0.0, whose bytes differ.
+            # Adding 0.0 makes 0.0 of -0.0, whose bytes differ.
             content = (xyz[np.lexsort(xyz.T)] + 0.0).tobytes()
             groups.setdefault((n, content), []).append(i)
     return [
@@ -175,8 +210,8 @@ def _duplicate_experiments(
     ]
 
 
-def _places(which: Sequence[int], sources: Sequence[str]) -> str:
-    return ", ".join(sources[i] for i in which[:_LISTED]) + _more(which)
+def _places(experiments: Sequence[int], sources: Sequence[str]) -> str:
+    return ", ".join(sources[i] for i in experiments[:_LISTED]) + _more(experiments)
 
 
 def _more(items: Sequence[object]) -> str:

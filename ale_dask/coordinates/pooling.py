@@ -1,4 +1,4 @@
-"""What becomes of experiments of the same subjects, as the settings say; what was done, and what is only suspected."""
+"""Experiments of the same subjects: pooled, kept apart or refused, with the decisions and suspicions about them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ _LISTED = 5
 
 
 def by_subjects(dataset: xr.Dataset, choice: SameSubjects | None, *, name: str) -> xr.Dataset:
-    """Return the experiments with a focus as `choice` wants those of one subject group, and what was decided of them.
+    """Return the experiments with a focus, pooled per subject group or kept apart, with the decisions about them.
 
     Parameters
     ----------
     choice
-        "pool" (one experiment per subject group), "keep" (they stay apart), "refuse", or None: nothing is looked at.
+        "pool" (one experiment per subject group), "keep" (experiments stay apart), "refuse", or None, with which the
+        Dataset itself is returned.
     name
-        Of the sample, in the decisions and the flow.
+        The name of the sample in the decisions and the flow.
 
     Raises
     ------
@@ -45,15 +46,15 @@ def by_subjects(dataset: xr.Dataset, choice: SameSubjects | None, *, name: str) 
             'as independent. Set inference.same_subjects = "pool" (one experiment of all their foci) or "keep" (apart, '
             "as other programs do), or select one of each"
         )
-    made, decided = used, [*_decided(used, several, choice, name=name), *_suspected(used, name=name)]
-    # What a rule of selection pooled has its exact duplicates here once, too.
+    result, new = used, [*_decisions(used, several, choice, name=name), *_suspicions(used, name=name)]
+    # Experiments that a rule of selection pooled lose their duplicate foci here.
     if choice == "pool" and (several or any(words_on(used, "experiment_pooled"))):
         pooled = pool_subjects(used)
-        made = with_step(used, pooled, RULE, name=name) if several else pooled
-    return add_decisions(made, decided)
+        result = with_step(used, pooled, RULE, name=name) if several else pooled
+    return add_decisions(result, new)
 
 
-def _decided(
+def _decisions(
     dataset: xr.Dataset, several: Sequence[Sequence[int]], choice: SameSubjects, *, name: str
 ) -> Iterable[Decision]:
     if not several:
@@ -89,9 +90,9 @@ def _decided(
             )
 
 
-def _suspected(dataset: xr.Dataset, *, name: str) -> Iterable[Decision]:
-    found = suspected(dataset)
-    nameless = sum(not one.strip() for one in dataset["experiment_name"].values.tolist())
+def _suspicions(dataset: xr.Dataset, *, name: str) -> Iterable[Decision]:
+    groups = suspected(dataset)
+    nameless = sum(not title.strip() for title in dataset["experiment_name"].values.tolist())
     if nameless > 1 and not all(words_on(dataset, "experiment_group")):
         yield Decision(
             SUSPECTED,
@@ -100,15 +101,15 @@ def _suspected(dataset: xr.Dataset, *, name: str) -> Iterable[Decision]:
             "count as independent",
             nameless,
         )
-    if found:
-        more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    if groups:
+        more = f" and {len(groups) - _LISTED} more" if len(groups) > _LISTED else ""
         yield Decision(
             SUSPECTED,
             name,
-            f"{len(found)} set(s) of experiments may be of the same subjects and count as independent: "
-            f"{'; '.join(one.words for one in found[:_LISTED])}{more}. If they are, name groups of subjects in a "
+            f"{len(groups)} set(s) of experiments may be of the same subjects and count as independent: "
+            f"{'; '.join(group.words for group in groups[:_LISTED])}{more}. If they are, name groups of subjects in a "
             "column of the file and give that column as `groups`",
-            len(found),
+            len(groups),
         )
 
 
@@ -124,4 +125,4 @@ def _groups(dataset: xr.Dataset, several: Sequence[Sequence[int]]) -> str:
 def _group(dataset: xr.Dataset, group: Sequence[int]) -> str:
     ids = np.sort(dataset["experiment_id"].values[list(group)].astype(str)).tolist()
     more = f" and {len(ids) - _LISTED} more" if len(ids) > _LISTED else ""
-    return " + ".join(f"'{one}'" for one in ids[:_LISTED]) + more
+    return " + ".join(f"'{id_}'" for id_ in ids[:_LISTED]) + more

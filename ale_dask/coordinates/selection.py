@@ -1,4 +1,4 @@
-"""Which experiments count: rules applied in order, and how many studies, experiments, foci and subjects each leaves."""
+"""Selection of experiments by rules, and the numbers of studies, experiments, foci and subjects that each leaves."""
 
 from __future__ import annotations
 
@@ -21,90 +21,134 @@ from ale_dask.coordinates.readers.text import shown
 from ale_dask.coordinates.subject_groups import n_subjects, pool
 from ale_dask.errors import InputError
 
-Keep = npt.NDArray[np.bool_]
 FLOW = ("sample", "step", "rule", "why", "studies", "experiments", "foci", "subjects", "removed")
-"""The columns of a flow."""
+"""The columns of the table that `flow` returns."""
 
 
 def select(dataset: xr.Dataset, *steps: Step | Mapping[str, Any], name: str = "", where: str = "select") -> xr.Dataset:
-    """Return the foci Dataset of the experiments that these rules leave, applied in order, with its flow.
+    """Return the foci Dataset of the experiments that rules leave, applied in order, with its flow.
 
     Parameters
     ----------
-    steps
-        Each as in `[[foci.NAME.select]]` of a study.toml: {"where": "patients and weeks >= 4"},
-        {"drop_empty": True}, {"one_per": "study", "rule": "first"}, {"one_per": "study", "rule": "latest", "by":
-        "weeks"}, {"one_per": "study", "rule": "pooled"} (Turkeltaub 2012: one experiment of all their foci),
-        {"exclude": ["Smith 2010"], "why": "reason"}, {"near": [x, y, z], "mm": 10} or {"inside": "image.nii.gz"}.
+    dataset
+        A foci Dataset as `read_foci` returns it.
+    *steps
+        Rules as in `[[foci.NAME.select]]` of a study.toml: {"where": "patients and weeks >= 4"}, {"drop_empty": True},
+        {"one_per": "study", "rule": "first"}, {"one_per": "study", "rule": "latest", "by": "weeks"}, {"one_per":
+        "study", "rule": "pooled"}, {"exclude": ["Smith 2010"], "why": "reason"}, {"near": [x, y, z], "mm": 10} with
+        coordinates in mm MNI, or {"inside": "image.nii.gz"}.
     name
-        Of the sample, in the flow; by default the analysis's.
+        The name of the sample in the flow.
+    where
+        The beginning of messages.
+
+    Returns
+    -------
+    xarray.Dataset
+        The foci Dataset of the experiments left, with their keys; `flow` returns what each rule left.
 
     Raises
     ------
     InputError
-        beginning with `where`, for a rule that cannot be applied, or one that leaves nothing.
+        For a rule that cannot be applied, or that leaves no experiment.
+
+    Notes
+    -----
+    "pooled" makes one experiment of all foci of a group (Turkeltaub et al. 2012, Human Brain Mapping 33:1).
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> from ale_dask import read_foci
+    >>> foci = read_foci(files("ale_dask.datasets.example") / "psychotherapy.txt")
+    >>> large = select(foci, {"where": "n >= 20"}, {"one_per": "study", "rule": "first"})
+    >>> flow(large)[["rule", "experiments"]].values.tolist()
+    [['read', 17], ['where n >= 20', 5], ['one per study: the first listed', 5]]
     """
-    rows = json.loads(dataset.attrs.get("selection", "[]")) or [_row(name, 0, "read", "", dataset, ())]
+    rows = json.loads(dataset.attrs.get("selection", "[]")) or [_row(name, 0, "read", dataset)]
     for number, given in enumerate(steps, 1):
         at = f"{where}[{number}]"
         step = given if isinstance(given, Step) else step_from(dict(given), source=at)
         rule = next(rule for rule in RULES if getattr(step, rule) is not None)
         before = dataset
         dataset = _APPLY[rule](dataset, step, f"{at}.{rule}")
+        words = _in_words(step, rule)
         if not dataset.sizes["experiment"]:
-            raise InputError(f"{at}.{rule}: no experiment is left of {before.sizes['experiment']}; {_said(step, rule)}")
-        rows.append(_row(name, len(rows), _said(step, rule), step.why, dataset, _lost(before, dataset)))
+            raise InputError(f"{at}.{rule}: no experiment is left of {before.sizes['experiment']}; {words}")
+        row = _row(name, len(rows), words, dataset, removed=_removed(before, dataset))
+        rows.append(row | {"why": step.why})
     return dataset.assign_attrs(selection=json.dumps(rows))
 
 
 def drop_empty(dataset: xr.Dataset) -> xr.Dataset:
-    """Return the foci Dataset of the experiments with a focus; a flow that it has, with this step if any are lost."""
-    kept = subset(dataset, n_foci(dataset) > 0)
+    """Return the foci Dataset of the experiments with a focus; its flow, if it has one, gets a step if any are lost."""
+    remaining = subset(dataset, n_foci(dataset) > 0)
     rows = json.loads(dataset.attrs.get("selection", "[]"))
-    if not rows or len({row["sample"] for row in rows}) > 1 or kept.sizes == dataset.sizes:
-        return kept
-    rule = _said(Step(drop_empty=True), "drop_empty")
-    rows.append(_row(rows[0]["sample"], len(rows), rule, "", kept, _lost(dataset, kept)))
-    return kept.assign_attrs(selection=json.dumps(rows))
+    if not rows or len({row["sample"] for row in rows}) > 1 or remaining.sizes == dataset.sizes:
+        return remaining
+    rule = _in_words(Step(drop_empty=True), "drop_empty")
+    rows.append(_row(rows[0]["sample"], len(rows), rule, remaining, removed=_removed(dataset, remaining)))
+    return remaining.assign_attrs(selection=json.dumps(rows))
 
 
 def with_step(before: xr.Dataset, after: xr.Dataset, rule: str, *, name: str) -> xr.Dataset:
-    """Return `after` with the flow of `before` and one more step in it, by which the one became the other.
+    """Return `after` with the flow of `before` and a further step, the rule by which `before` became `after`.
 
-    Where samples of several names were joined, their flows are kept and `name` begins its own.
+    Where `before` has the flows of several samples, they are kept, and the sample `name` begins a flow of its own.
     """
     rows = json.loads(before.attrs.get("selection", "[]"))
     if len({row["sample"] for row in rows}) != 1:
-        rows.append(_row(name, 0, "read" if not rows else "joined", "", before, ()))
-    rows.append(_row(rows[-1]["sample"], rows[-1]["step"] + 1, rule, "", after, _lost(before, after)))
+        rows.append(_row(name, 0, "read" if not rows else "joined", before))
+    sample, step = rows[-1]["sample"], rows[-1]["step"] + 1
+    rows.append(_row(sample, step, rule, after, removed=_removed(before, after)))
     return after.assign_attrs(selection=json.dumps(rows))
 
 
 def flow(dataset: xr.Dataset) -> pd.DataFrame:
-    """Return what each rule left (step): studies, experiments, foci, subjects, and what it removed."""
+    """Return the numbers of studies, experiments, foci and subjects that each rule of selection left.
+
+    Parameters
+    ----------
+    dataset
+        A foci Dataset as `select` returns it, or a result.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per step, the first for the files as read: sample, step, rule, why, studies, experiments, foci, subjects
+        (each subject group once) and removed, the ids of the experiments that the rule removed.
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> from ale_dask import read_foci
+    >>> foci = read_foci(files("ale_dask.datasets.example") / "psychotherapy.txt")
+    >>> flow(select(foci, {"drop_empty": True}))["experiments"].tolist()
+    [17, 17]
+    """
     return pd.DataFrame(json.loads(dataset.attrs.get("selection", "[]")), columns=list(FLOW))
 
 
-def _lost(before: xr.Dataset, after: xr.Dataset) -> list[str]:
-    left = set(after["experiment_id"].values.tolist())
-    return [i for i in before["experiment_id"].values.tolist() if i not in left]
+def _removed(before: xr.Dataset, after: xr.Dataset) -> list[str]:
+    remaining = set(after["experiment_id"].values.tolist())
+    return [i for i in before["experiment_id"].values.tolist() if i not in remaining]
 
 
-def _row(sample: str, number: int, rule: str, why: str, dataset: xr.Dataset, removed: Sequence[str]) -> dict[str, Any]:
+def _row(sample: str, number: int, rule: str, dataset: xr.Dataset, *, removed: Sequence[str] = ()) -> dict[str, Any]:
     studies = len(set(dataset["experiment_study"].values.tolist()))
     counts = (studies, dataset.sizes["experiment"], dataset.sizes["focus"], n_subjects(dataset))
-    return dict(zip(FLOW, (sample, number, rule, why, *counts, list(removed)), strict=True))
+    return dict(zip(FLOW, (sample, number, rule, "", *counts, list(removed)), strict=True))
 
 
-def _said(step: Step, rule: str) -> str:
+def _in_words(step: Step, rule: str) -> str:
     match rule:
         case "where":
             return f"where {step.where}"
         case "drop_empty":
             return "at least one focus"
         case "one_per":
-            how = {"first": "the first listed", "latest": f"the latest by {step.by}", "pooled": "all pooled"}
-            return f"one per {step.one_per}: {how[str(step.rule)]}"
+            left = {"first": "the first listed", "latest": f"the latest by {step.by}", "pooled": "all pooled"}
+            return f"one per {step.one_per}: {left[str(step.rule)]}"
         case "exclude":
             return "excluded by name"
         case "near":
@@ -125,20 +169,20 @@ def _drop_empty(dataset: xr.Dataset, step: Step, where: str) -> xr.Dataset:
 def _exclude(dataset: xr.Dataset, step: Step, where: str) -> xr.Dataset:
     assert step.exclude is not None
     experiments = table(dataset)
-    names = {c: experiments[c].to_numpy() for c in ("id", "name", "study")}
-    out = np.zeros(len(experiments), dtype=bool)
+    names = [experiments[column].to_numpy() for column in ("id", "name", "study")]
+    excluded = np.zeros(len(experiments), dtype=bool)
     for wanted in step.exclude:
-        found = np.logical_or.reduce([values == wanted for values in names.values()])
-        if not found.any():
-            near = get_close_matches(wanted, sorted({str(v) for values in names.values() for v in values}), n=1)
+        named = np.logical_or.reduce([values == wanted for values in names])
+        if not named.any():
+            near = get_close_matches(wanted, sorted({str(v) for values in names for v in values}), n=1)
             hint = f"did you mean {shown(near[0])}?" if near else "it may have been removed by an earlier step"
             raise InputError(f"{where}: no experiment or study is named {shown(wanted)}; {hint}")
-        out |= found
-    return subset(dataset, ~out)
+        excluded |= named
+    return subset(dataset, ~excluded)
 
 
 def _groups(dataset: xr.Dataset, step: Step, where: str) -> list[list[int]]:
-    """Return the experiments of each group, in order; one whose group is not known is a group of its own."""
+    """Return the positions of the experiments of each group; an experiment of no known group is alone in a group."""
     values = _column(table(dataset), str(step.one_per), where=where)
     groups: dict[Any, list[int]] = {}
     for i, value in enumerate(values.tolist()):
@@ -158,15 +202,15 @@ def _one_per(dataset: xr.Dataset, step: Step, where: str) -> xr.Dataset:
     values = _column(table(dataset), str(step.by), where=where.replace("one_per", "by"))
     if values.dtype.kind not in "iuf":
         raise InputError(f"{where.replace('one_per', 'by')}: column '{step.by}' holds text; it must be numbers")
-    # Not known is earlier than any; of equals the first listed stays.
-    late = np.where(np.isnan(values.astype(np.float64)), -np.inf, values)
-    keep[[max(group, key=lambda i: (late[i], -i)) for group in groups]] = True
+    # An unknown number counts as the smallest; of equal numbers the first listed stays.
+    numbers = np.where(np.isnan(values.astype(np.float64)), -np.inf, values)
+    keep[[max(group, key=lambda i: (numbers[i], -i)) for group in groups]] = True
     return subset(dataset, keep)
 
 
 def _near(dataset: xr.Dataset, step: Step, where: str) -> xr.Dataset:
     distance = np.sqrt(((dataset["focus_xyz"].values - np.array(step.near)) ** 2).sum(axis=1))
-    return _with_a_focus(dataset, distance <= step.mm)
+    return _with_focus_among(dataset, distance <= step.mm)
 
 
 def _inside(dataset: xr.Dataset, step: Step, where: str) -> xr.Dataset:
@@ -174,10 +218,11 @@ def _inside(dataset: xr.Dataset, step: Step, where: str) -> xr.Dataset:
         region = load_mask(str(step.inside), key="inside")
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    return _with_a_focus(dataset, region.voxel_at(dataset["focus_xyz"].values) >= 0)
+    return _with_focus_among(dataset, region.voxel_at(dataset["focus_xyz"].values) >= 0)
 
 
-def _with_a_focus(dataset: xr.Dataset, chosen: Keep) -> xr.Dataset:
+def _with_focus_among(dataset: xr.Dataset, chosen: npt.NDArray[np.bool_]) -> xr.Dataset:
+    """Return the experiments with at least one of the foci that are chosen (focus)."""
     keep = np.zeros(dataset.sizes["experiment"], dtype=bool)
     keep[dataset["focus_experiment"].values[chosen]] = True
     return subset(dataset, keep)

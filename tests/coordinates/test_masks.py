@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ale_dask.coordinates.masks import load_mask
-from ale_dask.coordinates.masks.images import MOST_BYTES, read_image
+from ale_dask.coordinates.masks.images import MAX_BYTES, read_image
 from ale_dask.errors import InputError
 from ale_dask.numerics.space import check_affine
 
@@ -155,7 +155,7 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
         big = bytearray(head)
         struct.pack_into("<8h", big, 40, 3, 1600, 1600, 1600, 1, 1, 1, 1)
         path.write_bytes(gzip.compress(bytes(big)) + zeros * 256)
-        assert f"more than the {MOST_BYTES:,}" in refused(path)
+        assert f"more than the {MAX_BYTES:,}" in refused(path)
         assert tracemalloc.get_traced_memory()[1] < 2**26
     finally:
         tracemalloc.stop()

@@ -17,10 +17,8 @@ from support.real_data import image_in, shared
 
 import ale_dask as ale
 from ale_dask.coordinates.foci import build, foci_of, n_foci, subset, table
-from ale_dask.coordinates.readers import parse, write_nimads, write_table
-from ale_dask.coordinates.readers.images import parse_image
-from ale_dask.coordinates.readers.nimads import parse_nimads
-from ale_dask.coordinates.readers.nimare import parse_nimare
+from ale_dask.coordinates.readers import formats, images, nimads, nimare, parse, write_nimads, write_table
+from ale_dask.coordinates.readers.foci_file import FociFile
 from ale_dask.coordinates.readers.text import as_space
 from ale_dask.errors import InputError
 from ale_dask.schema import FOCI, check
@@ -379,12 +377,12 @@ def test_no_document_fills_the_memory(data):
 
 @pytest.mark.parametrize("text", ["3", "1.5", '"studies"', "null", "NaN"])
 def test_a_document_that_is_one_value(text):
-    for parser in (parse_nimads, parse_nimare):
+    for reader in (nimads, nimare):
         with pytest.raises(InputError, match=r"^f:1: JSON, but"):
-            parser(text.encode(), name="f")
+            reader.read(FociFile(text.encode(), "f"))
 
 
-@pytest.mark.parametrize("parser", [parse, parse_nimads, parse_nimare])
+@pytest.mark.parametrize("reader", [formats, nimads, nimare])
 @ours.QUICK
 @given(
     data=st.binary(max_size=200)
@@ -392,11 +390,11 @@ def test_a_document_that_is_one_value(text):
     | ours.damaged_json(data=ours.STUDY_SET)
     | ours.damaged_json(data=ours.NIMARE)
 )
-def test_any_bytes_give_foci_or_an_input_error(parser, data):
-    foci_or_input_error(parser, data)
+def test_any_bytes_give_foci_or_an_input_error(reader, data):
+    foci_or_input_error(reader, data)
 
 
-@pytest.mark.parametrize("parser", [parse, parse_image])
+@pytest.mark.parametrize("reader", [formats, images])
 @ours.QUICK
 @given(
     data=ours.damaged(files=st.just(PLAIN))
@@ -404,8 +402,8 @@ def test_any_bytes_give_foci_or_an_input_error(parser, data):
     | ours.damaged(files=st.just(ours.EXTENSION)).map(ours.image)
     | st.binary(max_size=400).map(lambda tail: PLAIN[:360] + tail)
 )
-def test_any_bytes_of_an_image_give_foci_or_an_input_error(parser, data):
-    foci_or_input_error(parser, data)
+def test_any_bytes_of_an_image_give_foci_or_an_input_error(reader, data):
+    foci_or_input_error(reader, data)
 
 
 COUNTS = {
@@ -500,9 +498,9 @@ def test_what_cannot_be_written_leaves_the_file_as_it_was(name, dataset, message
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "before"}
 
 
-def foci_or_input_error(parser, data):
+def foci_or_input_error(reader, data):
     try:
-        found = build(parser(data, name="f", space="MNI"))
+        found = build(reader.read(FociFile(data, "f", "MNI")))
     except InputError as error:
         found, message = None, str(error)
     if found is None:

@@ -17,7 +17,9 @@ from support import strategies as ours
 from support.real_data import shared
 
 from ale_dask.coordinates.foci import build, n_foci, table
-from ale_dask.coordinates.readers import parse, parse_table, read_foci
+from ale_dask.coordinates.readers import parse, read_foci
+from ale_dask.coordinates.readers import table as table_reader
+from ale_dask.coordinates.readers.foci_file import FociFile
 from ale_dask.coordinates.readers.packed import limit
 from ale_dask.errors import InputError
 from ale_dask.schema import FOCI, check
@@ -244,7 +246,7 @@ def test_rows_seen_before_are_read_as_rows_seen_first(rows):
 
     def read(lines):
         try:
-            return contents(parse_table("\n".join(lines).encode(), name="t", space="TAL"))
+            return contents(table_reader.read(FociFile("\n".join(lines).encode(), "t", "TAL")))
         except InputError as error:
             return str(error)
 

@@ -1,4 +1,4 @@
-"""The masks and regions that an analysis can name, and any others from an image file."""
+"""Masks and search regions: those that come with the package, and those of image files."""
 
 from __future__ import annotations
 
@@ -18,14 +18,32 @@ from ale_dask.numerics.space import Mask
 
 
 def load_mask(name: str | Path, *, key: str = "mask") -> Mask:
-    """Return the mask "brain", "gm" or "grey10", or that of an image file's voxels above 0.
+    """Return a mask that comes with the package, or the mask of the voxels of an image file that are above 0.
 
-    `key` is what messages call it.
+    Parameters
+    ----------
+    name
+        "brain" (228,483 voxels of 2 mm of the MNI152NLin6Asym brain mask), "gm" (grey-matter probability above 10 % of
+        the ICBM 2009 template), "grey10" (the mask of JALE 0.2.10, 211,590 voxels), or a NIfTI image.
+    key
+        The name of the mask in messages.
+
+    Returns
+    -------
+    Mask
+        With `volume` (x, y, z), bool, `affine` (4, 4) in mm, `voxel_ijk` (voxel, 3) and `n_voxels`; `to_mm`,
+        `to_grid`, `voxel_at` and `distance` convert coordinates.
 
     Raises
     ------
     InputError
-        when the file is missing, is no 3-D image, holds no voxel, or has axes that are not at right angles.
+        For a file that is missing, is no 3-D image, has no voxel above 0, or has axes that are not at right angles.
+
+    Examples
+    --------
+    >>> mask = load_mask("brain")
+    >>> mask.n_voxels, mask.volume.shape, mask.voxel_size.tolist()
+    (228483, (91, 109, 91), [2.0, 2.0, 2.0])
     """
     if str(name) in BUILT_IN:
         return _built_in(str(name))
@@ -37,7 +55,7 @@ def load_mask(name: str | Path, *, key: str = "mask") -> Mask:
 
 
 def load_space(inference: Inference, *, mask: Mask | None = None, search: Mask | None = None) -> Mask:
-    """Return the mask of some settings with the region in which inference is made.
+    """Return the mask of settings with the region in which inference is made.
 
     Raises
     ------
@@ -52,7 +70,7 @@ def load_space(inference: Inference, *, mask: Mask | None = None, search: Mask |
 
 @lru_cache(maxsize=8)
 def within(mask: Mask, region: Mask) -> Mask:
-    """Return a mask in which inference is made in a region only; itself where the region holds all of it.
+    """Return a mask in which inference is made in a region only; the mask itself where the region holds all of it.
 
     A voxel of the mask lies in the region if its centre lies in one of the region's voxels: grids may differ.
 
@@ -77,7 +95,7 @@ def within(mask: Mask, region: Mask) -> Mask:
     return replace(mask, search=inside, search_name=region.name, notes=(*mask.notes, *notes))
 
 
-# A mask with its tables takes 30 MB: the cells of a sweep share it.
+# A mask with its tables takes 30 MB, which all cells of a sweep share.
 @lru_cache(maxsize=8)
 def _built_in(name: str) -> Mask:
     source = resources.files(__name__) / f"{name}.nii.gz"
@@ -91,5 +109,4 @@ def _of_file(path: Path, name: str, key: str, changed: int, size: int) -> Mask:
     image = read_image(path, what=what)
     if not image.volume.any():
         raise InputError(f"{what}: no voxel of it is above 0; give another image")
-    # The name alone says which file it is; the key only which setting is to blame.
     return Mask(image.volume, image.affine, name=name, notes=image.notes, what=key)

@@ -1,4 +1,4 @@
-"""Names of columns: what people call study, contrast, n, space, x, y and z, and what a mapping says they call them."""
+"""Names of the columns of tables of foci: the names that people use, and those that a user maps to them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from ale_dask.errors import InputError
 
 AXES = ("x", "y", "z")
 REQUIRED = ("study", *AXES)
-OWN = ("study", "contrast", "n", "space", *AXES)
+CANONICAL = ("study", "contrast", "n", "space", *AXES)
 """The columns of a table of foci."""
 IDS = ("id", "pmid", "pmcid")
-"""Columns that name the study where there is no column study, as Neurosynth and NeuroQuery have it."""
+"""Columns that name the study where there is no column study, as in Neurosynth and NeuroQuery."""
 
-# Keys have small letters and digits only. Before those of `study` come pmid and pmcid, and `id` before authors.
+# Names in this module that are compared have small letters and digits only (see `key_of`). A study is named by pmid or
+# pmcid before these columns, and by id before authors.
 _PAPERS = ("paper", "papername", "article", "publication", "citation", "studyname", "studyid")
 AUTHORS = ("author", "authors", "firstauthor", "authoryear")
-"""Keys of columns that name the study by its authors, to whom a column year is added."""
-ALIASES: Mapping[str, tuple[str, ...]] = {
+"""Columns that name the study by its authors; a column year is added to them."""
+_ALIASES: Mapping[str, tuple[str, ...]] = {
     "contrast": ("contrastname", "contrastid"),
     "n": (
         *("samplesize", "samplesizes", "subjects", "nsubjects", "nosubjects", "noofsubjects", "numsubjects"),
@@ -32,159 +33,149 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
         *("normalizationspace", "normalisationspace"),
     ),
 }
-"""Other names of columns, in lower case and without blanks and marks."""
-_OF_AXIS = ("peak{a}", "{a}peak", "coord{a}", "{a}coord", "coordinate{a}", "{a}coordinate", "{a}mm", "pos{a}", "{a}pos")
-_OF_SPACE = {
+_AXIS_PATTERNS = (
+    "peak{a}",
+    "{a}peak",
+    "coord{a}",
+    "{a}coord",
+    "coordinate{a}",
+    "{a}coordinate",
+    "{a}mm",
+    "pos{a}",
+    "{a}pos",
+)
+_AXIS_PATTERNS_OF_SPACE = {
     "MNI": ("mni{a}", "{a}mni", "mnipeak{a}"),
     "TAL": ("tal{a}", "{a}tal", "talairach{a}", "{a}talairach"),
 }
 
 
 def key_of(name: str) -> str:
-    """Return a column's name as names are compared: small letters and digits only."""
+    """Return the small letters and digits of a column's name, by which names are compared."""
     return re.sub(r"[^a-z0-9]+", "", name.lower())
 
 
 def canonical(cells: Iterable[str], columns: Mapping[str, str] | None = None) -> list[str]:
-    """Return the names of a header's cells, with those of a table of foci by their own names.
+    """Return the names of the columns of a header, with the columns of a table of foci by their names in `CANONICAL`.
 
-    A name that stands there itself is never replaced by another; `columns` maps a table's own names to those of the
-    file and comes before all.
+    A column that has such a name itself keeps it before all others with other names; `columns` maps canonical names to
+    the names in the file, and comes first.
     """
-    read, found = _read(cells), plain(cells)
-    for own, wanted in (columns or {}).items():
-        at = _place(wanted, read)
+    in_file, header = _names(cells), plain(cells)
+    for own, name_in_file in (columns or {}).items():
+        at = _index(name_in_file, in_file)
         if at is not None:
-            # The column that the file itself calls so is then one of its further columns.
-            found = [f"{read[i]} (file)" if name == own and i != at else name for i, name in enumerate(found)]
-            found[at] = own
-    if not (_name_axes(found, _OF_AXIS) or any(_name_axes(found, patterns) for patterns in _OF_SPACE.values())):
-        # A table of studies has names of its own.
-        return found
-    for own, keys in ALIASES.items():
-        _name(found, own, keys)
-    named = {key_of(c) for c in found}
-    if "study" not in found and not named & {"pmid", "pmcid"}:
-        _name(found, "study", _PAPERS)
-        if "study" not in found and "id" not in named:
-            _name(found, "study", AUTHORS)
-        if "study" not in found and "id" not in named:
-            _name(found, "study", ("experiment",))
-    if "study" in found:
-        _name(found, "contrast", ("experiment", "analysis"))
-    return found
+            # Another column that the file calls by the canonical name becomes one of its further columns.
+            header = [f"{in_file[i]} (file)" if name == own and i != at else name for i, name in enumerate(header)]
+            header[at] = own
+    if not any(_name_axes(header, patterns) for patterns in (_AXIS_PATTERNS, *_AXIS_PATTERNS_OF_SPACE.values())):
+        # A table of studies has no coordinates, and keeps its names.
+        return header
+    for own, aliases in _ALIASES.items():
+        _name(header, own, aliases)
+    keys = {key_of(c) for c in header}
+    if "study" not in header and not keys & {"pmid", "pmcid"}:
+        _name(header, "study", _PAPERS)
+        if "study" not in header and "id" not in keys:
+            _name(header, "study", AUTHORS)
+        if "study" not in header and "id" not in keys:
+            _name(header, "study", ("experiment",))
+    if "study" in header:
+        _name(header, "contrast", ("experiment", "analysis"))
+    return header
 
 
 def plain(cells: Iterable[str]) -> list[str]:
-    """Return the names of a header's cells as they stand there, those of a table of foci in lower case."""
-    return [c.lower() if c.lower() in OWN else c for c in _read(cells)]
+    """Return the names of the columns of a header as the file has them, canonical ones in lower case."""
+    return [c.lower() if c.lower() in CANONICAL else c for c in _names(cells)]
 
 
 def space_of_axes(cells: Iterable[str], columns: Mapping[str, str] | None = None) -> str | None:
-    """Return "MNI" or "TAL" where a header's columns of coordinates say so (mni_x), else None."""
-    read, taken = [clean(c) for c in cells], set((columns or {}).values())
-    keys = {key_of(c) for c in read if c not in taken}
-    if set(AXES) & {c.lower() for c in read} or any(_keys(_OF_AXIS, a) & keys for a in AXES):
+    """Return "MNI" or "TAL" where the names of the columns of coordinates state it (mni_x), else None."""
+    in_file, mapped = [clean(c) for c in cells], set((columns or {}).values())
+    keys = {key_of(c) for c in in_file if c not in mapped}
+    if set(AXES) & {c.lower() for c in in_file} or any(keys.intersection(_keys(_AXIS_PATTERNS, a)) for a in AXES):
         return None
-    for space, patterns in _OF_SPACE.items():
-        if all(_keys(patterns, axis) & keys for axis in AXES):
+    for space, patterns in _AXIS_PATTERNS_OF_SPACE.items():
+        if all(keys.intersection(_keys(patterns, axis)) for axis in AXES):
             return space
     return None
 
 
-def renamed(cells: Sequence[str], found: Sequence[str]) -> list[str]:
-    """Return "Anzahl as n" for each column that is read under another name than its own but for case."""
-    pairs = zip([clean(c) for c in cells], found, strict=False)
-    return [f"{cell} as {name}" for cell, name in pairs if name in OWN and cell.lower() != name]
+def renamed(cells: Sequence[str], header: Sequence[str]) -> list[str]:
+    """Return "Anzahl as n" for each column whose canonical name is not its name in the file."""
+    pairs = zip([clean(c) for c in cells], header, strict=False)
+    return [f"{cell} as {name}" for cell, name in pairs if name in CANONICAL and cell.lower() != name]
 
 
 def check_mapping(columns: Mapping[str, str], cells: Sequence[str], *, where: str) -> None:
-    """Refuse a mapping that names what a table has not.
-
-    Raises
-    ------
-    InputError
-        naming the column that is not there, and the nearest that is.
-    """
-    read = _read(cells)
+    """Raise an InputError where a mapping names a column that a table does not have."""
+    in_file = _names(cells)
     for own, wanted in columns.items():
-        if own not in OWN:
-            raise InputError(f"columns: {shown(own)} is none of {', '.join(OWN)}{like(own, OWN)}")
-        if _place(wanted, read) is None:
-            raise InputError(f"{where}: no column {shown(wanted)} for {own}{like(wanted, read)}; it has {_all(read)}")
+        if own not in CANONICAL:
+            raise InputError(f"columns: {shown(own)} is none of {', '.join(CANONICAL)}{like(own, CANONICAL)}")
+        if _index(wanted, in_file) is None:
+            has = ", ".join(shown(c) for c in in_file[:20] if c) + (" …" if len(in_file) > 20 else "") or "none"
+            raise InputError(f"{where}: no column {shown(wanted)} for {own}{like(wanted, in_file)}; it has {has}")
 
 
-def missing(found: Sequence[str], *, where: str) -> None:
-    """Refuse a header without the columns that a table of foci needs, or with one of them twice.
-
-    Raises
-    ------
-    InputError
-        naming what is missing, what may be meant, and how to say so.
-    """
-    lacking = [c for c in REQUIRED if c not in found]
-    if lacking:
-        near = [f"{c}{hint}" for c in lacking if (hint := like(c, [f for f in found if f not in OWN]))]
-        meant = f" ({'; '.join(near)})" if near else ""
+def check_complete(header: Sequence[str], *, where: str) -> None:
+    """Raise an InputError for a header without the columns that a table of foci needs, or with a column twice."""
+    missing = [c for c in REQUIRED if c not in header]
+    if missing:
+        others = [name for name in header if name not in CANONICAL]
+        hints = [f"{c}{hint}" for c in missing if (hint := like(c, others))]
+        meant = f" ({'; '.join(hints)})" if hints else ""
         raise InputError(
-            f"{where}: the table has no column {', '.join(lacking)} in {shown(', '.join(found))}{meant}; it needs "
-            f'{", ".join(REQUIRED)}: rename it, or say its name as columns = {{{lacking[0]} = "NAME"}} in study.toml '
-            f"or --columns {lacking[0]}=NAME"
+            f"{where}: the table has no column {', '.join(missing)} in {shown(', '.join(header))}{meant}; it needs "
+            f'{", ".join(REQUIRED)}: rename it, or say its name as columns = {{{missing[0]} = "NAME"}} in study.toml '
+            f"or --columns {missing[0]}=NAME"
         )
-    twice = sorted({c for c in found if c and list(found).count(c) > 1})
+    twice = sorted({c for c in header if c and list(header).count(c) > 1})
     if twice:
         raise InputError(f"{where}: the column {', '.join(twice)} is there twice; rename one")
 
 
-def like(wanted: str, have: Iterable[str]) -> str:
-    """Return ", did you mean …?" for the name that is nearest to one, "" where none is near."""
-    by_key = {key_of(c): c for c in have if key_of(c)}
+def like(wanted: str, names: Iterable[str]) -> str:
+    """Return ", did you mean …?" with the name that is most like the wanted one, "" where none is like it."""
+    by_key = {key_of(c): c for c in names if key_of(c)}
     near = difflib.get_close_matches(key_of(wanted), by_key, n=1, cutoff=0.6)
     return f", did you mean {shown(by_key[near[0]])}?" if near else ""
 
 
-def _name(found: list[str], own: str, keys: Sequence[str]) -> None:
-    """Give the first column of one of the keys its own name, where none has it."""
-    if own not in found:
-        at = next((i for key in keys for i, c in enumerate(found) if key_of(c) == key), None)
+def _name(header: list[str], own: str, aliases: Sequence[str]) -> None:
+    """Give the first column with one of the aliases the canonical name `own`, unless a column has it."""
+    if own not in header:
+        at = next((i for alias in aliases for i, c in enumerate(header) if key_of(c) == alias), None)
         if at is not None:
-            found[at] = own
+            header[at] = own
 
 
-def _name_axes(found: list[str], patterns: Sequence[str]) -> bool:
-    """Give three columns of one pattern the names x, y and z, where they have none; return whether they have now."""
-    if set(AXES) <= set(found):
+def _name_axes(header: list[str], patterns: Sequence[str]) -> bool:
+    """Name the columns that fit a pattern x, y and z, unless columns have these names; return whether there are all."""
+    if set(AXES) <= set(header):
         return True
-    by_key = {key_of(c): i for i, c in reversed(list(enumerate(found)))}
-    places = {a: next((by_key[k] for k in _ordered(patterns, a) if k in by_key), None) for a in AXES if a not in found}
-    if None in places.values():
+    by_key = {key_of(c): i for i, c in reversed(list(enumerate(header)))}
+    indices = {a: next((by_key[k] for k in _keys(patterns, a) if k in by_key), None) for a in AXES if a not in header}
+    if None in indices.values():
         return False
-    for axis, at in places.items():
-        found[at or 0] = axis
+    for axis, at in indices.items():
+        header[at or 0] = axis
     return True
 
 
-def _ordered(patterns: Sequence[str], axis: str) -> list[str]:
+def _keys(patterns: Sequence[str], axis: str) -> list[str]:
     return [pattern.format(a=axis) for pattern in patterns]
 
 
-def _keys(patterns: Sequence[str], axis: str) -> set[str]:
-    return set(_ordered(patterns, axis))
-
-
-def _read(cells: Iterable[str]) -> list[str]:
-    # A "/" in a name would make a group of the variable's name in a zarr store.
+def _names(cells: Iterable[str]) -> list[str]:
+    # In a zarr store a "/" in the name of a variable would make a group.
     return [clean(c).replace("/", "_") for c in cells]
 
 
-def _place(wanted: str, read: Sequence[str]) -> int | None:
+def _index(wanted: str, names: Sequence[str]) -> int | None:
     name = clean(wanted).replace("/", "_")
-    if name in read:
-        return read.index(name)
-    lowered = [c.lower() for c in read]
+    if name in names:
+        return names.index(name)
+    lowered = [c.lower() for c in names]
     return lowered.index(name.lower()) if name.lower() in lowered else None
-
-
-def _all(read: Sequence[str]) -> str:
-    shown_ = ", ".join(shown(c) for c in read[:20] if c)
-    return shown_ + (" …" if len(read) > 20 else "") or "none"

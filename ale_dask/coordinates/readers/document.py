@@ -1,4 +1,4 @@
-"""JSON documents of foci: read whole and within bounds, their values as text, and the path of what is wrong."""
+"""JSON documents of foci: read within a limit of memory; values that are wrong are named by their path."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from ale_dask.errors import InputError
 
 Focus = tuple[float, float, float]
 
-# Possessive: each repetition that could be undone would cost memory.
+# Possessive repetitions need no memory for backtracking.
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"(\s*+:)?', re.DOTALL)
 _START = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\s\0]*[\[{]")
-# Bytes of memory behind one such character (CPython 3.11, 64 bit): a dict, a list, a key, an item. "[],[],…" would
-# take 22 times the file; study sets take 3 to 9 times.
-_COSTS = {"{": 210, "[": 90, ":": 30, ",": 16}
-_MOST_TIMES = 18
+# Bytes of memory that each such character stands for (CPython 3.11, 64 bit): a dict, a list, a key, an item.
+# "[],[],…" would take 22 times the size of the file; study sets take 3 to 9 times.
+_BYTES_OF = {"{": 210, "[": 90, ":": 30, ",": 16}
+_MAX_RATIO = 18
 _FREE_BYTES = 1 << 20
-# The smallest real analysis takes 150 bytes. What we keep of one: 900 bytes, its name and its columns.
+# The smallest real analysis takes 150 bytes of a file.
 _BYTES_PER_EXPERIMENT = 80
 _BYTES_PER_CELL = 8
-_MOST_COLUMNS = 10_000
+_MAX_COLUMNS = 10_000
 _FREE_CELLS = 10_000
-_LONGEST_NAME = 500
-# Longer ones overflow every use, and int() refuses more than 4,300 digits.
-_INTEGER_DIGITS = 18
+_MAX_NAME = 500
+# Longer integers overflow every use, and int() refuses more than 4,300 digits.
+_MAX_DIGITS = 18
 _NUMBERS = {int, float}
-_real = lru_cache(maxsize=4096)(float)
+_float_of_int = lru_cache(maxsize=4096)(float)
 _SAMPLE_SIZES = ("sample_sizes", "sample_size")
 # NeuroStore exports carry "None" where null was meant.
 _NOT_KNOWN = frozenset({"", "none", "null", "na", "n/a", "nan"})
@@ -53,14 +53,14 @@ def load(data: bytes, *, name: str) -> Any:
     Raises
     ------
     InputError
-        with file:line, for what is not JSON, names a key twice in one object, or would fill the memory.
+        with file:line, for a file that is not JSON, has a key twice in one object, or would fill the memory.
     """
     text = as_text(data, name=name)
-    if sum(cost * text.count(mark) for mark, cost in _COSTS.items()) > _FREE_BYTES + _MOST_TIMES * len(data):
+    if sum(size * text.count(mark) for mark, size in _BYTES_OF.items()) > _FREE_BYTES + _MAX_RATIO * len(data):
         raise InputError(f"{name}:1: almost all brackets and commas; this is no study set, check how it was saved")
 
     # Coordinates repeat: shared numbers take a third of the memory.
-    integer = lru_cache(maxsize=4096)(lambda digits: int(digits) if len(digits) <= _INTEGER_DIGITS else float(digits))
+    integer = lru_cache(maxsize=4096)(lambda digits: int(digits) if len(digits) <= _MAX_DIGITS else float(digits))
     read = partial(json.loads, text, parse_int=integer, parse_float=lru_cache(maxsize=4096)(float))
     try:
         root = read()
@@ -68,32 +68,32 @@ def load(data: bytes, *, name: str) -> Any:
         raise InputError(f"{name}:{error.lineno}: not JSON ({error.msg}); save or download it again") from error
     except RecursionError as error:
         raise InputError(f"{name}:1: nested too deeply for a study set; check how it was saved") from error
-    # A hook on all objects would see it too, but takes 10 times the file where one object has most of the keys.
-    if _keys(root) < sum(found[1] is not None for found in _STRING.finditer(text)):
+    # Keys of the text that are not in the value were repeated in an object. A hook on all objects would name the key,
+    # but takes 10 times the size of the file where one object has most of the keys.
+    if _number_of_keys(root) < sum(string[1] is not None for string in _STRING.finditer(text)):
         if len(text) < _FREE_BYTES:
-            read(object_pairs_hook=partial(_once, name=name))
+            read(object_pairs_hook=partial(_refuse_repeated_key, name=name))
         raise InputError(f"{name}: a key is there twice in one object; rename or remove one")
     return root
 
 
-def _once(pairs: list[tuple[str, Any]], *, name: str) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _refuse_repeated_key(pairs: list[tuple[str, Any]], *, name: str) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
         key = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise InputError(f"{name}: the key {shown(key)} is there twice in one object; rename or remove one")
-    return found
+    return values
 
 
-def _keys(root: Any) -> int:
-    """Return the number of keys of all objects."""
-    count, left = 0, [root]
-    while left:
-        value = left.pop()
+def _number_of_keys(root: Any) -> int:
+    count, stack = 0, [root]
+    while stack:
+        value = stack.pop()
         if isinstance(value, dict):
             count += len(value)
             value = list(value.values())
         if isinstance(value, list):
-            left += [one for one in value if isinstance(one, (dict, list))]
+            stack += [item for item in value if isinstance(item, (dict, list))]
     return count
 
 
@@ -145,9 +145,9 @@ def word(value: Any, *, where: str) -> str:
 
 
 def bound(experiments: int, columns: int, *, size: int, name: str) -> None:
-    """Refuse more experiments and columns, each with all of them, than a file of `size` bytes can mean."""
-    least = experiments * (_BYTES_PER_EXPERIMENT + _BYTES_PER_CELL * columns)
-    if columns > _MOST_COLUMNS or least > _FREE_CELLS * _BYTES_PER_CELL + size:
+    """Raise an InputError for a table of more experiments and columns than a file of `size` bytes can mean."""
+    needed = experiments * (_BYTES_PER_EXPERIMENT + _BYTES_PER_CELL * columns)
+    if columns > _MAX_COLUMNS or needed > _FREE_CELLS * _BYTES_PER_CELL + size:
         raise InputError(
             f"{name}: {experiments:,} experiments with {columns:,} columns in {size:,} bytes; "
             "remove metadata, labels or notes that few of them have"
@@ -157,8 +157,8 @@ def bound(experiments: int, columns: int, *, size: int, name: str) -> None:
 def title_of(value: Any, *, where: str) -> str:
     """Return the name of a study or an analysis; an InputError for one of more than 500 characters."""
     text = word(value, where=where)
-    if len(text) > _LONGEST_NAME:
-        raise InputError(f"{where}: {len(text):,} characters, {shown(text)}; give a name of at most {_LONGEST_NAME}")
+    if len(text) > _MAX_NAME:
+        raise InputError(f"{where}: {len(text):,} characters, {shown(text)}; give a name of at most {_MAX_NAME}")
     return text
 
 
@@ -167,7 +167,7 @@ def plain(values: Any) -> Focus | None:
     if isinstance(values, (list, tuple)) and len(values) == 3:
         x, y, z = values
         numbers = {type(x), type(y), type(z)} <= _NUMBERS
-        # One by one: max() of a NaN may be any of the others.
+        # max() of several numbers is not NaN where one of them is.
         if numbers and abs(x) <= LIMIT_MM and abs(y) <= LIMIT_MM and abs(z) <= LIMIT_MM:
             return _float(x), _float(y), _float(z)
     return None
@@ -206,53 +206,52 @@ def space_of(value: Any, *, default: str | None, where: str) -> str:
 def subjects(holders: Iterable[tuple[str, Mapping[str, Any]]], *, tell: Tell, title: str) -> int | None:
     """Return the smallest sample size of the first (path, object) that states any, None where none does.
 
-    That there are several of the experiment of this title is told.
+    `tell` is called with the decision to use the smallest of several sample sizes of the experiment `title`.
     """
     for where, holder in holders:
-        found: list[str] = []
+        texts: list[str] = []
         for key, value in holder.items():
             if is_sample_size(key):
                 at = f"{where}.{key}"
                 stated = value if isinstance(value, list) else [value]
-                found += [text for v in stated if (text := word(v, where=at)).lower() not in _NOT_KNOWN]
-        known = []
-        for text in found:
+                texts += [text for v in stated if (text := word(v, where=at)).lower() not in _NOT_KNOWN]
+        sizes = []
+        for text in texts:
             n, in_words = stated_n(text, where=where)
-            known += [] if n is None else [n]
+            sizes += [] if n is None else [n]
             if in_words:
                 tell(in_words)
-        if known:
-            if said := several_n(known, title=title, where=where):
-                tell(said)
-            return min(known)
+        if sizes:
+            if decision := several_n(sizes, title=title, where=where):
+                tell(decision)
+            return min(sizes)
     return None
 
 
 def is_sample_size(key: str) -> bool:
-    """Return whether a key of metadata is that of sample sizes."""
+    """Return whether a key of metadata holds sample sizes."""
     return key.lower().replace(" ", "_") in _SAMPLE_SIZES
 
 
 def columns(holder: Mapping[str, Any], *, where: str) -> dict[str, str]:
-    """Return the scalars of an object as columns of a table, sample sizes and nested values left out."""
-    found: dict[str, str] = {}
+    """Return the scalars of an object as columns of a table, without sample sizes and nested values."""
+    texts: dict[str, str] = {}
     for key, value in holder.items():
-        # A "/" in a name would make a group of the variable's name in a zarr store.
+        # In a zarr store a "/" in the name of a variable would make a group.
         column = word(key, where=where).replace("/", "_")
         if column and not is_sample_size(column) and not isinstance(value, (list, dict)):
-            found[column] = word(value, where=f"{where}.{column}")
-            if len(found) > _MOST_COLUMNS:
-                raise InputError(f"{where}: more than {_MOST_COLUMNS:,} columns; remove those that are not needed")
-    return found
+            texts[column] = word(value, where=f"{where}.{column}")
+            if len(texts) > _MAX_COLUMNS:
+                raise InputError(f"{where}: more than {_MAX_COLUMNS:,} columns; remove those that are not needed")
+    return texts
 
 
 def _float(value: float) -> float:
-    # Whole numbers come as int, and repeat.
-    return value if type(value) is float else _real(value)
+    return value if type(value) is float else _float_of_int(value)
 
 
 def _encodes(text: str) -> bool:
-    # Half of a surrogate pair, "\ud800", is valid JSON and no character.
+    # "\ud800", half of a surrogate pair, is valid JSON and no character.
     try:
         text.encode()
     except UnicodeEncodeError:

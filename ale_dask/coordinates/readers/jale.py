@@ -1,4 +1,4 @@
-"""Sheets of JALE (0.2): experiments with tags, as rows of a tidy table with one true/false column per tag."""
+"""Sheets of experiments of JALE 0.2, made into tidy tables with a true/false column for each tag."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from dataclasses import dataclass, field
 from ale_dask.coordinates.readers.text import clean, shown
 from ale_dask.errors import InputError
 
-# JALE knows its columns by their place: articles, subjects, x, y, z, space, then tags under any heading.
-_TAGS = 6
+# JALE knows columns by their position: articles, subjects, x, y, z, space, then tags under any heading.
+_FIRST_TAG = 6
 TIDY = ("study", "contrast", "n", "space", "x", "y", "z")
-# What pandas, and so JALE, takes for an empty cell.
+"""The first columns of a tidy table, as a sheet of JALE becomes one."""
+# pandas, with which JALE reads, takes these for an empty cell.
 _EMPTY = frozenset(("#N/A", "N/A", "n/a", "NA", "<NA>", "NULL", "null", "NaN", "nan", "None"))
-_TAKEN = frozenset({*TIDY, "id", "pmid", "pmcid", "name", "source", "foci"})
+_RESERVED = frozenset({*TIDY, "id", "pmid", "pmcid", "name", "source", "foci"})
 
 Row = tuple[int, Sequence[str]]
 
 
 @dataclass
-class _Open:
-    """One experiment of a sheet; n and space as they stand there."""
+class _Record:
+    """An experiment of a sheet, with its sample size and space as text."""
 
     article: str
     n: str
@@ -44,16 +45,16 @@ def filled(cell: str) -> str:
 
 
 def tag_of(text: str) -> str:
-    """Return a tag as JALE compares it, without regard to case, and as a column can be named."""
+    """Return a tag in lower case, as JALE compares tags, and as the name of a column."""
     tag = filled(text).lower().replace("/", "_").replace("`", "'")
-    return f"{tag} tag" if tag in _TAKEN else tag
+    return f"{tag} tag" if tag in _RESERVED else tag
 
 
 def tidy(header: Sequence[str], rows: Iterable[Row], *, file: str) -> tuple[list[str], Iterator[Row]]:
-    """Return the header and the rows of the same experiments as a tidy table, their contrast being their tags.
+    """Return the header and the rows of a sheet as a tidy table, in which the contrast of an experiment is its tags.
 
-    As in JALE, an experiment is a row with an article and the rows below without one; in a sheet that names the
-    article in every row, it is the rows of one article with the same tags. Numbers of rows stay.
+    As in JALE, an experiment is a row with an article and the rows below without an article; where every row names its
+    article, it is the rows of one article with the same tags. Rows keep their numbers.
 
     Raises
     ------
@@ -65,44 +66,44 @@ def tidy(header: Sequence[str], rows: Iterable[Row], *, file: str) -> tuple[list
     return [*TIDY, *tags], _tidied(experiments, tags)
 
 
-def _experiments(rows: Iterable[Row], *, file: str) -> list[_Open]:
-    listed = [(number, [*map(filled, row), *[""] * (_TAGS - len(row))]) for number, row in rows]
-    listed = [(number, row) for number, row in listed if any(row)]
-    each_named = all(row[0] for _, row in listed)
-    found: list[_Open] = []
-    same: dict[tuple[str, ...], _Open] = {}
-    for number, row in listed:
+def _experiments(rows: Iterable[Row], *, file: str) -> list[_Record]:
+    padded = [(number, [*map(filled, row), *[""] * (_FIRST_TAG - len(row))]) for number, row in rows]
+    padded = [(number, row) for number, row in padded if any(row)]
+    all_name_article = all(row[0] for _, row in padded)
+    records: list[_Record] = []
+    by_article_and_tags: dict[tuple[str, ...], _Record] = {}
+    for number, row in padded:
         article, n, space = row[0], row[1], row[5]
-        tags = tuple(dict.fromkeys(tag_of(cell) for cell in row[_TAGS:] if cell))
+        tags = tuple(dict.fromkeys(tag_of(cell) for cell in row[_FIRST_TAG:] if cell))
         if article:
-            one = same.get((article, *tags)) if each_named else None
-            if one is None:
-                one = _Open(article, n, space, tags)
-                found.append(one)
-                same[article, *tags] = one
-        elif not found:
+            record = by_article_and_tags.get((article, *tags)) if all_name_article else None
+            if record is None:
+                record = _Record(article, n, space, tags)
+                records.append(record)
+                by_article_and_tags[article, *tags] = record
+        elif not records:
             raise InputError(f"{file}:{number}: the row has no article above it; name the article of each focus")
         else:
-            one = found[-1]
-            changed = [c for c, own in zip((n, space), (one.n, one.space), strict=True) if c and c != own]
-            changed += [tag for tag in tags if tag not in one.tags]
+            record = records[-1]
+            changed = [c for c, first in zip((n, space), (record.n, record.space), strict=True) if c and c != first]
+            changed += [tag for tag in tags if tag not in record.tags]
             if changed:
                 raise InputError(
-                    f"{file}:{number}: {shown(changed[0])} is not in the first row of {shown(one.article)}; "
+                    f"{file}:{number}: {shown(changed[0])} is not in the first row of {shown(record.article)}; "
                     "JALE reads subjects, space and tags there"
                 )
-        one.rows.append((number, row))
-    return found
+        record.rows.append((number, row))
+    return records
 
 
-def _tidied(experiments: Sequence[_Open], tags: Sequence[str]) -> Iterator[Row]:
-    twins: Counter[tuple[str, str]] = Counter()
-    for one in experiments:
-        contrast = ", ".join(one.tags)
-        twins[one.article, contrast] += 1
-        if twins[one.article, contrast] > 1:
-            contrast = f"{contrast} ({twins[one.article, contrast]})".strip()
-        carried = ["true" if tag in one.tags else "false" for tag in tags]
-        for number, row in one.rows:
-            n, space = (row[1] or one.n, row[5] or one.space)
-            yield number, [one.article, contrast, n, space, *row[2:5], *carried]
+def _tidied(experiments: Sequence[_Record], tags: Sequence[str]) -> Iterator[Row]:
+    number_of: Counter[tuple[str, str]] = Counter()
+    for record in experiments:
+        contrast = ", ".join(record.tags)
+        number_of[record.article, contrast] += 1
+        if number_of[record.article, contrast] > 1:
+            contrast = f"{contrast} ({number_of[record.article, contrast]})".strip()
+        carried = ["true" if tag in record.tags else "false" for tag in tags]
+        for number, row in record.rows:
+            n, space = (row[1] or record.n, row[5] or record.space)
+            yield number, [record.article, contrast, n, space, *row[2:5], *carried]

@@ -6,10 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
-from ale_dask.coordinates.decisions import Tell, untold
 from ale_dask.coordinates.foci import Experiment
 from ale_dask.coordinates.readers.document import (
     Focus,
@@ -17,7 +16,6 @@ from ale_dask.coordinates.readers.document import (
     columns,
     focus,
     items,
-    load,
     mapping,
     part,
     plain,
@@ -25,76 +23,87 @@ from ale_dask.coordinates.readers.document import (
     subjects,
     title_of,
 )
+from ale_dask.coordinates.readers.foci_file import FociFile
 from ale_dask.coordinates.readers.text import shown
 from ale_dask.errors import InputError
 
 
-def is_dataset(root: Any) -> bool:
-    """Return whether a JSON value is a NiMARE Dataset: studies, at least one of them with contrasts."""
+class _Contrast(NamedTuple):
+    """A contrast with its study, each with its path in the file."""
+
+    title: str
+    metadata_of_study: Mapping[str, Any]
+    path_of_study: str
+    label: str
+    content: Mapping[str, Any]
+    path: str
+
+
+def recognises(file: FociFile) -> bool:
+    """Return whether a file is a NiMARE Dataset in JSON: studies, at least one of them with contrasts."""
+    return file.is_json and _is_dataset(file.json)
+
+
+def _is_dataset(root: Any) -> bool:
     return isinstance(root, dict) and any(isinstance(study, dict) and "contrasts" in study for study in root.values())
 
 
-def parse_nimare(data: bytes, *, name: str, space: str | None = None) -> tuple[Experiment, ...]:
+def read(file: FociFile) -> tuple[Experiment, ...]:
     """Return the experiments of a NiMARE Dataset, one per contrast, n None where it states no sample size.
 
-    An experiment is named "study; contrast". Scalars of metadata and labels are its columns. `space` ("MNI" or
-    "TAL") is for coordinates whose space is null or unknown.
+    An experiment is named "study; contrast". Scalars of metadata and labels are its columns. `file.space` is for
+    coordinates whose space is null or unknown.
 
     Raises
     ------
     InputError
         with the path in the file, for anything that is not such a Dataset, and for one without foci.
     """
-    return experiments(load(data, name=name), size=len(data), name=name, space=space)
-
-
-def experiments(
-    root: Any, *, size: int, name: str, space: str | None = None, tell: Tell = untold
-) -> tuple[Experiment, ...]:
-    """Return the experiments of the JSON value of a Dataset of `size` bytes, as `parse_nimare` does of these."""
-    if not is_dataset(root):
-        raise InputError(f"{name}:1: JSON, but no NiMARE Dataset: no study has contrasts; export one")
-    done: list[Experiment] = []
+    if not _is_dataset(file.json):
+        raise InputError(f"{file.name}:1: JSON, but no NiMARE Dataset: no study has contrasts; export one")
+    experiments: list[Experiment] = []
     names: set[str] = set()
-    for key, value in root.items():
-        at = f"{name}: {shown(key)}"
+    for contrast in _contrasts(file):
+        experiment = _experiment(contrast, file=file)
+        names.update(experiment.columns)
+        bound(len(experiments), len(names), size=len(file.content), name=file.name)
+        experiments.append(experiment)
+    if not any(e.xyz for e in experiments):
+        raise InputError(f"{file.name}: no foci in the whole Dataset; export it with its coordinates")
+    return tuple(experiments)
+
+
+def _contrasts(file: FociFile) -> Iterator[_Contrast]:
+    for key, value in file.json.items():
+        at = f"{file.name}: {shown(key)}"
         study = mapping(value, where=at)
         title = title_of(key, where=at) or "unnamed"
-        told = part(study, "metadata", where=at)
-        for label, one in part(study, "contrasts", where=at).items():
+        metadata = part(study, "metadata", where=at)
+        for label, content in part(study, "contrasts", where=at).items():
             path = f"{at}.contrasts.{shown(label)}"
-            contrast = mapping(one, where=path)
-            xyz, known = _foci(part(contrast, "coords", where=path), default=space, where=f"{path}.coords")
-            metadata, labels = (part(contrast, key, where=path) for key in ("metadata", "labels"))
-            holders = [
-                (f"{path}.metadata", metadata),
-                # Where Datasets had it before NiMARE 0.0.2.
-                (path, contrast),
-                (f"{at}.metadata", told),
-            ]
-            row = (
-                columns(told, where=f"{at}.metadata")
-                | columns(metadata, where=f"{path}.metadata")
-                | columns(labels, where=f"{path}.labels")
-            )
-            names.update(row)
-            bound(len(done), len(names), size=size, name=name)
-            short = title_of(label, where=path)
-            full = f"{title}; {short}" if short else title
-            done.append(
-                Experiment(
-                    name=full,
-                    n=subjects(holders, tell=tell, title=full),
-                    xyz=tuple(xyz),
-                    space=known,
-                    source=path,
-                    columns=row,
-                    study=title,
-                )
-            )
-    if not any(e.xyz for e in done):
-        raise InputError(f"{name}: no foci in the whole Dataset; export it with its coordinates")
-    return tuple(done)
+            yield _Contrast(title, metadata, at, label, mapping(content, where=path), path)
+
+
+def _experiment(contrast: _Contrast, *, file: FociFile) -> Experiment:
+    path, of_study = contrast.path, f"{contrast.path_of_study}.metadata"
+    coords = part(contrast.content, "coords", where=path)
+    xyz, space = _foci(coords, default=file.space, where=f"{path}.coords")
+    metadata, labels = (part(contrast.content, key, where=path) for key in ("metadata", "labels"))
+    # Datasets of NiMARE before 0.0.2 have sample sizes in the contrast itself.
+    holders = [(f"{path}.metadata", metadata), (path, contrast.content), (of_study, contrast.metadata_of_study)]
+    label = title_of(contrast.label, where=path)
+    name = f"{contrast.title}; {label}" if label else contrast.title
+    return Experiment(
+        name=name,
+        n=subjects(holders, tell=file.tell, title=name),
+        xyz=tuple(xyz),
+        space=space,
+        source=path,
+        columns=columns(contrast.metadata_of_study, where=of_study)
+        | columns(metadata, where=f"{path}.metadata")
+        | columns(labels, where=f"{path}.labels"),
+        study=contrast.title,
+    )
 
 
 def _foci(coords: Mapping[str, Any], *, default: str | None, where: str) -> tuple[list[Focus], str]:

@@ -1,4 +1,4 @@
-"""Compressed files, unpacked as far as is reasonable."""
+"""Gzipped files, unpacked up to a limit that depends on their size."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import zlib
 from ale_dask.errors import InputError
 
 GZIP = b"\x1f\x8b"
-FREE = 16 * 2**20
-"""Bytes that any file may unpack to."""
-MOST = 20
-"""Times its size that a file may unpack to beyond that.
+FREE_BYTES = 16 * 2**20
+"""Number of bytes that any file may unpack to."""
+MAX_RATIO = 20
+"""A file may unpack to `FREE_BYTES` and this many times its size.
 
-Tables of coordinates shrink 5 to 8 times, the XML of sheets 7 to 15 times. Deflate reaches 1032: a message of 1 MB
+Tables of coordinates shrink 5 to 8 times, the XML of sheets 7 to 15 times. Deflate reaches 1032 times: a file of 1 MB
 could fill a gigabyte of memory.
 """
 
 
 def limit(size: int) -> int:
     """Return the number of bytes that a file of `size` bytes may unpack to."""
-    return FREE + MOST * size
+    return FREE_BYTES + MAX_RATIO * size
 
 
 def unpacked(data: bytes, *, name: str) -> bytes:
-    """Return the bytes of a gzip file's content, and those of any other file as they are.
+    """Return the content of a gzip file, and the bytes of any other file unchanged.
 
     Raises
     ------
@@ -33,10 +33,11 @@ def unpacked(data: bytes, *, name: str) -> bytes:
     if not data.startswith(GZIP):
         return data
     parts: list[bytes] = []
+    # One byte more than the limit tells a file that exceeds it.
     room = limit(len(data)) + 1
     rest = data
     try:
-        # A gzip file may be several, one after the other; what follows the last is padding.
+        # A gzip file may be several streams, one after the other; padding may follow the last.
         while rest.startswith(GZIP) and room > 0:
             stream = zlib.decompressobj(wbits=31)
             parts.append(stream.decompress(rest, room))
@@ -48,7 +49,7 @@ def unpacked(data: bytes, *, name: str) -> bytes:
         raise InputError(f"{name}: the gzip file is damaged ({error}); copy it again") from error
     if room <= 0:
         raise InputError(
-            f"{name}: unpacks to more than {limit(len(data)):,} bytes, {MOST} times its size and {FREE >> 20} MB; "
-            "unpack it yourself if you trust it"
+            f"{name}: unpacks to more than {limit(len(data)):,} bytes, {MAX_RATIO} times its size and "
+            f"{FREE_BYTES >> 20} MB; unpack it yourself if you trust it"
         )
     return b"".join(parts)

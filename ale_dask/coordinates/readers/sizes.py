@@ -1,4 +1,4 @@
-"""Sample sizes as people write them; what is said of those that were filled in, and of foci that were converted."""
+"""Sample sizes as people write them, and the decisions on sample sizes and spaces that users are told."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from ale_dask.errors import InputError
 IMPUTED, IN_WORDS, SEVERAL, CONVERTED = "imputed-n", "n-in-words", "several-n", "converted-space"
 """Codes of the decisions on sample sizes and spaces."""
 # "14 (12 f)", "14 subjects", "n = 14"; not "14 + 12", "14-16" or "14 (7) (7)", which may be a sum or a range.
-_WORDS = re.compile(r"(?:n\s*=\s*)?(\d+)(?:\s*\([^()]*\)|\s*[A-Za-z][A-Za-z ]*\.?)?", re.ASCII | re.IGNORECASE)
+_IN_WORDS = re.compile(r"(?:n\s*=\s*)?(\d+)(?:\s*\([^()]*\)|\s*[A-Za-z][A-Za-z ]*\.?)?", re.ASCII | re.IGNORECASE)
 _LISTED = 10
 
 
 def stated_n(text: str, *, where: str) -> tuple[int | None, Decision | None]:
-    """Return the sample size that a text states, None where it is empty, and what to say where it is in words.
+    """Return the sample size that a text states, None where it is empty, and the decision if it is in words.
 
     Raises
     ------
     InputError
-        for what is not one whole number of 1 or more.
+        for a text that does not state one whole number of 1 or more.
     """
     try:
         return as_subjects(text, where=where), None
     except InputError:
-        words = _WORDS.fullmatch(clean(text))
+        words = _IN_WORDS.fullmatch(clean(text))
         if words is None:
             raise
         n = as_subjects(words[1], where=where)
@@ -36,7 +36,7 @@ def stated_n(text: str, *, where: str) -> tuple[int | None, Decision | None]:
 
 
 def several_n(sizes: Sequence[int], *, title: str, where: str) -> Decision | None:
-    """Return what to say of an experiment whose file states several sample sizes, None where there is only one."""
+    """Return the decision to use the smallest of several sample sizes, None where there is only one."""
     stated = sorted(set(sizes))
     if len(stated) < 2:
         return None
@@ -50,10 +50,7 @@ def several_n(sizes: Sequence[int], *, title: str, where: str) -> Decision | Non
 
 
 def imputed_n(experiments: Sequence[Experiment], n: int) -> list[Decision]:
-    """Return what to say of the experiments whose file states no sample size and for which `n` stands.
-
-    A stated sample size always stays: `n` is for those without one.
-    """
+    """Return the decision to use `n` for the experiments whose file states no sample size."""
     without = [e for e in experiments if e.n is None and e.xyz]
     if not without:
         return []
@@ -71,16 +68,12 @@ def imputed_n(experiments: Sequence[Experiment], n: int) -> list[Decision]:
 
 
 def converted(experiments: Sequence[Experiment], talairach: str) -> list[Decision]:
-    """Return what to say of the experiments whose foci were taken from Talairach to MNI space."""
-    of = [e for e in experiments if e.space == "TAL" and e.xyz]
-    if not of:
+    """Return the decision to convert the foci of experiments from Talairach to MNI space."""
+    number = sum(e.space == "TAL" and bool(e.xyz) for e in experiments)
+    if not number:
         return []
-    return [
-        Decision(
-            CONVERTED,
-            "",
-            f"the foci of {len(of):,} of {len(experiments):,} experiments are stated in Talairach space and were "
-            f"converted to MNI (inverse of icbm2tal, software '{talairach}')",
-            len(of),
-        )
-    ]
+    message = (
+        f"the foci of {number:,} of {len(experiments):,} experiments are stated in Talairach space and were "
+        f"converted to MNI (inverse of icbm2tal, software '{talairach}')"
+    )
+    return [Decision(CONVERTED, "", message, number)]

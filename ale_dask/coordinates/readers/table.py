@@ -8,38 +8,40 @@ from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter
 
-from ale_dask.coordinates.decisions import Decision, Tell, untold
+from ale_dask.coordinates.decisions import Decision
 from ale_dask.coordinates.foci import Experiment
 from ale_dask.coordinates.readers import columns as names
 from ale_dask.coordinates.readers import jale
+from ale_dask.coordinates.readers.blank_cells import BlankCells, year_column
 from ale_dask.coordinates.readers.columns import IDS, REQUIRED
 from ale_dask.coordinates.readers.faults import Faults
-from ale_dask.coordinates.readers.rows import Above, named_by_authors
+from ale_dask.coordinates.readers.foci_file import FociFile
+from ale_dask.coordinates.readers.headings import is_heading
 from ale_dask.coordinates.readers.sizes import several_n, stated_n
-from ale_dask.coordinates.readers.text import as_focus, as_space, clean, decode, shown
+from ale_dask.coordinates.readers.text import as_focus, as_space, clean, shown
 from ale_dask.coordinates.spreadsheet_cells import plain_cell
 from ale_dask.errors import InputError
 
-TITLES = 20
-"""Rows that may stand above the header of a table."""
-# Of a longer first line no header is made: a thousand columns take 20 kB.
-_HEADER = 1 << 16
+MAX_TITLES = 20
+"""Number of rows that may stand above the header of a table."""
+# A thousand columns take 20 kB; a longer first line is no header.
+_MAX_HEADER = 1 << 16
 _DELIMITERS = "\t;,"
-# What R and pandas write for a sample size that is not known.
+# R and pandas write these for a sample size that is not known.
 _NOT_KNOWN = frozenset({"na", "n/a", "nan", "none"})
-# Neurosynth's word for a space that it could not tell.
+# Neurosynth has "UNKNOWN" for a space that it could not tell.
 _NO_SPACE = _NOT_KNOWN | {"", "unknown"}
-# Of tables with an id: these say something of a focus, not of its study.
-_OF_FOCI = frozenset(("table_id", "table_num", "table_label", "peak_id", "x_mni", "y_mni", "z_mni", "in_mask"))
-# Coordinates repeat: those of Neurosynth's 448,255 foci are 6,784 texts. Where they do not, memory has an end.
-_MOST_NUMBERS = 1 << 16
+# Columns of Neurosynth's tables that describe a focus, not its study.
+_COLUMNS_OF_FOCI = frozenset(("table_id", "table_num", "table_label", "peak_id", "x_mni", "y_mni", "z_mni", "in_mask"))
+# The coordinates of Neurosynth's 448,255 foci are 6,784 texts: each is read once. The limit bounds the memory.
+_MAX_REMEMBERED = 1 << 16
 
 Row = tuple[int, Sequence[str]]
 
 
 @dataclass
-class _Open:
-    """The experiment that rows of one (study, contrast) are gathered into."""
+class _Record:
+    """The experiment of one (study, contrast), gathered from its rows."""
 
     line: int
     sizes: list[int] = field(default_factory=list)
@@ -48,161 +50,212 @@ class _Open:
     xyz: list[tuple[float, float, float]] = field(default_factory=list)
 
 
-def parse_table(
-    data: bytes,
-    *,
-    name: str,
-    space: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    tell: Tell = untold,
-) -> tuple[Experiment, ...]:
-    """Return the experiments of a comma, semicolon or tab separated table, n None where it states none.
-
-    An experiment is a distinct (study, contrast), its rows together or apart; of several sample sizes the
-    smallest holds, and is told.
-
-    Parameters
-    ----------
-    name
-        Stands for the file in messages and sources.
-    space
-        "MNI" or "TAL", for rows that state none.
-    columns
-        Names in the file of study, contrast, n, space, x, y and z, where they are unusual ones.
-    tell
-        Called with each decision about what could be read in two ways.
-
-    Raises
-    ------
-    InputError
-        with file:line, for anything that is not such a table, all its lines at once, and for a table without foci.
-    """
-    return parse_lines(decode(data, name=name, tell=tell), name=name, space=space, columns=columns, tell=tell)
+def recognises(file: FociFile) -> bool:
+    """Return whether a file of text begins with a column of a table of foci, or has a header after some titles."""
+    _, first = file.first_line
+    if not first or is_heading(first):
+        return False
+    if any(set(REQUIRED) & set(header) for header in header_columns(first, file.columns).values()):
+        return True
+    return not any(map(is_heading, file.lines)) and header_line(file.lines, columns=file.columns) is not None
 
 
-def parse_lines(
-    lines: list[str],
-    *,
-    name: str,
-    space: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    tell: Tell = untold,
-) -> tuple[Experiment, ...]:
-    """Return the experiments of a table's lines, as `parse_table` does of its bytes."""
-    first = next((i for i, line in enumerate(lines) if clean(line)), None)
-    if first is None:
-        raise InputError(f"{name}:1: the file is empty; give a table with the columns {', '.join(REQUIRED)}")
-    at = header_line(lines, columns=columns)
-    at = first if at is None else at
-    if at > first:
-        tell(titles_left(name, [lines[i] for i in range(first, at) if clean(lines[i])]))
-    delimiter, cells = cells_of(lines[at], columns=columns, where=f"{name}:{at + 1}")
-    rows = rows_of(lines, begin=at + 1, delimiter=delimiter, file=name)
-    return parse_rows(cells, rows, file=name, number=at + 1, space=space, columns=columns, tell=tell)
+def read(file: FociFile) -> tuple[Experiment, ...]:
+    """Return the experiments of a comma, semicolon or tab separated table, as `parse_rows` does."""
+    first, text = file.first_line
+    if not text:
+        raise InputError(f"{file.name}:1: the file is empty; give a table with the columns {', '.join(REQUIRED)}")
+    index = header_line(file.lines, columns=file.columns)
+    number = first if index is None else index + 1
+    if number > first:
+        file.tell(titles_left(file.name, [*filter(clean, file.lines[first - 1 : number - 1])]))
+    delimiter, cells = cells_of(file.lines[number - 1], columns=file.columns, where=f"{file.name}:{number}")
+    rows = rows_of(file.lines, begin=number, delimiter=delimiter, file=file.name)
+    return parse_rows(cells, rows, number=number, file=file)
 
 
 def titles_left(name: str, lines: Sequence[str]) -> Decision:
-    """Return what to say of lines above a table's header, which are no part of it."""
+    """Return the decision to leave out lines above the header of a table."""
     said = ", ".join(shown(clean(line)) for line in lines[:3]) + (" …" if len(lines) > 3 else "")
     return Decision("title-rows", name, f"{len(lines)} row(s) above the header were left out: {said}", len(lines))
 
 
-def parse_rows(
-    cells: Sequence[str],
-    rows: Iterable[Row],
-    *,
-    file: str,
-    number: int,
-    space: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    tell: Tell = untold,
-) -> tuple[Experiment, ...]:
-    """Return the experiments of rows of text below a header, its row numbered `number`, each row with its own."""
+def parse_rows(cells: Sequence[str], rows: Iterable[Row], *, number: int, file: FociFile) -> tuple[Experiment, ...]:
+    """Return the experiments of the rows below a header; n is None where a table states none.
+
+    An experiment is a distinct (study, contrast), its rows together or apart. Of several sample sizes the smallest
+    holds, which `file.tell` is told.
+
+    Parameters
+    ----------
+    cells
+        The cells of the header.
+    rows
+        The number and the cells of each row.
+    number
+        The number of the header's row.
+
+    Raises
+    ------
+    InputError
+        With file:line, for all rows that cannot be read at once, and for a table without foci.
+    """
     last = number
-    where = f"{file}:{number}"
-    names.check_mapping(columns or {}, cells, where=where)
-    header = names.canonical(cells, columns)
-    if jale.is_header(names.plain(cells)):
-        header, rows = jale.tidy(header, rows, file=file)
-    elif said := names.renamed(cells, header):
-        tell(Decision("columns", file, f"these columns were read as those of a table of foci: {', '.join(said)}"))
-    if "space" not in header and (known := names.space_of_axes(cells, columns)):
-        tell(Decision("space-from-columns", file, f"the names of its columns say that its coordinates are in {known}"))
-        space = known
-    authors = named_by_authors(cells, header)
-    header = _checked(header, where=where)
-    # Columns without a heading (the row numbers that pandas writes) say nothing.
-    titled = [i for i, column in enumerate(header) if column]
-    labels = itemgetter(*(i for i in titled if header[i] not in names.AXES))
-    axes = itemgetter(*(header.index(axis) for axis in names.AXES))
-    gathered: dict[tuple[str, str], _Open] = {}
-    # What was checked once needs no second look: rows of one experiment repeat all that is not a coordinate.
-    checked: dict[Sequence[str], _Open] = {}
-    numbers: dict[str, float] = {}
-    faults = Faults()
-    above = Above(header, authors=authors)
-    width = len(header)
+    header, rows, space = _header(cells, rows, number=number, file=file)
+    year = year_column(cells, header)
+    table = _Table(_checked(header, where=f"{file.name}:{number}"), year=year, file=file)
     for last, row in rows:
+        table.add(row, number=last)
+    table.faults.refuse()
+    table.blank_cells.tell_filled(file.tell, file=file.name)
+    return _experiments(table.records, last=last, space=space, file=file)
+
+
+def _header(
+    cells: Sequence[str], rows: Iterable[Row], *, number: int, file: FociFile
+) -> tuple[list[str], Iterable[Row], str | None]:
+    """Return the canonical names of the columns, the rows (those of a sheet of JALE made tidy), and the space."""
+    where = f"{file.name}:{number}"
+    names.check_mapping(file.columns, cells, where=where)
+    header = names.canonical(cells, file.columns)
+    if jale.is_header(names.plain(cells)):
+        header, rows = jale.tidy(header, rows, file=file.name)
+    elif said := names.renamed(cells, header):
+        message = f"these columns were read as those of a table of foci: {', '.join(said)}"
+        file.tell(Decision("columns", file.name, message))
+    space = file.space
+    if "space" not in header and (known := names.space_of_axes(cells, file.columns)):
+        message = f"the names of its columns say that its coordinates are in {known}"
+        file.tell(Decision("space-from-columns", file.name, message))
+        space = known
+    return header, rows, space
+
+
+class _Table:
+    """The rows of a table, gathered into one record per (study, contrast)."""
+
+    def __init__(self, header: Sequence[str], *, year: str | None, file: FociFile) -> None:
+        self.header, self.year, self.file = header, year, file
+        # Columns without a heading are the row numbers that pandas writes.
+        self.titled = [i for i, column in enumerate(self.header) if column]
+        self.labels = itemgetter(*(i for i in self.titled if self.header[i] not in names.AXES))
+        self.axes = itemgetter(*(self.header.index(axis) for axis in names.AXES))
+        self.blank_cells = BlankCells(header, year=year)
+        self.faults = Faults()
+        self.records: dict[tuple[str, str], _Record] = {}
+        # Rows of one experiment repeat all that is not a coordinate, so that one of them is checked for all.
+        self.checked: dict[Sequence[str], _Record] = {}
+        self.numbers: dict[str, float] = {}
+
+    def add(self, row: Sequence[str], *, number: int) -> None:
+        where = f"{self.file.name}:{number}"
+        width = len(self.header)
         if len(row) != width:
             if any(map(clean, row[width:])):
-                faults.add(
-                    f"{file}:{last}: {len(row)} values under {width} columns; quote the values that hold the separator"
+                self.faults.add(
+                    f"{where}: {len(row)} values under {width} columns; quote the values that hold the separator"
                 )
-                continue
+                return
             row = [*row[:width], *[""] * (width - len(row))]
-        row = above.filled(row)
-        label = labels(row)
-        record = checked.get(label)
+        row = self.blank_cells.filled(row)
+        label = self.labels(row)
+        record = self.checked.get(label)
         if record is None:
             if not any(map(clean, row)):
-                continue
-            values = {header[i]: plain_cell(clean(row[i])) for i in titled}
-            with faults.gathered():
-                record = _gather(values, into=gathered, where=f"{file}:{last}", line=last, authors=authors, tell=tell)
+                return
+            with self.faults.gathered():
+                record = self.record_of(row, number=number, where=where)
             if record is None:
-                continue
-            checked[label] = record
-        x, y, z = axes(row)
+                return
+            self.checked[label] = record
+        self.add_focus(record, self.axes(row), where=where)
+
+    def add_focus(self, record: _Record, cells: Sequence[str], *, where: str) -> None:
+        x, y, z = cells
         try:
-            record.xyz.append((numbers[x], numbers[y], numbers[z]))
+            record.xyz.append((self.numbers[x], self.numbers[y], self.numbers[z]))
         except KeyError:
             tokens = [clean(x), clean(y), clean(z)]
             if any(tokens):
-                with faults.gathered():
-                    focus = as_focus(tokens, line=" ".join(tokens), where=f"{file}:{last}")
+                with self.faults.gathered():
+                    focus = as_focus(tokens, line=" ".join(tokens), where=where)
                     record.xyz.append(focus)
-                    if len(numbers) < _MOST_NUMBERS:
-                        numbers.update(zip((x, y, z), focus, strict=True))
-    faults.refuse()
-    above.tell_filled(tell, file=file)
-    return _finish(gathered, file=file, last=last, space=space, tell=tell)
+                    if len(self.numbers) < _MAX_REMEMBERED:
+                        self.numbers.update(zip((x, y, z), focus, strict=True))
+
+    def record_of(self, row: Sequence[str], *, number: int, where: str) -> _Record:
+        """Return the record of a row's experiment, with the sample size, space and columns of the row added."""
+        values = {self.header[i]: plain_cell(clean(row[i])) for i in self.titled}
+        study, contrast = values.get("study", ""), values.get("contrast", "")
+        if not study:
+            raise InputError(f"{where}: the row has no study; name the study of each focus")
+        if self.year and (year := values.get(self.year, "")) and year not in study:
+            # Two papers of the same authors are two studies.
+            study = f"{study} {year}"
+        record = self.records.setdefault((study, contrast), _Record(line=number))
+        stated = values.get("n", "")
+        n, decision = (None, None) if stated.lower() in _NOT_KNOWN else stated_n(stated, where=where)
+        if decision:
+            self.file.tell(decision)
+        if n is not None and n not in record.sizes:
+            record.sizes.append(n)
+        _add_space(record, values.get("space", ""), study=study, where=where)
+        _add_columns(record, values, study=study, where=where)
+        return record
 
 
-def _finish(
-    gathered: Mapping[tuple[str, str], _Open], *, file: str, last: int, space: str | None, tell: Tell
+def _add_space(record: _Record, text: str, *, study: str, where: str) -> None:
+    if text.lower() in _NO_SPACE:
+        return
+    space = as_space(text)
+    if space is None:
+        raise InputError(f"{where}: unknown space {shown(text)}; write MNI or Talairach")
+    if record.space not in (None, space):
+        raise InputError(
+            f"{where}: {shown(study)} is in {record.space} in an earlier row and in {space} here; "
+            "give an experiment one space"
+        )
+    record.space = space
+
+
+def _add_columns(record: _Record, values: Mapping[str, str], *, study: str, where: str) -> None:
+    for column, value in values.items():
+        if column in REQUIRED or column in ("n", "space"):
+            continue
+        earlier = record.columns.get(column, "")
+        if earlier and value and earlier != value:
+            raise InputError(
+                f"{where}: column {shown(column)} is {shown(earlier)} in an earlier row of {shown(study)} "
+                f"and {shown(value)} here; give an experiment one value, or remove the column"
+            )
+        record.columns[column] = earlier or value
+
+
+def _experiments(
+    records: Mapping[tuple[str, str], _Record], *, last: int, space: str | None, file: FociFile
 ) -> tuple[Experiment, ...]:
-    done, homeless = [], []
-    for (study, contrast), record in gathered.items():
+    experiments, without_space = [], []
+    for (study, contrast), record in records.items():
         title = f"{study}; {contrast}" if contrast else study
-        where = f"{file}:{record.line}"
+        where = f"{file.name}:{record.line}"
         known = record.space or space
         if known is None:
-            homeless.append((where, title))
+            without_space.append((where, title))
             continue
-        if said := several_n(record.sizes, title=title, where=where):
-            tell(said)
+        if decision := several_n(record.sizes, title=title, where=where):
+            file.tell(decision)
         # Foci of fewer subjects than the group are the more uncertain ones.
         n = min(record.sizes, default=None)
-        done.append(Experiment(title, n, tuple(record.xyz), known, where, record.columns, study))
-    if homeless:
-        where, title = homeless[0]
-        more = f" and {len(homeless) - 1:,} more of {len(gathered):,}" if len(homeless) > 1 else ""
+        experiments.append(Experiment(title, n, tuple(record.xyz), known, where, record.columns, study))
+    if without_space:
+        where, title = without_space[0]
+        more = f" and {len(without_space) - 1:,} more of {len(records):,}" if len(without_space) > 1 else ""
         raise InputError(
             f"{where}: no space for {shown(title)}{more}; add a column space with MNI or Talairach, or give space"
         )
-    if not any(e.xyz for e in done):
-        raise InputError(f"{file}:{last}: no foci in the whole table; write one row with x, y, z in mm per focus")
-    return tuple(done)
+    if not any(e.xyz for e in experiments):
+        raise InputError(f"{file.name}:{last}: no foci in the whole table; write one row with x, y, z in mm per focus")
+    return tuple(experiments)
 
 
 def header_columns(line: str, columns: Mapping[str, str] | None = None) -> dict[str, list[str]]:
@@ -211,33 +264,27 @@ def header_columns(line: str, columns: Mapping[str, str] | None = None) -> dict[
 
 
 def header_line(lines: Sequence[str], *, columns: Mapping[str, str] | None = None) -> int | None:
-    """Return the place of the first line that has all columns of a table of foci; None where the first few have not."""
-    full = (i for i, line in enumerate(lines) if clean(line))
-    for i in islice(full, TITLES + 1):
-        if any(is_header(cells, columns) for _, cells in _split(clean(lines[i])[:_HEADER])):
+    """Return the index of the first line with all columns of a table of foci, None if none of the first lines is."""
+    not_blank = (i for i, line in enumerate(lines) if clean(line))
+    for i in islice(not_blank, MAX_TITLES + 1):
+        if any(is_header(cells, columns) for _, cells in _split(clean(lines[i])[:_MAX_HEADER])):
             return i
     return None
 
 
 def is_header(cells: Sequence[str], columns: Mapping[str, str] | None = None) -> bool:
-    """Return whether cells are the names of the columns of a table of foci or of a sheet of JALE's."""
-    found = names.canonical(cells, columns)
-    return jale.is_header(names.plain(cells)) or (study_column(found) is not None and set(names.AXES) <= set(found))
+    """Return whether cells name the columns of a table of foci, or of a sheet of experiments of JALE."""
+    header = names.canonical(cells, columns)
+    return jale.is_header(names.plain(cells)) or (study_column(header) is not None and set(names.AXES) <= set(header))
 
 
 def cells_of(line: str, *, columns: Mapping[str, str] | None = None, where: str) -> tuple[str, list[str]]:
-    """Return the delimiter and the cells of a header line."""
-    read = dict(_split(clean(line)))
-    if not read:
+    """Return the delimiter and the cells of a header line: the delimiter that gives most of the columns required."""
+    cells_by_delimiter = dict(_split(clean(line)))
+    if not cells_by_delimiter:
         raise InputError(f"{where}: the header cannot be read; its columns must be {', '.join(REQUIRED)}")
-    wanted = set(REQUIRED)
-    return max(read.items(), key=lambda item: len(wanted & set(names.canonical(item[1], columns))))
-
-
-def header_of(line: str, *, where: str) -> tuple[str, list[str]]:
-    """Return the delimiter and the column names of a header line, whatever the columns are."""
-    delimiter, cells = cells_of(line, where=where)
-    return delimiter, names.canonical(cells)
+    required = set(REQUIRED)
+    return max(cells_by_delimiter.items(), key=lambda item: len(required & set(names.canonical(item[1], columns))))
 
 
 def _split(line: str) -> Iterator[tuple[str, list[str]]]:
@@ -270,57 +317,12 @@ def study_column(header: Sequence[str]) -> str | None:
     """Return the column that names the study: study, else the first of id, pmid and pmcid, else None."""
     if "study" in header:
         return "study"
-    return next((column for one in IDS for column in header if column.lower() == one), None)
+    return next((column for identifier in IDS for column in header if column.lower() == identifier), None)
 
 
 def _checked(header: Sequence[str], *, where: str) -> list[str]:
-    """Return the header with a column study, and "" for what there says something of a focus beside an id."""
+    """Return the header with an id column named "study", and with "" for columns that describe single foci."""
     column = study_column(header)
-    found = ["study" if c == column else c for c in header]
-    names.missing(found, where=where)
-    return found if column == "study" else ["" if c in _OF_FOCI else c for c in found]
-
-
-def _gather(
-    values: Mapping[str, str],
-    *,
-    into: dict[tuple[str, str], _Open],
-    where: str,
-    line: int,
-    authors: str | None,
-    tell: Tell,
-) -> _Open:
-    study, contrast = values.get("study", ""), values.get("contrast", "")
-    if not study:
-        raise InputError(f"{where}: the row has no study; name the study of each focus")
-    if authors and (year := values.get(authors, "")) and year not in study:
-        # Two papers of one author are two studies.
-        study = f"{study} {year}"
-    record = into.setdefault((study, contrast), _Open(line=line))
-    stated = values.get("n", "")
-    n, said = (None, None) if stated.lower() in _NOT_KNOWN else stated_n(stated, where=where)
-    if said:
-        tell(said)
-    if n is not None and n not in record.sizes:
-        record.sizes.append(n)
-    if values.get("space", "").lower() not in _NO_SPACE:
-        space = as_space(values["space"])
-        if space is None:
-            raise InputError(f"{where}: unknown space {shown(values['space'])}; write MNI or Talairach")
-        if record.space not in (None, space):
-            raise InputError(
-                f"{where}: {shown(study)} is in {record.space} in an earlier row and in {space} here; "
-                "give an experiment one space"
-            )
-        record.space = space
-    for column, value in values.items():
-        if column in REQUIRED or column in ("n", "space"):
-            continue
-        earlier = record.columns.get(column, "")
-        if earlier and value and earlier != value:
-            raise InputError(
-                f"{where}: column {shown(column)} is {shown(earlier)} in an earlier row of {shown(study)} "
-                f"and {shown(value)} here; give an experiment one value, or remove the column"
-            )
-        record.columns[column] = earlier or value
-    return record
+    checked = ["study" if c == column else c for c in header]
+    names.check_complete(checked, where=where)
+    return checked if column == "study" else ["" if c in _COLUMNS_OF_FOCI else c for c in checked]

@@ -1,4 +1,4 @@
-"""What the formats share: bytes to text, text to numbers and spaces."""
+"""Text of all formats: bytes decoded to lines, and words read as numbers, coordinates, sample sizes and spaces."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ale_dask.errors import InputError
 
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE | re.ASCII)
-# Minus signs that word processors and PDF tables put in place of the hyphen.
+# Minus signs and dashes that word processors and PDF tables put in place of the hyphen.
 _MINUS = str.maketrans(dict.fromkeys("\u2212\u2013\u2010\u2011\ufe63\uff0d", "-"))
 _BLANK = "".join(chr(c) for c in range(0x10000) if chr(c).isspace()) + "\ufeff"
 _SPACES = {"mni": "MNI", "mni152": "MNI", "icbm152": "MNI"} | dict.fromkeys(
     ("tal", "talairach", "tlrc", "t88", "talairachtournoux", "talairachandtournoux"), "TAL"
 )
 _MARKS = re.compile(r"[\s_.&()-]+")
-# Templates of MNI152 as TemplateFlow (MNI152NLin2009cAsym) and NiMARE (mni152_2mm, ale_2mm) name them. MNI305 and
-# MNIColin27 are other brains, millimetres apart.
+# Names of MNI152 templates in TemplateFlow (MNI152NLin2009cAsym) and NiMARE (mni152_2mm, ale_2mm). MNI305 and
+# MNIColin27 are other brains, which differ by millimetres.
 _MNI152 = re.compile(r"mni152n?lin[a-z0-9]*|(?:mni152|ale)_[12]mm", re.ASCII)
 _NOT_IN_WINDOWS = (0x81, 0x8D, 0x8F, 0x90, 0x9D)
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _LINE_END = re.compile(rb"\r\n|\r|\n")
-# U+0085 is a line's end of mainframes: a blank.
+# Without U+0085, the end of a line on mainframes, which counts as a blank.
 _CONTROLS = re.compile("[\x80-\x84\x86-\x9f]")
 _WINDOWS = {code: bytes([code]).decode("cp1252") for code in range(0x80, 0xA0) if code not in _NOT_IN_WINDOWS}
 
 
 def decode(data: bytes, *, name: str, tell: Tell = untold) -> list[str]:
-    """Return the lines of a file's bytes: UTF-8, UTF-16 with its mark, else Windows-1252; any line ends.
+    """Return the lines of bytes in UTF-8, UTF-16 with its mark, or else Windows-1252, with any line ends.
 
     Raises
     ------
@@ -50,12 +50,12 @@ def decode(data: bytes, *, name: str, tell: Tell = untold) -> list[str]:
 
 
 def as_text(data: bytes, *, name: str, tell: Tell = untold) -> str:
-    """Return a file's bytes as text: UTF-8, UTF-16 with its mark, else Windows-1252.
+    """Return bytes in UTF-8, UTF-16 with its mark, or else Windows-1252 as text.
 
     Raises
     ------
     InputError
-        if the mark lies, and for bytes that neither UTF-8 nor Windows-1252 has, or lines of both.
+        for bytes that are not valid in their encoding, and for a file in which lines have different encodings.
     """
     encoding = next((e for bom, e in _BOMS if data.startswith(bom)), "utf-8")
     try:
@@ -64,7 +64,7 @@ def as_text(data: bytes, *, name: str, tell: Tell = untold) -> str:
         if encoding == "utf-16":
             raise InputError(f"{name}:1: marked as UTF-16 but is not; save it as UTF-8") from error
         return _windows(data, at=error.start, name=name, tell=tell)
-    # Windows-1252 that some program took for Latin-1: its quotes are control characters that no text has.
+    # Where a program took Windows-1252 for Latin-1, quotes became control characters, which no text has.
     if _CONTROLS.search(text):
         text = _CONTROLS.sub(lambda found: _WINDOWS.get(ord(found[0]), found[0]), text)
         tell(Decision("encoding", name, "control characters were read as the quotes and dashes of Windows-1252"))
@@ -115,7 +115,7 @@ def as_subjects(text: str, *, where: str) -> int | None:
     Raises
     ------
     InputError
-        for what is not a whole number of 1 or more.
+        for a text that is no whole number of 1 or more.
     """
     token = clean(text)
     if not token:
@@ -155,7 +155,7 @@ def as_focus(tokens: list[str], *, line: str, where: str) -> tuple[float, float,
 
 
 def as_number(token: str) -> float | None:
-    """Return the number of a token with a decimal point or a decimal comma, None for what is none."""
+    """Return the number that a token states with a decimal point or comma, None where it is no number."""
     return _float(clean(token).translate(_MINUS).replace(",", "."))
 
 

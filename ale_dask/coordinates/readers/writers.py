@@ -1,4 +1,4 @@
-"""Foci written to files that `read_foci` reads back, in MNI space and with coordinates to the last digit."""
+"""Foci written to files that `read_foci` reads back, in MNI space and with all digits of the coordinates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.coordinates.foci import foci_of
-from ale_dask.coordinates.readers.columns import canonical
+from ale_dask.coordinates.readers.columns import CANONICAL, canonical
 from ale_dask.coordinates.readers.document import is_sample_size, title_of
 from ale_dask.coordinates.readers.sleuth import write_sleuth
 from ale_dask.coordinates.readers.text import clean, shown
@@ -25,14 +25,13 @@ from ale_dask.errors import InputError
 from ale_dask.schema import FOCI, check
 from ale_dask.storage.location import place, replace_file
 
-_OWN = ("study", "contrast", "n", "space", "x", "y", "z")
-# csv refuses to read a longer cell.
-_LONGEST_CELL = 131_072
+# The module csv refuses to read longer cells.
+_MAX_CELL = 131_072
 
 
 @dataclass(frozen=True)
 class _Row:
-    """One experiment: its name as study and contrast, n 0 where it is not known, foci in mm MNI."""
+    """An experiment: its name as study and contrast, n (0 where it is not known), and foci in mm MNI."""
 
     id: str
     study: str
@@ -44,15 +43,34 @@ class _Row:
 
 
 def write_foci(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
-    """Write a foci Dataset to a file, whole or not at all: Sleuth text (.txt), a table (.csv, .tsv) or NIMADS (.json).
+    """Write a foci Dataset to a file: Sleuth text (.txt), a table (.csv, .tsv) or NIMADS (.json).
 
-    Sleuth text keeps names, sample sizes and foci; the others the columns too, and the study of a name that
-    begins with it and "; ".
+    The file is replaced as a whole, or stays as it was. Sleuth text keeps names, sample sizes and foci; the other
+    formats also keep tags and further columns, and the study of a name "study; contrast".
+
+    Parameters
+    ----------
+    dataset
+        As `read_foci` returns it.
+    path
+        Of a local file, or a URL; its ending tells the format.
 
     Raises
     ------
     InputError
-        for another suffix, a Dataset without foci, and what the format cannot hold.
+        For another ending, a Dataset without foci, and names or values that the format cannot hold.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from importlib.resources import files
+    >>> from ale_dask import read_foci
+    >>> foci = read_foci(files("ale_dask.datasets.example") / "psychotherapy.txt")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_foci(foci, f"{folder}/foci.csv")
+    ...     again = read_foci(f"{folder}/foci.csv")
+    >>> bool((again["focus_xyz"].values == foci["focus_xyz"].values).all())
+    True
     """
     where = place(os.fspath(path))
     suffix = PurePosixPath(str(where)).suffix.lower()
@@ -70,63 +88,73 @@ def write_foci(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
 
 
 def write_table(dataset: xr.Dataset, *, delimiter: str = ",") -> str:
-    """Return the foci Dataset as a tidy table: one row per focus, one without coordinates per experiment without foci.
+    """Return a foci Dataset as the text of a tidy table: a row per focus, and one per experiment without foci.
 
     Raises
     ------
     InputError
-        for an experiment without a name or with that of another, which a table would join, and for a column or a
+        for an experiment without a name or with the name of another, which a table would join, and for a column or a
         value that a table cannot hold.
     """
     rows = list(_rows(dataset))
-    columns = [*rows[0].tags, *rows[0].moderators] if rows else []
-    further = [c for c in columns if c != "contrast"]
-    # A further column, "experiment", would be taken for the contrasts where there is no column of that name.
-    contrasts = (
-        "contrast" in columns
-        or any(row.contrast for row in rows)
-        or "contrast" in canonical(["study", *"xyz", *further])
-    )
-    own = [c for c in _OWN if contrasts or c != "contrast"]
-    for column in further:
-        if not column or column.lower() in _OWN or _heading(column) != column or further.count(column) > 1:
-            raise InputError(f"a table cannot have a column {shown(column)} beside its others; rename or drop it")
+    own, further = _table_columns(rows)
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     writer.writerow([*own, *further])
-    seen: set[tuple[str, str]] = set()
-    before: _Row | None = None
+    written: set[tuple[str, str]] = set()
+    previous: _Row | None = None
     for row in rows:
-        if before is not None and before.contrast and not row.contrast and before.study == row.study:
-            # Below a contrast, a blank one means the same again; a blank row says that it does not.
+        if previous is not None and previous.contrast and not row.contrast and previous.study == row.study:
+            # Below a contrast, a blank contrast means the same contrast, unless a blank row stands between.
             writer.writerow([""] * len([*own, *further]))
-        before = row
-        if not row.study:
-            raise InputError(f"experiment {shown(row.id)} has no name, which a table needs; write .txt or .json")
-        if (row.study, row.contrast) in seen:
-            raise InputError(f"a table joins {shown(row.id)} to another of its name; rename it, or write .txt or .json")
-        seen.add((row.study, row.contrast))
-        said = row.tags | row.moderators
-        if "contrast" in said and not _agrees(said["contrast"], row.contrast):
-            raise InputError(f"the column contrast of {shown(row.id)} is not what its name says; rename or drop it")
+        previous = row
+        _refuse_for_table(row, written)
+        written.add((row.study, row.contrast))
+        carried = row.tags | row.moderators
         values = {"study": row.study, "contrast": row.contrast, "n": row.n or "", "space": "MNI"}
         begin = [escaped_cell(_cell(values[c])) for c in own if c in values]
-        end = [escaped_cell(_cell(said[c])) for c in further]
+        end = [escaped_cell(_cell(carried[c])) for c in further]
         foci: list[Any] = row.xyz or [("", "", "")]
         for focus in foci:
             writer.writerow([*begin, *map(_cell, focus), *end])
     return text.getvalue()
 
 
-def write_nimads(dataset: xr.Dataset) -> str:
-    """Return the foci Dataset as a NIMADS study set in JSON, tags as an annotation and moderators as metadata.
+def _table_columns(rows: list[_Row]) -> tuple[list[str], list[str]]:
+    """Return the columns of a table of foci, and the further columns of tags and moderators."""
+    columns = [*rows[0].tags, *rows[0].moderators] if rows else []
+    further = [c for c in columns if c != "contrast"]
+    # A further column "experiment" would be read as the contrast where there is no column contrast.
+    contrasts = (
+        "contrast" in columns
+        or any(row.contrast for row in rows)
+        or "contrast" in canonical(["study", *"xyz", *further])
+    )
+    for column in further:
+        if not column or column.lower() in CANONICAL or _heading(column) != column or further.count(column) > 1:
+            raise InputError(f"a table cannot have a column {shown(column)} beside its others; rename or drop it")
+    return [c for c in CANONICAL if contrasts or c != "contrast"], further
 
-    Experiments of one study stand together, in the order of their first.
+
+def _refuse_for_table(row: _Row, written: set[tuple[str, str]]) -> None:
+    carried = row.tags | row.moderators
+    if not row.study:
+        raise InputError(f"experiment {shown(row.id)} has no name, which a table needs; write .txt or .json")
+    if (row.study, row.contrast) in written:
+        raise InputError(f"a table joins {shown(row.id)} to another of its name; rename it, or write .txt or .json")
+    if "contrast" in carried and not _agrees(carried["contrast"], row.contrast):
+        raise InputError(f"the column contrast of {shown(row.id)} is not what its name says; rename or drop it")
+
+
+def write_nimads(dataset: xr.Dataset) -> str:
+    """Return a foci Dataset as a NIMADS study set in JSON, tags as an annotation and moderators as metadata.
+
+    Studies are in the order of their first experiments.
 
     Raises
     ------
     InputError
-        for a name that readers refuse, and a column that they would take for sample sizes.
+        for a name that `read_foci` refuses, and a column that it would read as sample sizes.
     """
     studies: dict[str, dict[str, Any]] = {}
     notes = []
@@ -155,10 +183,10 @@ def write_nimads(dataset: xr.Dataset) -> str:
     if notes and notes[0]["note"]:
         keys = dict.fromkeys(notes[0]["note"], "boolean")
         annotations = [{"id": "tags", "name": "tags", "note_keys": keys, "notes": notes}]
-    # A line per study: to be looked at and compared.
+    # A line per study can be read and compared.
     lines = ",\n".join(json.dumps(study, ensure_ascii=False, allow_nan=False) for study in studies.values())
-    noted = ",\n".join(json.dumps(annotation, ensure_ascii=False) for annotation in annotations)
-    return f'{{"id": "ale-dask", "name": "", "studies": [\n{lines}\n], "annotations": [{noted}]}}\n'
+    annotation_lines = ",\n".join(json.dumps(annotation, ensure_ascii=False) for annotation in annotations)
+    return f'{{"id": "ale-dask", "name": "", "studies": [\n{lines}\n], "annotations": [{annotation_lines}]}}\n'
 
 
 def _rows(dataset: xr.Dataset) -> Iterator[_Row]:
@@ -187,7 +215,7 @@ def _rows(dataset: xr.Dataset) -> Iterator[_Row]:
 
 
 def _parts(name: str, study: str) -> tuple[str, str]:
-    """Return a name as the study and contrast that readers join to it, the whole as the study where there are none."""
+    """Return the study and the contrast of a name "study; contrast", and other names as the study alone."""
     begin = f"{study}; "
     contrast = name[len(begin) :] if study and name.startswith(begin) else ""
     return (study, contrast) if contrast and clean(contrast) == contrast else (name, "")
@@ -197,25 +225,25 @@ def _plain(values: npt.NDArray[Any]) -> list[Any]:
     if values.dtype.kind != "f":
         return [str(v) for v in values]
     if np.isnan(values).all():
-        # All empty, they would be read as a tag that nobody carries.
+        # An empty column would be read as a tag that no experiment carries.
         return ["NA"] * len(values)
     return [None if np.isnan(v) else v if np.isfinite(v) else str(v) for v in values.tolist()]
 
 
-def _agrees(said: Any, contrast: str) -> bool:
-    """Return whether a column contrast says of an experiment what readers make of the contrast in its name."""
-    if isinstance(said, bool):
-        return (contrast.lower() in ("true", "yes", "1", "x")) is said
-    if isinstance(said, float):
+def _agrees(value: Any, contrast: str) -> bool:
+    """Return whether a tag or moderator "contrast" has the value as which the contrast in a name is read."""
+    if isinstance(value, bool):
+        return (contrast.lower() in ("true", "yes", "1", "x")) is value
+    if isinstance(value, float):
         try:
-            return float(contrast) == said
+            return float(contrast) == value
         except ValueError:
             return False
-    return said == contrast or (said in (None, "NA") and contrast.lower() in ("", "na", "n/a", "nan", "none"))
+    return value == contrast or (value in (None, "NA") and contrast.lower() in ("", "na", "n/a", "nan", "none"))
 
 
 def _heading(text: str) -> str:
-    """Return a column's name as readers of tables take it, "" where it is in more than one line."""
+    """Return a column's name as it is read from a table, "" where it has line breaks."""
     return "" if set(text) & set("\0\r\n") else clean(text).replace("/", "_")
 
 
@@ -225,7 +253,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return repr(value)
     text = "NA" if value is None else str(value)
-    if "\0" in text or len(text) > _LONGEST_CELL:
+    if "\0" in text or len(text) > _MAX_CELL:
         raise InputError(f"a table cannot hold the value {shown(text)}; shorten or drop it")
-    # Readers take each of \r and \r\n for the end of a line, which csv does not quote for all of them.
+    # \r and \r\n are read as \n.
     return text.replace("\r\n", "\n").replace("\r", "\n")
