@@ -7,6 +7,7 @@ from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
+import hypothesis
 import pytest
 from support.studies import write_tiny
 
@@ -27,6 +28,11 @@ TIERS = {
 }
 """Tiers of tests, and the folders and files under tests/ that belong to each; all other tests are of integration.
 A test marked with a tier of its own belongs to that one."""
+hypothesis.settings.register_profile("same", deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile("other", deadline=None, print_blob=True)
+# The same examples in every run, so that a change is what makes a test fail; scripts/test --hypothesis-profile=other
+# looks for further ones.
+hypothesis.settings.load_profile("same")
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 
