@@ -360,7 +360,7 @@ def load_study(path: str | Path, *, recorded: bool = False) -> Study:
     Examples
     --------
     >>> from importlib.resources import files
-    >>> study = load_study(files("ale_dask.datasets.example") / "study.toml")
+    >>> study = ale.load_study(files("ale_dask.datasets.example") / "study.toml")
     >>> list(study.foci), study.inference.iterations
     (['drug', 'therapy', 'affect'], 1000)
     """

@@ -20,7 +20,7 @@ from support.studies import experiments, one_place, write_ball, write_one_place,
 
 import ale_dask as ale
 from ale_dask.analyses import base_rate
-from ale_dask.analyses.main_effect import mask_of as ale_mask
+from ale_dask.analyses.findings.model import mask_of as ale_mask
 from ale_dask.config.study import inference_from, load_study
 from ale_dask.errors import InputError, StoreError
 from ale_dask.workflows import maintain, run, sweep
