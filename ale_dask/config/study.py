@@ -208,7 +208,7 @@ class Study(_Frozen):
     --------
     >>> foci = {"drug": {"files": "drug.txt"}}
     >>> analysis = {"drug": {"kind": "main-effect", "foci": "drug"}}
-    >>> study = Study.model_validate({"foci": foci, "analysis": analysis, "inference": {"seed": 7}})
+    >>> study = ale.Study.model_validate({"foci": foci, "analysis": analysis, "inference": {"seed": 7}})
     >>> study.inference.seed, study.analysis["drug"].foci
     (7, ['drug'])
     """
