@@ -1,7 +1,6 @@
-"""Every array's name, dimensions, type, unit and meaning, written once.
+"""The name, dimensions, type, unit and meaning of every array of a Dataset, written once.
 
-`check(dataset, *wanted)` is the only validation that functions on Datasets need: it names what is missing
-or misshapen and what it found instead.
+Functions on Datasets validate them by `check(dataset, *wanted)`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Variable:
-    """One array of the vocabulary."""
+    """The description of an array; `kinds` are the numpy kinds of types that it may have."""
 
     name: str
     dims: tuple[str, ...]
@@ -151,33 +150,33 @@ VARIABLES: dict[str, Variable] = {
     v.name: v for v in _FOCI + _MAPS + _MAIN_EFFECT + _BASE_RATE + _POWER + _CONTRIBUTIONS + _CONTRAST + _CONJUNCTION
 }
 OPTIONAL = ("experiment_group", "experiment_imputed", "experiment_pooled")
-"""Words on experiments, "" where they do not apply, that a foci Dataset need not have."""
+"""Variables (experiment) of text, "" where they do not apply, that a foci Dataset may lack."""
 FOCI: tuple[str, ...] = tuple(v.name for v in _FOCI if v.name not in (*OPTIONAL, "experiment_tag"))
 
 
 def check(dataset: xr.Dataset, *wanted: str) -> xr.Dataset:
-    """Return the dataset itself after finding every wanted variable with its dims and type.
+    """Return the Dataset itself, if it has every wanted variable with its dimensions and type.
 
     Raises
     ------
     InputError
-        naming the variable that is missing or has other dims or another type, and what was found.
+        for a variable that is missing, or has other dimensions or another type.
     """
     for name in wanted:
         variable = VARIABLES[name]
         if name not in dataset:
-            have = ", ".join(map(str, dataset.variables)) or "nothing"
-            raise InputError(f"the dataset has no variable '{name}' ({variable.meaning}); it has: {have}")
-        found = dataset[name]
-        if found.dims != variable.dims:
-            raise InputError(f"'{name}' has dims {found.dims}, wanted {variable.dims}")
-        if found.dtype.kind not in variable.kinds:
-            raise InputError(f"'{name}' has dtype {found.dtype}, wanted kind '{variable.kinds}'")
+            names = ", ".join(map(str, dataset.variables)) or "nothing"
+            raise InputError(f"the dataset has no variable '{name}' ({variable.meaning}); it has: {names}")
+        array = dataset[name]
+        if array.dims != variable.dims:
+            raise InputError(f"'{name}' has dims {array.dims}, wanted {variable.dims}")
+        if array.dtype.kind not in variable.kinds:
+            raise InputError(f"'{name}' has dtype {array.dtype}, wanted kind '{variable.kinds}'")
     return dataset
 
 
 def describe(dataset: xr.Dataset) -> xr.Dataset:
-    """Return the dataset with each variable's unit and meaning in its attributes."""
+    """Return the Dataset with the unit and the meaning of each variable in the variable's attributes."""
     for name, array in dataset.variables.items():
         variable = VARIABLES.get(str(name))
         if variable is not None:

@@ -1,4 +1,4 @@
-"""Downloads into a folder that other programs share: resumed, checked by sha256, there whole or not at all."""
+"""Downloads into a folder that several programs share: resumed after a break, checked by sha256, and never partial."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from ale_dask.storage.location import replace_file
 from ale_dask.version import __version__
 
 Progress = Callable[[str, int, int | None], None]
-"""Called with a file's name, its bytes that are there and its bytes in all, None where the server does not say."""
+"""A function of a file's name, its bytes downloaded so far and its bytes in all, None where they are not known."""
 
 log = logging.getLogger(__name__)
 _CHUNK = 1 << 16
-# Seconds to connect, and between two pieces of an answer.
-_PATIENCE = (10.0, 60.0)
+# Seconds to wait for a connection, and between two pieces of an answer.
+_TIMEOUTS = (10.0, 60.0)
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of a server, and its name here; without a `sha256` that of the first download is recorded beside it."""
+    """A file on a server, with its local name; without a `sha256`, that of the first download is recorded beside it."""
 
     name: str
     url: str
     sha256: str | None = None
     missing: str = ""
-    """What to say if the server does not have it, where the user had named it."""
+    """The message for a file that a user named and the server does not have."""
 
 
 class _NoAnswerError(Exception):
@@ -44,7 +44,7 @@ class _NoAnswerError(Exception):
 
 
 def cache() -> Path:
-    """Return the folder that downloads are kept in: ALE_DASK_DATA, or ale-dask in the user's cache."""
+    """Return the folder of downloads: ALE_DASK_DATA, or ale-dask in the user's cache."""
     import pooch
 
     return Path(os.environ.get("ALE_DASK_DATA") or pooch.os_cache("ale-dask")).expanduser()
@@ -205,7 +205,7 @@ def _ask(file: File, *, begin: int, mark: str) -> Any:
         # RFC 9110, 13.1.5: a weak entity tag is none for If-Range; the answer's own is compared then.
         headers |= {} if mark.startswith("W/") else {"If-Range": mark}
     try:
-        return requests.get(file.url, headers=headers, stream=True, timeout=_PATIENCE)
+        return requests.get(file.url, headers=headers, stream=True, timeout=_TIMEOUTS)
     except requests.RequestException as error:
         raise _NoAnswerError(f"{_host(file.url)} cannot be reached ({_why(error)})") from error
 
@@ -216,9 +216,9 @@ def _continues(answer: Any, *, begin: int, mark: str) -> bool:
 
 
 def _mark_of(answer: Any) -> str:
-    """Return what tells this version of the file from others, "" if nothing does."""
+    """Return the entity tag or date of this version of the file, "" if it has none that a download can resume with."""
     if "Content-Encoding" in answer.headers:
-        # A range is one of the encoded bytes, and those kept are decoded.
+        # Ranges count encoded bytes, but the bytes of the partial file are decoded.
         return ""
     found: str = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
     return found
@@ -250,7 +250,7 @@ def _sha256(path: Path) -> str:
 
 
 def _looks_right(path: Path, *, name: str) -> bool:
-    """Return whether the content begins as the name's ending says: what may be trusted without a sha256."""
+    """Return whether the content begins as files with the name's ending do, which is checked without a sha256."""
     if name.endswith(".json"):
         with suppress(ValueError):
             json.loads(path.read_bytes())
@@ -264,7 +264,7 @@ def _looks_right(path: Path, *, name: str) -> bool:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[bool]:
-    """Hold the folder's lock, which ends with the process; yield False where the file system has none."""
+    """Hold the lock of the folder, which ends with the process; yield False where the file system has no locks."""
     try:
         import fcntl
     except ImportError:
@@ -287,7 +287,7 @@ def _host(url: str) -> str:
 
 
 def _why(error: Exception) -> str:
-    """Return the cause in an error of requests, which has it at the end of a long tale."""
+    """Return the cause of an error of requests, without the chain of exceptions around it."""
     text = str(error)
     cause = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text)
     if cause:

@@ -1,4 +1,4 @@
-"""Published sets of coordinates: Neurosynth, NeuroQuery and NeuroStore, downloaded and made into a table."""
+"""Published sets of coordinates, such as Neurosynth, NeuroQuery and NeuroStore, downloaded and made into tables."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """A set of coordinates in Neurosynth's layout of 2021: its files' names below `url`, and their sha256 by name."""
+    """A set of coordinates in the layout of Neurosynth 7: the names of its files below `url`, and their sha256."""
 
     name: str
     url: str
@@ -41,12 +41,12 @@ class Source:
     vocabulary: str
     sha256: Mapping[str, str] = field(default_factory=dict)
     space: str = ""
-    """MNI or TAL where the metadata do not say."""
+    """MNI or TAL, for sets whose metadata do not state it."""
 
 
 _NEUROSYNTH = "data-neurosynth_version-7"
 _NEUROQUERY = "data-neuroquery_version-1"
-# Commits, not branches: what such a URL gives cannot change.
+# The content of a URL with a commit, unlike that with a branch, cannot change.
 SOURCES = {
     "neurosynth": Source(
         "neurosynth",
@@ -78,8 +78,21 @@ SOURCES = {
 }
 _NEUROSTORE = "https://neurostore.org/api/"
 _COLUMNS = ("study", "title", "authors", "year", "doi", "n", "space", "x", "y", "z")
-# A term of such a name would be read as what the column means.
+# A column of a term may not have the name of another column.
 _RESERVED = (*_COLUMNS, "contrast")
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The studies of a set that a table holds, and the sample size that it states for them."""
+
+    terms: Sequence[str] = ()
+    above: float = 0.001
+    n: int | None = None
+
+    @property
+    def is_given(self) -> bool:
+        return bool(self.terms) or self.n is not None
 
 
 def fetch(
@@ -92,89 +105,114 @@ def fetch(
     folder: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Return the paths of a published set's files, downloaded once: `out` alone if it is given.
+    """Download a published set of coordinates, unless it is in the cache, and make a table of it where asked to.
 
     Parameters
     ----------
     what
-        "neurosynth", "neuroquery", "neurostore:ID" of a studyset, a name of `published()` ("children-language", "ptsd",
-        "reward"), or a Source of your own.
+        "neurosynth", "neuroquery", "neurostore:ID" of a studyset, "children-language", "ptsd" or "reward" (see
+        `datasets.published.published`), or a `Source`.
     out
-        CSV (or .tsv) to write, one row per focus with study, title, authors, year, doi, n, space, x, y, z and the
-        weight of each term; of a studyset, JSON {"studyset": …, "annotations": […]}.
+        CSV (or .tsv) to write, one row per focus with study, title, authors, year, doi, n, space, x, y, z in mm and
+        the weight of each term; for a studyset, JSON {"studyset": …, "annotations": […]}.
     terms
         Only studies whose tf-idf for each of these terms is `above` or more.
+    above
+        The smallest tf-idf of a study's terms.
     n
-        Subjects to write for every study: the sets do not have them.
+        Number of subjects to write for every study: the sets do not have them.
     folder
-        Where downloads are kept: ALE_DASK_DATA, or ale-dask in the user's cache.
+        The cache; by default the environment variable ALE_DASK_DATA, or ale-dask in the user's cache.
     progress
-        Called with (file, bytes, bytes in all).
+        Is called with the name of a file, its bytes so far, and its bytes in all, None where they are not known.
+
+    Returns
+    -------
+    list of Path
+        `out` alone if it is given, else the files downloaded.
 
     Raises
     ------
     InputError
-        for an unknown set, studyset or term, or terms that no study has.
+        For an unknown set, studyset or term, or terms that no study has.
     BackendError
-        if the server cannot be reached (with what to download by hand), or its file has another sha256.
+        If the server cannot be reached, with a list of files to download by hand, or a file has another sha256.
     UnfinishedError
-        if the connection breaks; the same call resumes.
+        If the connection breaks; the same call resumes.
+
+    Examples
+    --------
+    >>> fetch("neurosynth", out="pain.csv", terms=["pain"], n=20)  # doctest: +SKIP
+    [PosixPath('pain.csv')]
     """
-    terms = [terms] if isinstance(terms, str) else list(terms)
+    choice = _Choice([terms] if isinstance(terms, str) else list(terms), above, n)
+    where = None if folder is None else Path(folder).expanduser()
     if isinstance(what, str) and what in published():
-        if terms or n is not None or out is not None:
+        if choice.is_given or out is not None:
             raise InputError(f"{what}: its files are read as they were published; give no terms, n or out for them")
-        paths = fetch_published(what, folder=None if folder is None else Path(folder).expanduser(), progress=progress)
+        paths = fetch_published(what, folder=where, progress=progress)
         log.info(published()[what].attribution)
         return paths
-    known = isinstance(what, Source) or what in SOURCES
     kind, _, ident = ("", "", "") if isinstance(what, Source) else what.partition(":")
-    if not known and kind != "neurostore":
+    if not (isinstance(what, Source) or what in SOURCES or kind == "neurostore"):
         raise InputError(f"{shown(str(what))} is none of {', '.join([*published(), *SOURCES])} and neurostore:ID")
-    if not (np.isfinite(above) and above > 0):
-        raise InputError(f"above is {above}; give a tf-idf above 0, such as 0.001")
-    if n is not None and not 1 <= n <= MAX_SUBJECTS:
-        raise InputError(f"n is {n}; give a sample size of 1 or more")
-    if (terms or n is not None) and (kind == "neurostore" or out is None):
-        why = "a studyset is kept as it is" if kind == "neurostore" else "they are for a table, so give out (-o) too"
-        raise InputError(f"terms and n: {why}")
-    where = cache() if folder is None else Path(folder).expanduser()
+    _check(choice, studyset=kind == "neurostore", out=out)
+    where = where or cache()
     if kind == "neurostore":
         return [_studyset(ident, where / "neurostore", out=out, progress=progress)]
     source = what if isinstance(what, Source) else SOURCES[what]
     if not isinstance(what, Source):
         source = replace(source, url=os.environ.get(f"ALE_DASK_{what.upper()}_URL") or source.url)
-    names = [source.coordinates, source.metadata]
-    if terms or out is None:
-        names += [source.features, source.vocabulary]
-    files = [File(x, f"{source.url.rstrip('/')}/{x}", source.sha256.get(x)) for x in names]
-    paths = obtain(files, folder=where / source.name, progress=progress)
+    paths = _download(source, with_terms=bool(choice.terms) or out is None, folder=where, progress=progress)
     if out is None:
         return paths
-    table, misplaced = _table(source, paths, terms=terms, above=above, n=n)
+    _write_table(source, paths, choice, Path(out))
+    return [Path(out)]
+
+
+def _check(choice: _Choice, *, studyset: bool, out: str | os.PathLike[str] | None) -> None:
+    if not (np.isfinite(choice.above) and choice.above > 0):
+        raise InputError(f"above is {choice.above}; give a tf-idf above 0, such as 0.001")
+    if choice.n is not None and not 1 <= choice.n <= MAX_SUBJECTS:
+        raise InputError(f"n is {choice.n}; give a sample size of 1 or more")
+    if choice.is_given and (studyset or out is None):
+        why = "a studyset is kept as it is" if studyset else "they are for a table, so give out (-o) too"
+        raise InputError(f"terms and n: {why}")
+
+
+def _download(source: Source, *, with_terms: bool, folder: Path, progress: Progress | None) -> list[Path]:
+    """Return the paths of coordinates and metadata and, `with_terms`, of features and vocabulary."""
+    names = [source.coordinates, source.metadata]
+    if with_terms:
+        names += [source.features, source.vocabulary]
+    files = [File(name, f"{source.url.rstrip('/')}/{name}", source.sha256.get(name)) for name in names]
+    return obtain(files, folder=folder / source.name, progress=progress)
+
+
+def _write_table(source: Source, paths: Sequence[Path], choice: _Choice, out: Path) -> None:
+    table, misplaced = _table(source, paths, choice)
     if misplaced:
         log.info(f"{source.name}: {misplaced:,} foci without a place within {LIMIT_MM:g} mm are left out")
-    delimiter = "\t" if Path(out).suffix == ".tsv" else ","
-    replace_file(Path(out), escaped(table).to_csv(index=False, sep=delimiter, lineterminator="\n").encode())
+    delimiter = "\t" if out.suffix == ".tsv" else ","
+    replace_file(out, escaped(table).to_csv(index=False, sep=delimiter, lineterminator="\n").encode())
     studies = table.drop_duplicates("study")
     unknown = int((studies["space"] == "").sum())
     log.info(
         f"{out}: {len(studies):,} studies, {len(table):,} foci"
         + (f"; {unknown:,} studies state no space: give one (--space) when reading it" if unknown else "")
-        + ("; no sample sizes: give one (--n)" if n is None else "")
+        + ("; no sample sizes: give one (--n)" if choice.n is None else "")
     )
-    return [Path(out)]
 
 
 def fetched(what: str) -> Path:
-    """Return the path of a table of the foci of a database that has been fetched: study, space, x, y and z, gzipped.
+    """Return the path of a gzipped table of the foci of a fetched database: study, space, x, y and z.
 
-    It is made of the downloads, and kept beside them.
+    The table is made from the downloads at the first call, and kept beside them.
 
     Raises
     ------
     InputError
-        when the database has not been fetched, with the command that does.
+        for a database that has not been fetched, with the command that fetches it.
     """
     source = SOURCES[what]
     folder = cache() / source.name
@@ -182,17 +220,15 @@ def fetched(what: str) -> Path:
     if not all(path.is_file() for path in downloads):
         raise InputError(f"base_rate '{what}': not in {folder} yet; `ale-dask fetch {what}` fetches it")
     path = folder / f"{what}_foci.csv.gz"
-    if not path.is_file() or path.stat().st_mtime_ns < max(each.stat().st_mtime_ns for each in downloads):
-        table, _ = _table(source, downloads, terms=(), above=0.001, n=None)
+    if not path.is_file() or path.stat().st_mtime_ns < max(file.stat().st_mtime_ns for file in downloads):
+        table, _ = _table(source, downloads, _Choice())
         text = escaped(table[["study", "space", "x", "y", "z"]]).to_csv(index=False, lineterminator="\n")
         replace_file(path, gzip.compress(text.encode(), compresslevel=6, mtime=0))
     return path
 
 
-def _table(
-    source: Source, paths: Sequence[Path], *, terms: Sequence[str], above: float, n: int | None
-) -> tuple[pd.DataFrame, int]:
-    """Return the foci of the studies chosen, one row each, and the number of foci left out for their coordinates."""
+def _table(source: Source, paths: Sequence[Path], choice: _Choice) -> tuple[pd.DataFrame, int]:
+    """Return the foci of the studies that are chosen, one row each, and the number of foci with invalid coordinates."""
     metadata = _read(paths[1], "id", "title")
     foci = _read(paths[0], "id", "x", "y", "z")
     if metadata["id"].duplicated().any():
@@ -200,27 +236,27 @@ def _table(
     studies = pd.DataFrame({"study": metadata["id"]})
     for column in ("title", "authors", "year", "doi"):
         studies[column] = [" ".join(text.split()) for text in metadata.get(column, pd.Series([""] * len(metadata)))]
-    studies["n"] = "" if n is None else str(n)
+    studies["n"] = "" if choice.n is None else str(choice.n)
     stated = metadata["space"] if "space" in metadata else [source.space] * len(metadata)
     studies["space"] = [as_space(text) or "" for text in stated]
     keep = np.ones(len(studies), dtype=bool)
-    weights = _weights(paths[2], paths[3], terms=terms, studies=len(studies)) if terms else {}
+    weights = _weights(paths[2], paths[3], terms=choice.terms, studies=len(studies)) if choice.terms else {}
     columns = {term: f"term {term}" if term in _RESERVED else term for term in weights}
     for term, weight in weights.items():
-        keep &= weight >= above
+        keep &= weight >= choice.above
         studies[columns[term]] = weight
     if weights and not keep.any():
-        most = np.min(list(weights.values()), axis=0).max()
+        possible = np.min(list(weights.values()), axis=0).max()
         raise InputError(
-            f"{source.name}: no study has a tf-idf of {above:g} or more for {' and '.join(weights)}; "
-            f"give fewer terms, or above (--above) {most:.3g} or less"
+            f"{source.name}: no study has a tf-idf of {choice.above:g} or more for {' and '.join(weights)}; "
+            f"give fewer terms, or above (--above) {possible:.3g} or less"
         )
     xyz = foci[["x", "y", "z"]].apply(pd.to_numeric, errors="coerce")
-    right = (xyz.abs() <= LIMIT_MM).all(axis=1)
-    joined: pd.DataFrame = xyz[right].assign(study=foci["id"]).merge(studies[keep], on="study", how="inner")
+    valid = (xyz.abs() <= LIMIT_MM).all(axis=1)
+    joined: pd.DataFrame = xyz[valid].assign(study=foci["id"]).merge(studies[keep], on="study", how="inner")
     if joined.empty:
         raise InputError(f"{source.name}: the studies have no foci; delete {paths[0].parent} to download it again")
-    return joined.loc[:, [*_COLUMNS, *columns.values()]], int((~right).sum())
+    return joined.loc[:, [*_COLUMNS, *columns.values()]], int((~valid).sum())
 
 
 def _read(path: Path, *needed: str) -> pd.DataFrame:
@@ -237,7 +273,7 @@ def _read(path: Path, *needed: str) -> pd.DataFrame:
 def _weights(
     features: Path, vocabulary: Path, *, terms: Sequence[str], studies: int
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Return each term's tf-idf in the studies (study,), by its spelling in the vocabulary."""
+    """Return the tf-idf of the studies (study), float64, by term as the vocabulary spells it."""
     from scipy import sparse
 
     words = vocabulary.read_text(encoding="utf-8").removesuffix("\n").split("\n")
@@ -261,23 +297,23 @@ def _studyset(ident: str, folder: Path, *, out: str | os.PathLike[str] | None, p
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", ident):
         raise InputError(f"neurostore:{ident}: a studyset's ID is letters and digits, such as the end of its address")
     url = (os.environ.get("ALE_DASK_NEUROSTORE_URL") or _NEUROSTORE).rstrip("/")
-    # https://neurostore.org/api: nested puts the studies, analyses and points into the answer, else there are IDs.
+    # By https://neurostore.org/api, an answer without nested=true has the ids of studies only.
     missing = f"neurostore:{ident}: {url} has no such studyset; check its ID"
     first = [
         File("studyset.json", f"{url}/studysets/{ident}?nested=true", missing=missing),
         File("annotations.json", f"{url}/annotations/?studyset_id={ident}&paginate=false"),
     ]
     studyset, listed = obtain(first, folder=folder / ident, progress=progress)
-    found: Any = json.loads(listed.read_bytes())
-    results = found.get("results") if isinstance(found, dict) else found
-    names = [str(each.get("id")) for each in results if isinstance(each, dict)] if isinstance(results, list) else [""]
+    answer: Any = json.loads(listed.read_bytes())
+    results = answer.get("results") if isinstance(answer, dict) else answer
+    names = [str(item.get("id")) for item in results if isinstance(item, dict)] if isinstance(results, list) else [""]
     if not all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) for name in names):
         raise InputError(
             f"{listed}: is not a list of annotations with IDs; delete {listed.parent} to download it again"
         )
-    # The list has annotations without their notes.
-    each = [File(f"annotation-{name}.json", f"{url}/annotations/{name}") for name in names]
-    notes = obtain(each, folder=folder / ident, progress=progress)
+    # The list has no notes; they are in the annotations themselves.
+    annotations = [File(f"annotation-{name}.json", f"{url}/annotations/{name}") for name in names]
+    notes = obtain(annotations, folder=folder / ident, progress=progress)
     path = folder / f"{ident}.json" if out is None else Path(out)
     whole = {"studyset": json.loads(studyset.read_bytes()), "annotations": [json.loads(p.read_bytes()) for p in notes]}
     data = json.dumps(whole, ensure_ascii=False).encode()

@@ -1,4 +1,4 @@
-"""Published sets of coordinates that can be fetched by name: where they are, under which licence, and their files."""
+"""Published sets of coordinates that can be fetched by name, with their addresses, licences and files."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class Published:
     licence: str
     repository: str
     base: str
-    """The address that the files' paths are below."""
+    """The address below which the files are."""
     files: tuple[File, ...]
     headers: tuple[Header, ...] = ()
 
     @property
     def attribution(self) -> str:
-        """Return one line that says what the set is, whose it is and under which licence."""
+        """The title, citation, licence and source of the set in one line."""
         return f"{self.title}. {self.citation}. Licence: {self.licence}. Source: {self.repository}"
 
 
@@ -53,7 +53,8 @@ class Published:
 def published() -> Mapping[str, Published]:
     """Return the published sets of coordinates by name.
 
-    The environment variable ALE_DASK_NAME_URL, in capitals and with _ for -, gives another server that has the files.
+    The environment variable ALE_DASK_NAME_URL, with the name in capitals and _ for -, is the address of another server
+    with the files.
 
     Examples
     --------

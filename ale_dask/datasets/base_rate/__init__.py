@@ -1,4 +1,4 @@
-"""Where foci are reported whatever was studied: the base rate of the literature, or of an image, on any mask."""
+"""The base rate: the density of foci that are reported whatever was studied, of the literature or of an image."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from ale_dask.numerics.space import Mask, check_affine, invert
 
 F64 = npt.NDArray[np.float64]
 FWHM = 4.0
-"""Of the Gaussian, in mm: of 3 to 12 mm it gives left-out foci of the database the largest likelihood."""
+"""Width of the Gaussian in mm: of 3 to 12 mm it gives left-out foci of the database the largest likelihood."""
 UNIFORM = 0.02
-"""Share of foci that may lie anywhere in the mask: no place is impossible."""
+"""Share of foci that are spread evenly over the mask, so that no voxel is impossible."""
 _VERSION = 1
 _TRUNCATE = 5.0
 
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """How many foci lie in each voxel of an image: volume (x, y, z), float64, not below 0, and affine in mm."""
+    """The number of foci in each voxel of an image: volume (x, y, z), float64, not below 0, and affine in mm."""
 
     name: str
     volume: F64
@@ -39,7 +39,7 @@ class Counts:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of everything that a density of these counts depends on, besides the mask."""
+        """The hash of everything but the mask that a density of these counts depends on."""
         digest = hashlib.sha256(f"{_VERSION}:{FWHM}:{UNIFORM}:{self.volume.shape}".encode())
         digest.update(np.ascontiguousarray(self.affine, dtype="<f8").tobytes())
         digest.update(np.ascontiguousarray(self.volume, dtype="<f8").tobytes())
@@ -47,7 +47,7 @@ class Counts:
 
     @cached_property
     def smooth(self) -> F64:
-        """Return the counts (x, y, z) after a Gaussian; what it carries beyond the image is lost."""
+        """The counts (x, y, z) smoothed by a Gaussian; foci that it moves beyond the image are lost."""
         edges = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
         sigma = FWHM / math.sqrt(8 * math.log(2)) / edges
         out: F64 = ndimage.gaussian_filter(self.volume, sigma, mode="constant", truncate=_TRUNCATE)
@@ -114,33 +114,28 @@ def density(mask: Mask, counts: Counts | None = None) -> F64:
     w = .98 g + .02 uniform, g the counts smoothed by a Gaussian of 4 mm FWHM and cut to the mask, without a correction
     at its edge. On another grid g is the mean over points of the voxel, at most one edge of the counts' own voxels
     apart, of the smoothed counts interpolated linearly.
-
-    Examples
-    --------
-    >>> w = density(load_mask("brain"))
-    >>> 434281 * w.max()  # foci expected in the voxel with the most
     """
     counts = counts or load_counts()
-    found = _sampled(mask, counts)
-    total = float(found.sum())
+    smoothed = _sampled(mask, counts)
+    total = float(smoothed.sum())
     if not total > 0:
         raise InputError(
             f"base_rate '{counts.name}': no focus lies in the mask '{mask.name}'; null uniform does without"
         )
-    w = (1 - UNIFORM) * found / total + UNIFORM / mask.n_voxels
+    w = (1 - UNIFORM) * smoothed / total + UNIFORM / mask.n_voxels
     return np.asarray(w / w.sum())
 
 
 def _sampled(mask: Mask, counts: Counts) -> F64:
     """Return the mean of the smoothed counts over points of each voxel of a mask (voxel)."""
     own = np.sqrt((counts.affine[:3, :3] ** 2).sum(axis=0)).min()
-    # To a thousandth: 2.0001 mm is no reason for eight points.
+    # Rounding errors of a thousandth do not count: a voxel of 2.0001 mm needs no second point per axis.
     points = np.maximum(1, np.ceil(mask.voxel_size / own - 1e-3)).astype(int)
     out = np.zeros(mask.n_voxels)
     for step in np.ndindex(*points):
         shift = (np.array(step) + 0.5) / points - 0.5
         at = invert(counts.affine[:3, :3], counts.affine[:3, 3], mask.to_mm(mask.voxel_ijk + shift))
-        # The same grid to rounding is the same grid: no interpolation between its voxels.
+        # Voxel centres that agree but for rounding are not interpolated.
         near = np.rint(at)
         at = np.where(np.abs(at - near) < 1e-6, near, at)
         out += ndimage.map_coordinates(counts.smooth, at.T, order=1, mode="constant")

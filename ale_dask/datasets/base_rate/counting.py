@@ -1,4 +1,4 @@
-"""Foci counted per voxel: how a base rate is made."""
+"""Counts of foci per voxel, of which a base rate is made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 def no_coordinates(xyz: npt.NDArray[np.float64]) -> dict[str, Bools]:
-    """Return by rule which published coordinates (focus, axis), in mm, are most likely none (focus).
+    """Return, by rule, the rows of (focus, axis), in mm, that are most likely no coordinates (focus), bool.
 
     Automatically read tables hold p-values, correlations, numbered rows, footnotes and citations that were taken for
     coordinates. "near zero": all three within 1 mm of 0. "numbering": whole numbers with y = x + 1 and z = x + 2.
@@ -36,15 +36,16 @@ def no_coordinates(xyz: npt.NDArray[np.float64]) -> dict[str, Bools]:
 
 
 def counted(xyz: npt.NDArray[np.float64], *, mask: Mask) -> npt.NDArray[np.int64]:
-    """Return how many foci (focus, axis), in mm MNI, lie in each voxel of a mask (voxel), int64."""
+    """Return the number of foci (focus, axis), in mm MNI, in each voxel of a mask (voxel), int64."""
     voxel = mask.voxel_at(xyz)
     return np.bincount(voxel[voxel >= 0], minlength=mask.n_voxels).astype(np.int64)
 
 
 def counted_studies(foci: xr.Dataset, *, mask: Mask) -> tuple[npt.NDArray[np.int64], dict[str, int]]:
-    """Return the foci of a foci Dataset in each voxel of a mask (voxel), int64, and how many of them were left out.
+    """Return the number of foci in each voxel of a mask (voxel), int64, and the numbers of foci left out, by reason.
 
-    A focus that a study has twice counts once; what `no_coordinates` finds and what lies outside the mask does not.
+    Left out are repeated foci of a study, rows that are no coordinates (see `no_coordinates`), and foci outside the
+    mask.
 
     Raises
     ------
@@ -58,9 +59,9 @@ def counted_studies(foci: xr.Dataset, *, mask: Mask) -> tuple[npt.NDArray[np.int
 def placed_in_studies(
     foci: xr.Dataset, *, mask: Mask
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], dict[str, int]]:
-    """Return the study (focus), from 0, and the voxel (focus) of the foci that count, and how many were left out.
+    """Return the study (focus), from 0, and the voxel (focus) of the foci that `counted_studies` counts.
 
-    Which count is as `counted_studies` says, which also says what is raised.
+    The numbers of foci left out, by reason, and the errors are those of `counted_studies`.
     """
     xyz = foci["focus_xyz"].values
     study = foci["experiment_study"].values[foci["focus_experiment"].values]
@@ -68,22 +69,21 @@ def placed_in_studies(
     _, first = np.unique(np.column_stack([number, xyz]), axis=0, return_index=True)
     once = np.zeros(len(xyz), dtype=bool)
     once[first] = True
-    # As they were printed: a numbered row is none any more after a change of space.
+    # The rules are for coordinates as they were printed, before a conversion of space.
     rules = no_coordinates(as_stated(foci))
-    right = ~np.any(list(rules.values()), axis=0)
-    kept = once & right
-    voxel = mask.voxel_at(xyz[kept])
+    counts = once & ~np.any(list(rules.values()), axis=0)
+    voxel = mask.voxel_at(xyz[counts])
     inside = voxel >= 0
     if not inside.any():
         raise InputError(f"no focus is left in the mask '{mask.name}' to make a base rate of")
-    told = {"a study has twice": int((~once).sum())}
-    told |= {f"are most likely no coordinates ({rule})": int((once & found).sum()) for rule, found in rules.items()}
-    told["lie outside the mask"] = int((~inside).sum())
-    return number[kept][inside].astype(np.int64), voxel[inside].astype(np.int64), told
+    left_out = {"a study has twice": int((~once).sum())}
+    left_out |= {f"are most likely no coordinates ({rule})": int((once & hit).sum()) for rule, hit in rules.items()}
+    left_out["lie outside the mask"] = int((~inside).sum())
+    return number[counts][inside].astype(np.int64), voxel[inside].astype(np.int64), left_out
 
 
 def write_counts(counts: npt.NDArray[np.int64], path: str | Path, *, mask: Mask) -> None:
-    """Write numbers of foci (voxel) as a NIfTI image on the mask's grid; the same bytes for the same numbers.
+    """Write numbers of foci (voxel) as a NIfTI image on the mask's grid; equal numbers give equal bytes.
 
     Raises
     ------
@@ -95,12 +95,12 @@ def write_counts(counts: npt.NDArray[np.int64], path: str | Path, *, mask: Mask)
         raise InputError(f"{path}: give a name that ends in .nii.gz: the base rate is written as an image")
     volume = np.zeros(mask.volume.shape, dtype=np.min_scalar_type(int(counts.max(initial=0))))
     volume[mask.volume] = counts
-    # NIfTI readers agree on these types of whole numbers.
+    # All programs read NIfTI images of 8, 16 and signed 32 bits.
     volume = volume.astype(volume.dtype if volume.dtype.itemsize < 4 else np.int32)
     image = nib.Nifti1Image(volume, mask.affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(mask.affine, 4)
     image.set_qform(mask.affine, 4)
     data = image.to_bytes()
-    # Without the time and the name that gzip would write.
+    # gzip would write the time into the file.
     replace_file(path, gzip.compress(data, compresslevel=9, mtime=0) if path.name.endswith(".gz") else data)

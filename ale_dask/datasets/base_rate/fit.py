@@ -1,4 +1,4 @@
-"""Whether the literature's base rate is one for the experiments at hand: what their names and their foci say."""
+"""Findings against the use of the literature's base rate for a sample, from the names and foci of its experiments."""
 
 from __future__ import annotations
 
@@ -16,21 +16,18 @@ _OTHER = {
         re.IGNORECASE,
     ),
 }
-"""Kinds of foci that a database of task activations does not stand for, by words in names of experiments."""
-
-
+"""Words in names of experiments by kinds of foci that are not those of a database of task activations."""
 LARGE_PART = 0.25
-"""Share of a sample's experiments in the database from which on it is told."""
+"""Share of a sample's experiments in the database from which on there is a finding."""
 
 
 def base_rate_findings(foci: xr.Dataset) -> list[Finding]:
-    """Return what speaks against the literature's base rate as the one for these experiments.
+    """Return the findings against the use of the literature's base rate for these experiments.
 
-    The finding other-base-rate is one for each kind of experiments that it does not fit, by the names of experiments
-    and of their studies: of what neither says nothing is known here. The finding in-base-rate tells that a quarter or
-    more of the experiments are of studies that it was counted from.
+    There is a finding other-base-rate for each kind of experiments that it does not fit, by the names of experiments
+    and studies, and a finding in-base-rate if a quarter or more of the experiments are of studies in it.
     """
-    found = _in_base_rate(foci)
+    findings = _in_base_rate(foci)
     names = [
         f"{name} {study}"
         for name, study in zip(foci["experiment_name"].values, foci["experiment_study"].values, strict=True)
@@ -39,7 +36,7 @@ def base_rate_findings(foci: xr.Dataset) -> list[Finding]:
         which = [i for i, name in enumerate(names) if words.search(name)]
         if which:
             first = foci["experiment_id"].values[which[0]]
-            found.append(
+            findings.append(
                 Finding(
                     "other-base-rate",
                     f"{len(which)} of {len(names)} experiments seem to be of {kind} (first '{first}'), which the "
@@ -48,7 +45,7 @@ def base_rate_findings(foci: xr.Dataset) -> list[Finding]:
                     len(which),
                 )
             )
-    return found
+    return findings
 
 
 def _in_base_rate(foci: xr.Dataset) -> list[Finding]:

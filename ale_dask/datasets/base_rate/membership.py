@@ -1,9 +1,9 @@
-"""Which experiments of a sample stand in the database that the literature's base rate was counted from.
+"""Recognition of experiments of the database from which the literature's base rate was counted.
 
-The database itself, 448,000 foci, is not part of the package. Four whole numbers of 24 bits for each study are: of the
-hashes of its foci in MNI space, rounded to whole mm, the four smallest. An experiment that shares two of them with one
-study is taken to be of that study. Of 264 experiments taken from the database 263 are found so, and 4 of 712 that were
-collected by hand, on reward.
+The database, 448,000 foci, is not part of the package, but the four smallest hashes of 24 bits of each study are: those
+of its foci in MNI space, rounded to whole mm. An experiment that shares two of them with a study is taken to be of that
+study. Of 264 experiments taken from the database 263 are recognised, and 4 of 712 that were collected by hand on
+reward.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import xarray as xr
 
 I64 = npt.NDArray[np.int64]
 PER_STUDY = 4
-"""How many hashes of each study are kept."""
+"""Number of hashes of each study."""
 SHARED = 2
-"""How many of them an experiment has to share with a study."""
+"""Number of hashes that an experiment has to share with a study."""
 FILE = "literature_studies.bin"
 _BYTES = 3
 _NONE = 2 ** (8 * _BYTES) - 1
@@ -35,7 +35,7 @@ def focus_hashes(xyz: npt.NDArray[np.float64]) -> I64:
     for factor, shift in ((0xFF51AFD7ED558CCD, 33), (0xC4CEB9FE1A85EC53, 33)):
         code = code * np.uint64(factor)
         code ^= code >> np.uint64(shift)
-    # The largest value fills the places of studies with few foci.
+    # The largest value stands for the missing hashes of studies with few foci.
     hashes: I64 = np.minimum((code >> np.uint64(40)).astype(np.int64), _NONE - 1)
     return hashes
 
@@ -53,9 +53,9 @@ def smallest_hashes(study: I64, xyz: npt.NDArray[np.float64]) -> I64:
     pairs = np.unique(np.column_stack([study, focus_hashes(xyz)]), axis=0)
     first = np.searchsorted(pairs[:, 0], np.arange(study.max() + 1))
     rank = np.arange(len(pairs)) - first[pairs[:, 0]]
-    kept = rank < PER_STUDY
+    smallest = rank < PER_STUDY
     out = np.full((len(first), PER_STUDY), _NONE)
-    out[pairs[kept, 0], rank[kept]] = pairs[kept, 1]
+    out[pairs[smallest, 0], rank[smallest]] = pairs[smallest, 1]
     return out
 
 
@@ -81,10 +81,10 @@ def in_database(foci: xr.Dataset) -> npt.NDArray[np.bool_]:
     pairs = np.unique(
         np.column_stack([foci["focus_experiment"].values, focus_hashes(foci["focus_xyz"].values)]), axis=0
     )
-    found = np.zeros(foci.sizes["experiment"], dtype=bool)
+    recognised = np.zeros(foci.sizes["experiment"], dtype=bool)
     begin, end = (np.searchsorted(values, pairs[:, 1], side=side) for side in ("left", "right"))
     for experiment in np.unique(pairs[:, 0]):
         own = np.flatnonzero(pairs[:, 0] == experiment)
         studies = np.concatenate([number[begin[i] : end[i]] for i in own])
-        found[experiment] = len(studies) > 0 and np.bincount(studies).max() >= SHARED
-    return found
+        recognised[experiment] = len(studies) > 0 and np.bincount(studies).max() >= SHARED
+    return recognised

@@ -1,4 +1,4 @@
-"""The studies of a database by the voxels of their foci: what a null of whole studies draws from."""
+"""The studies of a database by the voxels of their foci, from which a null of whole studies draws."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Studies:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of everything that is drawn from."""
+        """The hash of the studies."""
         digest = hashlib.sha256(np.ascontiguousarray(self.begin, dtype="<i8").tobytes())
         digest.update(np.ascontiguousarray(self.voxel, dtype="<i4").tobytes())
         return digest.hexdigest()
@@ -47,7 +47,7 @@ class Studies:
 
 @dataclass(frozen=True, eq=False)
 class BaseRate:
-    """Where foci are reported: counts per voxel, which make the density, and the studies that are drawn, if any are."""
+    """A base rate: counts per voxel, which make its density, and the studies that are drawn, if whole ones are."""
 
     counts: Counts
     studies: Studies | None = None
@@ -82,7 +82,7 @@ def load_base_rate(inference: Inference, *, mask: Mask) -> BaseRate:
 
 @dataclass(frozen=True, eq=False)
 class _OnGrid:
-    """A mask that is another one's equal where both have the same voxels."""
+    """A mask that is equal to other masks with the same voxels, as the key of a cache."""
 
     mask: Mask
 
@@ -96,7 +96,7 @@ class _OnGrid:
 @lru_cache(maxsize=4)
 def _read(path: str, changed: int, size: int, on: _OnGrid, name: str) -> tuple[BaseRate, BaseRate | None]:
     """Return the base rate of a database for draws of foci, and that for draws of studies if there are enough."""
-    # Studies whose space is not known, an eighth of Neurosynth's, are taken as most are.
+    # An eighth of Neurosynth's studies state no known space; most of the others are in MNI space.
     foci = read_foci(path, space="MNI", require_n=False)
     study, voxel, _ = placed_in_studies(foci, mask=on.mask)
     studies = in_order(study, voxel, left_out=foci.sizes["focus"] - len(voxel))

@@ -1,4 +1,4 @@
-"""The examples: one with SIMULATED foci in the sizes of Nord et al. 2021, and one with published real foci."""
+"""The examples: SIMULATED foci with the sample sizes of Nord et al. 2021, and published real foci."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REAL = "children-language"
 
 
 def write_example(folder: Path) -> None:
-    """Copy the example's study.toml and three simulated foci files into a folder, made if need be; return nothing.
+    """Copy the study.toml and the three files of simulated foci of the example into a folder, made if need be.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def write_example(folder: Path) -> None:
 
 
 def write_real_example(folder: Path, *, progress: Progress | None = None) -> None:
-    """Write study.toml, two files of real foci and their attribution into a folder, made if need be; return nothing.
+    """Write study.toml, two files of real foci and their attribution into a folder, made if need be.
 
     The foci are downloaded from their public place once and kept in the cache (see `fetch_published`).
 
