@@ -122,7 +122,11 @@ def long_table(runs: Iterable[Run]) -> pd.DataFrame:
 
     Examples
     --------
-    >>> table = ale.long_table((out, *ale.collect(out)) for out in ("strict", "lenient"))  # doctest: +SKIP
+    >>> study = ale.load_study("study.toml")
+    >>> results, record = ale.run(study, "out", quiet=True)
+    >>> table = ale.long_table([("out", study, results, record)])
+    >>> table["analysis"].unique().tolist()
+    ['drug', 'therapy', 'drug-vs-therapy', 'drug-and-therapy', 'drug-vs-therapy_pooled']
     """
     return pd.DataFrame([row for run in runs for row in _rows(*run)], columns=list(_COLUMNS)).astype(_COLUMNS)
 
