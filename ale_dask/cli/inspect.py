@@ -71,11 +71,12 @@ def import_jale(
     space: Space = None,
 ) -> None:
     """Write JALE's two sheets as a study.toml and a table of foci; say of each row what becomes of it."""
+    from ale_dask.config.files import read_regular
     from ale_dask.coordinates.import_jale import import_jale as imported
-    from ale_dask.coordinates.readers import read_file, space_of
+    from ale_dask.coordinates.readers import space_of
     from ale_dask.storage.location import fill_folder
 
-    contents = (read_file(experiments), read_file(analyses))
+    contents = (read_regular(experiments), read_regular(analyses))
     made = imported(*contents, names=(experiments.name, analyses.name), space=space_of(space))
     fill_folder(out, made.files, what="the study")
     for note in made.notes:

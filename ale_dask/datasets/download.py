@@ -77,10 +77,10 @@ def obtain(files: Sequence[File], *, folder: Path, progress: Progress | None = N
                     _download(file, path, alone=alone, progress=progress or (lambda name, done, total: None))
                     _whole(file, path)
     except _NoAnswerError as error:
-        left = [(f, p) for f, p in zip(files, paths, strict=True) if not _whole(f, p, logged=False)]
+        missing = [(f, p) for f, p in zip(files, paths, strict=True) if not _whole(f, p, logged=False)]
         by_hand = "".join(
             f"\n  {file.url}\n    as {path}{' (the file there has another sha256)' if path.exists() else ''}"
-            for file, path in left
+            for file, path in missing
         )
         raise BackendError(f"{error}; run the same command later, or download by hand:{by_hand}") from error
     except AleError:
@@ -93,32 +93,32 @@ def obtain(files: Sequence[File], *, folder: Path, progress: Progress | None = N
 
 
 def _whole(file: File, path: Path, *, logged: bool = True) -> bool:
-    """Return whether the file is there with its sha256; one whose sha256 nobody knows is recorded with that it has."""
+    """Return whether the file is there with its sha256, which is recorded beside the file if it was not known."""
     say = log.info if logged else log.debug
     if not path.is_file():
         return False
-    known, found = file.sha256 or _recorded(path), _sha256(path)
-    if known is None:
+    expected, actual = file.sha256 or _recorded(path), _sha256(path)
+    if expected is None:
         if not _looks_right(path, name=file.name):
             say(f"{path}: is not what its name says; it is downloaded anew")
             return False
         with suppress(StoreError):
-            replace_file(_beside(path, "sha256"), f"{found}  {path.name}\n".encode())
-            say(f"{file.name}: no sha256 is published for it; {found[:12]}… of this first copy is recorded beside it")
+            replace_file(_beside(path, "sha256"), f"{actual}  {path.name}\n".encode())
+            say(f"{file.name}: no sha256 is published for it; {actual[:12]}… of this first copy is recorded beside it")
         return True
-    if found != known:
-        say(f"{path}: has the sha256 {found[:12]}…, not {known[:12]}…; it is downloaded anew")
-    return found == known
+    if actual != expected:
+        say(f"{path}: has the sha256 {actual[:12]}…, not {expected[:12]}…; it is downloaded anew")
+    return actual == expected
 
 
 def _download(file: File, path: Path, *, alone: bool, progress: Progress) -> None:
     import pooch
 
-    # Without a lock two processes could append to one partial file; a name of its own cannot be resumed.
+    # Without a lock two processes could append to the same partial file: each then has its own, which is not resumed.
     partial = path.with_name(f"{path.name}.partial" if alone else f"{path.name}.{uuid.uuid4().hex}.partial")
 
     def downloader(url: str, output: str, _: Any) -> None:
-        # pooch's empty placeholder would be left behind by a kill.
+        # A killed process would leave the empty file that pooch has made.
         os.unlink(output)
         _continue(file, partial, progress=progress)
         right = _looks_right(partial, name=file.name)
@@ -151,7 +151,7 @@ def _continue(file: File, partial: Path, *, progress: Progress) -> None:
     """Download what the partial file does not hold yet, or all of it where the server's file is not the same."""
     import requests
 
-    begin, mark = _kept(partial)
+    begin, mark = _partial_bytes(partial)
     answer = _ask(file, begin=begin, mark=mark)
     if begin and answer.headers.get("Content-Range") == f"bytes */{begin}" and not mark.startswith("W/"):
         # Killed between the last byte and the new name.
@@ -220,11 +220,12 @@ def _mark_of(answer: Any) -> str:
     if "Content-Encoding" in answer.headers:
         # Ranges count encoded bytes, but the bytes of the partial file are decoded.
         return ""
-    found: str = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-    return found
+    mark: str = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+    return mark
 
 
-def _kept(partial: Path) -> tuple[int, str]:
+def _partial_bytes(partial: Path) -> tuple[int, str]:
+    """Return the size of a partial file and the mark of its version; (0, "") for a file that cannot be continued."""
     try:
         begin, mark = partial.stat().st_size, _beside(partial, "version").read_text()
     except OSError:
@@ -238,10 +239,10 @@ def _beside(path: Path, ending: str) -> Path:
 
 def _recorded(path: Path) -> str | None:
     try:
-        found = re.match(r"[0-9a-f]{64}\b", _beside(path, "sha256").read_text())
+        sha256 = re.match(r"[0-9a-f]{64}\b", _beside(path, "sha256").read_text())
     except (OSError, UnicodeDecodeError):
         return None
-    return found[0] if found else None
+    return sha256[0] if sha256 else None
 
 
 def _sha256(path: Path) -> str:

@@ -123,7 +123,7 @@ def _read_files(
     names = [_printable(file) for file in files]
     parts = _Parts(decisions=_several_files(names))
     for file, name in zip(files, names, strict=True):
-        _read_file(FociFile(read_file(Path(file)), name, space, columns or {}, parts.decisions.append), into=parts)
+        _read_file(FociFile(read_regular(Path(file)), name, space, columns or {}, parts.decisions.append), into=parts)
     return parts
 
 
@@ -155,11 +155,6 @@ def _several_files(names: Sequence[str]) -> list[Decision]:
     more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
     message = f"{len(names):,} files are one sample: {', '.join(names[:_LISTED])}{more}"
     return [Decision("files", "", message, len(names))]
-
-
-def read_file(path: Path) -> bytes:
-    """Return the bytes of a file; an InputError for a folder, device or pipe, and for a file that is too large."""
-    return read_regular(path)
 
 
 def space_of(text: str | None) -> str | None:

@@ -66,7 +66,7 @@ def as_text(data: bytes, *, name: str, tell: Tell = untold) -> str:
         return _windows(data, at=error.start, name=name, tell=tell)
     # Where a program took Windows-1252 for Latin-1, quotes became control characters, which no text has.
     if _CONTROLS.search(text):
-        text = _CONTROLS.sub(lambda found: _WINDOWS.get(ord(found[0]), found[0]), text)
+        text = _CONTROLS.sub(lambda match: _WINDOWS.get(ord(match[0]), match[0]), text)
         tell(Decision("encoding", name, "control characters were read as the quotes and dashes of Windows-1252"))
     return text
 

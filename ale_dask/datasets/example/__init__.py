@@ -41,9 +41,9 @@ def write_real_example(folder: Path, *, progress: Progress | None = None) -> Non
     paths = {path.name: path for path in fetch_published(REAL, progress=progress)}
     content = {name: paths[name].read_bytes() for name in ("children.txt", "adults.txt")}
     content["study.toml"] = (resources.files(__name__) / "real.toml").read_bytes()
-    said = published()[REAL].attribution
+    attribution = published()[REAL].attribution
     content["ATTRIBUTION.md"] = (
-        f"# Attribution\n\n{said}\n\n"
+        f"# Attribution\n\n{attribution}\n\n"
         "The foci were read from the headers of the published result images and are otherwise unchanged.\n"
     ).encode()
     fill_folder(folder, content, what="the example")
