@@ -43,28 +43,52 @@ def main_effect(
     scale_bits: int | None = None,
     **settings: Any,
 ) -> xr.Dataset:
-    """Return the ALE main effect of a foci Dataset: maps (voxel), null (iteration, statistic), clusters (cluster).
+    """Return the ALE main effect of a foci Dataset: maps, null distribution and clusters.
 
     Parameters
     ----------
     foci
-        as `read_foci` gives it, or a result, whose experiments are analysed anew
+        Foci Dataset, mm in MNI space, from `read_foci`; or a result, whose experiments are analysed anew.
+    name
+        Name of the result in tables, files and the report.
     mask
-        "brain", "gm", "grey10", an image file or a Mask; the profile's own, usually "brain", if none is given
+        "brain", "gm", "grey10", an image file or a Mask; by default the mask of the profile, usually "brain".
     search
-        the region in which inference is made, as `mask` gives one; foci are drawn over the mask all the same
+        Region in which inference is made, given as `mask` is; foci of the null are drawn over the mask all the same.
     client
-        a Dask client for the iterations; without one, the active client of this process if there is one, or here
+        Dask client for the iterations; by default the active client of this process, or none.
     scale_bits
-        of the fixed point; the study's when results of several samples must share it
-    settings
-        of `config.study.Inference`: voxel_p, cluster_p, iterations, seed, correction, fwhm, profile …; with
-        `until_decided` it goes on to more iterations by itself, and the attribute iterations says to how many
+        Binary digits of the fixed point, when results of several samples must share them.
+    **settings
+        Settings of `[inference]` in study.toml: voxel_p, cluster_p, iterations, seed, correction, fwhm, profile …
+        With `until_decided` iterations are added until every cluster is decided.
+
+    Returns
+    -------
+    xr.Dataset
+        Maps (voxel): ale in [0, 1), s as integers, z, logp = -log10 p, and z_size_fwe, z_mass_fwe, z_voxel_fwe … where
+        it survives; per cluster (cluster): cluster_size_p, cluster_size_decision …; null (iteration, statistic), int64;
+        and the foci. `attrs` holds settings, identity and thresholds.
 
     Raises
     ------
     InputError
-        for foci or settings that cannot be used.
+        For foci or settings that cannot be used.
+
+    Notes
+    -----
+    ALE = 1 - prod_i (1 - MA_i) over experiments i, computed as S = sum_i -ln(1 - MA_i) in integers (Turkeltaub 2012;
+    Eickhoff 2009, 2012). Corrected p count the iterations with random foci whose largest statistic is at least the
+    observed one: p = (1 + r) / (1 + B).
+
+    Examples
+    --------
+    >>> foci = ale.read_foci("drug.txt")
+    >>> result = ale.main_effect(foci, mask="ball.nii.gz", null="uniform", iterations=100, seed=1)
+    >>> result["null"].shape
+    (100, 3)
+    >>> float(result["ale"].max()) < 1
+    True
     """
     if mask is not None:
         settings["mask"] = mask.name if isinstance(mask, Mask) else str(mask)
@@ -121,15 +145,45 @@ def contrast(
     client: Client | None = None,
     **changes: Any,
 ) -> xr.Dataset:
-    """Return the contrast of two main effects, both directions: difference, p (voxel), signed z (input, voxel).
+    """Return the contrast of two main effects in both directions, against relabelled experiments.
 
-    `pooled` is the main effect of both arms' experiments together and is computed when not given; `changes`
-    replace settings of the arms (seed, iterations, gate, contrast_p, min_volume, shared, profile).
+    Parameters
+    ----------
+    a, b
+        Main effects of the two arms, computed by `main_effect` with the same settings.
+    pooled
+        Main effect of both arms' experiments together; computed when not given.
+    name
+        Name of the result; by default the names of the arms, joined by "-vs-".
+    client
+        Dask client for the relabellings; by default the active client of this process, or none.
+    **changes
+        Settings that replace those of the arms: seed, iterations, gate, contrast_p, min_volume, shared, profile.
+
+    Returns
+    -------
+    xr.Dataset
+        Maps (voxel): difference of ALE, a minus b, p_greater and p_less, uncorrected; maps (input, voxel): signed
+        z_contrast within the arms' thresholded maps of each input. Without a gate also corrected p and clusters
+        (contrast_cluster).
 
     Raises
     ------
     InputError
-        when the arms were computed with different settings, or share an experiment.
+        When the arms were computed with different settings, or share an experiment.
+
+    Notes
+    -----
+    p = (1 + r) / (1 + B), where r of B assignments of the experiments to the arms have a difference at least as large;
+    all assignments are enumerated where that is possible (Eickhoff 2011).
+
+    Examples
+    --------
+    >>> settings = {"mask": "ball.nii.gz", "null": "uniform", "iterations": 100, "seed": 1}
+    >>> drug = ale.main_effect(ale.read_foci("drug.txt"), name="drug", **settings)
+    >>> therapy = ale.main_effect(ale.read_foci("therapy.txt"), name="therapy", **settings)
+    >>> ale.contrast(drug, therapy).attrs["name"]
+    'drug-vs-therapy'
     """
     base = contrasts.settings_of(a, b)
     if changes.get("same_subjects", base.same_subjects) != base.same_subjects:
@@ -176,15 +230,34 @@ def contrast(
 
 
 def leave_one_out(result: xr.Dataset) -> xr.Dataset:
-    """Return lazy ALE, float32 probability, and S, int32, of a main effect without each experiment (experiment, voxel).
+    """Return the ALE maps of a main effect without each of its experiments, computed when they are read.
 
-    S without i is S - X_i, in the main effect's own integers: nothing is computed again. Compute or write it as any
-    chunked Dataset.
+    Parameters
+    ----------
+    result
+        Main effect, from `main_effect`.
+
+    Returns
+    -------
+    xr.Dataset
+        Maps ale, float32 probability, and s, int32, each (experiment, voxel), as Dask arrays.
 
     Raises
     ------
     InputError
-        for a result that is no main effect.
+        For a result that is no main effect.
+
+    Notes
+    -----
+    S without experiment i is S - X_i, in the integers of the main effect, X_i = -ln(1 - MA_i) in fixed point.
+
+    Examples
+    --------
+    >>> foci = ale.read_foci("drug.txt")
+    >>> result = ale.main_effect(foci, mask="ball.nii.gz", null="uniform", iterations=100, seed=1)
+    >>> maps = ale.leave_one_out(result)
+    >>> bool((maps["ale"] <= result["ale"]).all())
+    True
     """
     if kind_of(result) != "main-effect":
         raise InputError(f"'{result.attrs.get('name')}' is no main effect: only experiments of one can be left out")
@@ -193,12 +266,37 @@ def leave_one_out(result: xr.Dataset) -> xr.Dataset:
 
 
 def conjunction(results: Sequence[xr.Dataset], *, name: str = "conjunction", **changes: Any) -> xr.Dataset:
-    """Return the conjunction of main effects: minimum ALE and z (input, voxel) of their thresholded maps.
+    """Return the conjunction of main effects: the minimum of their thresholded maps.
+
+    Parameters
+    ----------
+    results
+        Two or more main effects, computed by `main_effect` on the same mask.
+    name
+        Name of the result.
+    **changes
+        Settings that replace those of the first main effect: min_volume, conjunction_of, profile.
+
+    Returns
+    -------
+    xr.Dataset
+        Maps ale_min and z_min (input, voxel), 0 where any of the main effects does not survive.
 
     Raises
     ------
     InputError
-        for fewer than two main effects, or different masks.
+        For fewer than two main effects, or different masks.
+
+    Notes
+    -----
+    The minimum statistic against the conjunction null (Nichols 2005): a voxel is in it if it is in every map.
+
+    Examples
+    --------
+    >>> settings = {"mask": "ball.nii.gz", "null": "uniform", "iterations": 100, "seed": 1}
+    >>> results = [ale.main_effect(ale.read_foci(f"{x}.txt"), name=x, **settings) for x in ("drug", "therapy")]
+    >>> ale.conjunction(results)["ale_min"].dims
+    ('input', 'voxel')
     """
     inference = None
     if changes and results:

@@ -35,32 +35,50 @@ def fail_safe(
     null: str | None = None,
     client: Client | None = None,
 ) -> xr.Dataset:
-    """Return the fail-safe N of the clusters of a main effect or conjunction (noise, series, cluster).
+    """Return the fail-safe N of each cluster of a main effect or conjunction.
 
     Parameters
     ----------
     result
-        what `main_effect` or `conjunction` returns
+        Result of `main_effect` or `conjunction`.
     of
-        the main effects of a conjunction, as it was given them
+        Main effects of a conjunction, in the order in which it was given them.
     most
-        noise experiments added at most to a main effect; three times its own if not given
+        Largest number of noise experiments added to a main effect; by default three times its own experiments.
     series
-        of noise, each with other foci
+        Number of series of noise experiments, each with other foci.
     iterations
-        of the null after each noise experiment
+        Iterations of the null after each noise experiment.
     null
-        "uniform": noise reports foci anywhere in the mask, and clusters are those against foci spread evenly; or
-        "base-rate": it reports them where the literature does, and clusters are those against the base rate. The one
-        that decides the result if not given, "uniform" where both were asked for
+        "uniform": noise experiments report foci anywhere in the mask, and clusters are tested against such foci;
+        "base-rate": they report foci where the literature does, and clusters are tested against the base rate. By
+        default the null that decides the result, "uniform" where both were asked for.
     client
-        a Dask client, as for `main_effect`
+        Dask client for the iterations, as for `main_effect`.
+
+    Returns
+    -------
+    xr.Dataset
+        Fail-safe N per cluster (cluster) and series, and every cluster's p after each number of noise experiments
+        (noise, series, cluster).
 
     Raises
     ------
     InputError
-        for a contrast, for TFCE, when `of` are not the main effects of the conjunction, or for a null that the result
+        For a contrast, for TFCE, when `of` are not the main effects of the conjunction, or for a null that the result
         does not have.
+
+    Notes
+    -----
+    The fail-safe N of a cluster is the number of experiments without any effect that can be added before it is no
+    longer significant (Acar 2018).
+
+    Examples
+    --------
+    >>> foci = ale.read_foci("drug.txt")
+    >>> result = ale.main_effect(foci, mask="ball.nii.gz", null="uniform", iterations=100, seed=1)
+    >>> ale.fail_safe(result, most=2, series=2, iterations=100).sizes["series"]
+    2
     """
     if _base_rate_decides(result, null):
         return _against_base_rate(result, of, most=most, series=series, iterations=iterations, client=client)
@@ -112,12 +130,35 @@ def _against_base_rate(
 
 
 def noise_experiments(result: xr.Dataset, *, number: int, series: int = 0, null: str | None = None) -> xr.Dataset:
-    """Return the foci Dataset of the first noise experiments of a series that `fail_safe` adds to a main effect.
+    """Return the foci of the noise experiments that `fail_safe` adds first to a main effect.
+
+    Parameters
+    ----------
+    result
+        Main effect, from `main_effect`.
+    number
+        Number of noise experiments.
+    series
+        Number of the series, from 0.
+    null
+        "uniform" or "base-rate", as for `fail_safe`.
+
+    Returns
+    -------
+    xr.Dataset
+        Foci Dataset, mm in MNI space, with experiments named noise 1, noise 2 and so on.
 
     Raises
     ------
     InputError
-        for a result that is no main effect, or a null that it does not have.
+        For a result that is no main effect, or a null that it does not have.
+
+    Examples
+    --------
+    >>> foci = ale.read_foci("drug.txt")
+    >>> result = ale.main_effect(foci, mask="ball.nii.gz", null="uniform", iterations=100, seed=1)
+    >>> ale.noise_experiments(result, number=3).sizes["experiment"]
+    3
     """
     (main,) = main_effects_of(result, ())
     inference, mask = model_of(main).inference, model_of(main).mask

@@ -46,44 +46,53 @@ def power(
     target: float = TARGET,
     threads: int | None = None,
 ) -> xr.Dataset:
-    """Return the power (reporting) of a main effect's design for a place that 0, 1, … K of its experiments report.
+    """Return the power of a main effect's design for a place that 0, 1, … K of its K experiments report.
 
-    In each simulation a place is drawn from the voxels of the mask, or of the region that is searched, edges included,
-    and an order of the experiments. All foci lie at random over the mask, as in the null, but the first m experiments
-    of the order report the place: one focus of each lies there, displaced along each axis by k voxels with a
-    probability proportional to exp(-k^2 / 2 sigma^2), sigma being that of the experiment's own kernel, and drawn again
-    if it ends outside the mask. The place
-    is found if what survives the result's own correction, at its cut and cluster-forming value, comes within
-    `within_mm` of it. Places, orders and foci are the same for every m, so that power hardly ever falls from one m to
-    the next (for TFCE: is taken not to); they depend on the seed and the experiments' keys alone.
-
-    Against the base rate all other foci lie as it has them, and what survives is decided by the threshold of each
-    voxel's own density and that null's cut; places, orders and displacements are the same. With null "both" the
-    names of the base rate's numbers end in "_base_rate", with "base-rate" alone there are no others. Where foci are
-    reported anyway, more experiments must report a place: power_needed_least_reported and power_needed_most_reported
-    are power_needed among places of the thirds of the mask where the base rate is least and most.
-
-    The attribute power_needed is the smallest m from which on the power is at least `target`, 0 if it is not even with
-    all K; power_found of power_simulations found the place there. `prevalence`, m / K, is one of reports under this
-    model, at one place by itself; it is none of activation among subjects, and no effect size. An effect that covers
-    more than a point, or reports elsewhere that converge too, make it easier to find; displacements wider than the
-    kernel's, harder.
+    In each simulation a place and an order of the experiments are drawn. All foci lie at random over the mask, as in
+    the null, but the first m experiments of the order report the place, each with one focus near it. The place is found
+    if a voxel that survives the result's own correction lies within `within_mm` of it. Places, orders and foci are the
+    same for every m and depend only on the seed and the experiments' keys.
 
     Parameters
     ----------
+    result
+        Main effect, from `main_effect`.
     simulations
-        each gives one find or miss for every m; `power_low` and `power_high` are the exact 95 % interval
+        Number of simulations; each finds or misses the place for every m.
     within_mm
-        from the place to the nearest voxel that survives
+        Largest distance in mm from the place to the nearest voxel that survives.
     target
-        the power that is asked for
+        Power that is asked for, between 0 and 1.
     threads
-        number of threads; the result is the same for any
+        Number of threads; the result is the same for any.
+
+    Returns
+    -------
+    xr.Dataset
+        Curves power and its exact 95 % interval, power_low to power_high (reporting); prevalence = m / K. The attribute
+        power_needed is the smallest m from which on the power is at least `target`, 0 if there is none; power_found of
+        power_simulations found the place there. With null "both" the names of the base rate's numbers end in
+        "_base_rate".
 
     Raises
     ------
     InputError
-        for what is no main effect, a number that cannot be used, or a base rate that cannot be read any more.
+        For a result that is no main effect, a number that cannot be used, or a base rate that cannot be read any more.
+
+    Notes
+    -----
+    The focus that reports the place is displaced along each axis by k voxels with a probability proportional to
+    exp(-k^2 / 2 sigma^2), sigma being that of the experiment's own kernel, and drawn again if it ends outside the mask.
+    Against the base rate all other foci lie as it has them; power_needed_least_reported and power_needed_most_reported
+    are power_needed among places of the thirds of the mask where the base rate is least and most. Prevalence is one of
+    reports under this model, at one place by itself; it is none of activation among subjects, and no effect size.
+
+    Examples
+    --------
+    >>> foci = ale.read_foci("drug.txt")
+    >>> result = ale.main_effect(foci, mask="ball.nii.gz", null="uniform", iterations=100, seed=1)
+    >>> ale.power(result, simulations=10).sizes["reporting"]
+    9
     """
     if kind_of(result) != "main-effect":
         raise InputError(f"'{result.attrs.get('name')}' is no main effect: power is that of one sample's design")
