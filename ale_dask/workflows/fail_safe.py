@@ -322,17 +322,47 @@ def fail_safe_of_run(
     client: Client | None = None,
     quiet: bool = False,
 ) -> dict[str, xr.Dataset]:
-    """Return the fail-safe N of a finished run by analysis, computing in OUT what it lacks; the same call resumes.
+    """Compute the fail-safe N of the analyses of a finished run, and write a table, its JSON and a figure of each.
 
-    A table, its JSON and a figure of each are written into its folder. Arguments are those of `open_drawer` and
-    `fail_safe`.
+    What the folder already holds is not repeated, so that the same call resumes.
+
+    Parameters
+    ----------
+    out
+        Folder of the run, or its address in object storage.
+    analysis
+        Name of the only analysis to do; by default all main effects and conjunctions.
+    most
+        Largest number of noise experiments, as for `fail_safe`.
+    series
+        Number of series of noise experiments.
+    iterations
+        Iterations of the null after each noise experiment.
+    null
+        "uniform" or "base-rate", as for `fail_safe`.
+    backend
+        Backend to compute on; by default that of the run.
+    client
+        Dask client to compute on, instead of a backend.
+    quiet
+        Show no progress.
+
+    Returns
+    -------
+    dict
+        For each analysis by its name the Dataset of `fail_safe`.
 
     Raises
     ------
     StoreError
-        when OUT holds no finished run.
+        When the folder holds no finished run.
     InputError, BackendError, UnfinishedError
-        as `open_drawer` and `run` do.
+        As `run` and `fail_safe`.
+
+    Examples
+    --------
+    >>> sorted(ale.fail_safe_of_run("out", analysis="drug", most=2, series=2, iterations=100, quiet=True))
+    ['drug']
     """
     drawer = open_drawer(out, analysis=analysis, most=most, series=series, iterations=iterations, null=null)
     return fail_safe(drawer, backend=backend, client=client, quiet=quiet)

@@ -127,14 +127,32 @@ def describe(submission: Submission) -> str:
 
 
 def cancel(out: str | Place) -> str:
-    """Return in words what was stopped: the submission of OUT; finished blocks are kept.
+    """Cancel the submitted run of a folder; finished blocks are kept.
+
+    Parameters
+    ----------
+    out
+        Folder of the run, or its address in object storage.
+
+    Returns
+    -------
+    str
+        Sentence that says what was stopped.
 
     Raises
     ------
     InputError
-        when OUT was not submitted, or its run has ended.
+        When the folder was not submitted, or its run has ended.
     BackendError
-        when it runs on another machine.
+        When the run is on another machine.
+
+    Examples
+    --------
+    >>> try:
+    ...     ale.cancel("out")
+    ... except ale.InputError:
+    ...     print("it was never submitted")
+    it was never submitted
     """
     out = place(out)
     found = submitted(out)
@@ -161,10 +179,26 @@ def cancel(out: str | Place) -> str:
 def follow(
     out: str | Place, tell: Callable[[list[Standing]], None], *, going: Callable[[], bool | None] | None = None
 ) -> bool:
-    """Return whether OUT is complete, as soon as nobody runs it any more, telling how far it is every two seconds.
+    """Follow a run until nobody computes it any more, and return whether it is complete.
 
-    What was submitted is complete with its results. Of a run that was not, nothing is known but its blocks: it is
-    followed until they are there.
+    Parameters
+    ----------
+    out
+        Folder of the run, or its address in object storage.
+    tell
+        Called every two seconds with the `status` of the run.
+    going
+        Says whether the run goes on, None if that cannot be told; by default its submission is asked.
+
+    Returns
+    -------
+    bool
+        Whether the run is complete: with its results if it was submitted, otherwise with all its blocks.
+
+    Examples
+    --------
+    >>> ale.follow("out", lambda standings: None)
+    True
     """
     out = place(out)
     found = submitted(out)
@@ -185,12 +219,26 @@ def _written(out: Place, *, since: float) -> bool:
 
 
 def logs(out: str | Place) -> Iterator[str]:
-    """Yield lines on what happened to a run: its submission, events with their tracebacks, ends of the jobs' logs.
+    """Yield lines on what happened to a run: its submission, failures with tracebacks, the ends of the jobs' logs.
+
+    Parameters
+    ----------
+    out
+        Folder of the run, or its address in object storage.
+
+    Yields
+    ------
+    str
+        One line.
 
     Raises
     ------
     StoreError
-        when OUT holds no run.
+        When the folder holds no run.
+
+    Examples
+    --------
+    >>> lines = list(ale.logs("out"))
     """
     out = place(out)
     names = files(out / "logs")

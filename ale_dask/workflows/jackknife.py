@@ -240,20 +240,41 @@ def _survival(result: xr.Dataset, sets: Sequence[LeftOut], without: Callable[[in
 def survival(
     results: Sequence[xr.Dataset], *, by: str = "group", k: int = 1, client: Client | None = None
 ) -> dict[str, xr.Dataset]:
-    """Return for each of some results the fraction of each cluster that survives without each set, by name.
+    """Return the fraction of each cluster that is still found without each set of experiments.
 
-    `retained` is (cluster, left_out), 0 where no significant cluster of the analysis without that set overlaps it.
-    Every analysis is done again without each group of subjects, experiment, study or value of a column (`by`: "group",
-    "experiment", "study" or the column), or each `k` of them together, with its own analytic null, cluster-forming
-    value and Monte-Carlo cut; one pass over the draws serves all.
-    Where the base rate was asked for, it is so with base-rate nulls of the smaller samples: at the input "cluster-fwe"
-    where that null decides alone, and beside it, at the input "base-rate", where both do.
-    Contrasts and conjunctions need their main effects among the results.
+    Every analysis is done again without each set, with an analytic null, cluster-forming value and Monte-Carlo cut of
+    its own; one pass over the draws serves all sets. Contrasts and conjunctions need their main effects among the
+    results.
+
+    Parameters
+    ----------
+    results
+        Results of `main_effect`, `contrast` and `conjunction`.
+    by
+        Sets of experiments: "group" of subjects, "experiment", "study", or a column whose values make sets.
+    k
+        Number of sets left out together.
+    client
+        Dask client for the iterations, as for `main_effect`.
+
+    Returns
+    -------
+    dict
+        For each result by its name a Dataset with retained (cluster, left_out) in [0, 1], 0 where no significant
+        cluster overlaps. Against the base rate it is at the input "cluster-fwe" where that null decides alone, and at
+        the input "base-rate" where both nulls do.
 
     Raises
     ------
     InputError
-        for a column that is not there, a correction by TFCE, too many sets, or a main effect that is lacking.
+        For a column that is not there, a correction by TFCE, too many sets, or a main effect that is lacking.
+
+    Examples
+    --------
+    >>> foci = ale.read_foci("drug.txt")
+    >>> result = ale.main_effect(foci, name="drug", mask="ball.nii.gz", null="uniform", iterations=100, seed=1)
+    >>> list(ale.survival([result], by="experiment"))
+    ['drug']
     """
     named = {str(r.attrs["name"]): r for r in results}
     samples, arms = {}, {}

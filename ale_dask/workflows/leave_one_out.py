@@ -41,18 +41,41 @@ def survival_of_run(
     client: Client | None = None,
     quiet: bool = False,
 ) -> dict[str, xr.Dataset]:
-    """Return `survival` of every analysis of a finished run, computing in OUT what it lacks; the same call resumes.
+    """Compute `survival` for every analysis of a finished run, and write tables and figures.
 
-    A table and a figure of each are written into its folder.
+    What the folder already holds is not repeated, so that the same call resumes.
 
-    At the run's own number of iterations; `extend` it first for more.
+    Parameters
+    ----------
+    out
+        Folder of the run, or its address in object storage.
+    by
+        Sets of experiments, as for `survival`.
+    k
+        Number of sets left out together.
+    backend
+        Backend to compute on; by default that of the run.
+    client
+        Dask client to compute on, instead of a backend.
+    quiet
+        Show no progress.
+
+    Returns
+    -------
+    dict
+        For each analysis by its name the Dataset of `survival`.
 
     Raises
     ------
     StoreError
-        when OUT holds no finished run.
+        When the folder holds no finished run.
     InputError, BackendError, UnfinishedError
-        as `run` and `survival` do.
+        As `run` and `survival`.
+
+    Examples
+    --------
+    >>> sorted(ale.survival_of_run("out", by="experiment", quiet=True))
+    ['drug', 'drug-and-therapy', 'drug-vs-therapy', 'therapy']
     """
     out = place(out)
     prepared, whole = stored(out)

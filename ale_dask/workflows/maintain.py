@@ -36,14 +36,34 @@ _RECENT_SECONDS = 60.0
 
 
 def extend(out: str | Place, *, iterations: int, **options: Any) -> tuple[dict[str, xr.Dataset], RunRecord]:
-    """Return the results and record of the run in OUT at `iterations` in all, computing only the new ones.
+    """Extend a run to more iterations and return its results; only the new iterations are computed.
 
-    `options` are those of `run`.
+    Parameters
+    ----------
+    out
+        Folder of the run, or its address in object storage.
+    iterations
+        Number of iterations in all.
+    **options
+        Further arguments of `run`.
+
+    Returns
+    -------
+    results : dict
+        Result of every analysis by its name.
+    record : dict
+        Content of run.json.
 
     Raises
     ------
     StoreError
-        when OUT holds no run.
+        When the folder holds no run.
+
+    Examples
+    --------
+    >>> results, record = ale.extend("out", iterations=80, quiet=True)
+    >>> results["drug"].sizes["iteration"]
+    80
     """
     prepared, _ = stored(place(out))
     inference = prepared.study.inference.model_copy(update={"iterations": iterations})
@@ -51,19 +71,38 @@ def extend(out: str | Place, *, iterations: int, **options: Any) -> tuple[dict[s
 
 
 def run_share(out: str | Place, *, index: int, shares: int | None = None) -> int:
-    """Return how many blocks of OUT were computed here: those number index, index + shares … that are missing.
+    """Compute one share of the missing blocks of a run in this process and return how many were computed.
 
-    The blocks of all analyses form one list; without `shares` it is the one block number `index`. No scheduler
-    takes part, so the tasks of a job array can run this side by side.
+    The blocks of all analyses form one list, of which share `index` is every `shares`-th block from that number on. No
+    scheduler takes part, so that the tasks of a job array can do this side by side.
+
+    Parameters
+    ----------
+    out
+        Folder of the run, or its address in object storage.
+    index
+        Number of the share, from 0; without `shares`, number of the only block to compute.
+    shares
+        Number of shares.
+
+    Returns
+    -------
+    int
+        Number of blocks that were missing and are computed now.
 
     Raises
     ------
     StoreError
-        when OUT holds no run.
+        When the folder holds no run.
     InputError
-        when there is no such share or block.
+        When there is no such share or block.
     UnfinishedError
-        when blocks failed three times; the others are done.
+        When blocks failed three times; the others are done.
+
+    Examples
+    --------
+    >>> ale.run_share("out", index=0, shares=4)
+    0
     """
     out = place(out)
     prepared, made = stored(out)
@@ -78,15 +117,31 @@ def run_share(out: str | Place, *, index: int, shares: int | None = None) -> int
 
 
 def verify(out: str | Place, *, blocks: int = 10, seed: int | None = None) -> list[str]:
-    """Return a line for everything in OUT that is not what it should be; none where all is well.
+    """Verify a run: compare every stored file with its checksum, and some blocks with a computation of them now.
 
-    Every stored block, map, table, picture and page is compared with its checksum. Some random blocks are computed
-    again here and compared bit by bit.
+    Parameters
+    ----------
+    out
+        Folder of the run, or its address in object storage.
+    blocks
+        Number of random blocks that are computed again and compared bit by bit.
+    seed
+        Seed of that choice; by default another choice each time.
+
+    Returns
+    -------
+    list of str
+        One line for everything that is not as it should be; none if all is well.
 
     Raises
     ------
     StoreError
-        when OUT holds no run, none of its blocks is done, or a plan, a segment or the study is damaged.
+        When the folder holds no run, no block is done, or a plan, a segment or the study is damaged.
+
+    Examples
+    --------
+    >>> ale.verify("out", blocks=2)
+    []
     """
     out = place(out)
     prepared, made = stored(out)
@@ -261,11 +316,26 @@ def _failed(out: Place) -> Counter[str]:
 
 
 def status(out: str | Place) -> list[Standing]:
-    """Return how far every main effect and contrast in OUT is.
+    """Return how far each main effect and contrast of a run is.
+
+    Parameters
+    ----------
+    out
+        Folder of the run, or its address in object storage.
+
+    Returns
+    -------
+    list of Standing
+        One for each analysis with iterations: name, iterations done and wanted, threshold so far.
 
     Raises
     ------
     StoreError
-        when OUT holds no run.
+        When the folder holds no run.
+
+    Examples
+    --------
+    >>> [(standing.name, standing.done) for standing in ale.status("out")][:2]
+    [('drug', 60), ('therapy', 60)]
     """
     return Watch(out)()

@@ -67,15 +67,44 @@ def run(
     client: Client | None = None,
     also: Report = lambda step: None,
 ) -> tuple[dict[str, xr.Dataset], RunRecord]:
-    """Return the results of every analysis by name, and the record of the run, computing what OUT lacks.
+    """Run a study in a folder and return the results of its analyses; what the folder already holds is not repeated.
 
-    With `until_decided` the number of iterations is doubled until every cluster is decided. `also` is told of every
-    attempt at a block; what it raises stops the run.
+    Parameters
+    ----------
+    study
+        Study, from `load_study`.
+    out
+        Folder of the run, or its address in object storage.
+    overwrite
+        Replace a run of another study or of other settings; it is an error otherwise.
+    quiet
+        Show no progress.
+    client
+        Dask client to compute on; by default the backend of the study is started.
+    also
+        Called with every attempt at a block; what it raises stops the run.
+
+    Returns
+    -------
+    results : dict
+        Result of every analysis by its name.
+    record : dict
+        Content of run.json: settings, versions, digests.
 
     Raises
     ------
     InputError, StoreError, BackendError, UnfinishedError
-        the same call resumes after any of them.
+        The same call resumes after any of them.
+
+    Notes
+    -----
+    With `until_decided` the number of iterations is doubled until every cluster is decided.
+
+    Examples
+    --------
+    >>> results, record = ale.run(ale.load_study("study.toml"), "new", quiet=True)
+    >>> list(results)
+    ['drug', 'therapy', 'drug-vs-therapy', 'drug-and-therapy']
     """
     out = place(out)
     while True:
@@ -297,12 +326,32 @@ def write(
 
 
 def collect(out: str | Place) -> tuple[Study, dict[str, xr.Dataset], RunRecord]:
-    """Return the study, results and record of a finished run, read from OUT alone.
+    """Read the study, the results and the record of a finished run from its folder alone.
+
+    Parameters
+    ----------
+    out
+        Folder of the run, or its address in object storage.
+
+    Returns
+    -------
+    study : Study
+        Study as it was run, every setting written out.
+    results : dict
+        Result of every analysis by its name.
+    record : dict
+        Content of run.json.
 
     Raises
     ------
     StoreError
-        when OUT holds no run, or one that is not finished.
+        When the folder holds no run, or one that is not finished.
+
+    Examples
+    --------
+    >>> study, results, record = ale.collect("out")
+    >>> results["drug"].sizes["iteration"]
+    60
     """
     started = time.time()
     out = place(out)

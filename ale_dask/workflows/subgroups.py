@@ -29,16 +29,36 @@ def subgroups(
     cuts: Sequence[float] = (),
     sample: str | None = None,
 ) -> Study:
-    """Return the study of one sample's subgroups, ready to run: a main effect each, each against the others.
+    """Return a study of the subgroups of one sample: a main effect for each, and each against all others.
 
-    Groups are the values of the column `by`, or its ranges below, between and from `cuts` on. They come after the
-    sample's own selection. Groups with fewer than 17 experiments, which are kept, experiments without a value, which
-    are in no group, and the number of tests are logged. Only the inference is the study's.
+    Subgroups are formed after the sample's own selection. Subgroups with fewer than 17 experiments, which are kept,
+    experiments without a value, which are in none, and the number of tests are logged.
+
+    Parameters
+    ----------
+    study
+        Study that has the sample; the new study takes its settings of inference.
+    by
+        Column of the experiments whose values, or ranges of numbers, make the subgroups.
+    cuts
+        Numbers at which ranges begin; a value equal to a cut is in the range above it.
+    sample
+        Name of the sample; not needed if the study has only one.
+
+    Returns
+    -------
+    Study
+        Study ready to `run`.
 
     Raises
     ------
     InputError
-        for a column or sample that is not there, cuts of text, or no two groups with a focus.
+        For a column or sample that is not there, cuts of text, or fewer than two subgroups with a focus.
+
+    Examples
+    --------
+    >>> study = ale.load_study("study.toml")
+    >>> list(ale.subgroups(study, by="subjects", cuts=[25], sample="drug").analysis)  # doctest: +SKIP
     """
     name, source, columns = _chosen(study, by, sample)
     groups = _ranges(columns[by], by, cuts) if cuts else _values(columns[by], by)

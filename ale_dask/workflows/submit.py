@@ -43,16 +43,37 @@ _SUBMIT_SECONDS = 300.0
 
 
 def submit(study: Study, out: str | Place, *, overwrite: bool = False, pictures: bool = True) -> Submission:
-    """Return the submission of a study that now runs by itself into OUT; it ends with maps, tables and report.
+    """Submit a study: start a run that goes on by itself and ends with maps, tables and report.
+
+    Parameters
+    ----------
+    study
+        Study, from `load_study`; its backend decides where it runs.
+    out
+        Folder of the run, or its address in object storage.
+    overwrite
+        Replace a run of another study or of other settings; it is an error otherwise.
+    pictures
+        Draw the figures of the report.
+
+    Returns
+    -------
+    Submission
+        Way in which it was started, and where; kept in the folder for `follow` and `cancel`.
 
     Raises
     ------
     UnfinishedError
-        when an earlier submission of OUT still runs.
+        When an earlier submission of the folder still runs.
     BackendError
-        when nothing can be started, or the workers do not see OUT.
+        When nothing can be started, or the workers do not see the folder.
     InputError, StoreError
-        as `run`; nothing was started then.
+        As `run`; nothing was started then.
+
+    Examples
+    --------
+    >>> submission = ale.submit(ale.load_study("study.toml"), "later")  # doctest: +SKIP
+    >>> ale.follow("later", print)  # doctest: +SKIP
     """
     out = place(out)
     _refuse_second(out)

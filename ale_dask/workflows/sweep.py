@@ -118,14 +118,43 @@ def sweep(
     client: Client | None = None,
     quiet: bool = False,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the clusters of all cells in one long table (cluster), and the record of the sweep; resumes in OUT.
+    """Run a study under every combination of some settings; passes over the draws that cells share are made once.
 
-    `axes` is name -> values, as `cells_of` takes them, in place of the study's own; `maps` writes every cell's folder.
+    Parameters
+    ----------
+    study
+        Study, from `load_study`.
+    out
+        Folder of the sweep, or its address in object storage.
+    axes
+        Values of each setting by its name, in place of `[sweep]` of the study.
+    keep_going
+        Go on when a cell fails.
+    maps
+        Write the folder of every cell, with its maps.
+    client
+        Dask client to compute on; by default the backend of the study is started.
+    quiet
+        Show no progress.
+
+    Returns
+    -------
+    table : pd.DataFrame
+        Clusters of all cells (cluster), with a column for each setting.
+    record : dict
+        Record of the sweep: its cells, their digests, what failed.
 
     Raises
     ------
     InputError, StoreError, BackendError, UnfinishedError
-        as `plan_sweep` and `run` do; the same call resumes.
+        As `run`; the same call resumes.
+
+    Examples
+    --------
+    >>> study = ale.load_study("study.toml")
+    >>> table, record = ale.sweep(study, "sweep", axes={"voxel_p": [0.01, 0.005]}, quiet=True)
+    >>> sorted(table["voxel_p"].unique())
+    [0.005, 0.01]
     """
     started = time.time()
     out = place(out)
