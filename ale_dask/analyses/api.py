@@ -240,7 +240,7 @@ def leave_one_out(result: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     xr.Dataset
-        Maps ale, float32 probability, and s, int32, each (experiment, voxel), as Dask arrays.
+        Maps ale_without, float32 probability, and s_without, int32, each (experiment, voxel), as Dask arrays.
 
     Raises
     ------
@@ -256,7 +256,7 @@ def leave_one_out(result: xr.Dataset) -> xr.Dataset:
     >>> foci = ale.read_foci("drug.txt")
     >>> result = ale.main_effect(foci, mask="ball.nii.gz", null="uniform", iterations=100, seed=1)
     >>> maps = ale.leave_one_out(result)
-    >>> bool((maps["ale"] <= result["ale"]).all())
+    >>> bool((maps["s_without"] <= result["s"]).all())
     True
     """
     if kind_of(result) != "main-effect":

@@ -326,7 +326,7 @@ def status(out: str | Place) -> list[Standing]:
     Returns
     -------
     list of Standing
-        One for each analysis with iterations: name, iterations done and wanted, threshold so far.
+        One for each analysis with iterations: its name, iterations done and wanted, threshold so far.
 
     Raises
     ------
@@ -335,7 +335,7 @@ def status(out: str | Place) -> list[Standing]:
 
     Examples
     --------
-    >>> [(standing.name, standing.done) for standing in ale.status("out")][:2]
-    [('drug', 60), ('therapy', 60)]
+    >>> next((standing.analysis, standing.done) for standing in ale.status("out"))
+    ('drug', 60)
     """
     return Watch(out)()

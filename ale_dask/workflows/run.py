@@ -87,7 +87,7 @@ def run(
     Returns
     -------
     results : dict
-        Result of every analysis by its name.
+        Result of every analysis by its name, and of the pooled arms of each contrast.
     record : dict
         Content of run.json: settings, versions, digests.
 
@@ -104,7 +104,7 @@ def run(
     --------
     >>> results, record = ale.run(ale.load_study("study.toml"), "new", quiet=True)
     >>> list(results)
-    ['drug', 'therapy', 'drug-vs-therapy', 'drug-and-therapy']
+    ['drug', 'therapy', 'drug-vs-therapy', 'drug-and-therapy', 'drug-vs-therapy_pooled']
     """
     out = place(out)
     while True:
