@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ale_dask.execution.backends.registry import names_in_words
+
 if TYPE_CHECKING:
     from ale_dask.config.study import Study
 
@@ -30,8 +32,7 @@ Backend = Annotated[
     typer.Option(
         "-b",
         "--backend",
-        help="auto, threads, processes, serial, tcp://HOST:PORT, tls://HOST:PORT, a scheduler file (.json), slurm, "
-        "pbs, sge, lsf, slurm-array, ssh, gateway, kubernetes (submit only), or MODULE:CALLABLE that makes a cluster.",
+        help=f"{names_in_words()}.",
     ),
 ]
 Workers = Annotated[

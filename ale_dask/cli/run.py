@@ -58,6 +58,7 @@ def _run(
     pictures: bool,
     verbose: bool = False,
 ) -> None:
+    from ale_dask.execution.backends.registry import backend_of
     from ale_dask.reporting import figure_workers
     from ale_dask.workflows import run as runs
 
@@ -67,7 +68,7 @@ def _run(
     stop_on_signals()
     show_messages(quiet=quiet)
     told = tell_input(study, verbose=verbose)
-    if study.backend.name == "slurm-array":
+    if backend_of(study.backend).array_first:
         study = _array_first(study, out, quiet=quiet, overwrite=overwrite)
         overwrite = False
     with figure_workers(wanted=pictures) as drawn_by:

@@ -14,9 +14,9 @@ from ale_dask.analyses.execute import seconds_per_iteration
 from ale_dask.config.study import Backend, load_study
 from ale_dask.datasets.example import write_example
 from ale_dask.errors import BackendError, StoreError
-from ale_dask.execution.backends import kubernetes, slurm
 from ale_dask.execution.backends.connect import connect, cpu_count, dashboard, worker_versions
-from ale_dask.execution.backends.kubernetes_manifests import manifests, options_of
+from ale_dask.execution.backends.registry import EXTRAS as BACKEND_EXTRAS
+from ale_dask.execution.backends.registry import backend_of
 from ale_dask.execution.block_store import shares_storage
 from ale_dask.execution.plan import Plan
 from ale_dask.numerics.warm import cold, compile_kernels
@@ -30,10 +30,7 @@ EXTRAS = {
     "dashboard": (("bokeh", "prometheus_client"), "Dask's dashboard with the live view of a run, and Prometheus"),
     "sweep": (("pyarrow",), "sweep.parquet beside sweep.tsv"),
     "cloud": (("obstore",), "OUT in object storage: s3://, gs://, az://"),
-    "hpc": (("dask_jobqueue",), "the backends slurm, pbs, sge and lsf; slurm-array needs nothing"),
-    "ssh": (("asyncssh",), "the backend ssh"),
-    "gateway": (("dask_gateway",), "the backend gateway"),
-    "kubernetes": (("kubernetes",), "the backend kubernetes"),
+    **BACKEND_EXTRAS,
 }
 """What each optional part of the installation imports, and what it is for."""
 
@@ -51,7 +48,7 @@ def extras() -> list[str]:
     ]
 
 
-def examine(backend: Backend, out: str | None) -> None:
+def examine(settings: Backend, out: str | None) -> None:
     """Log a line for each thing that works: kernels, workers, their versions, OUT, the time of an iteration.
 
     Raises
@@ -78,45 +75,39 @@ def examine(backend: Backend, out: str | None) -> None:
     try:
         if scratch is not None:
             _try_out(scratch, nonce)
-        if backend.name == "slurm-array":
-            for what, options in {"a task": [], "the job that writes": slurm.of_the_last(backend)}.items():
-                log.info(f"ok  Slurm would take {what}: {slurm.would_start(slurm.script(backend), options=options)}")
-            return
-        if backend.name == "kubernetes":
-            name = f"ale-doctor-{nonce[:8]}"
-            documents = manifests(backend, place(out or "s3://bucket/run"), name=name)
-            namespace = kubernetes.create(documents, context=options_of(backend).context, dry_run=True)
-            log.info(f"ok  Kubernetes would take the job in namespace {namespace}; nothing was made")
-            return
-        start = time.perf_counter()
-        with connect(backend) as client:
-            if client is None:
-                log.info("ok  serial: a plain loop here, no workers")
-                return
-            threads = client.nthreads()
-            if not threads:
-                raise BackendError(f"{backend.name}: the scheduler answers but has no workers; start some, then again")
-            log.info(
-                f"ok  {backend.name}: {len(threads)} worker(s), {sum(threads.values())} threads, with these versions, "
-                f"after {time.perf_counter() - start:.1f} s; dashboard {dashboard(client) or 'none: needs bokeh'}"
-            )
-            if scratch is not None:
-                blind = [worker for worker, seen in client.run(shares_storage, scratch, nonce).items() if not seen]
-                if blind:
-                    log.info(
-                        f"but {len(blind)} worker(s) do not see OUT, first {blind[0]}: blocks come back through here, "
-                        "and `submit` needs all to see it"
-                    )
-                else:
-                    log.info("ok  every worker sees OUT and writes its blocks itself")
-            start = time.perf_counter()
-            there = client.submit(_milliseconds, plan, pure=False).result()
-            log.info(
-                f"ok  {there:.2f} ms on a worker, {time.perf_counter() - start:.1f} s until the first result came back"
-            )
+        if not backend_of(settings).check(place(out or "s3://bucket/run"), unique=nonce):
+            _try_workers(settings, plan, scratch, nonce)
     finally:
         if scratch is not None:
             remove(scratch)
+
+
+def _try_workers(settings: Backend, plan: Plan, scratch: Place | None, nonce: str) -> None:
+    start = time.perf_counter()
+    with connect(settings) as client:
+        if client is None:
+            log.info("ok  serial: a plain loop here, no workers")
+            return
+        threads = client.nthreads()
+        if not threads:
+            raise BackendError(f"{settings.name}: the scheduler answers but has no workers; start some, then again")
+        log.info(
+            f"ok  {settings.name}: {len(threads)} worker(s), {sum(threads.values())} threads, with these versions, "
+            f"after {time.perf_counter() - start:.1f} s; dashboard {dashboard(client) or 'none: needs bokeh'}"
+        )
+        if scratch is not None:
+            blind = [worker for worker, seen in client.run(shares_storage, scratch, nonce).items() if not seen]
+            if blind:
+                log.info(
+                    f"but {len(blind)} worker(s) do not see OUT, first {blind[0]}: blocks come back through here, "
+                    "and `submit` needs all to see it"
+                )
+            else:
+                log.info("ok  every worker sees OUT and writes its blocks itself")
+        start = time.perf_counter()
+        there = client.submit(_milliseconds, plan, pure=False).result()
+        waited = time.perf_counter() - start
+        log.info(f"ok  {there:.2f} ms on a worker, {waited:.1f} s until the first result came back")
 
 
 def _try_out(scratch: Place, nonce: str) -> None:

@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
-import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
 
-from ale_dask.config.study import Backend
-from ale_dask.errors import BackendError, InputError, StoreError, UnfinishedError
-from ale_dask.execution.backends import kubernetes, slurm
-from ale_dask.execution.backends.connect import noticing_loss
-from ale_dask.execution.backends.existing import at_address, from_file
+from ale_dask.errors import InputError, StoreError
+from ale_dask.execution.backends.base import Submission
+from ale_dask.execution.backends.registry import follower_of
 from ale_dask.execution.journal import events
-from ale_dask.storage.location import Place, files, place, replace_file
+from ale_dask.storage.location import Place, files, place
 from ale_dask.workflows.maintain import Standing, Watch
 
 _WATCH_SECONDS = 2.0
 _TAIL = 20
-
-
-@dataclass(frozen=True)
-class Submission:
-    """Who runs OUT: written there, so that any machine that sees it can follow and cancel."""
-
-    id: str
-    how: str
-    """process, slurm, dask or kubernetes."""
-    host: str
-    time: float
-    pid: int | None = None
-    created: float | None = None
-    """When the process was made (s since 1970): a number alone may be another's by now."""
-    jobs: tuple[str, ...] = ()
-    scheduler: str | None = None
-    log: str | None = None
-    namespace: str | None = None
-    context: str | None = None
-    """Of the kubeconfig that it was submitted with."""
 
 
 def submitted(out: str | Place) -> Submission | None:
@@ -61,69 +33,12 @@ def submitted(out: str | Place) -> Submission | None:
 
 def alive(submission: Submission, out: Place) -> bool | None:
     """Return whether a submission still waits or runs, or None when it cannot be told from this machine."""
-    if submission.how == "slurm":
-        return queued(submission.jobs)
-    if submission.how == "kubernetes":
-        return kubernetes.running(**_job(submission))
-    if submission.how == "dask":
-        said = [event for event in events(out) if event["time"] >= submission.time]
-        return False if said and said[-1]["event"] in ("stopped", "finished") else _driven(submission)
-    if submission.host != socket.gethostname() or submission.pid is None:
-        return None
-    import psutil
-
-    try:
-        process = psutil.Process(submission.pid)
-        # A zombie has ended; nobody has asked for its exit code yet.
-        return bool(process.create_time() == submission.created and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _job(submission: Submission) -> dict[str, Any]:
-    where = {"namespace": submission.namespace or "default", "context": submission.context}
-    return {"name": submission.jobs[0], **where}
-
-
-def _driven(submission: Submission) -> bool | None:
-    """Return whether the scheduler still has the task of a submission, or None when it does not answer."""
-    from distributed import wait
-
-    name = submission.scheduler or ""
-    find = from_file if name.endswith(".json") else at_address
-    try:
-        with contextlib.ExitStack() as stack:
-            client = find(Backend(name=name), stack)
-            with noticing_loss(client), client.as_current(), contextlib.suppress(TimeoutError):
-                # The state of a published future comes a moment after it; no state in time is "pending".
-                wait(client.get_dataset(f"ale-run-{submission.id}"), timeout=1)
-                return False
-            return True
-    except KeyError:
-        # Another scheduler at the same address.
-        return False
-    except (BackendError, UnfinishedError):
-        return None
-
-
-def queued(jobs: Sequence[str]) -> bool | None:
-    """Return whether any of these Slurm jobs waits or runs, or None when Slurm does not say."""
-    try:
-        return bool(slurm.queued(jobs))
-    except BackendError:
-        # Also when the controller does not answer for a moment.
-        return None
+    return follower_of(submission).alive(submission, out)
 
 
 def describe(submission: Submission) -> str:
     """Return in words who runs: process, jobs, task or DaskJob."""
-    if submission.how == "slurm":
-        return f"Slurm job {' and '.join(submission.jobs)}"
-    if submission.how == "kubernetes":
-        return f"DaskJob {submission.jobs[0]} in namespace {submission.namespace}"
-    if submission.how == "dask":
-        return f"task ale-run-{submission.id[:8]} at {submission.scheduler}"
-    return f"process {submission.pid} on {submission.host}"
+    return follower_of(submission).describe(submission)
 
 
 def cancel(out: str | Place) -> str:
@@ -158,21 +73,11 @@ def cancel(out: str | Place) -> str:
     found = submitted(out)
     if found is None:
         raise InputError(f"{out}: was not submitted; stop a `run` with Ctrl-C where it runs")
-    state = alive(found, out)
-    if state is False:
+    if alive(found, out) is False:
         raise InputError(
             f"{out}: nothing runs any more ({describe(found)}); `ale-dask status {out}` says how far it is"
         )
-    if found.how == "slurm":
-        slurm.cancel(found.jobs)
-    elif found.how == "kubernetes":
-        kubernetes.delete(**_job(found))
-    elif found.how == "dask":
-        replace_file(out / "logs" / f"stop-{found.id}", b"")
-    elif state is None or found.pid is None:
-        raise BackendError(f"{out}: runs on {found.host} ({describe(found)}); give the same command there")
-    else:
-        os.killpg(found.pid, signal.SIGTERM)
+    follower_of(found).cancel(found, out)
     return f"cancelled: {describe(found)}; finished blocks are kept, `ale-dask submit {out} -o {out}` goes on"
 
 
@@ -260,8 +165,8 @@ def logs(out: str | Place) -> Iterator[str]:
         lines = text.rstrip().splitlines()
         yield f"--- {name}" + (f", last {_TAIL} of {len(lines)} lines" if len(lines) > _TAIL else "")
         yield from lines[-_TAIL:]
-    if found is not None and found.how == "kubernetes":
-        yield from kubernetes.said(**_job(found))
+    if found is not None:
+        yield from follower_of(found).logs(found)
 
 
 def _clock(seconds: float) -> str:

@@ -26,6 +26,7 @@ from ale_dask.config.run_record import RunRecord
 from ale_dask.config.study import Backend, Study, main_effects_of
 from ale_dask.errors import StoreError
 from ale_dask.execution.backends.connect import connect, noticing_loss, threads_of, usable
+from ale_dask.execution.backends.registry import backend_of
 from ale_dask.execution.block_store import segments, shares_storage
 from ale_dask.execution.executors import Job, Report, Step, Todo, Watched, execute, pending
 from ale_dask.execution.journal import Journal
@@ -157,7 +158,7 @@ def _compute(
 @contextmanager
 def workers_of(backend: Backend, *, client: Client | None) -> Iterator[Client | None]:
     """Yield a client of the backend, or the one given, and say where its progress is shown; its loss is one error."""
-    check_report(wanted=backend.dask_report and backend.name != "serial")
+    check_report(wanted=backend.dask_report and backend_of(backend).uses_dask)
     connecting = connect(backend) if client is None else nullcontext(usable(client))
     with connecting as connected, noticing_loss(connected):
         if connected is not None:

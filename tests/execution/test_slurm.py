@@ -25,6 +25,7 @@ from ale_dask.cli import main
 from ale_dask.config.study import Backend, Study, load_study
 from ale_dask.errors import BackendError, UnfinishedError
 from ale_dask.execution.backends import slurm as slurm_jobs
+from ale_dask.execution.backends.registry import backend_of
 from ale_dask.workflows import follow, run, run_directory, submit
 from ale_dask.workflows.doctor import examine
 from ale_dask.workflows.prepare import prepare
@@ -137,7 +138,7 @@ def laid_out(study: Study, out: Path) -> Path:
 
 def started(study: Study, out: Path) -> str:
     """Return the id of an array of two tasks that has computed some blocks of OUT."""
-    job = submit.start_array(study.backend, laid_out(study, out))
+    job = backend_of(study.backend).start_array(laid_out(study, out)).jobs[0]
     wait_until(lambda: chunks(out) > 40, seconds=60, what=f"blocks of job {job}")
     return job
 
@@ -222,7 +223,7 @@ def test_a_cancelled_task_stays_cancelled_and_the_same_array_goes_on(
     assert field(here, f"{job}_1", "JobState") == "COMPLETED"
     done = chunks(out)
     assert 0 < done < BLOCKS, "the task ended before it could be cancelled"
-    again = submit.start_array(long.backend, out)
+    again = backend_of(long.backend).start_array(out).jobs[0]
     wait_for_all(here, out / "logs")
     assert [field(here, f"{again}_{i}", "JobState") for i in (0, 1)] == ["COMPLETED"] * 2, logs(out / "logs")
     assert f"{BLOCKS - done} blocks computed" in (out / "logs" / f"slurm-{again}_0.out").read_text()

@@ -1,8 +1,4 @@
-"""From a backend's name to a Dask client; "serial" is the plain loop, without one.
-
-A way to start or find workers is one function `(backend, stack) -> Client` in `STARTERS`. What it starts it puts
-on the stack, which is unwound when the run ends.
-"""
+"""From the settings of a backend to a Dask client, and what is asked of any client."""
 
 from __future__ import annotations
 
@@ -10,17 +6,12 @@ import contextlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from ale_dask.config.study import Backend
+from ale_dask.config.study import Backend as Settings
 from ale_dask.errors import AleError, BackendError, UnfinishedError
-from ale_dask.execution.backends.existing import at_address, from_callable, from_file
-from ale_dask.execution.backends.gateway import start_by_gateway
-from ale_dask.execution.backends.kubernetes import in_a_pod
-from ale_dask.execution.backends.queues import QUEUES, start_jobs
-from ale_dask.execution.backends.ssh import start_by_ssh
-from ale_dask.execution.backends.tls import LOOPBACK, dashboard_options
+from ale_dask.execution.backends.registry import backend_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -35,9 +26,6 @@ _SETTINGS = {
     "distributed.worker.memory.monitor-interval": "500ms",
     "distributed.worker.profile.interval": "1s",
 }
-
-Start = Callable[[Backend, contextlib.ExitStack], "Client"]
-
 
 _USED: list[bool] = []
 _FORKED: list[bool] = []
@@ -69,7 +57,7 @@ def cpu_count() -> int:
 
 
 @contextlib.contextmanager
-def connect(backend: Backend) -> Iterator[Client | None]:
+def connect(settings: Settings) -> Iterator[Client | None]:
     """Yield a client of the backend, or None for "serial"; what was started here is stopped here.
 
     Raises
@@ -77,7 +65,8 @@ def connect(backend: Backend) -> Iterator[Client | None]:
     BackendError
         for an unknown name, what cannot be reached or started, or workers with another version.
     """
-    if backend.name == "serial":
+    backend = backend_of(settings)
+    if not backend.uses_dask:
         yield None
         return
     if _FORKED:
@@ -92,13 +81,13 @@ def connect(backend: Backend) -> Iterator[Client | None]:
     # Its defaults first: set below before they are there, they would go with the context.
     import distributed  # noqa: F401
 
-    start, name = _starter(backend)
+    backend = backend.resolved()
     with contextlib.ExitStack() as stack:
         stack.callback(_forget_lost_client)
         stack.enter_context(dask.config.set(_SETTINGS))
-        client = start(backend.model_copy(update={"name": name}), stack)
-        if start is not _threads:
-            _check_workers(client, name)
+        client = backend.start(stack)
+        if client is not None and backend.other_processes:
+            _check_workers(client, backend.name)
         yield client
 
 
@@ -118,9 +107,9 @@ def usable(client: Client) -> Client:
     return client
 
 
-def threads_of(client: Client | None, backend: Backend) -> int:
+def threads_of(client: Client | None, settings: Settings) -> int:
     """Return how many threads compute at once: those that are there, or the most that the backend may start."""
-    return max(1 if client is None else sum(client.nthreads().values()), backend.most or 1)
+    return max(1 if client is None else sum(client.nthreads().values()), settings.most or 1)
 
 
 def _forget_lost_client() -> None:
@@ -194,85 +183,6 @@ def dashboard(client: Client) -> str | None:
             return None
         return f"http://127.0.0.1:{services['dashboard']}/status"
     return str(client.dashboard_link)
-
-
-def _starter(backend: Backend) -> tuple[Start, str]:
-    """Return the function for a backend and the name it goes by, which for "auto" is what was found."""
-    name = backend.name
-    if name == "auto":
-        import dask
-
-        if active_client() is not None:
-            return _active, "the active Dask client"
-        found = os.environ.get("DASK_SCHEDULER_ADDRESS") or dask.config.get("scheduler-address", None)
-        return (at_address, str(found)) if found else (_threads, "threads")
-    if name in STARTERS:
-        return STARTERS[name], name
-    if name.startswith(("tcp://", "tls://")):
-        return at_address, name
-    if name.endswith(".json"):
-        return from_file, name
-    if ":" in name and "/" not in name:
-        return from_callable, name
-    raise BackendError(f"unknown backend '{name}'; use one of: {', '.join(NAMES)}")
-
-
-def _threads(backend: Backend, stack: contextlib.ExitStack) -> Client:
-    from distributed import Client, LocalCluster
-
-    count = backend.most or cpu_count()
-    cluster = LocalCluster(processes=False, n_workers=1, threads_per_worker=count, protocol="inproc://", **_local())
-    return stack.enter_context(Client(stack.enter_context(cluster)))
-
-
-def _processes(backend: Backend, stack: contextlib.ExitStack) -> Client:
-    from distributed import Client, LocalCluster, Security
-
-    # TLS even on loopback: a login node is shared, and a Dask scheduler runs what it is sent.
-    cluster = LocalCluster(
-        processes=True,
-        n_workers=backend.most or cpu_count(),
-        threads_per_worker=1,
-        host="127.0.0.1",
-        protocol="tls://",
-        security=Security.temporary(),
-        **_local(),
-    )
-    return stack.enter_context(Client(stack.enter_context(cluster)))
-
-
-def _local() -> dict[str, Any]:
-    options = dashboard_options()
-    return {
-        "dashboard_address": options.pop("dashboard_address"),
-        "worker_dashboard_address": LOOPBACK,
-        "scheduler_kwargs": options,
-        "silence_logs": 50,
-    }
-
-
-def _active(backend: Backend, stack: contextlib.ExitStack) -> Client:
-    client = active_client()
-    assert client is not None
-    return client
-
-
-def _no_scheduler(backend: Backend, stack: contextlib.ExitStack) -> Client:
-    raise BackendError(
-        "slurm-array runs without a Dask scheduler and has none to connect to; `ale-dask submit` sends it to the queue"
-    )
-
-
-STARTERS: dict[str, Start] = {
-    "threads": _threads,
-    "processes": _processes,
-    **dict.fromkeys(QUEUES, start_jobs),
-    "slurm-array": _no_scheduler,
-    "ssh": start_by_ssh,
-    "gateway": start_by_gateway,
-    "kubernetes": in_a_pod,
-}
-NAMES = ("auto", "serial", *STARTERS, "tcp://HOST:PORT", "tls://HOST:PORT", "FILE.json", "MODULE:CALLABLE")
 
 
 def _check_workers(client: Client, name: str) -> None:

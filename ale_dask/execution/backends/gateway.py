@@ -8,14 +8,12 @@ users may choose, such as image. Client, scheduler and workers speak TLS with ke
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
-import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from ale_dask.config.study import Backend
 from ale_dask.errors import BackendError
+from ale_dask.execution.backends.base import Backend, wait_for_a_worker
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -24,56 +22,61 @@ log = logging.getLogger(__name__)
 _SAY_SECONDS = 30.0
 
 
-def start_by_gateway(backend: Backend, stack: contextlib.ExitStack) -> Client:
-    """Return a client of a new cluster of the gateway; the stack's end shuts it down.
+class Gateway(Backend):
+    """A new cluster of the gateway, which its end shuts down."""
 
-    Raises
-    ------
-    BackendError
-        when dask-gateway is not installed, the gateway does not answer or let us in, or its cluster does not start.
-    """
-    if backend.least is None or backend.most is None:
-        raise BackendError("gateway: say how many workers: `-w 16`, or `-w 4:64` to follow the work")
-    if importlib.util.find_spec("dask_gateway") is None:
-        raise BackendError('gateway: dask-gateway is not installed: pip install "ale-dask[gateway]"')
+    def start(self, stack: contextlib.ExitStack) -> Client:
+        """Return a client of a new cluster of the gateway."""
+        least, most = self.workers_wanted()
+        self.require("dask_gateway", extra="gateway")
+        from dask_gateway import GatewayCluster, GatewayWarning
+        from dask_gateway.auth import get_auth
+
+        options = self._options()
+        address = options.get("address") or _configured_address()
+        log.info(f"gateway: asking {address} for a cluster")
+        try:
+            cluster = GatewayCluster(**{**options, "auth": get_auth(options.get("auth"))}, shutdown_on_close=True)
+            stack.callback(_close, cluster)
+            with warnings.catch_warnings(record=True) as limits:
+                warnings.simplefilter("always", GatewayWarning)
+                if least == most:
+                    cluster.scale(most)
+                else:
+                    cluster.adapt(minimum=least, maximum=most)
+            for limit in limits:
+                log.info(f"gateway: {limit.message}")
+            client: Client = stack.enter_context(cluster.get_client(set_as_default=False))
+        except Exception as error:
+            # dask-gateway's own errors, aiohttp's and Dask's have no common base but this.
+            raise BackendError(
+                f"gateway: no cluster from {address} ({type(error).__name__}: {error}); look at gateway.address and "
+                "gateway.auth of Dask's configuration, and at [backend] options: address, proxy_address and what "
+                "`dask_gateway.Gateway().cluster_options()` lists"
+            ) from error
+        _wait(cluster, client)
+        return client
+
+    def _options(self) -> dict[str, Any]:
+        options = dict(self.settings.options or {})
+        if not isinstance(options.get("auth", ""), str):
+            raise BackendError(
+                "gateway: options.auth is the name of a type; a password goes into Dask's configuration "
+                "(gateway.auth.kwargs), as study.toml is copied into OUT"
+            )
+        return options
+
+
+def _configured_address() -> str:
     import dask
-    from dask_gateway import GatewayCluster, GatewayWarning
-    from dask_gateway.auth import get_auth
 
-    options = dict(backend.options or {})
-    if not isinstance(options.get("auth", ""), str):
-        raise BackendError(
-            "gateway: options.auth is the name of a type; a password goes into Dask's configuration "
-            "(gateway.auth.kwargs), as study.toml is copied into OUT"
-        )
-    where = options.get("address") or dask.config.get("gateway.address")
-    if not where:
+    address = dask.config.get("gateway.address")
+    if not address:
         raise BackendError(
             "gateway: no address; give options.address in [backend], gateway.address in Dask's configuration or "
             "DASK_GATEWAY__ADDRESS"
         )
-    log.info(f"gateway: asking {where} for a cluster")
-    try:
-        cluster = GatewayCluster(**{**options, "auth": get_auth(options.get("auth"))}, shutdown_on_close=True)
-        stack.callback(_close, cluster)
-        with warnings.catch_warnings(record=True) as limits:
-            warnings.simplefilter("always", GatewayWarning)
-            if backend.least == backend.most:
-                cluster.scale(backend.most)
-            else:
-                cluster.adapt(minimum=backend.least, maximum=backend.most)
-        for limit in limits:
-            log.info(f"gateway: {limit.message}")
-        client: Client = stack.enter_context(cluster.get_client(set_as_default=False))
-    except Exception as error:
-        # dask-gateway's own errors, aiohttp's and Dask's have no common base but this.
-        raise BackendError(
-            f"gateway: no cluster from {where} ({type(error).__name__}: {error}); look at gateway.address and "
-            "gateway.auth of Dask's configuration, and at [backend] options: address, proxy_address and what "
-            "`dask_gateway.Gateway().cluster_options()` lists"
-        ) from error
-    _wait_for_a_worker(cluster, client)
-    return client
+    return str(address)
 
 
 def _close(cluster: Any) -> None:
@@ -83,15 +86,13 @@ def _close(cluster: Any) -> None:
         del cluster.gateway._loop_runner
 
 
-def _wait_for_a_worker(cluster: Any, client: Client) -> None:
-    said = time.monotonic()
+def _wait(cluster: Any, client: Client) -> None:
     log.info(f"gateway: cluster {cluster.name} is up, waiting for a worker")
-    while not client.scheduler_info(n_workers=1)["workers"]:
-        time.sleep(0.5)
-        if time.monotonic() - said < _SAY_SECONDS:
-            continue
-        said = time.monotonic()
-        found = cluster.gateway.get_cluster(cluster.name).status.name
-        if found != "RUNNING":
-            raise BackendError(f"gateway: cluster {cluster.name} is {found}; its administrators have the logs")
-        log.info("still waiting for a worker; the gateway may have reached a limit")
+
+    def waiting() -> str:
+        status = cluster.gateway.get_cluster(cluster.name).status.name
+        if status != "RUNNING":
+            raise BackendError(f"gateway: cluster {cluster.name} is {status}; its administrators have the logs")
+        return "still waiting for a worker; the gateway may have reached a limit"
+
+    wait_for_a_worker(client, every=_SAY_SECONDS, waiting=waiting)

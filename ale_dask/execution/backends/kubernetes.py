@@ -8,14 +8,17 @@ import json
 import logging
 import os
 import time
+import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ale_dask.config.study import Backend
 from ale_dask.errors import BackendError
-from ale_dask.execution.backends.existing import at_address
-from ale_dask.execution.backends.kubernetes_manifests import API
+from ale_dask.execution.backends.base import Backend, DetachedRun, Submission, new_submission
+from ale_dask.execution.backends.existing import client_at
+from ale_dask.execution.backends.kubernetes_manifests import API, as_yaml, job_name, manifests, options_of
+from ale_dask.storage.location import Place
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -31,37 +34,78 @@ _PATIENCE = 1800.0
 _TAIL = 20
 
 
-def in_a_pod(backend: Backend, stack: contextlib.ExitStack) -> Client:
-    """Return a client of the scheduler that the operator has made for the driver pod which this process is in.
+class Kubernetes(Backend):
+    """A DaskJob of Dask's operator: the driver is a pod beside those of scheduler and workers."""
 
-    Raises
-    ------
-    BackendError
-        outside a pod of the operator's, or when no worker comes.
-    """
-    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
-    if not address:
-        raise BackendError(
-            "kubernetes: the run's driver is a pod too: `ale-dask submit` starts it, `ale-dask status OUT --watch` "
-            "waits for its end"
-        )
-    deadline, said = time.monotonic() + _PATIENCE, False
-    while True:
-        with contextlib.ExitStack() as attempt:
-            try:
-                client = at_address(backend.model_copy(update={"name": address}), attempt)
-                if client.scheduler_info(n_workers=1)["workers"]:
-                    stack.push(attempt.pop_all())
-                    return client
-                lacking = "no worker is up"
-            except (BackendError, OSError) as error:
-                lacking = str(error)
+    def start(self, stack: contextlib.ExitStack) -> Client:
+        """Return a client of the scheduler that the operator has made for the driver pod which this process is in."""
+        address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+        if not address:
+            raise BackendError(
+                "kubernetes: the run's driver is a pod too: `ale-dask submit` starts it, `ale-dask status OUT --watch` "
+                "waits for its end"
+            )
+        deadline, said = time.monotonic() + _PATIENCE, False
+        while True:
+            with contextlib.ExitStack() as attempt:
+                try:
+                    client = client_at(attempt, address, address)
+                    if client.scheduler_info(n_workers=1)["workers"]:
+                        stack.push(attempt.pop_all())
+                        return client
+                    lacking = "no worker is up"
+                except (BackendError, OSError) as error:
+                    lacking = str(error)
             if time.monotonic() > deadline:
                 raise BackendError(f"kubernetes: after {_PATIENCE:g} s {lacking}; `ale-dask logs OUT` shows the pods")
             if not said:
                 log.info(f"kubernetes: waiting for {address} and a worker")
                 said = True
-        time.sleep(1)
+            time.sleep(1)
+
+    def script(self, out: Place) -> str:
+        """Return the manifests of the run."""
+        return as_yaml(manifests(self.settings, out, name=job_name(out, unique=uuid.uuid4().hex)))
+
+    def check(self, out: Place, *, unique: str) -> bool:
+        """Log the namespace in which the API server would take the job, and return True."""
+        documents = manifests(self.settings, out, name=f"ale-doctor-{unique[:8]}")
+        namespace = create(documents, context=options_of(self.settings).context, dry_run=True)
+        log.info(f"ok  Kubernetes would take the job in namespace {namespace}; nothing was made")
+        return True
+
+    def submit(self, run: DetachedRun) -> Submission:
+        """Return the submission of the DaskJob."""
+        made = new_submission("kubernetes")
+        name = job_name(run.out, unique=made.id)
+        documents = manifests(self.settings, run.out, name=name, arguments=run.options)
+        context = options_of(self.settings).context
+        # What the cluster would refuse leaves nothing behind.
+        create(documents, context=context, dry_run=True)
+        run.create()
+        namespace = create(documents, context=context)
+        return replace(made, jobs=(name,), namespace=namespace, context=context)
+
+    def alive(self, submission: Submission, out: Place) -> bool | None:
+        """Return whether the DaskJob waits or runs, or None when the API server does not say."""
+        return running(**_job(submission))
+
+    def describe(self, submission: Submission) -> str:
+        """Return in words which DaskJob runs, and where."""
+        return f"DaskJob {submission.jobs[0]} in namespace {submission.namespace}"
+
+    def cancel(self, submission: Submission, out: Place) -> None:
+        """Delete the DaskJob, with its cluster and driver."""
+        delete(**_job(submission))
+
+    def logs(self, submission: Submission) -> Iterator[str]:
+        """Yield lines about the job's pods, and the end of the driver's log."""
+        yield from pod_lines(**_job(submission))
+
+
+def _job(submission: Submission) -> dict[str, Any]:
+    where = {"namespace": submission.namespace or "default", "context": submission.context}
+    return {"name": submission.jobs[0], **where}
 
 
 def create(documents: Sequence[dict[str, Any]], *, context: str | None, dry_run: bool = False) -> str:
@@ -132,7 +176,7 @@ def delete(name: str, *, namespace: str, context: str | None) -> None:
                         raise
 
 
-def said(name: str, *, namespace: str, context: str | None) -> Iterator[str]:
+def pod_lines(name: str, *, namespace: str, context: str | None) -> Iterator[str]:
     """Yield lines on the pods of a job, what they wait for or ended with, and the end of the driver's log."""
     try:
         with _api(context) as (api, _), _worded(f"list the pods of {name}", namespace):

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from ale_dask.config.study import Backend
+from ale_dask.config.study import Backend as Settings
 from ale_dask.errors import BackendError
 from ale_dask.storage.location import Place
 
@@ -64,7 +64,7 @@ class Options(BaseModel):
         return value
 
 
-def options_of(backend: Backend) -> Options:
+def options_of(settings: Settings) -> Options:
     """Return the options of a backend.
 
     Raises
@@ -73,7 +73,7 @@ def options_of(backend: Backend) -> Options:
         for the first that is missing, unknown or of another form.
     """
     try:
-        return Options.model_validate(backend.options or {})
+        return Options.model_validate(settings.options or {})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(["options", *map(str, first["loc"])])
@@ -87,7 +87,7 @@ def job_name(out: Place, *, unique: str) -> str:
     return f"ale-{slug}-{unique[:8]}"
 
 
-def manifests(backend: Backend, out: Place, *, name: str, arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
+def manifests(settings: Settings, out: Place, *, name: str, arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return the objects that run OUT, in the order they are made; `arguments` are more of `ale-dask run`.
 
     Raises
@@ -95,9 +95,9 @@ def manifests(backend: Backend, out: Place, *, name: str, arguments: Sequence[st
     BackendError
         for options that do not fit, or an OUT that pods would not see.
     """
-    if backend.least is None or backend.most is None:
+    if settings.least is None or settings.most is None:
         raise BackendError("kubernetes: say how many workers: `-w 16`, or `-w 4:64` to follow the work")
-    options = options_of(backend)
+    options = options_of(settings)
     where = _seen_by_pods(out, options)
     meta = {"name": name, "labels": _LABELS} | ({"namespace": options.namespace} if options.namespace else {})
     run = ["run", where, "-o", where, "-b", "kubernetes", *arguments]
@@ -111,12 +111,14 @@ def manifests(backend: Backend, out: Place, *, name: str, arguments: Sequence[st
         "metadata": meta,
         "spec": {
             "job": {"spec": _pod(options, driver, restart="Never")},
-            "cluster": {"spec": {"scheduler": _scheduler(backend, options, name), "worker": _worker(backend, options)}},
+            "cluster": {
+                "spec": {"scheduler": _scheduler(settings, options, name), "worker": _worker(settings, options)}
+            },
         },
     }
-    if backend.least == backend.most:
+    if settings.least == settings.most:
         return [job]
-    range_ = {"cluster": name, "minimum": backend.least, "maximum": backend.most}
+    range_ = {"cluster": name, "minimum": settings.least, "maximum": settings.most}
     return [job, {"apiVersion": API, "kind": "DaskAutoscaler", "metadata": meta, "spec": range_}]
 
 
@@ -197,7 +199,7 @@ def _pod(options: Options, container: dict[str, Any], *, restart: str) -> dict[s
     }
 
 
-def _scheduler(backend: Backend, options: Options, name: str) -> dict[str, Any]:
+def _scheduler(settings: Settings, options: Options, name: str) -> dict[str, Any]:
     # It never opens OUT, and gets neither its secrets nor its claim.
     options = options.model_copy(update={"secrets": [], "service_account": None, "claim": None})
     container = _container(options, "scheduler", memory=options.scheduler_memory, cpu="1")
@@ -206,7 +208,7 @@ def _scheduler(backend: Backend, options: Options, name: str) -> dict[str, Any]:
         # Pods go for reasons that are not the block's: drained and preempted nodes.
         {"name": "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "value": "10"},
         # What the autoscaler asks the scheduler for: as many workers as do the blocks in flight in this time.
-        {"name": "DASK_DISTRIBUTED__ADAPTIVE__TARGET_DURATION", "value": f"{backend.block_seconds / 2}s"},
+        {"name": "DASK_DISTRIBUTED__ADAPTIVE__TARGET_DURATION", "value": f"{settings.block_seconds / 2}s"},
     ]
     container["ports"] = [{"name": port, "containerPort": number} for port, number in _PORTS.items()]
     health = {"httpGet": {"port": "http-dashboard", "path": "/health"}}
@@ -224,9 +226,9 @@ def _scheduler(backend: Backend, options: Options, name: str) -> dict[str, Any]:
     }
 
 
-def _worker(backend: Backend, options: Options) -> dict[str, Any]:
+def _worker(settings: Settings, options: Options) -> dict[str, Any]:
     cpus = float(options.cpu.removesuffix("m")) / (1000 if options.cpu.endswith("m") else 1)
-    memory = backend.memory or "2 GiB"
+    memory = settings.memory or "2 GiB"
     container = _container(options, "worker", memory=memory, cpu=options.cpu)
     container["args"] = [
         "dask",
@@ -238,4 +240,4 @@ def _worker(backend: Backend, options: Options) -> dict[str, Any]:
         f"--memory-limit={_mebibytes(memory)}B",
         "--no-dashboard",
     ]
-    return {"replicas": backend.least, "spec": _pod(options, container, restart="Always")}
+    return {"replicas": settings.least, "spec": _pod(options, container, restart="Always")}

@@ -7,24 +7,24 @@ where their logs go; Dask's `jobqueue.slurm.shared-temp-directory` and `jobqueue
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ale_dask.config.study import Backend
 from ale_dask.errors import BackendError
+from ale_dask.execution.backends.base import Backend, DetachedRun, Submission, wait_for_a_worker
+from ale_dask.execution.backends.slurm import SubmittedToSlurm, submit_driver
 from ale_dask.execution.backends.tls import cache_folder, dashboard_options, key_file, written_as
+from ale_dask.storage.location import Place
 
 if TYPE_CHECKING:
     from distributed import Client
 
 log = logging.getLogger(__name__)
-QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf": "LSFCluster"}
+CLUSTERS = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf": "LSFCluster"}
 _LISTED_BY = {"slurm": "squeue --me", "pbs": "qstat -u $USER", "sge": "qstat", "lsf": "bjobs"}
 # SGE and LSF charge "projects", and LSF's walltime has no seconds.
 _ACCOUNT = {"slurm": "account", "pbs": "account", "sge": "project", "lsf": "project"}
@@ -38,116 +38,134 @@ _SETTINGS = {
 _SAY_SECONDS = 30.0
 
 
-def start_jobs(backend: Backend, stack: contextlib.ExitStack) -> Client:
-    """Return a client of a scheduler here whose workers are jobs of the queue; the stack's end cancels them.
+class Queue(Backend):
+    """Worker jobs of a queue, and a scheduler in this process; dask-jobqueue submits the jobs."""
 
-    Raises
-    ------
-    BackendError
-        when dask-jobqueue or the queue's commands are not there, or the queue takes no job.
-    """
-    import dask
-    from distributed import Client, Security
+    def start(self, stack: contextlib.ExitStack) -> Client:
+        """Return a client of a scheduler here whose workers are jobs of the queue; the stack's end cancels them."""
+        import dask
+        from distributed import Client, Security
 
-    found = _class(backend)
-    if backend.least is None or backend.most is None:
-        raise BackendError(f"{backend.name}: say how many worker jobs: `-w 16`, or `-w 4:64` to follow the work")
-    command = str(found.job_cls.submit_command).split()[0]
-    if shutil.which(command) is None:
-        raise BackendError(
-            f"{backend.name}: `{command}` is not here; run this where jobs are submitted, or with another --backend"
+        cluster_class = self._cluster_class()
+        least, most = self.workers_wanted("worker jobs")
+        command = str(cluster_class.job_cls.submit_command).split()[0]
+        if shutil.which(command) is None:
+            raise BackendError(
+                f"{self.name}: `{command}` is not here; run this where jobs are submitted, or with another --backend"
+            )
+        stack.enter_context(dask.config.set(_SETTINGS))
+        try:
+            file = stack.enter_context(key_file(Security.temporary(), self._shared_folder()))
+            arguments = self._arguments(Security(**written_as(str(file))))
+            cluster = stack.enter_context(cluster_class(**arguments))
+            cluster.sync(_submit, cluster, least)
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            raise BackendError(
+                f"{self.name}: no job was submitted: {error}\n"
+                "[backend] in study.toml takes account, partition, walltime, memory and options"
+            ) from error
+        client = stack.enter_context(Client(cluster, set_as_default=False))
+        self._wait(cluster, client, logs=str(arguments["log_directory"]))
+        # Dask asks for as many as do the blocks in flight, four per thread, in this time: half a block's doubles them.
+        target = f"{self.settings.block_seconds / 2}s"
+        cluster.adapt(minimum_jobs=least, maximum_jobs=most, interval="1s", target_duration=target)
+        return client
+
+    def script(self, out: Place) -> str:
+        """Return the script of one worker job; words in capitals are decided when the job is submitted."""
+        from distributed import Security
+
+        cluster_class = self._cluster_class()
+        arguments = self._arguments(Security(**written_as(str(self._shared_folder() / "KEY.pem"))))
+        of_the_job = {key: value for key, value in arguments.items() if key not in _OF_THE_SCHEDULER}
+        try:
+            return str(cluster_class.job_cls("tls://SCHEDULER:PORT", name="WORKER", **of_the_job).job_script())
+        except (OSError, TypeError, ValueError) as error:
+            raise BackendError(f"{self.name}: no job script: {error}") from error
+
+    def _cluster_class(self) -> Any:
+        self.require("dask_jobqueue", extra="hpc")
+        import dask_jobqueue
+
+        return getattr(dask_jobqueue, CLUSTERS[self.name])
+
+    def _configured(self, key: str) -> Any:
+        import dask
+
+        return dask.config.get(f"jobqueue.{self.name}.{key}", None)
+
+    def _folder(self, key: str, *, otherwise: str) -> Path:
+        own = self._configured(key)
+        return Path(os.path.expandvars(own)).expanduser() if own else cache_folder(otherwise)
+
+    def _shared_folder(self) -> Path:
+        return self._folder("shared-temp-directory", otherwise="tls")
+
+    def _arguments(self, security: Any) -> dict[str, Any]:
+        """Return the arguments of the queue's class: [backend] over Dask's configuration over our defaults."""
+        settings = self.settings
+        walltime = settings.walltime
+        if walltime and self.name == "lsf":
+            walltime = walltime.rpartition(":")[0]
+        given = {
+            _ACCOUNT[self.name]: settings.account,
+            "queue": settings.partition,
+            "walltime": walltime,
+            "job_script_prologue": settings.prologue,
+        }
+        job_name = self._configured("name")
+        options = dict(settings.options or {})
+        scheduler = dashboard_options() | (self._configured("scheduler-options") or {})
+        return {
+            "cores": 1,
+            "processes": 1,
+            "memory": settings.memory or self._configured("memory") or "2GB",
+            "job_name": "ale-dask" if job_name in (None, "dask-worker") else job_name,
+            "log_directory": str(self._folder("log-directory", otherwise="logs")),
+            "worker_extra_args": [*(self._configured("worker-extra-args") or []), "--no-dashboard"],
+            "security": security,
+            "protocol": "tls://",
+            **{key: value for key, value in given.items() if value is not None},
+            **options,
+            "scheduler_options": scheduler | options.get("scheduler_options", {}),
+        }
+
+    def _wait(self, cluster: Any, client: Client, *, logs: str) -> None:
+        jobs = [str(worker.job_id) for worker in cluster.workers.values()]
+        log.info(f"{self.name}: {len(jobs)} worker job(s) submitted, waiting for the first")
+
+        def waiting() -> str:
+            if self._all_ended(jobs):
+                raise BackendError(
+                    f"{self.name}: all worker jobs ended before one of them called {cluster.scheduler_address}; their "
+                    f"logs are in {logs}. A wrong prologue, a node without this Python, or an interface that nodes "
+                    'cannot reach (options = {interface = "..."}) are usual reasons'
+                )
+            return f"still waiting for a worker; `{_LISTED_BY[self.name]}` shows the queue, {logs} the jobs' logs"
+
+        wait_for_a_worker(client, every=_SAY_SECONDS, waiting=waiting)
+
+    def _all_ended(self, jobs: list[str]) -> bool:
+        """Return whether the queue is known to have none of these jobs any more."""
+        return False
+
+
+class SlurmQueue(SubmittedToSlurm, Queue):
+    """Worker jobs of Slurm; a submitted run is one more job, which submits them."""
+
+    def submit(self, run: DetachedRun) -> Submission:
+        """Return the submission of the job that drives the run."""
+        run.create()
+        return submit_driver(self.settings, run)
+
+    def _all_ended(self, jobs: list[str]) -> bool:
+        listed = subprocess.run(
+            ["squeue", "--noheader", "--format=%i", f"--jobs={','.join(jobs)}"], capture_output=True, text=True
         )
-    stack.enter_context(dask.config.set(_SETTINGS))
-    try:
-        file = stack.enter_context(key_file(Security.temporary(), _shared_folder(backend)))
-        arguments = _arguments(backend, Security(**written_as(str(file))))
-        cluster = stack.enter_context(found(**arguments))
-        cluster.sync(_submit, cluster, backend.least)
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
-        raise BackendError(
-            f"{backend.name}: no job was submitted: {error}\n"
-            "[backend] in study.toml takes account, partition, walltime, memory and options"
-        ) from error
-    client = stack.enter_context(Client(cluster, set_as_default=False))
-    _wait_for_a_worker(backend, cluster, client, logs=str(arguments["log_directory"]))
-    # Dask asks for as many as do the blocks in flight, four per thread, in this time: half a block's doubles them.
-    target = f"{backend.block_seconds / 2}s"
-    cluster.adapt(minimum_jobs=backend.least, maximum_jobs=backend.most, interval="1s", target_duration=target)
-    return client
-
-
-def job_script(backend: Backend) -> str:
-    """Return the script of one worker job; nothing is submitted, and what is decided at the start is in capitals.
-
-    Raises
-    ------
-    BackendError
-        for a backend without job scripts, or options that dask-jobqueue does not take.
-    """
-    from distributed import Security
-
-    found = _class(backend)
-    arguments = _arguments(backend, Security(**written_as(str(_shared_folder(backend) / "KEY.pem"))))
-    kept = {key: value for key, value in arguments.items() if key not in _OF_THE_SCHEDULER}
-    try:
-        return str(found.job_cls("tls://SCHEDULER:PORT", name="WORKER", **kept).job_script())
-    except (OSError, TypeError, ValueError) as error:
-        raise BackendError(f"{backend.name}: no job script: {error}") from error
-
-
-def _class(backend: Backend) -> Any:
-    if backend.name not in QUEUES:
-        raise BackendError(f"'{backend.name}' has no job scripts; these have: {', '.join(QUEUES)}")
-    if importlib.util.find_spec("dask_jobqueue") is None:
-        raise BackendError(f'{backend.name}: dask-jobqueue is not installed: pip install "ale-dask[hpc]"')
-    import dask_jobqueue
-
-    return getattr(dask_jobqueue, QUEUES[backend.name])
-
-
-def _configured(backend: Backend, key: str) -> Any:
-    import dask
-
-    return dask.config.get(f"jobqueue.{backend.name}.{key}", None)
-
-
-def _folder(backend: Backend, key: str, *, otherwise: str) -> Path:
-    own = _configured(backend, key)
-    return Path(os.path.expandvars(own)).expanduser() if own else cache_folder(otherwise)
-
-
-def _shared_folder(backend: Backend) -> Path:
-    return _folder(backend, "shared-temp-directory", otherwise="tls")
-
-
-def _arguments(backend: Backend, security: Any) -> dict[str, Any]:
-    """Return what the class of the queue is called with: [backend] over Dask's configuration over our defaults."""
-    name = backend.name
-    walltime = backend.walltime
-    if walltime and name == "lsf":
-        walltime = walltime.rpartition(":")[0]
-    given = {
-        _ACCOUNT[name]: backend.account,
-        "queue": backend.partition,
-        "walltime": walltime,
-        "job_script_prologue": backend.prologue,
-    }
-    job_name = _configured(backend, "name")
-    options = dict(backend.options or {})
-    scheduler = dashboard_options() | (_configured(backend, "scheduler-options") or {})
-    return {
-        "cores": 1,
-        "processes": 1,
-        "memory": backend.memory or _configured(backend, "memory") or "2GB",
-        "job_name": "ale-dask" if job_name in (None, "dask-worker") else job_name,
-        "log_directory": str(_folder(backend, "log-directory", otherwise="logs")),
-        "worker_extra_args": [*(_configured(backend, "worker-extra-args") or []), "--no-dashboard"],
-        "security": security,
-        "protocol": "tls://",
-        **{key: value for key, value in given.items() if value is not None},
-        **options,
-        "scheduler_options": scheduler | options.get("scheduler_options", {}),
-    }
+        if listed.returncode:
+            # What Slurm says of a job ended some minutes ago; any other error says nothing about the jobs.
+            return "Invalid job id" in listed.stderr
+        return not listed.stdout.strip()
 
 
 async def _submit(cluster: Any, jobs: int) -> None:
@@ -164,31 +182,3 @@ async def _submit(cluster: Any, jobs: int) -> None:
             await job.close()
             job.status = Status.closed
         raise
-
-
-def _wait_for_a_worker(backend: Backend, cluster: Any, client: Client, *, logs: str) -> None:
-    said = time.monotonic()
-    jobs = [str(worker.job_id) for worker in cluster.workers.values()]
-    log.info(f"{backend.name}: {len(jobs)} worker job(s) submitted, waiting for the first")
-    while not client.scheduler_info(n_workers=1)["workers"]:
-        time.sleep(0.5)
-        if time.monotonic() - said < _SAY_SECONDS:
-            continue
-        said = time.monotonic()
-        if backend.name == "slurm" and _gone_from_slurm(jobs):
-            raise BackendError(
-                f"slurm: all worker jobs ended before one of them called {cluster.scheduler_address}; their logs are "
-                f"in {logs}. A wrong prologue, a node without this Python, or an interface that nodes cannot reach "
-                '(options = {interface = "..."}) are usual reasons'
-            )
-        log.info(f"still waiting for a worker; `{_LISTED_BY[backend.name]}` shows the queue, {logs} the jobs' logs")
-
-
-def _gone_from_slurm(jobs: list[str]) -> bool:
-    found = subprocess.run(
-        ["squeue", "--noheader", "--format=%i", f"--jobs={','.join(jobs)}"], capture_output=True, text=True
-    )
-    if found.returncode:
-        # What Slurm says of a job ended some minutes ago; any other error says nothing about the jobs.
-        return "Invalid job id" in found.stderr
-    return not found.stdout.strip()
