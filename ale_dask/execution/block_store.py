@@ -41,7 +41,7 @@ def shares_storage(out: Place, nonce: str) -> bool:
 
 @dataclass(frozen=True)
 class StoreSink:
-    """One segment's arrays in the store of a folder; small and picklable, so that workers write themselves."""
+    """The arrays of one segment in the store of OUT; small and picklable, so that workers write blocks themselves."""
 
     out: Place
     nonce: str
@@ -51,7 +51,7 @@ class StoreSink:
     """Name and number of int64 columns of each array, stamps included; "null" is written last."""
 
     def visible(self) -> bool:
-        """Return whether this process sees the same OUT."""
+        """Return whether this process sees the OUT of the run, and not another folder of the same path."""
         return _sees(self.out, self.nonce)
 
     def write(self, block: int, arrays: BlockArrays) -> None:
@@ -68,7 +68,7 @@ class StoreSink:
             write_rows(array, block * array.chunks[0], arrays[kind])
 
     def read(self, block: int) -> BlockArrays | None:
-        """Return a block's arrays, or None if any is missing, damaged or stamped by another plan or place."""
+        """Return the arrays of a block, or None if any is missing, damaged or stamped by another plan or block."""
         first, count = self.segment.range_of(block)
         stamps = iteration_stamps(self.segment.plan_id, first=first, count=count)
         found = {}
@@ -80,12 +80,12 @@ class StoreSink:
         return found
 
     def missing(self) -> Sequence[int]:
-        """Return the blocks without a whole chunk of this plan's in every array."""
+        """Return the numbers of the blocks that lack a readable chunk, stamped by this plan, in any array."""
         done = {block for block, arrays in self._read_all(sorted(self.present())) if arrays is not None}
-        return [b for b in range(self.segment.n_blocks) if b not in done]
+        return [block for block in range(self.segment.n_blocks) if block not in done]
 
     def present(self) -> dict[int, float]:
-        """Return the blocks that are there, whole or not, with the time at which they came (s since 1970)."""
+        """Return the numbers of the blocks that are stored, readable or not, with the time of writing (s since 1970)."""
         return present_chunks(self.out, _arrays(self)["null"])
 
     def _read_all(self, blocks: Sequence[int]) -> Iterator[tuple[int, BlockArrays | None]]:
@@ -94,7 +94,7 @@ class StoreSink:
             yield from zip(blocks, pool.map(self.read, blocks), strict=True)
 
     def arrays(self) -> BlockArrays:
-        """Return null (iteration, 1 + statistic) and counts (block, 1 + n) of all blocks."""
+        """Return null (iteration, 1 + statistic) and counts (block, 1 + n) of all blocks; column 0 holds stamps."""
         blocks = [arrays for _, arrays in self._read_all(range(self.segment.n_blocks))]
         lost = [b for b, found in enumerate(blocks) if found is None]
         if lost:
@@ -105,7 +105,7 @@ class StoreSink:
         return {kind: np.concatenate([b[kind] for b in whole]) for kind, _ in self.widths}
 
 
-# A block arrives with a sink of its own: what a process has opened or seen once, it keeps.
+# Every block arrives with its own copy of the sink, so opened arrays are cached per process, not per sink.
 _sees = lru_cache(maxsize=64)(shares_storage)
 
 
@@ -127,7 +127,7 @@ def _arrays(sink: StoreSink) -> dict[str, zarr.Array[Any]]:
 
 
 def store_plan(out: Place, make: Callable[[], Plan], *, name: str, identity: str, conventions: dict[str, Any]) -> Plan:
-    """Return the plan of this identity kept in OUT, made and kept if there is none.
+    """Return the plan of this identity from OUT, where it is made and stored if there is none.
 
     Raises
     ------
@@ -136,13 +136,13 @@ def store_plan(out: Place, make: Callable[[], Plan], *, name: str, identity: str
     """
     root = open_store(out)
     path = out / "plans" / name / "plan.npz"
-    kept = _plan_of(path, path.read_bytes()) if path.is_file() else None
-    if kept is not None and kept.identity == identity and kept.name == name:
+    stored = _plan_of(path, path.read_bytes()) if path.is_file() else None
+    if stored is not None and stored.identity == identity and stored.name == name:
         mend_claim(out, name, identity=identity, settings=conventions)
-        return kept
+        return stored
     claim_analysis(root, name, identity=identity, settings=conventions)
-    # The first plan stays: another CPU's last bits must not change a threshold half-way.
-    plan = kept or _plan_of(path, create_once(path, make().to_bytes()))
+    # The first plan stays: another CPU rounds the last bits otherwise, which could move a threshold during a run.
+    plan = stored or _plan_of(path, create_once(path, make().to_bytes()))
     if plan.identity != identity or plan.name != name:
         raise StoreError(f"{path}: belongs to another configuration; give another -o, or --overwrite")
     return plan
@@ -177,7 +177,7 @@ def segments(out: Place, plan: Plan) -> list[Segment]:
 def _segment_of(path: Place) -> Segment:
     try:
         values = json.loads(path.read_bytes())
-        # Those of version 0.1 have no checksum.
+        # Segments written by version 0.1 have no checksum.
         if KEY in values and not whole(values):
             raise ValueError("its content does not match its checksum")
         segment = Segment(**{key: value for key, value in values.items() if key != KEY})
@@ -193,9 +193,9 @@ _AGAIN = "delete it and run the same command again: the blocks that are stored a
 
 
 def cover(out: Place, plan: Plan, *, iterations: int, block_size: int) -> list[Segment]:
-    """Return segments that hold at least the first `iterations`, planning one more if they do not yet.
+    """Return the segments that hold at least the first `iterations`, after planning one more where they do not.
 
-    Two drivers may plan at once: the file is created once, and whoever comes second uses the first's.
+    Two drivers may plan at once: a segment's file is created only once, and the second driver uses that file.
     """
     while True:
         have = segments(out, plan)
@@ -203,14 +203,14 @@ def cover(out: Place, plan: Plan, *, iterations: int, block_size: int) -> list[S
         if done >= iterations:
             return have
         number = len(have)
-        # Where the segment's file was lost, the blocks are still there in the sizes that it had.
+        # Where the segment's file was lost, its blocks may still be stored, and tell its sizes.
         size = stored_sizes(out, plan.name, number) or (iterations - done, block_size)
         segment = with_hash(asdict(Segment(number, plan.id, done, *size)))
         create_once(out / "plans" / plan.name / f"{number}.json", json.dumps(segment).encode())
 
 
 def sink(out: Place, plan: Plan, segment: Segment, *, extra: dict[str, int], nonce: str) -> StoreSink:
-    """Return where a segment's blocks go; `extra` names the counts besides the null and their number."""
+    """Return the sink of a segment; `extra` maps the name of each count beside the null to its number of values."""
     widths = (*((kind, n + 1) for kind, n in extra.items()), ("null", len(plan.statistics) + 1))
     return StoreSink(out, nonce, plan.name, segment, widths)
 
@@ -226,8 +226,8 @@ def gather(
 ) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64]]]:
     """Return the null (iteration, statistic) and the summed counts of the first `iterations` of a stored run.
 
-    A longer run answers a shorter one; counts are kept per block, so the block that the end falls into is
-    counted again up to there.
+    A longer run holds every shorter one. Counts are stored per block, so the block in which the last iteration lies is
+    computed once more, up to that iteration.
 
     Raises
     ------
@@ -238,7 +238,7 @@ def gather(
     counts = {kind: np.zeros(n, dtype=np.int64) for kind, n in extra.items()}
     for segment in segments(out, plan):
         if segment.first >= iterations:
-            # Somebody else's, who extends the run further and may not have computed it yet.
+            # Another driver extends the run further, and may not have computed this segment yet.
             break
         arrays = sink(out, plan, segment, extra=extra, nonce=nonce).arrays()
         nulls.append(arrays["null"][:, 1:])

@@ -1,4 +1,4 @@
-"""Three ways through one list of blocks; the plain loop is the reference that the others must equal."""
+"""Compute a list of blocks in a loop or through a Dask client; the loop is the reference that a client must equal."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 ATTEMPTS = 3
-"""A block that fails this often is set aside with its traceback, and the run goes on without it."""
+"""Attempts after which a failing block is given up, with its traceback; the run goes on without it."""
 _IN_FLIGHT = 4
-"""Blocks in flight per worker thread: enough to hide the way to the scheduler, few enough to hold in memory."""
+"""Blocks in flight per worker thread: enough that none waits for the scheduler, few enough for its memory."""
 _LOOK_SECONDS = 2.0
-"""Workers come and go; how many there are is asked this often."""
+"""Seconds between questions to the scheduler how many workers there are: they come and go."""
 _FORGET_BLOCKS = 5_000
-"""Dask remembers the prefixes of the last 100,000 keys, 18 MB in each process, of what is never asked again."""
+"""Blocks after which Dask's cache of key prefixes is emptied: it holds 100,000, 18 MB, which nobody asks for again."""
 
 BlockArrays = dict[str, npt.NDArray[np.int64]]
 
 
 class Sink(Protocol):
-    """Where the blocks of one segment end up; writing a block again replaces it."""
+    """The destination of the blocks of one segment; writing a block again replaces it."""
 
     def missing(self) -> Sequence[int]:
-        """Return the blocks that are not there, or not whole, or not this plan's."""
+        """Return the numbers of the blocks that are missing, damaged or of another plan."""
         ...
 
     def read(self, block: int) -> BlockArrays | None:
-        """Return a block's stamped arrays, or None if it is missing, damaged or another plan's."""
+        """Return the stamped arrays of a block, or None if it is missing, damaged or of another plan."""
         ...
 
     def write(self, block: int, arrays: BlockArrays) -> None:
-        """Keep a block's stamped arrays."""
+        """Store the stamped arrays of a block."""
         ...
 
     def visible(self) -> bool:
@@ -61,7 +61,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """The blocks of one segment, how each is computed and where it goes."""
+    """A segment of a plan, the function that computes a block of it, and the destination of its blocks."""
 
     plan: Plan
     segment: Segment
@@ -85,7 +85,7 @@ class MemorySink:
         return self.blocks.get(block)
 
     def write(self, block: int, arrays: BlockArrays) -> None:
-        """Keep a block's stamped arrays."""
+        """Store the stamped arrays of a block."""
         self.blocks[block] = arrays
 
     def visible(self) -> bool:
@@ -100,12 +100,12 @@ class MemorySink:
 
 @dataclass(frozen=True)
 class Step:
-    """What a display or a log is told after every attempt at a block."""
+    """The outcome of an attempt to compute a block, as displays and logs get it."""
 
     name: str
     block: int
     iterations: int
-    """Of the block, now dealt with; 0 when it will be tried again."""
+    """Iterations of the block; 0 when it will be tried again."""
     attempt: int = 1
     error: str | None = None
     """Traceback of an attempt that failed."""
@@ -116,25 +116,40 @@ class Step:
         return self.error is not None and self.iterations > 0
 
 
+@dataclass(frozen=True)
+class _Attempt:
+    """One of the attempts, numbered from 1, to compute a block."""
+
+    job: Job
+    block: int
+    number: int
+
+    def step(self, error: str | None = None) -> Step:
+        """Return the step to report when the attempt has ended, by an error or not."""
+        again = error is not None and self.number < ATTEMPTS
+        iterations = 0 if again else self.job.segment.range_of(self.block)[1]
+        return Step(self.job.plan.name, self.block, iterations, self.number, error)
+
+
 Report = Callable[[Step], None]
 Todo = Sequence[tuple[Job, int]]
-"""Blocks to compute: job and number."""
+"""Blocks to compute: the job of each and its number."""
 
 
 def pending(jobs: Sequence[Job]) -> list[tuple[Job, int]]:
-    """Return every block that is missing from where it should be, in order."""
+    """Return the blocks that the sinks of the jobs lack, in order."""
     return [(job, block) for job in jobs for block in job.sink.missing()]
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What a live view calls the run, and of each plan, by name, the statistic whose largest values it is sent."""
+    """The token of a run in the live view, and by plan the statistic whose largest values workers send to it."""
 
     token: str
     statistics: Mapping[str, Statistic | None]
 
 
-def _run_there(
+def _compute_on_worker(
     block: int,
     *,
     plan: Plan,
@@ -144,9 +159,9 @@ def _run_there(
     versions: dict[str, str],
     watched: tuple[str, Statistic | None] | None,
 ) -> BlockArrays | None:
-    """On a worker: write the block if OUT is visible from here, otherwise send it back."""
+    """Compute a block on a worker, and write it if OUT is visible from here; return it otherwise."""
     if (mine := worker_versions()) != versions:
-        # A worker that came after the others were asked.
+        # This worker started after `connect` had compared the versions of the others.
         raise BackendError(f"a worker has {mine}, the client {versions}; install the same version on both")
     started = time.perf_counter()
     arrays = compute_block(plan, segment, block, function=function)
@@ -154,11 +169,11 @@ def _run_there(
     if sink is not None and visible:
         sink.write(block, arrays)
     if watched is not None:
-        _tell(plan, segment, block, arrays["null"], watched, time.perf_counter() - started)
+        _log_block(plan, segment, block, arrays["null"], watched, time.perf_counter() - started)
     return None if visible else arrays
 
 
-def _tell(
+def _log_block(
     plan: Plan,
     segment: Segment,
     block: int,
@@ -181,7 +196,7 @@ def _tell(
     get_worker().log_event(TOPIC, message)
 
 
-def _given(plan: Plan) -> Plan:
+def _unchanged(plan: Plan) -> Plan:
     return plan
 
 
@@ -192,16 +207,16 @@ def execute(
     report: Report = lambda step: None,
     watched: Watched | None = None,
 ) -> None:
-    """Compute blocks, here in a loop or through a Dask client, and keep each as soon as it is done.
+    """Compute blocks, in a loop of this process or through a Dask client, and store each as soon as it is done.
 
-    Workers tell the scheduler's live view of their blocks where the run is `watched`.
+    Where the run is `watched`, workers report their blocks to the live view of the scheduler.
 
     Raises
     ------
     UnfinishedError
         when blocks failed three times; all others are done and kept.
     """
-    failures = _loop(todo, report) if client is None else _dask(todo, client, report, watched)
+    failures = _loop(todo, report) if client is None else _Dispatch(todo, client, report, watched).run()
     if failures:
         (name, block), text = next(iter(failures.items()))
         raise UnfinishedError(
@@ -213,109 +228,124 @@ def execute(
 def _loop(todo: Todo, report: Report) -> Mapping[tuple[str, int], str]:
     failures = {}
     for job, block in todo:
-        count = job.segment.range_of(block)[1]
-        for attempt in range(1, ATTEMPTS + 1):
+        for number in range(1, ATTEMPTS + 1):
+            attempt = _Attempt(job, block, number)
             try:
                 job.sink.write(block, compute_block(job.plan, job.segment, block, function=job.function))
             except AleError:
                 raise
             except Exception:
                 text = traceback.format_exc()
-                given_up = attempt == ATTEMPTS
-                report(Step(job.plan.name, block, count if given_up else 0, attempt, text))
-                if given_up:
+                report(attempt.step(text))
+                if number == ATTEMPTS:
                     failures[job.plan.name, block] = text
             else:
-                report(Step(job.plan.name, block, count, attempt))
+                report(attempt.step())
                 break
     return failures
 
 
-def _dask(todo: Todo, client: Client, report: Report, watched: Watched | None) -> Mapping[tuple[str, int], str]:
-    import dask
-    from dask.utils import key_split
-    from distributed import as_completed
+class _Dispatch:
+    """The blocks that a Dask client computes: waiting, in flight and given up."""
 
-    plans: dict[str, Future] = {}
-    failures: dict[tuple[str, int], str] = {}
-    running: dict[Future, tuple[Job, int, int]] = {}
-    queue = deque((job, block, 1) for job, block in todo)
-    arriving = as_completed(loop=client.loop)
-    versions = worker_versions()
-    # Another driver of the same run may share the scheduler: its tasks are not ours to cancel.
-    token = uuid.uuid4().hex[:8]
-    looked, room, since = -_LOOK_SECONDS, 0, 0
+    def __init__(self, todo: Todo, client: Client, report: Report, watched: Watched | None) -> None:
+        from distributed import as_completed
 
-    def plan_of(job: Job) -> Future:
-        if job.plan.id not in plans:
-            # A task, not scattered data: when the only worker that holds it dies, Dask makes it again.
-            with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"}):
-                plans[job.plan.id] = client.submit(_given, job.plan, key=f"ale-plan-{job.plan.id[:12]}-{token}")
-        return plans[job.plan.id]
+        self.client, self.report, self.watched = client, report, watched
+        self.waiting = deque(_Attempt(job, block, 1) for job, block in todo)
+        self.in_flight: dict[Future, _Attempt] = {}
+        self.plans: dict[str, Future] = {}
+        self.failures: dict[tuple[str, int], str] = {}
+        self.arriving = as_completed(loop=client.loop)
+        self.versions = worker_versions()
+        # Another driver of the same run may share the scheduler: its tasks are not ours to cancel.
+        self.token = uuid.uuid4().hex[:8]
 
-    def submit(some: Sequence[tuple[Job, int, int]]) -> None:
+    def run(self) -> Mapping[tuple[str, int], str]:
+        """Compute all blocks, and return the tracebacks of those given up by name and block."""
+        asked, room, arrived = -_LOOK_SECONDS, 0, 0
+        try:
+            while self.waiting or self.in_flight:
+                if time.monotonic() - asked > _LOOK_SECONDS:
+                    asked, room = time.monotonic(), _IN_FLIGHT * max(1, sum(self.client.nthreads().values()))
+                self._submit(min(len(self.waiting), room - len(self.in_flight)))
+                if arrived >= _FORGET_BLOCKS:
+                    arrived = 0
+                    self._forget_keys()
+                for future in self.arriving.next_batch():
+                    arrived += 1
+                    self._settle(future)
+        finally:
+            # The scheduler may be gone, and with it what there is to cancel.
+            with contextlib.suppress(Exception):
+                self.client.cancel([*self.in_flight, *self.plans.values()], force=True)
+        return self.failures
+
+    def _submit(self, number: int) -> None:
         # One graph for all that there is room for: a graph costs the scheduler more than a task does.
-        for _, group in itertools.groupby(some, key=lambda one: id(one[0])):
+        attempts = [self.waiting.popleft() for _ in range(number)]
+        for _, group in itertools.groupby(attempts, key=lambda attempt: id(attempt.job)):
             same = list(group)
-            job = same[0][0]
-            futures = client.map(
-                _run_there,
-                [block for _, block, _ in same],
-                key=[f"ale-{job.plan.name}-{job.segment.number}-{b}-{attempt}-{token}" for _, b, attempt in same],
-                plan=plan_of(job),
+            job, watched = same[0].job, self.watched
+            futures = self.client.map(
+                _compute_on_worker,
+                [attempt.block for attempt in same],
+                key=[f"ale-{job.plan.name}-{job.segment.number}-{a.block}-{a.number}-{self.token}" for a in same],
+                plan=self._plan(job),
                 segment=job.segment,
                 function=job.function,
                 sink=None if isinstance(job.sink, MemorySink) else job.sink,
-                versions=versions,
+                versions=self.versions,
                 watched=None if watched is None else (watched.token, watched.statistics.get(job.plan.name)),
             )
-            running.update(zip(futures, same, strict=True))
-            arriving.update(futures)
+            self.in_flight.update(zip(futures, same, strict=True))
+            self.arriving.update(futures)
 
-    try:
-        while queue or running:
-            if time.monotonic() - looked > _LOOK_SECONDS:
-                looked, room = time.monotonic(), _IN_FLIGHT * max(1, sum(client.nthreads().values()))
-            submit([queue.popleft() for _ in range(min(len(queue), room - len(running)))])
-            if since >= _FORGET_BLOCKS:
-                since = 0
-                key_split.cache_clear()
-                client.run_on_scheduler(key_split.cache_clear)
-            for future in arriving.next_batch():
-                since += 1
-                job, block, attempt = running.pop(future)
-                count = job.segment.range_of(block)[1]
-                if future.status == "lost":
-                    # Its worker died with the result, before it was fetched: Dask computes the block again.
-                    running[future] = (job, block, attempt)
-                    arriving.add(future)
-                elif future.status == "finished":
-                    # What a worker has written itself is None, and not worth asking for.
-                    arrays = None if future.type is type(None) else future.result()
-                    if arrays is not None:
-                        job.sink.write(block, arrays)
-                    report(Step(job.plan.name, block, count, attempt))
-                elif future.status == "error":
-                    error = future.exception()
-                    if isinstance(error, AleError):
-                        raise error
-                    text = "".join(traceback.format_exception(error))
-                    if attempt < ATTEMPTS:
-                        queue.appendleft((job, block, attempt + 1))
-                        report(Step(job.plan.name, block, 0, attempt, text))
-                    else:
-                        failures[job.plan.name, block] = text
-                        report(Step(job.plan.name, block, count, attempt, text))
-                    if watched is not None:
-                        what = "retried" if attempt < ATTEMPTS else "failed"
-                        client.log_event(TOPIC, {"run": watched.token, "what": what, "analysis": job.plan.name})
-                else:
-                    raise UnfinishedError(
-                        f"the scheduler was lost (a block is '{future.status}'); finished blocks are kept, "
-                        "the same command resumes"
-                    )
-    finally:
-        # The scheduler may be gone, and with it what there is to cancel.
-        with contextlib.suppress(Exception):
-            client.cancel([*running, *plans.values()], force=True)
-    return failures
+    def _plan(self, job: Job) -> Future:
+        import dask
+
+        if job.plan.id not in self.plans:
+            # A task, not scattered data: when the only worker that holds it dies, Dask makes it again.
+            key = f"ale-plan-{job.plan.id[:12]}-{self.token}"
+            with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"}):
+                self.plans[job.plan.id] = self.client.submit(_unchanged, job.plan, key=key)
+        return self.plans[job.plan.id]
+
+    def _forget_keys(self) -> None:
+        from dask.utils import key_split
+
+        key_split.cache_clear()
+        self.client.run_on_scheduler(key_split.cache_clear)
+
+    def _settle(self, future: Future) -> None:
+        attempt = self.in_flight.pop(future)
+        if future.status == "lost":
+            # Its worker died with the result, before it was fetched: Dask computes the block again.
+            self.in_flight[future] = attempt
+            self.arriving.add(future)
+        elif future.status == "finished":
+            # What a worker has written itself is None, and not worth asking for.
+            arrays = None if future.type is type(None) else future.result()
+            if arrays is not None:
+                attempt.job.sink.write(attempt.block, arrays)
+            self.report(attempt.step())
+        elif future.status == "error":
+            self._failed(attempt, future.exception())
+        else:
+            raise UnfinishedError(
+                f"the scheduler was lost (a block is '{future.status}'); finished blocks are kept, "
+                "the same command resumes"
+            )
+
+    def _failed(self, attempt: _Attempt, error: BaseException) -> None:
+        if isinstance(error, AleError):
+            raise error
+        name, text = attempt.job.plan.name, "".join(traceback.format_exception(error))
+        if attempt.number < ATTEMPTS:
+            self.waiting.appendleft(_Attempt(attempt.job, attempt.block, attempt.number + 1))
+        else:
+            self.failures[name, attempt.block] = text
+        self.report(attempt.step(text))
+        if self.watched is not None:
+            what = "retried" if attempt.number < ATTEMPTS else "failed"
+            self.client.log_event(TOPIC, {"run": self.watched.token, "what": what, "analysis": name})

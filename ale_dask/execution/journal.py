@@ -1,4 +1,4 @@
-"""What drivers of a run say of it for later: one file of JSON lines per driver in OUT/logs, merged when read."""
+"""The events of a run, such as failed blocks: one file of JSON lines per driver in OUT/logs, merged when read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NUMBER = itertools.count()
 
 
 class Journal:
-    """The events of one driver; every event replaces its file whole, so there must be few."""
+    """The events of one driver; every event writes the whole file anew, so there must be few of them."""
 
     def __init__(self, out: Place) -> None:
         now = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
@@ -31,17 +31,17 @@ class Journal:
         self.lines: list[str] = []
 
     def __call__(self, event: str, **what: Any) -> None:
-        """Keep an event with the time (s since 1970)."""
+        """Write an event with the time (s since 1970)."""
         self.lines.append(json.dumps({"time": round(time.time(), 3), "event": event, **what}))
-        # OUT that was removed in mid-run must not come back with nothing but this.
+        # A folder OUT that was removed during the run must not be made again for this file alone.
         gone = isinstance(self.out, Path) and not self.out.is_dir()
         if len(self.lines) <= _MOST_LINES and not gone:
-            # What is told of a full disk must not hide the error that says so.
+            # On a full disk, a failure to write this file must not hide the error that tells of it.
             with contextlib.suppress(StoreError):
                 replace_file(self.path, "".join(f"{line}\n" for line in self.lines).encode())
 
     def step(self, step: Step) -> None:
-        """Keep an attempt that failed."""
+        """Write an event about an attempt that failed."""
         if step.error is not None:
             self(
                 "gave up" if step.failed else "failed",
@@ -54,14 +54,14 @@ class Journal:
 
 def events(out: Place) -> Iterator[dict[str, Any]]:
     """Yield the events of all drivers of a run in the order of their time, with the driver's host and process."""
-    found = []
+    merged = []
     for name in files(out / "logs"):
         if name.startswith("events-") and name.endswith(".jsonl"):
             driver = name.removeprefix("events-").removesuffix(".jsonl").partition("-")[2]
             for line in (out / "logs" / name).read_bytes().decode(errors="replace").splitlines():
                 if (event := _event(line)) is not None:
-                    found.append(event | {"driver": driver})
-    yield from sorted(found, key=lambda event: float(event["time"]))
+                    merged.append(event | {"driver": driver})
+    yield from sorted(merged, key=lambda event: float(event["time"]))
 
 
 def _event(line: str) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What a run will compute, frozen before anything runs.
+"""Plans, segments and blocks: the work of a run, frozen before anything is computed.
 
 A plan holds every number that decides a result: foci, mask, integer kernels, thresholds. Workers add and
 compare integers; they never evaluate a transcendental function. A segment is a range of iterations cut into
@@ -25,20 +25,20 @@ from ale_dask.errors import StoreError
 MOST_BLOCKS = 10_000
 """Blocks per segment: a file system and a Dask scheduler both stay quick with this many."""
 TASK_SECONDS = 0.005
-"""What one block takes of the Dask scheduler (`scripts/overhead memory` measures it)."""
+"""Seconds of the Dask scheduler that one block costs (`scripts/overhead memory` measures them)."""
 SCHEDULER_SHARE = 0.2
-"""How busy a scheduler may be before workers wait for it."""
+"""Part of its time that a scheduler may be busy before workers have to wait for it."""
 LEAST_SECONDS = 0.05
-"""Of a block: writing its chunks takes some milliseconds."""
+"""Least duration of a block: writing its chunks takes some milliseconds."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 BlockFunction = Callable[["Plan", int, int], dict[str, npt.NDArray[np.int64]]]
-"""(plan, first iteration, number) -> "null" (iteration, statistic) and whatever else the kind counts."""
+"""(plan, first iteration, number of iterations) -> "null" (iteration, statistic) and the counts of the plan's kind."""
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Everything that a worker needs for any block of one analysis."""
+    """All that a worker needs to compute any block of one analysis."""
 
     name: str
     kind: str
@@ -112,13 +112,13 @@ class Segment:
         return -(-self.iterations // self.block_size)
 
     def range_of(self, block: int) -> tuple[int, int]:
-        """Return the first iteration of a block and how many it has."""
+        """Return the first iteration of a block and its number of iterations."""
         start = block * self.block_size
         return self.first + start, min(self.block_size, self.iterations - start)
 
 
 def iteration_stamps(plan_id: str, *, first: int, count: int) -> npt.NDArray[np.int64]:
-    """Return a hash of the plan and the iteration (iteration), int64: proves to whom a row of a null belongs."""
+    """Return a hash of plan and iteration (iteration), int64, which proves that a row of a null is of this plan."""
     prefix = bytes.fromhex(plan_id)
     digests = b"".join(
         hashlib.sha256(prefix + i.to_bytes(8, "little")).digest()[:8] for i in range(first, first + count)
@@ -142,7 +142,7 @@ def block_size(*, iterations: int, seconds_per_iteration: float, block_seconds: 
     """Return the iterations of a block that takes about `block_seconds`, or less to leave each worker four blocks.
 
     Fewer than four per worker leave some idle at the end; but a scheduler that gives blocks of d s to W workers is
-    busy for W * TASK_SECONDS / d of its time, so d >= W * TASK_SECONDS / SCHEDULER_SHARE whatever the rest says.
+    busy for W * TASK_SECONDS / d of its time, so d >= W * TASK_SECONDS / SCHEDULER_SHARE takes precedence.
     """
     least = max(LEAST_SECONDS, workers * TASK_SECONDS / SCHEDULER_SHARE) / max(seconds_per_iteration, 1e-9)
     most = max(1.0, block_seconds / max(seconds_per_iteration, 1e-9))

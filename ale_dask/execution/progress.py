@@ -31,15 +31,15 @@ class Progress:
         self.last = 0.0 if self.terminal else self.start
 
     def __call__(self, step: Step) -> None:
-        """Count a block and say so if it is time to."""
+        """Count the iterations of a block, and show them if the last line is old enough."""
         self.done += step.iterations
         self.failed += step.failed
         now = time.monotonic()
         if now - self.last >= (_TERMINAL_SECONDS if self.terminal else _LOG_SECONDS):
             self.last = now
-            self._say(step.name, now)
+            self._show(step.name, now)
 
-    def _say(self, name: str, now: float) -> None:
+    def _show(self, name: str, now: float) -> None:
         if self.quiet:
             return
         rate = (self.done - self.before) / max(now - self.start, 1e-9)
@@ -50,7 +50,7 @@ class Progress:
         self.stream.flush()
 
     def end(self) -> None:
-        """Say the last line."""
+        """Show the last line."""
         if self.quiet or self.done == self.before:
             return
         seconds = time.monotonic() - self.start

@@ -1,7 +1,7 @@
-"""Checksums beside what OUT holds, so that a file that was lost, damaged or changed is noticed before it is used.
+"""Checksums of the files in OUT, so that a file that was lost, damaged or changed is noticed before it is used.
 
-A seal is a JSON file with the sha256 of other files and of its own content. What no seal covers has its own: plans
-hash to their id, and blocks carry a crc32c and the stamps of their plan.
+A seal is a JSON file with the sha256 of other files and of its own content. Files without a seal are checked otherwise:
+a plan hashes to its id, and a block has a crc32c and the stamps of its plan.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ def sha256_of(path: Place) -> str:
 def hashes_of(where: Place, names: Iterable[str]) -> dict[str, str | None]:
     """Return the sha256 of files below a place by their path from there, None for one that cannot be read."""
 
-    def one(name: str) -> str | None:
+    def hash_or_none(name: str) -> str | None:
         try:
             return sha256_of(where / name)
         except OSError:
             return None
 
     chosen = sorted(names)
-    # In object storage a read is all waiting.
+    # Reading from object storage is nearly all waiting.
     with ThreadPoolExecutor(2 if isinstance(where, Path) else 16) as pool:
-        return dict(zip(chosen, pool.map(one, chosen), strict=True))
+        return dict(zip(chosen, pool.map(hash_or_none, chosen), strict=True))
 
 
 def with_hash(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,13 +64,13 @@ def _hash(values: Mapping[str, Any]) -> str:
 
 
 def write_seal(path: Place, hashes: Mapping[str, str | None], **about: Any) -> None:
-    """Write the hashes of files, by name, and what else is known about them, into a seal."""
+    """Write a seal with the hashes of files by name; `about` is further content."""
     text = json.dumps(with_hash({**about, "files": dict(hashes)}), indent=1, sort_keys=True)
     replace_file(path, f"{text}\n".encode())
 
 
 def read_seal(path: Place) -> dict[str, Any] | None:
-    """Return the content of a seal with its "files", or None where there is none.
+    """Return the content of a seal, with the hashes under "files", or None where the seal does not exist.
 
     Raises
     ------
@@ -89,12 +89,12 @@ def read_seal(path: Place) -> dict[str, Any] | None:
 
 
 def seal_below(where: Place, path: Place, **about: Any) -> None:
-    """Write a seal of every file that is now below a place."""
+    """Write a seal of all files below a place as they are now."""
     write_seal(path, hashes_of(where, files(where)), **about)
 
 
 def broken_below(where: Place, seal: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the files below a place that differ from a seal, are lacking, or are there without it."""
+    """Yield the files below a place that differ from their hash in a seal, are missing, or are not in the seal."""
     sealed = seal["files"]
     there = files(where)
     yield from (name for name in sorted(sealed.keys() ^ there.keys()))

@@ -1,4 +1,4 @@
-"""Where OUT is, a folder or a prefix in object storage; every file in it is written whole or not at all.
+"""The location of OUT, a folder or a prefix in object storage, in which every file is written whole or not at all.
 
 A folder is a `pathlib.Path`. A URL (s3://, gs://, az://) is a `Remote`, which has the few methods of a Path that
 OUT needs. Addresses and credentials are never stored or sent: every process takes them from its own environment.
@@ -34,7 +34,7 @@ Place = Path | Remote
 
 
 def place(where: str | Path | Remote) -> Place:
-    """Return the place that a path or URL names.
+    """Return a path, or a URL of object storage, as the place that it names.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def place(where: str | Path | Remote) -> Place:
         known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
         raise InputError(f"{url.scheme}://…: not a place for a run; give a folder or a URL with {known}")
     if "@" in url.netloc or url.query or url.fragment:
-        # It would be printed, logged and written into run.json.
+        # Credentials in it would be printed, logged and written into run.json.
         raise InputError(
             f"{url.scheme}://…: a URL may hold no credentials and no query; set them in the environment "
             "(AWS_ACCESS_KEY_ID …) of every process"
@@ -68,7 +68,7 @@ def place(where: str | Path | Remote) -> Place:
 
 
 def storage_errors() -> tuple[type[Exception], ...]:
-    """Return what reading or writing raises when a disk or object storage fails."""
+    """Return the exceptions that reading and writing raise when a disk or object storage fails."""
     if sys.modules.get("obstore") is None:
         return (OSError,)
     from obstore.exceptions import BaseError
@@ -77,7 +77,7 @@ def storage_errors() -> tuple[type[Exception], ...]:
 
 
 def zarr_store(where: Place) -> Any:
-    """Return what zarr and xarray open as the store there: a path, or an object store that pickles as its URL."""
+    """Return the store of a place for zarr and xarray: a path, or an object store that is pickled as its URL."""
     if isinstance(where, Path):
         return str(where)
     from zarr.storage import ObjectStore
@@ -91,7 +91,7 @@ def zarr_store(where: Place) -> Any:
 
 
 def create_once(path: Place, data: bytes) -> bytes:
-    """Return what the file holds: `data`, unless somebody had made it before; it is never half-written.
+    """Create a file whole, unless it exists, and return its content: `data`, or that of whoever was first.
 
     The content is complete before the name exists: a link, or a put on condition, fails when the name is taken.
     """
@@ -115,7 +115,7 @@ _RECORDS: list[set[Path]] = []
 
 @contextlib.contextmanager
 def recording() -> Iterator[set[Path]]:
-    """Yield a set that gets the path of every file of this machine that is written inside the context."""
+    """Yield a set to which the path of every local file that is written inside the context is added."""
     record: set[Path] = set()
     _RECORDS.append(record)
     try:
@@ -125,7 +125,7 @@ def recording() -> Iterator[set[Path]]:
 
 
 def note_written(paths: Iterable[Path]) -> None:
-    """Add files that another process wrote for this one to what is recorded."""
+    """Add files that another process has written to the sets of `recording`."""
     for record in list(_RECORDS):
         record.update(paths)
 
@@ -142,7 +142,7 @@ def replace_file(path: Place, data: bytes) -> None:
 
 
 def fill_folder(folder: Path, content: Mapping[str, bytes], *, what: str) -> None:
-    """Write files of these names and bytes into a folder, made if need be; return nothing.
+    """Write files of these names and bytes into a folder, which is created if necessary.
 
     Raises
     ------
@@ -183,7 +183,7 @@ def _written_beside(path: Path, data: bytes) -> Iterator[Path]:
 def files(where: Place) -> dict[str, float]:
     """Return every file below a place, by its path from there, with the time of its last change (s since 1970).
 
-    What a killed writer left behind is deleted on the way, not listed.
+    Temporary files of writers that were killed are deleted, not listed.
     """
     found: dict[str, float] = {}
     if isinstance(where, Remote):
@@ -204,14 +204,14 @@ def files(where: Place) -> dict[str, float]:
                 if not (name.endswith(".partial") or _TEMPORARY.fullmatch(name)):
                     found[path.relative_to(where).as_posix()] = changed
                 elif time.time() - changed > _STALE_SECONDS:
-                    # A younger one may be another driver's, about to be renamed. On a read-only disk it stays.
+                    # A younger one may be about to be renamed by another driver. On a read-only disk it stays.
                     with contextlib.suppress(OSError):
                         path.unlink()
     return found
 
 
 def tidy(out: Path) -> None:
-    """Delete what killed writers left in OUT beside its store, which is tidied where its chunks are listed."""
+    """Delete temporary files of killed writers in OUT; those in its store are deleted when its chunks are listed."""
     with contextlib.suppress(OSError):
         for path in out.iterdir():
             if path.is_dir() and not path.is_symlink() and path.name != "store.zarr":
@@ -247,9 +247,9 @@ def _copies() -> tempfile.TemporaryDirectory[str]:
 
 
 def local_copy(where: Place, *, only: tuple[str, ...]) -> Path:
-    """Return a folder of this machine with the files below a place: itself, or copies kept as long as this process.
+    """Return a local folder with the files of a place: the place itself, or copies that last as long as this process.
 
-    Of what is not here, only the files whose path begins with one of `only` are copied.
+    From object storage only the files whose path begins with one of `only` are copied.
     """
     if isinstance(where, Path):
         return where
@@ -260,7 +260,7 @@ def local_copy(where: Place, *, only: tuple[str, ...]) -> Path:
             # An object's name may hold "..", which here would lead out of the folder.
             if not target.resolve().is_relative_to(folder.resolve()):
                 raise StoreError(f"{where}/{name}: such a name is not one of ours; give another -o")
-            # The mark of a folder further down is listed without its last slash, and cannot be read so.
+            # An object that marks a folder is listed without its last slash, under which it cannot be read.
             with contextlib.suppress(FileNotFoundError):
                 replace_file(target, (where / name).read_bytes())
     return folder
@@ -268,7 +268,7 @@ def local_copy(where: Place, *, only: tuple[str, ...]) -> Path:
 
 @contextlib.contextmanager
 def staged(where: Place) -> Iterator[Path]:
-    """Yield a folder whose files are below the place when the context ends: itself, or one that is sent there."""
+    """Yield a local folder whose files are at the place when the context ends: the place itself, or one sent there."""
     if isinstance(where, Path):
         yield where
         return
@@ -279,6 +279,6 @@ def staged(where: Place) -> Iterator[Path]:
         def send(relative: str) -> None:
             replace_file(where / relative, (folder / relative).read_bytes())
 
-        # Sending small files is all waiting.
+        # Sending small files is nearly all waiting.
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(send, files(folder)))

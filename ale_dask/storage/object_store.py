@@ -70,7 +70,7 @@ def opened(root: str) -> Any:
         raise BackendError(f'{root}: object storage needs an extra; pip install "ale-dask[cloud]"') from error
     with worded(root):
         options = _options(root)
-        # A bucket that is missing answers a read as a file that is missing does; only a listing tells.
+        # Reading from a missing bucket gives the same error as reading a missing object; listing gives another.
         for _ in from_url(root, retry_config=_FIRST_CONTACT, **options).list("none"):
             pass
         return from_url(root, retry_config=_UNDER_WAY, **options)
@@ -79,7 +79,7 @@ def opened(root: str) -> Any:
 def _options(root: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if root.startswith("s3://"):
-        # An endpoint of one's own that is plain http was meant so; Amazon's is https.
+        # Whoever sets an endpoint with plain http wants plain http; Amazon's own is https.
         if any(os.environ.get(f"AWS_ENDPOINT_URL{of}", "").startswith("http://") for of in ("", "_S3")):
             options["client_options"] = {"allow_http": True}
         if "AWS_ACCESS_KEY_ID" not in os.environ:
@@ -129,7 +129,7 @@ def changing(where: Remote) -> Iterator[Any]:
 
 
 def _said(error: Exception) -> str:
-    """Return one line of an error of obstore, which has Rust's own view of it and the server's XML below."""
+    """Return the first line of an error of obstore, without the debug output of Rust and the XML of the server."""
     text = str(error).partition("Debug source:")[0]
     code = re.search(r"<Code>(\w+)</Code>", text)
     said = " ".join(text.partition("<")[0].split()).rstrip(": ")

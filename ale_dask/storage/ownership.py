@@ -1,4 +1,4 @@
-"""Whether a place holds a run of ours, so that nobody else's files are written over."""
+"""Tell whether a place holds a run, so that files of other origin are never overwritten."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _TOP = (
 
 
 def holds_run(out: Place) -> bool:
-    """Return whether a run or a sweep of ours is in OUT, whole or not."""
+    """Return whether OUT holds a run or a sweep, finished or not."""
     if (out / "plans" / "nonce").is_file():
         return True
-    # Without that word it is made anew: nothing else is lost.
+    # A run that lost its nonce gets a new one; its sealed study.toml still proves that it is a run.
     for name in ("study.toml", "sweep.toml"):
         path = out / name
         if path.is_file() and is_sealed(path.read_bytes().decode(errors="replace")):
@@ -30,14 +30,14 @@ def holds_run(out: Place) -> bool:
 
 
 def claim(out: Place, folders: Iterable[str]) -> None:
-    """Return nothing where OUT may be written: nothing there is in the way, or a run of ours made it.
+    """Check that OUT may be written: it holds a run, or no file under a name that a run writes.
 
-    `folders` are those of the analyses.
+    `folders` are the names of the folders of the analyses.
 
     Raises
     ------
     InputError
-        when OUT holds files of somebody else, or a study's own, under names that a run writes.
+        when OUT holds other files, such as those of a study itself, under names that a run writes.
     """
     if holds_run(out):
         return
@@ -47,7 +47,7 @@ def claim(out: Place, folders: Iterable[str]) -> None:
         top = name.partition("/")[0]
         if top not in wanted and not name.startswith(("mask.", "search.", "base_rate.")):
             return False
-        # Web consoles mark a folder by an object that is listed without its last slash, and is none that can be read.
+        # Web consoles mark a folder by an object that is listed without its last slash, under which it cannot be read.
         return isinstance(out, Path) or (out / name).is_file()
 
     if taken := sorted({name.partition("/")[0] for name in files(out) if in_the_way(name)}):

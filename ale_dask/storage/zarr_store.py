@@ -31,7 +31,7 @@ SCHEMA = 1
 
 @contextlib.contextmanager
 def writing(what: object) -> Iterator[None]:
-    """Turn what a full or read-only disk raises inside the context into a StoreError that names what was written."""
+    """Turn errors of a full or read-only disk inside the context into StoreError; `what` names the thing written."""
     try:
         yield
     except AleError:
@@ -43,20 +43,20 @@ def writing(what: object) -> Iterator[None]:
 
 
 def open_store(out: Place) -> zarr.Group:
-    """Return the run's root group, made if absent.
+    """Return the root group of the store of OUT, created if absent.
 
     Raises
     ------
     StoreError
-        for a folder that is no store of ours, or one of another schema.
+        for a store that another program made, or one of another schema.
     """
     path = out / "store.zarr"
     try:
-        # Two drivers may come at once: what is made is whole as soon as it is there, and the same from both.
+        # Two drivers may create it at once: it is complete as soon as it exists, and the same from both.
         try:
             group = zarr.open_group(zarr_store(path), mode="a", zarr_format=3, attributes={"ale_dask_schema": SCHEMA})
         except zarr.errors.ContainsGroupError:
-            # The other made it between the look and the making.
+            # The other driver created it after this one had not found it.
             group = zarr.open_group(zarr_store(path), mode="r+", zarr_format=3)
     except Exception as error:
         raise StoreError(
@@ -75,7 +75,7 @@ def open_store(out: Place) -> zarr.Group:
 
 
 def claim_analysis(root: zarr.Group, name: str, *, identity: str, settings: dict[str, Any]) -> zarr.Group:
-    """Return the analysis's group, made if absent.
+    """Return the group of an analysis, created if absent.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def claim_analysis(root: zarr.Group, name: str, *, identity: str, settings: dict
 
 
 def mend_claim(out: Place, name: str, *, identity: str, settings: dict[str, Any]) -> None:
-    """Make the zarr.json of an analysis's group say what the plan says, which hashes to its id; nothing if it does."""
+    """Rewrite the zarr.json of the group of an analysis where it differs from the plan, which its id has verified."""
     path = out / "store.zarr" / name / "zarr.json"
     claim = {"identity": identity, "settings": json.loads(json.dumps(settings))}
     wanted = {"attributes": claim, "zarr_format": 3, "node_type": "group"}
@@ -123,10 +123,10 @@ def mend_claim(out: Place, name: str, *, identity: str, settings: dict[str, Any]
 def block_array(
     out: Place, analysis: str, kind: str, segment: int, *, shape: tuple[int, int], rows_per_block: int
 ) -> zarr.Array[Any]:
-    """Return the array of a segment, made if absent: int64, one chunk per block, zstd + crc32c, never resized.
+    """Return the array of a segment, created if absent: int64, one chunk per block, zstd + crc32c, never resized.
 
-    A description (zarr.json) that is damaged, or is not what the segment says, is written again: the blocks below it
-    have checksums and stamps of their own.
+    A zarr.json that is damaged, or differs from the segment, is written again: the blocks have checksums and stamps of
+    their own.
     """
     name = f"{analysis}/{kind}/{segment}"
     path = out / "store.zarr" / name / "zarr.json"
@@ -153,14 +153,14 @@ def stored_sizes(out: Place, analysis: str, segment: int) -> tuple[int, int] | N
         array = zarr.open_array(zarr_store(out / "store.zarr"), path=f"{analysis}/null/{segment}", mode="r")
         rows, per_block = array.shape[0], array.chunks[0]
     except Exception:
-        # Whatever is wrong with it, the segment can be planned without.
+        # Whatever is wrong with the array, the segment can be planned without it.
         return None
     return (rows, per_block) if rows > 0 and per_block > 0 else None
 
 
 @lru_cache(maxsize=128)
 def _description(shape: tuple[int, int], rows_per_block: int) -> tuple[bytes, dict[str, Any]]:
-    """Return the zarr.json of an array of blocks, as zarr writes it, and what in it says how chunks are read."""
+    """Return the zarr.json of an array of blocks, as zarr writes it, and the entries by which chunks are read."""
     store = zarr.storage.MemoryStore()
     array = zarr.create_array(
         store,
@@ -175,9 +175,9 @@ def _description(shape: tuple[int, int], rows_per_block: int) -> tuple[bytes, di
 
 
 def _layout_of(array: zarr.Array[Any]) -> dict[str, Any]:
-    kept = ("shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs")
-    told = array.metadata.to_dict()
-    return {key: told.get(key) for key in kept}
+    deciding = ("shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs")
+    metadata = array.metadata.to_dict()
+    return {key: metadata.get(key) for key in deciding}
 
 
 def write_rows(array: zarr.Array[Any], first: int, rows: npt.NDArray[np.int64]) -> None:
@@ -194,14 +194,14 @@ def read_rows(array: zarr.Array[Any], first: int, count: int) -> npt.NDArray[np.
     try:
         return np.asarray(array[first : first + count], dtype=np.int64)
     except (OSError, ValueError, RuntimeError, TypeError):
-        # A truncated or flipped chunk: zstd, crc32c or the reshape says so, each in its own way.
+        # A truncated or changed chunk makes zstd, crc32c or the reshape raise, each another error.
         return None
     except storage_errors() as error:
         raise StoreError(f"{array.path}: cannot be read ({error}); run the same command again") from error
 
 
 def present_chunks(out: Place, array: zarr.Array[Any]) -> dict[int, float]:
-    """Return the first-axis index of each chunk that is there, with the time of its last change (s since 1970)."""
+    """Return the index on the first axis of each stored chunk, with the time of its last change (s since 1970)."""
     found = {}
     for name, changed in files(out / "store.zarr" / array.path / "c").items():
         index, _, rest = name.partition("/")

@@ -213,12 +213,12 @@ def test_the_largest_values_give_the_threshold_of_all(
     statistic = Statistic(1, alpha, "voxels", 1.0, rule)
     board = Board()
     nulls = [random.integers(0, 60, (n, 2)).astype(np.int64) for n in sizes]
-    board.tell(begin("a", "t", {"x": Analysis(wanted=sum(sizes), statistic=statistic)}))
+    board.receive(begin("a", "t", {"x": Analysis(wanted=sum(sizes), statistic=statistic)}))
     for i, null in enumerate(nulls):
         message = {"run": "a", "what": "block", "analysis": "x", "block": f"0-{i}", "iterations": len(null)}
         told = message | {"seconds": 0.5, "top": statistic.largest(null)}
-        board.tell(told)
-        board.tell(told)
+        board.receive(told)
+        board.receive(told)
     found = board.standings()[0]["analyses"]["x"]
     assert found["blocks"] == len(sizes)
     assert found["iterations"] == sum(sizes)
@@ -235,12 +235,12 @@ def test_the_largest_values_give_the_threshold_of_all(
 
 def test_what_makes_no_sense_is_left_out() -> None:
     board = Board()
-    board.tell({})
-    board.tell({"run": "a", "what": "nonsense"})
-    board.tell({"run": "b", "what": "retried", "analysis": "x"})
+    board.receive({})
+    board.receive({"run": "a", "what": "nonsense"})
+    board.receive({"run": "b", "what": "retried", "analysis": "x"})
     assert [r["run"] for r in board.standings()] == ["b", "a"]
     for i in range(50):
-        board.tell({"run": f"r{i}", "what": "end", "words": "finished"})
+        board.receive({"run": f"r{i}", "what": "end", "words": "finished"})
     assert len(board.runs) == 20
 
 

@@ -1,4 +1,4 @@
-"""From the settings of a backend to a Dask client, and what is asked of any client."""
+"""Connect to the workers of a backend, and ask a Dask client about them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _SETTINGS = {
     # Blocks hold no Python lock, but a laptop may sleep: five minutes of silence is not death.
     "distributed.scheduler.worker-ttl": "5 minutes",
-    # Dask looks at itself 2 to 100 times a second: 6 % of a core with threads, 15 % with two processes, idle. So it
-    # is 1 % and 2 %, and still quicker than a block.
+    # Dask measures its own load 2 to 100 times a second, which costs 6 % of a core with threads and 15 % with two idle
+    # processes. With these intervals it costs 1 % and 2 %, and still notices a change within a block.
     "distributed.admin.tick.interval": "500ms",
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.worker.memory.monitor-interval": "500ms",
@@ -42,7 +42,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def worker_versions() -> dict[str, str]:
-    """Return what must be the same on client and workers."""
+    """Return the versions that must be the same on client and workers."""
     from ale_dask.numerics import NUMERICS_VERSION
     from ale_dask.version import __version__
 
@@ -58,19 +58,19 @@ def cpu_count() -> int:
 
 @contextlib.contextmanager
 def connect(settings: Settings) -> Iterator[Client | None]:
-    """Yield a client of the backend, or None for "serial"; what was started here is stopped here.
+    """Yield a client of a backend, or None for "serial"; workers started for it are stopped at the end.
 
     Raises
     ------
     BackendError
-        for an unknown name, what cannot be reached or started, or workers with another version.
+        for an unknown name, a backend that cannot be reached or started, or workers with another version.
     """
     backend = backend_of(settings)
     if not backend.uses_dask:
         yield None
         return
     if _FORKED:
-        # The threads of Dask do not come along with a fork: waiting for them would never end.
+        # A forked process has none of Dask's threads: waiting for them would never end.
         raise BackendError(
             "this process was forked from one that had used Dask, whose threads did not come along; use the backend "
             '"serial" here, or start processes with multiprocessing.get_context("spawn")'
@@ -78,7 +78,7 @@ def connect(settings: Settings) -> Iterator[Client | None]:
     _USED.append(True)
     import dask
 
-    # Its defaults first: set below before they are there, they would go with the context.
+    # Imported here, its defaults outlast the context of `dask.config.set` below.
     import distributed  # noqa: F401
 
     backend = backend.resolved()
@@ -92,7 +92,7 @@ def connect(settings: Settings) -> Iterator[Client | None]:
 
 
 def usable(client: Client) -> Client:
-    """Return a client that was given, if its methods return results.
+    """Return a client that the caller has given, if it is synchronous.
 
     Raises
     ------
@@ -108,15 +108,15 @@ def usable(client: Client) -> Client:
 
 
 def threads_of(client: Client | None, settings: Settings) -> int:
-    """Return how many threads compute at once: those that are there, or the most that the backend may start."""
+    """Return how many threads compute at once: those of the workers, or the most that the backend may start."""
     return max(1 if client is None else sum(client.nthreads().values()), settings.most or 1)
 
 
 def _forget_lost_client() -> None:
-    """Let Dask compute here again once no client is left.
+    """Let Dask compute in this process again once no client is left.
 
-    Of two clients in threads of one process, the first that closes leaves its scheduler set for as long as the other is
-    there, and that one restores what it found: then no Dask graph can be computed any more.
+    Of two clients in threads of one process, each restores at its end the scheduler that was set before it. So the
+    last to close sets that of the first, which is closed, and no Dask graph could be computed any more.
     """
     import dask
     from distributed import default_client
@@ -130,7 +130,7 @@ def _forget_lost_client() -> None:
 
 @contextlib.contextmanager
 def noticing_loss(client: Client | None) -> Iterator[None]:
-    """Turn what Dask raises in many ways when the scheduler dies, or a worker too often, into one error.
+    """Turn the many errors of Dask for a lost scheduler, or a worker that dies too often, into UnfinishedError.
 
     Raises
     ------

@@ -177,7 +177,7 @@ def delete(name: str, *, namespace: str, context: str | None) -> None:
 
 
 def pod_lines(name: str, *, namespace: str, context: str | None) -> Iterator[str]:
-    """Yield lines on the pods of a job, what they wait for or ended with, and the end of the driver's log."""
+    """Yield lines about the pods of a job, why they wait or have ended, and the end of the driver's log."""
     try:
         with _api(context) as (api, _), _worded(f"list the pods of {name}", namespace):
             core = api.CoreV1Api(api.own)
@@ -260,7 +260,7 @@ class _Client:
 
 @contextlib.contextmanager
 def _worded(doing: str, namespace: str) -> Iterator[None]:
-    """Turn what the API server, or the way to it, answers into one error with what to do about it."""
+    """Turn errors of the API server and of the connection to it into BackendError with advice."""
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 

@@ -1,4 +1,4 @@
-"""What Dask's operator makes a run of on Kubernetes: a DaskJob, and a DaskAutoscaler when workers follow the work.
+"""Manifests of a run on Kubernetes for Dask's operator: a DaskJob, and a DaskAutoscaler when workers follow the work.
 
 The DaskJob is a driver pod that runs OUT to its end and a cluster, scheduler and workers, that is gone with it. Pods
 run as a user without rights and without a token of the cluster's API; credentials of object storage come from secrets,

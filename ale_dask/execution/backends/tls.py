@@ -17,7 +17,7 @@ LOOPBACK = "127.0.0.1:0"
 
 
 def cache_folder(name: str) -> Path:
-    """Return a folder of ours below the user's cache folder, not made yet."""
+    """Return the path of a folder of this package in the user's cache folder; it is not created."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ale_dask" / name
 
 

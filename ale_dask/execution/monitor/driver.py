@@ -1,6 +1,6 @@
-"""The driver's side of the live view on a scheduler's own dashboard: its page, /metrics and JSON.
+"""The live view of runs on a scheduler's dashboard (page, /metrics and JSON), from the driver's side.
 
-The plugin is sent to any scheduler that has this package; where it cannot be, the run goes on without.
+A plugin is sent to the scheduler; where that fails, because it has another version of this package, the run goes on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PAGE = "/ale-dask"
 def monitored(
     client: Client | None, *, token: str, title: str, analyses: Mapping[str, Analysis]
 ) -> Iterator[str | None]:
-    """Yield what a run is called on its scheduler, which is told of its begin and end, or None where none can be."""
+    """Yield the token of a run whose begin and end are reported to its scheduler, or None without a live view."""
     if client is None or served(client) is None:
         yield None
         return
@@ -40,13 +40,13 @@ def monitored(
         yield token
         words = "finished"
     finally:
-        # The scheduler may be gone, and with it those who look.
+        # A scheduler that is gone shows nothing any more.
         if client.status == "running":
             client.log_event(TOPIC, {"run": token, "what": "end", "words": words})
 
 
 def served(client: Client) -> list[str] | None:
-    """Return what the scheduler serves of page, json and metrics, or None where the plugin cannot be.
+    """Return which of page, json and metrics the scheduler serves, or None where it does not take the plugin.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def check_report(*, wanted: bool) -> None:
 
 @contextmanager
 def performance_of(client: Client | None, out: Place, *, wanted: bool) -> Iterator[None]:
-    """Write Dask's performance report on what is done inside into OUT/logs, one offline page.
+    """Write Dask's performance report about the work done inside the context into OUT/logs, as one page.
 
     Raises
     ------
@@ -114,5 +114,5 @@ def performance_of(client: Client | None, out: Place, *, wanted: bool) -> Iterat
 
 
 def page_of(dashboard: str) -> str:
-    """Return the address of our page on a dashboard whose status page this is."""
+    """Return the address of the live view on a dashboard, from the address of its status page."""
     return dashboard.removesuffix("/status") + PAGE

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _REFRESH_MS = 1000
 _MOST_ROWS, _MOST_PLOTS, _MOST_RUNS = 25, 8, 5
-"""Of a run, and runs; a sweep has thousands of analyses."""
+"""Rows and plots of a run, and runs: a sweep has thousands of analyses."""
 _COLOURS = ("#d95f02", "#3494dd", "#00694a", "#cf6aa8", "#4f3fae")
 _STYLE = """
 <style>
@@ -44,7 +44,7 @@ _CAPTION = (
 
 
 def add_page(scheduler: Scheduler, board: Board) -> None:
-    """Add the page to a scheduler's web server, which stops it with itself.
+    """Add the page to a scheduler's web server.
 
     Raises
     ------

@@ -31,7 +31,7 @@ _METRICS = {
 
 
 class Monitor(SchedulerPlugin):  # type: ignore[misc]
-    """Listens to drivers and workers, and shows what it hears; one per scheduler."""
+    """Receives the messages of drivers and workers, and serves the state of their runs; one per scheduler."""
 
     name = NAME
     idempotent = True
@@ -39,7 +39,7 @@ class Monitor(SchedulerPlugin):  # type: ignore[misc]
     def __init__(self) -> None:
         self.board = Board()
         self.serves: list[str] = []
-        """Of page, json and metrics."""
+        """Those of "page", "json" and "metrics" that could be added."""
 
     async def start(self, scheduler: Scheduler) -> None:
         """Add the page, the metrics and JSON to the scheduler's web server, as far as it has them."""
@@ -59,27 +59,27 @@ class Monitor(SchedulerPlugin):  # type: ignore[misc]
             self.serves.append("page")
 
     def log_event(self, topic: str, msg: Any) -> None:
-        """Take in what a driver or a worker says of a run."""
+        """Receive a message of a driver or a worker about a run."""
         if topic == TOPIC and isinstance(msg, Mapping):
-            self.board.tell(msg)
+            self.board.receive(msg)
 
     def remove_client(self, scheduler: Scheduler, client: str) -> None:
-        """Take in that a driver has gone, who could not say so if it was killed."""
-        self.board.left(client)
+        """Note that a driver is gone: one that was killed sends no message."""
+        self.board.client_left(client)
 
     async def close(self) -> None:
-        """Take the metrics back: the process may go on without this scheduler."""
+        """Withdraw the metrics: the process may go on without this scheduler."""
         if "metrics" in self.serves:
             _BOARDS.remove(self.board)
 
 
 def serves(dask_scheduler: Scheduler) -> list[str]:
-    """On a scheduler: return which of page, json and metrics its plugin serves."""
+    """Return which of page, json and metrics the plugin of this scheduler serves; runs on the scheduler."""
     return list(dask_scheduler.plugins[NAME].serves)
 
 
 _BOARDS: list[Board] = []
-"""Of the schedulers in this process, which has one registry of metrics for all."""
+"""Boards of the schedulers in this process: prometheus_client has one registry per process."""
 
 
 @lru_cache

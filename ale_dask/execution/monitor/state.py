@@ -1,6 +1,6 @@
-"""What a live view of runs knows: counts of blocks, and of each null's largest values as many as its threshold needs.
+"""The state behind the live view: counts of blocks, and the largest values of each null, which its threshold needs.
 
-Told by messages, by drivers when a run begins and ends, by workers block by block; a block told twice counts once.
+Drivers send a message when a run begins and ends, workers one per block; a block that is reported twice counts once.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from ale_dask.numerics.correct import decisions, exceedances, top_cut
 
 TOPIC = "ale-dask"
 MOST_RUNS = 20
-"""Runs that are remembered, the oldest forgotten first."""
+"""Runs that are remembered; the oldest is forgotten first."""
 _MARGIN = 4
-"""Times the level: a block sends so many of its largest values, of which the threshold needs one on average."""
+"""A block sends this many times alpha of its values, the largest; the threshold needs alpha of them on average."""
 _GROWTH = 1.05
-"""The threshold is looked at again after this much more iterations: 280 points from 10 to 10 million."""
+"""Factor of iterations between two points of a threshold's history: 280 points from 10 to 10 million."""
 NEAR = 0.05
-"""Half of a threshold's 95 % interval, of its value, that is near enough where no cluster says whether it is."""
+"""Half width of a threshold's 95 % interval, relative to it, that suffices where no cluster has to be decided."""
 DECISIONS = ("significant", "not", "undecided")
 I64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Statistic:
-    """Of a null: the column that a threshold is of, level, unit and factor, and the rule by which it is found.
+    """The statistic of a null that has a threshold: its column, alpha, unit, factor and the rule of the threshold.
 
-    A value k is k factor in its unit, or of ALE 1 - exp(-k factor).
+    An integer k of the null is k * factor in the unit, or 1 - exp(-k * factor) where the unit is ALE.
     """
 
     column: int
@@ -57,18 +57,18 @@ class Statistic:
 
 @dataclass
 class Analysis:
-    """How far one analysis of a run is; times in s, threshold as (iterations, value, low, high) in its unit."""
+    """The progress of one analysis of a run; times in s, thresholds (iterations, value, low, high) in their unit."""
 
     wanted: int = 0
     earlier: int = 0
-    """Iterations that were there before this run began."""
+    """Iterations that were stored before this run began."""
     statistic: Statistic | None = None
     observed: I64 | None = None
-    """The statistic of each cluster that was found (cluster), or None where it is not one of clusters."""
+    """The statistic of each observed cluster (cluster), or None where it is not a statistic of clusters."""
     eps: float = 0.0
-    """Error of each cluster's confidence sequence."""
+    """Error probability of the confidence sequence of each cluster."""
     decided: Counter[str] | None = None
-    """How many of the observed are "significant", "not" and "undecided"."""
+    """Numbers of observed clusters that are "significant", "not" and "undecided"."""
     done: int = 0
     failed: int = 0
     retried: int = 0
@@ -79,6 +79,11 @@ class Analysis:
     """Iterations whose largest values are in `top`."""
     history: list[tuple[int, float, float, float]] = field(default_factory=list)
 
+    def take(self, largest: bytes, *, iterations: int) -> None:
+        """Add the largest values of so many further iterations."""
+        self.top.append(np.frombuffer(largest, dtype="<i8").astype(np.int64))
+        self.seen += int(iterations)
+
     def look(self) -> None:
         """Add a point to the threshold's history if there are enough more iterations."""
         if self.statistic is None or not self.seen:
@@ -87,7 +92,7 @@ class Analysis:
         complete = self.seen > last and self.seen >= self.wanted
         if self.seen < last * _GROWTH and not complete:
             return
-        # Twice what the threshold of all will need: what lies below is not asked for any more.
+        # Twice as many as the threshold of all iterations will need: no smaller value is asked for any more.
         needed = 64 + math.ceil(2 * self.statistic.alpha * max(self.wanted, self.seen))
         ordered = np.sort(np.concatenate(self.top))[::-1][:needed]
         self.top = [ordered]
@@ -96,7 +101,7 @@ class Analysis:
             cut, low, high = (self.statistic.value(k) for k in found)
             self.history.append((self.seen, cut, low, high))
         if self.observed is not None:
-            # Smaller values than the kept ones are missing in r, which is past any doubt there.
+            # Values below the kept ones are not counted in r: there the decision is clear without them.
             r = exceedances(ordered, self.observed)
             self.decided = Counter(decisions(r, self.seen, alpha=self.statistic.alpha, eps=self.eps))
 
@@ -107,7 +112,7 @@ class Run:
 
     title: str = ""
     client: str = ""
-    """Its Dask client, with which it ends."""
+    """Id of its Dask client; the run ends when this client does."""
     started: float = field(default_factory=time.time)
     ended: str = ""
     heard: float = field(default_factory=time.time)
@@ -117,12 +122,12 @@ class Run:
 
     @property
     def total(self) -> int:
-        """Iterations wanted in all."""
+        """Iterations asked for, of all analyses."""
         return sum(a.wanted for a in self.analyses.values())
 
     @property
     def done(self) -> int:
-        """Iterations that are there."""
+        """Iterations computed, of all analyses."""
         return sum(a.earlier + a.done for a in self.analyses.values())
 
     def per_second(self) -> float:
@@ -134,13 +139,13 @@ class Run:
 
 
 class Board:
-    """All runs that a scheduler has been told of, by their tokens."""
+    """All runs reported to a scheduler, by their tokens."""
 
     def __init__(self) -> None:
         self.runs: dict[str, Run] = {}
 
-    def tell(self, message: Mapping[str, Any]) -> None:
-        """Take in a message; one that makes no sense is left out, whoever sent it."""
+    def receive(self, message: Mapping[str, Any]) -> None:
+        """Update a run by a message of its driver or workers; a message without a run is ignored."""
         token, what = str(message.get("run", "")), message.get("what")
         if not token:
             return
@@ -149,45 +154,51 @@ class Board:
         while len(self.runs) > MOST_RUNS:
             del self.runs[next(iter(self.runs))]
         if what == "begin":
-            run.title, run.client = str(message["title"]), str(message.get("client", ""))
-            for name, each in message["analyses"].items():
-                analysis = run.analyses.setdefault(name, Analysis())
-                analysis.wanted, analysis.earlier = int(each["wanted"]), int(each["earlier"])
-                analysis.statistic = Statistic(**each["statistic"]) if each["statistic"] else None
-                if each.get("observed") is not None:
-                    analysis.observed, analysis.eps = np.array(each["observed"], dtype=np.int64), float(each["eps"])
-                if each["top"]:
-                    analysis.top.append(np.frombuffer(each["top"], dtype="<i8").astype(np.int64))
-                    analysis.seen += int(each["seen"])
+            _begin(run, message)
         elif what == "end":
             run.ended = str(message["words"])
         elif what in ("block", "retried", "failed"):
-            analysis = run.analyses.setdefault(str(message["analysis"]), Analysis())
-            if what == "retried":
-                analysis.retried += 1
-            elif what == "failed":
-                analysis.failed += 1
-            elif message["block"] not in analysis.blocks:
-                analysis.blocks.add(message["block"])
-                analysis.done += int(message["iterations"])
-                analysis.seconds += float(message["seconds"])
-                if message["top"]:
-                    analysis.top.append(np.frombuffer(message["top"], dtype="<i8").astype(np.int64))
-                    analysis.seen += int(message["iterations"])
-                    analysis.look()
-                run.rate.append((run.heard, run.done))
-                while len(run.rate) > 2 and run.rate[0][0] < run.heard - 60:
-                    run.rate.pop(0)
+            _block(run, message, what)
 
-    def left(self, client: str) -> None:
-        """Take in that a client has gone; a run of its that has not ended was lost with it."""
+    def client_left(self, client: str) -> None:
+        """Mark the runs of a client that is gone, and that had not ended, as lost."""
         for run in self.runs.values():
             if run.client == client and not run.ended:
                 run.ended = "its driver was lost"
 
     def standings(self) -> list[dict[str, Any]]:
-        """Return every run as JSON has it, newest first: counts, rate, seconds left, thresholds, and what to do."""
-        return [_standing(token, run) for token, run in sorted(self.runs.items(), key=lambda one: -one[1].started)]
+        """Return every run as plain values, newest first: counts, rate, seconds left, thresholds and advice."""
+        return [_standing(token, run) for token, run in sorted(self.runs.items(), key=lambda item: -item[1].started)]
+
+
+def _begin(run: Run, message: Mapping[str, Any]) -> None:
+    run.title, run.client = str(message["title"]), str(message.get("client", ""))
+    for name, each in message["analyses"].items():
+        analysis = run.analyses.setdefault(name, Analysis())
+        analysis.wanted, analysis.earlier = int(each["wanted"]), int(each["earlier"])
+        analysis.statistic = Statistic(**each["statistic"]) if each["statistic"] else None
+        if each.get("observed") is not None:
+            analysis.observed, analysis.eps = np.array(each["observed"], dtype=np.int64), float(each["eps"])
+        if each["top"]:
+            analysis.take(each["top"], iterations=each["seen"])
+
+
+def _block(run: Run, message: Mapping[str, Any], what: str) -> None:
+    analysis = run.analyses.setdefault(str(message["analysis"]), Analysis())
+    if what == "retried":
+        analysis.retried += 1
+    elif what == "failed":
+        analysis.failed += 1
+    elif message["block"] not in analysis.blocks:
+        analysis.blocks.add(message["block"])
+        analysis.done += int(message["iterations"])
+        analysis.seconds += float(message["seconds"])
+        if message["top"]:
+            analysis.take(message["top"], iterations=message["iterations"])
+            analysis.look()
+        run.rate.append((run.heard, run.done))
+        while len(run.rate) > 2 and run.rate[0][0] < run.heard - 60:
+            run.rate.pop(0)
 
 
 def _standing(token: str, run: Run) -> dict[str, Any]:
@@ -223,7 +234,7 @@ def _standing(token: str, run: Run) -> dict[str, Any]:
 
 
 def _shown(a: Analysis) -> list[float]:
-    """Return the observed clusters that are large enough to be seen beside the threshold, in its unit."""
+    """Return the observed clusters, in the unit of the threshold, that are large enough to be drawn beside it."""
     if a.statistic is None or a.observed is None or not a.history:
         return []
     values = [a.statistic.value(int(k)) for k in a.observed]
@@ -244,12 +255,12 @@ def _known(run: Run) -> Iterator[Known]:
 
 
 class Known(NamedTuple):
-    """What is known so far of one analysis, to say what to do."""
+    """The state of one analysis that advice depends on."""
 
     name: str
     complete: bool
     failed: int
-    """Blocks set aside."""
+    """Blocks given up."""
     cut: tuple[float, float, float] | None
     """Threshold and the ends of its 95 % interval."""
     decided: Mapping[str, int] | None
@@ -268,8 +279,8 @@ def advice(known: Iterable[Known]) -> str:
     wide = {each.name: (each.cut[2] - each.cut[1]) / 2 / each.cut[0] for each in known if each.cut and each.cut[0]}
     if not wide:
         return "enough: all iterations are there" if complete else "wait: no threshold yet"
-    name, most = max(wide.items(), key=lambda one: one[1])
-    within = f"thresholds within ±{100 * most:.1f} %" + (f", {name}'s the widest" if len(wide) > 1 else "")
+    name, widest = max(wide.items(), key=lambda item: item[1])
+    within = f"thresholds within ±{100 * widest:.1f} %" + (f", {name}'s the widest" if len(wide) > 1 else "")
     if ahead := sum(not each.complete and each.cut is None for each in known):
         return f"wait: {ahead:,} of {len(known):,} analyses have no result to look at yet; {within}"
     counted = [each.decided for each in known if each.decided is not None]
@@ -283,7 +294,7 @@ def advice(known: Iterable[Known]) -> str:
         else:
             why = f"{undecided:,} of {number:,} clusters of main effects undecided"
     else:
-        clear = most < NEAR
+        clear = widest < NEAR
         why = f"±{100 * NEAR:g} % is {'' if clear else 'not yet '}reached"
     if complete:
         return f"{'enough' if clear else 'extend, to twice the iterations'}: {why}; {within}"
@@ -291,7 +302,7 @@ def advice(known: Iterable[Known]) -> str:
 
 
 def begin(token: str, title: str, analyses: Mapping[str, Analysis], *, client: str = "") -> dict[str, Any]:
-    """Return the message that a run begins with; `top` of each analysis holds what was there before."""
+    """Return the message that begins a run; `top` of each analysis holds the largest values computed earlier."""
     return {
         "run": token,
         "what": "begin",
