@@ -29,8 +29,9 @@ from support.sshd import sshd
 from ale_dask.config.study import Backend, Study, backend_from, load_study, parse_study, to_toml
 from ale_dask.errors import BackendError, InputError
 from ale_dask.execution.backends import queues
+from ale_dask.execution.backends.base import Submission
 from ale_dask.execution.backends.connect import active_client, connect
-from ale_dask.execution.backends.registry import QUEUES, ROWS, backend_of
+from ale_dask.execution.backends.registry import FOLLOWED_BY, QUEUES, ROWS, Row, backend_of, follower_of
 from ale_dask.execution.backends.tls import LOOPBACK, cache_folder
 
 ALE = [sys.executable, "-m", "ale_dask.cli"]
@@ -328,6 +329,19 @@ def test_the_example_of_a_dask_configuration_is_followed(tmp_path: Path, monkeyp
     assert f"#SBATCH -o {tmp_path}/ale-dask-logs/" in found
     assert "#SBATCH -A other\n" in override
     assert "#SBATCH -t 00:10:00\n" in override
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_row_is_a_backend_and_the_only_one_of_its_name(row: Row) -> None:
+    made = backend_of(Backend(name=row.name))
+    assert f"{type(made).__module__.rpartition('.')[2]}:{type(made).__name__}" == row.implementation
+    assert made.name == row.name
+
+
+@pytest.mark.parametrize("how", FOLLOWED_BY)
+def test_every_submission_has_a_backend_that_follows_it(how: str) -> None:
+    submission = Submission("0123456789", how, "elsewhere", 0.0, pid=1, jobs=("12",), scheduler=None)
+    assert follower_of(submission).describe(submission)
 
 
 def test_every_backend_is_named_in_the_help() -> None:
