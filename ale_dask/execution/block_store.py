@@ -85,7 +85,7 @@ class StoreSink:
         return [block for block in range(self.segment.n_blocks) if block not in done]
 
     def present(self) -> dict[int, float]:
-        """Return the numbers of the blocks that are stored, readable or not, with the time of writing (s since 1970)."""
+        """Return the numbers of the stored blocks, readable or not, with the time of writing (s since 1970)."""
         return present_chunks(self.out, _arrays(self)["null"])
 
     def _read_all(self, blocks: Sequence[int]) -> Iterator[tuple[int, BlockArrays | None]]:

@@ -120,7 +120,7 @@ def create(documents: Sequence[dict[str, Any]], *, context: str | None, dry_run:
     with _api(context) as (api, namespace):
         for document in documents:
             where = document["metadata"].get("namespace", namespace)
-            with _worded(f"create {document['kind']} {document['metadata']['name']}", where):
+            with _with_advice(f"create {document['kind']} {document['metadata']['name']}", where):
                 api.CustomObjectsApi(api.own).create_namespaced_custom_object(
                     body=document, **_resource(document["kind"], where), **extra
                 )
@@ -130,7 +130,7 @@ def create(documents: Sequence[dict[str, Any]], *, context: str | None, dry_run:
 def running(name: str, *, namespace: str, context: str | None) -> bool | None:
     """Return whether a job waits or runs, or None when the API server does not say."""
     try:
-        with _api(context) as (api, _), _worded(f"get DaskJob {name}", namespace):
+        with _api(context) as (api, _), _with_advice(f"get DaskJob {name}", namespace):
             try:
                 job = api.CustomObjectsApi(api.own).get_namespaced_custom_object(
                     name=name, **_resource("DaskJob", namespace)
@@ -165,7 +165,7 @@ def delete(name: str, *, namespace: str, context: str | None) -> None:
     """
     with _api(context) as (api, _):
         for kind in ("DaskAutoscaler", "DaskJob"):
-            with _worded(f"delete {kind} {name}", namespace):
+            with _with_advice(f"delete {kind} {name}", namespace):
                 try:
                     api.CustomObjectsApi(api.own).delete_namespaced_custom_object(
                         name=name, **_resource(kind, namespace)
@@ -179,7 +179,7 @@ def delete(name: str, *, namespace: str, context: str | None) -> None:
 def pod_lines(name: str, *, namespace: str, context: str | None) -> Iterator[str]:
     """Yield lines about the pods of a job, why they wait or have ended, and the end of the driver's log."""
     try:
-        with _api(context) as (api, _), _worded(f"list the pods of {name}", namespace):
+        with _api(context) as (api, _), _with_advice(f"list the pods of {name}", namespace):
             core = api.CoreV1Api(api.own)
             pods = core.list_namespaced_pod(
                 namespace, label_selector=f"dask.org/cluster-name={name}", _request_timeout=_SECONDS
@@ -225,13 +225,13 @@ def _api(context: str | None) -> Iterator[tuple[Any, str]]:
 
     configuration = client.Configuration()
     try:
-        if not _files() and _NAMESPACE.is_file():
+        if not _kubeconfig() and _NAMESPACE.is_file():
             config.load_incluster_config(client_configuration=configuration)
             namespace = _NAMESPACE.read_text().strip()
         else:
             # Named, as the client reads KUBECONFIG at its import only.
-            config.load_kube_config(_files(), context=context, client_configuration=configuration)
-            contexts, current = config.list_kube_config_contexts(_files())
+            config.load_kube_config(_kubeconfig(), context=context, client_configuration=configuration)
+            contexts, current = config.list_kube_config_contexts(_kubeconfig())
             found = next((each for each in contexts if each["name"] == context), current)
             namespace = found["context"].get("namespace") or "default"
     except (config.ConfigException, OSError, TypeError, ValueError) as error:
@@ -243,7 +243,7 @@ def _api(context: str | None) -> Iterator[tuple[Any, str]]:
         yield _Client(client, own), namespace
 
 
-def _files() -> str | None:
+def _kubeconfig() -> str | None:
     home = Path.home() / ".kube" / "config"
     return os.environ.get("KUBECONFIG") or (str(home) if home.is_file() else None)
 
@@ -259,7 +259,7 @@ class _Client:
 
 
 @contextlib.contextmanager
-def _worded(doing: str, namespace: str) -> Iterator[None]:
+def _with_advice(doing: str, namespace: str) -> Iterator[None]:
     """Turn errors of the API server and of the connection to it into BackendError with advice."""
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
@@ -267,7 +267,9 @@ def _worded(doing: str, namespace: str) -> Iterator[None]:
     try:
         yield
     except ApiException as error:
-        raise BackendError(f"kubernetes: {doing} in namespace {namespace}: {_said(error)}; {_advice(error)}") from error
+        raise BackendError(
+            f"kubernetes: {doing} in namespace {namespace}: {_message(error)}; {_advice(error)}"
+        ) from error
     except HTTPError as error:
         raise BackendError(
             f"kubernetes: {doing}: the API server does not answer ({error}); try `kubectl get ns`, and look whether "
@@ -275,7 +277,7 @@ def _worded(doing: str, namespace: str) -> Iterator[None]:
         ) from error
 
 
-def _said(error: Any) -> str:
+def _message(error: Any) -> str:
     try:
         return str(json.loads(error.body)["message"])
     except (KeyError, TypeError, ValueError):
@@ -283,7 +285,7 @@ def _said(error: Any) -> str:
 
 
 def _advice(error: Any) -> str:
-    text = _said(error)
+    text = _message(error)
     if error.status == 404 and "namespaces" not in text:
         return "the cluster does not know Dask's resources: its administrator installs the dask-kubernetes-operator"
     return {

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ale_dask.errors import BackendError
 from ale_dask.execution.backends.base import Backend, DetachedRun, Submission, wait_for_a_worker
 from ale_dask.execution.backends.slurm import SubmittedToSlurm, submit_driver
-from ale_dask.execution.backends.tls import cache_folder, dashboard_options, key_file, written_as
+from ale_dask.execution.backends.tls import cache_folder, dashboard_options, key_file, security_arguments
 from ale_dask.storage.location import Place
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Queue(Backend):
         stack.enter_context(dask.config.set(_SETTINGS))
         try:
             file = stack.enter_context(key_file(Security.temporary(), self._shared_folder()))
-            arguments = self._arguments(Security(**written_as(str(file))))
+            arguments = self._arguments(Security(**security_arguments(str(file))))
             cluster = stack.enter_context(cluster_class(**arguments))
             cluster.sync(_submit, cluster, least)
         except (OSError, RuntimeError, TypeError, ValueError) as error:
@@ -76,7 +76,7 @@ class Queue(Backend):
         from distributed import Security
 
         cluster_class = self._cluster_class()
-        arguments = self._arguments(Security(**written_as(str(self._shared_folder() / "KEY.pem"))))
+        arguments = self._arguments(Security(**security_arguments(str(self._shared_folder() / "KEY.pem"))))
         of_the_job = {key: value for key, value in arguments.items() if key not in _OF_THE_SCHEDULER}
         try:
             return str(cluster_class.job_cls("tls://SCHEDULER:PORT", name="WORKER", **of_the_job).job_script())

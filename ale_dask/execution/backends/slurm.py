@@ -78,7 +78,7 @@ class SlurmArray(SubmittedToSlurm):
 
     def check(self, out: Place, *, unique: str) -> bool:
         """Log when and where Slurm would start the jobs, and return True."""
-        for job, options in {"a task": [], "the job that writes": of_the_last(self.settings)}.items():
+        for job, options in {"a task": [], "the job that writes": last_job_options(self.settings)}.items():
             log.info(f"ok  Slurm would take {job}: {would_start(script(self.settings), options=options)}")
         return True
 
@@ -87,7 +87,7 @@ class SlurmArray(SubmittedToSlurm):
         run.create()
         array = self.start_array(run.out)
         with cancelled_on_error(self, array, run.out):
-            options = [f"--dependency=afterany:{array.jobs[0]}", *of_the_last(self.settings)]
+            options = [f"--dependency=afterany:{array.jobs[0]}", *last_job_options(self.settings)]
             arguments = [absolute(run.out), *run.options]
             last = submit(script(self.settings), arguments, options=options, logs=log_folder(run.out))
         return _submitted(array.jobs[0], run.out, last)
@@ -96,7 +96,7 @@ class SlurmArray(SubmittedToSlurm):
 def submit_driver(settings: Settings, run: DetachedRun) -> Submission:
     """Return the submission of one job that runs OUT to its end and submits worker jobs of its own."""
     arguments = [absolute(run.out), "-b", settings.name, *run.options]
-    job = submit(script(settings), arguments, options=of_the_last(settings), logs=log_folder(run.out))
+    job = submit(script(settings), arguments, options=last_job_options(settings), logs=log_folder(run.out))
     return _submitted(job, run.out)
 
 
@@ -125,7 +125,7 @@ def megabytes(memory: str) -> str:
     return f"{-(-_bytes(memory) // 2**20)}M"
 
 
-def of_the_last(settings: Settings) -> list[str]:
+def last_job_options(settings: Settings) -> list[str]:
     """Return the options of sbatch for the job that writes the results, which is larger than a task of an array."""
     # It computes what is missing with a thread per CPU, and then holds all maps.
     memory = max(_LAST_BYTES, _LAST_CPUS * _bytes(settings.memory or "0 B"))

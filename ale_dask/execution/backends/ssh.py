@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ale_dask.errors import BackendError
 from ale_dask.execution.backends.base import Backend
-from ale_dask.execution.backends.tls import dashboard_options, pem, written_as
+from ale_dask.execution.backends.tls import dashboard_options, pem, security_arguments
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -61,7 +61,7 @@ class Ssh(Backend):
 
         security = Security.temporary()
         file = f"{_FOLDER}/{uuid.uuid4().hex}.pem"
-        keys = {"security": written_as(file)}
+        keys = {"security": security_arguments(file)}
         # One process per worker and connection, so that any number can be had; SSHCluster takes one number for all
         # hosts.
         count = self.settings.most or len(hosts)

@@ -26,7 +26,7 @@ def dashboard_options() -> dict[str, Any]:
     return {"dashboard_address": LOOPBACK, "dashboard": importlib.util.find_spec("bokeh") is not None}
 
 
-def written_as(file: str) -> dict[str, Any]:
+def security_arguments(file: str) -> dict[str, Any]:
     """Return the keyword arguments of a Security whose key and certificate are in one file."""
     roles = ("scheduler", "worker", "client")
     files = {f"tls_{role}_{what}": file for role in roles for what in ("cert", "key")}
