@@ -162,7 +162,7 @@ def breaks() -> None:
 
 @pytest.mark.parametrize("workers", [2, "1:2"])
 def test_a_cluster_class_of_the_users_own(workers: int | str) -> None:
-    backend = Backend(name="test_backends:local_cluster", workers=workers, options={"n_workers": 0})
+    backend = Backend(name=f"{__name__}:local_cluster", workers=workers, options={"n_workers": 0})
     with connect(backend) as client:
         assert client is not None
         client.wait_for_workers(Backend(workers=workers).least, timeout=30)
@@ -173,7 +173,7 @@ def test_a_cluster_class_of_the_users_own(workers: int | str) -> None:
 
 
 def test_a_client_of_the_users_own_is_closed_with_its_cluster() -> None:
-    with connect(Backend(name="test_backends:client_of_local_cluster")) as client:
+    with connect(Backend(name=f"{__name__}:client_of_local_cluster")) as client:
         assert client is not None
         own = client.cluster
     assert own.status.name == "closed"
@@ -195,7 +195,7 @@ def test_a_callable_that_only_names_a_scheduler(there: Scheduler, monkeypatch: p
 
     monkeypatch.setitem(globals(), "initialize", initialize)
     with dask.config.set({"scheduler-address": None}):
-        with connect(Backend(name="test_backends:initialize")) as client:
+        with connect(Backend(name=f"{__name__}:initialize")) as client:
             assert client is not None
             assert client.scheduler.address == there.address
         dask.config.set({"scheduler-address": None})
@@ -208,11 +208,11 @@ def test_a_callable_that_only_names_a_scheduler(there: Scheduler, monkeypatch: p
         (Backend(name="/nowhere/scheduler.json"), "not a scheduler file"),
         (Backend(name=str(GOLDENS / "slurm.sh") + ".json"), "not a scheduler file"),
         (Backend(name="no_such_module:start"), "No module named 'no_such_module'"),
-        (Backend(name="test_backends:no_such_name"), "no attribute 'no_such_name'"),
-        (Backend(name="test_backends:GOLDENS"), "is not callable"),
-        (Backend(name="test_backends:local_cluster", options={"colour": 1}), "[backend] options"),
-        (Backend(name="test_backends:breaks"), "no licence left"),
-        (Backend(name="test_backends:nothing_at_all"), "it must return a Dask cluster or a Client"),
+        (Backend(name=f"{__name__}:no_such_name"), "no attribute 'no_such_name'"),
+        (Backend(name=f"{__name__}:GOLDENS"), "is not callable"),
+        (Backend(name=f"{__name__}:local_cluster", options={"colour": 1}), "[backend] options"),
+        (Backend(name=f"{__name__}:breaks"), "no licence left"),
+        (Backend(name=f"{__name__}:nothing_at_all"), "it must return a Dask cluster or a Client"),
         (Backend(name="slurm-array"), "ale-dask submit"),
         (Backend(name="slurm"), "say how many worker jobs"),
         (Backend(name="pbs", workers=1), "`qsub` is not here"),
