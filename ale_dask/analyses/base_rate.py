@@ -37,7 +37,14 @@ from ale_dask.execution.plan import Plan
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.ball_mass import Field, shells
-from ale_dask.numerics.base_rate_null import Critical, Drawn, base_rate_iterations, critical, drawn, drawn_studies
+from ale_dask.numerics.base_rate_null import (
+    Critical,
+    FocusSource,
+    base_rate_iterations,
+    critical,
+    source_of_foci,
+    source_of_studies,
+)
 from ale_dask.numerics.base_rate_tfce import (
     Heights,
     base_rate_tfce_iterations,
@@ -46,9 +53,18 @@ from ale_dask.numerics.base_rate_tfce import (
     heights,
     tfce_unit,
 )
-from ale_dask.numerics.density_levels import NEVER, Z_UNIT, LevelTable, critical_map, least_z, level_table, z_map
+from ale_dask.numerics.density_levels import (
+    NEVER,
+    Z_UNIT,
+    Experiments,
+    LevelTable,
+    critical_map,
+    least_z,
+    level_table,
+    z_map,
+)
 from ale_dask.numerics.space import Mask
-from ale_dask.numerics.weighted_draws import last_words
+from ale_dask.numerics.weighted_draws import cumulative_words
 from ale_dask.numerics.whole_studies import ENOUGH
 from ale_dask.schema import describe
 
@@ -122,12 +138,10 @@ def plan_base_rate(sample: Sample, *, main: Plan, name: str, base_rate: BaseRate
     table = level_table(
         field,
         around,
+        Experiments(kernel, sample.n_foci, additive),
         voxel_ijk=mask.voxel_ijk,
         s=main.arrays["s"].astype(np.int64),
-        kernel=kernel,
-        n_foci=sample.n_foci,
         bits=bits,
-        additive=additive,
     )
     conventions = conventions_of(sample, bits=bits, base_rate=base_rate)
     studies = base_rate.studies
@@ -159,7 +173,7 @@ def plan_base_rate(sample: Sample, *, main: Plan, name: str, base_rate: BaseRate
 def drawn_arrays(weight: npt.NDArray[np.float64], studies: Studies | None) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of a plan that its draws come from: the last word of each voxel, or studies."""
     if studies is None:
-        return {"last_word": last_words(weight)}
+        return {"last_word": cumulative_words(weight)}
     return {"study_begin": studies.begin, "study_voxel": studies.voxel}
 
 
@@ -180,7 +194,7 @@ def table_of(plan: Plan) -> LevelTable:
 
 
 @lru_cache(maxsize=8)
-def _ready(plan: Plan) -> tuple[Drawn, Critical, Heights | None]:
+def _ready(plan: Plan) -> tuple[FocusSource, Critical, Heights | None]:
     _, _, space = null_tables(plan, in_mask=True)
     least, table = int(plan.settings["least_z"]), table_of(plan)
     threshold = plan.arrays["threshold"]
@@ -192,12 +206,12 @@ def _ready(plan: Plan) -> tuple[Drawn, Critical, Heights | None]:
     return drawn_by(plan), critical(threshold, table, least_z=least, geometry=space), enhanced
 
 
-def drawn_by(plan: Plan) -> Drawn:
+def drawn_by(plan: Plan) -> FocusSource:
     """Return what the iterations of a plan draw from."""
     if "study_begin" not in plan.arrays:
-        return drawn(plan.arrays["last_word"])
+        return source_of_foci(plan.arrays["last_word"])
     n_foci = np.diff(plan.arrays["focus_begin"])
-    return drawn_studies(plan.arrays["study_begin"], plan.arrays["study_voxel"], n_foci)
+    return source_of_studies(plan.arrays["study_begin"], plan.arrays["study_voxel"], n_foci)
 
 
 def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:

@@ -8,7 +8,7 @@ map, or with gate "none" in the mask: regions that no relabelling changes.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -78,12 +78,13 @@ def plan_clusters(
     settings = {name: contrast.settings[name] for name in ("bits", "size", "enumerate", "complement")}
     key, candidate = contrast.arrays["draw_key"], contrast.arrays["candidate"][kept]
     conventions = conventions_of(contrast, iterations=iterations)
+    labels = how(contrast)
     edge = edges(
-        key,
-        **rows,
+        (rows["begin"], rows["experiment"], rows["value"]),
         observed=contrast.arrays["observed"][kept],
+        draw=partial(relabellings, key, **labels),
         count=iterations,
-        **how(contrast),
+        complete=labels["enumerate_all"],
         allowed=_allowed(contrast, inference, iterations=iterations),
         threads=threads,
     )

@@ -25,8 +25,8 @@ from ale_dask.execution.plan import Plan
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.ale import Row, add_row, ale_from_s
 from ale_dask.numerics.draws import NULL, draw_keys
-from ale_dask.numerics.focus_visits import Design
-from ale_dask.numerics.kernel_rows import Geometry, Stamps, geometry, stamps
+from ale_dask.numerics.kernels.focus_visits import Design
+from ale_dask.numerics.kernels.kernel_rows import Geometry, KernelRows, geometry, rows_of_kernels
 from ale_dask.numerics.null import NullTable, analytic_null, histogram, z_of_log_p
 from ale_dask.numerics.permutation_null import null_iterations
 from ale_dask.numerics.space import Mask
@@ -143,7 +143,7 @@ _BUILDING = threading.Lock()
 
 
 @lru_cache(maxsize=8)
-def null_tables(plan: Plan, *, in_mask: bool = False) -> tuple[Design, Stamps, Geometry]:
+def null_tables(plan: Plan, *, in_mask: bool = False) -> tuple[Design, KernelRows, Geometry]:
     """Return the kernel's tables of a plan, those of its null or of what lies `in_mask`; built once per process."""
     shapes = plan.arrays["box_shape"]
     ends = np.cumsum(shapes.prod(axis=1))
@@ -166,7 +166,7 @@ def null_tables(plan: Plan, *, in_mask: bool = False) -> tuple[Design, Stamps, G
         plan.arrays["draw_key"],
         bool(plan.settings["additive"]),
     )
-    return design, stamps(boxes), space
+    return design, rows_of_kernels(boxes), space
 
 
 def null_threshold(plan: Plan) -> int:

@@ -1,9 +1,9 @@
 """Plain numerics on numpy arrays; no input or output, no Dask, no xarray.
 
-numba's on-disk cache notices edits of the file that holds a compiled function but not of the files it
-imports, and ran a stale kernel when tried. The cache directory is therefore named by a hash of every
-source of this package, numba's version and the CPU. What lies in it is run, so it must be one in which no other user
-can put anything; where there is none, kernels are compiled anew in every process.
+`kernels` holds the loops that decide how long an iteration takes. numba's on-disk cache notices edits of the file that
+holds a compiled function but not of the files it imports, and ran a stale kernel when tried. The cache directory is
+therefore named by a hash of every source of this package, numba's version and the CPU. Compiled code in it is run, so
+no other user may be able to write there; where there is no such folder, kernels are compiled anew in every process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ale_dask.errors import StoreError
 from ale_dask.numerics.trust import private
 
 NUMERICS_VERSION = 2
-"""Part of every analysis's identity: raised when the same input would give other integers."""
+"""Part of the identity of every analysis: raised when the same input would give other integers."""
 
 
 def _cache_directory() -> tuple[Path, bool]:
@@ -30,7 +30,7 @@ def _cache_directory() -> tuple[Path, bool]:
     digest = hashlib.sha256(numba.__version__.encode())
     for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "ALE_DASK_PLAIN"):
         digest.update(f"{name}={os.environ.get(name)};".encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())
     root = Path(os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     shared = Path(tempfile.gettempdir())
@@ -47,13 +47,13 @@ def _cache_directory() -> tuple[Path, bool]:
 
 
 def _delete(folder: Path, process: int) -> None:
-    # A forked child ends earlier, and the folder is not its own.
+    # A forked child, which ends earlier, must not delete the folder of its parent.
     if os.getpid() == process:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _for_this_process(places: Iterable[Path]) -> Path:
-    """Return a new folder under a name that nobody knows before, which is deleted when this process ends."""
+    """Return a new folder under an unpredictable name, which is deleted when this process ends."""
     for place in places:
         try:
             folder = Path(tempfile.mkdtemp(prefix="ale_dask-", dir=place))
@@ -69,5 +69,5 @@ def _for_this_process(places: Iterable[Path]) -> Path:
 
 
 CACHE_DIRECTORY, CACHE_IS_KEPT = _cache_directory()
-"""Where compiled kernels are, and whether other processes find them there."""
+"""The folder of compiled kernels, and whether other processes find it."""
 numba.config.CACHE_DIR = str(CACHE_DIRECTORY)

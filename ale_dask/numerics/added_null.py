@@ -1,4 +1,4 @@
-"""Cluster-forming values of a sample to which experiments are added one by one: one transform for each of them."""
+"""Cluster-forming values of a sample to which experiments are added one by one, at one transform for each of them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ale_dask.numerics.null import STEP, NullTable, analytic_null
 
 F64 = npt.NDArray[np.float64]
 _SMALL = 1e-7
-"""Below it the body of the null, right to 1e-16, is not enough and each step has its whole analytic null."""
+"""A p below which the null without tilts, right to 1e-16, is inexact: each step then has its whole analytic null."""
 _NEGLIGIBLE = -math.log(1e-18)
 
 
 def _longest(laws: Sequence[F64]) -> int:
-    """Return the bins beyond which the sum of all laws holds less than 1e-18 (Bernstein's inequality)."""
+    """Return the number of bins beyond which the sum of all laws holds less than 1e-18 (Bernstein's inequality)."""
     x = STEP * np.arange(max(map(len, laws)))
     mean = np.array([law @ x[: len(law)] for law in laws])
     square = np.array([law @ x[: len(law)] ** 2 for law in laws])
@@ -33,7 +33,7 @@ def _longest(laws: Sequence[F64]) -> int:
 def critical_values(laws: Sequence[F64], added: Sequence[F64], *, p: float, bits: int) -> npt.NDArray[np.int64]:
     """Return the smallest S whose analytic p is below `p` (step), int64, with none, one, … all of `added`.
 
-    `laws` and `added` are histograms (bin) of experiments; each value is `NullTable.critical` of `analytic_null`.
+    `laws` and `added` are the histograms (bin) of experiments; each value is `NullTable.critical` of `analytic_null`.
     """
     if p < _SMALL:
         whole = [*laws, *added]
@@ -53,19 +53,20 @@ def critical_values(laws: Sequence[F64], added: Sequence[F64], *, p: float, bits
 
 
 def _critical(spectrum: npt.NDArray[np.complex128], bins: int, *, p: float, bits: int) -> int:
+    """Return the smallest S whose p is below `p`, from the spectrum of its law of so many bins."""
     mass = np.maximum(fft.irfft(spectrum, bins), 0.0)
     tail = np.cumsum(mass[::-1])[::-1]
     # p halves within fewer than 1,000 bins: the crossing and its neighbours are all that a search needs.
     first = int(np.searchsorted(-tail, -p, side="right"))
     begin, end = max(0, first - 2), min(bins, first + 3)
-    near = NullTable(np.minimum(np.log(np.maximum(tail[begin:end], 1e-300)), 0.0), STEP, bits)
+    table = NullTable(np.minimum(np.log(np.maximum(tail[begin:end], 1e-300)), 0.0), STEP, bits)
     unit = 2.0**bits * STEP
     # S = (bin - 1/2) unit, read from a table that begins at another bin.
     low, high = math.floor((first - 1.5) * unit) - 1, math.ceil((first + 0.5) * unit) + 1
     target, shift = math.log(p), begin * unit
 
     def passes(s: int) -> bool:
-        return s > 0 and float(near.log_p_of(s - shift)) < target
+        return s > 0 and float(table.log_p_of(s - shift)) < target
 
     low = max(low, 0)
     while high - low > 1:

@@ -1,4 +1,11 @@
-"""Modelled activation of experiments and its union over experiments (Turkeltaub 2012, Eickhoff 2012)."""
+"""Modelled activation of experiments and its union over experiments (Turkeltaub 2012, Eickhoff 2012).
+
+    for each x:  plane (y, z), 80 kB      raised to K of each focus that reaches it, in pieces of 16 cells of a column
+                 voxels in the mask with MA > 0  ->  entries (voxel, MA), and the plane is 0 again
+
+A volume of float64, 7 MB, would leave the second cache and take twice as long; the rows of foci are far fewer than the
+mask's voxels, so that MA is sparse. tests/support/reference.py has the plain version.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +26,7 @@ if TYPE_CHECKING:
 Row = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
 """Voxel and fixed-point value (entry) of one experiment, where it is not 0."""
 _AT_ONCE = 16
-"""Cells of a piece of a column: four AVX2 registers."""
+"""Number of cells in a piece of a column: four AVX2 registers."""
 STORED_FLOOR = 2.0**-32
 """MA probabilities below this are stored as 0: it is half an ulp of a float32 at the peak of usual kernels."""
 
@@ -32,13 +39,13 @@ def support_for_floor(sigma: npt.NDArray[np.float64], *, floor: float = STORED_F
 def full_support(
     sigma: npt.NDArray[np.float64], *, support: float, kernel: Kernel = "density", floor: float = STORED_FLOOR
 ) -> float:
-    """Return the support of maps for display: of a density where it falls below `floor`, else the kernel's own."""
+    """Return the support of maps for display: of a density where it falls below `floor`, else `support`."""
     return support_for_floor(sigma, floor=floor) if kernel == "density" else support
 
 
 @numba.njit(cache=True, nogil=True)
 def _factors(foci, sigma, reach, shape):  # type: ignore[no-untyped-def]
-    """Return each focus's box (focus, axis, 2), and in it (v - c)^2 / s^2 and exp(-(v - c)^2 / 2 s^2) of each axis."""
+    """Return the box (focus, axis, 2) of foci, and (v - c)^2 / s^2 and exp(-(v - c)^2 / 2 s^2) (focus, axis, voxel)."""
     longest = int(2 * max(reach[0], reach[1], reach[2])) + 2
     width = min(longest, max(shape[0], shape[1], shape[2])) + _AT_ONCE
     box = np.empty((foci.shape[0], 3, 2), dtype=np.int64)
@@ -54,17 +61,18 @@ def _factors(foci, sigma, reach, shape):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _stamp(centre, sigma, box, d2, row, away, along, limit, height, additive, plane, nz, low, high) -> None:  # type: ignore[no-untyped-def]
-    """Raise a plane to the MA of a focus; cells `low` to `high` of its columns are touched.
+def _raise_plane(centre, sigma, box, d2, row, away, along, limit, height, additive, plane, nz, low, high) -> None:  # type: ignore[no-untyped-def]
+    """Raise a plane (cell), float64, to the MA of a focus; it changes cells low (y) to high (y) - 1 of columns.
 
-    `d2` (y) and `row` (y) are the squared distance and the product of the factors along x and y, `away` (z) and
-    `along` (z) those along z, from the box's first cell on; `box` (axis, 2).
+    `d2` (y) and `row` (y) are the squared distance and the product of the factors along x and y, `away` (z) and `along`
+    (z) those along z, from the first cell of the focus's box (axis, 2) on; `centre` is its z in voxels, `sigma` that of
+    z.
     """
     y0, z0, z1 = box[1, 0], box[2, 0], box[2, 1]
     for y in range(y0, box[1, 1]):
         if d2[y - y0] > limit:
             continue
-        # Perhaps a cell more than is within reach, never one less.
+        # Rounding may add a cell beyond the reach, and never drops one within it.
         half = math.sqrt(limit - d2[y - y0]) * sigma
         first = max(z0, math.floor(centre - half))
         last = min(z1, math.ceil(centre + half) + 1)
@@ -84,7 +92,7 @@ def _stamp(centre, sigma, box, d2, row, away, along, limit, height, additive, pl
             for z in range(cells.shape[0]):
                 k = times * along_z[z] * height if here + far[z] <= limit else 0.0
                 if cells[z] > 0 and k > 0:
-                    # Many foci in one place round to 1, whose logarithm has no end.
+                    # Many foci in one place would round to 1, and log(0) is infinite.
                     cells[z] = min(1.0 - (1.0 - cells[z]) * (1.0 - k), 1.0 - 2.0**-53)
                 else:
                     cells[z] += k
@@ -96,25 +104,25 @@ def _stamp(centre, sigma, box, d2, row, away, along, limit, height, additive, pl
 
 @numba.njit(cache=True, nogil=True)
 def _modelled_activation(foci, kernel, additive, voxel_of_cell, plane):  # type: ignore[no-untyped-def]
-    """Return voxel and MA (entry) of one experiment in the order of cells, and leave `plane` as zeros.
+    """Return voxel, int32, and MA, float64, (entry) of one experiment in the order of cells; `plane` stays zeros.
 
-    Plane by plane: one of float64 takes 80 kB, a volume 7 MB, which left the second cache and took twice as long.
+    foci (focus, axis) are in voxels, `kernel` is a `Shape`, voxel_of_cell (x, y, z), int32, the mask voxel or -1.
     """
     nx, ny, nz = voxel_of_cell.shape
     sigma, limit, height = kernel.sigma, kernel.limit, kernel.height
     box, squared, factor = _factors(foci, sigma, kernel.reach, voxel_of_cell.shape)
     low, high = np.full(ny, nz, dtype=np.int64), np.zeros(ny, dtype=np.int64)
     d2, row = np.empty(squared.shape[2]), np.empty(squared.shape[2])
-    most, x0, x1 = 1, nx, 0
+    capacity, x0, x1 = 1, nx, 0
     for f in range(foci.shape[0]):
         x0, x1 = min(x0, box[f, 0, 0]), max(x1, box[f, 0, 1])
         reached = 1
         for axis in range(3):
             reached *= max(0, box[f, axis, 1] - box[f, axis, 0])
-        most += reached
-    most = min(most, nx * ny * nz + 1)
-    voxels = np.empty(most, dtype=np.int32)
-    values = np.empty(most)
+        capacity += reached
+    capacity = min(capacity, nx * ny * nz + 1)
+    voxels = np.empty(capacity, dtype=np.int32)
+    values = np.empty(capacity)
     n = np.uint64(0)
     for x in range(x0, x1):
         for f in range(foci.shape[0]):
@@ -123,7 +131,7 @@ def _modelled_activation(foci, kernel, additive, voxel_of_cell, plane):  # type:
                 for y in range(d2.shape[0]):
                     d2[y] = squared[f, 0, at] + squared[f, 1, y]
                     row[y] = factor[f, 0, at] * factor[f, 1, y]
-                _stamp(
+                _raise_plane(
                     foci[f, 2],
                     sigma[2],
                     box[f],
@@ -145,7 +153,7 @@ def _modelled_activation(foci, kernel, additive, voxel_of_cell, plane):  # type:
                 cells = plane[y * nz + low[y] : y * nz + high[y]]
                 voxel = inside[y, low[y] : high[y]]
                 for z in range(cells.shape[0]):
-                    # Written over by the next one if it does not count: cheaper than a branch that nobody can predict.
+                    # The next cell is written over one that does not count: cheaper than an unpredictable branch.
                     voxels[n] = voxel[z]
                     values[n] = cells[z]
                     n += np.uint64((voxel[z] >= 0) & (cells[z] > 0))
@@ -190,7 +198,7 @@ def modelled_activation(
 
 
 def scratch_of(voxel_of_cell: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
-    """Return zeros (cell), float64, for `modelled_activation`: a plane, its last column's piece may end behind it."""
+    """Return zeros (cell), float64, for `modelled_activation`: a plane, and room for the last piece's overhang."""
     return np.zeros(voxel_of_cell[0].size + _AT_ONCE)
 
 
@@ -235,7 +243,7 @@ def fixed_point_rows(
 
 @numba.njit(cache=True, nogil=True)
 def add_row(voxel: npt.NDArray[np.int32], value: npt.NDArray[np.int32], total: npt.NDArray[np.int64]) -> None:
-    """Add one sparse row (entry) to the fixed-point sums `total` (voxel), int64."""
+    """Add the sparse row (entry) of an experiment to the fixed-point sums `total` (voxel)."""
     for t in range(voxel.size):
         total[voxel[t]] += value[t]
 
@@ -243,9 +251,9 @@ def add_row(voxel: npt.NDArray[np.int32], value: npt.NDArray[np.int32], total: n
 def scale_bits(peaks: npt.NDArray[np.float64], *, most: int = 30) -> int:
     """Return s of the fixed point 2^s such that no possible sum of rows overflows an int32.
 
-    `peaks` (term) holds the largest K of every term that may meet in one voxel: one per experiment, or one
-    per focus when foci add. Each term is rounded up by at most 1/2, so the sum stays below
-    2^s * bound + terms / 2 < 2^31.
+    `peaks` (term) holds the largest K of every term that may meet in one voxel: one per experiment, or one per focus
+    when foci add. Each term is rounded up by at most 1/2, so that the sum stays below 2^s * bound + terms / 2 < 2^31.
+    `most` is the largest s.
     """
     bound = float(np.sum(-np.log1p(-np.asarray(peaks, dtype=np.float64))))
     room = 2.0**31 - 1 - len(peaks)

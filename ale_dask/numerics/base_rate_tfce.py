@@ -1,6 +1,7 @@
 """The null of TFCE when foci are drawn from a density, beside those of the cluster-level tests, of the same iterations.
 
-As `tfce_null`, but heights are z under the density: of the table of z by level, in each voxel, in its integer steps.
+As `tfce_null`, with the z of S in its voxel under the density as heights: of the table of z by level, in integer steps
+of 1/4096. tests/numerics/test_base_rate.py holds it to TFCE maps of the same fields.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ import numpy.typing as npt
 
 from ale_dask.numerics.base_rate_null import draw_base_rate, scan_plane
 from ale_dask.numerics.density_levels import Z_UNIT, LevelTable, least_sums, z_of
-from ale_dask.numerics.focus_visits import list_foci, sweep_memory
-from ale_dask.numerics.kernel_rows import Geometry
-from ale_dask.numerics.permutation_null import found_memory, largest
-from ale_dask.numerics.planes import plane_of, stamp_planes
-from ale_dask.numerics.tfce import greatest, map_of_levels, scratch, unit_of
+from ale_dask.numerics.kernels.focus_visits import list_foci, workspace
+from ale_dask.numerics.kernels.kernel_rows import Geometry
+from ale_dask.numerics.kernels.planes import plane_of, sum_planes
+from ale_dask.numerics.permutation_null import largest, passing_memory
+from ale_dask.numerics.tfce import largest_tfce, map_of_levels, tfce_memory, unit_of
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 _ROW = np.int64(0xFFFFFFFF)
 _Z_BITS = Z_UNIT.bit_length() - 1
 _LEVEL_BITS = 16
-"""Of a level of TFCE: its sums then stay below 2^63."""
+"""Number of bits of a level of TFCE: its sums then stay below 2^63."""
 
 
 class Heights(NamedTuple):
@@ -35,17 +36,17 @@ class Heights(NamedTuple):
 
 
 def height_shift(table: LevelTable) -> int:
-    """Return by how many bits z in steps is shifted to its level, for levels below 2^16: none for z below 16."""
+    """Return by how many bits z in steps is shifted to its level, for levels below 2^16: 0 for z below 16."""
     return max(0, int(table.z.max()).bit_length() - _LEVEL_BITS)
 
 
 def tfce_unit(shift: int) -> float:
-    """Return the TFCE, in voxels^(1/2) z^3, of a step of the integers that are compared."""
+    """Return the TFCE, in voxels^(1/2) z^3, of one unit of the integers that are compared."""
     return unit_of(_Z_BITS - shift)
 
 
 def heights(table: LevelTable, searched: npt.NDArray[np.bool_], *, shift: int, geometry: Geometry) -> Heights:
-    """Return where heights begin by cell; nowhere in the voxels of the mask that are not `searched` (voxel)."""
+    """Return the least S with a height by cell; voxels of the mask that are not `searched` (voxel) have none."""
     nowhere = np.int32(2**31 - 1)
     first = np.full(geometry.size, nowhere, dtype=np.int32)
     first[geometry.cell] = np.where(searched, least_sums(table, least=1 << shift), nowhere)
@@ -55,24 +56,24 @@ def heights(table: LevelTable, searched: npt.NDArray[np.bool_], *, shift: int, g
 def base_rate_tfce_map(
     units: I64, *, shift: int, volume: npt.NDArray[np.bool_], searched: npt.NDArray[np.bool_]
 ) -> I64:
-    """Return TFCE (voxel), int64, in steps of `tfce_unit`, of z in steps (voxel) in a mask (x, y, z).
+    """Return TFCE (voxel), int64, in units of `tfce_unit`, of z in steps (voxel), int64, in a mask (x, y, z).
 
-    Only what is `searched` (voxel) has a height.
+    Voxels that are not `searched` (voxel) have no height.
     """
     return map_of_levels(np.where(searched, np.maximum(units, 0) >> shift, 0), volume=volume)
 
 
 @numba.njit(cache=True, nogil=True)
-def _collect_plane(x, plane, space, critical, heights, n, work):  # type: ignore[no-untyped-def]
-    """List the cells of level > 0 in a plane, as `tfce.collect_plane` does; returns their number, `n` before."""
-    origin = np.uint64(x * space.stride_x)
-    for c in range(space.plane_begin[x], space.plane_begin[x + 1]):
-        for j in range(np.uint64(space.column_begin[c]), np.uint64(space.column_end[c])):
+def _collect_plane(x, plane, geometry, critical, heights, n, work):  # type: ignore[no-untyped-def]
+    """Append the cells of level > 0 of a plane, as `tfce.collect_plane` does; return their number, `n` before."""
+    origin = np.uint64(x * geometry.stride_x)
+    for c in range(geometry.plane_begin[x], geometry.plane_begin[x + 1]):
+        for j in range(np.uint64(geometry.column_begin[c]), np.uint64(geometry.column_end[c])):
             v = plane[j - origin]
             key = np.int64(0)
             if v >= heights.first[j]:
                 level = z_of(v, critical.position[j], critical.z, critical.shift) >> heights.shift
-                work.found[n] = j
+                work.cell[n] = j
                 work.level[n] = level
                 key = (level << 32) | (_ROW - n)
                 n += 1
@@ -81,26 +82,26 @@ def _collect_plane(x, plane, space, critical, heights, n, work):  # type: ignore
 
 
 @numba.njit(cache=True, nogil=True)
-def base_rate_tfce_iterations(first, count, drawn, critical, heights, design, stamps, geometry, out) -> None:  # type: ignore[no-untyped-def]
+def base_rate_tfce_iterations(first, count, source, critical, heights, design, rows, geometry, out) -> None:  # type: ignore[no-untyped-def]
     """Fill out (iteration, 4), int64, as `base_rate_iterations` does, and with the largest TFCE of each iteration.
 
-    In steps of `tfce_unit`. A function of its own: who does not ask for TFCE has nothing more to compile.
+    TFCE is in units of `tfce_unit`. A function of its own, so that a run without TFCE has nothing more to compile.
     """
-    work = sweep_memory(design, stamps, geometry)
-    found = found_memory(geometry)
-    memory = scratch(geometry)
+    work = workspace(design, geometry)
+    passing = passing_memory(geometry)
+    memory = tfce_memory(geometry)
     for b in range(count):
-        draw_base_rate(first + b, drawn, design, work.voxel)
-        list_foci(design, stamps, geometry, work)
-        n = 0
-        high = 0
+        draw_base_rate(first + b, source, design, work.voxel)
+        list_foci(design, rows, geometry, work)
+        n = np.int64(0)
+        n_positive = np.int64(0)
         best = np.int64(0)
         for x in range(1, geometry.plane_begin.shape[0] - 2, 2):
-            stamp_planes(x, stamps, geometry, work)
+            sum_planes(x, rows, geometry, work)
             for side in range(2):
                 plane = plane_of(side, geometry, work)
-                high = _collect_plane(x + side, plane, geometry, critical, heights, high, memory)
-                n, best = scan_plane(x + side, geometry, critical, n, best, plane, found)
+                n_positive = _collect_plane(x + side, plane, geometry, critical, heights, n_positive, memory)
+                n, best = scan_plane(x + side, geometry, critical, n, best, plane, passing)
         out[b, 0] = best
-        out[b, 1], out[b, 2] = largest(n, critical.least_z, geometry, found)
-        out[b, 3] = greatest(high, geometry, memory)
+        out[b, 1], out[b, 2] = largest(n, critical.least_z, geometry, passing)
+        out[b, 3] = largest_tfce(n_positive, geometry, memory)

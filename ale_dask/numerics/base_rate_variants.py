@@ -1,8 +1,9 @@
 """The base-rate nulls of several samples of the same drawn foci in one pass: other thresholds, experiments left out.
 
-As `variants` does it for the uniform null: leaving an experiment out changes nobody else's draws, and S without some
-experiments is S - sum X_i, at most S. A voxel can only pass in a variant where S of all experiments reaches the least
-of its thresholds: these voxels are collected once, and the X_i are worked out in them alone.
+As `variant_null` for the uniform null: leaving an experiment out changes no other experiment's draws, and S without
+some experiments is S - sum X_i, at most S. A voxel can only pass in a variant where S of all experiments reaches the
+least of its thresholds: these voxels are collected once, and the X_i are worked out in these alone.
+tests/numerics/test_base_rate.py holds each variant to `base_rate_null.base_rate_iterations` of its experiments alone.
 """
 
 from __future__ import annotations
@@ -15,24 +16,25 @@ import numpy.typing as npt
 
 from ale_dask.numerics.base_rate_null import draw_base_rate, least_of_steps
 from ale_dask.numerics.density_levels import NEVER, LevelTable, z_of
-from ale_dask.numerics.focus_visits import list_foci, sweep_memory
-from ale_dask.numerics.kernel_rows import Geometry
-from ale_dask.numerics.permutation_null import found_memory, largest
-from ale_dask.numerics.planes import plane_of, stamp_planes
-from ale_dask.numerics.simd import BARE, SCAN, reaches32
-from ale_dask.numerics.variant_null import add_experiment, locate, near_memory
+from ale_dask.numerics.kernels.focus_visits import list_foci, workspace
+from ale_dask.numerics.kernels.kernel_rows import Geometry
+from ale_dask.numerics.kernels.planes import plane_of, sum_planes
+from ale_dask.numerics.kernels.simd import BARE, SCAN, reaches32
+from ale_dask.numerics.permutation_null import largest, passing_memory
+from ale_dask.numerics.variant_null import add_experiment, locate, omitted_memory
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 
 
 class CriticalVariants(NamedTuple):
-    """What each variant compares S with, and which experiments it lacks.
+    """The thresholds of each variant, and the experiments that it lacks.
 
-    threshold and position (voxel, variant); z (step), the tables one after the other, of `width` steps a level, those
-    of a variant from z_begin[variant] to z_begin[variant + 1]; shift and least_z (variant). A variant lacks
-    member[begin[v] : begin[v + 1]], and where `further[v]` also what the variant before it lacks. least (cell) and low
-    (window) are the least thresholds of all variants, as `Critical` has those of one; voxel (cell).
+    threshold and position (voxel, variant); z (step), the tables of z one after another, of `width` (variant) bins in
+    each level, that of a variant from z_begin[variant] to z_begin[variant + 1] - 1; shift and least_z (variant).
+    `begin`, `member` and `further` are of `LeftOut`. `least` (cell) and `low` (window), with `window_begin`, are the
+    least thresholds of all variants, as `Critical` has those of a single sample; voxel (cell) is the number of each
+    cell's voxel.
     """
 
     threshold: I32
@@ -52,8 +54,10 @@ class CriticalVariants(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """The experiments that each variant lacks: member[begin[v] : begin[v + 1]], and where `further[v]` also those that
-    the variant before it lacks."""
+    """The experiments that each variant lacks: member[begin[v] : begin[v + 1]].
+
+    Where `further` (variant) is true it lacks also those that the variant before it lacks.
+    """
 
     begin: I64
     member: I64
@@ -65,7 +69,7 @@ def critical_variants(
 ) -> CriticalVariants:
     """Return the thresholds (voxel) and the table of z of each variant, in the order in which planes are scanned.
 
-    `least_z` are the z that form clusters; `geometry` is one whose foci are drawn from the voxels that are looked at.
+    `least_z` (variant) is the z that forms clusters; foci of `geometry` are drawn from the searched voxels.
     """
     threshold = np.ascontiguousarray(np.stack(thresholds, axis=1))
     position = np.ascontiguousarray(np.stack([table.position for table in tables], axis=1))
@@ -94,8 +98,8 @@ def critical_variants(
 
 
 @numba.njit(**BARE)
-def _collect_plane(x, geometry, critical, n, plane, found):  # type: ignore[no-untyped-def]
-    """Collect the cells of a plane at or above the least of their thresholds with their S; returns their number."""
+def _collect_plane(x, geometry, critical, n, plane, passing):  # type: ignore[no-untyped-def]
+    """Append the voxels of a plane whose S reaches the least of their thresholds, with their S; return their number."""
     origin = np.uint64(x * geometry.stride_x)
     least = critical.least
     window = critical.window_begin[x]
@@ -103,52 +107,52 @@ def _collect_plane(x, geometry, critical, n, plane, found):  # type: ignore[no-u
         if reaches32(plane, at, critical.low[window]):
             for j in range(np.uint64(at), np.uint64(at + SCAN)):
                 if plane[j] >= least[origin + j]:
-                    found.cell[n] = origin + j
-                    found.value[n] = plane[j]
+                    passing.cell[n] = origin + j
+                    passing.value[n] = plane[j]
                     n += 1
         window += 1
     return n
 
 
 @numba.njit(cache=True, nogil=True)
-def _one_variant(v, n, critical, geometry, found, near, kept, out) -> None:  # type: ignore[no-untyped-def]
-    """Fill out (3) with the largest z, cluster size and mass of a variant, from the n cells that were collected."""
+def _one_variant(v, n, critical, geometry, passing, omitted, remaining, out) -> None:  # type: ignore[no-untyped-def]
+    """Fill out (3), int64, with the largest z, cluster size and mass of variant v, from n collected voxels."""
     width = critical.width[v]
     table = critical.z[critical.z_begin[v] : critical.z_begin[v + 1]].reshape((-1, width))
-    shift, best, above = critical.shift[v], np.int64(0), 0
+    shift, best, n_remaining = critical.shift[v], np.int64(0), 0
     for t in range(n):
-        s = found.value[t] - near.left[t]
-        voxel = critical.voxel[found.cell[t]]
+        s = passing.value[t] - omitted.total[t]
+        voxel = critical.voxel[passing.cell[t]]
         if s >= critical.threshold[voxel, v]:
             z = z_of(s, critical.position[voxel, v], table, shift)
-            kept.cell[above] = found.cell[t]
-            kept.value[above] = z
-            above += 1
+            remaining.cell[n_remaining] = passing.cell[t]
+            remaining.value[n_remaining] = z
+            n_remaining += 1
             best = max(best, z)
     out[0] = best
-    out[1], out[2] = largest(above, critical.least_z[v], geometry, kept)
+    out[1], out[2] = largest(n_remaining, critical.least_z[v], geometry, remaining)
 
 
 @numba.njit(cache=True, nogil=True)
-def base_rate_variant_iterations(first, count, drawn, critical, design, stamps, geometry, out) -> None:  # type: ignore[no-untyped-def]
+def base_rate_variant_iterations(first, count, source, critical, design, rows, geometry, out) -> None:  # type: ignore[no-untyped-def]
     """Fill out (iteration, variant, 3), int64, with the largest z, cluster size in voxels and cluster mass.
 
-    As `base_rate_null.base_rate_iterations` fills it for each variant's experiments alone, integer by integer.
+    The integers are those of `base_rate_null.base_rate_iterations` for the experiments of each variant alone.
     """
-    work = sweep_memory(design, stamps, geometry)
-    found, kept, near = found_memory(geometry), found_memory(geometry), near_memory(geometry)
+    work = workspace(design, geometry)
+    passing, remaining, omitted = passing_memory(geometry), passing_memory(geometry), omitted_memory(geometry)
     for b in range(count):
-        draw_base_rate(first + b, drawn, design, work.voxel)
-        list_foci(design, stamps, geometry, work)
-        n = 0
+        draw_base_rate(first + b, source, design, work.voxel)
+        list_foci(design, rows, geometry, work)
+        n = np.int64(0)
         for x in range(1, geometry.plane_begin.shape[0] - 2, 2):
-            stamp_planes(x, stamps, geometry, work)
+            sum_planes(x, rows, geometry, work)
             for side in range(2):
-                n = _collect_plane(x + side, geometry, critical, n, plane_of(side, geometry, work), found)
-        locate(n, geometry, found, near)
+                n = _collect_plane(x + side, geometry, critical, n, plane_of(side, geometry, work), passing)
+        locate(n, geometry, passing, omitted)
         for v in range(critical.begin.shape[0] - 1):
             if not critical.further[v]:
-                near.left[:n] = 0
+                omitted.total[:n] = 0
             for m in range(critical.begin[v], critical.begin[v + 1]):
-                add_experiment(critical.member[m], design, stamps, work, near)
-            _one_variant(v, n, critical, geometry, found, near, kept, out[b, v])
+                add_experiment(critical.member[m], design, rows, work, omitted)
+            _one_variant(v, n, critical, geometry, passing, omitted, remaining, out[b, v])

@@ -12,7 +12,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 def structure(connectivity: int) -> Bools:
-    """Return which of its 26 neighbours (x, y, z) a voxel is joined with: 6 by faces, or 18 by edges, too."""
+    """Return which of its 26 neighbours (x, y, z), bool, a voxel is joined with: the 6 of a face, or 18 with edges."""
     return np.asarray(ndimage.generate_binary_structure(3, {6: 1, 18: 2}[connectivity]))
 
 
@@ -37,7 +37,7 @@ def masses(labels: npt.NDArray[np.int32], *, s: I64, threshold: int) -> I64:
 
 
 def keep_clusters(labels: npt.NDArray[np.int32], keep: Bools) -> Bools:
-    """Return whether each voxel lies in one of the kept clusters (cluster)."""
+    """Return whether each voxel (voxel) lies in a cluster that is kept (cluster)."""
     return np.asarray(np.r_[False, keep][labels])
 
 
@@ -49,7 +49,7 @@ def at_least(keep: Bools, *, volume: Bools, minimum: int, connectivity: int = 6)
 
 @numba.njit(cache=True, nogil=True)
 def root(parent, t):  # type: ignore[no-untyped-def]
-    """Return the member that stands for t's cluster in a union-find forest, halving the way there."""
+    """Return the member that stands for the cluster of t in a union-find forest, parent (member), halving paths."""
     while parent[t] != t:
         parent[t] = parent[parent[t]]
         t = parent[t]

@@ -1,9 +1,13 @@
 """Permutations of experiments between two arms (Eickhoff 2011), by integers.
 
 With t the sum of S over both arms, which no relabelling changes, and s the first arm's part of it,
-ALE_A - ALE_B = exp(-(t - s)) - exp(-s) increases strictly with s. Whether a relabelling reaches the observed
-difference is therefore a comparison of two integers, ties included; only the maximum needs an exponential, where a
-bound says that it may rise.
+
+    ALE_A - ALE_B = exp(-(t - s)) - exp(-s)     increases strictly with s.
+
+Whether a relabelling reaches the observed difference is therefore a comparison of two integers, ties included, for 64
+relabellings at a time (`kernels.lanes`). Only the maximum over voxels needs an exponential, and only where a bound, a
+straight line on each side of the curve, says that the maximum may rise. tests/numerics/test_contrast.py has the plain
+version in numpy.
 """
 
 from __future__ import annotations
@@ -19,16 +23,30 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.numerics.draws import permutation_keys
-from ale_dask.numerics.lanes import LANES, at_least, at_most, count_lanes, fill_members, has_lane, lane_sums, rising
+from ale_dask.numerics.kernels.lanes import (
+    LANES,
+    at_least,
+    at_most,
+    count_lanes,
+    fill_members,
+    has_lane,
+    lane_sums,
+    rising,
+)
 
 I64 = npt.NDArray[np.int64]
 DIFFERENCE_BITS = 40
+"""Differences are integers in units of 2^-40."""
 _DIGIT = 10
 _ENTRIES = 1 << _DIGIT
 
 
 class Candidates(NamedTuple):
-    """Fixed-point rows by voxel, the arms' sums and the part of the map that each voxel belongs to."""
+    """The X_i of each candidate voxel v, in fixed point: the entries begin[v] to begin[v + 1] - 1.
+
+    begin (candidate + 1), experiment and value (entry); total and observed (candidate), the sum over both arms and over
+    the first arm; component (candidate), the part of the map that a voxel belongs to, or -1.
+    """
 
     begin: I64
     experiment: npt.NDArray[np.int32]
@@ -67,7 +85,8 @@ def by_voxel(
 ) -> tuple[I64, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Return rows by candidate voxel: begin (candidate + 1), experiment and value (entry).
 
-    The input is sparse by experiment: begin (experiment + 1), voxel and value (entry).
+    The input is sparse by experiment: begin (experiment + 1), voxel and value (entry). `candidate` are the numbers of
+    the candidate voxels (candidate) among the `n_voxels` of the mask.
     """
     slot = np.full(n_voxels, -1, dtype=np.int64)
     slot[candidate] = np.arange(len(candidate))
@@ -81,7 +100,7 @@ def by_voxel(
 
 
 def n_relabellings(n: int, k: int) -> int:
-    """Return C(n, k), the number of ways to choose the first arm."""
+    """Return C(n, k), the number of ways to choose the first arm of k among n units."""
     return math.comb(n, k)
 
 
@@ -95,12 +114,12 @@ def relabellings(
     complement: bool = False,
     group: npt.NDArray[np.int32] | None = None,
 ) -> npt.NDArray[np.bool_]:
-    """Return whether each experiment is in the first arm (iteration, experiment).
+    """Return whether each experiment is in the first arm (relabelling, experiment), bool.
 
-    Drawn: the `size` groups of experiments with the smallest words of their own Philox streams, one of each `key`.
-    Enumerated: combination number `first`, `first` + 1 … in lexicographic order. With `complement` those `size` are
-    the second arm. `group` (experiment) is the position of each experiment's group in `key`; without it each
-    experiment is a group.
+    Drawn: the `size` groups of experiments with the smallest words of their own Philox streams, of which `key` (group)
+    are the keys. Enumerated: combinations number `first`, `first` + 1 … in lexicographic order. With `complement` those
+    `size` groups are the second arm. `group` (experiment) is the position of each experiment's group in `key`; without
+    it each experiment is a group.
     """
     chosen = _chosen(key, size=size, first=first, count=count, enumerate_all=enumerate_all)
     if complement:
@@ -124,6 +143,7 @@ def _chosen(
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def _exp_of(s, digits):  # type: ignore[no-untyped-def]
+    """Return exp(-S), float64, of a fixed-point S, int64, from `exponential_digits`."""
     last = np.int64(_ENTRIES - 1)
     return (
         digits[0, s & last]
@@ -144,7 +164,7 @@ def difference_of(s: int, total: int, digits: npt.NDArray[np.float64]) -> int:
 
 @numba.njit(cache=True, nogil=True)
 def difference_map(s: I64, total: I64, digits: npt.NDArray[np.float64], out: I64) -> None:
-    """Fill out (voxel), int64, with `difference_of` of each voxel."""
+    """Fill out (voxel), int64, with `difference_of` of s and total (voxel), int64."""
     for v in range(s.shape[0]):
         out[v] = difference_of(s[v], total[v], digits)
 
@@ -163,7 +183,7 @@ def _slopes(total, bits):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _least(bounds):  # type: ignore[no-untyped-def]
-    """Return the smallest |ALE_A - ALE_B| that may be an extreme of any lane."""
+    """Return the smallest |ALE_A - ALE_B|, float32, that may be an extreme of any lane, from bounds (2, lane)."""
     least = np.float32(np.inf)
     for lane in range(LANES):
         least = min(least, min(bounds[0, lane], -bounds[1, lane]))
@@ -171,15 +191,16 @@ def _least(bounds):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def count_exceedances(chosen, candidates, digits, bits, exceed, greatest) -> None:  # type: ignore[no-untyped-def]
-    """Add to exceed (2, candidate) and raise greatest (iteration, 2, component), int64, by relabellings.
+def count_exceedances(chosen, candidates, digits, bits, exceed, maxima) -> None:  # type: ignore[no-untyped-def]
+    """Add to exceed (2, candidate) and raise maxima (relabelling, 2, component), int64, by relabellings.
 
-    exceed[0] counts s >= observed (the first arm is greater), exceed[1] s <= observed; greatest holds the
-    largest ALE_A - ALE_B and ALE_B - ALE_A over the voxels of each component, in units of 2^-40. Voxels of
-    component -1 count but belong to no maximum. `chosen` is (iteration, experiment), bool.
+    exceed[0] counts s >= observed (the first arm is greater), exceed[1] s <= observed; maxima holds the largest
+    difference ALE_A - ALE_B, and ALE_B - ALE_A, over the voxels of each component, in units of 2^-40. Voxels of
+    component -1 count but belong to no maximum. `chosen` is (relabelling, experiment), bool, `candidates` a
+    `Candidates` whose values have `bits` bits, and `digits` of `exponential_digits`.
     """
     n, n_experiments = chosen.shape
-    n_parts = greatest.shape[2]
+    n_parts = maxima.shape[2]
     member = np.empty((n_experiments, LANES), dtype=np.int32)
     sums = np.empty(LANES, dtype=np.int32)
     bounds = np.empty((n_parts, 2, LANES), dtype=np.float32)
@@ -188,41 +209,41 @@ def count_exceedances(chosen, candidates, digits, bits, exceed, greatest) -> Non
     promising = np.empty(candidates.observed.shape[0], dtype=np.int64)
     for first in range(0, n, LANES):
         lanes = fill_members(chosen, first, member)
-        spare = LANES - lanes
+        unused = LANES - lanes
         bounds[:, 0] = -np.inf
         bounds[:, 1] = np.inf
         least[:] = -np.inf
-        found = 0
+        n_promising = 0
         for v in range(candidates.observed.shape[0]):
             begin, end = candidates.begin[v], candidates.begin[v + 1]
             lane_sums(candidates.value, candidates.experiment, begin, end, member, sums)
             observed = candidates.observed[v]
-            exceed[0, v] += count_lanes(at_least(sums, observed)) - spare * (sums[0] >= observed)
-            exceed[1, v] += count_lanes(at_most(sums, observed)) - spare * (sums[0] <= observed)
-            part = candidates.component[v]
+            exceed[0, v] += count_lanes(at_least(sums, observed)) - unused * (sums[0] >= observed)
+            exceed[1, v] += count_lanes(at_most(sums, observed)) - unused * (sums[0] <= observed)
+            component = candidates.component[v]
             total = candidates.total[v]
             # |x| <= total: most voxels of a brain end here.
-            if part >= 0 and total * unit >= least[part]:
+            if component >= 0 and total * unit >= least[component]:
                 steep, flat = _slopes(total, bits)
-                if rising(sums, total, steep, flat, bounds, part) != 0:
-                    promising[found] = v
-                    if found % 16 == 0:
-                        least[part] = _least(bounds[part])
-                    found += 1
+                if rising(sums, total, steep, flat, bounds, component) != 0:
+                    promising[n_promising] = v
+                    if n_promising % 16 == 0:
+                        least[component] = _least(bounds[component])
+                    n_promising += 1
         # Now that the bounds are as narrow as they get, few differences are worth their exponentials.
-        for v in promising[:found]:
-            part = candidates.component[v]
+        for v in promising[:n_promising]:
+            component = candidates.component[v]
             total = candidates.total[v]
-            if total * unit < least[part]:
+            if total * unit < least[component]:
                 continue
             lane_sums(
                 candidates.value, candidates.experiment, candidates.begin[v], candidates.begin[v + 1], member, sums
             )
             steep, flat = _slopes(total, bits)
-            mask = rising(sums, total, steep, flat, bounds, part)
+            mask = rising(sums, total, steep, flat, bounds, component)
             for lane in range(lanes if mask != 0 else 0):
                 if has_lane(mask, lane):
                     d = difference_of(np.int64(sums[lane]), total, digits)
                     b = first + lane
-                    greatest[b, 0, part] = max(greatest[b, 0, part], d)
-                    greatest[b, 1, part] = max(greatest[b, 1, part], -d)
+                    maxima[b, 0, component] = max(maxima[b, 0, component], d)
+                    maxima[b, 1, component] = max(maxima[b, 1, component], -d)

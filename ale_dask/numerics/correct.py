@@ -1,4 +1,4 @@
-"""From nulls to p-values, cuts, intervals and decisions."""
+"""p-values, cuts, intervals and decisions from a null."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def exceedances(null: I64, observed: npt.ArrayLike) -> I64:
 def monte_carlo_p(null: I64, observed: npt.ArrayLike, *, rule: ClusterCut = "plus-one") -> F64:
     """Return p = (1 + #{null >= observed}) / (1 + B) (observed), float64, never 0 (Phipson & Smyth 2010).
 
-    By the rule "share" it is #{null >= observed} / B, kept between 1/B and 1 - 1/B.
+    With the rule "share" it is #{null >= observed} / B, kept between 1/B and 1 - 1/B.
     """
     r = exceedances(null, observed)
     if rule == "share":
@@ -39,19 +39,19 @@ def monte_carlo_p(null: I64, observed: npt.ArrayLike, *, rule: ClusterCut = "plu
 def cut(null: I64, *, alpha: float, rule: ClusterCut = "plus-one") -> int:
     """Return the smallest integer k with (1 + #{null >= k}) / (1 + B) <= alpha; values >= k are kept.
 
-    When B is too small for any k to reach alpha, one more than the largest null value would claim too much:
-    the result then is 2^62, which nothing reaches.
+    When B is too small for any k to reach alpha, one more than the largest null value would claim too much: the result
+    then is 2^62, which nothing reaches.
 
     Other rules: "share", the smallest k with #{null >= k} / B <= alpha; "at", the value of rank ceil(alpha B) from the
-    top; "above", what lies beyond the 1 - alpha quantile, interpolated between two values.
+    top; "above", the least integer beyond the 1 - alpha quantile, interpolated between two values.
     """
-    found = _cut_of(np.sort(null)[::-1], len(null), alpha=alpha, rule=rule)
-    assert found is not None
-    return found
+    value = _cut_of(np.sort(null)[::-1], len(null), alpha=alpha, rule=rule)
+    assert value is not None
+    return value
 
 
 def _cut_of(ordered: I64, n: int, *, alpha: float, rule: ClusterCut) -> int | None:
-    """Return the cut of n iterations by their largest values in descending order (value), or None if too few."""
+    """Return the cut of n iterations by their largest values, descending (value), or None if these are too few."""
     if rule == "above":
         # NumPy's position and way to interpolate, so that a whole number is not missed by a rounding error.
         below, part = divmod((n - 1) * (1 - alpha), 1.0)
@@ -64,10 +64,10 @@ def _cut_of(ordered: I64, n: int, *, alpha: float, rule: ClusterCut) -> int | No
     if rule == "at":
         rank = max(0, math.ceil(alpha * n * (1 - 1e-12)) - 1)
         return int(ordered[rank]) if rank < len(ordered) else None
-    # p is (one + r)/(one + B), and the smallest 1/(one + B).
-    one = 1 if rule == "plus-one" else 0
-    allowed = math.floor(alpha * (n + one) * (1 + 1e-12)) - one
-    if allowed < 1 - one:
+    # p is (extra + r) / (extra + B), and the smallest p is 1 / (extra + B).
+    extra = 1 if rule == "plus-one" else 0
+    allowed = math.floor(alpha * (n + extra) * (1 + 1e-12)) - extra
+    if allowed < 1 - extra:
         return UNREACHABLE
     if allowed < len(ordered):
         return int(ordered[allowed]) + 1
@@ -75,7 +75,7 @@ def _cut_of(ordered: I64, n: int, *, alpha: float, rule: ClusterCut) -> int | No
 
 
 def cut_interval(null: I64, *, alpha: float, confidence: float = 0.95) -> tuple[int, int]:
-    """Return an interval that holds the cut of infinitely many iterations with at least the confidence.
+    """Return an interval that holds the cut of infinitely many iterations with at least the given confidence.
 
     Parameters
     ----------
@@ -89,8 +89,8 @@ def cut_interval(null: I64, *, alpha: float, confidence: float = 0.95) -> tuple[
     Returns
     -------
     tuple of int
-        its ends. The high one is 2^62, above any value, where so few iterations say nothing of how large the cut may
-        be: below 72 at a level of .05. The low one is 0 where they do not say how small it may be.
+        its ends. The high one is 2^62, above any value, where the iterations are too few to bound the cut from above:
+        fewer than 72 at a level of .05. The low one is 0 where they are too few to bound it from below.
 
     Notes
     -----
@@ -108,7 +108,7 @@ def _end(ordered: I64, rank: int | None, *, none: int) -> int:
 
 
 def _interval_ranks(n: int, *, alpha: float, confidence: float = 0.95) -> tuple[int | None, int | None]:
-    """Return the ranks from the top of the low and the high end of the cut's interval; None where there is none."""
+    """Return the ranks, from the top, of the low and the high end of the cut's interval; None for no end."""
     tail = (1 - confidence) / 2
     below = special.bdtr(np.arange(n), n, alpha)
     low, high = int(np.searchsorted(below, 1 - tail)), int(np.searchsorted(below, tail, side="right")) - 1
@@ -116,17 +116,17 @@ def _interval_ranks(n: int, *, alpha: float, confidence: float = 0.95) -> tuple[
 
 
 def top_cut(ordered: I64, n: int, *, alpha: float, rule: ClusterCut = "plus-one") -> tuple[int, int, int] | None:
-    """Return the cut of n iterations and its 95 % interval from their largest values in descending order (value).
+    """Return the cut of n iterations and its 95 % interval from their largest values, descending (value).
 
-    None when n is too small for the level or for an end of the interval, or the values are too few for it.
+    Returns None when n is too small for the level or for an end of the interval, or the values are too few for it.
     """
-    found = _cut_of(ordered, n, alpha=alpha, rule=rule)
-    if found is None or found == UNREACHABLE:
+    value = _cut_of(ordered, n, alpha=alpha, rule=rule)
+    if value is None or value == UNREACHABLE:
         return None
     low, high = _interval_ranks(n, alpha=alpha)
     if low is None or high is None or low >= len(ordered):
         return None
-    return found, int(ordered[low]) + 1, int(ordered[high]) + 1
+    return value, int(ordered[low]) + 1, int(ordered[high]) + 1
 
 
 def clopper_pearson(r: npt.ArrayLike, n: int, *, confidence: float = 0.95) -> tuple[F64, F64]:
@@ -141,8 +141,8 @@ def clopper_pearson(r: npt.ArrayLike, n: int, *, confidence: float = 0.95) -> tu
 def confidence_sequence(r: npt.ArrayLike, n: int, *, eps: float) -> tuple[F64, F64]:
     """Return the ends of {p: (n + 1) Binom(r; n, p) > eps}, two arrays (observed), float64.
 
-    The set holds the true p at every n at once with probability 1 - eps (Robbins 1970), so it may be looked at as
-    often as one likes and the iterations continued in its light; it is wider than an interval for one n.
+    The set holds the true p at every n at once with probability 1 - eps (Robbins 1970), so that one may look at it as
+    often as one likes and continue the iterations in its light; it is wider than an interval for one n.
     """
     r = np.asarray(r, dtype=np.float64)
     level = math.log(eps)
@@ -157,8 +157,8 @@ def confidence_sequence(r: npt.ArrayLike, n: int, *, eps: float) -> tuple[F64, F
         # 200 halvings reach the last digit of a p above 1e-40.
         for _ in range(200):
             middle = (within + beyond) / 2
-            kept = inside(middle)
-            within, beyond = np.where(kept, middle, within), np.where(kept, beyond, middle)
+            in_set = inside(middle)
+            within, beyond = np.where(in_set, middle, within), np.where(in_set, beyond, middle)
         ends.append(np.where(inside(np.full(r.shape, end)), end, within))
     return ends[0], ends[1]
 
@@ -170,9 +170,10 @@ def _log_density(r: npt.NDArray[Any], n: Any, p: npt.ArrayLike) -> F64:
 
 
 def decisions(r: npt.ArrayLike, n: int, *, alpha: float, eps: float) -> list[str]:
-    """Return "significant", "not" or "undecided" for each of r exceedances in n iterations.
+    """Return "significant", "not" or "undecided" for each of r exceedances (observed) in n iterations.
 
-    Undecided is what has alpha inside its `confidence_sequence`, so that the decision holds however often one looks.
+    A value is undecided while alpha lies inside its `confidence_sequence`, so that a decision holds however often one
+    looks.
     """
     r = np.asarray(r, dtype=np.float64)
     undecided = _log_density(r, n, alpha) > math.log(eps)
@@ -180,21 +181,21 @@ def decisions(r: npt.ArrayLike, n: int, *, alpha: float, eps: float) -> list[str
 
 
 def decided_at(null: I64, observed: npt.ArrayLike, *, alpha: float, eps: float) -> I64:
-    """Return the iterations after which each value was first decided (observed), int64; 0 where it is undecided."""
+    """Return after how many iterations each value was first decided (observed), int64; 0 where it is undecided."""
     n = np.arange(1, len(null) + 1)
-    found = []
+    first_decided = []
     for value in np.atleast_1d(observed):
         r = np.cumsum(null >= value)
-        known = np.flatnonzero(_log_density(r, n, alpha) <= math.log(eps))
-        found.append(int(known[0]) + 1 if known.size else 0)
-    return np.array(found, dtype=np.int64)
+        decided = np.flatnonzero(_log_density(r, n, alpha) <= math.log(eps))
+        first_decided.append(int(decided[0]) + 1 if decided.size else 0)
+    return np.array(first_decided, dtype=np.int64)
 
 
 def fdr_keep(log_p: F64, *, q: float, dependent: bool = False) -> npt.NDArray[np.bool_]:
-    """Return the voxels (voxel) kept at false discovery rate q over all of them, from natural log p (voxel).
+    """Return the voxels (voxel), bool, kept at false discovery rate q over all of them, from natural log p (voxel).
 
-    Benjamini & Hochberg 1995; `dependent` divides q by sum 1/i (Benjamini & Yekutieli 2001). It bounds the
-    expected share of false voxels, and says nothing about clusters.
+    Benjamini & Hochberg 1995; `dependent` divides q by sum 1/i (Benjamini & Yekutieli 2001). It bounds the expected
+    share of false voxels, and says nothing about clusters.
     """
     n = len(log_p)
     level = q / float((1.0 / np.arange(1, n + 1)).sum()) if dependent else q

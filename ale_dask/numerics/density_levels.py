@@ -1,5 +1,9 @@
 """The null of S in each voxel when foci are drawn from a density: a table of z by level of that density.
 
+    level 0 (few foci near)   z: 0  0.4  1.1  1.9  …       a voxel between level 0 and 1, and S between two bins:
+    level 1                   z: 0  0.3  0.9  1.6  …       z is linear in both, in integers
+    …                            S ->
+
 The law of S in a voxel depends on how much of the density w lies at each distance. One number per voxel orders these
 laws so well that some 40 of them, interpolated, serve all voxels:
 
@@ -27,11 +31,11 @@ F64 = npt.NDArray[np.float64]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 Z_UNIT = 4096
-"""Steps of a z of 1."""
+"""Number of steps of a z of 1."""
 LEVEL_BITS = 10
-"""Of the place of a voxel between two levels."""
+"""Number of bits of the place of a voxel between two levels."""
 NEVER = 2**31 - 1
-"""The S of a voxel that no S makes pass."""
+"""The threshold of a voxel that never passes."""
 _LEVELS, _FEWEST, _SAMPLED = 43, 6, 100
 _DEPTH = 7.0
 _STEP = 2e-5
@@ -44,9 +48,9 @@ _REACH = 7.0
 
 
 class Law(NamedTuple):
-    """What some experiments add in a voxel of each level: values x (value) of the mass (level, value), else 0.
+    """The law of X_i in a voxel of each level: the values x (value) with the probabilities mass (level, value), else 0.
 
-    `experiments` of them have this law.
+    `experiments` is the number of experiments that have this law.
     """
 
     x: F64
@@ -55,35 +59,40 @@ class Law(NamedTuple):
 
 
 class LevelTable(NamedTuple):
-    """z in steps (level, bin) at S = bin << shift, and the place of each voxel between levels (voxel)."""
+    """z in steps (level, bin), int32, at S = bin << shift, and the place between levels (voxel), int32,."""
 
     z: I32
     shift: int
     position: I32
 
 
-def laws(q: F64, value: F64, *, kernel: I64, n_foci: I64, additive: bool) -> list[Law]:
-    """Return the distinct laws of experiments, from the mass within each distance q (level, shell).
+class Experiments(NamedTuple):
+    """The number of the kernel (experiment) and the number of foci (experiment) of each experiment.
 
-    Parameters
-    ----------
-    value
-        -log1p(-K) of each kernel at each distance (kernel, shell)
-    kernel, n_foci
-        of each experiment (experiment)
-    additive
-        whether an experiment's foci add up, so that each focus is as an experiment of its own
+    With `additive` an experiment's foci add up, so that each focus is like an experiment of its own.
     """
-    if additive:
+
+    kernel: I64
+    n_foci: I64
+    additive: bool
+
+
+def laws(q: F64, value: F64, experiments: Experiments) -> list[Law]:
+    """Return the distinct laws of X_i of experiments, where a focus lies within each distance with the probability q.
+
+    `q` is (level, shell), `value` -log1p(-K) of each kernel at each distance (kernel, shell).
+    """
+    kernel, n_foci = experiments.kernel, experiments.n_foci
+    if experiments.additive:
         kernel, n_foci = np.repeat(kernel, n_foci), np.ones(int(n_foci.sum()), dtype=np.int64)
     pairs, count = np.unique(np.stack([kernel, n_foci], axis=1), axis=0, return_counts=True)
-    found = []
+    distinct = []
     for (k, n), c in zip(pairs.tolist(), count.tolist(), strict=True):
         inside = value[k] > 0
         # No focus within a distance: (1 - q)^n.
         none = np.exp(n * np.log1p(-np.minimum(q[:, inside], 1 - 1e-12)))
-        found.append(Law(value[k][inside], -np.diff(none, axis=1, prepend=1.0), c))
-    return found
+        distinct.append(Law(value[k][inside], -np.diff(none, axis=1, prepend=1.0), c))
+    return distinct
 
 
 def _moments(of: list[Law], theta: F64) -> tuple[F64, F64, F64]:
@@ -100,7 +109,7 @@ def _moments(of: list[Law], theta: F64) -> tuple[F64, F64, F64]:
 
 
 def saddlepoint(of: list[Law], depth: float, levels: int) -> F64:
-    """Return theta (level) where theta K' - K = `depth`, so that p is about exp(-depth); the most there is if less."""
+    """Return theta (level) with theta K' - K = `depth`, where p is about exp(-depth), or the largest theta."""
     # exp(theta x) must stay a normal double.
     low, high = np.zeros(levels), np.full(levels, 600.0 / max(law.x.max() for law in of))
     for _ in range(40):
@@ -113,7 +122,7 @@ def saddlepoint(of: list[Law], depth: float, levels: int) -> F64:
 
 def _tilted_tail(of: list[Law], theta: F64) -> tuple[F64, F64]:
     """Return log P(S >= (bin - 1/2) step) (level, bin) by laws tilted by theta (level), and its reach in S (level)."""
-    # Levels of like density have laws of like width: some at once, whose spectra stay in the second cache.
+    # Levels of like density have laws of like width: six at a time, whose spectra stay in the second cache.
     tails, reaches = [], []
     for first in range(0, len(theta), _AT_ONCE):
         part = slice(first, first + _AT_ONCE)
@@ -137,7 +146,7 @@ def _tilted_some(of: list[Law], theta: F64) -> tuple[F64, F64]:
     for x, mass, count in of:
         at = x / _STEP
         low = at.astype(np.int64)
-        # Over the two bins beside it, so that the mean stays.
+        # Each value is split over the two bins next to it, so that the mean stays.
         split = np.zeros((len(x), int(low.max()) + 2))
         split[np.arange(len(x)), low] = 1 - (at - low)
         split[np.arange(len(x)), low + 1] += at - low
@@ -152,13 +161,13 @@ def _tilted_some(of: list[Law], theta: F64) -> tuple[F64, F64]:
     tail = np.logaddexp.accumulate(log_mass[:, ::-1], axis=1)[:, ::-1]
     tail = np.minimum(tail, 0.0)
     reach = np.minimum(mean + _REACH * sd, top)
-    # What lies further is rounding.
+    # Beyond its reach the tail is rounding noise.
     last = np.minimum((reach / _STEP).astype(np.int64), bins - 1)
     return np.where(np.arange(bins) <= last[:, None], tail, tail[np.arange(len(last)), last][:, None]), reach
 
 
 def _multiply(spectrum: npt.NDArray[np.complex128], factor: npt.NDArray[np.complex128], count: int) -> None:
-    """Multiply a spectrum by a factor `count` times, by squaring it: a complex power takes ten times as long."""
+    """Multiply a spectrum by a factor `count` times, by squaring: a complex power takes ten times as long."""
     while count:
         if count & 1:
             spectrum *= factor
@@ -168,7 +177,7 @@ def _multiply(spectrum: npt.NDArray[np.complex128], factor: npt.NDArray[np.compl
 
 
 def _log_tails(of: list[Law], *, wanted: F64) -> F64:
-    """Return log P(S >= (bin - 1/2) step) (level, bin), right at least up to the S `wanted` (level) where S can be."""
+    """Return log P(S >= (bin - 1/2) step) (level, bin), right at least up to the S `wanted` (level)."""
     tail, reach = _tilted_tail(of, saddlepoint(of, _RUNGS[0], len(wanted)))
     for splice, depth in zip(_SPLICES, _RUNGS[1:], strict=True):
         short = np.flatnonzero(reach < wanted)
@@ -187,42 +196,38 @@ def _log_tails(of: list[Law], *, wanted: F64) -> F64:
 def level_table(
     field: Field,
     around: Shells,
+    experiments: Experiments,
     *,
     voxel_ijk: npt.NDArray[np.integer],
     s: I64,
-    kernel: I64,
-    n_foci: I64,
     bits: int,
-    additive: bool,
 ) -> LevelTable:
-    """Return the table of z by level, and where each voxel lies in it.
+    """Return the table of z by level and S, and the place of each voxel between levels.
 
     Parameters
     ----------
     field
-        the density w on the mask
+        the density w of foci on the mask
     around
         the distances, and the value of each kernel there in fixed point
     voxel_ijk
-        the mask's voxels (voxel, axis), whose observed sums are s (voxel): the table reaches them
-    kernel, n_foci
-        of each experiment (experiment)
+        the mask's voxels (voxel, axis), whose observed sums in fixed point are `s` (voxel): the table reaches them
     """
     value = around.value / 2.0**bits
 
     def of(q: F64) -> list[Law]:
-        return laws(q, value, kernel=kernel, n_foci=n_foci, additive=additive)
+        return laws(q, value, experiments)
 
     theta = float(saddlepoint(of(field.mean_mass(around)[None]), _DEPTH, 1)[0])
-    share = np.bincount(kernel, n_foci, len(value)) / n_foci.sum()
+    share = np.bincount(experiments.kernel, experiments.n_foci, len(value)) / experiments.n_foci.sum()
     g = np.log(field.convolved(around, share @ np.expm1(theta * value)))
     at, members = _levels(g)
     q = np.exp([np.log(np.maximum(field.mass(around, voxel_ijk[m]), 1e-12)).mean(axis=0) for m in members])
     place = np.interp(g, at, np.arange(len(at)))
     position = np.rint(place * 2**LEVEL_BITS).astype(np.int32)
     wanted = np.zeros(len(at) + 1)
-    for beside in range(2):
-        np.maximum.at(wanted, (position >> LEVEL_BITS) + beside, s / 2.0**bits)
+    for above in range(2):
+        np.maximum.at(wanted, (position >> LEVEL_BITS) + above, s / 2.0**bits)
     tail = _log_tails(of(q), wanted=wanted[: len(at)])
     if len(at) == 1:
         tail = np.repeat(tail, 2, axis=0)
@@ -239,21 +244,21 @@ def _levels(g: F64) -> tuple[F64, list[I64]]:
     at, members = list[float](), list[I64]()
     for target in targets:
         first, end = np.searchsorted(ordered, (target - half, target + half))
-        # Where few voxels have such a density, those next to it: the least and the largest are levels of their own.
+        # Where few voxels have such a density, the nearest ones: the least and the largest are levels of their own.
         middle = int(np.searchsorted(ordered, target))
         first = max(0, min(int(first), middle - _FEWEST // 2))
         end = min(len(g), max(int(end), first + _FEWEST))
         first = max(0, min(first, end - _FEWEST))
-        some = order[first + np.unique(np.linspace(0, end - first - 1, _SAMPLED).astype(np.int64))]
-        mean = float(g[some].mean())
+        sampled = order[first + np.unique(np.linspace(0, end - first - 1, _SAMPLED).astype(np.int64))]
+        mean = float(g[sampled].mean())
         if not at or mean > at[-1] + 1e-9:
             at.append(mean)
-            members.append(some)
+            members.append(sampled)
     return np.array(at), members
 
 
 def _z_steps(tail: F64, *, bits: int, shift: int) -> I32:
-    """Return z in steps (level, bin) at S = bin << shift, of log tails (level, bin) in steps of S of 2e-5."""
+    """Return z in steps (level, bin), int32, at S = bin << shift, of log tails (level, bin) in steps of S of 2e-5."""
     bins = int((tail.shape[1] - 1) * _STEP * 2.0**bits) >> shift
     at = np.arange(bins + 1) * (2.0**shift / (2.0**bits * _STEP)) + 0.5
     log_p = np.stack([np.interp(at, np.arange(len(row)), row) for row in tail])
@@ -264,7 +269,10 @@ def _z_steps(tail: F64, *, bits: int, shift: int) -> I32:
 
 @numba.njit(cache=True, nogil=True)
 def z_of(s, position, z, shift):  # type: ignore[no-untyped-def]
-    """Return z in steps of the sum `s` in a voxel at this place between levels: linear in both, in integers."""
+    """Return z in steps, int64, of the sum `s` in a voxel at `position` between levels: linear in both, in integers.
+
+    `z` (level, bin), int32, and `shift` are of a `LevelTable`; s is in fixed point.
+    """
     level = min(np.int64(position) >> LEVEL_BITS, z.shape[0] - 2)
     over = np.int64(position) - (level << LEVEL_BITS)
     whole = np.int64(1) << shift
@@ -277,12 +285,14 @@ def z_of(s, position, z, shift):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _z_map(s, position, z, shift, out) -> None:  # type: ignore[no-untyped-def]
+    """Fill out (voxel), int64, with `z_of` of s (voxel), int64."""
     for v in range(s.shape[0]):
         out[v] = z_of(s[v], position[v], z, shift)
 
 
 @numba.njit(cache=True, nogil=True)
 def _critical(least, position, z, shift, out) -> None:  # type: ignore[no-untyped-def]
+    """Fill out (voxel), int32, with the smallest S > 0 with z_of(S) >= least, or NEVER, by halving."""
     for v in range(position.shape[0]):
         low, high = np.int64(0), min(np.int64(z.shape[1] - 1) << shift, np.int64(NEVER))
         if z_of(high, position[v], z, shift) < least:
@@ -298,24 +308,24 @@ def _critical(least, position, z, shift, out) -> None:  # type: ignore[no-untype
 
 
 def z_map(s: I64, table: LevelTable) -> I64:
-    """Return z in steps of 1/4096 (voxel), int64, of sums (voxel)."""
+    """Return z in steps of 1/4096 (voxel), int64, of fixed-point sums (voxel), int64."""
     out = np.empty(len(s), dtype=np.int64)
     _z_map(s, table.position, table.z, table.shift, out)
     return out
 
 
 def least_z(p: float) -> int:
-    """Return the smallest z in steps whose p is at most `p`."""
+    """Return the smallest z, in steps of 1/4096, whose p is at most `p`."""
     return int(np.ceil(-special.ndtri(p) * Z_UNIT))
 
 
 def least_sums(table: LevelTable, *, least: int) -> I32:
-    """Return the smallest S (voxel), int32, above 0 whose z in steps is at least `least`."""
+    """Return the smallest S > 0 (voxel), int32, in fixed point, whose z in steps is at least `least`."""
     out = np.empty(len(table.position), dtype=np.int32)
     _critical(least, table.position, table.z, table.shift, out)
     return out
 
 
 def critical_map(table: LevelTable, *, p: float, above: int) -> I32:
-    """Return the smallest S (voxel), int32, that passes in a voxel: with a p of at most `p`, and beyond `above`."""
+    """Return the smallest S that passes in each voxel (voxel), int32: its p is at most `p`, and it is above `above`."""
     return np.maximum(least_sums(table, least=least_z(p)), min(above + 1, NEVER)).astype(np.int32)

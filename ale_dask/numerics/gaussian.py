@@ -32,7 +32,7 @@ def sigma_mm(n_subjects: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 class Shape(NamedTuple):
-    """A kernel: sigma and reach (axis) in voxels, the squared standard deviations that it ends at, its peak."""
+    """A kernel: sigma and reach (axis) in voxels, its end in squared standard deviations, and its peak."""
 
     sigma: npt.NDArray[np.float64]
     reach: npt.NDArray[np.float64]
@@ -45,7 +45,7 @@ def shape_of(sigma: npt.NDArray[np.float64], *, support: float, kernel: Kernel =
 
     "density" is K(v) = prod_axis exp(-v^2 / 2 s^2) / ((2 pi)^1.5 s_x s_y s_z) inside the ellipsoid of `support`
     standard deviations; of "lattice" each axis's factor sums to 1 over the whole voxels of a cube, whose half edge is
-    support * s rounded to the nearest, or up.
+    support * s rounded to the nearest whole number; other kernels of cubes round it up.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def shape_of(sigma: npt.NDArray[np.float64], *, support: float, kernel: Kernel =
         shape = Shape(sigma, support * sigma, support * support, height)
     else:
         reach = np.floor(support * sigma + 0.5) if kernel == "lattice" else np.ceil(support * sigma)
-        # Beyond the corner by more than rounding: the cube is the only limit.
+        # The limit lies beyond the cube's corner by more than rounding: the cube alone bounds the kernel.
         limit = float(((reach / sigma) ** 2).sum()) * (1 + 1e-6)
         shape = Shape(
             sigma, reach, limit, 1.0 / math.prod(_sum_along(s, int(r)) for s, r in zip(sigma, reach, strict=True))
@@ -71,6 +71,7 @@ def shape_of(sigma: npt.NDArray[np.float64], *, support: float, kernel: Kernel =
 
 
 def _sum_along(sigma: float, reach: int) -> float:
+    """Return the sum of exp(-v^2 / 2 sigma^2) over the voxels v from -reach to reach."""
     squared, factor = np.empty((2, 2 * reach + 1))
     gaussian_factors(float(reach), sigma, 0, 2 * reach + 1, squared, factor)
     return float(math.fsum(factor))
@@ -89,7 +90,7 @@ def focus_box(centre: float, reach: float, length: int) -> tuple[int, int]:
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def gaussian_factors(centre: float, sigma: float, first: int, last: int, squared, factor) -> None:  # type: ignore[no-untyped-def]
-    """Fill (v - c)^2 / s^2 and exp(-(v - c)^2 / 2 s^2) for the voxels first <= v < last of one axis."""
+    """Fill squared and factor (voxel), float64, with (v - c)^2 / s^2 and exp(-(v - c)^2 / 2 s^2), first <= v < last."""
     for v in range(first, last):
         d = (v - centre) / sigma
         squared[v - first] = d * d
@@ -98,6 +99,7 @@ def gaussian_factors(centre: float, sigma: float, first: int, last: int, squared
 
 @numba.njit(cache=True, nogil=True)
 def _box(radius, sigma, limit, height, unit, box) -> None:  # type: ignore[no-untyped-def]
+    """Fill box (x, y, z), int32, with -log1p(-K) in units of 1 / unit, for radius and sigma (axis) in voxels."""
     squared = np.empty((3, 2 * radius.max() + 1))
     factor = np.empty((3, 2 * radius.max() + 1))
     for axis in range(3):

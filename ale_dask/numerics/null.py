@@ -1,13 +1,18 @@
-"""The analytic null of S in one voxel (Eickhoff 2012): independent experiments, v uniform in the mask.
+r"""The analytic null of S in one voxel (Eickhoff 2012): independent experiments, v uniform in the mask.
 
-P(S >= s) is the tail of the convolution of K histograms, done by FFT. Each value is split over its two
-neighbouring bins so that its mean is kept: with bins of 1e-5 the relative error of p at 1e-6 is 3e-4, where
-the nearest bin gives 10-60 times that. Rounding noise of an FFT, about 1e-16 of its largest term, hides tails
-below p = 1e-9; there the histograms are tilted by exp(theta x), which moves their bulk into the tail, and a
-ladder of such tilts is joined to the body.
+P(S >= s) is the tail of the convolution of K histograms, done by FFT. Each value is split over its two neighbouring
+bins so that its mean is kept: with bins of 1e-5 the relative error of p at 1e-6 is 3e-4, where the nearest bin gives
+10-60 times that. Rounding noise of an FFT, about 1e-16 of its largest term, hides tails below p = 1e-9; there the
+histograms are tilted by exp(theta x), which moves their bulk into the tail, and a ladder of such tilts is joined to the
+body.
 
-Eight by eight, then eight of these: each transform is as long as its own sum's law is wide, a fiftieth of the whole
-for the first eight of 14,000, which took 40 ms each otherwise and now take less than 0.1.
+    laws   x x x x x x x x   x x x x x x x x   …       64 histograms, short transforms
+           \______ 8 _____/  \______ 8 _____/
+                  x                x            …      8 laws, longer ones
+                  \________ 8 _____/                   …
+
+Each transform is only as long as its own sum's law is wide, a fiftieth of the whole for the first eight of 14,000:
+below 0.1 ms each, where transforms of the whole length took 40.
 """
 
 from __future__ import annotations
@@ -26,11 +31,12 @@ STEP = 1e-5
 _SPLICE = math.log(1e-8)
 _NEGLIGIBLE = math.log(1e-18)
 _FOLD = 8
-"""Laws convolved at once. Two or four ask for more transforms, sixteen for longer ones than their tails need."""
+"""Laws convolved at once: two or four take more transforms, sixteen longer ones than their tails need."""
 _REACH = 4.0
 """Standard deviations for which a tilt is used on both sides of its mean, where it is exp(-8) = 3e-4 of its peak."""
 _BLOCK = 128
-"""Experiments in one matrix, as wide as its widest: one of 2,000 foci that add up does not widen 14,000 others."""
+"""Experiments in one matrix, which is as wide as its widest row: one experiment with 2,000 additive foci does not
+widen 14,000 others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +51,7 @@ class NullTable:
         """Return log p (voxel), float64, of fixed-point sums (voxel), log-linear between bins."""
         last = len(self.log_p) - 1
         at = np.clip(np.asarray(s, dtype=np.float64) / (2.0**self.bits * self.step) + 0.5, 0, last)
-        # The bins are what counts to 1: np.interp would search among them, and write all of them down, for each call.
+        # Bins are evenly spaced: np.interp would make their positions, and search among them, for each call.
         below = at.astype(np.int64)
         start = self.log_p[below]
         log_p: F64 = (self.log_p[np.minimum(below + 1, last)] - start) * (at - below) + start
@@ -65,13 +71,14 @@ class NullTable:
 
 def z_of_log_p(log_p: npt.ArrayLike) -> F64:
     """Return z = isf(p) (voxel), float64, of natural log p (voxel); exact far beyond p = 1e-300."""
-    # p = 1, where no focus reaches, would be z = -inf; the largest double below 1 keeps maps finite (z = -8.2).
+    # p = 1, where no focus reaches, has z = -inf; the largest double below 1 keeps maps finite (z = -8.2).
     z: F64 = -special.ndtri_exp(np.minimum(np.asarray(log_p, dtype=np.float64), -(2.0**-53)))
     return z
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _split(value, width, lower, upper) -> None:  # type: ignore[no-untyped-def]
+    """Add the weights of values (entry), int32, to the bin below, lower (bin), and the bin above, upper (bin)."""
     for i in range(value.size):
         x = value[i] / width
         low = np.int64(x)
@@ -91,14 +98,14 @@ def histogram(value: npt.NDArray[np.int32], *, n_voxels: int, bits: int) -> F64:
 class _Laws:
     """The laws of all X_i in blocks (experiment, bin) of like width, narrow ones first, and their tilts.
 
-    Tilts end where exp(theta x) would leave the normal doubles, which it does not before 700.
+    Tilts end where exp(theta x) would leave the normal doubles, which it does not below theta x = 700.
     """
 
     def __init__(self, histograms: Iterable[F64]) -> None:
         rows = sorted((h[: np.flatnonzero(h)[-1] + 1] for h in histograms), key=len)
         self.top = np.array([len(row) - 1 for row in rows])
         self.x = STEP * np.arange(len(rows[-1]))
-        self.most = 600.0 / (STEP * len(rows[-1]))
+        self.largest_theta = 600.0 / (STEP * len(rows[-1]))
         self.blocks = [_padded(rows[first : first + _BLOCK]) for first in range(0, len(rows), _BLOCK)]
 
     def log_moments(self, thetas: npt.ArrayLike) -> F64:
@@ -117,8 +124,8 @@ class _Laws:
     def mass(self, theta: float) -> F64:
         """Return the probability of each bin of S under the tilt, by convolving eight by eight."""
         _, sd = self.mean_sd(theta)
-        # One experiment's tail asks for a steeper bound than the sum's: sqrt(14,000) = 118 times as steep.
-        steepest = 1.1 * self.most - theta
+        # One experiment's tail needs a steeper bound than the sum's: sqrt(14,000) = 118 times as steep.
+        steepest = 1.1 * self.largest_theta - theta
         etas = np.geomspace(min(0.5 / sd, steepest / 32), steepest, 32)
         here = self.log_moments([theta])
         bounds = self.log_moments(theta + etas) - here
@@ -129,7 +136,7 @@ class _Laws:
         while len(laws) > 1:
             starts = np.arange(0, len(laws), _FOLD)
             bounds, top = np.add.reduceat(bounds, starts), np.add.reduceat(top, starts)
-            # Chernoff: beyond it a law holds less than 1e-18, and what is folded back from there is as little.
+            # Chernoff's bound: beyond `length` a law holds less than 1e-18, and as little is folded back.
             length = np.minimum(np.ceil(((bounds - _NEGLIGIBLE) / etas).min(axis=1) / STEP), top).astype(np.int64) + 1
             laws = _folded(laws, length)
         return np.asarray(np.maximum(laws[0], 0.0))
@@ -158,10 +165,10 @@ def _folded(laws: Sequence[F64], length: npt.NDArray[np.int64]) -> list[F64]:
 
 
 def _solve_theta(laws: _Laws, *, target: float, start: float) -> float:
-    """Return the tilt whose mean lies at `target` + 4 sd, to a tenth of an sd, or the most that there is."""
-    low, high = start, laws.most
+    """Return the tilt whose mean lies at `target` + 4 sd, to a tenth of an sd, or the largest tilt if none does."""
+    low, high = start, laws.largest_theta
     theta = start
-    while high - low > 1e-3 * laws.most:
+    while high - low > 1e-3 * laws.largest_theta:
         mean, sd = laws.mean_sd(theta)
         gap = target + _REACH * sd - mean
         if abs(gap) < 0.1 * sd:
@@ -189,7 +196,7 @@ def analytic_null(histograms: Iterable[F64], *, bits: int, s_max: int) -> NullTa
     laws = _Laws(histograms)
     body = _log_tail(laws.mass(0.0), 0.0, 0.0)
     trusted = int(np.searchsorted(-body, -_SPLICE))
-    # The body comes at no cost and is kept whole: a critical value may lie above every observed sum.
+    # The body is kept whole: a critical value may lie above every observed sum.
     wanted = max(int(min(1.25 * s_max / (2.0**bits * STEP), float(laws.top.sum()))) + 3, trusted)
     log_p = np.full(wanted, -np.inf)
     log_p[:trusted] = body[:trusted]
@@ -199,7 +206,7 @@ def analytic_null(histograms: Iterable[F64], *, bits: int, s_max: int) -> NullTa
         mean, sd = laws.mean_sd(theta)
         tail = _log_tail(laws.mass(theta), theta, float(laws.log_moments([theta]).sum()))
         end = min(wanted, len(tail), max(int((mean + _REACH * sd) / STEP), filled + 1))
-        if theta >= 0.999 * laws.most:
+        if theta >= 0.999 * laws.largest_theta:
             end = min(wanted, len(tail))
         log_p[filled:end] = tail[filled:end]
         if end == filled:

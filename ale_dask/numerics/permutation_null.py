@@ -1,8 +1,17 @@
 """The null of the cluster-level tests: foci drawn anew, ALE maximum, largest cluster and largest mass.
 
-One iteration in one pass: what a plane has collected is scanned for voxels above the cluster-forming value, and
-union-find joins those few voxels by faces. They come in order of their cells, so that three pointers that only move
-forward find each one's earlier neighbours; nine do where voxels that share an edge are joined, too.
+    for each iteration:  draw the foci                     (`draws.draw_foci`)
+                         for each pair of planes: sum S    (`kernels.planes.sum_planes`)
+                                                  scan     cells with S >= the cluster-forming value, 32 at a time
+                         join the cells to clusters        (`largest`)
+
+About one voxel in a thousand passes. These come in the order of their cells, so that for each kind of earlier neighbour
+(three, or nine where voxels that share an edge are joined) one pointer that only moves forward finds it:
+
+    cells that pass   12 13 14   40 41   75 …        wanted = cell - step; the pointer advances while it is below
+                       ^ pointer     ^ t
+
+No volume of labels is kept or cleared. `Case.statistics` in tests/support/permutations.py is the plain version.
 """
 
 from __future__ import annotations
@@ -14,17 +23,20 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.numerics.clusters import root
-from ale_dask.numerics.focus_visits import draw_foci, list_foci, sweep_memory
-from ale_dask.numerics.kernel_rows import edge_steps, face_steps
-from ale_dask.numerics.planes import plane_of, stamp_planes
-from ale_dask.numerics.simd import BARE, SCAN, reaches32
+from ale_dask.numerics.draws import draw_foci
+from ale_dask.numerics.kernels.focus_visits import list_foci, workspace
+from ale_dask.numerics.kernels.planes import plane_of, sum_planes
+from ale_dask.numerics.kernels.simd import BARE, SCAN, reaches32
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 
 
-class Found(NamedTuple):
-    """Memory of one thread for the voxels above the cluster-forming value, in order of their cells."""
+class PassingVoxels(NamedTuple):
+    """Memory of one thread for the voxels at or above the cluster-forming value, in the order of their cells (voxel).
+
+    `cell` and `value` (S, or z in steps), and for union-find `parent`, `size` in voxels and `mass` of the cluster.
+    """
 
     cell: I64
     value: I32
@@ -34,10 +46,10 @@ class Found(NamedTuple):
 
 
 @numba.njit(cache=True, nogil=True)
-def found_memory(geometry):  # type: ignore[no-untyped-def]
-    """Return the memory of one thread."""
+def passing_memory(geometry):  # type: ignore[no-untyped-def]
+    """Return the memory of one thread for all voxels in which clusters are sought."""
     n = geometry.voxels
-    return Found(
+    return PassingVoxels(
         np.empty(n, dtype=np.int64),
         np.empty(n, dtype=np.int32),
         np.empty(n, dtype=np.int64),
@@ -47,14 +59,14 @@ def found_memory(geometry):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(**BARE)
-def scan_plane(x, geometry, threshold, n, best, plane, found):  # type: ignore[no-untyped-def]
-    """Collect the mask cells of a plane at or above the threshold; returns their number and the maximum.
+def scan_plane(x, geometry, threshold, n, best, plane, passing):  # type: ignore[no-untyped-def]
+    """Append the voxels of a plane (cell), int32, with S >= threshold, int32; return their number and the largest S.
 
-    `n` and `best` are those of the planes before.
+    `n`, int64, and `best`, int32, are the number and the largest S of the planes before.
     """
     origin = np.uint64(x * geometry.stride_x)
     inside = geometry.inside
-    cell, value = found.cell, found.value
+    cell, value = passing.cell, passing.value
     limit = min(threshold, best + np.int32(1))
     for at in range(geometry.row_low[x] * geometry.stride_y, (geometry.row_high[x] + 1) * geometry.stride_y, SCAN):
         if reaches32(plane, at, limit):
@@ -71,21 +83,17 @@ def scan_plane(x, geometry, threshold, n, best, plane, found):  # type: ignore[n
 
 
 @numba.njit(cache=True, nogil=True)
-def largest(n, threshold, geometry, found):  # type: ignore[no-untyped-def]
-    """Return the size in voxels and the mass (sum of value - threshold) of the largest cluster."""
-    if geometry.edges:
-        return _largest(n, threshold, edge_steps(geometry), found)
-    return _largest(n, threshold, face_steps(geometry), found)
+def largest(n, threshold, geometry, passing):  # type: ignore[no-untyped-def]
+    """Return the size in voxels of the largest cluster and the mass of the heaviest, int64, 0 if there is none.
 
-
-@numba.njit(cache=True, nogil=True)
-def _largest(n, threshold, steps, found):  # type: ignore[no-untyped-def]
-    cell, parent, size, mass = found.cell, found.parent, found.size, found.mass
+    The mass of a cluster is the sum of value - threshold over the first n, int64, of the passing voxels that it has.
+    """
+    cell, parent, size, mass, steps = passing.cell, passing.parent, passing.size, passing.mass, geometry.steps
     before = np.zeros(len(steps), dtype=np.int64)
     for t in range(n):
         parent[t] = t
         size[t] = 1
-        mass[t] = found.value[t] - threshold
+        mass[t] = passing.value[t] - threshold
         for s in range(len(steps)):
             wanted = cell[t] - steps[s]
             while cell[before[s]] < wanted:
@@ -99,33 +107,34 @@ def _largest(n, threshold, steps, found):  # type: ignore[no-untyped-def]
                     parent[b] = a
                     size[a] += size[b]
                     mass[a] += mass[b]
-    most = 0
-    heaviest = 0
+    largest_size = np.int64(0)
+    largest_mass = np.int64(0)
     for t in range(n):
         if parent[t] == t:
-            most = max(most, size[t])
-            heaviest = max(heaviest, mass[t])
-    return most, heaviest
+            largest_size = max(largest_size, size[t])
+            largest_mass = max(largest_mass, mass[t])
+    return largest_size, largest_mass
 
 
 @numba.njit(cache=True, nogil=True)
-def null_iterations(first, count, threshold, design, stamps, geometry, out) -> None:  # type: ignore[no-untyped-def]
+def null_iterations(first, count, threshold, design, rows, geometry, out) -> None:  # type: ignore[no-untyped-def]
     """Fill out (iteration, 3), int64, with the largest S, cluster size in voxels and cluster mass of each iteration.
 
-    Every focus of iterations first … first + count - 1 is drawn uniformly, with replacement, over the mask's
-    voxel centres; clusters are of voxels with S >= threshold (method: Eickhoff 2012, 2016).
+    Every focus of iterations first … first + count - 1, int64, is drawn uniformly, with replacement, over the mask's
+    voxel centres; clusters are of voxels with S >= threshold, int32 (method: Eickhoff 2012, 2016). `design`, `rows` and
+    `geometry` are the `Design`, `KernelRows` and `Geometry` of the sample.
     """
-    work = sweep_memory(design, stamps, geometry)
-    found = found_memory(geometry)
+    work = workspace(design, geometry)
+    passing = passing_memory(geometry)
     for b in range(count):
         draw_foci(first + b, design, geometry, work)
-        list_foci(design, stamps, geometry, work)
-        n = 0
+        list_foci(design, rows, geometry, work)
+        n = np.int64(0)
         best = np.int32(0)
         for x in range(1, geometry.plane_begin.shape[0] - 2, 2):
-            stamp_planes(x, stamps, geometry, work)
+            sum_planes(x, rows, geometry, work)
             for side in range(2):
                 plane = plane_of(side, geometry, work)
-                n, best = scan_plane(x + side, geometry, threshold, n, best, plane, found)
+                n, best = scan_plane(x + side, geometry, threshold, n, best, plane, passing)
         out[b, 0] = best
-        out[b, 1], out[b, 2] = largest(n, threshold, geometry, found)
+        out[b, 1], out[b, 2] = largest(n, np.int64(threshold), geometry, passing)

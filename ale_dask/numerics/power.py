@@ -1,11 +1,13 @@
 """Which simulated effects a main effect's inference finds: a true place, and more and more experiments that report it.
 
-One simulation draws a place in the mask, an order of the experiments, all foci at random as the null does, and for each
-experiment where its first focus lies if it reports the place. Experiments are then moved there one by one, in that
-order; after each the component of voxels above the cluster-forming value is looked at that comes near the place. Only
-what moves is added up anew, and S is known only in a box around the place, unless a component leaves it.
+    one simulation:  draw a place, all foci as the null does, an order of the experiments, a displaced focus for each
+                     S in a box around the place   →  does a cluster near the place survive?
+                     move the first focus of experiment 1 there  →  does it survive?   …   of experiment 2, …
 
-Own loops instead of those of `sweep`: these add 10 % of the foci of one iteration, and one focus of many.
+After each step the component of voxels above the cluster-forming value is looked at that comes near the place. Only
+what moves is summed again, and S is known only in a box around the place, unless a component leaves it. The loops are
+not those of `kernels.planes`: these sum 10 % of the foci of an iteration, and then one focus at a time.
+tests/analyses/test_power.py holds the steps to whole maps.
 """
 
 from __future__ import annotations
@@ -21,25 +23,28 @@ import numpy.typing as npt
 from ale_dask.numerics.density_levels import NEVER, z_of
 from ale_dask.numerics.draws import draw_keys, draw_voxels, permutation_keys, philox
 from ale_dask.numerics.elementary import exp_neg
-from ale_dask.numerics.simd import BARE
+from ale_dask.numerics.kernels.simd import BARE
 
 F64 = npt.NDArray[np.float64]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 POWER = "power"
-"""Streams of draws."""
+"""Beginning of the names of the streams of draws."""
 _TRIES = 4096
-"""Displacements drawn before the place itself is taken: where the mask is one voxel, of 150 or more one stays there."""
+"""Displacements tried before the place itself is taken: even in a mask of one voxel 1 in 150 or so stays inside."""
 _REACH = 6.0
-"""Standard deviations that a displacement along one axis has at most: beyond are 2e-9 of a Gaussian."""
+"""Most standard deviations of a displacement along one axis: 2e-9 of a Gaussian lies beyond."""
 BOX = 16
-"""Voxels around the place in which S is known at first, along each axis."""
+"""Voxels on each side of the place, along each axis, in which S is known at first."""
 
 
 class Kernels(NamedTuple):
-    """Kernels (x, y, z), one after another: their cells, half the length of each row along z (-1: none), displacements.
+    """Kernels (x, y, z), one after another: their cells in fixed point, their rows and their displacements.
 
-    `cumulative` (kernel, axis, step) are the words below which a displacement is less than step + 1 - reach voxels.
+    Kernel k has the cells `value` from value_begin[k] on and the rows (x, y) from half_begin[k] on; `half` (row) is
+    half the length of a row along z, -1 for an empty row; radius (kernel, axis) is in voxels. `cumulative` (kernel,
+    axis, step) are the words, below 2^32, below which a displacement is less than step + 1 - reach[kernel, axis]
+    voxels.
     """
 
     value: I32
@@ -52,9 +57,11 @@ class Kernels(NamedTuple):
 
 
 class Space(NamedTuple):
-    """The mask in a grid with a border of one: the voxel of each cell, -1 outside, and each voxel's cell (axis).
+    """The mask in a grid with a border of one: the voxel of each cell, -1 outside, and the position of each voxel.
 
-    `inside` (cell) are those in which something is found, `target` (place) the voxels that places are drawn from.
+    number (cell), place (voxel, axis) and shape (axis) of the grid; near (offset, axis) are the offsets from a place
+    that count as there; inside (cell) are the cells in which something is looked for, target (place) the voxels that
+    places are drawn from.
     """
 
     number: I32
@@ -66,7 +73,11 @@ class Space(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """The design: foci and kernels of the experiments, and a key of each for every kind of draw; one for the places."""
+    """The design: focus_begin (experiment + 1), kernel (experiment) and keys of each experiment's draws.
+
+    key draws all foci, moved_key the displaced focus and order_key the order of experiments, each (experiment);
+    place_key draws the place.
+    """
 
     focus_begin: I64
     kernel: I64
@@ -81,8 +92,8 @@ class Rule(NamedTuple):
     """What survives: components of S >= threshold (cell) of at least `cut` voxels, or of that mass.
 
     Where nothing is looked for, the threshold is NEVER. The mass of a component is the sum of S - least, or with `by_z`
-    of z - least: z in steps, from the table z (level, bin) at the position (cell) between its levels. Components are of
-    voxels that share a face, or with `edges` also an edge.
+    of z - least: z in steps, from the table z (level, bin) at the position (cell) between its levels. The neighbours of
+    a voxel lie `steps` (neighbour) cells from it.
     """
 
     threshold: I32
@@ -93,16 +104,20 @@ class Rule(NamedTuple):
     cut: int
     by_mass: bool
     by_z: bool
-    edges: bool
+    steps: I64
 
 
 class Work(NamedTuple):
-    """Memory of one thread."""
+    """Memory of one thread: S (cell), the mark of the last search that saw a cell, its stack, and where the foci lie.
+
+    `largest` (cell of a kernel) is a scratch; voxel (focus) are the drawn foci, moved (experiment) the displaced ones
+    and at (focus, axis) the positions of those in the map.
+    """
 
     volume: I32
     seen: I32
     stack: I64
-    scratch: I32
+    largest: I32
     voxel: I64
     moved: I64
     at: I64
@@ -111,8 +126,8 @@ class Work(NamedTuple):
 def kernels_of(boxes: list[I32], *, sigma: F64) -> Kernels:
     """Return the tables of kernels (x, y, z), int32, that stand for Gaussians of these sigmas (kernel, axis) in voxels.
 
-    The displacement of a focus along an axis is k voxels with a probability proportional to exp(-k^2 / 2 sigma^2),
-    |k| <= 6 sigma: the kernel itself, read as where the focus is given the place.
+    The displacement of a focus along an axis is k voxels with a probability proportional to exp(-k^2 / 2 sigma^2), |k|
+    <= 6 sigma: the kernel itself, read as the law of a focus that is given the place.
     """
     half = []
     for box in boxes:
@@ -122,7 +137,7 @@ def kernels_of(boxes: list[I32], *, sigma: F64) -> Kernels:
     cumulative = np.full((len(boxes), 3, 2 * int(reach.max()) + 1), 1 << 32, dtype=np.int64)
     for k, (of_kernel, widths) in enumerate(zip(reach.tolist(), sigma.tolist(), strict=True)):
         for axis, (r, width) in enumerate(zip(of_kernel, widths, strict=True)):
-            # Sums of Python's own, from left to right: the same bits everywhere.
+            # Python's own sums, from left to right, have the same bits on every machine.
             totals = [0.0]
             for step in range(-r, r + 1):
                 totals.append(totals[-1] + float(exp_neg(0.5 * (step / width) ** 2)))
@@ -139,9 +154,9 @@ def kernels_of(boxes: list[I32], *, sigma: F64) -> Kernels:
 
 
 def space_of(voxel_ijk: npt.NDArray[np.int16], *, near: I64, searched: npt.NDArray[np.bool_] | None = None) -> Space:
-    """Return the grid of a mask (voxel, axis); `near` (cell, axis) are the offsets from a place that count as there.
+    """Return the grid of a mask (voxel, axis); `near` (offset, axis) are the offsets from a place that count as there.
 
-    Places are drawn, and something is found, only in the voxels that are `searched` (voxel): all if not given.
+    Places are drawn, and something is found, only in the voxels that are `searched` (voxel): all of them if not given.
     """
     place = voxel_ijk.astype(np.int64) - voxel_ijk.min(axis=0) + 1
     shape = place.max(axis=0) + 2
@@ -153,7 +168,7 @@ def space_of(voxel_ijk: npt.NDArray[np.int16], *, near: I64, searched: npt.NDArr
 
 
 def offsets_within(mm: float, *, affine: F64) -> I64:
-    """Return the offsets (cell, axis), int64, of the voxels whose centres lie within some mm of a voxel's."""
+    """Return the offsets (offset, axis), int64, of the voxels whose centres lie within some mm of a voxel's centre."""
     reach = np.ceil(mm / np.sqrt((affine[:3, :3] ** 2).sum(axis=0))).astype(np.int64)
     grid = np.indices(tuple(2 * reach + 1)).reshape(3, -1).T - reach
     return np.asarray(grid[((grid @ affine[:3, :3].T) ** 2).sum(axis=1) <= mm * mm * (1 + 1e-12)], dtype=np.int64)
@@ -166,7 +181,7 @@ def work_of(trial: Trial, kernels: Kernels, space: Space) -> Work:
         volume=np.zeros(len(space.number), dtype=np.int32),
         seen=np.zeros(len(space.number), dtype=np.int32),
         stack=np.empty(len(space.place), dtype=np.int64),
-        scratch=np.zeros(int(np.diff(kernels.value_begin).max()), dtype=np.int32),
+        largest=np.zeros(int(np.diff(kernels.value_begin).max()), dtype=np.int32),
         voxel=np.empty(n_foci, dtype=np.int64),
         moved=np.empty(n_experiments, dtype=np.int64),
         at=np.empty((n_foci, 3), dtype=np.int64),
@@ -175,7 +190,7 @@ def work_of(trial: Trial, kernels: Kernels, space: Space) -> Work:
 
 @numba.njit(**BARE)
 def displaced(key, i, centre, kernel, kernels, space):  # type: ignore[no-untyped-def]
-    """Return the voxel of a focus that reports the place; one outside the mask is drawn again."""
+    """Return the voxel, int64, of a focus that reports the place `centre`; one outside the mask is drawn again."""
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     for attempt in range(_TRIES):
         words = philox(i & low, i >> half, np.uint64(attempt), np.uint64(0), key)
@@ -196,10 +211,10 @@ def displaced(key, i, centre, kernel, kernels, space):  # type: ignore[no-untype
 
 @numba.njit(**BARE)
 def draw(simulation, trial, kernels, space, work):  # type: ignore[no-untyped-def]
-    """Fill `voxel` (focus) and `moved` (experiment) of a simulation; returns the voxel of the place."""
+    """Fill work.voxel (focus) and work.moved (experiment) of a simulation; return the voxel of the place."""
     i = np.uint64(simulation)
     n_voxels = space.place.shape[0]
-    # A word of its own stream, kept in a place that is written over.
+    # `moved` holds the number of the place for a moment.
     draw_voxels(trial.place_key, i, space.target.shape[0], work.moved, 0, 1)
     centre = space.target[work.moved[0]]
     for e in range(trial.kernel.shape[0]):
@@ -210,8 +225,8 @@ def draw(simulation, trial, kernels, space, work):  # type: ignore[no-untyped-de
 
 @numba.njit(**BARE)
 def _add(sign, focus, first, last, kernel, additive, kernels, low, high, shape, work) -> None:  # type: ignore[no-untyped-def]
-    """Add sign times what a focus adds to the largest kernel of foci first ... last - 1 of its experiment, in a box."""
-    at, volume, scratch = work.at, work.volume, work.scratch
+    """Add sign * max(k - m, 0) of a focus to S in a box, m the maximum over foci first to last - 1, or 0."""
+    at, volume, largest = work.at, work.volume, work.largest
     rx, ry, rz = kernels.radius[kernel, 0], kernels.radius[kernel, 1], kernels.radius[kernel, 2]
     fx, fy, fz = at[focus, 0], at[focus, 1], at[focus, 2]
     x0, x1 = max(low[0], fx - rx), min(high[0], fx + rx + 1)
@@ -236,9 +251,9 @@ def _add(sign, focus, first, last, kernel, additive, kernels, low, high, shape, 
                     if z0 < z1:
                         n = z1 - z0
                         to = ((x - fx + rx) * rows + y - fy + ry) * cells + z0 - fz + rz
-                        most, k = scratch[to : to + n], value[row * cells + z0 - oz + rz :][:n]
+                        earlier, k = largest[to : to + n], value[row * cells + z0 - oz + rz :][:n]
                         for j in range(n):
-                            most[j] = max(most[j], k[j])
+                            earlier[j] = max(earlier[j], k[j])
     for x in range(x0, x1):
         for y in range(y0, y1):
             row = (x - fx + rx) * rows + y - fy + ry
@@ -250,30 +265,20 @@ def _add(sign, focus, first, last, kernel, additive, kernels, low, high, shape, 
                 to = (x * shape[1] + y) * shape[2] + z0
                 s, k = volume[to : to + n], value[begin : begin + n]
                 if met:
-                    most = scratch[begin : begin + n]
+                    earlier = largest[begin : begin + n]
                     for j in range(n):
-                        s[j] += sign * max(np.int32(0), k[j] - most[j])
+                        s[j] += sign * max(np.int32(0), k[j] - earlier[j])
                 else:
                     for j in range(n):
                         s[j] += sign * k[j]
     if met:
         for j in range(value.shape[0]):
-            scratch[j] = 0
+            largest[j] = 0
 
 
 @numba.njit(**BARE)
-def _found(mark, centre, rule, space, low, high, work):  # type: ignore[no-untyped-def]
-    """Return 1 if a component near the centre survives, 0 if none does, -1 if one would have to leave the box."""
-    y = space.shape[2]
-    x = space.shape[1] * y
-    if rule.edges:
-        edges = (-x - y, y - x, x - y, x + y, -x - 1, 1 - x, x - 1, x + 1, -y - 1, 1 - y, y - 1, y + 1)
-        return _found_by((-x, x, -y, y, -1, 1, *edges), mark, centre, rule, space, low, high, work)
-    return _found_by((-x, x, -y, y, -1, 1), mark, centre, rule, space, low, high, work)
-
-
-@numba.njit(**BARE)
-def _found_by(steps, mark, centre, rule, space, low, high, work):  # type: ignore[no-untyped-def]
+def _survives_near(mark, centre, rule, space, low, high, work):  # type: ignore[no-untyped-def]
+    """Return 1 if a component near the place survives, 0 if none does, -1 if a component leaves the box."""
     threshold, shape, volume, seen, stack = rule.threshold, space.shape, work.volume, work.seen, work.stack
     stride_y = shape[2]
     stride_x = shape[1] * stride_y
@@ -304,7 +309,7 @@ def _found_by(steps, mark, centre, rule, space, low, high, work):  # type: ignor
             x, rest = cell // stride_x, cell % stride_x
             y, z = rest // stride_y, rest % stride_y
             inner = low[0] < x < high[0] - 1 and low[1] < y < high[1] - 1 and low[2] < z < high[2] - 1
-            for step in steps:
+            for step in rule.steps:
                 other = cell + step
                 if threshold[other] != NEVER and seen[other] != mark:
                     if not inner:
@@ -322,7 +327,7 @@ def _found_by(steps, mark, centre, rule, space, low, high, work):  # type: ignor
 
 @numba.njit(**BARE)
 def fill_sums(trial, kernels, low, high, space, work) -> None:  # type: ignore[no-untyped-def]
-    """Fill S of the drawn foci in the box."""
+    """Fill work.volume with S of the drawn foci in the box low (axis) to high (axis) - 1."""
     shape, begin = space.shape, trial.focus_begin
     for x in range(low[0], high[0]):
         for y in range(low[1], high[1]):
@@ -338,7 +343,7 @@ def fill_sums(trial, kernels, low, high, space, work) -> None:  # type: ignore[n
 
 @numba.njit(**BARE)
 def move(e, trial, kernels, low, high, space, work) -> None:  # type: ignore[no-untyped-def]
-    """Move the first focus of an experiment to the place."""
+    """Move the first focus of experiment e to its displaced place, and update S in the box."""
     f, last = trial.focus_begin[e], trial.focus_begin[e + 1]
     for sign in (-1, 1):
         if sign == 1:
@@ -348,12 +353,13 @@ def move(e, trial, kernels, low, high, space, work) -> None:  # type: ignore[no-
 
 
 @numba.njit(cache=True, nogil=True)
-def follow(centre, mark, box, order, rule, trial, kernels, space, work, out):  # type: ignore[no-untyped-def]
-    """Fill out (1 + experiment), bool, of one simulation whose foci are drawn: whether the place, `centre`, is found.
+def follow_simulation(centre, mark, box, order, rule, trial, kernels, space, work, out):  # type: ignore[no-untyped-def]
+    """Fill out (1 + experiment), bool, of a simulation whose foci are drawn: whether the place `centre` is found.
 
-    Out m: the first m experiments of `order` (experiment) have their first focus at the place, displaced as their own
-    kernel says. Found is a place near which a component comes that survives the rule. `box` only says how much is
-    computed at first. Marks above `mark` are free to tell which cells have been seen; returns the last that was used.
+    out[m] is with the first m experiments of `order` (experiment) reporting the place: their first focus lies there,
+    displaced as their own kernel says. The place is found if a component comes near it that survives the rule. `box` is
+    how many voxels around the place are computed at first, and changes no result. Marks above `mark` are not in
+    work.seen yet; returns the last mark that was used.
     """
     low, high = np.empty(3, dtype=np.int64), np.empty(3, dtype=np.int64)
     reach = box
@@ -367,31 +373,31 @@ def follow(centre, mark, box, order, rule, trial, kernels, space, work, out):  #
         else:
             move(order[m - 1], trial, kernels, low, high, space, work)
         mark += 1
-        found = _found(mark, centre, rule, space, low, high, work)
-        out[m] = found == 1
-        # From the beginning, and over the whole mask.
-        m = m + 1 if found >= 0 else 0
-        if found < 0:
+        outcome = _survives_near(mark, centre, rule, space, low, high, work)
+        out[m] = outcome == 1
+        # A component left the box: begin again, over the whole mask.
+        m = m + 1 if outcome >= 0 else 0
+        if outcome < 0:
             reach = space.shape[0] + space.shape[1] + space.shape[2]
     return mark
 
 
 @numba.njit(cache=True, nogil=True)
 def simulate(first, box, order, rule, trial, kernels, space, work, out) -> None:  # type: ignore[no-untyped-def]
-    """Fill out (simulation, 1 + experiment), bool, as `follow` does, of simulations first, first + 1 …
+    """Fill out (simulation, 1 + experiment), bool, as `follow_simulation` does, of simulations first, first + 1 …
 
-    `order` is (simulation, experiment); foci lie anywhere in the mask.
+    `order` is (simulation, experiment), int64; foci lie anywhere in the mask.
     """
     mark = 0
     for b in range(out.shape[0]):
         centre = draw(first + b, trial, kernels, space, work)
-        mark = follow(centre, mark, box, order[b], rule, trial, kernels, space, work, out[b])
+        mark = follow_simulation(centre, mark, box, order[b], rule, trial, kernels, space, work, out[b])
 
 
 def trial_of(
     focus_begin: I64, *, kernel: I64, experiment_key: npt.NDArray[np.uint64], seed: int, additive: bool
 ) -> Trial:
-    """Return the design of experiments with these kernels and draw keys (experiment)."""
+    """Return the design of experiments with these kernels (experiment) and draw keys (experiment)."""
     foci, moved, order = (
         draw_keys(experiment_key, seed=seed, stream=f"{POWER}-{what}") for what in ("foci", "moved", "order")
     )
@@ -406,11 +412,24 @@ def orders(first: int, count: int, *, trial: Trial) -> I64:
     return np.argsort(words, axis=1, kind="stable")
 
 
+def neighbour_steps(space: Space, *, edges: bool) -> I64:
+    """Return how many cells from a voxel its neighbours lie (neighbour), int64.
+
+    These are the 6 voxels that share a face with it, or with `edges` the 18 that share a face or an edge.
+    """
+    y = int(space.shape[2])
+    x = int(space.shape[1]) * y
+    faces = [x, y, 1]
+    back = [*faces, x + y, x - y, x + 1, x - 1, y + 1, y - 1] if edges else faces
+    return np.array([step for step_back in back for step in (-step_back, step_back)], dtype=np.int64)
+
+
 def uniform_rule(threshold: int, *, cut: int, by_mass: bool, edges: bool, space: Space) -> Rule:
-    """Return the rule of one threshold for the whole mask; nothing survives where it is not looked."""
+    """Return the rule of one cluster-forming value for the whole mask."""
     by_cell = np.where(space.inside, threshold, NEVER).astype(np.int32)
     unused = np.zeros((2, 2), dtype=np.int32)
-    return Rule(by_cell, unused[0], unused, 0, threshold, cut, by_mass, False, edges)
+    steps = neighbour_steps(space, edges=edges)
+    return Rule(by_cell, unused[0], unused, 0, threshold, cut, by_mass, False, steps)
 
 
 def detections(
@@ -425,18 +444,18 @@ def detections(
 ) -> npt.NDArray[np.bool_]:
     """Return whether the place is found (simulation, 1 + experiment), bool, with 0, 1, … experiments that report it.
 
-    `simulate` draws the foci of simulations and follows each.
+    `simulate` draws the foci of simulations and follows each one.
     """
     out = np.zeros((simulations, 1 + len(trial.kernel)), dtype=bool)
     step = max(1, -(-simulations // (4 * threads)))
     # The cells near the place are always in the box.
     box = max(BOX, int(np.abs(space.near).max()) + 1)
 
-    def some(first: int) -> None:
+    def simulate_part(first: int) -> None:
         part = out[first : first + step]
         order = orders(first, len(part), trial=trial)
         simulate(first, box, order, rule, trial, kernels, space, work_of(trial, kernels, space), part)
 
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(some, range(0, simulations, step)))
+        list(pool.map(simulate_part, range(0, simulations, step)))
     return out

@@ -1,4 +1,4 @@
-"""As `power.detections`, for threshold-free cluster enhancement, whose value at a place depends on the whole map."""
+"""The simulations of `power` for threshold-free cluster enhancement, whose value at a place needs the whole map."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def tfce_detections(
     space: Space,
     threads: int,
 ) -> npt.NDArray[np.bool_]:
-    """Return whether the place is found (simulation, 1 + experiment), bool: some voxel near it survives.
+    """Return whether the place is found (simulation, 1 + experiment), bool: whether some voxel near it survives.
 
-    A whole map costs so much that the first number of experiments with which it is found is looked for by bisection:
-    what is found with some experiments is taken to be found with more.
+    A whole map takes so long that the least number of experiments with which the place is found is sought by bisection:
+    a place that is found with some experiments is taken to be found with more.
 
     Parameters
     ----------
     draw
         fills foci and displaced foci of a simulation, and returns the voxel of the place
     survives
-        gives from S of the grid (cell) which voxels of the mask (voxel) survive
+        returns which voxels of the mask (voxel) survive, given S of the grid (cell)
     """
     n = len(trial.kernel)
     low, high = np.zeros(3, dtype=np.int64), space.shape
@@ -43,20 +43,20 @@ def tfce_detections(
         order = orders(simulation, 1, trial=trial)[0]
         near = _near(place, space)
 
-        def found(m: int) -> bool:
+        def is_found(m: int) -> bool:
             work.voxel[:] = drawn
             work.voxel[trial.focus_begin[order[:m]]] = moved[order[:m]]
             fill_sums(trial, kernels, low, high, space, work)
             return bool(survives(work.volume)[near].any())
 
-        least, most = 0, n + 1
-        while least < most:
-            middle = (least + most) // 2
-            if middle == n + 1 or found(middle):
-                most = middle
+        low_m, high_m = 0, n + 1
+        while low_m < high_m:
+            middle = (low_m + high_m) // 2
+            if middle == n + 1 or is_found(middle):
+                high_m = middle
             else:
-                least = middle + 1
-        return least
+                low_m = middle + 1
+        return low_m
 
     with ThreadPoolExecutor(threads) as pool:
         first = np.array(list(pool.map(first_found, range(simulations))))

@@ -37,7 +37,7 @@ ICBM2TAL: dict[str, tuple[tuple[float, float, float, float], ...]] = {
 
 
 MOST_COSINE = 1e-3
-"""Of the angle between two axes of a grid: 0.06 degrees from a right one; rounded headers keep below 1e-6."""
+"""Largest cosine between two axes of a grid: 0.06 degrees from a right angle; rounded headers stay below 1e-6."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +48,12 @@ class Mask:
     affine: npt.NDArray[np.float64]
     name: str = "mask"
     search: npt.NDArray[np.bool_] | None = None
-    """None: in all of them."""
+    """None: inference is made in all voxels."""
     search_name: str = ""
     notes: tuple[str, ...] = ()
-    """What a user must know of how the images were read."""
+    """Sentences for the user on how the images were read."""
     what: str = "mask"
-    """What messages call it."""
+    """The name that messages give to this kind of mask."""
 
     def __post_init__(self) -> None:
         if self.volume.ndim != 3 or not self.volume.any():
@@ -85,7 +85,7 @@ class Mask:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the mask's grid, affine and voxels; its name is not part of it."""
+        """Hash of the mask's grid, affine and voxels, but not of its name."""
         digest = hashlib.sha256(repr(self.volume.shape).encode())
         digest.update(np.ascontiguousarray(self.affine, dtype="<f8").tobytes())
         digest.update(np.packbits(self.volume).tobytes())
@@ -105,7 +105,7 @@ class Mask:
 
     @cached_property
     def search_sha256(self) -> str:
-        """Hash of which of the mask's voxels inference is made in; empty where it is made in all."""
+        """Hash of the voxels in which inference is made; empty where it is made in all."""
         return "" if self.search is None else hashlib.sha256(np.packbits(self.search).tobytes()).hexdigest()
 
     def to_grid(self, xyz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -122,8 +122,8 @@ class Mask:
         """Return the voxel (focus), int64, that each point, in mm (focus, axis), lies in; -1 outside the mask."""
         ijk = np.rint(self.to_grid(xyz)).astype(np.int64)
         on_grid = np.all((ijk >= 0) & (ijk < np.array(self.volume.shape)), axis=1)
-        found = self._number[tuple(np.where(on_grid[:, None], ijk, 0).T)]
-        return np.where(on_grid, found, -1)
+        voxel = self._number[tuple(np.where(on_grid[:, None], ijk, 0).T)]
+        return np.where(on_grid, voxel, -1)
 
     @cached_property
     def _number(self) -> npt.NDArray[np.int64]:
@@ -145,14 +145,9 @@ class Mask:
 
 
 def check_affine(affine: npt.NDArray[np.float64], *, what: str) -> None:
-    """Return nothing; an affine (4, 4) must be finite, with axes of some length that stand at right angles.
+    """Raise InputError unless an affine (4, 4) is finite, with axes of some length that stand at right angles.
 
     Kernels are computed along the axes of the grid: on sheared axes they would have another shape.
-
-    Raises
-    ------
-    InputError
-        for any other affine.
     """
     if not np.isfinite(affine).all():
         raise InputError(f"{what}: its affine has numbers that are not finite; write its header again")
@@ -170,10 +165,11 @@ def check_affine(affine: npt.NDArray[np.float64], *, what: str) -> None:
 
 
 def rounded(grid: npt.NDArray[np.float64], how: Rounding) -> npt.NDArray[np.float64]:
-    """Return positions in voxels (focus, axis), float64, at voxel centres: nearest, ties to even or up, or the next.
+    """Return positions in voxels (focus, axis), float64, rounded to voxel centres.
 
-    "floor" is the voxel centre before. A position of whole voxels is one to 1e-9 voxel: another rounding error must
-    not make "ceil" or "floor" go one further.
+    "half-even" and "half-up" go to the nearest centre, "ceil" to the next and "floor" to the one before; "none" does
+    not round. A position within 1e-9 of a voxel centre is that centre: another rounding error must not move "ceil" or
+    "floor".
     """
     if how == "none":
         return grid

@@ -1,4 +1,4 @@
-"""Folders in which nobody but this user and root can swap a file: compiled code is run from such a one only."""
+"""Folders in which only this user and root can replace a file: compiled code is run from no other folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def _of_this_user_alone(group: int) -> bool:
-    """Return whether a group is one that the system made for this user: it has their name and no other member."""
+    """Return whether a group is this user's own: it has their name and no other member."""
     try:
         import grp
         import pwd
@@ -19,26 +19,27 @@ def _of_this_user_alone(group: int) -> bool:
     return mine.pw_gid == group and entry.gr_name == mine.pw_name and set(entry.gr_mem) <= {mine.pw_name}
 
 
-def _safe(found: os.stat_result, *, last: bool) -> bool:
-    mine = found.st_uid == os.getuid()
-    if not mine and (last or found.st_uid != 0):
+def _safe(folder: os.stat_result, *, last: bool) -> bool:
+    """Return whether nobody else can write to a folder; the `last` of a path must belong to this user."""
+    mine = folder.st_uid == os.getuid()
+    if not mine and (last or folder.st_uid != 0):
         return False
-    if not found.st_mode & stat.S_IWOTH and (not found.st_mode & stat.S_IWGRP or _of_this_user_alone(found.st_gid)):
+    if not folder.st_mode & stat.S_IWOTH and (not folder.st_mode & stat.S_IWGRP or _of_this_user_alone(folder.st_gid)):
         return True
-    # In a shared folder such as /tmp nobody renames what belongs to another; the next folder must belong to us.
-    return not last and bool(found.st_mode & stat.S_ISVTX) and found.st_uid == 0
+    # In a shared folder with the sticky bit, such as /tmp, nobody can rename a folder of another user.
+    return not last and bool(folder.st_mode & stat.S_ISVTX) and folder.st_uid == 0
 
 
 def private(folder: Path) -> bool:
     """Return whether a folder is this user's, and no other user can put anything in its place.
 
-    It and all folders above it, symbolic links followed, must belong to this user or to root, and be writable by
-    nobody else. A shared folder of root's with the sticky bit may be above it.
+    It and all folders above it, symbolic links followed, must belong to this user or to root, and be writable by nobody
+    else. A shared folder of root with the sticky bit may be above it.
     """
     try:
-        whole = folder.resolve(strict=True)
-        # A link itself may lie where somebody else can point it elsewhere.
-        above = {p for link in (folder.absolute(), whole) for p in link.parents}
-        return _safe(whole.stat(), last=True) and all(_safe(p.stat(), last=False) for p in above)
+        resolved = folder.resolve(strict=True)
+        # A link may lie in a folder where somebody else can replace it.
+        above = {p for link in (folder.absolute(), resolved) for p in link.parents}
+        return _safe(resolved.stat(), last=True) and all(_safe(p.stat(), last=False) for p in above)
     except OSError:
         return False

@@ -1,8 +1,13 @@
 """The null of several analyses of the same drawn foci in one pass: other cluster-forming values, experiments left out.
 
-Leaving an experiment out changes nobody else's draws, so that in each iteration S without some experiments is
+    voxel that passes at the least value:   S  4.1  3.9  5.2  …     collected once, a thousandth of the brain
+    X of experiment 3 there:                   0.0  0.8  0.0  …
+    variant without experiment 3:              4.1  3.1  5.2  …     compared with its own cluster-forming value
+
+Leaving an experiment out changes no other experiment's draws, so that in each iteration S without some experiments is
 S - sum X_i. It can only reach a cluster-forming value where S does: the voxels at or above the least of these values
-are collected once, a thousandth of the brain, and the X_i are worked out in these alone.
+are collected once, and the X_i are worked out in these alone. tests/numerics/test_variants.py holds each variant to
+`permutation_null.null_iterations` of its experiments alone.
 """
 
 from __future__ import annotations
@@ -13,9 +18,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.numerics.focus_visits import draw_foci, list_foci, sweep_memory
-from ale_dask.numerics.permutation_null import found_memory, largest, scan_plane
-from ale_dask.numerics.planes import plane_of, stamp_planes
+from ale_dask.numerics.draws import draw_foci
+from ale_dask.numerics.kernels.focus_visits import list_foci, workspace
+from ale_dask.numerics.kernels.planes import plane_of, sum_planes
+from ale_dask.numerics.permutation_null import largest, passing_memory, scan_plane
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
@@ -29,23 +35,24 @@ class Variants(NamedTuple):
     member: I64
 
 
-class Near(NamedTuple):
-    """Memory of one thread: where the collected voxels lie, the first of each plane, X of one experiment and their sum.
+class OmittedSums(NamedTuple):
+    """Memory of one thread: where the collected voxels lie, and the sum of X of the experiments that a variant omits.
 
-    place (3, cell), plane_begin (plane + 1), own (cell) and left (cell) in fixed-point units.
+    place (axis, voxel) in the grid and plane_begin (plane + 1), the first voxel of each plane; `experiment` (voxel) is
+    X of one experiment and `total` (voxel) the sum over those omitted, in fixed point.
     """
 
     place: I32
     plane_begin: I64
-    own: I32
-    left: I32
+    experiment: I32
+    total: I32
 
 
 @numba.njit(cache=True, nogil=True)
-def near_memory(geometry):  # type: ignore[no-untyped-def]
-    """Return the memory of one thread."""
+def omitted_memory(geometry):  # type: ignore[no-untyped-def]
+    """Return the memory of one thread for all voxels in which clusters are sought."""
     n = geometry.voxels
-    return Near(
+    return OmittedSums(
         np.empty((3, n), dtype=np.int32),
         np.empty(geometry.plane_begin.shape[0] + 1, dtype=np.int64),
         np.zeros(n, dtype=np.int32),
@@ -54,90 +61,90 @@ def near_memory(geometry):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _collect(least, stamps, geometry, work, found):  # type: ignore[no-untyped-def]
-    """Collect the voxels with S >= least, in order of their cells; returns their number."""
-    n = 0
+def _collect(least, rows, geometry, work, passing):  # type: ignore[no-untyped-def]
+    """Collect the voxels with S >= least, int32, in the order of their cells, and return their number."""
+    n = np.int64(0)
     best = np.int32(0)
     for x in range(1, geometry.plane_begin.shape[0] - 2, 2):
-        stamp_planes(x, stamps, geometry, work)
+        sum_planes(x, rows, geometry, work)
         for side in range(2):
-            n, best = scan_plane(x + side, geometry, least, n, best, plane_of(side, geometry, work), found)
+            n, best = scan_plane(x + side, geometry, least, n, best, plane_of(side, geometry, work), passing)
     return n
 
 
 @numba.njit(cache=True, nogil=True)
-def locate(n, geometry, found, near) -> None:  # type: ignore[no-untyped-def]
-    """Fill in where the n collected voxels lie and which is the first of each plane."""
+def locate(n, geometry, passing, omitted) -> None:  # type: ignore[no-untyped-def]
+    """Fill `place` and `plane_begin` for the n collected voxels."""
     for t in range(n):
-        x, rest = divmod(found.cell[t], geometry.stride_x)
+        x, rest = divmod(passing.cell[t], geometry.stride_x)
         y, z = divmod(rest, geometry.stride_y)
-        near.place[0, t], near.place[1, t], near.place[2, t] = x, y, z
+        omitted.place[0, t], omitted.place[1, t], omitted.place[2, t] = x, y, z
     t = 0
-    for x in range(near.plane_begin.shape[0]):
-        while t < n and near.place[0, t] < x:
+    for x in range(omitted.plane_begin.shape[0]):
+        while t < n and omitted.place[0, t] < x:
             t += 1
-        near.plane_begin[x] = t
+        omitted.plane_begin[x] = t
 
 
 @numba.njit(cache=True, nogil=True)
-def add_experiment(e, design, stamps, work, near) -> None:  # type: ignore[no-untyped-def]
-    """Add X of one experiment at the collected voxels to `left`: the maximum over its foci, or their sum."""
+def add_experiment(e, design, rows, work, omitted) -> None:  # type: ignore[no-untyped-def]
+    """Add X of experiment e at the collected voxels to `total`: the maximum over its foci, or their sum."""
     kernel = design.kernel[e]
-    rx, ry, rz = stamps.radius[kernel, 0], stamps.radius[kernel, 1], stamps.radius[kernel, 2]
-    last = near.plane_begin.shape[0] - 1
-    own, left, place = near.own, near.left, near.place
+    rx, ry, rz = rows.radius[kernel, 0], rows.radius[kernel, 1], rows.radius[kernel, 2]
+    last = omitted.plane_begin.shape[0] - 1
+    own, total, place = omitted.experiment, omitted.total, omitted.place
     for clearing in range(2):
-        # The second time round what `own` holds is added and taken back: it reaches few of the voxels.
+        # The second pass over the foci adds X and sets it back to 0: it reaches few of the voxels.
         for f in range(design.focus_begin[e], design.focus_begin[e + 1]):
             x0, y0, z0 = work.position[0, f], work.position[1, f], work.position[2, f]
-            for t in range(near.plane_begin[max(0, x0 - rx)], near.plane_begin[min(last, x0 + rx + 1)]):
+            for t in range(omitted.plane_begin[max(0, x0 - rx)], omitted.plane_begin[min(last, x0 + rx + 1)]):
                 dx, dy, dz = abs(place[0, t] - x0), place[1, t] - y0, place[2, t] - z0
                 if abs(dy) > ry or abs(dz) > rz:
                     continue
                 if clearing:
-                    left[t] += own[t]
+                    total[t] += own[t]
                     own[t] = 0
                     continue
-                k = stamps.table[stamps.entry[stamps.middle[stamps.slab_begin[kernel] + dx] + dy] + dz]
+                k = rows.table[rows.entry[rows.middle[rows.slab_begin[kernel] + dx] + dy] + dz]
                 own[t] = own[t] + k if design.additive else max(own[t], k)
 
 
 @numba.njit(cache=True, nogil=True)
-def variant_iterations(first, count, variants, design, stamps, geometry, out) -> None:  # type: ignore[no-untyped-def]
+def variant_iterations(first, count, variants, design, rows, geometry, out) -> None:  # type: ignore[no-untyped-def]
     """Fill out (iteration, variant, 3), int64, with the largest S, cluster size in voxels and cluster mass.
 
-    As `permute.null_iterations` fills it for each variant's experiments alone, integer by integer.
+    The integers are those of `permutation_null.null_iterations` for the experiments of each variant alone.
     """
-    work = sweep_memory(design, stamps, geometry)
-    found, kept, near = found_memory(geometry), found_memory(geometry), near_memory(geometry)
-    wanted = max(np.int32(1), variants.threshold.min())
+    work = workspace(design, geometry)
+    passing, remaining, omitted = passing_memory(geometry), passing_memory(geometry), omitted_memory(geometry)
+    lowest = max(np.int32(1), variants.threshold.min())
     for b in range(count):
         draw_foci(first + b, design, geometry, work)
-        list_foci(design, stamps, geometry, work)
-        least = wanted
-        whole = False
-        while not whole:
-            n = _collect(least, stamps, geometry, work, found)
-            locate(n, geometry, found, near)
-            whole = True
+        list_foci(design, rows, geometry, work)
+        least = lowest
+        complete = False
+        while not complete:
+            n = _collect(least, rows, geometry, work, passing)
+            locate(n, geometry, passing, omitted)
+            complete = True
             for v in range(variants.threshold.shape[0]):
-                near.left[:n] = 0
+                omitted.total[:n] = 0
                 for m in range(variants.begin[v], variants.begin[v + 1]):
-                    add_experiment(variants.member[m], design, stamps, work, near)
+                    add_experiment(variants.member[m], design, rows, work, omitted)
                 threshold = variants.threshold[v]
                 best = np.int32(0)
-                above = 0
+                n_remaining = np.int64(0)
                 for t in range(n):
-                    s = found.value[t] - near.left[t]
+                    s = passing.value[t] - omitted.total[t]
                     best = max(best, s)
                     if s >= threshold:
-                        kept.cell[above] = found.cell[t]
-                        kept.value[above] = s
-                        above += 1
+                        remaining.cell[n_remaining] = passing.cell[t]
+                        remaining.value[n_remaining] = s
+                        n_remaining += 1
                 if best < least - 1:
-                    # A voxel that was not collected may hold the maximum.
-                    whole = False
+                    # A voxel that was not collected may have the largest S.
+                    complete = False
                     break
                 out[b, v, 0] = best
-                out[b, v, 1], out[b, v, 2] = largest(above, threshold, geometry, kept)
+                out[b, v, 1], out[b, v, 2] = largest(n_remaining, np.int64(threshold), geometry, remaining)
             least = max(np.int32(1), least // 2)

@@ -11,20 +11,20 @@ import numpy as np
 from ale_dask.numerics import CACHE_DIRECTORY, CACHE_IS_KEPT
 
 if TYPE_CHECKING:
-    from ale_dask.numerics.focus_visits import Design
-    from ale_dask.numerics.kernel_rows import Geometry, Stamps
+    from ale_dask.numerics.kernels.focus_visits import Design
+    from ale_dask.numerics.kernels.kernel_rows import Geometry, KernelRows
 
 
 def cold(kernel: str = "permutation_null.null_iterations") -> bool:
-    """Return whether a kernel, the null's or another, has not been compiled yet for this version, numba and CPU."""
+    """Return whether a kernel has not been compiled yet for this version, numba and CPU."""
     return next(CACHE_DIRECTORY.rglob(f"{kernel}-*.nbi"), None) is None
 
 
 def compile_beside(*, base_rate: bool = False) -> subprocess.Popen[bytes] | None:
-    """Return a process that compiles while this one plans, or None when all is compiled or it would not be found here.
+    """Return a process that compiles while this one plans, or None when nothing is to compile or the cache is not kept.
 
-    numba holds one lock for all compilation in a process, and its work holds the interpreter: a thread would
-    gain nothing. The process ends by itself after about 30 s, or 50 s with the iterations of the `base_rate` null.
+    numba holds one lock for all compilation in a process, and its work holds the interpreter: a thread would gain
+    nothing. The process ends by itself after about 30 s, or 50 s with the iterations of the `base_rate` null.
     """
     base_rate = base_rate and cold("base_rate_null.base_rate_iterations")
     if not CACHE_IS_KEPT or not (cold() or base_rate):
@@ -34,12 +34,13 @@ def compile_beside(*, base_rate: bool = False) -> subprocess.Popen[bytes] | None
 
 
 def compile_kernels(*, base_rate: bool = False) -> None:
-    """Compile the kernels of null iterations and of relabellings by running none of them."""
-    from ale_dask.numerics import contrast, contrast_clusters, focus_visits, kernel_rows, permutation_null
+    """Compile the kernels of null iterations and of relabellings by calling each with no iteration."""
+    from ale_dask.numerics import contrast, contrast_clusters, permutation_null
+    from ale_dask.numerics.kernels import focus_visits, kernel_rows
 
     nowhere = np.zeros((1, 3), dtype=np.int64)
     space = kernel_rows.geometry(nowhere.astype(np.int16), radius=nowhere)
-    rows = kernel_rows.stamps([np.ones((1, 1, 1), dtype=np.int32)])
+    rows = kernel_rows.rows_of_kernels([np.ones((1, 1, 1), dtype=np.int32)])
     none = np.zeros(1, dtype=np.int64)
     design = focus_visits.Design(none, none[:0], none[:0].astype(np.uint64), False)
     permutation_null.null_iterations(0, 0, np.int32(1), design, rows, space, np.empty((0, 3), dtype=np.int64))
@@ -55,11 +56,11 @@ def compile_kernels(*, base_rate: bool = False) -> None:
     contrast_clusters.largest_clusters(chosen, region, np.empty((0, 2, 2, 1), dtype=np.int64))
 
 
-def _compile_base_rate(design: Design, rows: Stamps, space: Geometry) -> None:
+def _compile_base_rate(design: Design, rows: KernelRows, space: Geometry) -> None:
     from ale_dask.numerics import base_rate_null, density_levels, weighted_draws
 
     none = np.zeros(space.voxels, dtype=np.int32)
     table = density_levels.LevelTable(np.zeros((2, 2), dtype=np.int32), 0, none)
     critical = base_rate_null.critical(none, table, least_z=1, geometry=space)
-    drawn = base_rate_null.drawn(weighted_draws.last_words(np.ones(space.voxels)))
+    drawn = base_rate_null.source_of_foci(weighted_draws.cumulative_words(np.ones(space.voxels)))
     base_rate_null.base_rate_iterations(0, 0, drawn, critical, design, rows, space, np.empty((0, 3), dtype=np.int64))

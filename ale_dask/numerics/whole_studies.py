@@ -16,17 +16,17 @@ from ale_dask.numerics.draws import philox
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 ENOUGH = 100
-"""Studies that an experiment's foci are drawn from, at least."""
+"""Least number of studies that an experiment's foci are drawn from."""
 
 MOST_PASSED = 50
-"""Studies that an experiment passes over because another one has them, before it takes one all the same."""
+"""Number of studies that an experiment passes over because another experiment has them; then it takes any."""
 
 
 class Pool(NamedTuple):
     """The studies of a database, ascending in their numbers of foci, and those that each experiment draws from.
 
-    The foci of a study are voxel[begin[study]:begin[study + 1]]. An experiment draws from the studies
-    low[experiment] … high[experiment] - 1. Without any experiment nothing is drawn from studies.
+    The foci of a study are voxel[begin[study] : begin[study + 1]]. An experiment draws from the studies low[experiment]
+    … high[experiment] - 1. Without any experiment nothing is drawn from studies.
     """
 
     begin: I64
@@ -39,7 +39,7 @@ NO_POOL = Pool(np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int32), *np.zer
 
 
 def windows(begin: I64, n_foci: I64) -> tuple[I64, I64]:
-    """Return the first study (experiment), int64, that each experiment draws from, and the one after the last.
+    """Return the first study (experiment), int64, that each experiment draws from, and one past the last (experiment).
 
     These are the studies with as many foci as the experiment or more, up to the least number of foci with which they
     are 100. Where fewer than 100 studies have so many, they are the 100 with the most foci. Of studies with the same
@@ -48,9 +48,9 @@ def windows(begin: I64, n_foci: I64) -> tuple[I64, I64]:
     Parameters
     ----------
     begin
-        of the foci of each study (study + 1); the numbers of foci ascend, and there are 100 studies or more
+        where the foci of each study begin (study + 1); the numbers of foci ascend, and there are 100 studies or more
     n_foci
-        of each experiment (experiment)
+        number of foci of each experiment (experiment)
     """
     size = np.diff(begin)
     least = np.minimum(np.searchsorted(size, n_foci), len(size) - ENOUGH)
@@ -61,20 +61,20 @@ def windows(begin: I64, n_foci: I64) -> tuple[I64, I64]:
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def _below(upper, lower, n):  # type: ignore[no-untyped-def]
-    """Return the whole part of n times the 64-bit fraction whose two 32-bit halves these are."""
+    """Return floor(n * fraction), int64, of the fraction with the 32-bit halves `upper` and `lower`."""
     half = np.uint64(32)
     return np.int64((upper * n + ((lower * n) >> half)) >> half)
 
 
 @numba.njit(cache=True, nogil=True)
 def draw_study(key, iteration, e, pool, given, out, first, end) -> None:  # type: ignore[no-untyped-def]
-    """Fill out[first:end] with the voxels of one study drawn for experiment `e`, as many of them as are wanted.
+    """Fill out[first:end], int64, with the voxels of a study drawn for experiment `e`, as many of them as are wanted.
 
-    `given` (study) says which studies this iteration has given to experiments already: no two get the same, as no two
-    experiments of a sample are the same, unless nearly all are given. Of a study with more foci than are wanted every
-    subset is as likely. When it has fewer, which happens to experiments with more foci than nearly all studies, another
-    study is drawn for the rest. Of the generator's words of round r = 0, 1 … (counter: iteration, pair of words, 1 + r)
-    the first chooses the study, and the next ones say of each of its foci in turn whether it is taken.
+    `given` (study), bool, says which studies this iteration has given to experiments already: no two get the same, as
+    no two experiments of a sample are the same, unless nearly all are given. Of a study with more foci than are wanted
+    every subset is equally likely. When it has fewer, which happens to experiments with more foci than nearly all
+    studies, another study is drawn for the rest. Of the generator's words of round r = 0, 1 … (counter: iteration, pair
+    of words, 1 + r) the first chooses the study, and the next ones say of each of its foci in turn whether it is taken.
     """
     low = np.uint64(0xFFFFFFFF)
     half = np.uint64(32)

@@ -16,8 +16,8 @@ from ale_dask.analyses import contrast, main_effect
 from ale_dask.analyses.sample import sample, study_bits
 from ale_dask.execution.plan import Plan
 from ale_dask.numerics.ale import ale_from_s
+from ale_dask.numerics.kernels.simd import WIDTH, add8
 from ale_dask.numerics.null import NullTable, z_of_log_p
-from ale_dask.numerics.simd import WIDTH, add8
 from ale_dask.numerics.warm import compile_kernels
 from benchmarks.plans import usable
 from benchmarks.protocol import forget_peak, megabytes, serve

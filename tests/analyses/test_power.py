@@ -24,11 +24,11 @@ from ale_dask.datasets.base_rate import density, load_counts
 from ale_dask.errors import InputError
 from ale_dask.numerics import clusters
 from ale_dask.numerics import power as kernels
-from ale_dask.numerics.base_rate_null import drawn
+from ale_dask.numerics.base_rate_null import source_of_foci
 from ale_dask.numerics.base_rate_tfce import base_rate_tfce_map
 from ale_dask.numerics.density_levels import least_z, z_map
 from ale_dask.numerics.gaussian import kernel_box
-from ale_dask.numerics.weighted_draws import draw_weighted, last_words
+from ale_dask.numerics.weighted_draws import cumulative_words, draw_weighted
 from ale_dask.reporting.sensitivity.power import power_line, power_table
 from ale_dask.schema import FOCI
 
@@ -59,7 +59,7 @@ def plain(result: xr.Dataset, simulations: int, *, null: str = "uniform") -> np.
     work = kernels.work_of(trial, made["kernels"], space)
     survives = surviving(result) if null == "uniform" else surviving_base_rate(result)
     weight = density(mask, load_counts()) if null == "base-rate" else None
-    words = None if weight is None else drawn(last_words(weight))
+    words = None if weight is None else source_of_foci(cumulative_words(weight))
     out = []
     for i in range(simulations):
         centre = kernels.draw(i, trial, made["kernels"], space, work)

@@ -10,7 +10,7 @@ from support.runs import digests, digests_of, with_backend, with_inference
 from ale_dask.analyses.main_effect import levels_of, null_tables
 from ale_dask.config.study import Study
 from ale_dask.numerics.draws import draw_voxels
-from ale_dask.numerics.planes import sum_of_stamps
+from ale_dask.numerics.kernels.planes import sum_of_foci
 from ale_dask.numerics.tfce import tfce_map
 from ale_dask.reporting import long_table
 from ale_dask.workflows import maintain, run, run_directory
@@ -30,13 +30,13 @@ def test_tfce_end_to_end(tiny_study: Study, tmp_path: Path) -> None:
 
     _, plans = run_directory.stored(out)
     plan = plans["drug"]
-    design, stamps, space = null_tables(plan)
+    design, rows, space = null_tables(plan)
     mask = run_directory.stored(out)[0].mask
     for iteration in (0, 17, 59):
         drawn = np.empty(design.focus_begin[-1], dtype=np.int64)
         for e, key in enumerate(design.key):
             draw_voxels(key, iteration, mask.n_voxels, drawn, design.focus_begin[e], design.focus_begin[e + 1])
-        field = sum_of_stamps(drawn, design=design, stamps=stamps, geometry=space)
+        field = sum_of_foci(drawn, design=design, rows=rows, geometry=space)
         assert tfce_map(field, levels=levels_of(plan), volume=mask.volume).max() == null[iteration, 3]
 
     units = tfce_map(plan.arrays["s"], levels=levels_of(plan), volume=mask.volume)

@@ -20,8 +20,8 @@ from ale_dask.numerics.ale import (
     support_for_floor,
 )
 from ale_dask.numerics.gaussian import FWHM_PER_SIGMA, kernel_box, peak, sigma_mm
-from ale_dask.numerics.kernel_rows import geometry, stamps
-from ale_dask.numerics.planes import Design, sum_of_stamps
+from ale_dask.numerics.kernels.kernel_rows import geometry, rows_of_kernels
+from ale_dask.numerics.kernels.planes import Design, sum_of_foci
 
 INT32_MAX = 2**31 - 1
 EVERYWHERE = 30.0  # standard deviations: further than any test grid reaches
@@ -246,10 +246,10 @@ def test_all_foci_in_one_voxel_do_not_overflow_an_int32(additive):
     space = geometry(np.argwhere(np.ones((3, 3, 3), dtype=bool)).astype(np.int16), radius=np.array([[1, 1, 1]]))
     box = kernel_box(sigma, support=3.0, bits=bits)
     design = Design(np.r_[0, np.cumsum(foci)], np.zeros(61, dtype=np.int64), np.zeros(61, dtype=np.uint64), additive)
-    found = sum_of_stamps(
+    found = sum_of_foci(
         np.full(sum(foci), 13),
         design=design,
-        stamps=stamps([box]),
+        rows=rows_of_kernels([box]),
         geometry=space,
     )
     exact = (sum(foci) if additive else 61) * int(box.max())

@@ -8,7 +8,13 @@ from support.reference_tfce import slow_map
 
 from ale_dask.numerics import density_levels
 from ale_dask.numerics.ball_mass import Field, shells
-from ale_dask.numerics.base_rate_null import base_rate_iterations, critical, draw_base_rate, drawn, drawn_studies
+from ale_dask.numerics.base_rate_null import (
+    base_rate_iterations,
+    critical,
+    draw_base_rate,
+    source_of_foci,
+    source_of_studies,
+)
 from ale_dask.numerics.base_rate_tfce import (
     base_rate_tfce_iterations,
     base_rate_tfce_map,
@@ -17,9 +23,9 @@ from ale_dask.numerics.base_rate_tfce import (
     tfce_unit,
 )
 from ale_dask.numerics.gaussian import kernel_box
-from ale_dask.numerics.kernel_rows import geometry, stamps
-from ale_dask.numerics.planes import Design, sum_of_stamps
-from ale_dask.numerics.weighted_draws import draw_weighted, guide, last_words, voxel_of
+from ale_dask.numerics.kernels.kernel_rows import geometry, rows_of_kernels
+from ale_dask.numerics.kernels.planes import Design, sum_of_foci
+from ale_dask.numerics.weighted_draws import cumulative_words, draw_weighted, guide, voxel_of
 from ale_dask.numerics.whole_studies import ENOUGH, MOST_PASSED, draw_study, windows
 
 BITS, SUPPORT = 26, 4.0
@@ -64,7 +70,7 @@ def scene():
     design = Design(np.r_[0, np.cumsum(N_FOCI)].astype(np.int64), KERNEL, key, False)
     return {
         "volume": volume, "ijk": ijk, "weight": weight, "boxes": boxes, "around": around, "field": field,
-        "space": space, "design": design, "stamps": stamps(boxes),
+        "space": space, "design": design, "rows": rows_of_kernels(boxes),
     }  # fmt: skip
 
 
@@ -72,12 +78,10 @@ def table_of(scene, *, additive=False, s=None):
     return density_levels.level_table(
         scene["field"],
         scene["around"],
+        density_levels.Experiments(KERNEL, N_FOCI, additive),
         voxel_ijk=scene["ijk"],
         s=np.zeros(len(scene["ijk"]), dtype=np.int64) if s is None else s,
-        kernel=KERNEL,
-        n_foci=N_FOCI,
         bits=BITS,
-        additive=additive,
     )
 
 
@@ -113,7 +117,7 @@ def some_voxels(scene):
 class TestDraws:
     def test_words_share_2_to_the_64_by_the_weights(self):
         weight = np.array([1.0, 3.0, 1e-30, 4.0])
-        last = last_words(weight)
+        last = cumulative_words(weight)
         assert last[-1] == 2**64 - 1
         width = np.diff([-1, *last.tolist()])
         assert sum(width) == 2**64
@@ -121,7 +125,7 @@ class TestDraws:
         assert min(width) > 0
 
     def test_drawn_voxels_are_those_of_plain_integers(self, scene):
-        last = last_words(scene["weight"])
+        last = cumulative_words(scene["weight"])
         out = np.empty(9, dtype=np.int64)
         for key, iteration in ((3, 0), (2**63 + 5, 2**33 + 1)):
             draw_weighted(np.uint64(key), iteration, last, guide(last), out, 0, 9)
@@ -130,7 +134,7 @@ class TestDraws:
     @pytest.mark.parametrize("n", [1, 2, 1000])
     def test_the_ends_of_each_voxel_are_its_own(self, n):
         weight = np.random.default_rng(n).random(n) ** 8 + 1e-9
-        last = last_words(weight)
+        last = cumulative_words(weight)
         table = guide(last)
         starts = [0, *(int(end) + 1 for end in last[:-1])]
         for voxel, (start, end) in enumerate(zip(starts, last.tolist(), strict=True)):
@@ -138,7 +142,7 @@ class TestDraws:
             assert voxel_of.py_func(np.uint64(end), last, table) == voxel
 
     def test_frequencies_are_the_weights(self, scene):
-        last = last_words(scene["weight"])
+        last = cumulative_words(scene["weight"])
         table, out = guide(last), np.empty(40_000, dtype=np.int64)
         draw_weighted(np.uint64(11), 0, last, table, out, 0, len(out))
         part = scene["ijk"][:, 0] // 4
@@ -196,7 +200,7 @@ def studies(scene):
 
 def pool_of(studies, n_foci):
     begin = np.cumsum([0, *map(len, studies)])
-    return drawn_studies(begin, np.concatenate(studies).astype(np.int32), np.asarray(n_foci)).pool
+    return source_of_studies(begin, np.concatenate(studies).astype(np.int32), np.asarray(n_foci)).pool
 
 
 def none_given(studies):
@@ -245,7 +249,7 @@ class TestWholeStudies:
         own = [[place] for place in range(110)]
         key = np.random.default_rng(4).integers(0, 2**63, 300).astype(np.uint64)
         for number, repeats in ((20, False), (300, True)):
-            words = drawn_studies(np.arange(111), np.arange(110, dtype=np.int32), np.ones(number, dtype=np.int64))
+            words = source_of_studies(np.arange(111), np.arange(110, dtype=np.int32), np.ones(number, dtype=np.int64))
             begin = np.arange(number + 1)
             design = Design(begin, np.zeros(number, dtype=np.int64), key[:number], False)
             out, given = np.empty(number, dtype=np.int64), set()
@@ -259,7 +263,7 @@ class TestWholeStudies:
         least = density_levels.least_z(0.02)
         ready = critical(cut, table, least_z=least, geometry=scene["space"])
         begin, voxel = np.cumsum([0, *map(len, studies)]), np.concatenate(studies).astype(np.int32)
-        rest = (drawn_studies(begin, voxel, N_FOCI), ready, design, scene["stamps"], scene["space"])
+        rest = (source_of_studies(begin, voxel, N_FOCI), ready, design, scene["rows"], scene["space"])
         out, parts = np.empty((2, 4, 3), dtype=np.int64)
         base_rate_iterations(7, 4, *rest, out)
         for first, count in ((7, 1), (8, 3)):
@@ -274,7 +278,7 @@ class TestWholeStudies:
             given, voxels = set(), []
             for k, n in zip(design.key, N_FOCI, strict=True):
                 voxels += plain_study(int(k), iteration, n, studies, given)
-            s = sum_of_stamps(np.array(voxels), design=design, stamps=scene["stamps"], geometry=scene["space"])
+            s = sum_of_foci(np.array(voxels), design=design, rows=scene["rows"], geometry=scene["space"])
             passing = np.where(s >= cut, density_levels.z_map(s, table), -1)
             _, size, mass = reference.cluster_statistics(scene["ijk"], passing, least, edges=False)
             assert row == [max(int(passing.max()), 0), size, mass]
@@ -369,8 +373,8 @@ class TestLevels:
         around = shells(boxes, voxel_size=np.full(3, 2.0))
         field = Field(np.full(27, 1 / 27), volume, radius=np.abs(around.offset).max(axis=0))
         table = density_levels.level_table(
-            field, around, voxel_ijk=np.argwhere(volume), s=np.zeros(27, dtype=np.int64),
-            kernel=np.array([0, 0]), n_foci=np.array([1, 2]), bits=BITS, additive=False,
+            field, around, density_levels.Experiments(np.array([0, 0]), np.array([1, 2]), False),
+            voxel_ijk=np.argwhere(volume), s=np.zeros(27, dtype=np.int64), bits=BITS,
         )  # fmt: skip
         assert (np.diff(table.z, axis=1) >= 0).all()
 
@@ -383,14 +387,14 @@ class TestIterations:
         design = scene["design"]._replace(additive=additive)
         table = table_of(scene, additive=additive)
         cut = density_levels.critical_map(table, p=p, above=max(int(box.max()) for box in scene["boxes"]))
-        least, last = density_levels.least_z(p), last_words(scene["weight"])
+        least, last = density_levels.least_z(p), cumulative_words(scene["weight"])
         ready = critical(cut, table, least_z=least, geometry=space)
         out = np.empty((4, 3), dtype=np.int64)
-        base_rate_iterations(7, 4, drawn(last), ready, design, scene["stamps"], space, out)
+        base_rate_iterations(7, 4, source_of_foci(last), ready, design, scene["rows"], space, out)
         for row, iteration in zip(out.tolist(), range(7, 11), strict=True):
             words = [plain_words(int(k), iteration, int(n)) for k, n in zip(design.key, N_FOCI, strict=True)]
             voxels = np.array([v for one in words for v in plain_voxels(one, last)])
-            s = sum_of_stamps(voxels, design=design, stamps=scene["stamps"], geometry=space)
+            s = sum_of_foci(voxels, design=design, rows=scene["rows"], geometry=space)
             z = density_levels.z_map(s, table)
             passing = np.where(s >= cut, z, -1)
             _, size, mass = reference.cluster_statistics(scene["ijk"], passing, least, edges=edges)
@@ -401,9 +405,9 @@ class TestIterations:
         table = table_of(scene)
         cut = density_levels.critical_map(table, p=0.001, above=0)
         ready = critical(cut, table, least_z=density_levels.least_z(0.001), geometry=scene["space"])
-        words = drawn(last_words(scene["weight"]))
+        words = source_of_foci(cumulative_words(scene["weight"]))
         whole, parts = np.empty((2, 12, 3), dtype=np.int64)
-        rest = (words, ready, scene["design"], scene["stamps"], scene["space"])
+        rest = (words, ready, scene["design"], scene["rows"], scene["space"])
         base_rate_iterations(0, 12, *rest, whole)
         for first, count in ((0, 5), (5, 1), (6, 6)):
             base_rate_iterations(first, count, *rest, parts[first : first + count])
@@ -423,16 +427,16 @@ class TestEnhanced:
         never = np.where(searched, cut, density_levels.NEVER).astype(np.int32)
         ready = critical(never, table, least_z=density_levels.least_z(0.01), geometry=space)
         high = heights(table, searched, shift=shift, geometry=space)
-        last = last_words(scene["weight"])
+        last = cumulative_words(scene["weight"])
         out, plain = np.empty((2, 4), dtype=np.int64), np.empty((2, 3), dtype=np.int64)
-        rest = scene["design"], scene["stamps"], space
-        base_rate_tfce_iterations(3, 2, drawn(last), ready, high, *rest, out)
-        base_rate_iterations(3, 2, drawn(last), ready, *rest, plain)
+        rest = scene["design"], scene["rows"], space
+        base_rate_tfce_iterations(3, 2, source_of_foci(last), ready, high, *rest, out)
+        base_rate_iterations(3, 2, source_of_foci(last), ready, *rest, plain)
         assert np.array_equal(out[:, :3], plain)
         for row, iteration in zip(out.tolist(), (3, 4), strict=True):
             words = [plain_words(int(k), iteration, int(n)) for k, n in zip(scene["design"].key, N_FOCI, strict=True)]
             voxels = np.array([v for one in words for v in plain_voxels(one, last)])
-            s = sum_of_stamps(voxels, design=scene["design"], stamps=scene["stamps"], geometry=whole)
+            s = sum_of_foci(voxels, design=scene["design"], rows=scene["rows"], geometry=whole)
             z = density_levels.z_map(s, table)
             slow = slow_map(np.where(searched & (z > 0), z >> shift, 0), scene["volume"])
             found = base_rate_tfce_map(z, shift=shift, volume=scene["volume"], searched=searched)
@@ -454,14 +458,14 @@ class TestEnhanced:
 def test_as_many_voxels_pass_as_the_p_says(scene, additive):
     """Over the whole mask and 300 iterations, where the threshold is not raised."""
     design = scene["design"]._replace(additive=additive)
-    last = last_words(scene["weight"])
+    last = cumulative_words(scene["weight"])
     table, voxels = guide(last), np.empty(int(N_FOCI.sum()), dtype=np.int64)
     cut = density_levels.critical_map(table_of(scene, additive=additive), p=0.01, above=0)
     passing = []
     for iteration in range(300):
         for key, begin, end in zip(design.key, design.focus_begin[:-1], design.focus_begin[1:], strict=True):
             draw_weighted(key, iteration, last, table, voxels, begin, end)
-        s = sum_of_stamps(voxels, design=design, stamps=scene["stamps"], geometry=scene["space"])
+        s = sum_of_foci(voxels, design=design, rows=scene["rows"], geometry=scene["space"])
         passing.append((s >= cut).mean())
     error = np.std(passing) / np.sqrt(len(passing))
     assert abs(np.mean(passing) - 0.01) < 4 * error + 0.0005

@@ -1,6 +1,7 @@
 """Contrast clusters against their definition: every sum, every cluster, by plain loops."""
 
 from fractions import Fraction
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -79,12 +80,11 @@ class Case:
     def edges(self, threads=1):
         allowed = allowed_beyond(self.voxel_p, values=len(self.values()))
         return edges(
-            self.key,
-            *self.rows(),
+            self.rows(),
             observed=self.observed,
-            size=self.size,
+            draw=partial(relabellings, self.key, size=self.size, enumerate_all=self.enumerate_all),
             count=self.count,
-            enumerate_all=self.enumerate_all,
+            complete=self.enumerate_all,
             allowed=allowed,
             threads=threads,
         )

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ale_dask.numerics import contrast, lanes
+from ale_dask.numerics import contrast
+from ale_dask.numerics.kernels import lanes
 
 MANY = settings(deadline=None, max_examples=80)
 SEEDS = st.integers(0, 10**9).map(np.random.default_rng)

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from support.permutations import SIGMAS, SOME, Case, blob, cases
 
 from ale_dask.numerics import clusters
-from ale_dask.numerics.focus_visits import Design
-from ale_dask.numerics.noise import MASS, SIZE, VOXEL, noise_iterations, surviving, values_of
+from ale_dask.numerics.kernels.focus_visits import Design
+from ale_dask.numerics.kernels.planes import sum_of_foci
+from ale_dask.numerics.noise import MASS, SIZE, VOXEL, SurvivalRule, noise_iterations, surviving, values_of
 from ale_dask.numerics.permutation_null import null_iterations
-from ale_dask.numerics.planes import sum_of_stamps
 
 
 def cut_off(design, first, last):
@@ -31,7 +31,7 @@ def rows_of(case, known, threshold, statistic, first, count):
     noise, out = cut_off(case.design, known, n), np.full((count, n - known + 1, len(threshold)), -1, dtype=np.int64)
     values = values_of(np.array(threshold, dtype=np.int32))
     noise_iterations(
-        first, count, statistic, values, cut_off(case.design, 0, known), noise, case.stamps, case.space, out
+        first, count, statistic, values, cut_off(case.design, 0, known), noise, case.kernel_rows, case.space, out
     )
     return out
 
@@ -49,7 +49,7 @@ def test_each_step_is_the_null_of_the_enlarged_sample(case, data):
         for series, threshold in enumerate(thresholds):
             out = np.empty((2, 3), dtype=np.int64)
             design = cut_off(case.design, 0, known + step)
-            null_iterations(3, 2, np.int32(threshold[step]), design, case.stamps, case.space, out)
+            null_iterations(3, 2, np.int32(threshold[step]), design, case.kernel_rows, case.space, out)
             assert [found[s][:, step, series].tolist() for s in (VOXEL, SIZE, MASS)] == out.T.tolist()
 
 
@@ -66,12 +66,11 @@ def test_what_survives_is_what_survives_in_the_enlarged_map(case, data):
     threshold = data.draw(st.lists(st.integers(1, top), min_size=steps, max_size=steps))
     cut = data.draw(st.lists(st.integers(1, 12), min_size=steps, max_size=steps))
     noise = cut_off(case.design, known, n)
-    where = {"s": base.astype(np.int32), "noise": noise, "stamps": case.stamps, "geometry": case.space}
+    where = {"s": base.astype(np.int32), "noise": noise, "rows": case.kernel_rows, "geometry": case.space}
     for statistic in (VOXEL, SIZE, MASS):
         least = np.array(cut, dtype=np.int64) * (1 if statistic == SIZE else top // 8 + 1)
-        voxels, starts = surviving(
-            5, statistic=statistic, threshold=np.array(threshold, dtype=np.int32), cut=least, **where
-        )
+        rule = SurvivalRule(statistic, np.array(threshold, dtype=np.int32), least)
+        voxels, starts = surviving(5, rule, **where)
         for step in range(steps):
             end = begin[known + step]
             whole = base + partial_sum(case, known, known + step, case.drawn(5)[begin[known] : end])
@@ -88,7 +87,7 @@ def partial_sum(case, first, last, voxels):
     """Return S (voxel) of experiments first … last - 1 with foci at these voxels."""
     if first == last:
         return np.zeros(len(case.ijk), dtype=np.int64)
-    return sum_of_stamps(voxels, design=cut_off(case.design, first, last), stamps=case.stamps, geometry=case.space)
+    return sum_of_foci(voxels, design=cut_off(case.design, first, last), rows=case.kernel_rows, geometry=case.space)
 
 
 @pytest.mark.parametrize("statistic", [VOXEL, SIZE, MASS])
@@ -102,6 +101,6 @@ def test_a_brain_of_ten_experiments_and_twenty_of_noise(statistic):
         out = np.empty((2, 3), dtype=np.int64)
         design = cut_off(case.design, 0, 10 + step)
         for series, more in enumerate((0, 9, 300)):
-            null_iterations(0, 2, np.int32(steps[step] + more), design, case.stamps, case.space, out)
+            null_iterations(0, 2, np.int32(steps[step] + more), design, case.kernel_rows, case.space, out)
             assert (out[:, 1] > 1).all()
             assert found[:, step, series].tolist() == out[:, statistic].tolist()

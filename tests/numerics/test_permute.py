@@ -14,13 +14,13 @@ from support import reference
 from support.permutations import SIGMAS, SOME, Case, blob, cases
 from support.runs import MACHINES
 
-from ale_dask.numerics import simd
-from ale_dask.numerics.kernel_rows import geometry, stamps
+from ale_dask.numerics.kernels import simd
+from ale_dask.numerics.kernels.kernel_rows import geometry, rows_of_kernels
 
 
 @SOME
 @given(cases(), st.integers(0, 10**6))
-def test_sum_of_stamps_equals_the_reference(case, seed):
+def test_sum_of_foci_equals_the_reference(case, seed):
     voxels = np.random.default_rng(seed).integers(0, len(case.ijk), sum(case.n_foci))
     assert np.array_equal(case.sum(voxels), case.reference_sum(voxels))
 
@@ -167,14 +167,14 @@ def test_a_kernel_that_is_not_its_own_mirror_image_is_refused():
     box = np.ones((3, 3, 3), dtype=np.int32)
     box[0, 0, 0] = 2
     with pytest.raises(ValueError, match="mirror"):
-        stamps([box])
+        rows_of_kernels([box])
 
 
 SCRIPT = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from support.permutations import Case, SIGMAS, blob
-from ale_dask.numerics import simd
+from ale_dask.numerics.kernels import simd
 case = Case(blob(5, (11, 9, 10)), SIGMAS[1:4], [0, 1, 2, 0, 1], [5, 1, 12, 3, 2])
 print(json.dumps([simd.PLAIN, case.rows(0, 30, 40000).tolist()]))
 """

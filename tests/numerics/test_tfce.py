@@ -15,9 +15,9 @@ from support.reference_tfce import IDENTITY, mask, maximum, several, slow_map
 from support.runs import MACHINES
 
 from ale_dask.numerics import tfce
-from ale_dask.numerics.kernel_rows import geometry
+from ale_dask.numerics.kernels.kernel_rows import geometry
 from ale_dask.numerics.null import NullTable, analytic_null, z_of_log_p
-from ale_dask.numerics.tfce import level_of, levels, levels_of_z, scratch, tfce_map, tfce_of
+from ale_dask.numerics.tfce import level_of, levels, levels_of_z, tfce_map, tfce_memory, tfce_of
 
 SOME = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 
@@ -142,13 +142,13 @@ def test_scratch_serves_one_field_after_another():
     random = np.random.default_rng(3)
     volume = mask(3, (9, 8, 10), 0.7)
     space = geometry(np.argwhere(volume).astype(np.int16), radius=np.full((1, 3), 2, dtype=np.int64))
-    work = scratch(space)
+    work = tfce_memory(space)
     for most in (60000, 3, 0, 900):
         s = random.integers(0, most, volume.sum(), endpoint=True)
         expected = tfce_map(s, levels=IDENTITY, volume=volume).max()
         assert maximum(s, IDENTITY, volume, work=work, radius=2) == expected
         assert not work.voxel_end.any()
-        assert not work.edge_end.any()
+        assert not work.border_end.any()
 
 
 def test_numerical_integration_converges_to_it():

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.permutations import SIGMAS, SOME, Case, blob, cases
 
-from ale_dask.numerics.focus_visits import Design
+from ale_dask.numerics.kernels.focus_visits import Design
 from ale_dask.numerics.permutation_null import null_iterations
 from ale_dask.numerics.variant_null import Variants, variant_iterations
 
@@ -23,7 +23,7 @@ def alone(case, left_out, threshold, first, count):
     out = np.zeros((count, 3), dtype=np.int64)
     if len(kept):
         design = subset(case.design, kept)
-        null_iterations(first, count, np.int32(threshold), design, case.stamps, case.space, out)
+        null_iterations(first, count, np.int32(threshold), design, case.kernel_rows, case.space, out)
     return out
 
 
@@ -32,7 +32,7 @@ def together(case, left_out, thresholds, first, count):
     member = np.concatenate([np.array(m, dtype=np.int64) for m in left_out])
     variants = Variants(np.array(thresholds, dtype=np.int32), begin, member)
     out = np.full((count, len(thresholds), 3), -1, dtype=np.int64)
-    variant_iterations(first, count, variants, case.design, case.stamps, case.space, out)
+    variant_iterations(first, count, variants, case.design, case.kernel_rows, case.space, out)
     return out
 
 

@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from ale_dask.numerics.gaussian import kernel_box
-from ale_dask.numerics.kernel_rows import geometry, stamps
+from ale_dask.numerics.kernels.kernel_rows import geometry, rows_of_kernels
+from ale_dask.numerics.kernels.planes import Design, sum_of_foci
 from ale_dask.numerics.permutation_null import null_iterations
-from ale_dask.numerics.planes import Design, sum_of_stamps
 from support import reference
 
 BITS, SUPPORT = 20, 3.0
@@ -32,13 +32,13 @@ class Case:
         self.values = [reference.stamp(s, support=SUPPORT, bits=BITS) for s in sigmas]
         radius = np.array([b.shape for b in boxes]) // 2
         self.space = geometry(self.ijk.astype(np.int16), radius=radius, edges=edges)
-        self.stamps = stamps(boxes)
+        self.kernel_rows = rows_of_kernels(boxes)
         key = np.random.default_rng(seed).integers(0, 2**63, len(n_foci)).astype(np.uint64)
         begin = np.r_[0, np.cumsum(n_foci)].astype(np.int64)
         self.design = Design(begin, np.array(kernel, dtype=np.int64), key, additive)
 
     def sum(self, voxels):
-        return sum_of_stamps(voxels, design=self.design, stamps=self.stamps, geometry=self.space)
+        return sum_of_foci(voxels, design=self.design, rows=self.kernel_rows, geometry=self.space)
 
     def reference_sum(self, voxels):
         begin, kernel = self.design.focus_begin, self.design.kernel
@@ -59,7 +59,7 @@ class Case:
 
     def rows(self, first, count, threshold):
         out = np.empty((count, 3), dtype=np.int64)
-        null_iterations(first, count, np.int32(threshold), self.design, self.stamps, self.space, out)
+        null_iterations(first, count, np.int32(threshold), self.design, self.kernel_rows, self.space, out)
         return out
 
 

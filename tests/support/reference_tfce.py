@@ -7,8 +7,8 @@ import math
 import numpy as np
 from scipy import ndimage
 
-from ale_dask.numerics.kernel_rows import geometry
-from ale_dask.numerics.tfce import Levels, max_tfce, scratch, tfce_map
+from ale_dask.numerics.kernels.kernel_rows import geometry
+from ale_dask.numerics.tfce import Levels, max_tfce, tfce_map, tfce_memory
 
 IDENTITY = Levels(np.arange(1 << 16).astype(np.uint16), 0, 1, 10)
 
@@ -43,7 +43,7 @@ def maximum(s, levels, volume, *, work=None, radius=1):
     space = geometry(ijk, radius=np.full((1, 3), radius, dtype=np.int64))
     padded = np.full(space.size, GARBAGE, dtype=np.int32)
     padded[space.cell] = s
-    return max_tfce(padded, space, levels, scratch(space) if work is None else work)
+    return max_tfce(padded, space, levels, tfce_memory(space) if work is None else work)
 
 
 def mask(seed, shape, share):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ale_dask.analyses.base_rate import BUILDING, DRAWN_FROM, SHARED, STATISTICS, Against, drawn_by, table_of
 from ale_dask.analyses.main_effect import draws_of, identity_of, null_tables, searched
 from ale_dask.execution.plan import Plan
-from ale_dask.numerics.base_rate_null import Drawn
+from ale_dask.numerics.base_rate_null import FocusSource
 from ale_dask.numerics.base_rate_variants import (
     CriticalVariants,
     LeftOut,
@@ -137,7 +137,7 @@ def least_thresholds(plan: Plan) -> npt.NDArray[np.int32]:
 
 
 @lru_cache(maxsize=2)
-def _ready(plan: Plan) -> tuple[Drawn, CriticalVariants]:
+def _ready(plan: Plan) -> tuple[FocusSource, CriticalVariants]:
     _, _, space = null_tables(plan, in_mask=True)
     number = n_variants(plan)
     inside = searched(plan, n_voxels=len(plan.arrays["threshold_0"]))

@@ -27,8 +27,8 @@ from ale_dask.analyses.sensitivity.fail_safe_base_rate import AddedBaseRate
 from ale_dask.analyses.sensitivity.noise_null import KIND, STATISTICS
 from ale_dask.execution.plan import Plan
 from ale_dask.numerics import clusters, correct
-from ale_dask.numerics.focus_visits import Design
-from ale_dask.numerics.noise import VOXEL, surviving
+from ale_dask.numerics.kernels.focus_visits import Design
+from ale_dask.numerics.noise import VOXEL, SurvivalRule, surviving
 from ale_dask.numerics.space import Mask
 
 I64 = npt.NDArray[np.int64]
@@ -78,9 +78,9 @@ class Added:
         forming = arrays["threshold"][series]
         voxels, begin = surviving(
             series,
-            statistic=statistic,
-            threshold=np.minimum(cut, 2**31 - 1).astype(np.int32) if statistic == VOXEL else forming,
-            cut=cut,
+            SurvivalRule(
+                statistic, np.minimum(cut, 2**31 - 1).astype(np.int32) if statistic == VOXEL else forming, cut
+            ),
             s=arrays["s"],
             noise=Design(
                 arrays["noise_begin"],
@@ -88,7 +88,7 @@ class Added:
                 arrays["noise_place_key"],
                 bool(self.plan.settings["additive"]),
             ),
-            stamps=rows,
+            rows=rows,
             geometry=space,
         )
         return np.split(voxels, begin[1:-1])

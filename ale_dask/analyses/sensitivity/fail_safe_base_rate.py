@@ -32,7 +32,7 @@ from ale_dask.execution.plan import Plan
 from ale_dask.execution.progress import clock
 from ale_dask.numerics.ale import add_row, cell_index, fixed_point_rows
 from ale_dask.numerics.ball_mass import Field, shells
-from ale_dask.numerics.density_levels import critical_map, least_z, level_table
+from ale_dask.numerics.density_levels import Experiments, critical_map, least_z, level_table
 from ale_dask.numerics.draws import NULL, draw_keys
 
 I64 = npt.NDArray[np.int64]
@@ -132,12 +132,14 @@ class Steps:
             table = level_table(
                 field,
                 around,
+                Experiments(
+                    np.r_[kernel, kernel[noise.like[:m]]],
+                    np.r_[sample.n_foci, noise.n_foci[:m]],
+                    sample.additive,
+                ),
                 voxel_ijk=mask.voxel_ijk,
                 s=self._largest[number],
-                kernel=np.r_[kernel, kernel[noise.like[:m]]],
-                n_foci=np.r_[sample.n_foci, noise.n_foci[:m]],
                 bits=self.bits,
-                additive=sample.additive,
             )
             p = sample.inference.voxel_p
             settings = {"bits": self.bits, "least_z": least_z(p), "shift": table.shift}

@@ -17,10 +17,10 @@ from ale_dask.analyses.sample import Sample
 from ale_dask.coordinates.foci import Experiment, build
 from ale_dask.datasets.base_rate import density
 from ale_dask.datasets.base_rate.studies import BaseRate
-from ale_dask.numerics.base_rate_null import Drawn, draw_base_rate, drawn, drawn_studies
+from ale_dask.numerics.base_rate_null import FocusSource, draw_base_rate, source_of_foci, source_of_studies
 from ale_dask.numerics.draws import draw_keys, draw_voxels, permutation_keys
-from ale_dask.numerics.focus_visits import Design
-from ale_dask.numerics.weighted_draws import last_words
+from ale_dask.numerics.kernels.focus_visits import Design
+from ale_dask.numerics.weighted_draws import cumulative_words
 
 NOISE, ORDER = "noise", "noise-order"
 """Streams of the foci of noise experiments and of their order; their relocated foci come from the null's own."""
@@ -52,12 +52,12 @@ class Noise:
         return draw_keys(self.key, seed=self.sample.inference.seed, stream=NOISE)
 
     @cached_property
-    def _drawn(self) -> Drawn:
+    def _drawn(self) -> FocusSource:
         assert self.base_rate is not None
         studies = self.base_rate.studies
         if studies is not None:
-            return drawn_studies(studies.begin, studies.voxel, self.n_foci)
-        return drawn(last_words(density(self.sample.mask, self.base_rate.counts)))
+            return source_of_studies(studies.begin, studies.voxel, self.n_foci)
+        return source_of_foci(cumulative_words(density(self.sample.mask, self.base_rate.counts)))
 
     def voxels(self, series: int) -> npt.NDArray[np.int64]:
         """Return the voxels (focus), int64, at whose centres the foci of a series are."""

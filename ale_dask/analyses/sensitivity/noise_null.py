@@ -20,7 +20,7 @@ from ale_dask.execution.plan import Plan
 from ale_dask.numerics.added_null import critical_values
 from ale_dask.numerics.ale import cell_index, fixed_point_rows, scale_bits
 from ale_dask.numerics.draws import NULL, draw_keys
-from ale_dask.numerics.focus_visits import Design
+from ale_dask.numerics.kernels.focus_visits import Design
 from ale_dask.numerics.noise import MASS, SIZE, VOXEL, noise_iterations, values_of
 from ale_dask.numerics.null import histogram
 

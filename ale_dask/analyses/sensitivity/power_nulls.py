@@ -114,7 +114,7 @@ def base_rate_found(chosen: Sample, result: xr.Dataset, *, simulations: int, wit
         threshold, cut = np.maximum(threshold, least_sums(table, least=cut)), 1
     by_mass, edges = inference.correction == "cluster-mass", inference.connectivity == 18
     rule = local_rule(threshold, table, least_z=least, cut=cut, by_mass=by_mass, edges=edges, space=space)
-    return Found(base_rate_detections(simulations, rule=rule, drawn=words, **tables), of_place)
+    return Found(base_rate_detections(simulations, rule=rule, source=words, **tables), of_place)
 
 
 def _enhanced(chosen: Sample, plan: Plan, *, simulations: int, cut: int, tables: dict[str, Any]) -> Bools:

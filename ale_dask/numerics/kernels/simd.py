@@ -1,9 +1,17 @@
-"""Eight int32 at a time, in LLVM's own words.
+"""Operations on eight int32 at a time, written in LLVM's own words (single instruction, multiple data).
 
-Each operation has a plain twin of the same signature (`plain_…`), which the tests hold it to and which
-runs instead when ALE_DASK_PLAIN=1 is set. A plain loop of 8 would do if the compiler could know that the
-arrays do not overlap; it cannot, and its run-time check costs more than the loop. `load`, an index without numba's
-test for negative ones, has no twin: it computes nothing.
+    plane   | p0 | p1 | p2 | p3 | p4 | p5 | p6 | p7 |     one 256-bit register
+    table   | k0 | k1 | k2 | k3 | k4 | k5 | k6 | k7 |     one 256-bit register
+    add8    p += k                  one addition for eight voxels
+    gain8   p += max(k, m) - m      m: eight int32 that stay in a register between calls (read8, larger8)
+
+numba would turn a plain loop over 8 cells into the same instructions only if it knew that `plane` and `table` do not
+overlap in memory. It cannot know, and the test that it makes while running costs more than the loop.
+
+Each operation `fast_…` has a plain version `plain_…` of the same signature beside it, which the tests hold it to
+(tests/numerics/test_permute.py) and which runs in its place when ALE_DASK_PLAIN=1 is set. `load`, which only reads an
+element, has none. Arrays are int32 and one-dimensional, positions are int64 and not negative, values are integers of
+fixed point.
 """
 
 from __future__ import annotations
@@ -18,10 +26,10 @@ from numba.extending import intrinsic, models, register_model
 
 WIDTH = 8
 BARE = {"cache": True, "nogil": True, "_nrt": False}
-"""Of functions that loop over foci and allocate nothing: without numba's counting of references to arrays, which is
-several atomic additions for every visit and 3 % of an iteration."""
+"""Options of `numba.njit` for functions that loop over foci and allocate nothing: numba then counts no references to
+arrays, which takes several atomic additions for every focus and 3 % of an iteration."""
 SCAN = 32
-"""Cells that a scan looks at in one step."""
+"""Number of cells that `reaches32` and `clear32` treat in one step."""
 _VECTOR = ir.VectorType(ir.IntType(32), WIDTH)
 _ZERO = ir.Constant(_VECTOR, [0] * WIDTH)
 
@@ -48,20 +56,20 @@ def _add8(typing_context, volume, at, table, entry):  # type: ignore[no-untyped-
     return types.void(volume, types.int64, table, types.int64), generate
 
 
-class _Lanes(types.Type):  # type: ignore[misc]
-    """Eight int32 in a register."""
+class _EightType(types.Type):  # type: ignore[misc]
+    """The type of eight int32 in a register, for numba."""
 
     def __init__(self) -> None:
         super().__init__(name="int32 x 8")
 
 
-LANES = _Lanes()
+EIGHT = _EightType()
 
 
-@register_model(_Lanes)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
-    def __init__(self, manager: Any, lanes: Any) -> None:
-        super().__init__(manager, lanes, _VECTOR)
+@register_model(_EightType)
+class _EightModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, eight: Any) -> None:
+        super().__init__(manager, eight, _VECTOR)
 
 
 @intrinsic
@@ -70,7 +78,7 @@ def _read8(typing_context, table, entry):  # type: ignore[no-untyped-def]
         t, e = arguments
         return builder.load(_pointer(context, builder, signature.args[0], t, e), align=4)
 
-    return LANES(table, types.int64), generate
+    return EIGHT(table, types.int64), generate
 
 
 @intrinsic
@@ -80,7 +88,7 @@ def _larger8(typing_context, most, table, entry):  # type: ignore[no-untyped-def
         source = _pointer(context, builder, signature.args[1], t, e)
         return _maximum(builder, m, builder.load(source, align=4))
 
-    return LANES(LANES, table, types.int64), generate
+    return EIGHT(EIGHT, table, types.int64), generate
 
 
 @intrinsic
@@ -93,12 +101,12 @@ def _gain8(typing_context, volume, at, table, entry, most):  # type: ignore[no-u
         builder.store(builder.add(builder.load(target, align=4), gain), target, align=4)
         return context.get_dummy_value()
 
-    return types.void(volume, types.int64, table, types.int64, LANES), generate
+    return types.void(volume, types.int64, table, types.int64, EIGHT), generate
 
 
 @intrinsic
 def load(typing_context, array, at):  # type: ignore[no-untyped-def]
-    """array[at] for at >= 0: without the test for negative indices that numba makes."""
+    """Return array[at], of any dtype, for an int64 `at` >= 0, without numba's test for negative indices."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         a, i = arguments
@@ -147,14 +155,14 @@ def plain_add8(volume, at, table, entry) -> None:  # type: ignore[no-untyped-def
 
 @numba.njit(cache=True, nogil=True)
 def plain_read8(table, entry):  # type: ignore[no-untyped-def]
-    """Return table[entry:entry + 8]."""
+    """Return table[entry:entry + 8] as eight values (`fast_read8`: as one register)."""
     t = table[entry : entry + WIDTH]
     return t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]
 
 
 @numba.njit(cache=True, nogil=True)
 def plain_larger8(m, table, entry):  # type: ignore[no-untyped-def]
-    """Return max(m, table[entry:entry + 8])."""
+    """Return the larger of `m`, eight values from `read8`, and table[entry:entry + 8], value by value."""
     t = table[entry : entry + WIDTH]
     return (
         max(m[0], t[0]),
@@ -170,14 +178,14 @@ def plain_larger8(m, table, entry):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def plain_gain8(volume, at, table, entry, m) -> None:  # type: ignore[no-untyped-def]
-    """Add max(k, m) - m to volume[at:at + 8], k = table[entry:entry + 8]."""
+    """Add max(k, m) - m to volume[at:at + 8], with k = table[entry:entry + 8] and `m` eight values from `read8`."""
     for j in range(WIDTH):
         volume[at + j] += max(table[entry + j], m[j]) - m[j]
 
 
 @numba.njit(cache=True, nogil=True)
 def plain_reaches32(volume, at, limit):  # type: ignore[no-untyped-def]
-    """Return whether any of volume[at:at + 32] is at least `limit`."""
+    """Return whether any of volume[at:at + 32] is at least `limit`, int32."""
     found = False
     for j in range(SCAN):
         found |= volume[at + j] >= limit
@@ -186,44 +194,44 @@ def plain_reaches32(volume, at, limit):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def plain_clear32(volume, at) -> None:  # type: ignore[no-untyped-def]
-    """Zero volume[at:at + 32]."""
+    """Set volume[at:at + 32] to 0."""
     for j in range(SCAN):
         volume[at + j] = 0
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def fast_add8(volume, at, table, entry) -> None:  # type: ignore[no-untyped-def]
-    """As `plain_add8`."""
+    """Do what `plain_add8` does."""
     _add8(volume, at, table, entry)
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def fast_read8(table, entry):  # type: ignore[no-untyped-def]
-    """As `plain_read8`."""
+    """Do what `plain_read8` does."""
     return _read8(table, entry)
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def fast_larger8(m, table, entry):  # type: ignore[no-untyped-def]
-    """As `plain_larger8`."""
+    """Do what `plain_larger8` does."""
     return _larger8(m, table, entry)
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def fast_gain8(volume, at, table, entry, m) -> None:  # type: ignore[no-untyped-def]
-    """As `plain_gain8`."""
+    """Do what `plain_gain8` does."""
     _gain8(volume, at, table, entry, m)
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def fast_reaches32(volume, at, limit):  # type: ignore[no-untyped-def]
-    """As `plain_reaches32`."""
+    """Do what `plain_reaches32` does."""
     return _reaches32(volume, at, limit)
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def fast_clear32(volume, at) -> None:  # type: ignore[no-untyped-def]
-    """As `plain_clear32`."""
+    """Do what `plain_clear32` does."""
     _clear32(volume, at)
 
 

@@ -1,6 +1,16 @@
-"""Sixty-four relabellings at a time: sums, comparisons and a bound in vector registers.
+"""Sixty-four relabellings of a contrast at a time: sums, comparisons and a bound in vector registers.
 
-Each operation has a plain twin of the same signature, as in `simd`. A set bit of a mask stands for a lane.
+    relabelling (lane)      0    1    2  …   63
+    member[experiment]     -1    0   -1  …    0     -1, all bits set: the experiment is in the first arm
+    value & member          x    0    x  …    0     so that "and" selects; the sum of these is the first arm's S
+
+A voxel's S in the first arm is summed for all 64 lanes in registers, one "and" and one addition for each experiment
+and 8 or 16 lanes, and a comparison gives a mask of 64 bits, one for each lane. A loop over relabellings would read the
+voxel's values 64 times.
+
+Each operation `fast_…` has a plain version `plain_…` of the same signature beside it, which the tests hold it to
+(tests/numerics/test_lanes.py) and which runs in its place when ALE_DASK_PLAIN=1 is set. Sums are int32 (lane) in units
+of fixed point, masks are uint64 whose bit i stands for lane i.
 """
 
 from __future__ import annotations
@@ -14,11 +24,12 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ale_dask.numerics.simd import PLAIN
+from ale_dask.numerics.kernels.simd import PLAIN
 
 LANES = 64
+"""Number of relabellings in one mask."""
 SLACK = 4.0
-"""Units of a difference: more than two of them, rounded to integers, can be wrong about which is larger."""
+"""Units of 2^-40 of a difference: more than rounding two differences to integers can change which is larger."""
 _INT, _WORD, _FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
 _LANES = ir.VectorType(_INT, LANES)
 _FLOATS = ir.VectorType(_FLOAT, LANES)
@@ -65,8 +76,8 @@ def _comparison(sign: str) -> Any:
     def compare(typing_context, sums, bound):  # type: ignore[no-untyped-def]
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             data = _data(context, builder, signature.args[0], arguments[0])
-            found, bound = _load(builder, data, ir.Constant(_WORD, 0), _LANES), _spread(builder, arguments[1], _LANES)
-            return builder.bitcast(builder.icmp_signed(sign, found, bound), _WORD)
+            lanes, bound = _load(builder, data, ir.Constant(_WORD, 0), _LANES), _spread(builder, arguments[1], _LANES)
+            return builder.bitcast(builder.icmp_signed(sign, lanes, bound), _WORD)
 
         return types.uint64(sums, types.int32), generate
 
@@ -111,7 +122,11 @@ def _rising(typing_context, sums, total, steep, flat, bounds, row):  # type: ign
 
 @numba.njit(cache=True, nogil=True)
 def plain_sums(value, experiment, begin, end, member, out) -> None:  # type: ignore[no-untyped-def]
-    """Fill out (lane), int32, with the sum over t of value[t] & member[experiment[t], lane]."""
+    """Fill out (lane), int32, with the sum over begin <= t < end of value[t] & member[experiment[t], lane].
+
+    `value` and `experiment` (entry), int32, are the sparse rows of voxels; member (experiment, lane), int32, is 0 or
+    -1.
+    """
     out[:] = 0
     for t in range(begin, end):
         row = member[experiment[t]]
@@ -121,7 +136,7 @@ def plain_sums(value, experiment, begin, end, member, out) -> None:  # type: ign
 
 @numba.njit(cache=True, nogil=True)
 def plain_at_least(sums, bound):  # type: ignore[no-untyped-def]
-    """Return the mask of lanes with sums >= bound."""
+    """Return the mask of the lanes with sums (lane), int32, at or above `bound`, int32."""
     mask = np.uint64(0)
     for lane in range(LANES):
         mask |= np.uint64(sums[lane] >= bound) << np.uint64(lane)
@@ -130,7 +145,7 @@ def plain_at_least(sums, bound):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def plain_at_most(sums, bound):  # type: ignore[no-untyped-def]
-    """Return the mask of lanes with sums <= bound."""
+    """Return the mask of the lanes with sums (lane), int32, at or below `bound`, int32."""
     mask = np.uint64(0)
     for lane in range(LANES):
         mask |= np.uint64(sums[lane] <= bound) << np.uint64(lane)
@@ -139,10 +154,12 @@ def plain_at_most(sums, bound):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def plain_rising(sums, total, steep, flat, bounds, row):  # type: ignore[no-untyped-def]
-    """Return the mask of lanes whose difference may be the largest or smallest, and narrow bounds (row, 2, lane).
+    """Return the mask of lanes whose difference may be the largest or the smallest, and narrow bounds[row].
 
-    The difference lies between steep * x and flat * x, x = 2 s - total, float32; bounds[row, 0] is what the largest
-    is known to reach, bounds[row, 1] the smallest, with SLACK for units that are rounded.
+    With x = 2 s - total, s of `sums` (lane), int32, and both arms' S `total`, int32, the difference ALE_A - ALE_B in
+    units of 2^-40 lies between steep * x and flat * x, float32. bounds (row, 2, lane), float32, holds the value that
+    the largest difference of each lane is known to reach, and the one that the smallest is known to reach, both widened
+    by SLACK because differences are rounded to integers afterwards.
     """
     mask = np.uint64(0)
     slack = np.float32(SLACK)
@@ -160,25 +177,25 @@ def plain_rising(sums, total, steep, flat, bounds, row):  # type: ignore[no-unty
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def fast_sums(value, experiment, begin, end, member, out) -> None:  # type: ignore[no-untyped-def]
-    """As `plain_sums`."""
+    """Do what `plain_sums` does."""
     _sums(value, experiment, begin, end, member, out)
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def fast_at_least(sums, bound):  # type: ignore[no-untyped-def]
-    """As `plain_at_least`."""
+    """Do what `plain_at_least` does."""
     return _at_least(sums, bound)
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def fast_at_most(sums, bound):  # type: ignore[no-untyped-def]
-    """As `plain_at_most`."""
+    """Do what `plain_at_most` does."""
     return _at_most(sums, bound)
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def fast_rising(sums, total, steep, flat, bounds, row):  # type: ignore[no-untyped-def]
-    """As `plain_rising`."""
+    """Do what `plain_rising` does."""
     return _rising(sums, total, steep, flat, bounds, row)
 
 
@@ -189,7 +206,7 @@ lane_sums, at_least, at_most, rising = _plain if PLAIN else _fast
 
 @numba.njit(cache=True, nogil=True)
 def count_lanes(mask):  # type: ignore[no-untyped-def]
-    """Return the number of lanes in a mask, int64."""
+    """Return the number of bits set in a mask, uint64, as int64: sums of pairs of bits, of fours, of eights."""
     pairs = mask - ((mask >> np.uint64(1)) & np.uint64(0x5555555555555555))
     fours = (pairs & np.uint64(0x3333333333333333)) + ((pairs >> np.uint64(2)) & np.uint64(0x3333333333333333))
     eights = (fours + (fours >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
@@ -198,15 +215,16 @@ def count_lanes(mask):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def has_lane(mask, lane):  # type: ignore[no-untyped-def]
-    """Return whether a lane is set in a mask."""
+    """Return whether the bit of lane number `lane`, int64, is set in a mask, uint64."""
     return (mask >> np.uint64(lane)) & np.uint64(1) != 0
 
 
 @numba.njit(cache=True, nogil=True)
 def fill_members(chosen, first, member):  # type: ignore[no-untyped-def]
-    """Fill member (experiment, lane), int32, with -1 where relabellings first + lane choose it; returns the lanes.
+    """Fill member (experiment, lane), int32, with -1 where relabelling first + lane puts it in the first arm, else 0.
 
-    Lanes past the last relabelling repeat number `first`.
+    `chosen` (relabelling, experiment), bool. Returns the number of lanes in use; those past the last relabelling repeat
+    number `first`.
     """
     lanes = min(LANES, chosen.shape[0] - first)
     for lane in range(LANES):
