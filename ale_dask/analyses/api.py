@@ -198,26 +198,18 @@ def contrast(
     foci = contrasts.disjoint_arms(
         foci_data.foci_alone(a), foci_data.foci_alone(b), shared=inference.shared, name=title
     )
-    arms = [sample(f, mask=mask, inference=inference, name=title) for f in foci]
-    both = sample(foci_data.concat(foci), mask=mask, inference=inference, name=title)
-    bits = study_bits([both])
-    names = (title, title, f"{title}_pooled")
-    plans = [main_effects.plan_main_effect(s, bits=bits, name=n) for s, n in zip((*arms, both), names, strict=True)]
+    one, two, both = (sample(f, mask=mask, inference=inference, name=title) for f in (*foci, foci_data.concat(foci)))
+    plans, plan = _contrast_plans((one, two, both), name=title)
     if pooled is None:
         pooled = _main_effect(both, plans[2], client=client)
-    against = []
-    if inference.null == "base-rate" and inference.gate != "none":
-        three = zip((*arms, both), plans, strict=True)
-        against = [base_rates.plan_base_rate(s, main=p, name=title) for s, p in three]
-    plan = contrasts.plan_contrast(arms[0], arms[1], plans=plans, against=against, name=title)
     iterations = contrasts.how_many(plan, inference.iterations)
     arrays = run_plan(plan, iterations=iterations, client=client)
     clusters = None
     if second.second_pass(plan, inference, iterations=iterations):
-        again = second.plan_clusters(
+        pass_over_clusters = second.plan_clusters(
             plan, mask=mask, inference=inference, iterations=iterations, name=title, threads=cpu_count()
         )
-        clusters = again, run_plan(again, iterations=iterations, client=client)["null"][:, 1:]
+        clusters = pass_over_clusters, run_plan(pass_over_clusters, iterations=iterations, client=client)["null"][:, 1:]
     return contrasts.collect(
         plan,
         arrays["null"][:, 1:],
@@ -227,6 +219,18 @@ def contrast(
         inference=inference,
         second=clusters,
     )
+
+
+def _contrast_plans(samples: tuple[Sample, Sample, Sample], *, name: str) -> tuple[list[Plan], Plan]:
+    """Return the plans of both arms and of all their experiments, and the plan of the contrast."""
+    inference, bits = samples[0].inference, study_bits([samples[2]])
+    names = (name, name, f"{name}_pooled")
+    plans = [main_effects.plan_main_effect(s, bits=bits, name=n) for s, n in zip(samples, names, strict=True)]
+    against = []
+    if inference.null == "base-rate" and inference.gate != "none":
+        pairs = zip(samples, plans, strict=True)
+        against = [base_rates.plan_base_rate(s, main=plan, name=name) for s, plan in pairs]
+    return plans, contrasts.plan_contrast(samples[0], samples[1], plans=plans, against=against, name=name)
 
 
 def leave_one_out(result: xr.Dataset) -> xr.Dataset:

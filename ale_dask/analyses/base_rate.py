@@ -15,10 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ale_dask.analyses.corrections import BASE_RATE_STATISTICS, CORRECTION_OF, CORRECTIONS, TFCE, Scales
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import (
-    BASE_RATE,
-    TFCE,
     draws_of,
     eps_of,
     identity_of,
@@ -69,8 +68,6 @@ from ale_dask.numerics.whole_studies import ENOUGH
 from ale_dask.schema import describe
 
 KIND = "base-rate"
-STATISTICS = ("max_z", "max_size", "max_mass")
-"""And the largest TFCE, when it is the correction asked for."""
 MEASURES = ("size", "mass", "peak")
 """Of a cluster: voxels, sum of z beyond the cluster-forming one, largest z; in the order of their nulls below."""
 DRAWN_FROM = ("last_word", "study_begin", "study_voxel")
@@ -78,9 +75,9 @@ DRAWN_FROM = ("last_word", "study_begin", "study_voxel")
 SHARED = ("volume", "shape", "focus_begin", "kernel", "draw_key", "box_shape", "boxes")
 _DECISIONS = ("not", "undecided", "significant")
 """From the least favourable to the most."""
-_COLUMN = {"size": 1, "mass": 2, "peak": 0}
-PRIMARY_MEASURE = {"cluster-size": "size", "cluster-mass": "mass", "voxel": "peak"}
-"""The measure that each correction tests; TFCE has none."""
+_COLUMN = {
+    c.base_rate_short: BASE_RATE_STATISTICS.index(c.base_rate.statistic) for c in CORRECTIONS if not c.only_if_asked
+}
 _VERSION = 1
 BUILDING = threading.Lock()
 """Two threads that build the same tables take each other's time."""
@@ -149,7 +146,7 @@ def plan_base_rate(sample: Sample, *, main: Plan, name: str, base_rate: BaseRate
         name=name,
         kind=KIND,
         identity=identity_of(KIND, conventions),
-        statistics=(*STATISTICS, TFCE) if inference.correction == "tfce" else STATISTICS,
+        statistics=(*BASE_RATE_STATISTICS, TFCE) if inference.correction == "tfce" else BASE_RATE_STATISTICS,
         settings={
             "conventions": conventions,
             "bits": bits,
@@ -266,7 +263,7 @@ def with_base_rate(result: xr.Dataset, sample: Sample, plan: Plan, null: npt.NDA
             "null_base_rate": (("iteration", "base_rate_statistic"), null),
         }
     ).assign_coords(base_rate_statistic=np.array(plan.statistics, dtype=object))
-    kept = keep[BASE_RATE[inference.correction]]
+    kept = keep[CORRECTION_OF[inference.correction].base_rate.map]
     return describe(out.assign(_of_uniform(out, kept))).assign_attrs(
         base_rate=Path(inference.base_rate).name,
         base_rate_sha256=plan.settings["conventions"]["base_rate"],
@@ -293,15 +290,11 @@ def primary_statistic(plan: Plan, inference: Inference) -> Statistic | None:
 
     None where a sweep over corrections has a plan without TFCE.
     """
-    what, unit, factor = {
-        "cluster-size": ("max_size", "voxels", 1.0),
-        "cluster-mass": ("max_mass", "summed z", 1 / Z_UNIT),
-        "voxel": ("max_z", "z", 1 / Z_UNIT),
-        "tfce": (TFCE, "TFCE", tfce_unit(int(plan.settings.get("tfce_shift", 0)))),
-    }[inference.correction]
-    if what not in plan.statistics:
-        return None
-    return Statistic(plan.statistics.index(what), inference.cluster_p, unit, factor, inference.cluster_cut)
+    base_rate = CORRECTION_OF[inference.correction].base_rate
+    unit = tfce_unit(int(plan.settings.get("tfce_shift", 0)))
+    factor = base_rate.factor(Scales(int(plan.settings["bits"]), base_rate_tfce=unit))
+    column = plan.statistics.index(base_rate.statistic)
+    return Statistic(column, inference.cluster_p, base_rate.unit, factor, inference.cluster_cut)
 
 
 def observed(plan: Plan, inference: Inference) -> tuple[npt.NDArray[np.int64], float] | None:
@@ -309,9 +302,10 @@ def observed(plan: Plan, inference: Inference) -> tuple[npt.NDArray[np.int64], f
 
     None where the primary correction is not one of clusters.
     """
-    if inference.correction not in ("cluster-size", "cluster-mass"):
+    correction = CORRECTION_OF[inference.correction]
+    if not correction.of_clusters:
         return None
-    found = _observed(plan, inference)[-1][inference.correction.removeprefix("cluster-")]
+    found = _observed(plan, inference)[-1][correction.base_rate_short]
     return found, eps_of(len(found), statistics=len(MEASURES))
 
 
@@ -349,7 +343,7 @@ def survivors(
     """
     units = z_map(s.astype(np.int64), against.table)
     above = (s >= against.threshold) & (against.threshold < NEVER) & mask.searched
-    what, cut = PRIMARY_MEASURE[inference.correction], cut_of(null, inference)
+    what, cut = CORRECTION_OF[inference.correction].base_rate_short, cut_of(null, inference)
     if what == "peak":
         return np.asarray(above & (units >= cut))
     labels = clusters.label_clusters(above, volume=mask.volume, connectivity=inference.connectivity)
@@ -358,7 +352,7 @@ def survivors(
 
 def cut_of(null: npt.NDArray[np.int64], inference: Inference) -> int:
     """Return the least size in voxels, mass or z that survives the primary correction, which is not TFCE."""
-    column = null[:, _COLUMN[PRIMARY_MEASURE[inference.correction]]]
+    column = null[:, _COLUMN[CORRECTION_OF[inference.correction].base_rate_short]]
     return int(correct.cut(column, alpha=inference.cluster_p, rule=inference.cluster_cut))
 
 
@@ -441,7 +435,7 @@ def only_here(result: xr.Dataset, uniform: npt.NDArray[np.bool_]) -> npt.NDArray
     `uniform` (voxel) are those that do.
     """
     correction = model_of(result).inference.correction
-    kept = result[BASE_RATE[correction]].values != 0
+    kept = result[CORRECTION_OF[correction].base_rate.map].values != 0
     label = result["base_rate_cluster_of_voxel"].values
     if correction == "tfce":
         # What survives need not be of a cluster above the cluster-forming value.

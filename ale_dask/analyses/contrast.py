@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -134,30 +134,15 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str, aga
     Monte-Carlo threshold changes; with gate "none" the whole mask, down to the floor. `against` are the base-rate plans
     of the same three where that null alone decides what survives: the voxels above their thresholds there, too.
     """
-    inference, mask = a.inference, a.mask
-    bits = int(plans[2].settings["bits"])
+    inference, bits = a.inference, int(plans[2].settings["bits"])
     against = () if inference.gate == "none" else against
-    above = [(p.arrays["s"] >= p.settings["threshold"]) & mask.searched for p in plans]
-    labels = _components(above[2], mask=mask, connectivity=inference.connectivity)
-    if against:
-        second = [(p.arrays["s"] >= p.arrays["threshold"]) & mask.searched for p in against]
-        # Clusters of either map are then whole components: those that survive are a region without any other voxel.
-        other = _components(second[2], mask=mask, connectivity=inference.connectivity)
-        pair = (labels + 1) * (int(other.max(initial=-1)) + 2) + other + 1
-        labels = np.unique(np.r_[0, pair], return_inverse=True)[1][1:] - 1
-        above = [one | two for one, two in zip(above, second, strict=True)]
-    if inference.gate == "none":
-        candidate = np.flatnonzero(above_floor(plans[2], mask=mask, inference=inference))
-        part = np.zeros(len(candidate), dtype=np.int64)
-    else:
-        candidate = np.flatnonzero(above[0] | above[1] | above[2])
-        part = labels[candidate]
+    candidate, component = _compared_voxels(plans, against, mask=a.mask, inference=inference)
     found = rows_by_candidate(a, b, candidate=candidate, bits=bits)
     in_first = int(found.group_first.sum())
     n = n_relabellings(len(found.group_key), in_first)
     behind = not found.group_first[0]
     conventions = conventions_of(a, b, plans=plans, against=against)
-    n_parts = int(part.max(initial=-1)) + 1
+    n_parts = int(component.max(initial=-1)) + 1
     return Plan(
         name=name,
         kind=KIND,
@@ -179,13 +164,33 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str, aga
             "value": found.value,
             "total": (found.s_a + found.s_b)[candidate],
             "observed": found.s_a[candidate],
-            "component": part,
+            "component": component,
             "s_a": found.s_a.astype(np.int32),
             "s_b": found.s_b.astype(np.int32),
             "digits": exponential_digits(bits),
             **found.group_arrays,
         },
     )
+
+
+def _compared_voxels(
+    plans: Sequence[Plan], against: Sequence[Plan], *, mask: Mask, inference: Inference
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
+    """Return the voxels that are compared (candidate), and the component of the pooled map that each lies in, or -1."""
+    if inference.gate == "none":
+        candidate = np.flatnonzero(above_floor(plans[2], mask=mask, inference=inference))
+        return candidate, np.zeros(len(candidate), dtype=np.int64)
+    above = [(p.arrays["s"] >= p.settings["threshold"]) & mask.searched for p in plans]
+    component = _components(above[2], mask=mask, connectivity=inference.connectivity)
+    if against:
+        second = [(p.arrays["s"] >= p.arrays["threshold"]) & mask.searched for p in against]
+        # Clusters of either map are then whole components: those that survive are a region without any other voxel.
+        other = _components(second[2], mask=mask, connectivity=inference.connectivity)
+        pair = (component + 1) * (int(other.max(initial=-1)) + 2) + other + 1
+        component = np.unique(np.r_[0, pair], return_inverse=True)[1][1:] - 1
+        above = [uniform | base_rate for uniform, base_rate in zip(above, second, strict=True)]
+    candidate = np.flatnonzero(above[0] | above[1] | above[2])
+    return candidate, component[candidate]
 
 
 def _components(above: npt.NDArray[np.bool_], *, mask: Mask, connectivity: int) -> npt.NDArray[np.int64]:
@@ -243,40 +248,9 @@ def collect(
     plan and null of the second pass, from which clusters have their p.
     """
     mask = model_of(pooled).mask
-    n = len(null)
-    n_parts = len(plan.statistics) // 2
-    greatest = null.reshape(n, 2, n_parts)
-    complete = bool(plan.settings["enumerate"])
-    candidate = plan.arrays["candidate"]
-    s_a, s_b = plan.arrays["s_a"].astype(np.int64), plan.arrays["s_b"].astype(np.int64)
-    difference = np.empty(mask.n_voxels, dtype=np.int64)
-    difference_map(s_a, s_a + s_b, plan.arrays["digits"], difference)
-    p = np.full((2, mask.n_voxels), np.nan)
-    p[:, candidate] = relabelled_p(exceed, n, complete=complete, rule=inference.relabel_p)
-    p_fwe = np.full((len(INPUTS), 2, mask.n_voxels), np.nan)
-    z = np.zeros((len(INPUTS), mask.n_voxels), dtype=np.float32)
-    z_fwe = np.zeros_like(z)
-    component = np.full(mask.n_voxels, -1, dtype=np.int64)
-    component[candidate] = plan.arrays["component"]
-    minimum = inference.min_voxels(mask.voxel_volume)
-    for i, source in enumerate(INPUTS):
-        invariant = thresholded(pooled, source)
-        region = np.ones(mask.n_voxels, dtype=bool) if inference.gate == "none" else invariant
-        parts = np.unique(component[region & (component >= 0)])
-        for d, sign in enumerate((1, -1)):
-            gate = thresholded(arms[d], source) if inference.gate == "arms" else region
-            passing = gate & (np.nan_to_num(p[d], nan=1.0) < inference.contrast_p)
-            passing = clusters.at_least(
-                passing, volume=mask.volume, minimum=minimum, connectivity=inference.connectivity
-            )
-            z[i, passing] = sign * _z(p[d, passing])
-            if parts.size:
-                inside = region & np.isin(component, parts)
-                top = greatest[:, d, parts].max(axis=1)
-                r = correct.exceedances(top, sign * difference[inside])
-                p_fwe[i, d, inside] = family_wise_p(r, n, complete=complete)
-                survives = inside & (np.nan_to_num(p_fwe[i, d], nan=1.0) <= inference.contrast_p)
-                z_fwe[i, survives] = sign * _z(p[d, survives])
+    relabelled = _relabelled(plan, null, exceed, n_voxels=mask.n_voxels, inference=inference)
+    p, candidate = relabelled.p, plan.arrays["candidate"]
+    p_fwe, z_fwe = _voxel_fwe(relabelled, pooled, inference=inference)
     of_clusters: dict[str, tuple[Any, Any]] = {}
     if second is not None:
         signed = np.zeros((2, mask.n_voxels), dtype=np.float32)
@@ -284,10 +258,10 @@ def collect(
         of_clusters = tested(*second, z=signed, pooled=pooled, inference=inference, mask=mask)
     result = xr.Dataset(
         {
-            "difference": ("voxel", (difference / 2.0**DIFFERENCE_BITS).astype(np.float32)),
+            "difference": ("voxel", (relabelled.difference / 2.0**DIFFERENCE_BITS).astype(np.float32)),
             "p_greater": ("voxel", p[0].astype(np.float32)),
             "p_less": ("voxel", p[1].astype(np.float32)),
-            "z_contrast": (("input", "voxel"), z),
+            "z_contrast": (("input", "voxel"), _gated(p, arms, pooled, mask=mask, inference=inference)),
             "z_contrast_voxel_fwe": (("input", "voxel"), z_fwe),
             "p_voxel_fwe_greater": (("input", "voxel"), p_fwe[:, 0].astype(np.float32)),
             "p_voxel_fwe_less": (("input", "voxel"), p_fwe[:, 1].astype(np.float32)),
@@ -297,26 +271,115 @@ def collect(
         },
         coords={"input": np.array(INPUTS, dtype=object)},
     )
-    used = compared(*arms)
-    means = [float(_n_foci(arm).mean()) for arm in used]
-    subjects = [float(arm["experiment_n_subjects"].values.mean()) for arm in used]
     return describe(result).assign_attrs(
         **result_attrs(mask, inference, plan),
         arms=[arm.attrs["name"] for arm in arms],
         gate=inference.gate,
         controls=shown_by(inference),
-        iterations=n,
+        iterations=len(null),
         relabellings=int(plan.settings["relabellings"]),
-        enumerated=bool(complete),
+        enumerated=relabelled.complete,
         candidates=len(candidate),
-        components=n_parts,
+        components=len(plan.statistics) // 2,
         groups_per_arm=_group_counts(plan),
-        experiments_compared=[arm.sizes["experiment"] for arm in used],
-        foci_per_experiment=means,
-        subjects_per_experiment=subjects,
-        shared=[g.words for g in shared_by(*arms)],
-        unbalanced=bool(max(_ratio(means), _ratio(subjects)) > 1.5),
+        **_arm_attrs(arms),
     )
+
+
+class _Relabelled(NamedTuple):
+    """The observed difference of two arms, and its relabellings."""
+
+    difference: npt.NDArray[np.int64]
+    """(voxel), in fixed-point units."""
+    p: npt.NDArray[np.float64]
+    """One-sided and uncorrected (direction, voxel); NaN where voxels were not compared."""
+    component: npt.NDArray[np.int64]
+    """Of the pooled map that each voxel lies in, or -1."""
+    greatest: npt.NDArray[np.int64]
+    """The largest difference (iteration, direction, component) of each relabelling."""
+    complete: bool
+    """Whether these are all relabellings that there are."""
+
+
+def _relabelled(
+    plan: Plan, null: npt.NDArray[np.int64], exceed: npt.NDArray[np.int64], *, n_voxels: int, inference: Inference
+) -> _Relabelled:
+    complete, candidate = bool(plan.settings["enumerate"]), plan.arrays["candidate"]
+    s_a, s_b = plan.arrays["s_a"].astype(np.int64), plan.arrays["s_b"].astype(np.int64)
+    difference = np.empty(n_voxels, dtype=np.int64)
+    difference_map(s_a, s_a + s_b, plan.arrays["digits"], difference)
+    p = np.full((2, n_voxels), np.nan)
+    p[:, candidate] = relabelled_p(exceed, len(null), complete=complete, rule=inference.relabel_p)
+    component = np.full(n_voxels, -1, dtype=np.int64)
+    component[candidate] = plan.arrays["component"]
+    return _Relabelled(difference, p, component, null.reshape(len(null), 2, len(plan.statistics) // 2), complete)
+
+
+def _region(pooled: xr.Dataset, source: str, inference: Inference) -> npt.NDArray[np.bool_]:
+    """Return the region (voxel) that no relabelling changes: the pooled map at an input, or the whole mask."""
+    invariant = thresholded(pooled, source)
+    return np.ones_like(invariant) if inference.gate == "none" else invariant
+
+
+def _gated(
+    p: npt.NDArray[np.float64],
+    arms: tuple[xr.Dataset, xr.Dataset],
+    pooled: xr.Dataset,
+    *,
+    mask: Mask,
+    inference: Inference,
+) -> npt.NDArray[np.float32]:
+    """Return the signed z (input, voxel) of voxels inside the gate with a small enough p, in clusters large enough."""
+    z = np.zeros((len(INPUTS), mask.n_voxels), dtype=np.float32)
+    minimum = inference.min_voxels(mask.voxel_volume)
+    for i, source in enumerate(INPUTS):
+        region = _region(pooled, source, inference)
+        for d, sign in enumerate((1, -1)):
+            gate = thresholded(arms[d], source) if inference.gate == "arms" else region
+            passing = clusters.at_least(
+                gate & (np.nan_to_num(p[d], nan=1.0) < inference.contrast_p),
+                volume=mask.volume,
+                minimum=minimum,
+                connectivity=inference.connectivity,
+            )
+            z[i, passing] = sign * _z(p[d, passing])
+    return z
+
+
+def _voxel_fwe(
+    relabelled: _Relabelled, pooled: xr.Dataset, *, inference: Inference
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
+    """Return the family-wise p (input, direction, voxel) by the largest difference, and z (input, voxel) that survives.
+
+    NaN and 0 outside the components of the pooled map that survive at the input.
+    """
+    difference, p, component, greatest, complete = relabelled
+    p_fwe = np.full((len(INPUTS), *p.shape), np.nan)
+    z = np.zeros((len(INPUTS), p.shape[1]), dtype=np.float32)
+    for i, source in enumerate(INPUTS):
+        region = _region(pooled, source, inference)
+        parts = np.unique(component[region & (component >= 0)])
+        for d, sign in enumerate((1, -1) if parts.size else ()):
+            inside = region & np.isin(component, parts)
+            r = correct.exceedances(greatest[:, d, parts].max(axis=1), sign * difference[inside])
+            p_fwe[i, d, inside] = family_wise_p(r, len(greatest), complete=complete)
+            survives = inside & (np.nan_to_num(p_fwe[i, d], nan=1.0) <= inference.contrast_p)
+            z[i, survives] = sign * _z(p[d, survives])
+    return p_fwe, z
+
+
+def _arm_attrs(arms: tuple[xr.Dataset, xr.Dataset]) -> dict[str, Any]:
+    """Return the sizes of the arms, the subjects that they may share, and whether they differ much in size."""
+    used = compared(*arms)
+    foci = [float(_n_foci(arm).mean()) for arm in used]
+    subjects = [float(arm["experiment_n_subjects"].values.mean()) for arm in used]
+    return {
+        "experiments_compared": [arm.sizes["experiment"] for arm in used],
+        "foci_per_experiment": foci,
+        "subjects_per_experiment": subjects,
+        "shared": [group.words for group in shared_by(*arms)],
+        "unbalanced": bool(max(_ratio(foci), _ratio(subjects)) > 1.5),
+    }
 
 
 def _z(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

@@ -8,13 +8,15 @@ map, or with gate "none" in the mask: regions that no relabelling changes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ale_dask.analyses.corrections import CLUSTER_SHORTS, CORRECTION_OF
 from ale_dask.analyses.main_effect import EPS, identity_of, thresholded
 from ale_dask.config.inference import Inference
 from ale_dask.config.study import INPUTS
@@ -25,7 +27,7 @@ from ale_dask.numerics.contrast_clusters import Region, allowed_beyond, edges, l
 from ale_dask.numerics.space import Mask
 
 KIND = "contrast-clusters"
-SIDES, MEASURES = ("greater", "less"), ("size", "mass")
+SIDES, MEASURES = ("greater", "less"), CLUSTER_SHORTS
 I64 = npt.NDArray[np.int64]
 
 
@@ -47,7 +49,7 @@ def how(plan: Plan) -> dict[str, Any]:
 def second_pass(contrast: Plan, inference: Inference, *, iterations: int) -> bool:
     """Return whether a contrast has a second pass: a cluster-level correction, a region, and enough relabellings."""
     return (
-        inference.correction in ("cluster-size", "cluster-mass")
+        CORRECTION_OF[inference.correction].of_clusters
         and bool((contrast.arrays["component"] >= 0).any())
         and _allowed(contrast, inference, iterations=iterations) > 0
     )
@@ -144,52 +146,93 @@ def tested(
     fixed-point units. p counts the relabellings whose largest cluster in the components that survive in the pooled
     map is as large; it is NaN for clusters elsewhere. Decisions take the edges of these relabellings as given.
     """
-    n, complete = len(null), bool(plan.settings["enumerate"])
-    candidate, edge, observed = plan.arrays["candidate"], plan.arrays["edge"].astype(np.int64), plan.arrays["observed"]
-    largest = null.reshape(n, 2, 2, -1)
     component = np.full(mask.n_voxels, -1, dtype=np.int64)
-    component[candidate] = plan.arrays["component"]
+    component[plan.arrays["candidate"]] = plan.arrays["component"]
     surviving = [
         np.unique(component[(thresholded(pooled, source) | (inference.gate == "none")) & (component >= 0)])
         for source in INPUTS
     ]
-    labels = np.zeros((2, mask.n_voxels), dtype=np.int32)
-    side, part, found = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)], [np.empty((2, 0), dtype=np.int64)]
-    for d in range(2):
-        excess = np.zeros(mask.n_voxels, dtype=np.int64)
-        excess[candidate] = (observed - edge[0], edge[1] - observed)[d]
-        mine = clusters.label_clusters(excess > 0, volume=mask.volume, connectivity=inference.connectivity)
-        mass = clusters.masses(mine, s=np.maximum(excess, 0), threshold=0)
-        one = np.unique(mine, return_index=True)[1][1 if (mine == 0).any() else 0 :]
-        labels[d] = np.where(mine > 0, mine + sum(map(len, side)), 0)
-        side.append(np.full(len(mass), d))
-        part.append(component[one])
-        found.append(np.stack([clusters.sizes(mine), mass]))
-    of_side, of_part, measured = np.concatenate(side), np.concatenate(part), np.concatenate(found, axis=1)
-    out: dict[str, tuple[Any, Any]] = {"contrast_cluster_of_voxel": (("direction", "voxel"), labels)}
+    observed = _observed(plan, component, mask=mask, connectivity=inference.connectivity)
     # Boole: one eps for the contrast, split over its clusters, measures and inputs.
-    eps = EPS / max(1, len(of_side) * len(MEASURES) * len(INPUTS))
-    for w, what in enumerate(MEASURES):
-        decision = np.full((len(INPUTS), len(of_side)), "", dtype=object)
-        p = np.full((4, len(INPUTS), len(of_side)), np.nan)
+    level = _Level(
+        inference.cluster_p,
+        EPS / max(1, len(observed.side) * len(MEASURES) * len(INPUTS)),
+        bool(plan.settings["enumerate"]),
+    )
+    largest = null.reshape(len(null), 2, 2, -1)
+    out: dict[str, tuple[Any, Any]] = {"contrast_cluster_of_voxel": (("direction", "voxel"), observed.labels)}
+    for w, measure in enumerate(MEASURES):
+        p, decision = _tests(observed, observed.measured[w], largest[:, :, w], surviving, level)
         shown = np.zeros((len(INPUTS), mask.n_voxels), dtype=np.float32)
-        for i, parts in enumerate(surviving):
-            for d in range(2):
-                at = (of_side == d) & np.isin(of_part, parts)
-                if not at.any():
-                    continue
-                r = correct.exceedances(largest[:, d, w, parts].max(axis=1), measured[w, at])
-                exact = family_wise_p(r, n, complete=complete)
-                interval = (exact, exact) if complete else correct.clopper_pearson(r, n)
-                bound, decided = _decided(r, n, alpha=inference.cluster_p, eps=eps, complete=complete)
-                p[:, i, at] = exact, *interval, bound
-                decision[i, at] = decided
-                kept = np.flatnonzero(at & (np.nan_to_num(p[0, i], nan=1.0) <= inference.cluster_p)) + 1
-                inside = np.isin(labels[d], kept)
-                shown[i, inside] = z[d, inside]
-        out[f"z_contrast_{what}_fwe"] = (("input", "voxel"), shown)
-        out[f"contrast_cluster_{what}"] = ("contrast_cluster", measured[w])
-        out[f"contrast_cluster_{what}_decision"] = (("input", "contrast_cluster"), decision)
+        for i, d in np.ndindex(len(INPUTS), 2):
+            survives = (observed.side == d) & (np.nan_to_num(p[0, i], nan=1.0) <= inference.cluster_p)
+            inside = np.isin(observed.labels[d], np.flatnonzero(survives) + 1)
+            shown[i, inside] = z[d, inside]
+        out[f"z_contrast_{measure}_fwe"] = (("input", "voxel"), shown)
+        out[f"contrast_cluster_{measure}"] = ("contrast_cluster", observed.measured[w])
+        out[f"contrast_cluster_{measure}_decision"] = (("input", "contrast_cluster"), decision)
         for end, values in zip(("", "_low", "_high", "_bound"), p, strict=True):
-            out[f"contrast_cluster_{what}_p{end}"] = (("input", "contrast_cluster"), values)
+            out[f"contrast_cluster_{measure}_p{end}"] = (("input", "contrast_cluster"), values)
     return out
+
+
+class _Observed(NamedTuple):
+    """The clusters of both directions of a contrast."""
+
+    labels: npt.NDArray[np.int32]
+    """The number of the cluster (direction, voxel), from 1 on over both directions; 0 in none."""
+    side: I64
+    """The direction of each cluster (cluster)."""
+    component: I64
+    """The component of the pooled map that it lies in (cluster)."""
+    measured: I64
+    """Its size and mass (measure, cluster)."""
+
+
+class _Level(NamedTuple):
+    alpha: float
+    eps: float
+    complete: bool
+
+
+def _observed(plan: Plan, component: I64, *, mask: Mask, connectivity: int) -> _Observed:
+    candidate, edge, s = plan.arrays["candidate"], plan.arrays["edge"].astype(np.int64), plan.arrays["observed"]
+    labels = np.zeros((2, mask.n_voxels), dtype=np.int32)
+    side: list[I64] = []
+    part: list[I64] = []
+    measured: list[I64] = []
+    for d, beyond in enumerate((s - edge[0], edge[1] - s)):
+        excess = np.zeros(mask.n_voxels, dtype=np.int64)
+        excess[candidate] = beyond
+        own = clusters.label_clusters(excess > 0, volume=mask.volume, connectivity=connectivity)
+        mass = clusters.masses(own, s=np.maximum(excess, 0), threshold=0)
+        first = np.unique(own, return_index=True)[1][1 if (own == 0).any() else 0 :]
+        labels[d] = np.where(own > 0, own + sum(map(len, side)), 0)
+        side.append(np.full(len(mass), d))
+        part.append(component[first])
+        measured.append(np.stack([clusters.sizes(own), mass]))
+    return _Observed(labels, np.concatenate(side), np.concatenate(part), np.concatenate(measured, axis=1))
+
+
+def _tests(
+    observed: _Observed, measured: I64, largest: I64, surviving: Sequence[I64], level: _Level
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.object_]]:
+    """Return p, its interval and bound (4, input, cluster), and the decisions (input, cluster), by one measure.
+
+    `largest` is (iteration, direction, component), `surviving` the components that survive at each input.
+    """
+    n = len(largest)
+    decision = np.full((len(INPUTS), len(measured)), "", dtype=object)
+    p = np.full((4, len(INPUTS), len(measured)), np.nan)
+    for i, parts in enumerate(surviving):
+        for d in range(2):
+            at = (observed.side == d) & np.isin(observed.component, parts)
+            if not at.any():
+                continue
+            r = correct.exceedances(largest[:, d, parts].max(axis=1), measured[at])
+            exact = family_wise_p(r, n, complete=level.complete)
+            interval = (exact, exact) if level.complete else correct.clopper_pearson(r, n)
+            bound, decisions = _decided(r, n, alpha=level.alpha, eps=level.eps, complete=level.complete)
+            p[:, i, at] = exact, *interval, bound
+            decision[i, at] = decisions
+    return p, decision

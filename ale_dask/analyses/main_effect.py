@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ale_dask.analyses.corrections import CORRECTION_OF, CORRECTIONS, STATISTICS, TFCE, Correction, Observed, Scales
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.null_threshold import null_specific_threshold
 from ale_dask.analyses.sample import Sample
@@ -30,28 +31,11 @@ from ale_dask.numerics.kernels.kernel_rows import Geometry, KernelRows, geometry
 from ale_dask.numerics.null import NullTable, analytic_null, histogram, z_of_log_p
 from ale_dask.numerics.permutation_null import null_iterations
 from ale_dask.numerics.space import Mask
-from ale_dask.numerics.tfce import Levels, levels, tfce_map, tfce_of
+from ale_dask.numerics.tfce import Levels, levels, tfce_of
 from ale_dask.numerics.tfce_null import tfce_iterations
 from ale_dask.schema import describe
 
 KIND = "main-effect"
-STATISTICS = ("max_s", "max_size", "max_mass")
-TFCE = "max_tfce"
-"""A fourth, when it is the correction asked for."""
-PRIMARY = {
-    "cluster-size": "z_size_fwe",
-    "cluster-mass": "z_mass_fwe",
-    "voxel": "z_voxel_fwe",
-    "tfce": "z_tfce_fwe",
-}
-"""The map that each correction makes."""
-BASE_RATE = {
-    "cluster-size": "z_base_rate_size_fwe",
-    "cluster-mass": "z_base_rate_mass_fwe",
-    "voxel": "z_base_rate_voxel_fwe",
-    "tfce": "z_base_rate_tfce_fwe",
-}
-"""The map that each correction makes against the base rate."""
 UNIFORM_ALONE = "{} is of the test against foci spread evenly; run with null uniform or both"
 """Why something cannot be asked of what the base rate alone decides."""
 EPS = 0.001
@@ -192,6 +176,14 @@ def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]
     return {"null": out}
 
 
+def observe(plan: Plan, inference: Inference) -> Observed:
+    """Return the observed sums of a main effect and its clusters, those of the voxels with S >= threshold."""
+    s, threshold = plan.arrays["s"].astype(np.int64), int(plan.settings["threshold"])
+    inside, volume = searched(plan, n_voxels=len(s)), volume_of(plan)
+    labels = clusters.label_clusters((s >= threshold) & inside, volume=volume, connectivity=inference.connectivity)
+    return Observed(s, threshold, labels, inside, volume, levels_of(plan) if TFCE in plan.statistics else None)
+
+
 def collect(
     sample: Sample, plan: Plan, null: npt.NDArray[np.int64], *, ale: npt.NDArray[np.floating[Any]]
 ) -> xr.Dataset:
@@ -200,56 +192,25 @@ def collect(
     Clusters are those of voxels with S >= threshold; size and mass p are (1 + #{null >= observed}) / (1 + B).
     """
     inference, mask = sample.inference, sample.mask
-    bits, threshold = int(plan.settings["bits"]), int(plan.settings["threshold"])
-    s = plan.arrays["s"].astype(np.int64)
-    table = NullTable(plan.arrays["log_p"], float(plan.settings["step"]), bits)
-    log_p = table.log_p_of(s)
+    seen = observe(plan, inference)
+    tests = {c: i for c in CORRECTIONS if (i := _column(plan, c.uniform.statistic)) is not None}
+    measured = {c: c.measure(seen) for c in tests}
+    cut = {c: correct.cut(null[:, i], alpha=inference.cluster_p, rule=inference.cluster_cut) for c, i in tests.items()}
+    table = NullTable(plan.arrays["log_p"], float(plan.settings["step"]), int(plan.settings["bits"]))
+    log_p = table.log_p_of(seen.s)
     z = z_of_log_p(log_p)
-    inside = mask.searched
-    above = (s >= threshold) & inside
-    labels = clusters.label_clusters(above, volume=mask.volume, connectivity=inference.connectivity)
-    size, mass = clusters.sizes(labels), clusters.masses(labels, s=s, threshold=threshold)
-    alpha = inference.cluster_p
-    rule = inference.cluster_cut
-    cut = {name: correct.cut(null[:, i], alpha=alpha, rule=rule) for i, name in enumerate(plan.statistics)}
-    interval = {name: correct.cut_interval(null[:, i], alpha=alpha) for i, name in enumerate(plan.statistics)}
-    in_size = clusters.keep_clusters(labels, size >= cut["max_size"])
-    in_mass = clusters.keep_clusters(labels, mass >= cut["max_mass"])
-    uncorrected = clusters.keep_clusters(labels, size >= inference.min_voxels(mask.voxel_volume))
-    keep = {
-        "z_uncorrected": uncorrected,
-        "z_size_fwe": in_size,
-        "z_mass_fwe": in_mass,
-        "z_voxel_fwe": (s >= cut["max_s"]) & inside,
-        "z_fdr_bh": _among(inside, correct.fdr_keep(log_p[inside], q=alpha)),
-        "z_fdr_by": _among(inside, correct.fdr_keep(log_p[inside], q=alpha, dependent=True)),
-    }
-    enhanced: dict[str, tuple[str, Any]] = {}
-    attrs: dict[str, Any] = {}
-    if TFCE in plan.statistics:
-        heights = levels_of(plan)
-        units = _among(inside, tfce_map(s[inside], levels=heights, volume=mask.searched_volume))
-        enhanced = {"tfce": ("voxel", tfce_of(units, levels=heights).astype(np.float32))}
-        keep["z_tfce_fwe"] = units >= cut[TFCE]
-        attrs = {"tfce_unit": 1 / (3 * 8.0**heights.bits), "cut_tfce": cut[TFCE], "cut_tfce_interval": interval[TFCE]}
-    per_cluster: dict[str, tuple[str, Any]] = {
-        "cluster_size": ("cluster", size),
-        "cluster_mass": ("cluster", mass),
-    }
-    for i, (word, measure) in {1: ("size", size), 2: ("mass", mass)}.items():
-        said = tested(null[:, i], measure, inference=inference, eps=eps_of(len(measure)))
-        per_cluster |= {f"cluster_{word}_{end}": ("cluster", values) for end, values in said.items()}
-    maps = {name: ("voxel", np.where(kept, z, 0).astype(np.float32)) for name, kept in keep.items()}
+    keep = _uncorrected(seen, log_p, sample) | {c.uniform.map: c.survives(seen, measured[c], cut[c]) for c in tests}
+    enhanced = {c.short: tfce_of(measured[c], levels=seen.levels) for c in tests if c.only_if_asked and seen.levels}
     result = sample.foci.assign(
         {
             "ale": ("voxel", np.asarray(ale, dtype=np.float32)),
-            "s": ("voxel", s),
+            "s": ("voxel", seen.s),
             "logp": ("voxel", (-log_p / math.log(10)).astype(np.float32)),
             "z": ("voxel", z.astype(np.float32)),
-            **maps,
-            **enhanced,
-            "cluster_of_voxel": ("voxel", labels),
-            **per_cluster,
+            **{name: ("voxel", np.where(kept, z, 0).astype(np.float32)) for name, kept in keep.items()},
+            **{name: ("voxel", values.astype(np.float32)) for name, values in enhanced.items()},
+            "cluster_of_voxel": ("voxel", seen.labels),
+            **_tested_clusters(null, tests, measured, inference=inference),
             "null": (("iteration", "statistic"), null),
             "voxel_ijk": (("voxel", "axis"), mask.voxel_ijk),
             **search_variables(mask),
@@ -257,25 +218,71 @@ def collect(
     ).assign_coords(statistic=np.array(plan.statistics, dtype=object))
     return describe(result).assign_attrs(
         **result_attrs(mask, inference, plan),
-        **attrs,
-        threshold=threshold,
-        threshold_ale=float(ale_from_s(np.array([threshold]), bits=bits)[0]),
-        cut_s=cut["max_s"],
-        cut_ale=float(ale_from_s(np.array([min(cut["max_s"], 2**31)]), bits=bits)[0]),
-        cut_size=cut["max_size"],
-        cut_mass=cut["max_mass"],
-        cut_s_interval=interval["max_s"],
-        cut_size_interval=interval["max_size"],
-        cut_mass_interval=interval["max_mass"],
+        **_threshold_attrs(plan, {c.uniform.cut: cut[c] for c in tests}),
+        **{
+            f"{c.uniform.cut}_interval": correct.cut_interval(null[:, i], alpha=inference.cluster_p)
+            for c, i in tests.items()
+        },
         iterations=len(null),
-        n_experiments=len(sample.key),
-        n_foci=int(sample.n_foci.sum()),
-        n_subjects=n_subjects(sample.foci),
-        n_groups=int(subject_groups(sample.foci).max()) + 1,
-        # Experiments that were pooled into some of these, and into how many.
-        pooled=count_of_pooled(sample.foci),
-        foci_outside_mask=int((mask.distance(sample.foci["focus_xyz"].values) > 0).sum()),
+        **_sample_attrs(sample),
     )
+
+
+def _column(plan: Plan, statistic: str) -> int | None:
+    return plan.statistics.index(statistic) if statistic in plan.statistics else None
+
+
+def _uncorrected(seen: Observed, log_p: npt.NDArray[np.float64], sample: Sample) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return the voxels (voxel) that survive without family-wise correction, by map."""
+    inside, q = seen.inside, sample.inference.cluster_p
+    minimum = sample.inference.min_voxels(sample.mask.voxel_volume)
+    return {
+        "z_uncorrected": clusters.keep_clusters(seen.labels, clusters.sizes(seen.labels) >= minimum),
+        "z_fdr_bh": np.asarray(seen.spread(correct.fdr_keep(log_p[inside], q=q)), dtype=bool),
+        "z_fdr_by": np.asarray(seen.spread(correct.fdr_keep(log_p[inside], q=q, dependent=True)), dtype=bool),
+    }
+
+
+def _tested_clusters(
+    null: npt.NDArray[np.int64],
+    tests: Mapping[Correction, int],
+    measured: Mapping[Correction, npt.NDArray[np.int64]],
+    *,
+    inference: Inference,
+) -> dict[str, tuple[str, Any]]:
+    """Return the variables (cluster) of clusters: each measure, its p, its interval, bound and decision."""
+    of_clusters = [c for c in tests if c.of_clusters]
+    variables: dict[str, tuple[str, Any]] = {f"cluster_{c.short}": ("cluster", measured[c]) for c in of_clusters}
+    for c in of_clusters:
+        eps = eps_of(len(measured[c]), statistics=len(of_clusters))
+        test = tested(null[:, tests[c]], measured[c], inference=inference, eps=eps)
+        variables |= {f"cluster_{c.short}_{end}": ("cluster", values) for end, values in test.items()}
+    return variables
+
+
+def _threshold_attrs(plan: Plan, cuts: Mapping[str, int]) -> dict[str, Any]:
+    """Return the thresholds of a main effect: of forming clusters, and the least that survives each correction."""
+    bits, threshold = int(plan.settings["bits"]), int(plan.settings["threshold"])
+    ale = ale_from_s(np.array([threshold, min(cuts["cut_s"], 2**31)]), bits=bits)
+    unit = {"tfce_unit": _tfce_unit(plan)} if TFCE in plan.statistics else {}
+    return {**unit, "threshold": threshold, "threshold_ale": float(ale[0]), **cuts, "cut_ale": float(ale[1])}
+
+
+def _tfce_unit(plan: Plan) -> float:
+    return 1 / (3 * 8.0 ** int(plan.settings["tfce"][2])) if TFCE in plan.statistics else math.nan
+
+
+def _sample_attrs(sample: Sample) -> dict[str, Any]:
+    """Return the numbers of experiments, foci and subjects of a main effect."""
+    return {
+        "n_experiments": len(sample.key),
+        "n_foci": int(sample.n_foci.sum()),
+        "n_subjects": n_subjects(sample.foci),
+        "n_groups": int(subject_groups(sample.foci).max()) + 1,
+        # Experiments that were pooled into some of these, and into how many.
+        "pooled": count_of_pooled(sample.foci),
+        "foci_outside_mask": int((sample.mask.distance(sample.foci["focus_xyz"].values) > 0).sum()),
+    }
 
 
 def tested(
@@ -298,13 +305,6 @@ def tested(
     return {"p": p, "p_low": low, "p_high": high, "p_bound": ends[1], "decision": np.array(decided, dtype=object)}
 
 
-def _among(inside: npt.NDArray[np.bool_], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return values of the voxels `inside` (voxel), 0 in the others."""
-    out = np.zeros(len(inside), dtype=values.dtype)
-    out[inside] = values
-    return out
-
-
 def survivors(
     plan: Plan, null: npt.NDArray[np.int64], *, mask: Mask, inference: Inference
 ) -> dict[str, npt.NDArray[np.bool_]]:
@@ -312,18 +312,11 @@ def survivors(
 
     At the primary correction, which is not TFCE, and at the uncorrected p; against foci spread evenly.
     """
-    threshold = int(plan.settings["threshold"])
-    s = plan.arrays["s"].astype(np.int64)
-    inside = searched(plan, n_voxels=len(s))
-    labels = clusters.label_clusters((s >= threshold) & inside, volume=mask.volume, connectivity=inference.connectivity)
-    statistic = {"voxel": "max_s", "cluster-size": "max_size", "cluster-mass": "max_mass"}[inference.correction]
-    cut = correct.cut(null[:, STATISTICS.index(statistic)], alpha=inference.cluster_p, rule=inference.cluster_cut)
-    if inference.correction == "voxel":
-        corrected = (s >= cut) & inside
-    else:
-        size = inference.correction == "cluster-size"
-        measure = clusters.sizes(labels) if size else clusters.masses(labels, s=s, threshold=threshold)
-        corrected = clusters.keep_clusters(labels, measure >= cut)
+    correction = CORRECTION_OF[inference.correction]
+    seen = observe(plan, inference)
+    column = null[:, plan.statistics.index(correction.uniform.statistic)]
+    cut = correct.cut(column, alpha=inference.cluster_p, rule=inference.cluster_cut)
+    corrected = correction.survives(seen, correction.measure(seen), cut)
     return dict(zip(INPUTS, (corrected, uncorrected(plan, mask=mask, inference=inference)), strict=True))
 
 
@@ -335,47 +328,24 @@ def uncorrected(plan: Plan, *, mask: Mask, inference: Inference) -> npt.NDArray[
     return clusters.at_least(above, volume=mask.volume, minimum=least, connectivity=inference.connectivity)
 
 
-def primary_statistic(plan: Plan, inference: Inference) -> Statistic | None:
-    """Return the statistic of the uniform null that the primary correction cuts, with its unit.
-
-    None where the base rate alone decides, and where a sweep over corrections has a plan without TFCE.
-    """
-    what, unit = _PRIMARY_UNIT[inference.correction]
-    if inference.null == "base-rate" or what not in plan.statistics:
-        return None
-    bits = int(plan.settings["bits"])
-    factor = {"voxels": 1.0, "mass": 2.0**-bits, "ALE": 2.0**-bits}.get(unit)
-    return Statistic(
-        plan.statistics.index(what),
-        inference.cluster_p,
-        unit,
-        1 / (3 * 8.0 ** int(plan.settings["tfce"][2])) if factor is None else factor,
-        inference.cluster_cut,
-    )
-
-
-_PRIMARY_UNIT = {
-    "cluster-size": ("max_size", "voxels"),
-    "cluster-mass": ("max_mass", "mass"),
-    "voxel": ("max_s", "ALE"),
-    "tfce": (TFCE, "TFCE"),
-}
+def primary_statistic(plan: Plan, inference: Inference) -> Statistic:
+    """Return the statistic of a main effect's uniform null that the primary correction's threshold is of."""
+    uniform = CORRECTION_OF[inference.correction].uniform
+    factor = uniform.factor(Scales(int(plan.settings["bits"]), tfce=_tfce_unit(plan)))
+    column = plan.statistics.index(uniform.statistic)
+    return Statistic(column, inference.cluster_p, uniform.unit, factor, inference.cluster_cut)
 
 
 def observed(plan: Plan, inference: Inference) -> tuple[npt.NDArray[np.int64], float] | None:
     """Return the primary statistic of a main effect's clusters (cluster), and eps of each one's confidence sequence.
 
-    Those of the uniform null; None where the primary correction is not one of clusters, or the base rate alone decides.
+    Those of the uniform null; None where the primary correction is not one of clusters.
     """
-    if inference.null == "base-rate" or inference.correction not in ("cluster-size", "cluster-mass"):
+    correction = CORRECTION_OF[inference.correction]
+    if not correction.of_clusters:
         return None
-    threshold = int(plan.settings["threshold"])
-    s = plan.arrays["s"].astype(np.int64)
-    above = (s >= threshold) & searched(plan, n_voxels=len(s))
-    labels = clusters.label_clusters(above, volume=volume_of(plan), connectivity=inference.connectivity)
-    size = clusters.sizes(labels)
-    found = size if inference.correction == "cluster-size" else clusters.masses(labels, s=s, threshold=threshold)
-    return found, eps_of(len(found))
+    values = correction.measure(observe(plan, inference))
+    return values, eps_of(len(values))
 
 
 def eps_of(n_clusters: int, *, statistics: int = 2) -> float:
@@ -389,10 +359,11 @@ def decision_variables(result: xr.Dataset) -> dict[str, str]:
     At the primary correction; nothing where that is not one of clusters. Pooled arms of a contrast need not have all.
     """
     inference = model_of(result).inference
-    if not inference.correction.startswith("cluster-"):
+    correction = CORRECTION_OF[inference.correction]
+    if not correction.of_clusters:
         return {}
-    word = inference.correction.removeprefix("cluster-")
-    each = {"uniform": f"cluster_{word}_decision", "base-rate": f"base_rate_cluster_{word}_decision"}
+    each = {"uniform": f"cluster_{correction.short}_decision"}
+    each["base-rate"] = f"base_rate_cluster_{correction.base_rate_short}_decision"
     return {null: name for null, name in each.items() if inference.null in (null, "both") and name in result}
 
 
@@ -452,4 +423,5 @@ def thresholded(result: xr.Dataset, source: str) -> npt.NDArray[np.bool_]:
 
 def primary_map(inference: Inference) -> str:
     """Return the map of the primary correction: against the base rate where that null alone is asked for."""
-    return (BASE_RATE if inference.null == "base-rate" else PRIMARY)[inference.correction]
+    correction = CORRECTION_OF[inference.correction]
+    return (correction.base_rate if inference.null == "base-rate" else correction.uniform).map

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses.corrections import TFCE
 from ale_dask.analyses.kinds import counts_of, iterations_of
 from ale_dask.analyses.sensitivity import variant_null
 from ale_dask.analyses.study_plans import Null, PreparedStudy
@@ -55,7 +56,7 @@ def passes(prepared: Mapping[str, PreparedStudy], plans: Mapping[str, Mapping[st
     by_name: dict[str, Pass] = {}
     where: dict[str, str] = {}
     for identity, one in wanted.items():
-        if one.plan.kind == main_effects.KIND and main_effects.TFCE not in one.plan.statistics:
+        if one.plan.kind == main_effects.KIND and TFCE not in one.plan.statistics:
             families.setdefault(_draws(one.plan), []).append(one)
         else:
             name = f"{one.plan.kind}-{identity[:16]}"

@@ -17,7 +17,8 @@ from support.runs import with_backend
 import ale_dask as ale
 from ale_dask.analyses import base_rate
 from ale_dask.analyses.base_rate import plan_base_rate
-from ale_dask.analyses.main_effect import BASE_RATE, plan_main_effect
+from ale_dask.analyses.corrections import CORRECTION_OF
+from ale_dask.analyses.main_effect import plan_main_effect
 from ale_dask.analyses.sample import sample
 from ale_dask.analyses.sensitivity import base_rate_variants as beside
 from ale_dask.analyses.sensitivity.jackknife import LeftOut, family
@@ -98,7 +99,7 @@ def test_clusters_of_the_base_rate_without_some_experiments(tiny: Path, correcti
     alone = {label: effect(subset(foci, halves != label), tiny, "drug", **changes) for label in ("one", "two")}
     source, retained = found["cluster_input"].values, found["retained"].values
     np.testing.assert_array_equal(retained[source != "base-rate"], expected(whole, alone))
-    kept = [one[BASE_RATE[correction]].values != 0 for one in alone.values()]
+    kept = [one[CORRECTION_OF[correction].base_rate.map].values != 0 for one in alone.values()]
     wanted = [[k[c.voxels].mean() for k in kept] for c in base_rate_clusters(whole)]
     np.testing.assert_array_equal(retained[source == ("base-rate" if null == "both" else "cluster-fwe")], wanted)
     assert 0 < np.mean(wanted) < 1

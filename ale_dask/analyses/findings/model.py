@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ale_dask.analyses.corrections import Scales
 from ale_dask.analyses.findings.clusters import Cluster, find_clusters
 from ale_dask.config.inference import EARLIER, Inference
 from ale_dask.errors import InputError
@@ -75,6 +76,13 @@ class MainEffectResult(_Result):
     def directions(self) -> tuple[str, ...]:
         """The only direction of a main effect, which needs no words."""
         return ("",)
+
+    @property
+    def scales(self) -> Scales:
+        """What turns the whole numbers of its nulls into units."""
+        attrs = self.dataset.attrs
+        enhanced = (float(attrs.get(name, np.nan)) for name in ("tfce_unit", "base_rate_tfce_unit"))
+        return Scales(int(attrs["scale_bits"]), self.mask.voxel_volume, *enhanced)
 
     def _rank(self, values: npt.NDArray[Any], level: str) -> npt.NDArray[Any]:
         # Fixed-point sums decide the uniform null's maps, z under the base rate those against the base rate.

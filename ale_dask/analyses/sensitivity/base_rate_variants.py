@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.analyses.base_rate import BUILDING, DRAWN_FROM, SHARED, STATISTICS, Against, drawn_by, table_of
+from ale_dask.analyses.base_rate import BUILDING, DRAWN_FROM, SHARED, Against, drawn_by, table_of
+from ale_dask.analyses.corrections import BASE_RATE_STATISTICS as STATISTICS
 from ale_dask.analyses.main_effect import draws_of, identity_of, null_tables, searched
 from ale_dask.execution.plan import Plan
 from ale_dask.numerics.base_rate_null import FocusSource

@@ -137,30 +137,12 @@ def collect(
     iterations
         of the nulls
     """
-    mask = model_of(result).mask
+    mask, names = model_of(result).mask, list(parts)
     labels, number = _labels(result, mask)
-    names = list(parts)
-    if model_of(result).kind == main_effects.KIND:
-        counts = {names[0]: np.arange(parts[names[0]].most + 1)[:, None]}
-        fixed = np.ones((1, mask.n_voxels), dtype=bool)
-        minimum = 1
-    else:
-        counts = {name: _alone(i, parts) for i, name in enumerate(names)}
-        counts[ALL] = in_proportion([p.n_experiments for p in parts.values()], [p.most for p in parts.values()])
-        fixed = np.stack([thresholded(of[name], "cluster-fwe") for name in names])
-        minimum = model_of(result).inference.min_voxels(mask.voxel_volume)
-    series = next(iter(parts.values())).series
-    steps = max(len(c) for c in counts.values())
-    survives = np.zeros((len(counts), series, steps, number), dtype=bool)
-    for j in range(series):
-        left = [p.surviving(j) for p in parts.values()]
-        for i, have in enumerate(counts.values()):
-            for step, row in enumerate(have):
-                voxels = _overlap(left, row, fixed)
-                survives[i, j, step] = _overlapped(voxels, labels, number, minimum=minimum, mask=mask)
+    counts = _counts(result, parts)
+    survives = _survives(result, parts, counts, of=of, labels=(labels, number))
+    series, steps = survives.shape[1:3]
     most = np.array([len(c) - 1 for c in counts.values()])
-    # A cluster of the result survives without noise, by its own and perhaps longer null.
-    survives[:, :, 0] = True
     n = np.stack([_first_loss(s[:, : m + 1]) for s, m in zip(survives, most, strict=True)])
     share = survives.mean(axis=1)
     share[np.arange(steps) > most[:, None]] = np.nan
@@ -199,6 +181,42 @@ def collect(
             "null": "base-rate" if isinstance(first, AddedBaseRate) else "uniform",
         },
     )
+
+
+def _counts(result: xr.Dataset, parts: Mapping[str, Noisy]) -> dict[str, I64]:
+    """Return the noise experiments (step, main effect) of each step, by what gets noise; -1 where there is none."""
+    if model_of(result).kind == main_effects.KIND:
+        ((name, part),) = parts.items()
+        return {name: np.arange(part.most + 1)[:, None]}
+    counts = {name: _alone(i, parts) for i, name in enumerate(parts)}
+    return counts | {ALL: in_proportion([p.n_experiments for p in parts.values()], [p.most for p in parts.values()])}
+
+
+def _survives(
+    result: xr.Dataset,
+    parts: Mapping[str, Noisy],
+    counts: Mapping[str, I64],
+    *,
+    of: Mapping[str, xr.Dataset],
+    labels: tuple[npt.NDArray[np.int32], int],
+) -> npt.NDArray[np.bool_]:
+    """Return whether each cluster survives each step of noise (noise, series, step, cluster)."""
+    mask, number = model_of(result).mask, labels[1]
+    fixed, minimum = np.ones((1, mask.n_voxels), dtype=bool), 1
+    if model_of(result).kind != main_effects.KIND:
+        fixed = np.stack([thresholded(of[name], "cluster-fwe") for name in parts])
+        minimum = model_of(result).inference.min_voxels(mask.voxel_volume)
+    series = next(iter(parts.values())).series
+    survives = np.zeros((len(counts), series, max(map(len, counts.values())), number), dtype=bool)
+    for j in range(series):
+        left = [p.surviving(j) for p in parts.values()]
+        for i, have in enumerate(counts.values()):
+            for step, row in enumerate(have):
+                voxels = _overlap(left, row, fixed)
+                survives[i, j, step] = _overlapped(voxels, *labels, minimum=minimum, mask=mask)
+    # A cluster of the result survives without noise, by its own and perhaps longer null.
+    survives[:, :, 0] = True
+    return survives
 
 
 def _labels(result: xr.Dataset, mask: Mask) -> tuple[npt.NDArray[np.int32], int]:

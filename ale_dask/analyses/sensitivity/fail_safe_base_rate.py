@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.analyses.base_rate import KIND as BASE_RATE_KIND
-from ale_dask.analyses.base_rate import STATISTICS, Against, conventions_of, cut_of, drawn_arrays, survivors
+from ale_dask.analyses.base_rate import Against, conventions_of, cut_of, drawn_arrays, survivors
+from ale_dask.analyses.corrections import BASE_RATE_STATISTICS
 from ale_dask.analyses.main_effect import identity_of, plan_main_effect
 from ale_dask.analyses.sample import Sample
 from ale_dask.analyses.sensitivity import base_rate_variants as beside
@@ -144,7 +145,9 @@ class Steps:
             p = sample.inference.voxel_p
             settings = {"bits": self.bits, "least_z": least_z(p), "shift": table.shift}
             arrays = {"threshold": critical_map(table, p=p, above=above), "z": table.z, "position": table.position}
-            return Plan(name, BASE_RATE_KIND, self.step_identity(m), STATISTICS, settings, {**arrays, **drawn})
+            return Plan(
+                name, BASE_RATE_KIND, self.step_identity(m), BASE_RATE_STATISTICS, settings, {**arrays, **drawn}
+            )
 
         started = time.perf_counter()
         first = step(chunk[-1])

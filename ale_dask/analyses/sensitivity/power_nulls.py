@@ -10,6 +10,7 @@ import xarray as xr
 
 from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.sample import Sample
 from ale_dask.errors import InputError
 from ale_dask.execution.plan import Plan
@@ -21,8 +22,6 @@ from ale_dask.numerics.power_base_rate import base_rate_detections, draw_from, l
 from ale_dask.numerics.power_tfce import tfce_detections
 from ale_dask.numerics.tfce import tfce_map
 
-_CUTS = {"cluster-size": "cut_size", "cluster-mass": "cut_mass", "voxel": "cut_s", "tfce": "cut_tfce"}
-_BASE_RATE_CUTS = {name: f"base_rate_{cut}" for name, cut in _CUTS.items()} | {"voxel": "base_rate_cut_peak"}
 Bools = npt.NDArray[np.bool_]
 
 
@@ -56,7 +55,7 @@ def _tables(chosen: Sample, *, bits: int, within_mm: float, threads: int) -> dic
 def uniform_found(chosen: Sample, result: xr.Dataset, *, simulations: int, within_mm: float, threads: int) -> Found:
     """Return what is found when foci lie at random over the mask, at the uniform null's threshold and cut."""
     inference, mask = chosen.inference, chosen.mask
-    cut, bits = int(result.attrs[_CUTS[inference.correction]]), int(result.attrs["scale_bits"])
+    cut, bits = int(result.attrs[CORRECTION_OF[inference.correction].uniform.cut]), int(result.attrs["scale_bits"])
     if cut >= UNREACHABLE:
         return Found(np.zeros((simulations, 1 + len(chosen.key)), dtype=bool), None)
     tables = _tables(chosen, bits=bits, within_mm=within_mm, threads=threads)
@@ -102,7 +101,7 @@ def base_rate_found(chosen: Sample, result: xr.Dataset, *, simulations: int, wit
     position = plan.arrays["position"]
     third = np.searchsorted(np.quantile(position[space.target], [1 / 3, 2 / 3]), position, side="right")
     of_place = third[place_voxels(simulations, trial=trial, space=space)]
-    cut = int(result.attrs[_BASE_RATE_CUTS[inference.correction]])
+    cut = int(result.attrs[CORRECTION_OF[inference.correction].base_rate.cut])
     if cut >= UNREACHABLE:
         return Found(np.zeros((simulations, 1 + len(chosen.key)), dtype=bool), of_place)
     table, least = base_rates.table_of(plan), int(plan.settings["least_z"])

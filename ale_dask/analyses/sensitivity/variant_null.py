@@ -8,7 +8,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.analyses.main_effect import STATISTICS, draws_of, identity_of, null_tables, null_threshold
+from ale_dask.analyses.corrections import STATISTICS
+from ale_dask.analyses.main_effect import draws_of, identity_of, null_tables, null_threshold
 from ale_dask.execution.plan import Plan
 from ale_dask.numerics.variant_null import Variants, variant_iterations
 

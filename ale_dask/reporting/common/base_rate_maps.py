@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
+from ale_dask.analyses.corrections import CORRECTIONS
 from ale_dask.reporting.common.map_spec import MapSpec, of
 
 UNIFORM, AGAINST = "uniform-", "base-rate-"
 """Prefixes of a map's level for the null it is tested against, where this is not the deciding one."""
-_DRAWN = (
-    "were the foci where the literature reports them anyway, the chance of one such {} or more anywhere in the mask "
-)
-_BASE_RATE_CLUSTER = (
-    f"family-wise error of clusters at {{cluster_p:g}} against the base rate: {_DRAWN.format('cluster')}"
-    "is at most {cluster_p:g}; it does not say which of its voxels are active"
-)
-_BASE_RATE_VOXEL = (
-    f"family-wise error of voxels at {{cluster_p:g}} against the base rate: {_DRAWN.format('voxel')}"
-    "is at most {cluster_p:g}"
-)
-_BASE_RATE_ENHANCED = (
-    "family-wise error of threshold-free cluster enhancement at {cluster_p:g} against the base rate: "
-    f"{_DRAWN.format('voxel')}is at most {{cluster_p:g}}; what lies around a voxel counts for it"
-)
-_CONTROLS = {
-    "cluster-size": _BASE_RATE_CLUSTER,
-    "cluster-mass": _BASE_RATE_CLUSTER,
-    "voxel": _BASE_RATE_VOXEL,
-    "tfce": _BASE_RATE_ENHANCED,
-}
-_MC = "corr-FWE_method-montecarlo"
 BASE_RATE_MAP_SPECS = (
     MapSpec(
         "z_desc-baseRate",
@@ -51,27 +30,15 @@ BASE_RATE_MAP_SPECS = (
     ),
     *(
         MapSpec(
-            f"z_desc-baseRate{statistic.title()}_level-{unit}_{_MC}",
-            of(f"z_base_rate_{statistic}_fwe"),
-            f"z under the base rate where the {unit} survives it by {criterion}",
-            _CONTROLS[level],
-            f"{AGAINST}{level}",
-            cuts=("voxel_p", "cluster_p", "base_rate", "base_rate_sha256", *cuts),
-            optional=f"z_base_rate_{statistic}_fwe",
+            c.base_rate.suffix,
+            of(c.base_rate.map),
+            f"z under the base rate where {c.base_rate.meaning}",
+            c.base_rate.controls,
+            f"{AGAINST}{c.word}",
+            cuts=("voxel_p", "cluster_p", "base_rate", "base_rate_sha256", *c.base_rate.attributes),
+            optional=c.base_rate.map,
         )
-        for statistic, unit, criterion, level, *cuts in (
-            ("size", "cluster", "cluster-size FWE", "cluster-size", "base_rate_cut_size"),
-            ("mass", "cluster", "cluster-mass FWE", "cluster-mass", "base_rate_cut_mass"),
-            ("voxel", "voxel", "FWE by the largest z", "voxel", "base_rate_cut_peak"),
-            (
-                "tfce",
-                "voxel",
-                "FWE by the largest TFCE",
-                "tfce",
-                "base_rate_cut_tfce",
-                "base_rate_tfce_unit",
-            ),
-        )
+        for c in CORRECTIONS
     ),
 )
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ale_dask.analyses.corrections import CLUSTER_SHORTS, CORRECTIONS, Correction
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import thresholded
@@ -30,18 +31,6 @@ def _labels(result: xr.Dataset) -> npt.NDArray[np.int16]:
     return labels
 
 
-_CLUSTER = (
-    "family-wise error of clusters at {cluster_p:g}: were the foci at random, the chance of one such cluster "
-    "or more anywhere in the mask is at most {cluster_p:g}; it does not say which of its voxels are active"
-)
-_VOXEL = (
-    "family-wise error of voxels at {cluster_p:g}: were the foci at random, the chance of one such voxel "
-    "or more anywhere in the mask is at most {cluster_p:g}"
-)
-_ENHANCED = (
-    "family-wise error of threshold-free cluster enhancement at {cluster_p:g}: were the foci at random, the chance of "
-    "one such voxel or more anywhere in the mask is at most {cluster_p:g}; what lies around a voxel counts for it"
-)
 _FDR = "the expected share of false voxels among those shown at {cluster_p:g}, and nothing about clusters"
 _NOTHING = (
     "nothing over the whole mask: each voxel by itself is tested at p < {voxel_p:g}, in clusters of at least "
@@ -58,48 +47,29 @@ _CONTRAST_CLUSTER = (
 _CONJUNCTION_FWE = (
     "family-wise error of voxels at {cluster_p:g} in each map: a voxel shown survives in every one of them"
 )
-_MC = "corr-FWE_method-montecarlo"
 _DIFF = "desc-group1MinusGroup2"
 _FORMING = ("voxel_p", "threshold_ale")
-_SIZE = (*_FORMING, "cluster_p", "cut_size", "cut_size_interval")
-_MASS = (*_FORMING, "cluster_p", "cut_mass", "cut_mass_interval")
 _P = "uncorrected"
-_TFCE = ("cluster_p", "cut_tfce", "cut_tfce_interval", "tfce_unit")
-_MAXIMUM = ("cluster_p", "cut_ale", "cut_s", "cut_s_interval")
 
 
 def _survives(variable: str, what: str, suffix: str, controls: str, level: str, *cuts: str) -> MapSpec:
     return MapSpec(suffix, of(variable), f"z where {what}", controls, level, cuts=cuts)
 
 
+def _corrected(correction: Correction) -> MapSpec:
+    uniform = correction.uniform
+    forming = _FORMING if correction.of_clusters else ()
+    optional = uniform.map if correction.only_if_asked else ""
+    cuts = (*forming, "cluster_p", *uniform.attributes)
+    made = _survives(uniform.map, uniform.meaning, uniform.suffix, uniform.controls, correction.word, *cuts)
+    return replace(made, optional=optional)
+
+
 _MAIN_EFFECT = (
     MapSpec("stat", of("ale"), "activation likelihood estimate (ALE)", units="probability"),
     MapSpec("z", of("z"), "z of the analytic voxel p"),
     MapSpec("logp", of("logp"), "-log10 of the analytic voxel p", units="-log10(p)"),
-    _survives(
-        "z_size_fwe",
-        "the cluster survives cluster-size FWE",
-        f"z_desc-size_level-cluster_{_MC}",
-        _CLUSTER,
-        "cluster-size",
-        *_SIZE,
-    ),
-    _survives(
-        "z_mass_fwe",
-        "the cluster survives cluster-mass FWE",
-        f"z_desc-mass_level-cluster_{_MC}",
-        _CLUSTER,
-        "cluster-mass",
-        *_MASS,
-    ),
-    _survives(
-        "z_voxel_fwe",
-        "the voxel survives FWE by the maximum ALE",
-        f"z_level-voxel_{_MC}",
-        _VOXEL,
-        "voxel",
-        *_MAXIMUM,
-    ),
+    *(_corrected(c) for c in CORRECTIONS if not c.only_if_asked),
     MapSpec(
         "stat_desc-tfce",
         of("tfce"),
@@ -107,15 +77,7 @@ _MAIN_EFFECT = (
         units="voxels^(1/2) z^3",
         optional="tfce",
     ),
-    MapSpec(
-        f"z_desc-tfce_level-voxel_{_MC}",
-        of("z_tfce_fwe"),
-        "z where the voxel survives FWE by the maximum TFCE",
-        _ENHANCED,
-        "tfce",
-        cuts=_TFCE,
-        optional="z_tfce_fwe",
-    ),
+    *(_corrected(c) for c in CORRECTIONS if c.only_if_asked),
     _survives(
         "z_fdr_bh",
         "the voxel survives Benjamini-Hochberg FDR",
@@ -181,7 +143,7 @@ def _contrast(source: str, short: str) -> tuple[MapSpec, ...]:
                 cuts=("voxel_p", "cluster_p"),
                 optional=f"z_contrast_{what}_fwe",
             )
-            for what in ("size", "mass")
+            for what in CLUSTER_SHORTS
         ),
     )
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.corrections import CLUSTER_CORRECTIONS, CORRECTION_OF, CORRECTIONS
+from ale_dask.analyses.findings.model import MainEffectResult, model_of
 from ale_dask.analyses.main_effect import EPS
 from ale_dask.analyses.sensitivity.power import BESIDE, THIRDS
 from ale_dask.config.inference import Inference
@@ -28,12 +30,6 @@ KEPT = (
     "Experiments of both arms that may be of the same subjects were kept: relabelling takes all experiments as "
     "independent."
 )
-CORRECTED = {
-    "cluster-size": "cluster-size FWE",
-    "cluster-mass": "cluster-mass FWE",
-    "voxel": "voxel FWE",
-    "tfce": "TFCE FWE",
-}
 
 _DECISION_AND_BOUND = (
     " Decision: whether a cluster's family-wise p is below the level (significant), above it (not), or not told apart "
@@ -47,7 +43,7 @@ def decision_words(spec: MapSpec) -> str:
     """Return the meaning of the columns "decision" and "bound" of a map's clusters; "" if it has no such columns."""
     if spec.level in ("size-fwe", "mass-fwe"):
         return _DECISION_AND_BOUND + _GIVEN_FORMING_VALUES
-    return _DECISION_AND_BOUND if _correction_of(spec) in ("cluster-size", "cluster-mass") else ""
+    return _DECISION_AND_BOUND if _correction_of(spec) in CLUSTER_CORRECTIONS else ""
 
 
 def _correction_of(spec: MapSpec) -> str:
@@ -57,7 +53,7 @@ def _correction_of(spec: MapSpec) -> str:
 
 def input_words(source: str, *, correction: str) -> str:
     """Return an input in words; "cluster-fwe" stands for the primary correction."""
-    return {"cluster-fwe": CORRECTED[correction], "voxel-fwe": "voxel FWE"}.get(source, "uncorrected p")
+    return {"cluster-fwe": CORRECTION_OF[correction].label, "voxel-fwe": "voxel FWE"}.get(source, "uncorrected p")
 
 
 def label(result: xr.Dataset, spec: MapSpec) -> str:
@@ -80,10 +76,10 @@ def _label(result: xr.Dataset, spec: MapSpec) -> str:
     if model_of(result).kind == "conjunction":
         return f"overlap of the maps at {source}"
     level = _correction_of(spec)
-    if level in CORRECTED:
+    if level in CORRECTION_OF:
         null = ", against the base rate" if is_base_rate(spec) else ""
         forming = "" if level in ("voxel", "tfce") else f", cluster-forming p < {i.voxel_p:g}"
-        return f"{CORRECTED[level]} {level_words(i)}{forming}{null}"
+        return f"{CORRECTION_OF[level].label} {level_words(i)}{forming}{null}"
     return f"uncorrected p < {i.voxel_p:g}, at least {i.min_volume:g} mm³"
 
 
@@ -112,7 +108,7 @@ def controlled(spec: MapSpec, inference: Inference) -> str:
     mask = f"the mask where the pooled uncorrected p is below {floor:g}" if floor else "the mask"
     region = mask if inference.gate == "none" else "the thresholded map of the pooled experiments"
     words = str(spec.controls).format(**inference.model_dump(), region=region)
-    if inference.until_decided is None or _correction_of(spec) not in ("cluster-size", "cluster-mass"):
+    if inference.until_decided is None or _correction_of(spec) not in CLUSTER_CORRECTIONS:
         return words
     drawn = "where the literature reports them anyway" if is_base_rate(spec) else "at random"
     null = " against the base rate" if is_base_rate(spec) else ""
@@ -187,7 +183,7 @@ def shortfalls(result: xr.Dataset) -> list[str]:
     least = 1 / n if attrs["enumerated"] else 1 / (1 + n)
     if least > i.contrast_p:
         reasons.append(f"{n:,} relabellings are too few for any voxel's p to reach {i.contrast_p:g}.")
-    if i.correction in ("cluster-size", "cluster-mass"):
+    if i.correction in CLUSTER_CORRECTIONS:
         if not attrs["components"]:
             reasons.append(
                 "The pooled experiments have no voxel above the cluster-forming value: no cluster is tested."
@@ -201,31 +197,23 @@ def shortfalls(result: xr.Dataset) -> list[str]:
 
 def _main_effect(result: xr.Dataset) -> list[tuple[str, str]]:
     attrs, i = result.attrs, model_of(result).inference
-    volume = model_of(result).mask.voxel_volume
-    unit = 2.0 ** -int(attrs["scale_bits"])
-    mm3 = "{:.0f} voxels = {:.0f} mm³".format
+    scales = MainEffectResult(result).scales
     outside = int(attrs["foci_outside_mask"])
     return [
         ("Experiments", f"{attrs['n_experiments']}" + subject_words(attrs)),
         ("Foci", f"{attrs['n_foci']}" + (f" ({outside} outside the mask)" if outside else "")),
         ("Subjects", f"{attrs['n_subjects']}"),
         ("Cluster-forming", f"p < {i.voxel_p:g}, ALE ≥ {attrs['threshold_ale']:.4g}"),
-        ("Smallest cluster, size FWE", _cut(result, "cut_size", lambda k: mm3(k, k * volume))),
-        ("Smallest cluster, mass FWE", _cut(result, "cut_mass", lambda k: f"{k * unit:.4g}")),
-        ("Smallest ALE, voxel FWE", _cut(result, "cut_s", lambda k: f"{ale_of(result, k):.4g}")),
-        *_tfce(result),
+        *(
+            (c.uniform.title, _cut(result, c.uniform.cut, partial(c.uniform.words, scales=scales)))
+            for c in CORRECTIONS
+            if c.uniform.cut in attrs
+        ),
         *base_rate_facts(result),
         ("Level, iterations", f"{level_words(i)}, {attrs['iterations']:,} iterations, seed {i.seed}"),
-        ("Primary correction", CORRECTED[i.correction]),
+        ("Primary correction", CORRECTION_OF[i.correction].label),
         ("Mask", _mask(result)),
     ]
-
-
-def _tfce(result: xr.Dataset) -> list[tuple[str, str]]:
-    if "cut_tfce" not in result.attrs:
-        return []
-    unit = float(result.attrs["tfce_unit"])
-    return [("Smallest TFCE, FWE", _cut(result, "cut_tfce", lambda k: f"{k * unit:.4g}"))]
 
 
 def _contrast(result: xr.Dataset) -> list[tuple[str, str]]:

@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.base_rate import PRIMARY_MEASURE
+from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.matching import CHANGES, both_voxels, dice, matched, members, shared_voxels, shift
 from ale_dask.analyses.findings.model import Results, by_name, model_of
-from ale_dask.analyses.main_effect import BASE_RATE
 from ale_dask.errors import InputError
 from ale_dask.numerics.correct import monte_carlo_p
 from ale_dask.reporting.common.base_rate_maps import AGAINST, UNIFORM, is_base_rate
@@ -241,11 +240,11 @@ def _side(cluster: Cluster | None, result: xr.Dataset, spec: MapSpec, side: str)
 def _base_rate_columns(result: xr.Dataset, cluster: Cluster, spec: MapSpec) -> dict[str, float]:
     """Return the p against the base rate of a cluster of the uniform null, and its share of surviving voxels."""
     level = spec.level.removeprefix(UNIFORM)
-    measure = PRIMARY_MEASURE.get(level, "size")
+    measure = CORRECTION_OF[level].base_rate_short if level in CORRECTION_OF else "size"
     if "z_base_rate" not in result or is_base_rate(spec) or level not in _WITH_P:
         return {}
     around = int(result["cluster_of_voxel"].values[cluster.peak]) - 1
-    survives = result[BASE_RATE[model_of(result).inference.correction]].values[cluster.voxels] != 0
+    survives = result[CORRECTION_OF[model_of(result).inference.correction].base_rate.map].values[cluster.voxels] != 0
     p = float(result[f"cluster_base_rate_{measure}_p"].values[around]) if around >= 0 else np.nan
     return {"p_base_rate": p, "share_base_rate": float(survives.mean())}
 
@@ -285,7 +284,7 @@ _WITH_P = ("cluster-size", "cluster-mass", "uncorrected", "voxel")
 def _base_rate_p(result: xr.Dataset, cluster: Cluster, level: str) -> float:
     if level == "tfce":
         return float(result["base_rate_tfce_p"].values[cluster.voxels].min())
-    measure = PRIMARY_MEASURE.get(level, "size")
+    measure = CORRECTION_OF[level].base_rate_short if level in CORRECTION_OF else "size"
     around = int(result["base_rate_cluster_of_voxel"].values[cluster.peak]) - 1
     return float(result[f"base_rate_cluster_{measure}_p"].values[around])
 

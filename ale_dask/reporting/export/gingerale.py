@@ -23,6 +23,7 @@ import pandas as pd
 import xarray as xr
 from scipy import special
 
+from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.config.study import INPUTS
@@ -44,7 +45,6 @@ COLUMNS = (
     "Label",
     "Contributors",
 )
-_CORRECTION_LETTERS = {"cluster-size": "C", "cluster-mass": "M", "voxel": "FWE", "tfce": "TFCE"}
 Values = npt.NDArray[Any]
 
 
@@ -67,8 +67,10 @@ def threshold_name(result: xr.Dataset, *, source: str) -> str:
     forming = f"p{_digits(i.voxel_p)}"
     if source == "uncorrected":
         return forming
-    level = f"{_CORRECTION_LETTERS[i.correction]}{_digits(i.cluster_p)}_{_thousands(int(result.attrs['iterations']))}"
-    return level if i.correction in ("voxel", "tfce") else f"{forming}_{level}"
+    level = (
+        f"{CORRECTION_OF[i.correction].gingerale}{_digits(i.cluster_p)}_{_thousands(int(result.attrs['iterations']))}"
+    )
+    return f"{forming}_{level}" if CORRECTION_OF[i.correction].of_clusters else level
 
 
 def _digits(p: float) -> str:

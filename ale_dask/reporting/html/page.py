@@ -13,9 +13,10 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.reporting.common.maps import MapSpec, corrected_map_specs, map_specs_of, pictured_map_specs, stem
-from ale_dask.reporting.common.wording import CORRECTED, controls, decision_words, facts, label, notes
+from ale_dask.reporting.common.wording import controls, decision_words, facts, label, notes
 from ale_dask.reporting.figures.flow import flow_svg, flow_table, sample_colours
 from ale_dask.reporting.figures.maps import alt_text, picture_path
 from ale_dask.reporting.figures.overlap import overlap_alt, overlap_svg, overlap_table
@@ -199,7 +200,7 @@ def _analysis(
     viewers: Viewers,
 ) -> dict[str, Any]:
     specs = tabled_map_specs(result)
-    others = [v for v in map_specs_of(result) if v.level in CORRECTED and v not in specs]
+    others = [v for v in map_specs_of(result) if v.level in CORRECTION_OF and v not in specs]
     viewer = viewers.add(result, context, specs + others)
     plots = _plots(result, folder, figures, context)
     return {

@@ -5,8 +5,9 @@ The first n iterations of a run are those of a run of n, so one run answers all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,15 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.base_rate import MEASURES, nulls_of
+from ale_dask.analyses.corrections import CORRECTION_OF, CORRECTIONS, NullStatistic
 from ale_dask.analyses.findings.clusters import Cluster
-from ale_dask.analyses.findings.model import model_of
-from ale_dask.analyses.main_effect import TFCE, eps_of
+from ale_dask.analyses.findings.model import MainEffectResult, model_of
+from ale_dask.analyses.main_effect import eps_of
 from ale_dask.config.inference import Inference
 from ale_dask.errors import InputError
 from ale_dask.numerics import correct
 from ale_dask.numerics.correct import UNREACHABLE
-from ale_dask.numerics.density_levels import Z_UNIT
 from ale_dask.reporting.common.maps import main_clusters
-from ale_dask.reporting.common.wording import ale_of
 from ale_dask.reporting.tables.clusters import base_rate_clusters
 
 COLUMNS = ("Iterations", "What", "Value", "Low", "High", "Decision", "Decided After")
@@ -78,7 +78,8 @@ def scaling_table(result: xr.Dataset) -> pd.DataFrame:
     if model_of(result).kind != "main-effect":
         raise InputError(f"'{result.attrs['name']}' is no main effect: only these have thresholds by iterations")
     inference = model_of(result).inference
-    word = "mass" if inference.correction == "cluster-mass" else "size"
+    correction = CORRECTION_OF[inference.correction]
+    word = correction.short if correction.of_clusters else "size"
     nulls = [_NULLS[null](result, word) for null in nulls_of(result)]
     n = result.sizes["iteration"]
     rows: list[dict[str, Any]] = []
@@ -117,15 +118,22 @@ def _tested(null: _Null, count: int, *, name: str, size: int, inference: Inferen
     return _row(count, name, p, float(low[0]), float(high[0])) | {"Decision": decision}
 
 
+def _units(result: xr.Dataset, statistics: Sequence[NullStatistic]) -> dict[str, tuple[str, Callable[[float], float]]]:
+    """Return the row and the unit of each statistic of a null, by its column."""
+    scales = MainEffectResult(result).scales
+
+    def row(statistic: NullStatistic) -> tuple[str, Callable[[float], float]]:
+        if statistic.unit == "voxels":
+            return "size (mm3)", lambda k: k * scales.mm3
+        label = "mass (summed z)" if statistic.unit == "summed z" else statistic.unit
+        return label, partial(statistic.value, scales=scales)
+
+    return {statistic.statistic: row(statistic) for statistic in statistics}
+
+
 def _uniform(result: xr.Dataset, word: str) -> _Null:
-    volume, unit = model_of(result).mask.voxel_volume, 2.0 ** -int(result.attrs["scale_bits"])
     null = result["null"]
-    units: dict[str, tuple[str, Callable[[float], float]]] = {
-        "max_size": ("size (mm3)", lambda k: k * volume),
-        "max_mass": ("mass", lambda k: k * unit),
-        "max_s": ("ALE", lambda k: ale_of(result, int(k))),
-        TFCE: ("TFCE", lambda k: k * result.attrs["tfce_unit"]),
-    }
+    units = _units(result, [c.uniform for c in CORRECTIONS])
     clusters = [
         (f"cluster {number}", size)
         for number, size in _measured(main_clusters(result, source="cluster-fwe"), result, "cluster", word)
@@ -137,14 +145,8 @@ def _uniform(result: xr.Dataset, word: str) -> _Null:
 
 
 def _base_rate(result: xr.Dataset, word: str) -> _Null:
-    volume = model_of(result).mask.voxel_volume
     null = result["null_base_rate"]
-    units: dict[str, tuple[str, Callable[[float], float]]] = {
-        "max_size": ("size (mm3)", lambda k: k * volume),
-        "max_mass": ("mass (summed z)", lambda k: k / Z_UNIT),
-        "max_z": ("z", lambda k: k / Z_UNIT),
-        TFCE: ("TFCE", lambda k: k * result.attrs["base_rate_tfce_unit"]),
-    }
+    units = _units(result, [c.base_rate for c in CORRECTIONS])
     clusters = [
         (f"cluster {number} {_AGAINST}", size)
         for number, size in _measured(base_rate_clusters(result), result, "base_rate_cluster", word)

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.findings.clusters import grid_name
 from ale_dask.analyses.findings.model import model_of
-from ale_dask.analyses.main_effect import BASE_RATE
 from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.extra import available
 from ale_dask.reporting.common.map_files import SIMULATED
@@ -77,7 +77,10 @@ def _gzipped(image: nib.Nifti1Image) -> bytes:
 def _surviving(result: xr.Dataset) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     name = str(result.attrs["name"])
     if "z_base_rate" in result:
-        yield f"{name}_against-base-rate", result[BASE_RATE[model_of(result).inference.correction]].values != 0
+        yield (
+            f"{name}_against-base-rate",
+            result[CORRECTION_OF[model_of(result).inference.correction].base_rate.map].values != 0,
+        )
     for source in INPUTS:
         values = surviving_map(result, source)
         if model_of(result).kind != "contrast":

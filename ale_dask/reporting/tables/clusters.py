@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.findings.atlas import regions
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
-from ale_dask.analyses.main_effect import BASE_RATE as BASE_RATE_MAPS
 from ale_dask.analyses.main_effect import thresholded
 from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.spreadsheet_cells import escaped
@@ -121,7 +121,9 @@ def _foci_inside(result: xr.Dataset, cluster: Cluster, voxel_of_focus: npt.NDArr
 def base_rate_clusters(result: xr.Dataset) -> list[Cluster]:
     """Return the clusters of a main effect that survive the primary correction against the base rate."""
     correction = model_of(result).inference.correction
-    return model_of(result).clusters(result[BASE_RATE_MAPS[correction]].values, level=f"{AGAINST}{correction}")
+    return model_of(result).clusters(
+        result[CORRECTION_OF[correction].base_rate.map].values, level=f"{AGAINST}{correction}"
+    )
 
 
 def contrast_table(result: xr.Dataset, *, source: str, level: str = "uncorrected") -> pd.DataFrame:
@@ -217,7 +219,7 @@ def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
 
 def _main_effect_rows(name: str, result: xr.Dataset) -> list[dict[str, Any]]:
     correction = model_of(result).inference.correction
-    p = {"cluster-size": "p size FWE", "cluster-mass": "p mass FWE"}.get(correction, "")
+    p = f"p {CORRECTION_OF[correction].short} FWE" if CORRECTION_OF[correction].of_clusters else ""
     rows: list[dict[str, Any]] = []
     for source, level in zip(INPUTS, (correction, "uncorrected"), strict=True):
         words = controls(result, find_map_spec(result, level=level))

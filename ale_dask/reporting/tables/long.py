@@ -10,14 +10,14 @@ import xarray as xr
 
 from ale_dask.analyses.base_rate import nulls_of
 from ale_dask.analyses.contrast import disjoint_arms
-from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.corrections import CORRECTION_OF, CORRECTIONS, NullStatistic
+from ale_dask.analyses.findings.model import MainEffectResult, model_of
 from ale_dask.config.inference import Inference, image_name
 from ale_dask.config.study import Study
 from ale_dask.coordinates.foci import foci_alone, n_foci
 from ale_dask.coordinates.spreadsheet_cells import escaped
-from ale_dask.numerics.density_levels import Z_UNIT
 from ale_dask.reporting.common.base_rate_maps import AGAINST
-from ale_dask.reporting.common.wording import ale_of, mask_name, setting
+from ale_dask.reporting.common.wording import mask_name, setting
 from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table, levels_of
 from ale_dask.reporting.tables.columns import LONG_NAMES, LONG_NAMES_BASE_RATE
 
@@ -28,14 +28,8 @@ _TEXT, _COUNT, _NUMBER = "string", "Int64", "Float64"
 _SETTINGS = {
     name: {str: _TEXT, int: _COUNT}.get(type(field.default), _NUMBER) for name, field in Inference.model_fields.items()
 }
-_CUTS = ("cut_size_voxels", "cut_size_mm3", "cut_mass", "cut_ale", "cut_tfce")
-_BASE_RATE_CUTS = (
-    "cut_base_rate_size_voxels",
-    "cut_base_rate_size_mm3",
-    "cut_base_rate_mass",
-    "cut_base_rate_z",
-    "cut_base_rate_tfce",
-)
+_CUTS = tuple(column for c in CORRECTIONS for column in c.uniform.columns)
+_BASE_RATE_CUTS = tuple(column for c in CORRECTIONS for column in c.base_rate.columns)
 _COLUMNS = {
     **dict.fromkeys(("out", "title", "simulated", "analysis", "kind", "level", "input", "direction", "against"), _TEXT),
     **_SETTINGS,
@@ -221,42 +215,32 @@ def _numbers(result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> dict[str,
         return numbers | {f"foci_{side}": int(n_foci(arm).sum()) for side, arm in zip("ab", arms, strict=True)}
     if model_of(result).kind != "main-effect":
         return {}
-    volume, unit = model_of(result).mask.voxel_volume, 2.0 ** -int(attrs["scale_bits"])
+    present = [n for c in CORRECTIONS for n in (c.uniform, c.base_rate) if n.cut in attrs]
+    cuts = [_cut(result, statistic) for statistic in present]
     return {
         "experiments": attrs["n_experiments"],
         "foci": attrs["n_foci"],
         "threshold_ale": attrs["threshold_ale"],
-        **_cut(result, "cut_size", "cut_size_voxels", unit=1),
-        **_cut(result, "cut_size", "cut_size_mm3", unit=volume),
-        **_cut(result, "cut_mass", "cut_mass", unit=unit),
-        **({} if setting(result, "cut_s") is None else _cut_ale(result)),
-        **(_cut(result, "cut_tfce", "cut_tfce", unit=attrs["tfce_unit"]) if "cut_tfce" in attrs else {}),
-        **(_base_rate_cuts(result, volume) if "base_rate_cut_size" in attrs else {}),
+        **{column: value for values in cuts for column, value in values.items()},
     }
 
 
-def _base_rate_cuts(result: xr.Dataset, volume: float) -> dict[str, Any]:
-    tfce = result.attrs.get("base_rate_tfce_unit")
-    statistics, units = ("size", "size", "mass", "peak", "tfce"), (1, volume, 1 / Z_UNIT, 1 / Z_UNIT, tfce)
-    columns = [c for c in zip(_BASE_RATE_CUTS, statistics, units, strict=True) if c[2] is not None]
-    cuts = ((name, setting(result, f"base_rate_cut_{statistic}"), unit) for name, statistic, unit in columns)
-    return {name: cut * unit for name, cut, unit in cuts if cut is not None}
-
-
-def _cut(result: xr.Dataset, name: str, column: str, *, unit: float) -> dict[str, Any]:
-    cut = setting(result, name)
-    if cut is None:
+def _cut(result: xr.Dataset, statistic: NullStatistic) -> dict[str, Any]:
+    """Return the least value that survives, in its columns, with its interval where the null is the uniform one."""
+    interval = f"{statistic.cut}_interval"
+    ends = {"": setting(result, statistic.cut)}
+    if ends[""] is None:
         return {}
-    low, high = setting(result, f"{name}_interval")
-    columns = {column: cut * unit, f"{column}_low": low * unit}
+    if interval in result.attrs:
+        ends |= dict(zip(("_low", "_high"), setting(result, interval), strict=True))
+    scales = MainEffectResult(result).scales
     # With few iterations the interval has no upper end.
-    return columns if high is None else columns | {f"{column}_high": high * unit}
-
-
-def _cut_ale(result: xr.Dataset) -> dict[str, Any]:
-    low, high = (None if s is None else ale_of(result, s) for s in setting(result, "cut_s_interval"))
-    columns = {"cut_ale": result.attrs["cut_ale"], "cut_ale_low": low}
-    return columns if high is None else columns | {"cut_ale_high": high}
+    values = {end: (statistic.value(k, scales), k * scales.mm3) for end, k in ends.items() if k is not None}
+    return {
+        f"{column}{end}": value
+        for end, both in values.items()
+        for column, value in zip(statistic.columns, both, strict=False)
+    }
 
 
 def _cluster(row: Mapping[Any, Any], result: xr.Dataset, *, level: str) -> dict[str, Any]:
@@ -283,13 +267,12 @@ def _survives(row: Mapping[Any, Any], result: xr.Dataset, *, level: str) -> str 
     attrs = result.attrs
     if model_of(result).kind != "main-effect":
         return "yes" if level in ("voxel-fwe", "size-fwe", "mass-fwe") else None
-    correction = model_of(result).inference.correction
-    if correction in ("voxel", "tfce"):
-        return _yes(row["Voxels FWE" if correction == "voxel" else "Voxels TFCE"] > 0)
-    if correction == "cluster-size":
-        return _yes(row["Cluster Size (voxels)"] >= attrs["cut_size"])
+    correction = CORRECTION_OF[model_of(result).inference.correction]
+    if not correction.of_clusters:
+        return _yes(row[correction.table_column] > 0)
     # Mass is a multiple of 2^-scale_bits, so that the product is exact.
-    return _yes(row["Cluster Mass"] * 2.0 ** int(attrs["scale_bits"]) >= attrs["cut_mass"])
+    least = correction.uniform.value(attrs[correction.uniform.cut], MainEffectResult(result).scales)
+    return _yes(row[correction.table_column] >= least)
 
 
 def _yes(value: bool) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 from scipy import special
 
+from ale_dask.analyses.corrections import CLUSTER_CORRECTIONS, CORRECTION_OF
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import EPS
 from ale_dask.config.study import INPUTS
@@ -38,7 +39,7 @@ MIDLINE_MM = 2.0
 UNDECIDED = "†"
 MINUS = "−"
 _NUMBERS = frozenset(("Z", "ALE", "p", "x", "y", "z", "Volume (mm3)"))
-_MEASURES = {"cluster-size": "size", "cluster-mass": "mass"}
+_MEASURES = {word: CORRECTION_OF[word].short for word in CLUSTER_CORRECTIONS}
 
 
 def article_table(results: Mapping[str, xr.Dataset], *, simulated: bool = False) -> pd.DataFrame:

@@ -8,8 +8,8 @@ from typing import Any
 import xarray as xr
 
 from ale_dask.analyses.base_rate import only_here
+from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.findings.model import model_of
-from ale_dask.analyses.main_effect import BASE_RATE, PRIMARY
 from ale_dask.config.inference import LITERATURE, Inference, is_database
 from ale_dask.datasets.base_rate import FWHM, UNIFORM
 from ale_dask.numerics.whole_studies import ENOUGH
@@ -27,8 +27,8 @@ def survival_words(result: xr.Dataset) -> str:
     A cluster survives when it overlaps a cluster that survives against the base rate.
     """
     correction = model_of(result).inference.correction
-    uniform = result[PRIMARY[correction]].values != 0
-    base_rate = result[BASE_RATE[correction]].values != 0
+    uniform = result[CORRECTION_OF[correction].uniform.map].values != 0
+    base_rate = result[CORRECTION_OF[correction].base_rate.map].values != 0
     clusters = model_of(result).clusters(uniform.astype(int))
     surviving = [cluster for cluster in clusters if base_rate[cluster.voxels].any()]
     new = model_of(result).clusters(only_here(result, uniform).astype(int), level=f"{AGAINST}{correction}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from ale_dask.analyses.contrast import shown_by
+from ale_dask.analyses.corrections import CORRECTION_OF, Scales
 from ale_dask.analyses.main_effect import EPS
 from ale_dask.analyses.null_threshold import DRAWS
 from ale_dask.config.inference import PROGRAMS, Inference, departures
@@ -23,16 +25,9 @@ from ale_dask.reporting.common.phrases import (
     volume,
     voxel_mm3,
 )
-from ale_dask.reporting.common.wording import CORRECTED, KEPT, UNLIKE, controlled, detectable, price, shared_words
+from ale_dask.reporting.common.wording import KEPT, UNLIKE, controlled, detectable, price, shared_words
 from ale_dask.reporting.text.base_rate import base_rate_paragraph
 
-_LARGEST = {
-    "cluster-size": "size of the largest cluster",
-    "cluster-mass": "largest cluster mass, the sum over a cluster's voxels of how far −ln(1 − ALE) lay above its "
-    "cluster-forming value [@bullmore1999],",
-    "voxel": "largest ALE",
-    "tfce": "largest threshold-free cluster enhancement (TFCE) [@smith2009; @frahm2022]",
-}
 _FORMING = {
     "observed": "the ALE value that corresponds to it was held fixed in the null",
     "own": "in the null they were formed at the ALE value that corresponds to it for foci drawn at random, the mean of "
@@ -65,7 +60,6 @@ _STILL_VALID = (
     "a decision is not that of infinitely many iterations is at most {eps}, the error of what is called significant at "
     "most {both}"
 )
-_CUT = {"cluster-size": "cut_size", "cluster-mass": "cut_mass", "voxel": "cut_s", "tfce": "cut_tfce"}
 
 
 def inference(record: Record) -> list[str]:
@@ -91,7 +85,7 @@ def _map_specs(kind: str) -> dict[str, MapSpec]:
 
 
 def _by_cluster(i: Inference) -> bool:
-    return i.correction in ("cluster-size", "cluster-mass")
+    return CORRECTION_OF[i.correction].of_clusters
 
 
 def _survivor(i: Inference) -> str:
@@ -117,12 +111,13 @@ def _correction(i: Inference) -> str:
         if i.correction == "tfce"
         else ""
     )
+    correction = CORRECTION_OF[i.correction]
     rules = _LET_THROUGH_UNTIL if _iterated(i) else _LET_THROUGH
     return (
-        f"Maps were corrected by {CORRECTED[i.correction].replace('FWE', 'family-wise error (FWE)')}. {forming}The "
+        f"Maps were corrected by {correction.label.replace('FWE', 'family-wise error (FWE)')}. {forming}The "
         f"null consisted of {i.iterations:,} iterations (seed {i.seed}). In each, the foci of every experiment were "
         "drawn anew, uniformly and with replacement, from the voxels of the mask, the numbers of foci and subjects "
-        f"of each experiment being kept, and the {_LARGEST[i.correction]} was "
+        f"of each experiment being kept, and the {correction.largest} was "
         f"recorded{_NULL_SPACE[i.null_space]}.{enhanced} "
         f"{rules[i.cluster_cut].format(survivor=_survivor(i), level=decimal(i.cluster_p))} "
         f"This controlled {controlled(_map_specs('main-effect')[i.correction], i)}."
@@ -149,7 +144,7 @@ def _thresholds(record: Record, i: Inference) -> list[str]:
     cuts = [f"{name}, {cut}" for name, entry in mains.items() if (cut := _cut(entry, i, record))]
     if cuts:
         paragraphs.append(f"The resulting thresholds were: {'; '.join(cuts)}.")
-    unreached = [name for name, entry in mains.items() if entry[_CUT[i.correction]] >= UNREACHABLE]
+    unreached = [name for name, entry in mains.items() if entry[CORRECTION_OF[i.correction].uniform.cut] >= UNREACHABLE]
     if unreached:
         paragraphs.append(
             f"With so few iterations no {_survivor(i)[:-1]} of {listed(unreached)} could reach that level."
@@ -219,8 +214,8 @@ def contrasts(record: Record) -> list[str]:
         f"Beside them, the largest difference in each relabelling gave voxels with a corrected p ≤ "
         f"{decimal(i.contrast_p)}, which controlled {controlled(specs['voxel-fwe'], i)}.",
     ]
-    if i.correction in ("cluster-size", "cluster-mass"):
-        kind = i.correction.removeprefix("cluster-")
+    if CORRECTION_OF[i.correction].of_clusters:
+        kind = CORRECTION_OF[i.correction].short
         paragraphs.append(
             f"Clusters were tested in two passes: the first set, in each voxel, the difference with a one-sided p < "
             f"{decimal(i.voxel_p)} among the observed and all relabelled ones; the second formed clusters by it in "
@@ -326,7 +321,7 @@ def power(entries: Mapping[str, Any], i: Inference) -> list[str]:
         f"For results without a cluster, power was simulated {first['power_simulations']:,} times for each sample: "
         "some experiments had one focus at a random place, displaced as their own kernel says, and all other foci lay "
         f"{_OTHER_FOCI[first.get('power_null', 'uniform')]}; the place was found where what survived "
-        f"{CORRECTED[i.correction]} came within {first['power_within_mm']:g} mm. A power of "
+        f"{CORRECTION_OF[i.correction].label} came within {first['power_within_mm']:g} mm. A power of "
         f"{100 * first['power_target']:.0f} % took "
         f"{'; '.join(f'(“{name}”) {words}' for name, words in needed.items())}. This is a prevalence of reports at one "
         "place, not an effect size." + (f" {price(first)}" if price(first) else "")
@@ -334,21 +329,19 @@ def power(entries: Mapping[str, Any], i: Inference) -> list[str]:
 
 
 def _cut(entry: Record, i: Inference, record: Record) -> str:
-    value = entry[_CUT[i.correction]]
-    if value >= UNREACHABLE:
+    correction = CORRECTION_OF[i.correction]
+    uniform, cut = correction.uniform, entry[correction.uniform.cut]
+    if cut >= UNREACHABLE:
         return ""
-    if i.correction == "voxel":
-        return f"ALE ≥ {entry['cut_ale']:.4g}"
-    if i.correction == "tfce":
-        return f"TFCE ≥ {value * entry['tfce_unit']:.4g}"
-    forming = f"ALE ≥ {entry['threshold_ale']:.4g}"
-    if i.correction == "cluster-mass":
-        return f"{forming}, mass ≥ {value * 2.0 ** -entry['scale_bits']:.4g}"
-    return f"{forming}, at least {counted(value, 'voxel')} ({value * voxel_mm3(record):,.0f} mm³)"
+    scales = Scales(entry["scale_bits"], voxel_mm3(record), tfce=entry.get("tfce_unit", math.nan))
+    least = f"{uniform.unit} ≥ {uniform.words(cut, scales)}"
+    if uniform.unit == "voxels":
+        least = f"at least {counted(cut, 'voxel')} ({cut * scales.mm3:,.0f} mm³)"
+    return f"ALE ≥ {entry['threshold_ale']:.4g}, {least}" if correction.of_clusters else least
 
 
 def _inputs(i: Inference) -> str:
-    return f"{CORRECTED[i.correction]} and at an uncorrected p < {decimal(i.voxel_p)}"
+    return f"{CORRECTION_OF[i.correction].label} and at an uncorrected p < {decimal(i.voxel_p)}"
 
 
 def _many(number: int) -> str:

@@ -1,0 +1,312 @@
+"""The registry of family-wise statistics: whatever names, computes or shows a correction reads its row here.
+
+A new statistic needs its numerics, a row here, its word in `config.inference` and its maps in `schema`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ale_dask.numerics import clusters
+from ale_dask.numerics.ale import ale_from_s
+from ale_dask.numerics.density_levels import Z_UNIT
+from ale_dask.numerics.tfce import Levels, tfce_map
+
+I64 = npt.NDArray[np.int64]
+TFCE = "max_tfce"
+STATISTICS = ("max_s", "max_size", "max_mass")
+"""The statistics that every uniform null of a main effect holds, in the order of its columns."""
+BASE_RATE_STATISTICS = ("max_z", "max_size", "max_mass")
+"""Those of a base-rate null."""
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """Hold the fixed-point sums (voxel) of a main effect and the clusters that they form at a threshold."""
+
+    s: I64
+    threshold: int
+    labels: npt.NDArray[np.int32]
+    inside: npt.NDArray[np.bool_]
+    """The voxels (voxel) in which inference is made."""
+    volume: npt.NDArray[np.bool_]
+    levels: Levels | None = None
+    """The levels of TFCE, where it is the correction."""
+
+    def spread(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """Return values of the voxels inside as values (voxel) of the mask, 0 in the others."""
+        out = np.zeros(len(self.inside), dtype=values.dtype)
+        out[self.inside] = values
+        return out
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Hold what turns the whole numbers of a null into units: fixed-point bits, mm³ of a voxel, units of TFCE."""
+
+    bits: int
+    mm3: float = np.nan
+    tfce: float = np.nan
+    base_rate_tfce: float = np.nan
+
+
+@dataclass(frozen=True)
+class NullStatistic:
+    """Describe a family-wise statistic under one null."""
+
+    statistic: str
+    """Its column of the null."""
+    map: str
+    """The map of what survives."""
+    cut: str
+    """The attribute with the least whole number that survives."""
+    unit: str
+    factor: Callable[[Scales], float]
+    """What a whole number of the null is in the unit; ALE is 1 - exp(-S)."""
+    title: str
+    """What the least surviving value is called."""
+    suffix: str
+    """How the file of the map ends."""
+    meaning: str
+    """Where the map shows z."""
+    controls: str
+    """What the map controls, a template of settings."""
+    attributes: tuple[str, ...]
+    """What the JSON beside the map says of the threshold."""
+    columns: tuple[str, ...]
+    """Columns of the table of a sweep: the least surviving value, of a size in voxels and in mm³."""
+    digits: int = 4
+
+    def value(self, k: float, scales: Scales) -> float:
+        """Return a whole number of the null in the statistic's unit."""
+        if self.unit == "ALE":
+            return float(ale_from_s(np.array([int(k)]), bits=scales.bits)[0])
+        return k * self.factor(scales)
+
+    def words(self, k: float, scales: Scales) -> str:
+        """Return a whole number of the null in words; a size in voxels and mm³."""
+        if self.unit == "voxels":
+            return f"{k:.0f} voxels = {k * scales.mm3:.0f} mm³"
+        return f"{self.value(k, scales):.{self.digits}g}"
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Describe a correction for family-wise error: its words, and its statistic under each null."""
+
+    word: str
+    """In study.toml."""
+    label: str
+    short: str
+    """In names of variables and of columns."""
+    of_clusters: bool
+    uniform: NullStatistic
+    base_rate: NullStatistic
+    measure: Callable[[Observed], I64]
+    """Its values of the observed map: (cluster) where it is of clusters, else (voxel)."""
+    base_rate_short: str
+    """Of what is tested of a cluster of the base-rate null: size, mass or peak."""
+    largest: str
+    """What the null records of each iteration, in a sentence."""
+    gingerale: str
+    """Its letters in a file name of GingerALE."""
+    table_column: str
+    """The column of a cluster table with the measure of a cluster, or with the number of its surviving voxels."""
+    only_if_asked: bool = False
+    """Computed only where it is the correction: it takes ten times as long."""
+
+    @property
+    def decision_column(self) -> str:
+        """The column of a cluster table with the decision."""
+        return "decision" if self.short == "size" else f"decision {self.short}"
+
+    def survives(self, observed: Observed, measured: I64, cut: int) -> npt.NDArray[np.bool_]:
+        """Return the surviving voxels (voxel) where values that were measured must reach a cut."""
+        if self.of_clusters:
+            return clusters.keep_clusters(observed.labels, measured >= cut)
+        return np.asarray((measured >= cut) & observed.inside)
+
+
+def _tfce(observed: Observed) -> I64:
+    assert observed.levels is not None
+    searched = np.zeros_like(observed.volume)
+    searched[observed.volume] = observed.inside
+    units = tfce_map(observed.s[observed.inside], levels=observed.levels, volume=searched)
+    return np.asarray(observed.spread(units), dtype=np.int64)
+
+
+_RANDOM = "were the foci at random, the chance of one such {} or more anywhere in the mask is at most {{cluster_p:g}}"
+_LITERATURE = (
+    "were the foci where the literature reports them anyway, the chance of one such {} or more anywhere in the mask "
+    "is at most {{cluster_p:g}}"
+)
+_OF_CLUSTERS = "family-wise error of clusters at {{cluster_p:g}}{}: {}; it does not say which of its voxels are active"
+_OF_VOXELS = "family-wise error of voxels at {{cluster_p:g}}{}: {}"
+_OF_TFCE = (
+    "family-wise error of threshold-free cluster enhancement at {{cluster_p:g}}{}: {}; what lies around a voxel counts "
+    "for it"
+)
+_AGAINST = " against the base rate"
+_MC = "corr-FWE_method-montecarlo"
+CORRECTIONS = (
+    Correction(
+        "cluster-size",
+        "cluster-size FWE",
+        "size",
+        True,
+        NullStatistic(
+            "max_size",
+            "z_size_fwe",
+            "cut_size",
+            "voxels",
+            lambda _: 1.0,
+            "Smallest cluster, size FWE",
+            f"z_desc-size_level-cluster_{_MC}",
+            "the cluster survives cluster-size FWE",
+            _OF_CLUSTERS.format("", _RANDOM.format("cluster")),
+            ("cut_size", "cut_size_interval"),
+            ("cut_size_voxels", "cut_size_mm3"),
+        ),
+        NullStatistic(
+            "max_size",
+            "z_base_rate_size_fwe",
+            "base_rate_cut_size",
+            "voxels",
+            lambda _: 1.0,
+            "Smallest cluster, size FWE, base rate",
+            f"z_desc-baseRateSize_level-cluster_{_MC}",
+            "the cluster survives it by cluster-size FWE",
+            _OF_CLUSTERS.format(_AGAINST, _LITERATURE.format("cluster")),
+            ("base_rate_cut_size",),
+            ("cut_base_rate_size_voxels", "cut_base_rate_size_mm3"),
+        ),
+        lambda observed: clusters.sizes(observed.labels),
+        "size",
+        "size of the largest cluster",
+        "C",
+        "Cluster Size (voxels)",
+    ),
+    Correction(
+        "cluster-mass",
+        "cluster-mass FWE",
+        "mass",
+        True,
+        NullStatistic(
+            "max_mass",
+            "z_mass_fwe",
+            "cut_mass",
+            "mass",
+            lambda scales: 2.0**-scales.bits,
+            "Smallest cluster, mass FWE",
+            f"z_desc-mass_level-cluster_{_MC}",
+            "the cluster survives cluster-mass FWE",
+            _OF_CLUSTERS.format("", _RANDOM.format("cluster")),
+            ("cut_mass", "cut_mass_interval"),
+            ("cut_mass",),
+        ),
+        NullStatistic(
+            "max_mass",
+            "z_base_rate_mass_fwe",
+            "base_rate_cut_mass",
+            "summed z",
+            lambda _: 1 / Z_UNIT,
+            "Smallest cluster, mass FWE, base rate",
+            f"z_desc-baseRateMass_level-cluster_{_MC}",
+            "the cluster survives it by cluster-mass FWE",
+            _OF_CLUSTERS.format(_AGAINST, _LITERATURE.format("cluster")),
+            ("base_rate_cut_mass",),
+            ("cut_base_rate_mass",),
+        ),
+        lambda observed: clusters.masses(observed.labels, s=observed.s, threshold=observed.threshold),
+        "mass",
+        "largest cluster mass, the sum over a cluster's voxels of how far −ln(1 − ALE) lay above its cluster-forming "
+        "value [@bullmore1999],",
+        "M",
+        "Cluster Mass",
+    ),
+    Correction(
+        "voxel",
+        "voxel FWE",
+        "voxel",
+        False,
+        NullStatistic(
+            "max_s",
+            "z_voxel_fwe",
+            "cut_s",
+            "ALE",
+            lambda scales: 2.0**-scales.bits,
+            "Smallest ALE, voxel FWE",
+            f"z_level-voxel_{_MC}",
+            "the voxel survives FWE by the maximum ALE",
+            _OF_VOXELS.format("", _RANDOM.format("voxel")),
+            ("cut_ale", "cut_s", "cut_s_interval"),
+            ("cut_ale",),
+        ),
+        NullStatistic(
+            "max_z",
+            "z_base_rate_voxel_fwe",
+            "base_rate_cut_peak",
+            "z",
+            lambda _: 1 / Z_UNIT,
+            "Smallest z, voxel FWE, base rate",
+            f"z_desc-baseRateVoxel_level-voxel_{_MC}",
+            "the voxel survives it by FWE by the largest z",
+            _OF_VOXELS.format(_AGAINST, _LITERATURE.format("voxel")),
+            ("base_rate_cut_peak",),
+            ("cut_base_rate_z",),
+            digits=3,
+        ),
+        lambda observed: observed.s,
+        "peak",
+        "largest ALE",
+        "FWE",
+        "Voxels FWE",
+    ),
+    Correction(
+        "tfce",
+        "TFCE FWE",
+        "tfce",
+        False,
+        NullStatistic(
+            TFCE,
+            "z_tfce_fwe",
+            "cut_tfce",
+            "TFCE",
+            lambda scales: scales.tfce,
+            "Smallest TFCE, FWE",
+            f"z_desc-tfce_level-voxel_{_MC}",
+            "the voxel survives FWE by the maximum TFCE",
+            _OF_TFCE.format("", _RANDOM.format("voxel")),
+            ("cut_tfce", "cut_tfce_interval", "tfce_unit"),
+            ("cut_tfce",),
+        ),
+        NullStatistic(
+            TFCE,
+            "z_base_rate_tfce_fwe",
+            "base_rate_cut_tfce",
+            "TFCE",
+            lambda scales: scales.base_rate_tfce,
+            "Smallest TFCE, FWE, base rate",
+            f"z_desc-baseRateTfce_level-voxel_{_MC}",
+            "the voxel survives it by FWE by the largest TFCE",
+            _OF_TFCE.format(_AGAINST, _LITERATURE.format("voxel")),
+            ("base_rate_cut_tfce", "base_rate_tfce_unit"),
+            ("cut_base_rate_tfce",),
+        ),
+        _tfce,
+        "tfce",
+        "largest threshold-free cluster enhancement (TFCE) [@smith2009; @frahm2022]",
+        "TFCE",
+        "Voxels TFCE",
+        only_if_asked=True,
+    ),
+)
+CORRECTION_OF = {correction.word: correction for correction in CORRECTIONS}
+"""The corrections by their words in study.toml."""
+CLUSTER_SHORTS = tuple(correction.short for correction in CORRECTIONS if correction.of_clusters)
+"""What clusters are tested by: "size" and "mass"."""
+CLUSTER_CORRECTIONS = tuple(correction.word for correction in CORRECTIONS if correction.of_clusters)
