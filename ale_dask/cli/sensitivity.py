@@ -1,14 +1,18 @@
-"""The command that asks how much unseen noise clusters withstand: fail-safe."""
+"""Commands that simulate experiments around a finished run: power, fail-safe."""
 
 from __future__ import annotations
 
 import json
 import logging
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ale_dask.cli.options import Backend, DryRun, Json, Quiet, Stored, Workers, show_messages, stop_on_signals
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 log = logging.getLogger(__name__)
 
@@ -52,30 +56,34 @@ def power(
         print(json.dumps({"out": out, "analyses": told}))
 
 
+MostNoise = Annotated[
+    int | None,
+    typer.Option("--max", min=1, help="Noise experiments added at most; three times a main effect's own if not given."),
+]
+Series = Annotated[int, typer.Option("--series", min=1, help="Noise series, each with other foci.")]
+NoiseIterations = Annotated[
+    int, typer.Option("-i", "--iterations", min=1, help="Of the null after each noise experiment.")
+]
+NoiseNull = Annotated[
+    str | None,
+    typer.Option("--null", help="Where noise is, and what clusters must survive: uniform, base-rate or both."),
+]
+
+
 def fail_safe(
     out: Stored,
     analysis: Annotated[
         str | None, typer.Argument(help="Main effect or conjunction; all of them if not given.")
     ] = None,
-    most: Annotated[
-        int | None,
-        typer.Option(
-            "--max", min=1, help="Noise experiments added at most; three times a main effect's own if not given."
-        ),
-    ] = None,
-    series: Annotated[int, typer.Option("--series", min=1, help="Noise series, each with other foci.")] = 20,
-    iterations: Annotated[
-        int, typer.Option("-i", "--iterations", min=1, help="Of the null after each noise experiment.")
-    ] = 1000,
+    most: MostNoise = None,
+    series: Series = 20,
+    iterations: NoiseIterations = 1000,
     backend: Backend = None,
     workers: Workers = None,
     dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
-    null: Annotated[
-        str | None,
-        typer.Option("--null", help="Where noise is, and what clusters must survive: uniform, base-rate or both."),
-    ] = None,
+    null: NoiseNull = None,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="SVG of the curves.")] = True,
 ) -> None:
     """Say how many experiments without convergence the clusters of a finished run withstand (Acar 2018).
@@ -88,35 +96,35 @@ def fail_safe(
     from ale_dask.cli.options import with_settings
     from ale_dask.execution.backends.connect import cpu_count
     from ale_dask.numerics.warm import cold
-    from ale_dask.reporting.sensitivity.fail_safe import as_records, summary_lines
     from ale_dask.workflows.fail_safe import fail_safe as compute
-    from ale_dask.workflows.fail_safe import open_drawer
+    from ale_dask.workflows.fail_safe import plan_fail_safe
 
     stop_on_signals()
     show_messages(quiet=quiet)
     if cold("noise.noise_iterations"):
         log.info("compiling the kernels of noise, once on this machine: about 20 s")
-    drawer = open_drawer(
-        out,
-        analysis=analysis,
-        most=most,
-        series=series,
-        iterations=iterations,
-        null=null,
-    )
-    wanted = with_settings(drawer.study, backend=backend, workers=workers).backend
+    planned = plan_fail_safe(out, analysis=analysis, most=most, series=series, iterations=iterations, null=null)
+    wanted = with_settings(planned.study, backend=backend, workers=workers).backend
     show_messages(quiet=quiet and not dry_run)
-    for line in drawer.lines(workers=wanted.most or cpu_count()):
+    for line in planned.lines(workers=wanted.most or cpu_count()):
         log.info(line)
     if dry_run:
         return
-    found = compute(drawer, backend=wanted, quiet=quiet, pictures=pictures)
+    found = compute(planned, backend=wanted, quiet=quiet, pictures=pictures)
+    _print_fail_safe(planned.results, found, out, as_json=as_json)
+
+
+def _print_fail_safe(
+    results: Mapping[str, xr.Dataset], fail_safe_n: Mapping[str, xr.Dataset], out: str, *, as_json: bool
+) -> None:
+    from ale_dask.reporting.sensitivity.fail_safe import as_records, summary_lines
+
     if as_json:
-        rows = [row for name, one in found.items() for row in as_records(drawer.results[name], one)]
+        rows = [row for name, found in fail_safe_n.items() for row in as_records(results[name], found)]
         print(json.dumps({"out": out, "clusters": rows}))
         return
-    for name, result in drawer.results.items():
-        for line in summary_lines(result, found[name]) if name in found else [f"{name}: no cluster"]:
+    for name, result in results.items():
+        for line in summary_lines(result, fail_safe_n[name]) if name in fail_safe_n else [f"{name}: no cluster"]:
             print(line)
-    if found:
+    if fail_safe_n:
         log.info(f"`ale-dask collect {out}` shows it in report.html")

@@ -1,4 +1,4 @@
-"""Fail-safe N of a finished run: planned, timed, computed as blocks in its OUT, and written beside its results."""
+"""Fail-safe N of a finished run: plan and time it, compute its blocks in OUT, and write it beside the results."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.base_rate import base_rate_name, decided_by_base_rate
 from ale_dask.analyses.execute import seconds_per_iteration
 from ale_dask.analyses.findings.model import model_of
-from ale_dask.analyses.sensitivity import base_rate_variants as beside
+from ale_dask.analyses.sample import Sample
+from ale_dask.analyses.sensitivity import base_rate_variants, noise_null
 from ale_dask.analyses.sensitivity import fail_safe as noisy
-from ale_dask.analyses.sensitivity import noise_null
 from ale_dask.analyses.sensitivity.api import main_effects_of
 from ale_dask.analyses.sensitivity.fail_safe_base_rate import OF_BOTH, AddedBaseRate, Steps, steps_of
-from ale_dask.analyses.study_plans import PreparedStudy
 from ale_dask.config.study import Backend, Study
 from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import cpu_count, threads_of
 from ale_dask.execution.block_store import store_plan
 from ale_dask.execution.plan import Plan, block_size
+from ale_dask.execution.progress import clock
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.palette import Hue, hues_of
 from ale_dask.reporting.common.written import writing_results
@@ -44,73 +44,99 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Extra:
-    """The plan of a main effect with its noise, how many iterations it is run for, and the seconds of one here."""
+class TimedPlan:
+    """A plan of noise nulls, the iterations that it is run for, and the measured seconds of one iteration here."""
 
     plan: Plan
     iterations: int
     seconds_per_iteration: float
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of all iterations on one CPU like this one."""
+        return self.iterations * self.seconds_per_iteration
+
+    def block_size(self, backend: Backend, workers: int) -> int:
+        """Return the iterations of a block: the backend's own, or those that take as long as it wants."""
+        return backend.block_size or block_size(
+            iterations=self.iterations,
+            seconds_per_iteration=self.seconds_per_iteration,
+            block_seconds=backend.block_seconds,
+            workers=workers,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class BaseRateNoise:
+    """A main effect with its noise experiments against the base rate, and the passes over their draws."""
+
+    steps: Steps
+    passes: Sequence[TimedPlan]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all passes on one CPU like this one."""
+        return sum(timed.seconds for timed in self.passes)
+
 
 @dataclass(frozen=True, eq=False)
 class FailSafeRun:
-    """What is added to which results of a run: those with a cluster, and the plan of each main effect they need."""
+    """Fail-safe N of a finished run before it is computed: the results it is of, and the plans that it takes."""
 
     out: Place
     study: Study
     results: Mapping[str, xr.Dataset]
-    """By name: main effects and conjunctions whose clusters are looked at, with clusters or without.
+    """The chosen main effects and conjunctions by name.
 
-    Those of the base rate have it as their null, and where both nulls were asked for a name of their own.
+    Those tested against the base rate have it as their null, and a name of their own where the run has both nulls.
     """
     mains: Mapping[str, xr.Dataset]
-    extras: Mapping[str, Extra]
-    """Of the uniform null, by main effect."""
-    against: Mapping[str, tuple[Steps, Sequence[Extra]]]
-    """Of the base-rate null, by main effect: what is added, and the passes."""
+    uniform: Mapping[str, TimedPlan]
+    """The noise nulls against foci spread evenly, by main effect."""
+    base_rate: Mapping[str, BaseRateNoise]
+    """The noise nulls against the base rate, by main effect."""
     hues: Mapping[str, Hue]
     """The colours of main effects in every figure of the run."""
     record: Mapping[str, Any]
 
     @property
-    def iterations(self) -> int:
-        """Of every null."""
-        passes = [e for _, one in self.against.values() for e in one]
-        return next(e.iterations for e in (*self.extras.values(), *passes))
+    def plans(self) -> dict[str, TimedPlan]:
+        """Every plan: of the uniform null by main effect, of the base rate by the name of the plan."""
+        return {**self.uniform, **{t.plan.name: t for noise in self.base_rate.values() for t in noise.passes}}
 
     def lines(self, *, workers: int) -> list[str]:
-        """Return what is going to be computed and what it takes, a line per main effect."""
-        from ale_dask.execution.progress import clock
+        """Return a line per main effect: what is going to be computed, and how long it takes."""
+        return [
+            *(self._uniform_line(name, timed, workers) for name, timed in self.uniform.items()),
+            *(_base_rate_line(name, noise, workers) for name, noise in self.base_rate.items()),
+        ]
 
-        said = []
-        for name, extra in self.extras.items():
-            noise = len(extra.plan.arrays["noise_kernel"])
-            own, kept = len(extra.plan.arrays["kernel"]), int(extra.plan.settings["bits"])
-            series = len(extra.plan.arrays["threshold"])
-            each = extra.seconds_per_iteration
-            line = (
-                f"{name}: up to {noise} noise experiments beside {own}, {series} series, {extra.iterations:,} "
-                f"iterations of {1e3 * each:.3g} ms, about {clock(extra.iterations * each / workers)}"
-            )
-            if kept < (before := int(self.mains[name].attrs["scale_bits"])):
-                line += f"; fixed point of {kept} bits, not {before}, to hold them all"
-            said.append(line)
-        for name, (steps, passes) in self.against.items():
-            seconds = sum(e.iterations * e.seconds_per_iteration for e in passes) / workers
-            line = (
-                f"{name}, against the base rate: up to {steps.most} noise experiments beside {len(steps.sample.key)}, "
-                f"{steps.series} series, {passes[0].iterations:,} iterations in {len(passes)} passes, about "
-                f"{clock(seconds)}, and {clock(_SURVIVAL * steps.series * (steps.most + 1))} for the clusters"
-            )
-            said.append(line)
-        return said
+    def _uniform_line(self, name: str, timed: TimedPlan, workers: int) -> str:
+        arrays, bits = timed.plan.arrays, int(timed.plan.settings["bits"])
+        line = (
+            f"{name}: up to {len(arrays['noise_kernel'])} noise experiments beside {len(arrays['kernel'])}, "
+            f"{len(arrays['threshold'])} series, {timed.iterations:,} iterations of "
+            f"{1e3 * timed.seconds_per_iteration:.3g} ms, about {clock(timed.seconds / workers)}"
+        )
+        before = int(self.mains[name].attrs["scale_bits"])
+        return line + (f"; fixed point of {bits} bits, not {before}, to hold them all" if bits < before else "")
 
 
-_SURVIVAL = 0.03
-"""Seconds of the clusters of one enlarged sample against the base rate, on a grid of 2 mm."""
+def _base_rate_line(name: str, noise: BaseRateNoise, workers: int) -> str:
+    steps = noise.steps
+    clusters = _CLUSTER_SECONDS * steps.series * (steps.most + 1)
+    return (
+        f"{name}, against the base rate: up to {steps.most} noise experiments beside {len(steps.sample.key)}, "
+        f"{steps.series} series, {noise.passes[0].iterations:,} iterations in {len(noise.passes)} passes, about "
+        f"{clock(noise.seconds / workers)}, and {clock(clusters)} for the clusters"
+    )
 
 
-def open_drawer(
+_CLUSTER_SECONDS = 0.03
+"""Seconds in which the clusters of one enlarged sample are found against the base rate, on a grid of 2 mm."""
+
+
+def plan_fail_safe(
     out: str | Place,
     *,
     analysis: str | None = None,
@@ -119,7 +145,7 @@ def open_drawer(
     iterations: int = 1000,
     null: str | None = None,
 ) -> FailSafeRun:
-    """Return what fail-safe N of a finished run takes: plans made and kept in OUT, and timed here.
+    """Return the fail-safe N of a finished run before it is computed: its plans are stored in OUT, and timed here.
 
     Parameters
     ----------
@@ -140,33 +166,43 @@ def open_drawer(
     """
     out = place(out)
     study, results, record = collect(out)
-    kinds = (main_effects.KIND, conjunctions.KIND)
-    able = [name for name in study.analysis if model_of(results[name]).kind in kinds]
+    able = [name for name in study.analysis if model_of(results[name]).kind in (main_effects.KIND, conjunctions.KIND)]
     if analysis is not None and analysis not in able:
         raise InputError(f"{analysis}: no main effect or conjunction of {out}, which has {', '.join(able)}")
     chosen = {name: results[name] for name in ([analysis] if analysis else able)}
     asked = _asked(study.inference.null, null, out)
-    prepared, made = stored(out)
-    extras = {}
-    mains = _mains(chosen, results) if asked != "base-rate" else {}
-    for name in mains:
-        plan = _stored(out, prepared, made[name], name=name, most=most, series=series)
-        extras[name] = Extra(plan, iterations, seconds_per_iteration(plan, most=iterations))
-    shown = chosen if asked != "base-rate" else {}
-    against = {}
+    prepared, plans = stored(out)
+    shown: dict[str, xr.Dataset] = {}
+    mains: dict[str, xr.Dataset] = {}
+    uniform: dict[str, TimedPlan] = {}
+    base_rate: dict[str, BaseRateNoise] = {}
+    if asked != "base-rate":
+        shown, mains = chosen, _mains(chosen, results)
+        for name in mains:
+            plan = _uniform_plan(out, prepared.samples[name], plans[name], name=name, most=most, series=series)
+            uniform[name] = _timed(plan, iterations)
     if asked != "uniform":
-        second, of_base_rate = _of_base_rate(chosen, results)
-        shown = {**shown, **second}
-        for name in _mains(second, of_base_rate):
-            number = noise_null.TIMES * len(prepared.samples[name].key) if most is None else most
-            steps = steps_of(prepared.samples[name], made[name], most=number, series=series, name=name)
-            against[name] = steps, _passes(out, steps, name=name, iterations=iterations)
-        mains = {**{name: one for name, one in of_base_rate.items() if name in against}, **mains}
-    return FailSafeRun(out, study, shown, mains, extras, against, hues_of(results), record)
+        decided, all_mains = _of_base_rate(chosen, results)
+        shown = {**shown, **decided}
+        for name in _mains(decided, all_mains):
+            sample = prepared.samples[name]
+            steps = steps_of(sample, plans[name], most=_number(most, sample), series=series, name=name)
+            base_rate[name] = BaseRateNoise(steps, _passes(out, steps, name=name, iterations=iterations))
+        mains = {**{name: all_mains[name] for name in base_rate}, **mains}
+    return FailSafeRun(out, study, shown, mains, uniform, base_rate, hues_of(results), record)
+
+
+def _number(most: int | None, sample: Sample) -> int:
+    """Return how many noise experiments are added to a sample at most."""
+    return noise_null.TIMES * len(sample.key) if most is None else most
+
+
+def _timed(plan: Plan, iterations: int) -> TimedPlan:
+    return TimedPlan(plan, iterations, seconds_per_iteration(plan, most=iterations))
 
 
 def _asked(own: str, null: str | None, out: Place) -> str:
-    """Return the nulls that are asked for, of those that a run has."""
+    """Return the nulls to compute: those asked for, or those of the run."""
     if null not in (None, "uniform", "base-rate", "both"):
         raise InputError(f"null '{null}': give uniform, base-rate or both")
     if null in (None, own) or own == "both":
@@ -175,7 +211,7 @@ def _asked(own: str, null: str | None, out: Place) -> str:
 
 
 def _mains(chosen: Mapping[str, xr.Dataset], results: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
-    """Return the main effects that noise is added to, by name: those of results with a cluster."""
+    """Return the main effects that noise is added to, by name: those behind a result with a cluster."""
     return {
         str(main.attrs["name"]): main
         for result in chosen.values()
@@ -187,36 +223,36 @@ def _mains(chosen: Mapping[str, xr.Dataset], results: Mapping[str, xr.Dataset]) 
 def _of_base_rate(
     chosen: Mapping[str, xr.Dataset], results: Mapping[str, xr.Dataset]
 ) -> tuple[dict[str, xr.Dataset], dict[str, xr.Dataset]]:
-    """Return the chosen results as the base rate decides them, by the name they have here, and all main effects."""
+    """Return the chosen results with the base rate as their only null, by name, and all main effects likewise."""
     mains = {name: decided_by_base_rate(r) for name, r in results.items() if model_of(r).kind == main_effects.KIND}
-    found: dict[str, xr.Dataset] = {}
+    decided: dict[str, xr.Dataset] = {}
     for name, result in chosen.items():
         both = model_of(result).inference.null == "both"
         if name in mains:
-            found[base_rate_name(name) if both else name] = mains[name]
+            decided[base_rate_name(name) if both else name] = mains[name]
         elif both:
             log.info(f"{name}: {OF_BOTH}")
         else:
-            found[name] = result
-    return found, mains
+            decided[name] = result
+    return decided, mains
 
 
-def _passes(out: Place, steps: Steps, *, name: str, iterations: int) -> list[Extra]:
-    """Return the passes of a main effect with its noise against the base rate, as OUT keeps them."""
-    found = []
+def _passes(out: Place, steps: Steps, *, name: str, iterations: int) -> list[TimedPlan]:
+    """Return the passes of a main effect with its noise against the base rate, with their plans as OUT holds them."""
+    passes = []
     for i, chunk in enumerate(steps.chunks):
         where = f"{base_rate_name(name)}_fail-safe-{steps.most}x{steps.series}-{i + 1}"
         conventions = steps.conventions(chunk)
         make = partial(steps.plan, i, name=where, threads=cpu_count())
-        identity = main_effects.identity_of(beside.KIND, conventions)
+        identity = main_effects.identity_of(base_rate_variants.KIND, conventions)
         plan = store_plan(out, make, name=where, identity=identity, conventions=conventions)
-        found.append(Extra(plan, iterations, seconds_per_iteration(plan, most=iterations)))
-    return found
+        passes.append(_timed(plan, iterations))
+    return passes
 
 
-def _stored(out: Place, prepared: PreparedStudy, main: Plan, *, name: str, most: int | None, series: int) -> Plan:
-    sample = prepared.samples[name]
-    number = noise_null.TIMES * len(sample.key) if most is None else most
+def _uniform_plan(out: Place, sample: Sample, main: Plan, *, name: str, most: int | None, series: int) -> Plan:
+    """Return the plan of a main effect with its noise against foci spread evenly, as OUT holds it."""
+    number = _number(most, sample)
     # Each number of experiments and series is another plan, with a place of its own.
     where = f"{name}_fail-safe-{number}x{series}"
     conventions = noise_null.conventions_of(sample, main, most=number, series=series, name=name)
@@ -225,87 +261,70 @@ def _stored(out: Place, prepared: PreparedStudy, main: Plan, *, name: str, most:
     return store_plan(out, make, name=where, identity=identity, conventions=conventions)
 
 
-def compute(
-    drawer: FailSafeRun,
-    *,
-    backend: Backend,
-    client: Client | None = None,
-    quiet: bool = False,
+def compute_nulls(
+    planned: FailSafeRun, *, backend: Backend, client: Client | None = None, quiet: bool = False
 ) -> dict[str, npt.NDArray[np.int64]]:
-    """Return the nulls (iteration, noise x series) of each main effect with its noise, computing what OUT lacks.
-
-    Those of passes against the base rate are by the names of their plans.
-    """
-    out = drawer.out
-    extras = {**drawer.extras, **{e.plan.name: e for _, passes in drawer.against.values() for e in passes}}
+    """Return the nulls (iteration, noise x series) of each plan by name, computing the blocks that OUT lacks."""
     with workers_of(backend, client=client) as connected:
-        workers, run = threads_of(connected, backend), Run.at(out)
+        workers, run = threads_of(connected, backend), Run.at(planned.out)
         jobs = [
             job
-            for e in extras.values()
-            for job in run.jobs(e.plan, iterations=e.iterations, size=partial(_size, e, backend, workers))
+            for t in planned.plans.values()
+            for job in run.jobs(t.plan, iterations=t.iterations, size=partial(t.block_size, backend, workers))
         ]
-        carry_out(jobs, out, study=drawer.study, client=connected, quiet=quiet)
-    return {name: run.gather(e.plan, iterations=e.iterations)[0] for name, e in extras.items()}
-
-
-def _size(extra: Extra, backend: Backend, workers: int) -> int:
-    return backend.block_size or block_size(
-        iterations=extra.iterations,
-        seconds_per_iteration=extra.seconds_per_iteration,
-        block_seconds=backend.block_seconds,
-        workers=workers,
-    )
+        carry_out(jobs, planned.out, study=planned.study, client=connected, quiet=quiet)
+    return {name: run.gather(t.plan, iterations=t.iterations)[0] for name, t in planned.plans.items()}
 
 
 def fail_safe(
-    drawer: FailSafeRun,
+    planned: FailSafeRun,
     *,
     backend: Backend | None = None,
     client: Client | None = None,
     quiet: bool = False,
     pictures: bool = True,
 ) -> dict[str, xr.Dataset]:
-    """Return the fail-safe N of every result by name, computing what OUT lacks, and write it beside the results.
+    """Return the fail-safe N of every result by name, computing the blocks that OUT lacks, and write its files.
 
-    OUT/NAME/NAME_fail-safe.tsv, .json and .svg, and against the base rate NAME_fail-safe-base-rate.
+    These are OUT/NAME/NAME_fail-safe.tsv, .json and .svg, and against the base rate NAME_fail-safe-base-rate.
 
     Raises
     ------
     StoreError, BackendError, UnfinishedError
         the same call resumes after any of them.
     """
-    if not drawer.extras and not drawer.against:
+    if not planned.plans:
         return {}
-    nulls = compute(drawer, backend=backend or drawer.study.backend, client=client, quiet=quiet)
-    uniform: dict[str, noisy.Noisy] = {name: noisy.added(e.plan, nulls[name]) for name, e in drawer.extras.items()}
-    second: dict[str, noisy.Noisy] = {
-        name: AddedBaseRate(steps, [e.plan for e in passes], [nulls[e.plan.name] for e in passes])
-        for name, (steps, passes) in drawer.against.items()
+    nulls = compute_nulls(planned, backend=backend or planned.study.backend, client=client, quiet=quiet)
+    uniform: dict[str, noisy.Noisy] = {name: noisy.added(t.plan, nulls[name]) for name, t in planned.uniform.items()}
+    base_rate: dict[str, noisy.Noisy] = {
+        name: AddedBaseRate(noise.steps, [t.plan for t in noise.passes], [nulls[t.plan.name] for t in noise.passes])
+        for name, noise in planned.base_rate.items()
     }
-    found = {}
-    with writing_results(drawer.out) as folder:
-        for key, result in drawer.results.items():
+    iterations = next(iter(planned.plans.values())).iterations
+    fail_safe_n = {}
+    with writing_results(planned.out) as folder:
+        for key, result in planned.results.items():
             if not clusters_in(result):
                 continue
             name = str(result.attrs["name"])
-            parts = second if model_of(result).inference.null == "base-rate" else uniform
-            mine = {n: parts[n] for n in result.attrs.get("of", [name])}
-            found[key] = noisy.collect(result, mine, of=drawer.mains, iterations=drawer.iterations)
+            with_noise = base_rate if model_of(result).inference.null == "base-rate" else uniform
+            parts = {part: with_noise[part] for part in result.attrs.get("of", [name])}
+            fail_safe_n[key] = noisy.collect(result, parts, of=planned.mains, iterations=iterations)
             write_fail_safe(
                 result,
-                found[key],
+                fail_safe_n[key],
                 folder / stem(name),
-                simulated=drawer.study.simulated,
+                simulated=planned.study.simulated,
                 pictures=pictures,
-                hues=drawer.hues,
-                origin=origin_of(_as_run(result, drawer.study), drawer.record),
+                hues=planned.hues,
+                origin=origin_of(_as_run(result, planned.study), planned.record),
             )
-    return found
+    return fail_safe_n
 
 
 def _as_run(result: xr.Dataset, study: Study) -> xr.Dataset:
-    """Return a result with the null that its run was asked for, by which the page knows it."""
+    """Return a result with the null of its run in its settings: report.html compares these with the run's own."""
     inference = model_of(result).inference.model_copy(update={"null": study.inference.null})
     return result.assign_attrs(inference=inference.model_dump_json())
 
@@ -364,5 +383,5 @@ def fail_safe_of_run(
     >>> sorted(ale.fail_safe_of_run("out", analysis="drug", most=2, series=2, iterations=100, quiet=True))
     ['drug']
     """
-    drawer = open_drawer(out, analysis=analysis, most=most, series=series, iterations=iterations, null=null)
-    return fail_safe(drawer, backend=backend, client=client, quiet=quiet)
+    planned = plan_fail_safe(out, analysis=analysis, most=most, series=series, iterations=iterations, null=null)
+    return fail_safe(planned, backend=backend, client=client, quiet=quiet)

@@ -189,10 +189,10 @@ def test_the_page_shows_it_as_long_as_the_nulls_are_the_same(tmp_path: Path) -> 
     words = ("Without each group of subjects</summary>", "Fail-safe N: how many")
     assert not any(word in page() for word in words)
     left_out = ale.survival_of_run(out, quiet=True)
-    drawers = ale.fail_safe_of_run(out, most=3, series=2, iterations=40, quiet=True)
+    fail_safe = ale.fail_safe_of_run(out, most=3, series=2, iterations=40, quiet=True)
     shown = page()
     assert shown.count(words[0]) == len(left_out) >= 3
-    assert shown.count(f"<summary>{words[1]}") == len(drawers) > 0
+    assert shown.count(f"<summary>{words[1]}") == len(fail_safe) > 0
     assert "Least Retained (%)" in shown
     out = out.rename(tmp_path / "moved")
     assert page().count(words[0]) == len(left_out)

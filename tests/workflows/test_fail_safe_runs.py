@@ -57,7 +57,7 @@ OPTIONS = ("--max", 6, "--series", 3, "-i", 40)
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the OUT of a study whose two samples converge in one place."""
-    folder = tmp_path_factory.mktemp("drawer")
+    folder = tmp_path_factory.mktemp("fail-safe")
     write_ball(folder / "ball.nii.gz")
     for seed, name in ((1, "one"), (2, "two")):
         write_sample(folder / f"{name}.txt", experiments(seed, number=6, planted=(12, 4, 0), prefix=name))
@@ -109,13 +109,13 @@ def test_the_run_from_python_too(out: Path, told: list[dict]) -> None:
 
 
 def test_any_blocks_and_backend_give_the_same_bits_and_a_longer_run_goes_on(out: Path, told: list[dict]) -> None:
-    drawer = fail_safe.open_drawer(out, most=5, series=2, iterations=40)
-    wanted = {name: block(e.plan, 0, 50)["null"] for name, e in drawer.extras.items()}
-    backend = drawer.study.backend.model_copy(update={"name": "threads", "workers": 2, "block_size": 7})
-    first = fail_safe.compute(drawer, backend=backend, quiet=True)
-    longer = fail_safe.open_drawer(out, most=5, series=2, iterations=50)
+    planned = fail_safe.plan_fail_safe(out, most=5, series=2, iterations=40)
+    wanted = {name: block(e.plan, 0, 50)["null"] for name, e in planned.uniform.items()}
+    backend = planned.study.backend.model_copy(update={"name": "threads", "workers": 2, "block_size": 7})
+    first = fail_safe.compute_nulls(planned, backend=backend, quiet=True)
+    longer = fail_safe.plan_fail_safe(out, most=5, series=2, iterations=50)
     before = {p: p.stat().st_mtime_ns for p in out.glob("store.zarr/*5x2/null/0/c/*/0")}
-    more = fail_safe.compute(longer, backend=backend, quiet=True)
+    more = fail_safe.compute_nulls(longer, backend=backend, quiet=True)
     assert len(before) == 12
     assert before == {p: p.stat().st_mtime_ns for p in before}
     for name, rows in wanted.items():
@@ -141,8 +141,8 @@ def test_a_killed_command_goes_on_where_it_was(out: Path, told: list[dict]) -> N
 
 
 def test_costs_are_told_before(out: Path) -> None:
-    drawer = fail_safe.open_drawer(out, analysis="both", most=8, iterations=1000)
-    lines = drawer.lines(workers=2)
+    planned = fail_safe.plan_fail_safe(out, analysis="both", most=8, iterations=1000)
+    lines = planned.lines(workers=2)
     assert lines[0].startswith("one: up to 8 noise experiments beside 6, 20 series, 1,000 iterations of ")
     assert lines[1].startswith("two: ")
     assert not list(out.glob("store.zarr/*-8x20/null"))
@@ -151,4 +151,4 @@ def test_costs_are_told_before(out: Path) -> None:
 def test_what_it_refuses(out: Path, tmp_path: Path) -> None:
     assert "no main effect or conjunction" in command("fail-safe", out, "one-vs-two", code=65).stderr
     with pytest.raises(StoreError, match="holds no run"):
-        fail_safe.open_drawer(tmp_path)
+        fail_safe.plan_fail_safe(tmp_path)
