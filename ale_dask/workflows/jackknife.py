@@ -1,11 +1,11 @@
-"""Which clusters survive leaving experiments out: the whole study again without each of them, from shared passes."""
+"""Leave experiments out of every analysis, and measure the overlap of its clusters with those that are left."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -44,46 +44,52 @@ from ale_dask.schema import FOCI, OPTIONAL, describe
 if TYPE_CHECKING:
     from distributed import Client
 
-Read = Callable[[str], tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]]
-"""Name of a plan -> its null (iteration, statistic), and of a contrast the counts (set, 2 x candidate)."""
+PassArrays = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]
+"""The null (iteration, statistic) of a pass, and of a contrast the exceedances (set, 2 x candidate)."""
+ReadPass = Callable[[str], PassArrays]
+"""Returns the arrays of a pass by its name."""
 
 
-_NUMBERS = ("cluster_number", "cluster_voxels")
+@dataclass(frozen=True)
+class Pass:
+    """A plan, the iterations that it is run for, and the iterations of a block where that is not free."""
+
+    plan: Plan
+    iterations: int
+    block_size: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
-    """The results whose experiments are left out, the sets of each, and the passes that serve them."""
+class Jackknife:
+    """The results whose experiments are left out, the sets of each, and the passes that serve them, by name."""
 
     results: Mapping[str, xr.Dataset]
     sets: Mapping[str, Sequence[LeftOut]]
     families: Mapping[str, Family]
     contrasts: Mapping[str, ContrastFamily]
     by: str
-    plans: dict[str, tuple[Plan, int, int | None]] = field(default_factory=dict)
-    """By name: plan, iterations, and the block size where it is not free."""
+    passes: Mapping[str, Pass]
 
 
 @dataclass(frozen=True, eq=False)
 class Arms:
-    """What a contrast relabels: its arms without what they share, and the pooled experiments with their plan."""
+    """A contrast's arms without the experiments that they share, and its pooled experiments with their plan."""
 
     disjoint: tuple[Sample, Sample]
     pooled: tuple[Sample, Plan]
 
 
-def work(
+def plan_jackknife(
     results: Mapping[str, xr.Dataset],
     *,
     samples: Mapping[str, tuple[Sample, Plan]],
     arms: Mapping[str, Arms],
     by: str = "group",
     k: int = 1,
-) -> Work:
-    """Return the plans that leaving experiments out of every analysis takes.
+) -> Jackknife:
+    """Return the passes that leaving experiments out of every analysis takes.
 
-    `samples` holds each main effect's experiments and plan by name, `arms` each contrast's. `say` is told how long
-    planning takes where that is more than a moment.
+    `samples` holds each main effect's experiments and plan by name, `arms` each contrast's.
 
     Raises
     ------
@@ -94,135 +100,129 @@ def work(
         name: result for name, result in results.items() if name in samples or model_of(result).kind != "main-effect"
     }
     sets: dict[str, list[LeftOut]] = {}
-    wanted: dict[str, list[LeftOut]] = {}
+    sets_of_main: dict[str, list[LeftOut]] = {}
     for name, result in mine.items():
         parts = model_of(result).parts
-        if lacking := [p for p in parts if p not in samples]:
+        if lacking := [part for part in parts if part not in samples]:
             raise InputError(f"'{name}' needs the main effect '{lacking[0]}'; give it too")
-        chosen = arms[name].disjoint if name in arms else [samples[p][0] for p in parts]
+        chosen = arms[name].disjoint if name in arms else [samples[part][0] for part in parts]
         sets[name] = sets_of(chosen, by=by, k=k)
         for part in parts:
-            wanted.setdefault(part, []).extend(sets[name])
-    families = {name: family(*samples[name], left_out=s, name=name) for name, s in wanted.items()}
-    made = Work(mine, sets, families, {}, by if k == 1 else f"{by} x {k}")
+            sets_of_main.setdefault(part, []).extend(sets[name])
+    families = {name: family(*samples[name], left_out=s, name=name) for name, s in sets_of_main.items()}
     iterations = {name: len(results[name]["null"]) if name in results else 0 for name in families}
-    found: dict[str, ContrastFamily] = {}
+    contrast_families: dict[str, ContrastFamily] = {}
+    passes: dict[str, Pass] = {}
     for name, arm in arms.items():
-        one, two = model_of(results[name]).parts
-        pooled = None
-        if model_of(results[name]).inference.gate == "pooled":
-            pooled = family(*_gating(arm), left_out=sets[name], name=pooled_name(name))
-            made.plans.update(_passes(pooled_name(name), pooled, iterations[one]))
-        found[name] = contrast_family(
-            (families[one], families[two]),
-            arm.disjoint,
-            pooled=pooled,
-            whole=arm.pooled[1],
-            left_out=sets[name],
-            bits=int(arm.pooled[1].settings["bits"]),
-            name=name,
-        )
+        made = _contrast_family(name, results[name], arm, families, sets[name])
+        contrast_families[name] = made
+        if made.pooled is not None:
+            passes |= _passes(pooled_name(name), made.pooled, iterations[model_of(results[name]).parts[0]])
         # A block is one set with all its relabellings.
-        made.plans[name] = (found[name].plan, len(sets[name]), 1)
-    for name, one_family in families.items():
-        made.plans.update(_passes(name, one_family, iterations[name]))
-    return Work(mine, sets, families, found, made.by, made.plans)
+        passes[name] = Pass(made.plan, len(sets[name]), block_size=1)
+    for name, main in families.items():
+        passes |= _passes(name, main, iterations[name])
+    return Jackknife(mine, sets, families, contrast_families, by if k == 1 else f"{by} x {k}", passes)
+
+
+def _contrast_family(
+    name: str, result: xr.Dataset, arm: Arms, families: Mapping[str, Family], sets: Sequence[LeftOut]
+) -> ContrastFamily:
+    """Return a contrast with all its sets, with the family of its pooled experiments where these are its gate."""
+    a, b = model_of(result).parts
+    gated = model_of(result).inference.gate == "pooled"
+    return contrast_family(
+        (families[a], families[b]),
+        arm.disjoint,
+        pooled=family(*_gating(arm), left_out=sets, name=pooled_name(name)) if gated else None,
+        whole=arm.pooled[1],
+        left_out=sets,
+        bits=int(arm.pooled[1].settings["bits"]),
+        name=name,
+    )
 
 
 def _gating(arm: Arms) -> tuple[Sample, Plan]:
-    """Return the pooled experiments with their plan, under the null that decides where the contrast is looked at."""
+    """Return the pooled experiments with their plan, under the null that decides where the contrast is inferred."""
     pooled, plan = arm.pooled
     null = "uniform" if pooled.inference.null == "both" else pooled.inference.null
     return Sample(pooled.foci, pooled.mask, pooled.inference.model_copy(update={"null": null})), plan
 
 
-def _passes(name: str, one: Family, iterations: int) -> dict[str, tuple[Plan, int, int | None]]:
-    """Return the passes of a family by the names they are kept under."""
-    found: dict[str, tuple[Plan, int, int | None]] = {}
-    if one.plan is not None:
-        found[name] = (one.plan, iterations, None)
-    return found | {_pass_name(name, i): (plan, iterations, None) for i, plan in enumerate(one.against)}
+def _passes(name: str, main: Family, iterations: int) -> dict[str, Pass]:
+    """Return the passes of a main effect's nulls by the names that they are stored under."""
+    uniform = {} if main.plan is None else {name: Pass(main.plan, iterations)}
+    return uniform | {_pass_name(name, i): Pass(plan, iterations) for i, plan in enumerate(main.against)}
 
 
 def _pass_name(name: str, number: int) -> str:
     return base_rate_name(name) + (f"-{number + 1}" if number else "")
 
 
-def surviving(made: Work, read: Read) -> Iterator[tuple[str, xr.Dataset]]:
-    """Yield each analysis's name and its survival: `retained` (cluster, left_out), and which clusters these are."""
-    pooled = {id(c.pooled): pooled_name(name) for name, c in made.contrasts.items() if c.pooled is not None}
-    names = {id(one): name for name, one in made.families.items()} | pooled
+def overlap_fractions(planned: Jackknife, read: ReadPass) -> Iterator[tuple[str, xr.Dataset]]:
+    """Yield the name of each analysis, and the overlap of its clusters with those left without each set.
+
+    The Dataset has `retained` (cluster, left_out), and the clusters that its rows are.
+    """
+    pooled = {id(c.pooled): pooled_name(name) for name, c in planned.contrasts.items() if c.pooled is not None}
+    names = {id(main): name for name, main in planned.families.items()} | pooled
 
     @cache
-    def null_of(one: Family) -> Nulls:
-        name = names[id(one)]
-        uniform = None if one.plan is None else read(name)[0]
-        return Nulls(uniform, [read(_pass_name(name, i))[0] for i in range(len(one.against))])
+    def nulls_of_family(main: Family) -> Nulls:
+        name = names[id(main)]
+        uniform = None if main.plan is None else read(name)[0]
+        return Nulls(uniform, [read(_pass_name(name, i))[0] for i in range(len(main.against))])
 
-    for name, result in made.results.items():
-        if name in made.contrasts:
-            without = partial(_contrast_without, made.contrasts[name], null_of, read(name))
+    for name, result in planned.results.items():
+        if name in planned.contrasts:
+            surviving = partial(_contrast_without, planned.contrasts[name], nulls_of_family, read(name))
         else:
-            members = [made.families[part] for part in model_of(result).parts]
-            without = partial(_main_effects_without, members, null_of, made.sets[name])
-        yield name, _survival(result, made.sets[name], without, by=made.by)
+            members = [planned.families[part] for part in model_of(result).parts]
+            surviving = partial(_main_effects_without, members, nulls_of_family, planned.sets[name])
+        yield name, _overlap(result, planned.sets[name], surviving, by=planned.by)
 
 
 def _main_effects_without(
     members: Sequence[Family],
-    null_of: Callable[[Family], Nulls],
+    nulls_of_family: Callable[[Family], Nulls],
     sets: Sequence[LeftOut],
     number: int,
 ) -> Kept:
-    kept = [m.kept(null_of(m), sets[number]) for m in members]
+    kept = [m.kept(nulls_of_family(m), sets[number]) for m in members]
     return kept[0] if len(kept) == 1 else overlap(kept, sample=members[0].sample)
 
 
 def _contrast_without(
-    contrast: ContrastFamily,
-    null_of: Callable[[Family], Nulls],
-    counts: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None],
-    number: int,
+    contrast: ContrastFamily, nulls_of_family: Callable[[Family], Nulls], counts: PassArrays, number: int
 ) -> Kept:
     relabelled, exceed = counts
     assert exceed is not None
-    return contrast.kept(null_of, relabelled[:, 0], exceed.reshape(len(exceed), 2, -1), number)
+    return contrast.kept(nulls_of_family, relabelled[:, 0], exceed.reshape(len(exceed), 2, -1), number)
 
 
-def _survival(result: xr.Dataset, sets: Sequence[LeftOut], without: Callable[[int], Kept], *, by: str) -> xr.Dataset:
-    found: dict[str, list[Cluster]] = {source: surviving_clusters(result, source) for source in INPUTS}
+def _overlap(result: xr.Dataset, sets: Sequence[LeftOut], surviving: Callable[[int], Kept], *, by: str) -> xr.Dataset:
+    """Return the fraction of each cluster's voxels that survive without each set, by the number of the set."""
+    of_input: dict[str, list[Cluster]] = {source: surviving_clusters(result, source) for source in INPUTS}
     if nulls_of(result) == ("uniform", "base-rate"):
-        found[AGAINST] = base_rate_clusters(result)
-    n = sum(map(len, found.values()))
-    fraction = np.zeros((n, len(sets)))
+        of_input[AGAINST] = base_rate_clusters(result)
+    clusters = [(source, cluster) for source, listed in of_input.items() for cluster in listed]
+    fraction = np.zeros((len(clusters), len(sets)))
     contrast = model_of(result).kind == "contrast"
     for i in range(len(sets)):
-        kept = without(i)
-        at = 0
-        for source, clusters in found.items():
-            for cluster in clusters:
-                alive = kept[source][0 if cluster.sign > 0 else 1] if contrast else kept[source]
-                fraction[at, i] = retained([cluster.voxels], alive)[0]
-                at += 1
-    every = [(source, cluster) for source, clusters in found.items() for cluster in clusters]
+        kept = surviving(i)
+        for c, (source, cluster) in enumerate(clusters):
+            voxels = kept[source][0 if cluster.sign > 0 else 1] if contrast else kept[source]
+            fraction[c, i] = retained([cluster.voxels], voxels)[0]
     sides = model_of(result).directions if model_of(result).kind != "main-effect" else [""]
-    columns: dict[str, list[Any]] = {
-        "cluster_input": [source for source, _ in every],
-        "cluster_number": [cluster.number for _, cluster in every],
-        "cluster_direction": [sides[0 if c.sign > 0 else -1] for _, c in every],
-        "cluster_voxels": [len(c.voxels) for _, c in every],
-    }
+    direction = [sides[0 if cluster.sign > 0 else -1] for _, cluster in clusters]
     dataset = xr.Dataset(
         {
             "retained": (("cluster", "left_out"), fraction),
-            **{
-                name: (
-                    "cluster",
-                    np.array(values, dtype=object if isinstance(values[:1], list) and name != "" else None),
-                )
-                for name, values in columns.items()
-            },
-            "cluster_xyz": (("cluster", "axis"), np.array([c.peak_mm for _, c in every]).reshape(-1, 3)),
+            "cluster_input": ("cluster", np.array([source for source, _ in clusters], dtype=object)),
+            "cluster_number": ("cluster", np.array([cluster.number for _, cluster in clusters], dtype=np.int64)),
+            "cluster_direction": ("cluster", np.array(direction, dtype=object)),
+            "cluster_voxels": ("cluster", np.array([len(cluster.voxels) for _, cluster in clusters], dtype=np.int64)),
+            "cluster_xyz": (("cluster", "axis"), np.array([c.peak_mm for _, c in clusters]).reshape(-1, 3)),
         },
         coords={"left_out": np.array([s.label for s in sets], dtype=object)},
         attrs={
@@ -286,16 +286,16 @@ def survival(
     for name, result in named.items():
         if model_of(result).kind == "contrast":
             arms[name] = _arms(result, [named[part] for part in model_of(result).parts if part in named])
-    made = work(named, samples=samples, arms=arms, by=by, k=k)
+    planned = plan_jackknife(named, samples=samples, arms=arms, by=by, k=k)
 
     @cache
-    def read(name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
-        plan, iterations, size = made.plans[name]
-        arrays = run_plan(plan, iterations=iterations, client=client, size=size)
+    def read(name: str) -> PassArrays:
+        one = planned.passes[name]
+        arrays = run_plan(one.plan, iterations=one.iterations, client=client, size=one.block_size)
         exceed = arrays.get(contrast_jackknife.EXCEED)
         return arrays["null"][:, 1:], None if exceed is None else exceed[:, 1:]
 
-    return dict(surviving(made, read))
+    return dict(overlap_fractions(planned, read))
 
 
 def _sample(result: xr.Dataset) -> Sample:
@@ -312,6 +312,7 @@ def _arms(result: xr.Dataset, parts: Sequence[xr.Dataset]) -> Arms:
     a, b = (_sample(part).foci for part in parts)
     a, b = contrasts.disjoint_arms(a, b, shared=inference.shared, name=name)
     mask = model_of(result).mask
-    one, two, both = (sample(f, mask=mask, inference=inference, name=name) for f in (a, b, foci_data.concat([a, b])))
-    plan = plan_main_effect(both, bits=study_bits([both]), name=name)
-    return Arms((one, two), (both, plan))
+    foci = (a, b, foci_data.concat([a, b]))
+    first, second, pooled = (sample(f, mask=mask, inference=inference, name=name) for f in foci)
+    plan = plan_main_effect(pooled, bits=study_bits([pooled]), name=name)
+    return Arms((first, second), (pooled, plan))

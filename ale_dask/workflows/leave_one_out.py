@@ -1,28 +1,29 @@
-"""Leaving experiments out of a finished run: the passes kept in its OUT, resumed there, on any backend."""
+"""Leave experiments out of a finished run: the passes are stored in its OUT and resumed there, on any backend."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.sensitivity import contrast_jackknife
-from ale_dask.config.study import Backend, main_effects_of
+from ale_dask.config.study import Backend, Study, main_effects_of
 from ale_dask.execution.backends.connect import threads_of
 from ale_dask.execution.block_store import store_plan
+from ale_dask.execution.executors import Job
 from ale_dask.execution.plan import Plan
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.written import writing_results
 from ale_dask.reporting.sensitivity.leave_one_out import write_survival
 from ale_dask.reporting.text.follow_up_files import origin_of
 from ale_dask.storage.location import Place, place
-from ale_dask.workflows.jackknife import Arms, surviving, work
+from ale_dask.workflows.jackknife import Arms, Jackknife, PassArrays, overlap_fractions, plan_jackknife
 from ale_dask.workflows.run import carry_out, collect, workers_of
 from ale_dask.workflows.run_directory import Run, Sizes, stored
 
@@ -78,45 +79,50 @@ def survival_of_run(
     ['drug', 'drug-and-therapy', 'drug-vs-therapy', 'therapy']
     """
     out = place(out)
-    prepared, whole = stored(out)
     study, results, record = collect(out)
-    made = work(
+    planned = _planned(out, study, results, by=by, k=k)
+    run = Run.at(out)
+    backend = backend or study.backend
+    with workers_of(backend, client=client) as connected:
+        sizes = Sizes(backend, threads_of(connected, backend))
+        jobs = {
+            name: run.jobs(p.plan, iterations=p.iterations, size=partial(sizes.of, p.plan, p.iterations, p.block_size))
+            for name, p in planned.passes.items()
+        }
+        sets = f"{sum(map(len, planned.sets.values()))} sets over {len(planned.sets)} analyses"
+        log.info(", ".join(filter(None, (f"leaving out: {sets}", sizes.takes))))
+        carry_out([job for each in jobs.values() for job in each], out, study=study, client=connected, quiet=quiet)
+    read = partial(_read, planned, jobs)
+    overlaps = dict(overlap_fractions(planned, read))
+    with writing_results(out) as folder:
+        for name, overlap in overlaps.items():
+            origin = origin_of(results[name], record)
+            write_survival(overlap, folder / stem(name), simulated=study.simulated, origin=origin)
+    return overlaps
+
+
+def _planned(out: Place, study: Study, results: Mapping[str, xr.Dataset], *, by: str, k: int) -> Jackknife:
+    """Return the passes that leaving experiments out of a run takes, with their plans as OUT holds them."""
+    prepared, plans = stored(out)
+    planned = plan_jackknife(
         results,
-        samples={name: (prepared.samples[name], whole[name]) for name in main_effects_of(study)},
+        samples={name: (prepared.samples[name], plans[name]) for name in main_effects_of(study)},
         arms={
-            name: Arms(arms, (prepared.samples[pooled_name(name)], whole[pooled_name(name)]))
+            name: Arms(arms, (prepared.samples[pooled_name(name)], plans[pooled_name(name)]))
             for name, arms in prepared.arms.items()
         },
         by=by,
         k=k,
     )
-    plans = {name: _kept(out, plan, f"{name}_{_way(by, k)}") for name, (plan, _, _) in made.plans.items()}
-    backend = backend or study.backend
-    with workers_of(backend, client=client) as connected:
-        sizes, run = Sizes(backend, threads_of(connected, backend)), Run.at(out)
-        jobs = [
-            job
-            for name, (_, iterations, size) in made.plans.items()
-            for job in run.jobs(
-                plans[name], iterations=iterations, size=partial(sizes.of, plans[name], iterations, size=size)
-            )
-        ]
-        sets = f"{sum(map(len, made.sets.values()))} sets over {len(made.sets)} analyses"
-        log.info(", ".join(filter(None, (f"leaving out: {sets}", sizes.takes))))
-        carry_out(jobs, out, study=study, client=connected, quiet=quiet)
+    passes = {name: replace(p, plan=_kept(out, p.plan, f"{name}_{_way(by, k)}")) for name, p in planned.passes.items()}
+    return replace(planned, passes=passes)
 
-    def read(name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
-        parts = [job.sink.arrays() for job in jobs if job.plan is plans[name]]
-        null = np.concatenate([part["null"][:, 1:] for part in parts])[: made.plans[name][1]]
-        counts = [part[contrast_jackknife.EXCEED][:, 1:] for part in parts if contrast_jackknife.EXCEED in part]
-        return null, np.concatenate(counts) if counts else None
 
-    found = dict(surviving(made, read))
-    with writing_results(out) as folder:
-        for name, one in found.items():
-            origin = origin_of(results[name], record)
-            write_survival(one, folder / stem(name), simulated=study.simulated, origin=origin)
-    return found
+def _read(planned: Jackknife, jobs: Mapping[str, Sequence[Job]], name: str) -> PassArrays:
+    parts = [job.sink.arrays() for job in jobs[name]]
+    null = np.concatenate([part["null"][:, 1:] for part in parts])[: planned.passes[name].iterations]
+    counts = [part[contrast_jackknife.EXCEED][:, 1:] for part in parts if contrast_jackknife.EXCEED in part]
+    return null, np.concatenate(counts) if counts else None
 
 
 def _way(by: str, k: int) -> str:
@@ -124,7 +130,7 @@ def _way(by: str, k: int) -> str:
 
 
 def _kept(out: Place, plan: Plan, name: str) -> Plan:
-    """Return a plan as OUT keeps it; one that holds its number of relabellings has it in its name."""
+    """Return a plan as OUT holds it; a plan of relabellings has their number in its name."""
     if plan.kind == contrast_jackknife.KIND:
         name = f"{name}-{plan.settings['iterations']}"
     named = replace(plan, name=name)

@@ -216,7 +216,7 @@ class Sizes:
     seconds: float = 0.0
     _timed: dict[object, float] = field(default_factory=dict)
 
-    def of(self, plan: Plan, iterations: int, *, size: int | None = None) -> int:
+    def of(self, plan: Plan, iterations: int, size: int | None = None) -> int:
         """Return the iterations of a block: `size` where it is not free, else what the backend says or time allows.
 
         Plans of the same shapes, as those of other seeds are, take as long as the first of them.
