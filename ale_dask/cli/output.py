@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ale_dask.cli.options import ignore_signals
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from ale_dask.config.run_record import RunRecord
     from ale_dask.config.study import Study
     from ale_dask.reporting import FigureWorkers
+    from ale_dask.workflows.prepare import Cost
     from ale_dask.workflows.sweep import Sweep
 
 log = logging.getLogger(__name__)
@@ -47,55 +49,52 @@ def print_sweep(wanted: Sweep, *, as_json: bool) -> None:
 
 def print_costs(study: Study, *, as_json: bool, price: float | None = None) -> None:
     import resource
-    from dataclasses import asdict
 
     from ale_dask.execution.backends.connect import cpu_count
-    from ale_dask.execution.progress import clock
     from ale_dask.workflows.prepare import costs, prepare, scheduler_share
 
     workers = study.backend.most or cpu_count()
     found = costs(prepare(study), workers=workers)
     core_seconds = sum(c.core_seconds for c in found)
-    # A worker does what was just done here to time it, and less: it does not plan.
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    share = scheduler_share(found, workers=workers)
+    totals = {
+        "core_hours": core_seconds / 3600,
+        **({} if price is None else {"price": price * core_seconds / 3600}),
+        "bytes_written": sum(c.bytes_written for c in found),
+        "workers": workers,
+        # A worker does what was just done here to time a block, and less: it does not plan.
+        "memory_per_worker": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        * (1 if sys.platform == "darwin" else 1024),
+        "scheduler_share": scheduler_share(found, workers=workers),
+    }
     if as_json:
         each = ("core_seconds", "block_seconds")
         rows = [asdict(c) | {name: getattr(c, name) for name in each} for c in found]
-        print(
-            json.dumps(
-                {
-                    "analyses": rows,
-                    "core_hours": core_seconds / 3600,
-                    **({} if price is None else {"price": price * core_seconds / 3600}),
-                    "bytes_written": sum(c.bytes_written for c in found),
-                    "workers": workers,
-                    "memory_per_worker": memory,
-                    "scheduler_share": share,
-                }
-            )
-        )
-        return
+        print(json.dumps({"analyses": rows, **totals}))
+    else:
+        _print_cost_table(found, totals, price)
+
+
+def _print_cost_table(costs: Sequence[Cost], totals: Mapping[str, float], price: float | None) -> None:
+    from ale_dask.execution.progress import clock
+
     print(
         f"{'analysis':28} {'experiments':>11} {'foci':>6} {'iterations':>10} {'blocks':>6} {'s each':>6} "
         f"{'core time':>9} {'MB':>7}"
     )
-    for c in found:
+    for c in costs:
         print(
             f"{c.name:28} {c.experiments:11,} {c.foci:6,} {c.iterations:10,} {c.blocks:6,} {c.block_seconds:6.2f} "
             f"{clock(c.core_seconds):>9} {c.bytes_written / 1e6:7.1f}"
         )
-    written = sum(c.bytes_written for c in found) / 1e6
-    print(f"{'in all':28} {core_seconds / 3600:.3g} core-hours, {written:,.1f} MB, timed on this machine's cores")
+    written, core_seconds = totals["bytes_written"] / 1e6, sum(c.core_seconds for c in costs)
+    print(f"{'in all':28} {totals['core_hours']:.3g} core-hours, {written:,.1f} MB, timed on this machine's cores")
     print(
-        f"{workers} worker(s): {clock(core_seconds / workers)} at best, {memory / 1e9:.1f} GB of memory each at most, "
-        f"a scheduler {share:.1%} busy"
+        f"{totals['workers']} worker(s): {clock(core_seconds / totals['workers'])} at best, "
+        f"{totals['memory_per_worker'] / 1e9:.1f} GB of memory each at most, a scheduler "
+        f"{totals['scheduler_share']:.1%} busy"
     )
     if price is not None:
-        print(
-            f"price: {price * core_seconds / 3600:,.2f} at {price:g} per core-hour like this machine's, "
-            "for the computing alone"
-        )
+        print(f"price: {totals['price']:,.2f} at {price:g} per core-hour like this machine's, for the computing alone")
 
 
 def finish(

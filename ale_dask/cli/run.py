@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -47,33 +48,36 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def _run(
-    study: Study,
-    out: str,
-    *,
-    dry_run: bool,
-    as_json: bool,
-    quiet: bool,
-    overwrite: bool,
-    pictures: bool,
-    verbose: bool = False,
-) -> None:
+@dataclass(frozen=True)
+class RunOptions:
+    """The options by which a command that runs a study differs from a plain run."""
+
+    dry_run: bool = False
+    as_json: bool = False
+    quiet: bool = False
+    overwrite: bool = False
+    pictures: bool = True
+    verbose: bool = False
+
+
+def _run(study: Study, out: str, options: RunOptions) -> None:
     from ale_dask.execution.backends.registry import backend_of
     from ale_dask.reporting import figure_workers
     from ale_dask.workflows import run as runs
 
-    if dry_run:
-        print_costs(study, as_json=as_json)
+    if options.dry_run:
+        print_costs(study, as_json=options.as_json)
         return
     stop_on_signals()
-    show_messages(quiet=quiet)
-    told = tell_input(study, verbose=verbose)
+    show_messages(quiet=options.quiet)
+    told = tell_input(study, verbose=options.verbose)
+    overwrite = options.overwrite
     if backend_of(study.backend).array_first:
-        study = _array_first(study, out, quiet=quiet, overwrite=overwrite)
+        study = _array_first(study, out, quiet=options.quiet, overwrite=overwrite)
         overwrite = False
-    with figure_workers(wanted=pictures) as drawn_by:
-        results, record = runs.run(study, out, overwrite=overwrite, quiet=quiet)
-        finish(results, record, out, study=study, as_json=as_json, drawn_by=drawn_by, told=told)
+    with figure_workers(wanted=options.pictures) as drawn_by:
+        results, record = runs.run(study, out, overwrite=overwrite, quiet=options.quiet)
+        finish(results, record, out, study=study, as_json=options.as_json, drawn_by=drawn_by, told=told)
 
 
 def _array_first(study: Study, out: str, *, quiet: bool, overwrite: bool) -> Study:
@@ -99,16 +103,7 @@ def run(
 ) -> None:
     """Run a study to its end; the same command again resumes."""
     wanted = with_settings(load(study), **settings)
-    _run(
-        wanted,
-        out,
-        dry_run=dry_run,
-        as_json=as_json,
-        quiet=quiet,
-        overwrite=overwrite,
-        pictures=pictures,
-        verbose=verbose,
-    )
+    _run(wanted, out, RunOptions(dry_run, as_json, quiet, overwrite, pictures, verbose))
 
 
 def extend(
@@ -125,7 +120,7 @@ def extend(
     from ale_dask.workflows.run_directory import kept_study
 
     study = with_settings(kept_study(place(out)), backend=backend, workers=workers, iterations=iterations)
-    _run(study, out, dry_run=False, as_json=as_json, quiet=quiet, overwrite=False, pictures=pictures)
+    _run(study, out, RunOptions(as_json=as_json, quiet=quiet, pictures=pictures))
 
 
 def verify(
@@ -261,16 +256,7 @@ def subgroups(
     from ale_dask.workflows.subgroups import subgroups as by_column
 
     chosen = by_column(with_settings(load(study), **settings), by=by, cuts=cut or (), sample=sample)
-    _run(
-        chosen,
-        out,
-        dry_run=dry_run,
-        as_json=as_json,
-        quiet=quiet,
-        overwrite=overwrite,
-        pictures=pictures,
-        verbose=verbose,
-    )
+    _run(chosen, out, RunOptions(dry_run, as_json, quiet, overwrite, pictures, verbose))
 
 
 subgroups = taking_settings(subgroups)
@@ -334,16 +320,7 @@ def of_foci(kind: str | None, doc: str) -> Any:
         show_messages(quiet=quiet)
         if kind is None and len(names) > 1:
             log.info(f"{len(names)} samples, one per file; --pool makes one sample of all")
-        _run(
-            study,
-            out,
-            dry_run=dry_run,
-            as_json=as_json,
-            quiet=quiet,
-            overwrite=overwrite,
-            pictures=pictures,
-            verbose=verbose,
-        )
+        _run(study, out, RunOptions(dry_run, as_json, quiet, overwrite, pictures, verbose))
 
     command.__doc__ = doc
     return taking_settings(command, further={"pool": Pool, "name": SampleName} if kind is None else {})

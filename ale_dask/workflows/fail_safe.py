@@ -172,15 +172,12 @@ def plan_fail_safe(
     chosen = {name: results[name] for name in ([analysis] if analysis else able)}
     asked = _asked(study.inference.null, null, out)
     prepared, plans = stored(out)
-    shown: dict[str, xr.Dataset] = {}
-    mains: dict[str, xr.Dataset] = {}
-    uniform: dict[str, TimedPlan] = {}
+    shown, mains = (chosen, _mains(chosen, results)) if asked != "base-rate" else ({}, {})
+    uniform = {
+        name: _timed(_uniform_plan(out, sample, plans[name], name=name, most=most, series=series), iterations)
+        for name, sample in ((name, prepared.samples[name]) for name in mains)
+    }
     base_rate: dict[str, BaseRateNoise] = {}
-    if asked != "base-rate":
-        shown, mains = chosen, _mains(chosen, results)
-        for name in mains:
-            plan = _uniform_plan(out, prepared.samples[name], plans[name], name=name, most=most, series=series)
-            uniform[name] = _timed(plan, iterations)
     if asked != "uniform":
         decided, all_mains = _of_base_rate(chosen, results)
         shown = {**shown, **decided}

@@ -20,6 +20,8 @@ from ale_dask.workflows.prepare import read_sample
 
 log = logging.getLogger(__name__)
 MOST_GROUPS = 50
+Group = tuple[str, str, "pd.Series[bool]"]
+"""The words for a group, the condition that selects it, and which experiments (experiment) it has."""
 
 
 def subgroups(
@@ -62,37 +64,21 @@ def subgroups(
     """
     name, source, columns = _chosen(study, by, sample)
     groups = _ranges(columns[by], by, cuts) if cuts else _values(columns[by], by)
+    named = _with_foci(groups, columns["foci"], by)
+    if len(named) < 2:
+        raise InputError(f"by '{by}': {len(named)} group(s) with a focus; a comparison needs two")
     foci: dict[str, Any] = {}
-    analysis: dict[str, Any] = {}
-    names: list[str] = []
-    for words, condition, inside in groups:
-        own = columns[inside]
-        if not own["foci"].sum():
-            log.info(f"{words}: {len(own)} experiment(s) without any focus: no analysis")
-            continue
-        if (with_foci := int((own["foci"] > 0).sum())) < FEWEST:
-            log.info(f"{words}: {with_foci} experiments, fewer than {FEWEST}: underpowered")
-        group = _name(f"{by}-{words}", names)
-        names.append(group)
+    for group, (words, condition, _) in named.items():
         foci[group] = _selected(source, condition, f"subgroup: {words}")
-        rest = " or ".join(f"({other})" for w, other, _ in groups if w != words)
-        foci[f"{group}-rest"] = _selected(source, rest, f"subgroups other than: {words}")
-        analysis[group] = {"kind": "main-effect", "foci": group}
-    if len(names) < 2:
-        raise InputError(f"by '{by}': {len(names)} group(s) with a focus; a comparison needs two")
-    if len(names) == 2:
-        # The rest of the one is the other.
-        for group in names:
-            del foci[f"{group}-rest"]
-        analysis[f"{names[0]}-vs-{names[1]}"] = {"kind": "contrast", "arms": names}
-    else:
-        for group in names:
-            analysis[f"{group}-rest"] = {"kind": "main-effect", "foci": f"{group}-rest"}
-            analysis[f"{group}-vs-rest"] = {"kind": "contrast", "arms": [group, f"{group}-rest"]}
+        # Of two groups, each is the rest of the other.
+        if len(named) > 2:
+            others = " or ".join(f"({other})" for w, other, _ in groups if w != words)
+            foci[f"{group}-rest"] = _selected(source, others, f"subgroups other than: {words}")
+    analysis = _analyses(list(named))
     unknown = int((~pd.concat([inside for *_, inside in groups], axis=1).any(axis=1)).sum())
     if unknown:
         log.info(f"{unknown} experiment(s) of '{name}' without a value of '{by}' are in no group")
-    contrasts = sum(one["kind"] == "contrast" for one in analysis.values())
+    contrasts = sum(settings["kind"] == "contrast" for settings in analysis.values())
     log.info(f"descriptive: {len(analysis)} analyses, {contrasts} of them contrasts; nothing corrects for their number")
     return study_from(
         {
@@ -105,6 +91,31 @@ def subgroups(
         },
         source=f"subgroups by {by}",
     )
+
+
+def _with_foci(groups: Sequence[Group], n_foci: pd.Series[int], by: str) -> dict[str, Group]:
+    """Return the groups with a focus by the name of their analysis; `n_foci` (experiment) counts the foci."""
+    named: dict[str, Group] = {}
+    for group in groups:
+        words, _, inside = group
+        if not n_foci[inside].sum():
+            log.info(f"{words}: {int(inside.sum())} experiment(s) without any focus: no analysis")
+            continue
+        if (with_foci := int((n_foci[inside] > 0).sum())) < FEWEST:
+            log.info(f"{words}: {with_foci} experiments, fewer than {FEWEST}: underpowered")
+        named[_name(f"{by}-{words}", list(named))] = group
+    return named
+
+
+def _analyses(names: list[str]) -> dict[str, dict[str, Any]]:
+    """Return a main effect of each group, and of two groups their contrast, of more a contrast of each to the rest."""
+    analysis: dict[str, dict[str, Any]] = {name: {"kind": "main-effect", "foci": name} for name in names}
+    if len(names) == 2:
+        return analysis | {f"{names[0]}-vs-{names[1]}": {"kind": "contrast", "arms": names}}
+    for name in names:
+        analysis[f"{name}-rest"] = {"kind": "main-effect", "foci": f"{name}-rest"}
+        analysis[f"{name}-vs-rest"] = {"kind": "contrast", "arms": [name, f"{name}-rest"]}
+    return analysis
 
 
 def _chosen(study: Study, by: str, sample: str | None) -> tuple[str, FociSource, pd.DataFrame]:
@@ -123,10 +134,6 @@ def _chosen(study: Study, by: str, sample: str | None) -> tuple[str, FociSource,
         what = f"several samples have it, {', '.join(found)}: say which" if found else "no sample has such a column"
         raise InputError(f"by '{by}': {what}; there are {', '.join(sorted(there))}")
     return next(iter(found.values()))
-
-
-Group = tuple[str, str, "pd.Series[bool]"]
-"""Its words, the condition that selects it, and which experiments it has."""
 
 
 def _values(column: pd.Series[Any], by: str) -> list[Group]:

@@ -162,15 +162,7 @@ def sweep(
     for label, why in wanted.failed.items():
         log.info(f"left out: cell {label}: {why}")
     compiler = compile_beside(base_rate=any(wants(one.study.inference) for one in wanted.prepared.values()))
-    claim(out, ())
-    run_token(out)
-    save_inputs(
-        study.model_copy(update={"sweep": {k: list(v) for k, v in wanted.given.items()}}),
-        out,
-        backend=study.backend,
-        name="sweep.toml",
-    )
-    made = kept(out, wanted.passes)
+    made = _create_sweep(wanted, out)
     log.info(f"{len(wanted.prepared)} cells, {wanted.passes.asked} nulls in {len(made.by_name)} passes")
     with workers_of(study.backend, client=client) as connected:
         if compiler is not None:
@@ -185,6 +177,16 @@ def sweep(
             log.info(sizes.takes)
         carry_out(jobs, out, study=study, client=connected, quiet=quiet)
     return _collect(wanted, made, out, maps=maps, started=started)
+
+
+def _create_sweep(wanted: Sweep, out: Place) -> Passes:
+    """Return the passes of a sweep with their plans as OUT holds them, once it holds the study with its axes."""
+    claim(out, ())
+    run_token(out)
+    axes = {name: list(values) for name, values in wanted.given.items()}
+    study = wanted.study.model_copy(update={"sweep": axes})
+    save_inputs(study, out, backend=study.backend, name="sweep.toml")
+    return kept(out, wanted.passes)
 
 
 def _collect(
