@@ -28,6 +28,19 @@ TIERS = {
 }
 """Tiers of tests, and the folders and files under tests/ that belong to each; all other tests are of integration.
 A test marked with a tier of its own belongs to that one."""
+LONGEST = (
+    "execution/test_slurm.py",
+    "storage/test_object_storage.py",
+    "faults",
+    "analyses/test_base_rate_null.py",
+    "calibration",
+    "execution",
+    "storage",
+    "workflows",
+    "analyses",
+    "../notebooks",
+)
+"""Folders and files in the order in which their tests start: those that take longest come first."""
 hypothesis.settings.register_profile("same", deadline=None, derandomize=True, database=None)
 hypothesis.settings.register_profile("other", deadline=None, print_blob=True)
 # The same examples in every run, so that a change is what makes a test fail; scripts/test --hypothesis-profile=other
@@ -37,13 +50,19 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test with its tier."""
+    """Mark every test with its tier, and let the tests that take longest start first."""
     here = Path(__file__).parent
     places = [(tier, (here / name).resolve()) for tier, names in TIERS.items() for name in names]
+    longest = [(here / name).resolve() for name in LONGEST]
     for item in items:
         if not any(item.get_closest_marker(tier) for tier in (*TIERS, "integration")):
             tier = next((tier for tier, place in places if item.path.is_relative_to(place)), "integration")
             item.add_marker(tier)
+
+    def rank(item: pytest.Item) -> int:
+        return next((i for i, place in enumerate(longest) if item.path.is_relative_to(place)), len(longest))
+
+    items.sort(key=rank)
 
 
 @pytest.fixture
