@@ -66,7 +66,7 @@ def plain(result: xr.Dataset, simulations: int, *, null: str = "uniform") -> np.
         voxels, moved = work.voxel.copy(), work.moved.copy()
         for key, begin, end in zip(trial.key, trial.focus_begin, trial.focus_begin[1:], strict=False):
             if words is not None:
-                draw_weighted(key, i, words.last, words.guide, voxels, begin, end)
+                draw_weighted(key, i, words.cumulative, words.guide, voxels, begin, end)
         order = kernels.orders(i, 1, trial=trial)[0]
         row = []
         for m in range(len(order) + 1):
