@@ -25,7 +25,12 @@ def sshd(folder: Path) -> Iterator[dict[str, Any]]:
         asyncssh.generate_private_key("ssh-ed25519").write_private_key(str(folder / name))
         asyncssh.read_private_key(str(folder / name)).write_public_key(str(folder / f"{name}.pub"))
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, __file__, str(folder)], stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "support.sshd", str(folder)],
+            cwd=Path(__file__).parents[1],
+            stdout=log,
+            stderr=log,
+        )
     try:
         wait_until((folder / "port").exists, seconds=30, what="an SSH server")
         port = int((folder / "port").read_text())
