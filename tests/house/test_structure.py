@@ -68,3 +68,9 @@ def test_arrows_up_and_circles_are_seen(imports, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "ale_dask" / "storage")
     graph = imports.arrows(tmp_path, rooms)
     assert imports.upward(graph, rooms) == imports.circle(graph) == []
+
+
+def test_every_link_in_the_tree_leads_somewhere():
+    tree = Path(__file__).parents[2]
+    links = [path for folder in ("ale_dask", "deploy", "notebooks", "scripts") for path in (tree / folder).rglob("*")]
+    assert [str(path) for path in links if path.is_symlink() and not path.exists()] == []
