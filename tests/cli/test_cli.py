@@ -259,7 +259,7 @@ def test_sigterm_exits_75_and_the_same_command_resumes(tiny: Path) -> None:
     while not list((tiny / "out").glob("store.zarr/*/null/*/c/*/0")) and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == 75, errors
     assert "stopped by SIGTERM" in errors
     done = {r["analysis"]: r["done"] for r in json.loads(ale("status", tiny / "out", "--json").stdout)}

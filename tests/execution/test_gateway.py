@@ -67,13 +67,13 @@ def test_a_submitted_run_outlives_a_killed_worker(there: dict[str, str], tiny: P
     direct = with_backend(load_study(tiny / "study.toml"), name="serial", block_size=250)
     expected, out = digests(direct, tiny / "direct"), tiny / "out"
     command = [sys.executable, "-m", "ale_dask.cli", "submit", tiny, "-o", out, "--no-pictures"]
-    subprocess.run(command, env={**os.environ, **there}, check=True, timeout=60)
+    subprocess.run(command, env={**os.environ, **there}, check=True, timeout=240)
     wait_until(lambda: chunks(out) > 40, seconds=180, what="blocks")
     first = workers()
     assert len(first) == 2
     # The group is the worker and its nanny, which would start it again.
     os.killpg(min(first), signal.SIGKILL)
-    wait_until(lambda: len(workers() - first) == 1, seconds=60, what="another worker")
+    wait_until(lambda: len(workers() - first) == 1, seconds=240, what="another worker")
     said = "\n".join(logs(out))
     page = re.search(r"dashboard (http://127\S+/ale-dask)", said)
     assert page is not None

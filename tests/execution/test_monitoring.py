@@ -175,7 +175,7 @@ def test_the_page_moves_while_a_run_goes_on(there: Cluster, tmp_path: Path) -> N
         page.on("console", lambda m: said.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda e: said.append(str(e)))
         thread.start()
-        wait_until(lambda: any(not r["ended"] for r in standings(there)), seconds=60, what="a run that has begun")
+        wait_until(lambda: any(not r["ended"] for r in standings(there)), seconds=240, what="a run that has begun")
         page.goto(f"http://127.0.0.1:{port}/ale-dask")
         page.wait_for_selector("text=iterations/s", timeout=30_000)
         page.wait_for_selector("canvas", timeout=60_000)

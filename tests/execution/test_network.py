@@ -88,7 +88,7 @@ def test_a_cut_link_costs_nothing_but_time(hosts: None, tiny: Path, tmp_path: Pa
         asked = ["ip", "netns", "exec", HOSTS[0], sys.executable, "-c", TWO_WORKERS]
         subprocess.run(asked, check=True, timeout=90, env=environment)
         run = start(HOSTS[0], *command, stdout=subprocess.PIPE)
-        wait_until(lambda: chunks(out) > 100 or run.poll() is not None, seconds=120, what="blocks")
+        wait_until(lambda: chunks(out) > 100 or run.poll() is not None, seconds=280, what="blocks")
         before = chunks(out)
         ip("-n", HOSTS[0], "link", "set", "link2", "down")
         said, errors = run.communicate(timeout=180)
@@ -101,9 +101,9 @@ def test_a_cut_link_costs_nothing_but_time(hosts: None, tiny: Path, tmp_path: Pa
 
 TWO_WORKERS = (
     "from distributed import Client\n"
-    "with Client('tcp://10.99.0.1:8786', timeout=60) as client: client.wait_for_workers(2, timeout=60)"
+    "with Client('tcp://10.99.0.1:8786', timeout=240) as client: client.wait_for_workers(2, timeout=60)"
 )
 HOW_MANY = (
     "from distributed import Client\n"
-    "with Client('tcp://10.99.0.1:8786', timeout=60) as client: print(len(client.nthreads()))"
+    "with Client('tcp://10.99.0.1:8786', timeout=240) as client: print(len(client.nthreads()))"
 )

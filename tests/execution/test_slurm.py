@@ -111,7 +111,7 @@ def field(cluster: dict[str, str], job: str, key: str) -> str:
 def wait_for_all(cluster: dict[str, str], folder: Path) -> None:
     """Return when no job is left in the queue, and fail with the jobs' logs if some stay."""
     try:
-        wait_until(lambda: not ask(cluster, "squeue", "-h", "-o", "%i"), seconds=120, what="an empty queue")
+        wait_until(lambda: not ask(cluster, "squeue", "-h", "-o", "%i"), seconds=280, what="an empty queue")
     except AssertionError as error:
         queue = ask(cluster, "squeue")
         raise AssertionError(f"{error}\n{queue}\n{logs(folder)}") from error
@@ -139,7 +139,7 @@ def laid_out(study: Study, out: Path) -> Path:
 def started(study: Study, out: Path) -> str:
     """Return the id of an array of two tasks that has computed some blocks of OUT."""
     job = backend_of(study.backend).start_array(laid_out(study, out)).jobs[0]
-    wait_until(lambda: chunks(out) > 40, seconds=60, what=f"blocks of job {job}")
+    wait_until(lambda: chunks(out) > 40, seconds=240, what=f"blocks of job {job}")
     return job
 
 
@@ -263,7 +263,7 @@ def test_tasks_that_take_too_much_memory_are_killed_and_the_last_job_takes_over(
     study = with_backend(long, memory="400 MB", prologue=[greedy])
     made = submit.submit(study, out, pictures=False)
     array, last = made.jobs
-    wait_until(lambda: field(here, last, "JobState") != "PENDING", seconds=60, what="the end of the array")
+    wait_until(lambda: field(here, last, "JobState") != "PENDING", seconds=240, what="the end of the array")
     killed = chunks(out)
     assert 40 < killed < BLOCKS
     for i in (0, 1):
@@ -280,7 +280,7 @@ def test_a_cancelled_submission_is_gone_and_goes_on_with_dask_workers(
     made = submit.submit(long, out, pictures=False)
     with pytest.raises(UnfinishedError, match="a run is under way"):
         submit.submit(long, out)
-    wait_until(lambda: chunks(out) > 40, seconds=60, what="blocks")
+    wait_until(lambda: chunks(out) > 40, seconds=240, what="blocks")
     assert "cancelled: Slurm job " in ale("cancel", out)
     wait_for_all(here, out / "logs")
     assert {field(here, job, "JobState") for job in (f"{made.jobs[0]}_0", f"{made.jobs[0]}_1", made.jobs[1])} == {

@@ -50,7 +50,7 @@ def doomed(tmp_path: Path) -> Iterator[Cluster]:
 
 def laid_out(out: Path) -> None:
     """Wait until a run has begun to write its plans."""
-    wait_until(lambda: (out / "plans" / "nonce").is_file(), seconds=60, what="a run that lays itself out")
+    wait_until(lambda: (out / "plans" / "nonce").is_file(), seconds=240, what="a run that lays itself out")
 
 
 @pytest.mark.parametrize("moment", [laid_out, amid_blocks])
