@@ -31,16 +31,21 @@ A test marked with a tier of its own belongs to that one."""
 LONGEST = (
     "execution/test_slurm.py",
     "storage/test_object_storage.py",
-    "faults",
     "analyses/test_base_rate_null.py",
     "calibration",
-    "execution",
-    "storage",
-    "workflows",
+    "faults/test_disks.py",
     "analyses",
+    "execution/test_determinism.py",
+    "faults/test_workers.py",
+    "workflows",
+    "execution/test_backends.py",
     "../notebooks",
+    "faults/test_drivers.py",
+    "storage",
+    "execution",
 )
-"""Folders and files in the order in which their tests start: those that take longest come first."""
+"""Folders and files in the order in which their tests start: those that take longest first, and those that start many
+processes apart from each other."""
 hypothesis.settings.register_profile("same", deadline=None, derandomize=True, database=None)
 hypothesis.settings.register_profile("other", deadline=None, print_blob=True)
 # The same examples in every run, so that a change is what makes a test fail; scripts/test --hypothesis-profile=other

@@ -122,7 +122,7 @@ def test_what_is_shared_changes_no_result(script):
 
 
 def test_experiments_of_one_study_find_too_much_unless_they_are_pooled(script):
-    studies, settings = 24, script.Settings(grid=4, iterations=199, tfce_iterations=1)
+    studies, settings = 16, script.Settings(grid=4, iterations=199, tfce_iterations=1)
     counts = Counter()
     tested = Counter()
     for index in range(studies):
@@ -130,7 +130,7 @@ def test_experiments_of_one_study_find_too_much_unless_they_are_pooled(script):
             tested[outcome.statistic] += 1
             counts[outcome.statistic] += outcome.rejected
     ways = {"voxel", "cluster size", "cluster mass"}
-    # What lies above the 99.9 % band of a level of .05 is no chance: 7 of 24.
+    # What lies above the 99.9 % band of a level of .05 is no chance.
     most = script.band(studies, 0.05)[1]
     for name in ways:
         for design in ("24 x 1", "12 x 2", "8 x 3"):

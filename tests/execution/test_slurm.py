@@ -178,6 +178,7 @@ def test_the_commands_of_the_readme_by_hand(
     cluster: dict[str, str], tmp_path: Path, long: Study, out: Path, expected: dict[str, str]
 ) -> None:
     study = tmp_path / "tiny" / "study.toml"
+    study.write_text(study.read_text().replace("block_size = 1\n", "block_size = 20\n"))
     text = commands((DEPLOY / "README.md").read_text(), 1, study=study, out=out)
     assert "0-15%8" in text
     said = ask(cluster, "bash", "-euc", text.replace("0-15%8", "0-1%2"), folder=tmp_path)

@@ -11,6 +11,7 @@ from subprocess import CalledProcessError
 
 import nibabel as nib
 import pytest
+from support.commands import quietly
 from support.faults import ale, amid_blocks, disk, ended, expected, mount, needs_root, start, write_study
 from support.runs import chunks, digests, digests_of, with_backend
 from support.slurm import wait_until
@@ -135,14 +136,14 @@ def test_a_finished_run_on_a_read_only_disk_can_be_looked_at(tmp_path: Path) -> 
         mount("-o", "remount,ro", archive)
         with pytest.raises(OSError, match="Read-only"):
             (out / "new").touch()
-        rows = json.loads(ale("status", out, "--json")[0])
+        rows = json.loads(quietly("status", out, "--json")[0])
         assert [row["done"] for row in rows] == [60] * 4
         assert maintain.verify(out, blocks=2) == []
         assert list(follow.logs(out))
-        ale("collect", out, "-o", tmp_path / "table.tsv")
+        quietly("collect", out, "-o", tmp_path / "table.tsv")
         assert len((tmp_path / "table.tsv").read_text().splitlines()) > 1
-        _, errors = ale("collect", out, "--no-pictures", "-q", code=74)
+        _, errors = quietly("collect", out, "--no-pictures", "-q", code=74)
         assert "Read-only file system" in errors
         one_message(errors)
         mount("-o", "remount,rw", archive)
-        assert digests_of(ale("collect", out, "--no-pictures", "--json")[0]) == expected()
+        assert digests_of(quietly("collect", out, "--no-pictures", "--json")[0]) == expected()
