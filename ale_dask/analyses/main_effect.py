@@ -328,9 +328,14 @@ def uncorrected(plan: Plan, *, mask: Mask, inference: Inference) -> npt.NDArray[
     return clusters.at_least(above, volume=mask.volume, minimum=least, connectivity=inference.connectivity)
 
 
-def primary_statistic(plan: Plan, inference: Inference) -> Statistic:
-    """Return the statistic of a main effect's uniform null that the primary correction's threshold is of."""
+def primary_statistic(plan: Plan, inference: Inference) -> Statistic | None:
+    """Return the statistic of a main effect's uniform null that the primary correction cuts, with its unit.
+
+    None where the base rate alone decides, and where a sweep over corrections has a plan without TFCE.
+    """
     uniform = CORRECTION_OF[inference.correction].uniform
+    if inference.null == "base-rate" or uniform.statistic not in plan.statistics:
+        return None
     factor = uniform.factor(Scales(int(plan.settings["bits"]), tfce=_tfce_unit(plan)))
     column = plan.statistics.index(uniform.statistic)
     return Statistic(column, inference.cluster_p, uniform.unit, factor, inference.cluster_cut)
@@ -339,10 +344,10 @@ def primary_statistic(plan: Plan, inference: Inference) -> Statistic:
 def observed(plan: Plan, inference: Inference) -> tuple[npt.NDArray[np.int64], float] | None:
     """Return the primary statistic of a main effect's clusters (cluster), and eps of each one's confidence sequence.
 
-    Those of the uniform null; None where the primary correction is not one of clusters.
+    Those of the uniform null; None where the primary correction is not one of clusters, or the base rate alone decides.
     """
     correction = CORRECTION_OF[inference.correction]
-    if not correction.of_clusters:
+    if not correction.of_clusters or inference.null == "base-rate":
         return None
     values = correction.measure(observe(plan, inference))
     return values, eps_of(len(values))

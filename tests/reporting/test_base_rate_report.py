@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from support.commands import ale as command
 from support.studies import one_place, write_one_place
 from typer.testing import CliRunner
 
@@ -247,11 +248,10 @@ class TestCommand:
         (tmp_path / "marks.txt").write_text(
             "// Reference=MNI\n// one\n// Subjects=9\n1 2 3\n17 18 19\n30 20 4\n30 20 4\n"
         )
-        done = CliRunner().invoke(app, ["base-rate", str(tmp_path / "marks.txt"), "-o", str(tmp_path / "o.nii.gz")])
-        assert done.exit_code == 0, done.output
-        assert "1 foci of 1 experiments" in done.output
-        assert "numbering" in done.output
-        assert "twice" in done.output
+        done = command("base-rate", tmp_path / "marks.txt", "-o", tmp_path / "o.nii.gz")
+        assert "1 foci of 1 experiments" in done.stdout
+        assert "numbering" in done.stderr
+        assert "twice" in done.stderr
 
     def test_another_ending_is_told(self, folder, tmp_path):
         done = CliRunner().invoke(app, ["base-rate", str(folder / "drug.txt"), "-o", str(tmp_path / "o.png")])
