@@ -81,7 +81,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def ask(cluster: dict[str, str], *command: object, folder: Path | None = None) -> str:
     done = subprocess.run(
-        [str(part) for part in command], env=cluster, cwd=folder, capture_output=True, text=True, timeout=180
+        [str(part) for part in command], env=cluster, cwd=folder, capture_output=True, text=True, timeout=400
     )
     assert done.returncode == 0, f"{command}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout.strip()

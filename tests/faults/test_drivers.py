@@ -5,8 +5,11 @@ SIGKILL of a run without a scheduler is in tests/execution/test_determinism.py, 
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -150,40 +153,37 @@ def test_a_submitted_run_whose_scheduler_dies_can_be_submitted_again(doomed: Clu
     assert recorded(out) == expected(400)
 
 
-def together(out: Path, *commands: tuple[object, ...]) -> tuple[list[dict[str, str]], bool]:
-    """Return the digests of commands on one OUT, and whether they computed its blocks at the same time."""
-    begun = time.time()
-    processes = [start(*command) for command in commands]  # type: ignore[arg-type]
+def together(out: Path, first: tuple[object, ...], second: tuple[object, ...]) -> list[dict[str, str]]:
+    """Return the digests of two commands on one OUT that compute its blocks at the same time.
+
+    The first one stands still amid its blocks until the second has started.
+    """
+    begun, before = time.time(), chunks(out)
+    processes = [start(*first)]  # type: ignore[arg-type]
     try:
-        found = [digests_of(ended(process)[0]) for process in processes]
+        amid_blocks(out, processes[0], more_than=before + 10)
+        os.killpg(processes[0].pid, signal.SIGSTOP)
+        processes.append(start(*second))  # type: ignore[arg-type]
+        wait_until(partial(started_since, out, begun, number=2), seconds=240, what="a second driver")
+        os.killpg(processes[0].pid, signal.SIGCONT)
+        return [digests_of(ended(process)[0]) for process in processes]
     finally:
         for process in processes:
             kill_group(process)
-    started = [row["time"] for row in rows(out, "started") if row["time"] > begun]
-    computed = [row["time"] for row in rows(out, "computed") if row["time"] > begun]
-    assert len(started) == len(commands)
-    return found, max(started) < min(computed)
 
 
-# On a busy machine one may end before the other begins: then once more.
+def started_since(out: Path, begun: float, *, number: int) -> bool:
+    """Return whether so many drivers of OUT have started since a time."""
+    return len([row for row in rows(out, "started") if row["time"] > begun]) == number
+
+
 def test_two_drivers_on_one_store(tmp_path: Path) -> None:
-    study = write_study(tmp_path / "tiny")
-    for attempt in range(4):
-        command = ("run", study, "-o", tmp_path / f"out{attempt}", "-b", "serial", "-i", 400)
-        found, overlapping = together(tmp_path / f"out{attempt}", command, command)
-        assert found == [expected(400)] * 2
-        if overlapping:
-            return
-    pytest.fail("the two never worked at the same time")
+    command = ("run", write_study(tmp_path / "tiny"), "-o", tmp_path / "out", "-b", "serial", "-i", 400)
+    assert together(tmp_path / "out", command, command) == [expected(400)] * 2
 
 
 def test_two_extensions_at_once(tmp_path: Path) -> None:
-    study = load_study(write_study(tmp_path / "tiny"))
-    for attempt in range(4):
-        out = tmp_path / f"out{attempt}"
-        assert digests(with_backend(study, name="serial"), out) == expected()
-        found, overlapping = together(out, *(("extend", out, "-i", i, "-b", "serial") for i in (400, 500)))
-        assert found == [expected(400), expected(500)]
-        if overlapping:
-            return
-    pytest.fail("the two never worked at the same time")
+    study, out = load_study(write_study(tmp_path / "tiny")), tmp_path / "out"
+    assert digests(with_backend(study, name="serial"), out) == expected()
+    found = together(out, *(("extend", out, "-i", i, "-b", "serial") for i in (400, 500)))
+    assert found == [expected(400), expected(500)]

@@ -184,6 +184,7 @@ def test_gingerale_files_have_its_names(folders: dict[str, Path]) -> None:
 def test_thresholds_are_named_by_their_digits(changes: dict[str, Any], expected: str) -> None:
     settings = {"iterations": 1000, "voxel_p": 0.001} | changes
     attrs = {"inference": inference_from(settings).model_dump_json(), "iterations": settings["iterations"]}
+    attrs["kind"] = "main-effect"
     assert threshold_name(xr.Dataset(attrs=attrs), source="cluster-fwe") == expected
     assert threshold_name(xr.Dataset(attrs=attrs), source="uncorrected") in ("p001", "p01")
 
