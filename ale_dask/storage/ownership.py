@@ -50,7 +50,9 @@ def claim(out: Place, folders: Iterable[str]) -> None:
         # Web consoles mark a folder by an object that is listed without its last slash, under which it cannot be read.
         return isinstance(out, Path) or (out / name).is_file()
 
-    if taken := sorted({name.partition("/")[0] for name in files(out) if in_the_way(name)}):
+    taken = sorted({name.partition("/")[0] for name in files(out) if in_the_way(name)})
+    # Another driver may have begun the same run since the first look; its nonce is written before all else.
+    if taken and not holds_run(out):
         raise InputError(
             f"{out}: holds {', '.join(taken[:5])}, which no run of ours wrote and a run would write over; "
             "give another -o, such as a new folder"
