@@ -113,9 +113,9 @@ def conventions_of(sample: Sample, *, bits: int, base_rate: BaseRate | None = No
 
 
 def plan_base_rate(sample: Sample, *, main: Plan, name: str, base_rate: BaseRate | None = None) -> Plan:
-    """Return the frozen plan of a main effect's base-rate null: thresholds per voxel, z by level, what is drawn from.
+    """Return the frozen plan of a base-rate null: the threshold of each voxel, z by density, the source of its foci.
 
-    `main` is the plan of the main effect, `base_rate` the one that the settings name if none is given. No cluster is
+    `main` is the plan of the main effect; without `base_rate` the one that the settings name is loaded. No cluster is
     formed of voxels that one experiment alone could bring over the threshold: where few foci are reported, it is raised
     to just beyond the highest peak of a kernel.
 
@@ -408,7 +408,7 @@ def _raised(plan: Plan) -> int:
 
 
 def nulls_of(result: xr.Dataset) -> tuple[str, ...]:
-    """Return the nulls that decide what is said of a result: "uniform", "base-rate" or both, in this order."""
+    """Return the names of the nulls by which a result is reported: "uniform", "base-rate" or both, in this order."""
     asked = model_of(result).inference.null
     nulls = ("uniform", "base-rate") if asked == "both" else (asked,)
     # The pooled arms of a contrast need not have been tested against the base rate.

@@ -128,7 +128,9 @@ def conventions_of(a: Sample, b: Sample, *, plans: Sequence[Plan], against: Sequ
 
 
 def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str, against: Sequence[Plan] = ()) -> Plan:
-    """Return the frozen plan of the contrast a - b; `plans` are those of a, of b and of the pooled experiments.
+    """Return the frozen plan of the contrast of sample a minus sample b.
+
+    `plans` are the plans of the main effects of a, of b and of the experiments of both together.
 
     Candidates are the voxels above their cluster-forming value in any of the three observed maps, which no
     Monte-Carlo threshold changes; with gate "none" the whole mask, down to the floor. `against` are the base-rate plans

@@ -106,7 +106,7 @@ def grid_attrs(sample: Sample) -> dict[str, Any]:
 
 
 def store_ma(out: Place, name: str, sample: Sample, *, identity: str) -> xr.Dataset:
-    """Return the MA maps as stored in OUT, writing them in parallel first unless they are there and whole.
+    """Return the MA maps of a sample from OUT, after writing those that are missing or damaged there.
 
     Each Dask task writes its own whole chunks. A seal with the sha256 of every file, written after the last one, makes
     them count: what it does not vouch for is computed and written again.

@@ -128,7 +128,10 @@ _BUILDING = threading.Lock()
 
 @lru_cache(maxsize=8)
 def null_tables(plan: Plan, *, in_mask: bool = False) -> tuple[Design, KernelRows, Geometry]:
-    """Return the kernel's tables of a plan, those of its null or of what lies `in_mask`; built once per process."""
+    """Return the experiments, kernel rows and grid of a plan as the compiled null takes them, built once per process.
+
+    With `in_mask` the grid has the voxels of the mask even where the null looks beyond it.
+    """
     shapes = plan.arrays["box_shape"]
     ends = np.cumsum(shapes.prod(axis=1))
     flat = plan.arrays["boxes"]
@@ -177,7 +180,7 @@ def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]
 
 
 def observe(plan: Plan, inference: Inference) -> Observed:
-    """Return the observed sums of a main effect and its clusters, those of the voxels with S >= threshold."""
+    """Return the observed S of a main effect's plan, and the clusters of the voxels with S >= threshold."""
     s, threshold = plan.arrays["s"].astype(np.int64), int(plan.settings["threshold"])
     inside, volume = searched(plan, n_voxels=len(s)), volume_of(plan)
     labels = clusters.label_clusters((s >= threshold) & inside, volume=volume, connectivity=inference.connectivity)

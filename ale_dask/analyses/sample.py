@@ -80,7 +80,7 @@ class Sample:
         return np.repeat(per_experiment, self.n_foci) if self.additive else per_experiment
 
     def boxes(self, bits: int) -> list[npt.NDArray[np.int32]]:
-        """Return the fixed-point box (x, y, z), int32, of each distinct kernel: those of the null."""
+        """Return the values of each distinct kernel of the null as an array (x, y, z) of int32, in fixed point."""
         i = self.inference
         return [kernel_box(s, support=i.support, bits=bits, kernel=i.kernel) for s in self.kernels[0]]
 

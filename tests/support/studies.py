@@ -8,20 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-STUDY = """
-title = "tiny"
-simulated = true
-[foci.drug]
-files = "drug.txt"
-[foci.therapy]
-files = "therapy.txt"
-[inference]
-mask = "ball.nii.gz"
-iterations = 60
-voxel_p = 0.01
-seed = 3
-null = "uniform"
-[analysis.drug]
+ANALYSES = """[analysis.drug]
 kind = "main-effect"
 foci = "drug"
 [analysis.therapy]
@@ -34,6 +21,21 @@ arms = ["drug", "therapy"]
 kind = "conjunction"
 of = ["drug", "therapy"]
 """
+"""The tables of a study.toml of two samples: their main effects, contrast and conjunction."""
+STUDY = f"""
+title = "tiny"
+simulated = true
+[foci.drug]
+files = "drug.txt"
+[foci.therapy]
+files = "therapy.txt"
+[inference]
+mask = "ball.nii.gz"
+iterations = 60
+voxel_p = 0.01
+seed = 3
+null = "uniform"
+{ANALYSES}"""
 
 
 def write_ball(path: Path, *, radius: float = 9.0) -> None:

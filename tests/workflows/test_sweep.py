@@ -13,7 +13,7 @@ import pytest
 from support.commands import quietly as command
 from support.messages import messages
 from support.runs import with_backend
-from support.studies import table, write_ball
+from support.studies import ANALYSES, table, write_ball
 
 import ale_dask as ale
 from ale_dask.analyses.main_effect import thresholded
@@ -25,7 +25,7 @@ from ale_dask.workflows.sweep import plan_sweep
 from ale_dask.workflows.sweep_cells import axis_from, cells_of
 
 SIZE = "Cluster Size (mm3)"
-STUDY = """
+STUDY = f"""
 title = "tiny"
 simulated = true
 [foci.drug]
@@ -39,19 +39,7 @@ iterations = 60
 voxel_p = 0.01
 min_volume = 64
 contrast_p = 0.2
-[analysis.drug]
-kind = "main-effect"
-foci = "drug"
-[analysis.therapy]
-kind = "main-effect"
-foci = "therapy"
-[analysis.drug-vs-therapy]
-kind = "contrast"
-arms = ["drug", "therapy"]
-[analysis.drug-and-therapy]
-kind = "conjunction"
-of = ["drug", "therapy"]
-[sweep]
+{ANALYSES}[sweep]
 voxel_p = [0.01, 0.05]
 "select.class" = ["SSRI", "SNRI", "*"]
 """

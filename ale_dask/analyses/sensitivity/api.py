@@ -168,7 +168,7 @@ def noise_experiments(result: xr.Dataset, *, number: int, series: int = 0, null:
 
 
 def main_effects_of(result: xr.Dataset, of: Sequence[xr.Dataset]) -> list[xr.Dataset]:
-    """Return the main effects that noise is added to: the result itself, or those of a conjunction.
+    """Return the main effects of which a fail-safe N is found: the result itself, or the inputs of a conjunction.
 
     Raises
     ------

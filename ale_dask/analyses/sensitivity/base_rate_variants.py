@@ -39,12 +39,12 @@ STUDIES_STAY = (
 def plan_base_rate_variants(
     whole: Plan, variants: Iterable[Plan], *, left_out: Sequence[Sequence[int]], name: str
 ) -> Plan:
-    """Return the frozen plan of several base-rate nulls whose draws are those of `whole`, at most 32.
+    """Return one frozen plan of the base-rate nulls of up to 32 samples that lack some experiments of a whole sample.
 
-    `variants` are their own plans, at the same fixed point and with the same base rate, and `left_out` the
-    experiments, by their place in `whole`, that each of them lacks. Each is let go of before the next one is taken.
-    Where single foci are drawn, nulls are integer by integer those of separate plans; see `STUDIES_STAY` for whole
-    studies.
+    `whole` is the base-rate plan of all experiments, `variants` are the plans of the smaller samples, at the same fixed
+    point and with the same base rate, read one at a time, and `left_out` the experiments, by their place in `whole`,
+    that each of them lacks. Where single foci are drawn, the nulls are integer by integer those of separate plans; see
+    `STUDIES_STAY` for whole studies.
     """
     arrays = draws_of(whole, SHARED)
     identities: list[str] = []
@@ -160,5 +160,5 @@ def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]
 
 
 def null_of(null: npt.NDArray[np.int64], variant: int) -> npt.NDArray[np.int64]:
-    """Return the null (iteration, statistic) of one variant, as its own base-rate plan has it, of those of all."""
+    """Return the null (iteration, statistic) of one sample from the null of all samples of a plan side by side."""
     return null[:, variant * len(STATISTICS) : (variant + 1) * len(STATISTICS)]

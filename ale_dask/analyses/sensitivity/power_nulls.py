@@ -53,7 +53,7 @@ def _tables(chosen: Sample, *, bits: int, within_mm: float, threads: int) -> dic
 
 
 def uniform_found(chosen: Sample, result: xr.Dataset, *, simulations: int, within_mm: float, threads: int) -> Found:
-    """Return what is found when foci lie at random over the mask, at the uniform null's threshold and cut."""
+    """Return whether a place is found in simulated maps against the uniform null, with foci planted one by one."""
     inference, mask = chosen.inference, chosen.mask
     cut, bits = int(result.attrs[CORRECTION_OF[inference.correction].uniform.cut]), int(result.attrs["scale_bits"])
     if cut >= UNREACHABLE:
@@ -82,7 +82,7 @@ def uniform_found(chosen: Sample, result: xr.Dataset, *, simulations: int, withi
 
 
 def base_rate_found(chosen: Sample, result: xr.Dataset, *, simulations: int, within_mm: float, threads: int) -> Found:
-    """Return what is found when foci lie as the base rate has them, at the threshold of each voxel's own density.
+    """Return whether a place is found in simulated maps against the base-rate null, with foci planted one by one.
 
     Raises
     ------
