@@ -12,9 +12,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from ale_dask.analyses import contrast, main_effect
+from ale_dask.analyses import kinds, main_effect
 from ale_dask.analyses.sample import sample, study_bits
-from ale_dask.execution.plan import Plan
+from ale_dask.execution.plan import BlockFunction, Plan
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.kernels.simd import WIDTH, add8
 from ale_dask.numerics.null import NullTable, z_of_log_p
@@ -23,22 +23,26 @@ from benchmarks.plans import usable
 from benchmarks.protocol import forget_peak, megabytes, serve
 from benchmarks.samples import Foci
 
-BLOCKS = {main_effect.KIND: main_effect.block, contrast.KIND: contrast.block}
 PLANS: dict[str, Plan] = {}
 # 8 KiB: half of the rows in flight stay in any first-level cache, whatever the kernel.
 BUFFER = 2048
 
 
+def block_of(plan: Plan) -> BlockFunction:
+    """Return the function that computes blocks of a plan."""
+    return kinds.PLANS[plan.kind].block
+
+
 def load(path: str, name: str) -> None:
     """Read a plan and compute an iteration of it, so that nothing is built or compiled later."""
     PLANS[name] = Plan.from_bytes(Path(path).read_bytes())
-    BLOCKS[PLANS[name].kind](PLANS[name], 0, 1)
+    block_of(PLANS[name])(PLANS[name], 0, 1)
 
 
 def run(name: str, count: int, cpus: list[int] | None = None) -> dict[str, Any]:
     """Return the seconds and the digest of a plan's first iterations, one thread on each CPU."""
     plan = PLANS[name]
-    block = BLOCKS[plan.kind]
+    block = block_of(plan)
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cpus or before)
     parts = np.array_split(np.arange(count), len(cpus or before))

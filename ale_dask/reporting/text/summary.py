@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import xarray as xr
 
 from ale_dask.analyses.base_rate import nulls_of
+from ale_dask.analyses.corrections import CORRECTIONS
 from ale_dask.analyses.findings.atlas import ATLASES, regions
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
@@ -23,7 +24,7 @@ from ale_dask.reporting.text.base_rate import survival_words
 
 LISTED = 3
 """Largest clusters that a line names; the table has them all."""
-_CORRECTED = {"voxel-fwe": "voxel FWE", "size-fwe": "cluster-size FWE", "mass-fwe": "cluster-mass FWE"}
+_CORRECTED = {f"{correction.short}-fwe": correction.label for correction in CORRECTIONS}
 
 
 @dataclass(frozen=True)
