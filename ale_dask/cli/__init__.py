@@ -1,4 +1,4 @@
-"""The command line: arguments -> configuration -> study -> results. Imports only typer at start."""
+"""The command line: arguments -> configuration -> study -> results; only typer is imported at start."""
 
 from __future__ import annotations
 
@@ -50,14 +50,16 @@ for command in (
 ):
     app.command()(command)
 app.command("base-rate")(base_rate.base_rate)
-app.command("leave-one-out")(run.leave_one_out)
+app.command("leave-one-out")(sensitivity.leave_one_out)
 app.command("fail-safe")(sensitivity.fail_safe)
 app.command()(sensitivity.power)
-app.command("main-effect")(run.of_foci(None, "ALE of each foci file, without a study.toml."))
+app.command("main-effect")(run.command_of_files(None, "Compute the ALE of each foci file, without a study.toml."))
 app.command("contrast")(
-    run.of_foci("contrast", "First foci file against the second, both directions, without a study.toml.")
+    run.command_of_files("contrast", "Contrast two foci files in both directions, without a study.toml.")
 )
-app.command("conjunction")(run.of_foci("conjunction", "Where all foci files agree, without a study.toml."))
+app.command("conjunction")(
+    run.command_of_files("conjunction", "Compute the conjunction of two or more foci files, without a study.toml.")
+)
 
 
 def _version(wanted: bool) -> None:
@@ -74,14 +76,14 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
-    """Take the options that stand before a command."""
+    """Accept the options that stand before a command."""
 
 
 def main() -> None:
     """Run the command line; errors become one message and the documented exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A terminal that has no "²" shows \\xb2 and the command goes on.
+            # A terminal whose encoding lacks "²" shows \\xb2 instead of an error.
             stream.reconfigure(errors="backslashreplace")
     with printed_messages():
         try:

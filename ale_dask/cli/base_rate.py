@@ -1,4 +1,4 @@
-"""The command that makes a base rate: base-rate."""
+"""The command that counts foci per voxel for a base rate: base-rate."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ log = logging.getLogger(__name__)
 
 def base_rate(
     foci: Foci,
-    out: Annotated[Path, typer.Option("-o", "--out", dir_okay=False, help="Image of numbers of foci (.nii.gz).")],
-    mask: Annotated[str, typer.Option("--mask", help="brain, gm, grey10 or an image file.")] = "brain",
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", dir_okay=False, help="Image to write (.nii.gz): the number of foci per voxel."),
+    ],
+    mask: Annotated[str, typer.Option("--mask", help="Mask: brain, gm, grey10 or an image file.")] = "brain",
     space: Space = None,
 ) -> None:
-    """Count the foci of files per voxel: a base rate of your own for `base_rate` and --base-rate.
+    """Count the foci of files per voxel, for a base rate of your own (`base_rate` and --base-rate).
 
-    Of a study.toml all its samples are counted, as they are selected; a focus that several of them have counts once.
+    A study.toml counts with all its samples, after their selection; a focus that several samples have counts once.
     """
     from ale_dask.coordinates.masks import load_mask
     from ale_dask.coordinates.readers import read_foci
@@ -33,7 +36,7 @@ def base_rate(
     grid = load_mask(mask)
     study = len(foci) == 1 and (foci[0].suffix == ".toml" or (foci[0] / "study.toml").is_file())
     if study and space is not None:
-        raise typer.BadParameter("the space of a study's files is told in its study.toml")
+        raise typer.BadParameter("--space is for files of foci; a study states it as foci.NAME.space")
     read = _samples_of(str(foci[0])) if study else read_foci(*foci, space=space, require_n=False)
     counts, left_out = counted_studies(read, mask=grid)
     write_counts(counts, out, mask=grid)

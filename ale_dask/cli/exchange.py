@@ -1,4 +1,4 @@
-"""Commands that hand finished runs to people and other programs: compare, export."""
+"""Commands that compare finished runs and export them to other programs: compare, export."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def _collected(out: str) -> tuple[Study, dict[str, xr.Dataset], Mapping[str, Any
 
 def compare(
     out1: Annotated[str, typer.Argument(metavar="OUT1", help="Folder or URL of a finished run.")],
-    out2: Annotated[str, typer.Argument(metavar="OUT2", help="Folder or URL of another.")],
+    out2: Annotated[str, typer.Argument(metavar="OUT2", help="Folder or URL of another finished run.")],
     folder: Annotated[
-        Path | None, typer.Option("-o", "--out", file_okay=False, help="Write tables and pictures there.")
+        Path | None, typer.Option("-o", "--out", file_okay=False, help="Write tables and pictures to this folder.")
     ] = None,
     as_json: Json = False,
     pictures: Pictures = True,
 ) -> None:
-    """Say which clusters two finished runs share, how far their maps agree and what was set differently."""
+    """Print which clusters two finished runs share, how well their maps agree and which settings differ."""
     from ale_dask.reporting.compare.files import as_records, comparison_lines, write_comparison
     from ale_dask.reporting.compare.runs import compare as of
 
@@ -58,12 +58,12 @@ def compare(
 
 def export(
     out: Stored,
-    to: Annotated[str, typer.Option("--to", metavar="PROGRAM", help="nimare, gingerale or csv.")],
+    to: Annotated[str, typer.Option("--to", metavar="PROGRAM", help="Program to write for: nimare, gingerale or csv.")],
     folder: Annotated[
-        str | None, typer.Option("-o", "--out", help="Folder or URL to write to; OUT/export/PROGRAM if not given.")
+        str | None, typer.Option("-o", "--out", help="Folder or URL to write to, by default OUT/export/PROGRAM.")
     ] = None,
 ) -> None:
-    """Write maps, tables and foci of a finished run as NiMARE, GingerALE or a spreadsheet has them."""
+    """Write maps, tables and foci of a finished run in the form that NiMARE, GingerALE or a spreadsheet reads."""
     from ale_dask.reporting.export.files import check_program
     from ale_dask.reporting.export.files import export as of
     from ale_dask.storage.location import place, staged

@@ -17,7 +17,7 @@ _TERMINAL_SECONDS = 0.1
 
 
 class Transfer:
-    """Shows the bytes of a download: one line that moves on a terminal, a line now and then in a log."""
+    """Prints the bytes of a download: in place on a terminal, every 15 s in a log."""
 
     def __init__(self) -> None:
         self.terminal = sys.stderr.isatty()
@@ -27,7 +27,7 @@ class Transfer:
         self.start = self.last = 0.0
 
     def __call__(self, name: str, done: int, total: int | None) -> None:
-        """Show how far a file is, if it is time to."""
+        """Print the bytes done of a file, unless they were printed a moment ago."""
         from ale_dask.execution.progress import clock
 
         now = time.monotonic()
@@ -42,7 +42,7 @@ class Transfer:
         left = f", {clock((total - done) / rate)} left" if total is not None and rate and not ended else ""
         before = f", {self.begin / 1e6:,.1f} of them from before" if self.begin else ""
         text = f": {done / 1e6:,.1f}{of} MB{before}, {rate / 1e6:,.1f} MB/s{left}"
-        # A line that wraps cannot be written over; the end of a name says more than its beginning.
+        # A line that wraps cannot be overwritten, so the name loses its beginning, which says less than its end.
         room = max(shutil.get_terminal_size().columns - 1 - len(text), 1) if self.terminal else len(name)
         line = name[-room:] + text
         self.open = self.terminal and not ended
@@ -50,7 +50,7 @@ class Transfer:
         sys.stderr.flush()
 
     def end(self) -> None:
-        """Leave the line that moves."""
+        """End the line that was printed in place."""
         if self.open:
             sys.stderr.write("\n")
 
@@ -65,12 +65,15 @@ def fetch(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", dir_okay=False, help="Table of foci to write (.csv, .tsv); of neurostore, JSON."),
+        typer.Option(
+            "-o", "--out", dir_okay=False, help="Table of foci to write (.csv, .tsv), or JSON for neurostore."
+        ),
     ] = None,
     term: Annotated[
-        list[str] | None, typer.Option("--term", help="Only studies indexed by this term; of several, by all.")
+        list[str] | None,
+        typer.Option("--term", help="Only studies indexed by this term; if given repeatedly, by all of them."),
     ] = None,
-    above: Annotated[float, typer.Option("--above", help="The tf-idf that indexes a study.")] = 0.001,
+    above: Annotated[float, typer.Option("--above", help="Smallest tf-idf at which a term indexes a study.")] = 0.001,
     n: N = None,
     quiet: Quiet = False,
 ) -> None:

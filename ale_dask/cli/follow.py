@@ -1,4 +1,4 @@
-"""Commands for runs that go on by themselves: submit, status, cancel, logs, doctor."""
+"""Commands for runs in the background, and for trying a machine before them: submit, status, cancel, logs, doctor."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def submit(
     out: Out,
     settings: dict[str, Any],
     dry_run: Annotated[
-        bool, typer.Option("-n", "--dry-run", help="Print job script or manifests; submit nothing.")
+        bool, typer.Option("-n", "--dry-run", help="Print the job script or the manifests; submit nothing.")
     ] = False,
     overwrite: Overwrite = False,
     pictures: Pictures = True,
 ) -> None:
-    """Start a run that goes on by itself, here or on a queue, and return at once."""
+    """Start a run in the background, on this machine or a queue, and return at once."""
     from ale_dask.workflows.follow import describe
     from ale_dask.workflows.submit import job_scripts
     from ale_dask.workflows.submit import submit as start
@@ -61,6 +61,7 @@ def submit(
 
 
 def line(standing: Standing) -> str:
+    """Return the line that shows how far an analysis is."""
     from ale_dask.execution.progress import clock
 
     text = f"{standing.analysis:28} {standing.done:10,} of {standing.iterations:10,} iterations"
@@ -73,7 +74,7 @@ def line(standing: Standing) -> str:
 
 
 def told(standings: list[Standing]) -> list[str]:
-    """Return a line on each analysis, and one on what to do."""
+    """Return a line per analysis that shows how far it is, and a line of advice."""
     from ale_dask.execution.monitor.state import Known, advice
 
     known = [Known(s.analysis, s.done >= s.iterations, s.failed, s.cut, s.clusters) for s in standings]
@@ -81,7 +82,7 @@ def told(standings: list[Standing]) -> list[str]:
 
 
 def show() -> Callable[[list[Standing]], None]:
-    """Return what shows how far a run is: lines that stay in place on a terminal, now and then in a log."""
+    """Return a function that prints how far a run is: in place on a terminal, every 15 s in a log."""
     terminal, last, shown, ended = sys.stderr.isatty(), 0.0, 0, False
 
     def tell(standings: list[Standing]) -> None:
@@ -90,7 +91,7 @@ def show() -> Callable[[list[Standing]], None]:
         if not (terminal or ending) and time.monotonic() - last < _LOG_SECONDS:
             return
         last, ended = time.monotonic(), ended or ending
-        # Up over what is there, and nothing of it below: a narrow terminal breaks lines.
+        # Move above the lines printed last and erase them; a narrow terminal has broken some of them into several rows.
         up = f"\x1b[{shown}A\x1b[J" if terminal and shown else ""
         lines = told(standings)
         print(up + "\n".join(lines), file=sys.stderr, flush=True)
@@ -102,10 +103,10 @@ def show() -> Callable[[list[Standing]], None]:
 
 def status(
     out: Stored,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on showing it until the run has ended.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Update the lines until the run has ended.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Count the iterations that are done and whole, with rate, time left and the threshold so far."""
+    """Print the iterations done of each analysis, their rate, the time left and the threshold so far."""
     from dataclasses import asdict
 
     from ale_dask.workflows.maintain import status as of
@@ -130,7 +131,7 @@ def cancel(out: Stored) -> None:
 
 
 def logs(out: Stored) -> None:
-    """Say what happened to a run: what failed, where, with its traceback."""
+    """Print the events of a run, with the place and traceback of every failure."""
     from ale_dask.workflows.follow import logs as of
 
     for each in of(out):
@@ -138,12 +139,14 @@ def logs(out: Stored) -> None:
 
 
 def doctor(
-    study: Annotated[str | None, typer.Argument(metavar="STUDY", help="Whose backend table is tried.")] = None,
+    study: Annotated[str | None, typer.Argument(metavar="STUDY", help="study.toml whose [backend] is tried.")] = None,
     backend: Backend = None,
     workers: Workers = None,
-    out: Annotated[str | None, typer.Option("-o", "--out", help="Where a run would go; nothing stays there.")] = None,
+    out: Annotated[
+        str | None, typer.Option("-o", "--out", help="Folder or URL of a future run; nothing stays there.")
+    ] = None,
 ) -> None:
-    """Try what a run needs, before the first one on a new machine: workers, OUT, versions, kernels."""
+    """Try what a run needs before the first one on a new machine: workers, OUT, versions, kernels."""
     from ale_dask.config.study import backend_from
     from ale_dask.workflows.doctor import examine
 

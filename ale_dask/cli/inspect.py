@@ -40,13 +40,13 @@ log = logging.getLogger(__name__)
 
 
 def example(
-    folder: Annotated[Path, typer.Argument(help="Folder to make.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to create.")],
     real: Annotated[
-        bool, typer.Option("--real", help="Published real foci (Enge et al. 2020, CC BY 4.0), downloaded once.")
+        bool, typer.Option("--real", help="Download published foci once (Enge et al. 2020, CC BY 4.0).")
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a ready study: simulated, three Sleuth files and study.toml, or with --real one of published foci."""
+    """Write an example study of three simulated Sleuth files and a study.toml, or with --real of published foci."""
     from ale_dask.datasets.example import write_example, write_real_example
 
     if real:
@@ -65,12 +65,12 @@ def example(
 
 
 def import_jale(
-    experiments: Annotated[Path, typer.Argument(help="JALE's sheet of experiments, .xlsx or .csv.")],
-    analyses: Annotated[Path, typer.Argument(help="JALE's sheet of analyses, .xlsx or .csv.")],
+    experiments: Annotated[Path, typer.Argument(help="Sheet of experiments of JALE, .xlsx or .csv.")],
+    analyses: Annotated[Path, typer.Argument(help="Sheet of analyses of JALE, .xlsx or .csv.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for study.toml and foci.csv.")],
     space: Space = None,
 ) -> None:
-    """Write JALE's two sheets as a study.toml and a table of foci; say of each row what becomes of it."""
+    """Convert the two sheets of JALE to a study.toml and a table of foci; say what becomes of each row."""
     from ale_dask.config.files import read_regular
     from ale_dask.coordinates.import_jale import import_jale as imported
     from ale_dask.coordinates.readers import space_of
@@ -96,7 +96,7 @@ def check(
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
-    """Read and lint foci, or a study with the arms of its contrasts; nothing is computed."""
+    """Read and lint a foci file, or the samples and contrasts of a study; nothing is computed."""
     from ale_dask.config.study import inference_from
     from ale_dask.errors import InputError
     from ale_dask.workflows.notices import file_notices, notice_lines, study_notices
@@ -119,7 +119,7 @@ def check(
 
 
 def _study_at(path: Path, *, n: int | None, space: str | None, columns: str | None) -> Study:
-    """Return the study at a path; options that say what its own samples state are a usage error."""
+    """Return the study at a path; options that only a file of foci has are a usage error."""
     if (n, space, columns) != (None, None, None):
         raise typer.BadParameter(
             "--n, --space and --columns are for a file of foci; a study states them as foci.NAME.n, .space and .columns"
@@ -130,7 +130,7 @@ def _study_at(path: Path, *, n: int | None, space: str | None, columns: str | No
 def describe(
     path: Annotated[Path, typer.Argument(help="A foci file or study.toml.")],
     table: Annotated[
-        Path | None, typer.Option("-o", "--table", dir_okay=False, help="Write the table there, as TSV.")
+        Path | None, typer.Option("-o", "--table", dir_okay=False, help="Write the table to this TSV file.")
     ] = None,
     n: N = None,
     space: Space = None,
@@ -166,18 +166,21 @@ def describe(
 
 def plan(
     study: StudyFile,
-    out: Annotated[str | None, typer.Option("-o", "--out", help="Write the plan there, for `block`.")] = None,
+    out: Annotated[
+        str | None, typer.Option("-o", "--out", help="Store the plan in this folder or URL, for `block`.")
+    ] = None,
     iterations: Iterations = None,
     workers: Workers = None,
     mask: MaskName = None,
     search: Search = None,
     outside: Outside = None,
     price: Annotated[
-        float | None, typer.Option("--price-per-core-hour", min=0, help="In any currency: says what it will cost.")
+        float | None,
+        typer.Option("--price-per-core-hour", min=0, help="Price of a core-hour in any currency, to print the total."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a run would compute and cost, timed on its own foci; with -o, lay its blocks out there."""
+    """Print what a run would compute and cost, timed on its own foci; with -o, store its plan in OUT."""
     wanted = with_settings(
         load(study), iterations=iterations, workers=workers, mask=mask, search=search, outside=outside
     )
@@ -191,20 +194,22 @@ def plan(
         prepared, where = prepare(wanted), place(out)
         made = create_run(prepared, where)
         jobs = jobs_of(prepared, where, made, workers=wanted.backend.most or cpu_count())
-        log.info(f"{sum(job.segment.n_blocks for job in jobs):,} blocks laid out in {out}")
+        log.info(f"{sum(job.segment.n_blocks for job in jobs):,} blocks planned in {out}")
 
 
 def collect(
-    outs: Annotated[list[str], typer.Argument(metavar="OUT", help="Finished runs; several only with -o.")],
+    outs: Annotated[
+        list[str], typer.Argument(metavar="OUT", help="Folders or URLs of finished runs; several only with -o.")
+    ],
     table: Annotated[
         Path | None,
-        typer.Option("-o", "--table", dir_okay=False, help="Write the clusters of all OUTs there instead, as one TSV."),
+        typer.Option("-o", "--table", dir_okay=False, help="Only write the clusters of all OUTs to this TSV file."),
     ] = None,
     as_json: Json = False,
     pictures: Pictures = True,
     quiet: Quiet = False,
 ) -> None:
-    """Write maps, tables, pictures and run.json again from the store; with -o, the clusters of many runs in a table."""
+    """Write maps, tables, pictures and run.json of a run again; with -o, one table of the clusters of many runs."""
     show_messages(quiet=quiet)
     if table is not None:
         _collect_table(outs, table, as_json=as_json)
@@ -222,9 +227,9 @@ def collect(
 
 def cite(
     out: Stored,
-    bibtex: Annotated[bool, typer.Option("--bibtex", help="The references instead of the text.")] = False,
+    bibtex: Annotated[bool, typer.Option("--bibtex", help="Print the references instead of the text.")] = False,
 ) -> None:
-    """Print methods text of a finished run for a paper (CC0), or what it cites as BibTeX, from its record alone."""
+    """Print the methods text of a finished run (CC0) for a paper, or its references as BibTeX."""
     from ale_dask.reporting import cite as of
 
     print(of(out, bibtex=bibtex), end="")

@@ -1,4 +1,4 @@
-"""The options that commands share, and configuration from them."""
+"""Declare the options that several commands have, and make studies and settings of their values."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -27,60 +28,66 @@ Out = Annotated[
 ]
 StudyFile = Annotated[str, typer.Argument(metavar="STUDY", help="study.toml, or the OUT of a run.")]
 Stored = Annotated[str, typer.Argument(metavar="OUT", help="Folder or URL of the run.")]
-Backend = Annotated[
-    str | None,
-    typer.Option(
-        "-b",
-        "--backend",
-        help=f"{names_in_words()}.",
-    ),
-]
+Backend = Annotated[str | None, typer.Option("-b", "--backend", help=f"{names_in_words()}.")]
 Workers = Annotated[
     str | None,
     typer.Option(
         "-w",
         "--workers",
         metavar="N|MIN:MAX",
-        help="Threads, processes or worker jobs; all CPUs if not given. MIN:MAX follows the work.",
+        help="Number of threads, processes or worker jobs, by default all CPUs; with MIN:MAX it follows the work.",
     ),
 ]
-Iterations = Annotated[int | None, typer.Option("-i", "--iterations", min=1, help="Null iterations per analysis.")]
+Iterations = Annotated[
+    int | None, typer.Option("-i", "--iterations", min=1, help="Iterations of the null of each analysis.")
+]
 UntilDecided = Annotated[
     int | None,
-    typer.Option("--until-decided", min=1, help="Go on until each cluster is decided, to this many at most."),
+    typer.Option("--until-decided", min=1, help="Add iterations until each cluster is decided, up to this number."),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", min=0)]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of all random draws.")]
 VoxelP = Annotated[float | None, typer.Option("--voxel-p", help="Cluster-forming p.")]
 ClusterP = Annotated[float | None, typer.Option("--cluster-p", help="Family-wise p of clusters and voxels.")]
-Correction = Annotated[str | None, typer.Option("--correction", help="cluster-size, cluster-mass, voxel or tfce.")]
-MaskName = Annotated[str | None, typer.Option("--mask", help="brain, gm, grey10 or an image file.")]
+Correction = Annotated[
+    str | None, typer.Option("--correction", help="Family-wise correction: cluster-size, cluster-mass, voxel or tfce.")
+]
+MaskName = Annotated[str | None, typer.Option("--mask", help="Mask: brain, gm, grey10 or an image file.")]
 Null = Annotated[
     str | None,
-    typer.Option("--null", help="What foci are tested against: uniform, base-rate (of the literature) or both."),
+    typer.Option("--null", help="Null: uniform, base-rate (foci where the literature reports them) or both."),
 ]
 BaseRate = Annotated[
     str | None,
     typer.Option(
         "--base-rate",
-        help="literature, an image of numbers of foci (`ale-dask base-rate`), a file of a database's foci, or "
-        "neurosynth or neuroquery once fetched.",
+        help="Base rate: literature, an image of numbers of foci (from `ale-dask base-rate`), a file with the foci of "
+        "a database, or neurosynth or neuroquery once fetched.",
     ),
 ]
 BaseRateDraw = Annotated[
     str | None,
-    typer.Option("--base-rate-draw", help="Foci of the base-rate null: foci (one by one) or studies (of a database)."),
+    typer.Option(
+        "--base-rate-draw", help="What the base-rate null draws: single foci, or whole studies of a database."
+    ),
 ]
 Search = Annotated[
     str | None,
-    typer.Option("--search", help="Infer in this region only (an image, or as --mask); foci are drawn over the mask."),
+    typer.Option(
+        "--search", help="Region to test (an image, or as --mask); the foci of the null are drawn over the whole mask."
+    ),
 ]
 Outside = Annotated[str | None, typer.Option("--outside", help="Foci outside the mask: keep or drop.")]
 Include = Annotated[
-    str | None, typer.Option("--include", metavar="CONDITION", help='Only experiments such as "patients and n > 9".')
+    str | None,
+    typer.Option(
+        "--include", metavar="CONDITION", help='Only experiments with this condition, such as "patients and n > 9".'
+    ),
 ]
-Exclude = Annotated[str | None, typer.Option("--exclude", metavar="CONDITION", help="No experiments such as these.")]
+Exclude = Annotated[
+    str | None, typer.Option("--exclude", metavar="CONDITION", help="No experiments with this condition.")
+]
 Profile = Annotated[
-    str | None, typer.Option("--profile", help="Conventions: recommended, gingerale, nimare, matlab or jale.")
+    str | None, typer.Option("--profile", help="Conventions to follow: recommended, gingerale, nimare, matlab or jale.")
 ]
 SameSubjects = Annotated[
     str | None,
@@ -90,34 +97,51 @@ Shared = Annotated[
     str | None,
     typer.Option("--shared", help="Experiments that both arms of a contrast have: refuse, exclude or keep."),
 ]
-DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Say what would run and what it costs; run nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-Verbose = Annotated[
-    bool, typer.Option("-v", "--verbose", help="All warnings about the input, not only the worst five of each kind.")
+DryRun = Annotated[
+    bool, typer.Option("-n", "--dry-run", help="Print what would be computed and what it costs; compute nothing.")
 ]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Discard what OUT holds.")]
-Pictures = Annotated[bool, typer.Option("--pictures/--no-pictures", help="PNG of each thresholded map.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Verbose = Annotated[
+    bool,
+    typer.Option("-v", "--verbose", help="Print all warnings about the input, not only the worst five of each kind."),
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print no progress.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Discard the run that OUT holds.")]
+Pictures = Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw a PNG of each thresholded map.")]
 Foci = Annotated[
     list[Path],
     typer.Argument(
         help="Foci files: Sleuth text, tables, workbooks …; a folder or 'PATTERN' is one sample of its files."
     ),
 ]
-Pool = Annotated[bool | None, typer.Option("--pool", help="All files are one sample.")]
-SampleName = Annotated[str | None, typer.Option("--name", help="Of the sample; that of the first file if not given.")]
-
-
-N = Annotated[int | None, typer.Option("--n", min=1, help="Sample size where the files have none.")]
-Space = Annotated[str | None, typer.Option("--space", help="MNI or Talairach where the files do not say.")]
+Pool = Annotated[bool | None, typer.Option("--pool", help="Make one sample of all files.")]
+SampleName = Annotated[
+    str | None, typer.Option("--name", help="Name of the sample, by default that of the first file.")
+]
+N = Annotated[int | None, typer.Option("--n", min=1, help="Sample size of experiments whose file states none.")]
+Space = Annotated[
+    str | None, typer.Option("--space", help="Space of experiments whose file states none: MNI or Talairach.")
+]
 Columns = Annotated[
     str | None,
     typer.Option(
         "--columns",
         metavar="NAME=COLUMN,…",
-        help="Unusual names of columns in tables: study, contrast, n, space, x, y or z, such as n=Anzahl,x=X-Koord.",
+        help="Columns of tables with other names than study, contrast, n, space, x, y or z: n=Anzahl,x=X-Koord.",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The options of every command that runs a study to its end."""
+
+    dry_run: DryRun = False
+    as_json: Json = False
+    quiet: Quiet = False
+    overwrite: Overwrite = False
+    pictures: Pictures = True
+    verbose: Verbose = False
 
 
 SETTINGS: dict[str, Any] = {
@@ -141,38 +165,48 @@ SETTINGS: dict[str, Any] = {
     "include": Include,
     "exclude": Exclude,
 }
+"""The options that override settings of study.toml, by name of the setting."""
 
 
 def taking_settings(command: Callable[..., None], *, further: dict[str, Any] | None = None) -> Callable[..., None]:
-    """Return a command whose parameter `settings` is filled from the options that override study.toml.
+    """Return a command of which two parameters stand for several options of the command line.
 
-    `further` options, by name, are filled into it as well.
+    The parameter `settings` becomes a dictionary of the options that override study.toml, and of the `further` ones by
+    name. A parameter `options`, if the command has one, becomes the `RunOptions`.
     """
-    every = SETTINGS | (further or {})
+    settings = SETTINGS | (further or {})
     own = inspect.signature(command, eval_str=True)
-    kept = [p for p in own.parameters.values() if p.name != "settings"]
-    options = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-        for name, annotation in every.items()
-    ]
+    kept = [p for p in own.parameters.values() if p.name not in ("settings", "options")]
+    hints = get_type_hints(RunOptions, include_extras=True) if "options" in own.parameters else {}
+    defaults = {field.name: field.default for field in fields(RunOptions)}
+
+    def option(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
     @functools.wraps(command)
     def wrapped(**values: Any) -> None:
-        command(settings={name: values.pop(name) for name in every}, **values)
+        grouped: dict[str, Any] = {"settings": {name: values.pop(name) for name in settings}}
+        if hints:
+            grouped["options"] = RunOptions(**{name: values.pop(name) for name in hints})
+        command(**grouped, **values)
 
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept]
+    parameters = [
+        *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept),
+        *(option(name, annotation, defaults[name]) for name, annotation in hints.items()),
+        *(option(name, annotation) for name, annotation in settings.items()),
+    ]
     # Typer reads the signature and, beside it, the annotations.
-    wrapped.__signature__ = own.replace(parameters=[*parameters, *options])  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {p.name: p.annotation for p in [*parameters, *options]}
+    wrapped.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
     return wrapped
 
 
 class Stopped(BaseException):
-    """The process was told to stop. No Exception: nothing on the way may take it for a failure and go on."""
+    """Raised when a signal stops this process; no Exception, so that no handler of failures swallows it."""
 
 
 def stop_on_signals() -> None:
-    """Let SIGTERM and Ctrl-C end this process with 75, between two blocks; from then on a second SIGTERM is ignored."""
+    """Let SIGTERM and Ctrl-C end this process with exit code 75 between two blocks; a second SIGTERM is ignored."""
 
     def stopped(number: int, frame: Any) -> None:
         # Slurm signals a job's processes one by one; a second Ctrl-C is a person who does not want to wait.
@@ -186,14 +220,14 @@ def stop_on_signals() -> None:
 
 
 def ignore_signals() -> None:
-    """Let Ctrl-C and SIGTERM do nothing any more: everything is written, and only lines about it are left to print."""
+    """Ignore Ctrl-C and SIGTERM from now on: all results are written, and only lines about them are left to print."""
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class _Terminal(logging.Handler):
-    """Prints every message of the package as it is, on standard error or where a command wants it."""
+    """Prints every message of the package as it is, on standard error or, if a command asks for it, standard output."""
 
     on_stdout = False
 
@@ -207,7 +241,7 @@ _PACKAGE = logging.getLogger("ale_dask")
 
 @contextmanager
 def printed_messages() -> Iterator[None]:
-    """Print the messages of the package, which a program that imports it configures itself."""
+    """Print the messages of the package inside the context; a program that imports it configures logging itself."""
     level = _PACKAGE.level
     _PACKAGE.addHandler(_TERMINAL)
     show_messages()
@@ -225,7 +259,7 @@ def show_messages(*, quiet: bool = False, on_stdout: bool = False) -> None:
 
 
 def tell_input(study: Study, *, verbose: bool = False) -> list[dict[str, Any]]:
-    """Print what was decided about the input and what looks wrong in it, and return it as plain values."""
+    """Print the decisions and warnings about the input of a study, and return them as plain values."""
     from ale_dask.workflows.notices import notice_lines, study_notices
 
     found = study_notices(study)
@@ -279,7 +313,7 @@ def with_settings(study: Study, **values: Any) -> Study:
 
 
 def of_files(files: list[Path], analyses: dict[str, dict[str, Any]], *, names: list[str], **options: Any) -> Study:
-    """Return the study of files of foci: a sample of each, or of all of them where there is one name."""
+    """Return the study of files of foci: one sample per file, or one sample of all files if `names` has one name."""
     from ale_dask.config.study import study_from, with_expanded_files
 
     paths = [str(file.resolve()) for file in files]
@@ -293,7 +327,7 @@ def of_files(files: list[Path], analyses: dict[str, dict[str, Any]], *, names: l
 
 
 def columns_from(text: str | None) -> dict[str, str] | None:
-    """Return the mapping that `--columns n=Anzahl,x=X-Koord` states; a usage error for what is no such list."""
+    """Return the mapping of `--columns n=Anzahl,x=X-Koord`; text of another form is a usage error."""
     if text is None:
         return None
     pairs = [part.partition("=") for part in text.split(",")]
@@ -304,6 +338,7 @@ def columns_from(text: str | None) -> dict[str, str] | None:
 
 
 def names_of(files: list[Path]) -> list[str]:
+    """Return names for the samples of files, made of the names of the files and all different."""
     names: list[str] = []
     for file in files:
         stem = name_from(file.name.split(".")[0])
@@ -312,5 +347,5 @@ def names_of(files: list[Path]) -> list[str]:
 
 
 def name_from(text: str) -> str:
-    """Return a text as the name of a sample: its letters and digits, "foci" where it has none."""
+    """Return the name of a sample made of the letters and digits of a text, or "foci" if it has none."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "foci"

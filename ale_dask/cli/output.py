@@ -1,4 +1,4 @@
-"""What commands print: costs before a run, and what was found after it."""
+"""Print the costs of a run before it, and its results after it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def print_sweep(wanted: Sweep, *, as_json: bool) -> None:
+    """Print the cells of a sweep, its passes and how long they take."""
     from ale_dask.analyses.execute import seconds_per_iteration
     from ale_dask.execution.progress import clock
     from ale_dask.workflows.sweep import descriptive, shares
@@ -48,6 +49,7 @@ def print_sweep(wanted: Sweep, *, as_json: bool) -> None:
 
 
 def print_costs(study: Study, *, as_json: bool, price: float | None = None) -> None:
+    """Print the blocks of each analysis of a study, their time, memory and size, and what they cost."""
     import resource
 
     from ale_dask.execution.backends.connect import cpu_count
@@ -61,7 +63,7 @@ def print_costs(study: Study, *, as_json: bool, price: float | None = None) -> N
         **({} if price is None else {"price": price * core_seconds / 3600}),
         "bytes_written": sum(c.bytes_written for c in found),
         "workers": workers,
-        # A worker does what was just done here to time a block, and less: it does not plan.
+        # This process has just planned and timed the blocks; a worker computes blocks only and needs no more memory.
         "memory_per_worker": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         * (1 if sys.platform == "darwin" else 1024),
         "scheduler_share": scheduler_share(found, workers=workers),
@@ -107,6 +109,7 @@ def finish(
     drawn_by: FigureWorkers | None,
     told: Sequence[dict[str, Any]] = (),
 ) -> None:
+    """Write the results of a run and print a summary of them; `told` are the notices about the input for JSON."""
     from ale_dask.reporting import study_table, summary_lines
     from ale_dask.workflows.run import write
 

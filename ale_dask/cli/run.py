@@ -1,11 +1,10 @@
-"""Commands that compute: run, extend, block, and the three analyses without a study.toml."""
+"""Commands that compute analyses: run, extend, verify, sweep, subgroups, block, and analyses without a study.toml."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,10 +17,10 @@ from ale_dask.cli.options import (
     Json,
     N,
     Out,
-    Overwrite,
     Pictures,
     Pool,
     Quiet,
+    RunOptions,
     SampleName,
     Space,
     Stored,
@@ -48,18 +47,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """The options by which a command that runs a study differs from a plain run."""
-
-    dry_run: bool = False
-    as_json: bool = False
-    quiet: bool = False
-    overwrite: bool = False
-    pictures: bool = True
-    verbose: bool = False
-
-
 def _run(study: Study, out: str, options: RunOptions) -> None:
     from ale_dask.execution.backends.registry import backend_of
     from ale_dask.reporting import figure_workers
@@ -81,7 +68,7 @@ def _run(study: Study, out: str, options: RunOptions) -> None:
 
 
 def _array_first(study: Study, out: str, *, quiet: bool, overwrite: bool) -> Study:
-    """Return the study for a last run here, after a job array has computed its blocks."""
+    """Wait until a job array has computed the blocks, and return the study with the backend that collects them here."""
     from ale_dask.cli.follow import show
     from ale_dask.workflows.submit import run_array
 
@@ -94,28 +81,22 @@ def run(
     study: StudyFile,
     out: Out,
     settings: dict[str, Any],
-    dry_run: DryRun = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    overwrite: Overwrite = False,
-    pictures: Pictures = True,
-    verbose: Verbose = False,
+    options: RunOptions,
 ) -> None:
     """Run a study to its end; the same command again resumes."""
-    wanted = with_settings(load(study), **settings)
-    _run(wanted, out, RunOptions(dry_run, as_json, quiet, overwrite, pictures, verbose))
+    _run(with_settings(load(study), **settings), out, options)
 
 
 def extend(
     out: Stored,
-    iterations: Annotated[int, typer.Option("-i", "--iterations", min=1, help="Iterations in all.")],
+    iterations: Annotated[int, typer.Option("-i", "--iterations", min=1, help="Total number of iterations.")],
     backend: Backend = None,
     workers: Workers = None,
     as_json: Json = False,
     quiet: Quiet = False,
     pictures: Pictures = True,
 ) -> None:
-    """Go on to more iterations in all; none is repeated."""
+    """Extend a run to more iterations; those that are done are not repeated."""
     from ale_dask.storage.location import place
     from ale_dask.workflows.run_directory import kept_study
 
@@ -125,7 +106,7 @@ def extend(
 
 def verify(
     out: Stored,
-    blocks: Annotated[int, typer.Option("--blocks", min=1, help="Random blocks to compute again.")] = 10,
+    blocks: Annotated[int, typer.Option("--blocks", min=1, help="Number of random blocks to compute again.")] = 10,
 ) -> None:
     """Compare everything in OUT with its checksums, and random blocks with what is computed here again."""
     from ale_dask.errors import StoreError
@@ -133,56 +114,8 @@ def verify(
 
     wrong = differing(out, blocks=blocks)
     if wrong:
-        raise StoreError("\n".join([f"{out}: {len(wrong)} thing(s) are not what was written there:", *wrong]))
-    print(f"{out}: the blocks computed again have the stored bits; all else is as it was written")
-
-
-def leave_one_out(
-    out: Stored,
-    analysis: Annotated[str | None, typer.Argument(help="With --maps: main effect; all of them if not given.")] = None,
-    maps: Annotated[
-        bool, typer.Option("--maps", help="Write the ALE maps without each experiment into the store, nothing else.")
-    ] = False,
-    by: Annotated[
-        str,
-        typer.Option(
-            "--by", help="What is left out: group (of subjects), experiment, study, or each value of a column."
-        ),
-    ] = "group",
-    k: Annotated[int, typer.Option("--k", min=1, help="How many of these are left out together.")] = 1,
-    backend: Backend = None,
-    workers: Workers = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Do a finished run again without each group of subjects, from shared passes: which clusters survive.
-
-    Every analysis, contrasts and conjunctions too, has its own nulls and cuts each time.
-    """
-    if analysis is not None and not maps:
-        raise InputError(f"leave-one-out {analysis}: one analysis is for --maps; without it all are done together")
-    if maps:
-        from ale_dask.workflows.maintain import leave_one_out as write
-
-        for where in write(out, analysis=analysis):
-            print(where)
-        return
-    from ale_dask.reporting.sensitivity.leave_one_out import survival_lines, survival_table
-    from ale_dask.storage.location import place
-    from ale_dask.workflows.leave_one_out import survival_of_run
-    from ale_dask.workflows.run_directory import kept_study
-
-    stop_on_signals()
-    show_messages(quiet=quiet)
-    study = with_settings(kept_study(place(out)), backend=backend, workers=workers)
-    found = survival_of_run(out, by=by, k=k, backend=study.backend, quiet=quiet)
-    if as_json:
-        rows = {name: json.loads(survival_table(one).to_json(orient="records")) for name, one in found.items()}
-        print(json.dumps({"by": by, "k": k, "analyses": rows}))
-        return
-    for line in survival_lines(found):
-        print(line)
-    log.info(f"`ale-dask collect {out}` shows it in report.html")
+        raise StoreError("\n".join([f"{out}: {len(wrong)} part(s) differ from what was written there:", *wrong]))
+    print(f"{out}: the blocks computed again have the stored bits; every file is as it was written")
 
 
 def sweep(
@@ -191,18 +124,20 @@ def sweep(
     settings: dict[str, Any],
     axis: Annotated[
         list[str] | None,
-        typer.Option("--set", help="NAME=VALUE,VALUE … or NAME=1..20: a setting, or select.COLUMN; once per axis."),
+        typer.Option(
+            "--set", help="Values of a setting or of select.COLUMN, NAME=VALUE,VALUE … or NAME=1..20; once per axis."
+        ),
     ] = None,
     keep_going: Annotated[
-        bool, typer.Option("--keep-going", help="Leave out the cells that cannot be run, and name them.")
+        bool, typer.Option("--keep-going", help="Leave out the combinations that cannot be run, and name them.")
     ] = False,
-    maps: Annotated[bool, typer.Option("--maps", help="Write every cell's maps and tables too.")] = False,
+    maps: Annotated[bool, typer.Option("--maps", help="Write maps and tables of every combination, too.")] = False,
     dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Run a study under every combination of some settings, what they share only once; the same command resumes."""
+    """Run a study under every combination of some settings; nulls that they share are computed once."""
     from ale_dask.workflows.sweep import plan_sweep
     from ale_dask.workflows.sweep import sweep as run_sweep
     from ale_dask.workflows.sweep_cells import axis_from
@@ -240,23 +175,23 @@ def subgroups(
     study: StudyFile,
     out: Out,
     settings: dict[str, Any],
-    by: Annotated[str, typer.Option("--by", help="Column whose values are the subgroups.")],
+    options: RunOptions,
+    by: Annotated[str, typer.Option("--by", help="Column whose values form the subgroups.")],
     cut: Annotated[
-        list[float] | None, typer.Option("--cut", help="Cut a column of numbers here instead; may be given repeatedly.")
+        list[float] | None,
+        typer.Option(
+            "--cut", help="Number at which a numeric column is cut into ranges instead; may be given repeatedly."
+        ),
     ] = None,
-    sample: Annotated[str | None, typer.Option("--sample", help="The sample, where several have the column.")] = None,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    overwrite: Overwrite = False,
-    pictures: Pictures = True,
-    verbose: Verbose = False,
+    sample: Annotated[
+        str | None, typer.Option("--sample", help="Name of the sample, needed where several have the column.")
+    ] = None,
 ) -> None:
-    """Run each subgroup of a sample, and each against the rest; descriptive, with the number of tests said."""
-    from ale_dask.workflows.subgroups import subgroups as by_column
+    """Run a main effect of each subgroup of a sample, and its contrast with the rest; descriptive, not corrected."""
+    from ale_dask.workflows.subgroups import subgroups as study_of_subgroups
 
-    chosen = by_column(with_settings(load(study), **settings), by=by, cuts=cut or (), sample=sample)
-    _run(chosen, out, RunOptions(dry_run, as_json, quiet, overwrite, pictures, verbose))
+    chosen = study_of_subgroups(with_settings(load(study), **settings), by=by, cuts=cut or (), sample=sample)
+    _run(chosen, out, options)
 
 
 subgroups = taking_settings(subgroups)
@@ -264,13 +199,13 @@ subgroups = taking_settings(subgroups)
 
 def block(
     out: Stored,
-    index: Annotated[int | None, typer.Argument(help="Block, or with --of the share.")] = None,
+    index: Annotated[int | None, typer.Argument(help="Number of the block, or with --of of the share, from 0.")] = None,
     of: Annotated[
-        int | None, typer.Option("--of", min=1, help="Shares: this one takes blocks INDEX, INDEX + OF …")
+        int | None, typer.Option("--of", min=1, help="Number of shares; this one takes blocks INDEX, INDEX + OF …")
     ] = None,
     array: Annotated[bool, typer.Option("--array", help="Take INDEX and --of from the Slurm job array.")] = False,
 ) -> None:
-    """Compute blocks here, without a scheduler: one, or this task's share of them all."""
+    """Compute one block of a run, or one share of all its blocks, in this process without a scheduler."""
     from ale_dask.workflows.maintain import run_share
 
     stop_on_signals()
@@ -285,20 +220,17 @@ def block(
     print(f"{run_share(out, index=index, shares=of)} blocks computed")
 
 
-def of_foci(kind: str | None, doc: str) -> Any:
+def command_of_files(kind: str | None, doc: str) -> Any:
+    """Return the command that analyses files of foci: their main effects, or their contrast or conjunction as well."""
+
     def command(
         foci: Foci,
         out: Out,
         settings: dict[str, Any],
+        options: RunOptions,
         n: N = None,
         space: Space = None,
         columns: Columns = None,
-        dry_run: DryRun = False,
-        as_json: Json = False,
-        quiet: Quiet = False,
-        overwrite: Overwrite = False,
-        pictures: Pictures = True,
-        verbose: Verbose = False,
     ) -> None:
         pool, name = (settings.pop(key, None) for key in ("pool", "name"))
         names = names_of(foci)
@@ -317,10 +249,10 @@ def of_foci(kind: str | None, doc: str) -> Any:
             analyses = {"-and-".join(names): {"kind": kind, "of": names}}
         files = of_files(foci, analyses, names=names, n=n, space=space, columns=columns_from(columns))
         study = with_settings(files, **settings)
-        show_messages(quiet=quiet)
+        show_messages(quiet=options.quiet)
         if kind is None and len(names) > 1:
             log.info(f"{len(names)} samples, one per file; --pool makes one sample of all")
-        _run(study, out, RunOptions(dry_run, as_json, quiet, overwrite, pictures, verbose))
+        _run(study, out, options)
 
     command.__doc__ = doc
     return taking_settings(command, further={"pool": Pool, "name": SampleName} if kind is None else {})

@@ -1,4 +1,4 @@
-"""Commands that simulate experiments around a finished run: power, fail-safe."""
+"""Commands on how far the results of a finished run can be relied on: power, leave-one-out, fail-safe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ale_dask.cli.options import Backend, DryRun, Json, Quiet, Stored, Workers, show_messages, stop_on_signals
+from ale_dask.cli.options import (
+    Backend,
+    DryRun,
+    Json,
+    Quiet,
+    Stored,
+    Workers,
+    show_messages,
+    stop_on_signals,
+    with_settings,
+)
+from ale_dask.errors import InputError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -19,20 +30,23 @@ log = logging.getLogger(__name__)
 
 def power(
     out: Stored,
-    analysis: Annotated[str | None, typer.Argument(help="Main effect; all of them if not given.")] = None,
-    simulations: Annotated[int, typer.Option("--simulations", min=1, help="Places that are tried.")] = 300,
-    within: Annotated[float, typer.Option("--within", min=0, help="Found is what survives so near, in mm.")] = 5.0,
-    target: Annotated[float, typer.Option("--target", help="The power that is asked for.")] = 0.8,
+    analysis: Annotated[str | None, typer.Argument(help="Name of a main effect, by default all of them.")] = None,
+    simulations: Annotated[int, typer.Option("--simulations", min=1, help="Number of simulated places.")] = 300,
+    within: Annotated[
+        float, typer.Option("--within", min=0, help="Distance in mm: a place is found if a voxel survives within it.")
+    ] = 5.0,
+    target: Annotated[
+        float, typer.Option("--target", help="Power for which the number of experiments is reported.")
+    ] = 0.8,
     as_json: Json = False,
 ) -> None:
     """Simulate how many experiments must report a place for a run's main effects to find it.
 
-    OUT/NAME/NAME_power.tsv holds the power for 0, 1 … all of the experiments. Whatever is found without a cluster has
-    this on its page by itself.
+    OUT/NAME/NAME_power.tsv holds the power for 0, 1 … all of the experiments. Every run computes it for a main effect
+    without clusters, for its report.
     """
     from ale_dask.analyses.findings.model import model_of
     from ale_dask.analyses.sensitivity.power import power as simulate
-    from ale_dask.errors import InputError
     from ale_dask.reporting.common.maps import stem
     from ale_dask.reporting.common.written import writing_results
     from ale_dask.reporting.sensitivity.power import power_line, power_table
@@ -56,24 +70,80 @@ def power(
         print(json.dumps({"out": out, "analyses": told}))
 
 
+def leave_one_out(
+    out: Stored,
+    analysis: Annotated[
+        str | None, typer.Argument(help="With --maps, name of a main effect, by default all of them.")
+    ] = None,
+    maps: Annotated[
+        bool, typer.Option("--maps", help="Only write the ALE maps without each experiment, into the store.")
+    ] = False,
+    by: Annotated[
+        str,
+        typer.Option("--by", help="Leave out each group (of subjects), experiment, study, or value of a column."),
+    ] = "group",
+    k: Annotated[int, typer.Option("--k", min=1, help="Number of them that are left out together.")] = 1,
+    backend: Backend = None,
+    workers: Workers = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Repeat a finished run without each group of subjects, and say which clusters survive.
+
+    Each repetition of a main effect, contrast or conjunction has its own nulls and cuts.
+    """
+    if analysis is not None and not maps:
+        raise InputError(
+            f"leave-one-out {analysis}: name an analysis only with --maps; without --maps all are computed together"
+        )
+    if maps:
+        from ale_dask.workflows.maintain import leave_one_out as write
+
+        for where in write(out, analysis=analysis):
+            print(where)
+        return
+    from ale_dask.reporting.sensitivity.leave_one_out import jackknife_lines, jackknife_table
+    from ale_dask.storage.location import place
+    from ale_dask.workflows.leave_one_out import jackknife_of_run
+    from ale_dask.workflows.run_directory import kept_study
+
+    stop_on_signals()
+    show_messages(quiet=quiet)
+    study = with_settings(kept_study(place(out)), backend=backend, workers=workers)
+    found = jackknife_of_run(out, by=by, k=k, backend=study.backend, quiet=quiet)
+    if as_json:
+        rows = {name: json.loads(jackknife_table(one).to_json(orient="records")) for name, one in found.items()}
+        print(json.dumps({"by": by, "k": k, "analyses": rows}))
+        return
+    for line in jackknife_lines(found):
+        print(line)
+    log.info(f"`ale-dask collect {out}` shows it in report.html")
+
+
 MostNoise = Annotated[
     int | None,
-    typer.Option("--max", min=1, help="Noise experiments added at most; three times a main effect's own if not given."),
+    typer.Option(
+        "--max",
+        min=1,
+        help="Largest number of noise experiments, by default three times the experiments of a main effect.",
+    ),
 ]
-Series = Annotated[int, typer.Option("--series", min=1, help="Noise series, each with other foci.")]
+Series = Annotated[
+    int, typer.Option("--series", min=1, help="Number of series of noise experiments, each with other foci.")
+]
 NoiseIterations = Annotated[
-    int, typer.Option("-i", "--iterations", min=1, help="Of the null after each noise experiment.")
+    int, typer.Option("-i", "--iterations", min=1, help="Iterations of the null after each noise experiment.")
 ]
 NoiseNull = Annotated[
     str | None,
-    typer.Option("--null", help="Where noise is, and what clusters must survive: uniform, base-rate or both."),
+    typer.Option("--null", help="Null of the noise foci, which clusters must survive: uniform, base-rate or both."),
 ]
 
 
 def fail_safe(
     out: Stored,
     analysis: Annotated[
-        str | None, typer.Argument(help="Main effect or conjunction; all of them if not given.")
+        str | None, typer.Argument(help="Name of a main effect or conjunction, by default all.")
     ] = None,
     most: MostNoise = None,
     series: Series = 20,
@@ -84,16 +154,16 @@ def fail_safe(
     as_json: Json = False,
     quiet: Quiet = False,
     null: NoiseNull = None,
-    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="SVG of the curves.")] = True,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw an SVG of the curves.")] = True,
 ) -> None:
     """Say how many experiments without convergence the clusters of a finished run withstand (Acar 2018).
 
-    Noise experiments have the sample's own n and numbers of foci, anywhere in the mask; after each, cluster-forming
-    value and cut are those of the enlarged sample. In a conjunction they are added to each main effect alone, and to
-    all in proportion. OUT/NAME/NAME_fail-safe.tsv, .json and .svg are written. Against the base rate, noise has its
-    foci where the literature reports them, and clusters must survive that null (NAME_fail-safe-base-rate).
+    Noise experiments have the sample sizes and numbers of foci of the sample, and foci anywhere in the mask. After each
+    of them the enlarged sample has its own cluster-forming value and cut. In a conjunction noise is added to each main
+    effect alone, and to all in proportion. OUT/NAME/NAME_fail-safe.tsv, .json and .svg are written. Against the base
+    rate noise has foci where the literature reports them, and clusters must survive that null
+    (NAME_fail-safe-base-rate).
     """
-    from ale_dask.cli.options import with_settings
     from ale_dask.execution.backends.connect import cpu_count
     from ale_dask.numerics.warm import cold
     from ale_dask.workflows.fail_safe import fail_safe as compute

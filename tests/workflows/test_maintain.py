@@ -84,7 +84,7 @@ def test_verify_before_anything_is_done(small: Study, tmp_path: Path) -> None:
 
 def test_plan_block_run_extend_verify_from_the_command_line(tiny: Path) -> None:
     out = tiny / "out"
-    assert "blocks laid out" in ale("plan", tiny / "study.toml", "-o", out).stderr
+    assert "blocks planned" in ale("plan", tiny / "study.toml", "-o", out).stderr
     environment = {**os.environ, "SLURM_ARRAY_TASK_MIN": "4", "SLURM_ARRAY_TASK_COUNT": "2"}
     for task in ("4", "5"):
         done = subprocess.run(
