@@ -199,10 +199,31 @@ class Backend(_Frozen):
 
 
 class Study(_Frozen):
-    """A study.toml: samples of experiments, analyses in the order of the report, settings and backend.
+    """Content of a study.toml: samples of experiments, analyses in the order of the report, settings and backend.
 
-    A pydantic model: `Study.model_validate(values)` makes one from nested dictionaries, and an attribute is read as
-    `study.inference.voxel_p`. `load_study` reads a file and checks that analyses name what there is.
+    `load_study` reads a study from a file and checks that each analysis names samples and main effects of the study.
+
+    Parameters
+    ----------
+    title
+        Title of the report.
+    simulated
+        Whether the foci are simulated; every table, figure and page then says so.
+    foci
+        Samples by name: the files of each, and how to read and select its experiments.
+    analysis
+        Analyses by name: main effects of samples, contrasts and conjunctions of main effects.
+    inference
+        Settings of the statistics, such as the cluster-forming p, the correction and the number of iterations.
+    backend
+        Where the blocks are computed, and by how many workers.
+    sweep
+        For `sweep`, the values of a setting by its name or by "select.COLUMN".
+
+    Notes
+    -----
+    A study is a pydantic model: `Study.model_validate(values)` makes one of nested dictionaries and checks them, and
+    `study.inference.voxel_p` reads a setting.
 
     Examples
     --------
@@ -220,7 +241,6 @@ class Study(_Frozen):
     inference: Inference = Inference()
     backend: Backend = Backend()
     sweep: dict[str, list[Any]] = {}
-    """The values that `ale-dask sweep` gives a setting in turn, by the setting's name or "select.COLUMN"."""
 
     @field_validator("foci", "analysis")
     @classmethod
@@ -340,22 +360,22 @@ def load_study(path: str | Path, *, recorded: bool = False) -> Study:
     Parameters
     ----------
     path
-        the file; paths in it are relative to its folder
+        File to read; paths in it are relative to its folder.
     recorded
-        whether a run wrote the file: settings that it lacks are then those that earlier versions computed with, not
-        the defaults
+        Whether a run wrote the file. A setting that it lacks then has the value that earlier versions computed with,
+        not the default.
 
     Returns
     -------
     Study
-        with the files of each folder and pattern, such as "foci/*.txt", listed by name
+        Study in which each folder of foci files and each pattern, such as "foci/*.txt", is replaced by its files.
 
     Raises
     ------
     InputError
-        for a file that cannot be read, or a key of it that is wrong.
+        For a file that cannot be read, or a key that is wrong.
     StoreError
-        for the copy that a run wrote, if it was damaged or changed since.
+        When the file is the copy that a run wrote, and it was damaged or changed since.
 
     Examples
     --------

@@ -60,7 +60,8 @@ def subgroups(
     Examples
     --------
     >>> study = ale.load_study("study.toml")
-    >>> list(ale.subgroups(study, by="subjects", cuts=[25], sample="drug").analysis)  # doctest: +SKIP
+    >>> list(ale.subgroups(study, by="n", cuts=[25], sample="drug").analysis)
+    ['n-below-25', 'n-from-25', 'n-below-25-vs-n-from-25']
     """
     name, source, columns = _chosen(study, by, sample)
     groups = _ranges(columns[by], by, cuts) if cuts else _values(columns[by], by)

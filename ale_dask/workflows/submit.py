@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ale_dask.config.study import Study
 from ale_dask.errors import UnfinishedError
@@ -28,9 +27,6 @@ from ale_dask.workflows.follow import alive, describe, follow, submitted
 from ale_dask.workflows.maintain import Standing
 from ale_dask.workflows.prepare import prepare
 from ale_dask.workflows.run_directory import create_run, folders_of, kept_study, run_token
-
-if TYPE_CHECKING:
-    pass
 
 _STOP_SECONDS = 2.0
 _SUBMIT_SECONDS = 300.0
@@ -66,8 +62,9 @@ def submit(study: Study, out: str | Place, *, overwrite: bool = False, pictures:
 
     Examples
     --------
-    >>> submission = ale.submit(ale.load_study("study.toml"), "later")  # doctest: +SKIP
-    >>> ale.follow("later", print)  # doctest: +SKIP
+    >>> submission = ale.submit(ale.load_study("study.toml"), "later", pictures=False)
+    >>> ale.follow("later", lambda standings: None)
+    True
     """
     out = place(out)
     _refuse_second(out)
