@@ -33,7 +33,7 @@ from ale_dask.reporting.compare.runs import compare as compare
 from ale_dask.reporting.export.files import export as export
 from ale_dask.reporting.figures.overlap import overlap_table as overlap_table
 from ale_dask.reporting.sensitivity.fail_safe import fail_safe_table as fail_safe_table
-from ale_dask.reporting.sensitivity.leave_one_out import survival_table as survival_table
+from ale_dask.reporting.sensitivity.leave_one_out import jackknife_table as jackknife_table
 from ale_dask.reporting.sensitivity.scaling import scaling_table as scaling_table
 from ale_dask.reporting.sensitivity.sweep_clusters import robustness_table as robustness_table
 from ale_dask.version import __version__ as __version__
@@ -41,8 +41,8 @@ from ale_dask.workflows.fail_safe import fail_safe_of_run as fail_safe_of_run
 from ale_dask.workflows.follow import cancel as cancel
 from ale_dask.workflows.follow import follow as follow
 from ale_dask.workflows.follow import logs as logs
-from ale_dask.workflows.jackknife import survival as survival
-from ale_dask.workflows.leave_one_out import survival_of_run as survival_of_run
+from ale_dask.workflows.jackknife import jackknife as jackknife
+from ale_dask.workflows.leave_one_out import jackknife_of_run as jackknife_of_run
 from ale_dask.workflows.maintain import extend as extend
 from ale_dask.workflows.maintain import run_share as run_share
 from ale_dask.workflows.maintain import status as status

@@ -232,7 +232,7 @@ def _surviving(series, statistic, values, cut, base, design, noise, rows, geomet
     return cell[:n_cells], begin
 
 
-class SurvivalRule(NamedTuple):
+class SignificanceRule(NamedTuple):
     """What survives at each step: clusters of S >= threshold (step) whose size in voxels or mass is cut (step) or more.
 
     For the statistic VOXEL each voxel with S >= threshold survives, and `cut` is not read.
@@ -244,7 +244,7 @@ class SurvivalRule(NamedTuple):
 
 
 def surviving(
-    series: int, rule: SurvivalRule, *, s: I32, noise: Design, rows: KernelRows, geometry: Geometry
+    series: int, rule: SignificanceRule, *, s: I32, noise: Design, rows: KernelRows, geometry: Geometry
 ) -> tuple[I64, I64]:
     """Return the voxels of surviving clusters, int64, and where those of each step begin (step + 1), int64.
 

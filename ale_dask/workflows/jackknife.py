@@ -1,4 +1,4 @@
-"""Leave experiments out of every analysis, and measure the overlap of its clusters with those that are left."""
+"""Repeat every analysis without sets of experiments, and measure how much of each cluster remains significant."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from ale_dask.analyses.sensitivity.jackknife import (
     Kept,
     LeftOut,
     Nulls,
+    conjunction_of,
     contrast_family,
     family,
-    overlap,
-    retained,
+    overlap_fractions,
     sets_of,
 )
 from ale_dask.config.study import INPUTS
@@ -45,14 +45,14 @@ if TYPE_CHECKING:
     from distributed import Client
 
 PassArrays = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]
-"""The null (iteration, statistic) of a pass, and of a contrast the exceedances (set, 2 x candidate)."""
+"""The null (iteration, statistic) of a pass, and for a contrast the exceedance counts (set, 2 x candidate)."""
 ReadPass = Callable[[str], PassArrays]
-"""Returns the arrays of a pass by its name."""
+"""Function that returns the arrays of the pass with a name."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """A plan, the iterations that it is run for, and the iterations of a block where that is not free."""
+    """A plan, the number of iterations to run it for, and the iterations per block where only one number will do."""
 
     plan: Plan
     iterations: int
@@ -60,8 +60,11 @@ class Pass:
 
 
 @dataclass(frozen=True, eq=False)
-class Jackknife:
-    """The results whose experiments are left out, the sets of each, and the passes that serve them, by name."""
+class JackknifePlan:
+    """The computations of a jackknife: results, sets of experiments to leave out, and passes over the draws.
+
+    Each mapping is by name of an analysis, `passes` by the name that the pass is stored under.
+    """
 
     results: Mapping[str, xr.Dataset]
     sets: Mapping[str, Sequence[LeftOut]]
@@ -73,7 +76,7 @@ class Jackknife:
 
 @dataclass(frozen=True, eq=False)
 class Arms:
-    """A contrast's arms without the experiments that they share, and its pooled experiments with their plan."""
+    """The samples of a contrast: two arms without the experiments they share, and both pooled, with the pooled plan."""
 
     disjoint: tuple[Sample, Sample]
     pooled: tuple[Sample, Plan]
@@ -86,15 +89,15 @@ def plan_jackknife(
     arms: Mapping[str, Arms],
     by: str = "group",
     k: int = 1,
-) -> Jackknife:
-    """Return the passes that leaving experiments out of every analysis takes.
+) -> JackknifePlan:
+    """Return the passes needed to repeat every analysis without each set of experiments.
 
-    `samples` holds each main effect's experiments and plan by name, `arms` each contrast's.
+    `samples` holds the experiments and the plan of each main effect by name, `arms` the samples of each contrast.
 
     Raises
     ------
     InputError
-        for a column that is not there, a correction by TFCE, or too many sets.
+        for an unknown column, a correction by TFCE, too many sets, or a missing main effect.
     """
     mine = {
         name: result for name, result in results.items() if name in samples or model_of(result).kind != "main-effect"
@@ -122,13 +125,13 @@ def plan_jackknife(
         passes[name] = Pass(made.plan, len(sets[name]), block_size=1)
     for name, main in families.items():
         passes |= _passes(name, main, iterations[name])
-    return Jackknife(mine, sets, families, contrast_families, by if k == 1 else f"{by} x {k}", passes)
+    return JackknifePlan(mine, sets, families, contrast_families, by if k == 1 else f"{by} x {k}", passes)
 
 
 def _contrast_family(
     name: str, result: xr.Dataset, arm: Arms, families: Mapping[str, Family], sets: Sequence[LeftOut]
 ) -> ContrastFamily:
-    """Return a contrast with all its sets, with the family of its pooled experiments where these are its gate."""
+    """Return a contrast with its sets; the pooled main effect without each set is added where it is the gate."""
     a, b = model_of(result).parts
     gated = model_of(result).inference.gate == "pooled"
     return contrast_family(
@@ -143,14 +146,14 @@ def _contrast_family(
 
 
 def _gating(arm: Arms) -> tuple[Sample, Plan]:
-    """Return the pooled experiments with their plan, under the null that decides where the contrast is inferred."""
+    """Return the pooled sample and its plan, with the null that decides in which voxels the contrast is tested."""
     pooled, plan = arm.pooled
     null = "uniform" if pooled.inference.null == "both" else pooled.inference.null
     return Sample(pooled.foci, pooled.mask, pooled.inference.model_copy(update={"null": null})), plan
 
 
 def _passes(name: str, main: Family, iterations: int) -> dict[str, Pass]:
-    """Return the passes of a main effect's nulls by the names that they are stored under."""
+    """Return the passes over the uniform and base-rate nulls of a main effect, by the name they are stored under."""
     uniform = {} if main.plan is None else {name: Pass(main.plan, iterations)}
     return uniform | {_pass_name(name, i): Pass(plan, iterations) for i, plan in enumerate(main.against)}
 
@@ -159,10 +162,10 @@ def _pass_name(name: str, number: int) -> str:
     return base_rate_name(name) + (f"-{number + 1}" if number else "")
 
 
-def overlap_fractions(planned: Jackknife, read: ReadPass) -> Iterator[tuple[str, xr.Dataset]]:
-    """Yield the name of each analysis, and the overlap of its clusters with those left without each set.
+def overlaps_of(planned: JackknifePlan, read: ReadPass) -> Iterator[tuple[str, xr.Dataset]]:
+    """Yield the name of each analysis and a Dataset with the overlap fraction of its clusters without each set.
 
-    The Dataset has `retained` (cluster, left_out), and the clusters that its rows are.
+    The Dataset has `overlap_fraction` (cluster, left_out) and, for each row, the cluster.
     """
     pooled = {id(c.pooled): pooled_name(name) for name, c in planned.contrasts.items() if c.pooled is not None}
     names = {id(main): name for name, main in planned.families.items()} | pooled
@@ -189,7 +192,7 @@ def _main_effects_without(
     number: int,
 ) -> Kept:
     kept = [m.kept(nulls_of_family(m), sets[number]) for m in members]
-    return kept[0] if len(kept) == 1 else overlap(kept, sample=members[0].sample)
+    return kept[0] if len(kept) == 1 else conjunction_of(kept, sample=members[0].sample)
 
 
 def _contrast_without(
@@ -201,7 +204,7 @@ def _contrast_without(
 
 
 def _overlap(result: xr.Dataset, sets: Sequence[LeftOut], surviving: Callable[[int], Kept], *, by: str) -> xr.Dataset:
-    """Return the fraction of each cluster's voxels that survive without each set, by the number of the set."""
+    """Return the fraction of each cluster (cluster, left_out) that `surviving` reports for the number of a set."""
     of_input: dict[str, list[Cluster]] = {source: surviving_clusters(result, source) for source in INPUTS}
     if nulls_of(result) == ("uniform", "base-rate"):
         of_input[AGAINST] = base_rate_clusters(result)
@@ -212,12 +215,12 @@ def _overlap(result: xr.Dataset, sets: Sequence[LeftOut], surviving: Callable[[i
         kept = surviving(i)
         for c, (source, cluster) in enumerate(clusters):
             voxels = kept[source][0 if cluster.sign > 0 else 1] if contrast else kept[source]
-            fraction[c, i] = retained([cluster.voxels], voxels)[0]
+            fraction[c, i] = overlap_fractions([cluster.voxels], voxels)[0]
     sides = model_of(result).directions if model_of(result).kind != "main-effect" else [""]
     direction = [sides[0 if cluster.sign > 0 else -1] for _, cluster in clusters]
     dataset = xr.Dataset(
         {
-            "retained": (("cluster", "left_out"), fraction),
+            "overlap_fraction": (("cluster", "left_out"), fraction),
             "cluster_input": ("cluster", np.array([source for source, _ in clusters], dtype=object)),
             "cluster_number": ("cluster", np.array([cluster.number for _, cluster in clusters], dtype=np.int64)),
             "cluster_direction": ("cluster", np.array(direction, dtype=object)),
@@ -227,7 +230,7 @@ def _overlap(result: xr.Dataset, sets: Sequence[LeftOut], surviving: Callable[[i
         coords={"left_out": np.array([s.label for s in sets], dtype=object)},
         attrs={
             "name": result.attrs["name"],
-            "kind": "survival",
+            "kind": "jackknife",
             "of": model_of(result).kind,
             "by": by,
             "inference": result.attrs["inference"],
@@ -237,14 +240,13 @@ def _overlap(result: xr.Dataset, sets: Sequence[LeftOut], surviving: Callable[[i
     return describe(dataset)
 
 
-def survival(
+def jackknife(
     results: Sequence[xr.Dataset], *, by: str = "group", k: int = 1, client: Client | None = None
 ) -> dict[str, xr.Dataset]:
-    """Return the fraction of each cluster that is still found without each set of experiments.
+    """Return the fraction of each cluster that remains significant without each set of experiments.
 
-    Every analysis is done again without each set, with an analytic null, cluster-forming value and Monte-Carlo cut of
-    its own; one pass over the draws serves all sets. Contrasts and conjunctions need their main effects among the
-    results.
+    Every analysis is repeated without each set, with its own analytic null, cluster-forming value and Monte-Carlo cut;
+    one pass over the draws serves all sets. Contrasts and conjunctions need their main effects among the results.
 
     Parameters
     ----------
@@ -260,20 +262,20 @@ def survival(
     Returns
     -------
     dict
-        For each result by its name a Dataset with retained (cluster, left_out) in [0, 1], 0 where no significant
-        cluster overlaps. Against the base rate it is at the input "cluster-fwe" where that null decides alone, and at
-        the input "base-rate" where both nulls do.
+        For each result by its name a Dataset with overlap_fraction (cluster, left_out) in [0, 1], 0 where no
+        significant cluster overlaps. Clusters that survive against the base rate have the input "cluster-fwe" where
+        that null decides alone, and the input "base-rate" where the uniform null is tested as well.
 
     Raises
     ------
     InputError
-        For a column that is not there, a correction by TFCE, too many sets, or a main effect that is lacking.
+        For an unknown column, a correction by TFCE, too many sets, or a missing main effect.
 
     Examples
     --------
     >>> foci = ale.read_foci("drug.txt")
     >>> result = ale.main_effect(foci, name="drug", mask="ball.nii.gz", null="uniform", iterations=100, seed=1)
-    >>> list(ale.survival([result], by="experiment"))
+    >>> list(ale.jackknife([result], by="experiment"))
     ['drug']
     """
     named = {str(r.attrs["name"]): r for r in results}
@@ -295,7 +297,7 @@ def survival(
         exceed = arrays.get(contrast_jackknife.EXCEED)
         return arrays["null"][:, 1:], None if exceed is None else exceed[:, 1:]
 
-    return dict(overlap_fractions(planned, read))
+    return dict(overlaps_of(planned, read))
 
 
 def _sample(result: xr.Dataset) -> Sample:

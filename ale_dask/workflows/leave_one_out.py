@@ -1,4 +1,4 @@
-"""Leave experiments out of a finished run: the passes are stored in its OUT and resumed there, on any backend."""
+"""Compute the jackknife of a finished run on any backend; its blocks are stored in OUT, so that it can be resumed."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ale_dask.execution.executors import Job
 from ale_dask.execution.plan import Plan
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.written import writing_results
-from ale_dask.reporting.sensitivity.leave_one_out import write_survival
+from ale_dask.reporting.sensitivity.leave_one_out import write_jackknife
 from ale_dask.reporting.text.follow_up_files import origin_of
 from ale_dask.storage.location import Place, place
-from ale_dask.workflows.jackknife import Arms, Jackknife, PassArrays, overlap_fractions, plan_jackknife
+from ale_dask.workflows.jackknife import Arms, JackknifePlan, PassArrays, overlaps_of, plan_jackknife
 from ale_dask.workflows.run import carry_out, collect, workers_of
 from ale_dask.workflows.run_directory import Run, Sizes, stored
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def survival_of_run(
+def jackknife_of_run(
     out: str | Place,
     *,
     by: str = "group",
@@ -42,16 +42,16 @@ def survival_of_run(
     client: Client | None = None,
     quiet: bool = False,
 ) -> dict[str, xr.Dataset]:
-    """Compute `survival` for every analysis of a finished run, and write tables and figures.
+    """Compute `jackknife` for every analysis of a finished run, and write tables and figures.
 
-    What the folder already holds is not repeated, so that the same call resumes.
+    Blocks that the folder already holds are not computed again, so that the same call resumes.
 
     Parameters
     ----------
     out
         Folder of the run, or its address in object storage.
     by
-        Sets of experiments, as for `survival`.
+        Sets of experiments, as for `jackknife`.
     k
         Number of sets left out together.
     backend
@@ -64,18 +64,18 @@ def survival_of_run(
     Returns
     -------
     dict
-        For each analysis by its name the Dataset of `survival`.
+        For each analysis by its name the Dataset of `jackknife`.
 
     Raises
     ------
     StoreError
         When the folder holds no finished run.
     InputError, BackendError, UnfinishedError
-        As `run` and `survival`.
+        As `run` and `jackknife`.
 
     Examples
     --------
-    >>> sorted(ale.survival_of_run("out", by="experiment", quiet=True))
+    >>> sorted(ale.jackknife_of_run("out", by="experiment", quiet=True))
     ['drug', 'drug-and-therapy', 'drug-vs-therapy', 'therapy']
     """
     out = place(out)
@@ -93,16 +93,16 @@ def survival_of_run(
         log.info(", ".join(filter(None, (f"leaving out: {sets}", sizes.takes))))
         carry_out([job for each in jobs.values() for job in each], out, study=study, client=connected, quiet=quiet)
     read = partial(_read, planned, jobs)
-    overlaps = dict(overlap_fractions(planned, read))
+    overlaps = dict(overlaps_of(planned, read))
     with writing_results(out) as folder:
         for name, overlap in overlaps.items():
             origin = origin_of(results[name], record)
-            write_survival(overlap, folder / stem(name), simulated=study.simulated, origin=origin)
+            write_jackknife(overlap, folder / stem(name), simulated=study.simulated, origin=origin)
     return overlaps
 
 
-def _planned(out: Place, study: Study, results: Mapping[str, xr.Dataset], *, by: str, k: int) -> Jackknife:
-    """Return the passes that leaving experiments out of a run takes, with their plans as OUT holds them."""
+def _planned(out: Place, study: Study, results: Mapping[str, xr.Dataset], *, by: str, k: int) -> JackknifePlan:
+    """Return the passes needed to leave experiments out of a run, with the plans as stored in OUT."""
     prepared, plans = stored(out)
     planned = plan_jackknife(
         results,
@@ -114,11 +114,13 @@ def _planned(out: Place, study: Study, results: Mapping[str, xr.Dataset], *, by:
         by=by,
         k=k,
     )
-    passes = {name: replace(p, plan=_kept(out, p.plan, f"{name}_{_way(by, k)}")) for name, p in planned.passes.items()}
+    passes = {
+        name: replace(p, plan=_stored_plan(out, p.plan, f"{name}_{_way(by, k)}")) for name, p in planned.passes.items()
+    }
     return replace(planned, passes=passes)
 
 
-def _read(planned: Jackknife, jobs: Mapping[str, Sequence[Job]], name: str) -> PassArrays:
+def _read(planned: JackknifePlan, jobs: Mapping[str, Sequence[Job]], name: str) -> PassArrays:
     parts = [job.sink.arrays() for job in jobs[name]]
     null = np.concatenate([part["null"][:, 1:] for part in parts])[: planned.passes[name].iterations]
     counts = [part[contrast_jackknife.EXCEED][:, 1:] for part in parts if contrast_jackknife.EXCEED in part]
@@ -129,8 +131,8 @@ def _way(by: str, k: int) -> str:
     return stem(f"without-{by}" if k == 1 else f"without-{k}-{by}")
 
 
-def _kept(out: Place, plan: Plan, name: str) -> Plan:
-    """Return a plan as OUT holds it; a plan of relabellings has their number in its name."""
+def _stored_plan(out: Place, plan: Plan, name: str) -> Plan:
+    """Return a plan as stored in OUT; the name of a plan of relabellings ends with the number of relabellings."""
     if plan.kind == contrast_jackknife.KIND:
         name = f"{name}-{plan.settings['iterations']}"
     named = replace(plan, name=name)

@@ -172,7 +172,7 @@ def test_the_command_pools_keeps_or_refuses(tiny: Path, arms: tuple[xr.Dataset, 
 def test_leaving_out_takes_whole_groups(tiny: Path, arms: tuple[xr.Dataset, xr.Dataset]) -> None:
     a, b = (effect(foci, tiny, name) for foci, name in zip(arms, ("a", "b"), strict=True))
     c = ale.contrast(a, b, name="c")
-    found = ale.survival([a, b, c])["c"]
+    found = ale.jackknife([a, b, c])["c"]
     labels = found["left_out"].values.tolist()
     assert len(labels) == 7
     assert "drug 0, n = 10 (2 experiments)" in labels
@@ -188,8 +188,8 @@ def test_leaving_out_takes_whole_groups(tiny: Path, arms: tuple[xr.Dataset, xr.D
             for source in INPUTS
             for cluster in surviving_clusters(c, source)
         ]
-        np.testing.assert_array_equal(found["retained"].values[:, number], column)
-    by_experiment = ale.survival([a, b, c], by="experiment")["c"]
+        np.testing.assert_array_equal(found["overlap_fraction"].values[:, number], column)
+    by_experiment = ale.jackknife([a, b, c], by="experiment")["c"]
     assert by_experiment.sizes["left_out"] == 14
 
 

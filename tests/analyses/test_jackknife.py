@@ -26,7 +26,7 @@ from ale_dask.config.study import INPUTS, inference_from, load_study
 from ale_dask.coordinates.foci import subset
 from ale_dask.coordinates.masks import load_space
 from ale_dask.errors import InputError
-from ale_dask.reporting.sensitivity.leave_one_out import survival_lines
+from ale_dask.reporting.sensitivity.leave_one_out import jackknife_lines
 from ale_dask.reporting.tables.clusters import base_rate_clusters
 from ale_dask.reporting.tables.contributions import surviving_clusters
 from ale_dask.workflows.run import run, write
@@ -57,13 +57,13 @@ def test_a_main_effect_without_each_experiment(tiny: Path, correction: str, with
     foci = ale.read_foci(tiny / "drug.txt")
     changes = {"correction": correction, "within": within}
     whole = effect(foci, tiny, "drug", **changes)
-    found = ale.survival([whole])["drug"]
+    found = ale.jackknife([whole])["drug"]
     labels = found["left_out"].values.tolist()
     assert sorted(labels) == sorted(foci["experiment_id"].values.tolist())
     alone = {label: effect(without(foci, label), tiny, "drug", **changes) for label in labels}
     assert len({int(one.attrs["threshold"]) for one in alone.values()}) > 1
-    np.testing.assert_array_equal(found["retained"].values, expected(whole, alone))
-    assert 0 < found["retained"].values.mean() < 1
+    np.testing.assert_array_equal(found["overlap_fraction"].values, expected(whole, alone))
+    assert 0 < found["overlap_fraction"].values.mean() < 1
 
 
 @pytest.mark.parametrize("within", ["max", "additive"])
@@ -95,15 +95,15 @@ def test_clusters_of_the_base_rate_without_some_experiments(tiny: Path, correcti
     foci = foci.assign(experiment_study=("experiment", halves))
     changes = {"correction": correction, "null": null, "cluster_p": 0.05 if null == "both" else 0.5}
     whole = effect(foci, tiny, "drug", **changes)
-    found = ale.survival([whole], by="study")["drug"]
+    found = ale.jackknife([whole], by="study")["drug"]
     alone = {label: effect(subset(foci, halves != label), tiny, "drug", **changes) for label in ("one", "two")}
-    source, retained = found["cluster_input"].values, found["retained"].values
+    source, retained = found["cluster_input"].values, found["overlap_fraction"].values
     np.testing.assert_array_equal(retained[source != "base-rate"], expected(whole, alone))
     kept = [one[CORRECTION_OF[correction].base_rate.map].values != 0 for one in alone.values()]
     wanted = [[k[c.voxels].mean() for k in kept] for c in base_rate_clusters(whole)]
     np.testing.assert_array_equal(retained[source == ("base-rate" if null == "both" else "cluster-fwe")], wanted)
     assert 0 < np.mean(wanted) < 1
-    said = survival_lines({"drug": found})
+    said = jackknife_lines({"drug": found})
     assert any("against the base rate, cluster" in line for line in said) == (null == "both")
 
 
@@ -112,7 +112,7 @@ def test_a_contrast_and_a_conjunction_without_each_experiment(tiny: Path) -> Non
     changes = {"contrast_p": 0.2}
     a, b = effect(drug, tiny, "drug", **changes), effect(therapy, tiny, "therapy", **changes)
     c, d = ale.contrast(a, b, name="c"), ale.conjunction([a, b], name="d")
-    found = ale.survival([a, b, c, d])
+    found = ale.jackknife([a, b, c, d])
     contrasts, conjunctions = {}, {}
     for label in found["c"]["left_out"].values.tolist():
         one = effect(without(drug, label), tiny, "drug", **changes)
@@ -120,37 +120,37 @@ def test_a_contrast_and_a_conjunction_without_each_experiment(tiny: Path) -> Non
         contrasts[label], conjunctions[label] = ale.contrast(one, two), ale.conjunction([one, two])
     assert len(contrasts) == 14
     assert len(surviving_clusters(c, "cluster-fwe")) > 0
-    np.testing.assert_array_equal(found["c"]["retained"].values, expected(c, contrasts))
-    np.testing.assert_array_equal(found["d"]["retained"].values, expected(d, conjunctions).reshape(-1, 14))
+    np.testing.assert_array_equal(found["c"]["overlap_fraction"].values, expected(c, contrasts))
+    np.testing.assert_array_equal(found["d"]["overlap_fraction"].values, expected(d, conjunctions).reshape(-1, 14))
 
 
 def test_studies_and_pairs(tiny: Path) -> None:
     foci = ale.read_foci(tiny / "drug.txt")
     whole = effect(foci, tiny, "drug")
-    pairs = ale.survival([whole], k=2)["drug"]
+    pairs = ale.jackknife([whole], k=2)["drug"]
     assert pairs.sizes["left_out"] == 28
     label = str(pairs["left_out"].values[5])
     alone = effect(without(foci, *label.split(" + ")), tiny, "drug")
-    np.testing.assert_array_equal(pairs["retained"].values[:, [5]], expected(whole, {label: alone}))
+    np.testing.assert_array_equal(pairs["overlap_fraction"].values[:, [5]], expected(whole, {label: alone}))
     halves = np.array(["one", "two"], dtype=object)[np.arange(8) % 2]
     named = foci.assign(experiment_study=("experiment", halves))
-    by = ale.survival([effect(named, tiny, "drug")], by="study")["drug"]
+    by = ale.jackknife([effect(named, tiny, "drug")], by="study")["drug"]
     assert by["left_out"].values.tolist() == ["one", "two"]
     half = effect(subset(named, halves != "one"), tiny, "drug")
-    np.testing.assert_array_equal(by["retained"].values[:, [0]], expected(whole, {"one": half}))
+    np.testing.assert_array_equal(by["overlap_fraction"].values[:, [0]], expected(whole, {"one": half}))
 
 
 def test_what_cannot_be_left_out(tiny: Path) -> None:
     a = effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug")
     with pytest.raises(InputError, match=r"by 'dose': no such column; there are: group, experiment, id, study"):
-        ale.survival([a], by="dose")
+        ale.jackknife([a], by="dose")
     with pytest.raises(InputError, match="leaving out 8 of 8: that is nothing to do"):
-        ale.survival([a], k=8)
+        ale.jackknife([a], k=8)
     with pytest.raises(InputError, match="set another than tfce"):
-        ale.survival([effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug", correction="tfce")])
+        ale.jackknife([effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug", correction="tfce")])
     b = effect(ale.read_foci(tiny / "therapy.txt"), tiny, "therapy")
     with pytest.raises(InputError, match="needs the main effect"):
-        ale.survival([a, ale.conjunction([a, b])])
+        ale.jackknife([a, ale.conjunction([a, b])])
 
 
 def test_a_run_and_python_alike_and_resumed(tmp_path: Path) -> None:
@@ -159,21 +159,21 @@ def test_a_run_and_python_alike_and_resumed(tmp_path: Path) -> None:
     text, said = command("leave-one-out", out, "--json", "-b", "serial")
     assert re.search(r"leaving out: \d+ sets over \d analyses, about \S+ on \d+ thread", said)
     rows = json.loads(text)["analyses"]
-    found = ale.survival_of_run(out)
+    found = ale.jackknife_of_run(out)
     nulls = list((out / "store.zarr").glob("*without-group*/null/0/c/*/0"))
     assert len(nulls) > 3
     for chunk in nulls[::2]:
         chunk.unlink()
-    again = ale.survival_of_run(out)
+    again = ale.jackknife_of_run(out)
     _, results, _ = ale.collect(out)
-    python = ale.survival([r for n, r in results.items() if not n.endswith("_pooled")])
+    python = ale.jackknife([r for n, r in results.items() if not n.endswith("_pooled")])
     assert set(python) == set(found) == set(rows)
     for name, one in found.items():
         xr.testing.assert_identical(one, again[name])
-        np.testing.assert_array_equal(one["retained"].values, python[name]["retained"].values)
+        np.testing.assert_array_equal(one["overlap_fraction"].values, python[name]["overlap_fraction"].values)
         assert (out / name / f"{name}_leave-out-group.tsv").is_file()
     first = rows["drug"][0]
-    assert first["Survives"] == int((found["drug"]["retained"].values[0] > 0).sum())
+    assert first["Survives"] == int((found["drug"]["overlap_fraction"].values[0] > 0).sum())
     assert first["Sets"] == 8
 
 
@@ -188,7 +188,7 @@ def test_the_page_shows_it_as_long_as_the_nulls_are_the_same(tmp_path: Path) -> 
 
     words = ("Without each group of subjects</summary>", "Fail-safe N: how many")
     assert not any(word in page() for word in words)
-    left_out = ale.survival_of_run(out, quiet=True)
+    left_out = ale.jackknife_of_run(out, quiet=True)
     fail_safe = ale.fail_safe_of_run(out, most=3, series=2, iterations=40, quiet=True)
     shown = page()
     assert shown.count(words[0]) == len(left_out) >= 3

@@ -9,7 +9,7 @@ from support.permutations import SIGMAS, SOME, Case, blob, cases
 from ale_dask.numerics import clusters
 from ale_dask.numerics.kernels.focus_visits import Design
 from ale_dask.numerics.kernels.planes import sum_of_foci
-from ale_dask.numerics.noise import MASS, SIZE, VOXEL, SurvivalRule, noise_iterations, surviving, values_of
+from ale_dask.numerics.noise import MASS, SIZE, VOXEL, SignificanceRule, noise_iterations, surviving, values_of
 from ale_dask.numerics.permutation_null import null_iterations
 
 
@@ -69,7 +69,7 @@ def test_what_survives_is_what_survives_in_the_enlarged_map(case, data):
     where = {"s": base.astype(np.int32), "noise": noise, "rows": case.kernel_rows, "geometry": case.space}
     for statistic in (VOXEL, SIZE, MASS):
         least = np.array(cut, dtype=np.int64) * (1 if statistic == SIZE else top // 8 + 1)
-        rule = SurvivalRule(statistic, np.array(threshold, dtype=np.int32), least)
+        rule = SignificanceRule(statistic, np.array(threshold, dtype=np.int32), least)
         voxels, starts = surviving(5, rule, **where)
         for step in range(steps):
             end = begin[known + step]

@@ -28,7 +28,7 @@ from ale_dask.analyses.sensitivity.noise_null import KIND, STATISTICS
 from ale_dask.execution.plan import Plan
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.kernels.focus_visits import Design
-from ale_dask.numerics.noise import VOXEL, SurvivalRule, surviving
+from ale_dask.numerics.noise import VOXEL, SignificanceRule, surviving
 from ale_dask.numerics.space import Mask
 
 I64 = npt.NDArray[np.int64]
@@ -78,7 +78,7 @@ class Added:
         forming = arrays["threshold"][series]
         voxels, begin = surviving(
             series,
-            SurvivalRule(
+            SignificanceRule(
                 statistic, np.minimum(cut, 2**31 - 1).astype(np.int32) if statistic == VOXEL else forming, cut
             ),
             s=arrays["s"],

@@ -299,7 +299,7 @@ def contrast_family(
     return ContrastFamily(arms, pooled, left_out, plan)
 
 
-def overlap(families: Sequence[Kept], *, sample: Sample) -> Kept:
+def conjunction_of(families: Sequence[Kept], *, sample: Sample) -> Kept:
     """Return where all of several main effects survive, in clusters of the minimum volume: their conjunction."""
     least = sample.inference.min_voxels(sample.mask.voxel_volume)
     return {
@@ -313,6 +313,6 @@ def overlap(families: Sequence[Kept], *, sample: Sample) -> Kept:
     }
 
 
-def retained(voxels: Sequence[npt.NDArray[Any]], kept: Bools) -> npt.NDArray[np.float64]:
+def overlap_fractions(voxels: Sequence[npt.NDArray[Any]], kept: Bools) -> npt.NDArray[np.float64]:
     """Return the fraction of each cluster's voxels (cluster), float64, that also survive in another map (voxel)."""
     return np.array([np.count_nonzero(kept[v]) / len(v) for v in voxels], dtype=np.float64)

@@ -43,56 +43,56 @@ _MOST_NAMED = 40
 """Most sets whose names fit below a figure."""
 
 
-def survival_table(survival: xr.Dataset) -> pd.DataFrame:
+def jackknife_table(overlap: xr.Dataset) -> pd.DataFrame:
     """Return for each cluster how many sets of experiments can be left out before it is lost.
 
-    A cluster survives leaving a set out if a significant cluster of the analysis without that set overlaps it; the
-    retained share is the share of its voxels that are significant there, too.
+    A cluster survives leaving a set out if a significant cluster of the analysis without that set overlaps it. Its
+    overlap fraction is the share of its voxels that are significant in that analysis, too.
 
     Parameters
     ----------
-    survival
-        What `survival` or `survival_of_run` returns of an analysis.
+    overlap
+        Dataset that `jackknife` or `jackknife_of_run` returns for one analysis.
 
     Returns
     -------
     DataFrame
-        One row per cluster: the number of sets, of how many it survives, the smallest retained share (%) and the set
-        with which it occurs, and the sets without which the cluster is lost.
+        One row per cluster: the number of sets, the number of sets whose omission it survives, the smallest overlap
+        fraction (%) and the set whose omission gives it, and the sets without which the cluster is lost.
 
     Examples
     --------
     >>> result = ale.main_effect(ale.read_foci("drug.txt"), mask="ball.nii.gz", iterations=60, voxel_p=0.01, seed=3)
-    >>> (survival,) = ale.survival([result]).values()
-    >>> ale.survival_table(survival).columns[:3].tolist()
+    >>> (overlap,) = ale.jackknife([result]).values()
+    >>> ale.jackknife_table(overlap).columns[:3].tolist()
     ['Cluster ID', 'Input', 'Direction']
     """
-    retained = survival["retained"].values
-    labels = survival["left_out"].values.astype(str)
-    weakest = retained.argmin(axis=1) if retained.size else np.zeros(len(retained), dtype=np.int64)
+    fraction = overlap["overlap_fraction"].values
+    labels = overlap["left_out"].values.astype(str)
+    weakest = fraction.argmin(axis=1) if fraction.size else np.zeros(len(fraction), dtype=np.int64)
     rows = [
         {
-            "Cluster ID": int(survival["cluster_number"].values[i]),
-            "Input": survival["cluster_input"].values[i],
-            "Direction": survival["cluster_direction"].values[i],
-            **dict(zip("XYZ", survival["cluster_xyz"].values[i].tolist(), strict=True)),
-            "Cluster Size (mm3)": survival["cluster_voxels"].values[i] * survival.attrs["voxel_volume"],
+            "Cluster ID": int(overlap["cluster_number"].values[i]),
+            "Input": overlap["cluster_input"].values[i],
+            "Direction": overlap["cluster_direction"].values[i],
+            **dict(zip("XYZ", overlap["cluster_xyz"].values[i].tolist(), strict=True)),
+            "Cluster Size (mm3)": overlap["cluster_voxels"].values[i] * overlap.attrs["voxel_volume"],
             "Sets": len(labels),
             "Survives": int((share > 0).sum()),
             "Least Retained (%)": 100 * share.min(),
             "Weakest Without": labels[weakest[i]] if share.min() < 1 else "",
             "Lost Without": "; ".join(labels[share == 0]),
         }
-        for i, share in enumerate(retained)
+        for i, share in enumerate(fraction)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def survival_lines(survivals: Mapping[str, xr.Dataset]) -> list[str]:
-    """Return a line per cluster at the corrected input, and per cluster against the base rate, for a terminal."""
+def jackknife_lines(by_analysis: Mapping[str, xr.Dataset]) -> list[str]:
+    """Return a line for a terminal per cluster of the corrected map, and per cluster against the base rate."""
     lines = []
-    for name, survival in survivals.items():
-        table = survival_table(survival)
+    for name, overlap in by_analysis.items():
+        table = jackknife_table(overlap)
         rows = table[table["Input"].isin((INPUTS[0], BASE_RATE_INPUT))].to_dict("records")
         for row in rows:
             lost = f"; lost without {row['Lost Without']}" if row["Lost Without"] else ""
@@ -108,30 +108,30 @@ def survival_lines(survivals: Mapping[str, xr.Dataset]) -> list[str]:
     return lines
 
 
-def survival_svg(survival: xr.Dataset, *, simulated: bool = False) -> str:
-    """Return as SVG the share of each cluster that is retained without each set; needs matplotlib."""
-    retained = survival["retained"].values
-    n, sets = retained.shape
+def jackknife_svg(overlap: xr.Dataset, *, simulated: bool = False) -> str:
+    """Return as SVG the overlap fraction of each cluster without each set of experiments; needs matplotlib."""
+    fraction = overlap["overlap_fraction"].values
+    n, sets = fraction.shape
     mark = f"{SIMULATED} · " if simulated else ""
     with figure_svg(
-        f"{mark}{survival.attrs['name']} · what is left of each cluster without {_unit(survival.attrs['by'])}",
-        alt=f"{(retained > 0).all(axis=1).sum()} of {n} clusters survive whichever of {sets} is left out.",
+        f"{mark}{overlap.attrs['name']} · what is left of each cluster without {_unit(overlap.attrs['by'])}",
+        alt=f"{(fraction > 0).all(axis=1).sum()} of {n} clusters survive whichever of {sets} is left out.",
         size=(min(14.0, max(7.0, 3.2 + 0.22 * sets)), 1.6 + 0.3 * n + (1.2 if sets <= _MOST_NAMED else 0)),
     ) as (axes, svg):
         names = [
             f"{d + ' ' if d else ''}{number} ({source})"
             for d, number, source in zip(
-                survival["cluster_direction"].values,
-                survival["cluster_number"].values,
-                survival["cluster_input"].values,
+                overlap["cluster_direction"].values,
+                overlap["cluster_number"].values,
+                overlap["cluster_input"].values,
                 strict=True,
             )
         ]
-        draw_retained(axes, retained, names)
+        draw_fractions(axes, fraction, names)
         if sets <= _MOST_NAMED:
-            axes.set_xticks(range(sets), survival["left_out"].values.tolist(), rotation=90, fontsize=7)
+            axes.set_xticks(range(sets), overlap["left_out"].values.tolist(), rotation=90, fontsize=7)
         else:
-            axes.set_xlabel(f"{sets} sets of {_unit(survival.attrs['by'])} left out")
+            axes.set_xlabel(f"{sets} sets of {_unit(overlap.attrs['by'])} left out")
     return svg.getvalue()
 
 
@@ -140,39 +140,39 @@ def _unit(by: str) -> str:
     return f"group of subjects{by.removeprefix('group')}" if by.split(" ")[0] == "group" else by
 
 
-def draw_retained(axes: Any, share: npt.NDArray[np.float64], names: Sequence[str]) -> None:
-    """Draw retained shares (cluster, column) as colours, and a cross where nothing is retained."""
-    image = axes.imshow(100 * share, vmin=0, vmax=100, cmap="cividis", aspect="auto", interpolation="nearest")
-    for y, x in np.argwhere(share == 0):
+def draw_fractions(axes: Any, fraction: npt.NDArray[np.float64], names: Sequence[str]) -> None:
+    """Draw overlap fractions (cluster, column) as colours, and a cross where no voxel of a cluster overlaps."""
+    image = axes.imshow(100 * fraction, vmin=0, vmax=100, cmap="cividis", aspect="auto", interpolation="nearest")
+    for y, x in np.argwhere(fraction == 0):
         axes.plot(x, y, "x", color="#ffffff", markersize=5)
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(colors=INK, length=0)
     axes.figure.colorbar(image, ax=axes, label="% of its voxels", shrink=0.8)
 
 
-def write_survival(
-    survival: xr.Dataset, folder: Path, *, simulated: bool = False, origin: Sequence[Any] = ()
+def write_jackknife(
+    overlap: xr.Dataset, folder: Path, *, simulated: bool = False, origin: Sequence[Any] = ()
 ) -> list[Path]:
     """Write NAME_leave-out-BY.tsv, .json and, with matplotlib, .svg into an analysis's folder; return their paths.
 
-    By `origin` (see `origin_of`) the page later knows whether the result is still the one in its folder.
+    `origin`, from `origin_of`, names the result that was left out of; report.html shows the files only beside that one.
     """
-    by = str(survival.attrs["by"])
-    base = f"{stem(survival.attrs['name'])}_leave-out-{stem(by)}"
+    by = str(overlap.attrs["by"])
+    base = f"{stem(overlap.attrs['name'])}_leave-out-{stem(by)}"
     unit = _unit(by)
     about = {
         "title": f"Without each {unit}",
         "says": f"The analysis again without each {unit}, with its own null. Survives: after leaving out how many of "
         "the sets a significant cluster overlaps; Least Retained: the smallest share of its voxels that then stays."
-        + (_BASE_RATE_NOTE if BASE_RATE_INPUT in survival["cluster_input"].values else ""),
+        + (_BASE_RATE_NOTE if BASE_RATE_INPUT in overlap["cluster_input"].values else ""),
         "of_results": list(origin),
     }
     content = {
-        f"{base}.tsv": tsv(survival_table(survival)),
+        f"{base}.tsv": tsv(jackknife_table(overlap)),
         f"{base}.json": f"{json.dumps(about, indent=1, ensure_ascii=False)}\n".encode(),
     }
-    if survival["retained"].size and available("matplotlib"):
-        content[f"{base}.svg"] = survival_svg(survival, simulated=simulated).encode()
+    if overlap["overlap_fraction"].size and available("matplotlib"):
+        content[f"{base}.svg"] = jackknife_svg(overlap, simulated=simulated).encode()
     for name, data in content.items():
         replace_file(folder / name, data)
     return [folder / name for name in content]

@@ -20,7 +20,7 @@ from ale_dask.reporting.common.extra import LABELS, available
 from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.figures.plots import figure_svg
-from ale_dask.reporting.sensitivity.leave_one_out import draw_retained
+from ale_dask.reporting.sensitivity.leave_one_out import draw_fractions
 from ale_dask.reporting.tables.anatomy import region_words
 from ale_dask.reporting.tables.clusters import tsv
 from ale_dask.reporting.tables.contributions import surviving_clusters
@@ -161,7 +161,7 @@ def _svg(sweep: SweepPlaces, *, simulated: bool) -> str:
     size = (min(16.0, 5.2 + 0.62 * len(columns)), 2.0 + 0.32 * len(places))
     with figure_svg(title, alt=alt, size=size) as (plot, svg):
         names = [f"{p.region} ({', '.join(f'{x:.0f}' for x in p.xyz)})".strip().replace("-", "−") for p in places]
-        draw_retained(plot, mean, names)
+        draw_fractions(plot, mean, names)
         if n_cells > len(columns) or len(axes) > 1:
             for y in range(len(places)):
                 counts = [count for axis in axes for count in sweep.counts(y, axis).values()]

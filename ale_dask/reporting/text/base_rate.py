@@ -21,7 +21,7 @@ from ale_dask.reporting.tables.clusters import cluster_table, formatted
 _LISTED = 5
 
 
-def survival_words(result: xr.Dataset) -> str:
+def base_rate_overlap_words(result: xr.Dataset) -> str:
     """Return how many clusters of the uniform null survive against the base rate, and which clusters only that finds.
 
     A cluster survives when it overlaps a cluster that survives against the base rate.
@@ -64,7 +64,7 @@ def base_rate_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
         if model_of(result).kind != "main-effect" or "z_base_rate" not in result:
             continue
         if model_of(result).inference.null == "both":
-            lines.append(f"{name}, against the base rate: {survival_words(result)}")
+            lines.append(f"{name}, against the base rate: {base_rate_overlap_words(result)}")
             table = cluster_table(result, null="base-rate")
             for row in formatted(table[table["Cluster Size (mm3)"].notna()]).head(_LISTED).to_dict("records"):
                 lines.append(

@@ -20,7 +20,7 @@ from ale_dask.reporting.common.palette import pooled_names
 from ale_dask.reporting.common.phrases import counted, listed
 from ale_dask.reporting.common.wording import label
 from ale_dask.reporting.tables.contributions import surviving_clusters
-from ale_dask.reporting.text.base_rate import survival_words
+from ale_dask.reporting.text.base_rate import base_rate_overlap_words
 
 LISTED = 3
 """Largest clusters that a line names; the table has them all."""
@@ -50,7 +50,7 @@ def _summary(name: str, result: xr.Dataset) -> Summary:
         deciding_null, *other_nulls = nulls_of(result)
         lines = [("", _clusters(clusters, result) + _undecided(result, deciding_null))]
         if other_nulls:
-            lines.append(("against the base rate", survival_words(result) + _undecided(result, "base-rate")))
+            lines.append(("against the base rate", base_rate_overlap_words(result) + _undecided(result, "base-rate")))
         return Summary(name, label(result, spec), tuple(lines))
     level = "uncorrected" if kind == "contrast" else "thresholded"
     words = label(result, find_map_spec(result, level=level, source=INPUTS[0]))
