@@ -110,14 +110,16 @@ def finish(
     told: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Write the results of a run and print a summary of them; `told` are the notices about the input for JSON."""
-    from ale_dask.reporting import study_table, summary_lines
+    from ale_dask.reporting import each_table_once, study_table, summary_lines
     from ale_dask.workflows.run import write
 
     log.info("writing maps, tables and pictures" if drawn_by else "writing maps and tables")
-    write(results, record, out, study=study, drawn_by=drawn_by)
-    ignore_signals()
+    with each_table_once():
+        write(results, record, out, study=study, drawn_by=drawn_by)
+        ignore_signals()
+        table = json.loads(study_table(results).to_json(orient="records")) if as_json else {}
+        lines = [] if as_json else summary_lines(results)
     if as_json:
-        table = json.loads(study_table(results).to_json(orient="records"))
         print(
             json.dumps(
                 {
@@ -130,6 +132,6 @@ def finish(
             )
         )
         return
-    for line in summary_lines(results):
+    for line in lines:
         print(line)
     print(f"report: {out.rstrip('/')}/report.html")

@@ -10,6 +10,7 @@ text/summary.py. Notes below the table for a paper: tables/paper.py. Headings an
 
 from ale_dask.reporting.common.extra import missing_extra
 from ale_dask.reporting.common.map_files import write_maps
+from ale_dask.reporting.common.once import each_table_once
 from ale_dask.reporting.figures.figure_workers import FigureWorkers, figure_workers
 from ale_dask.reporting.figures.maps import write_figures
 from ale_dask.reporting.html.page import write_page
@@ -26,6 +27,7 @@ __all__ = [
     "conjunction_table",
     "contrast_table",
     "contribution_table",
+    "each_table_once",
     "figure_workers",
     "long_records",
     "long_table",

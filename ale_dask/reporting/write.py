@@ -17,6 +17,7 @@ from ale_dask.errors import InputError
 from ale_dask.reporting.common.extra import PAGE, available
 from ale_dask.reporting.common.map_files import SIMULATED, write_maps
 from ale_dask.reporting.common.maps import stem
+from ale_dask.reporting.common.once import each_table_once
 from ale_dask.reporting.common.wording import shortfalls
 from ale_dask.reporting.figures.figure_workers import FigureWorkers, InProcessFigures
 from ale_dask.reporting.figures.flow import flow_svg, flow_table, sample_colours
@@ -39,6 +40,7 @@ from ale_dask.storage.location import replace_file
 from ale_dask.version import __version__
 
 
+@each_table_once()
 def write_results(
     results: Mapping[str, xr.Dataset],
     out: Path,

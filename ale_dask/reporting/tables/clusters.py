@@ -22,6 +22,7 @@ from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.base_rate_maps import AGAINST
 from ale_dask.reporting.common.extra import LABELS, available
 from ale_dask.reporting.common.maps import find_map_spec, main_clusters, map_specs_of
+from ale_dask.reporting.common.once import made_once
 from ale_dask.reporting.common.wording import controls
 from ale_dask.reporting.tables.columns import (
     BASE_RATE,
@@ -70,10 +71,15 @@ def cluster_table(result: xr.Dataset, *, source: str = "cluster-fwe", null: str 
     """
     check(result, "ale", "s", "z")
     base_rate = source != "uncorrected" and (null or model_of(result).inference.null) == "base-rate"
+    return _main_effect_table(result, source, base_rate, base_rate and null is not None)
+
+
+@made_once
+def _main_effect_table(result: xr.Dataset, source: str, base_rate: bool, beside_uniform: bool) -> pd.DataFrame:
+    """Return the table of clusters under one null; `beside_uniform` adds whether the uniform null has each cluster."""
     z, ale = (result[name].values for name in ("z_base_rate" if base_rate else "z", "ale"))
     mask = model_of(result).mask
-    # The column "Uniform null" is of the table that stands beside the table of the uniform null.
-    compared = thresholded(result, source) if base_rate and null else np.zeros(len(z), dtype=bool)
+    compared = thresholded(result, source) if beside_uniform else np.zeros(len(z), dtype=bool)
     voxel_of_focus = mask.voxel_at(result["focus_xyz"].values)
     rows: list[dict[str, Any]] = []
     for cluster in base_rate_clusters(result) if base_rate else main_clusters(result, source=source):
@@ -126,6 +132,7 @@ def base_rate_clusters(result: xr.Dataset) -> list[Cluster]:
     )
 
 
+@made_once
 def contrast_table(result: xr.Dataset, *, source: str, level: str = "uncorrected") -> pd.DataFrame:
     """Return the clusters of a contrast at an input, in both directions.
 
@@ -174,6 +181,7 @@ def _contrast_cluster(result: xr.Dataset, cluster: Cluster, *, source: str) -> d
     return mass | {column: tested[variable].item() for column, variable in variables_of(CONTRAST).items()}
 
 
+@made_once
 def conjunction_table(result: xr.Dataset, *, source: str) -> pd.DataFrame:
     """Return the clusters of a conjunction at an input or "voxel-fwe", with minimum z and ALE at the peak."""
     check(result, "ale_min", "z_min", "z_min_voxel_fwe")
@@ -190,6 +198,7 @@ def conjunction_table(result: xr.Dataset, *, source: str) -> pd.DataFrame:
     return _frame(rows, [column.name for column in columns_of(CONJUNCTION)])
 
 
+@made_once
 def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     """Return every cluster of a study's analyses, one row each, at both inputs and each level.
 

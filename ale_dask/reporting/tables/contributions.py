@@ -18,12 +18,14 @@ from ale_dask.analyses.main_effect import thresholded
 from ale_dask.coordinates.foci import foci_alone
 from ale_dask.errors import InputError
 from ale_dask.reporting.common.maps import find_map_spec, main_clusters
+from ale_dask.reporting.common.once import made_once
 
 CONTRIBUTING = ("Cluster ID", "Arm", "Experiment", "Subjects", "Share (%)", "Largest Share (%)", "Foci", "Note")
 DOMINANT = 50.0
 """Share in percent above which an experiment is marked."""
 
 
+@made_once
 def contribution_table(
     result: xr.Dataset, results: Mapping[str, xr.Dataset] | None = None, *, source: str = "cluster-fwe"
 ) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from ale_dask.analyses.main_effect import EPS
 from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.maps import MapSpec, find_map_spec
+from ale_dask.reporting.common.once import made_once
 from ale_dask.reporting.common.wording import controls, label
 from ale_dask.reporting.tables.anatomy import area_words, region_words
 from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table
@@ -42,6 +43,7 @@ _NUMBERS = frozenset(("Z", "ALE", "p", "x", "y", "z", "Volume (mm3)"))
 _MEASURES = {word: CORRECTION_OF[word].short for word in CLUSTER_CORRECTIONS}
 
 
+@made_once
 def article_table(results: Mapping[str, xr.Dataset], *, simulated: bool = False) -> pd.DataFrame:
     """Return the clusters of a study as a paper lists them, as text ready to print, one row each; peaks in mm MNI.
 

@@ -1,0 +1,61 @@
+"""Make each table of a report once, although several of its files show it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, ParamSpec
+
+import pandas as pd
+import xarray as xr
+
+_P = ParamSpec("_P")
+_TABLES: ContextVar[dict[Any, tuple[Any, pd.DataFrame]] | None] = ContextVar("tables", default=None)
+
+
+@contextmanager
+def each_table_once() -> Iterator[None]:
+    """Keep every table that is made inside this context; the results must not be changed meanwhile."""
+    if _TABLES.get() is not None:
+        yield
+        return
+    token = _TABLES.set({})
+    try:
+        yield
+    finally:
+        _TABLES.reset(token)
+
+
+def made_once(make: Callable[_P, pd.DataFrame]) -> Callable[_P, pd.DataFrame]:
+    """Return a function that makes a table as `make` does, and inside `each_table_once` gives a copy of an equal one.
+
+    Tables are equal when they are of the same Datasets, in memory, and of equal other arguments.
+    """
+
+    parameters = inspect.signature(make)
+
+    @wraps(make)
+    def table(*args: _P.args, **kwargs: _P.kwargs) -> pd.DataFrame:
+        tables = _TABLES.get()
+        if tables is None:
+            return make(*args, **kwargs)
+        given = parameters.bind(*args, **kwargs)
+        given.apply_defaults()
+        key = (make.__name__, *map(_key, given.arguments.values()))
+        if key not in tables:
+            # The arguments are kept with the table: an id is given again once its object is gone.
+            tables[key] = given, make(*args, **kwargs)
+        return tables[key][1].copy()
+
+    return table
+
+
+def _key(argument: Any) -> Any:
+    if isinstance(argument, xr.Dataset):
+        return id(argument)
+    if isinstance(argument, dict):
+        return tuple((name, id(value)) for name, value in argument.items())
+    return argument
