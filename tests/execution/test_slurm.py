@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,8 +33,9 @@ from ale_dask.workflows.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy" / "slurm"
-ITERATIONS = 1000
+ITERATIONS = 150
 BLOCKS = 5 * ITERATIONS
+SOME = 40
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def here(cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, 
 
 
 def write_long(folder: Path) -> Study:
-    """Return a tiny study cut into so many blocks that a job can be caught amid them."""
+    """Return a tiny study cut into so many blocks that a task can stop itself amid them."""
     text = (write_tiny(folder) / "study.toml").read_text().replace("iterations = 60", f"iterations = {ITERATIONS}")
     (folder / "study.toml").write_text(text + "[backend]\nblock_size = 1\nworkers = 2\n")
     return load_study(folder / "study.toml")
@@ -64,6 +66,34 @@ def write_long(folder: Path) -> Study:
 def long(tmp_path: Path) -> Study:
     """Return the study of a new folder `tiny`, for OUT in it."""
     return with_backend(write_long(tmp_path / "tiny"), name="slurm-array")
+
+
+@pytest.fixture
+def paused(tmp_path: Path, out: Path, long: Study) -> Study:
+    """Return the study with a prologue that stops the process of each task once some blocks are there.
+
+    Whatever the machine's speed, the task is then caught amid its blocks; `resume` lets the tasks go on.
+    """
+    found = f"[ $(find {shlex.quote(str(out))}/store.zarr -path '*/null/*/c/*/0' 2>/dev/null | wc -l) -gt {SOME} ]"
+    go, stopped = (shlex.quote(str(tmp_path / name)) for name in ("go", "stopped"))
+    # In a subshell $$ is still the process of the script, whose child computes the blocks.
+    stop = f"child=$(pgrep -P $$ -f 'ale_dask.cli block') && kill -STOP $child && echo $child >> {stopped} && break"
+    watch = f"(until [ -e {go} ]; do {found} && {stop}; sleep 0.05; done)"
+    return with_backend(long, prologue=[f'[ -z "${{SLURM_ARRAY_TASK_ID:-}}" ] || {watch} >/dev/null 2>&1 &'])
+
+
+def stopped(folder: Path) -> list[int]:
+    """Return the processes of tasks that have stopped themselves."""
+    path = folder / "stopped"
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+def resume(folder: Path) -> None:
+    """Let stopped tasks go on, and others and later ones not stop any more."""
+    (folder / "go").touch()
+    for process in stopped(folder):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGCONT)
 
 
 @pytest.fixture
@@ -137,9 +167,9 @@ def laid_out(study: Study, out: Path) -> Path:
 
 
 def started(study: Study, out: Path) -> str:
-    """Return the id of an array of two tasks that has computed some blocks of OUT."""
+    """Return the id of an array of two tasks that have stopped amid the blocks of OUT."""
     job = backend_of(study.backend).start_array(laid_out(study, out)).jobs[0]
-    wait_until(lambda: chunks(out) > 40, seconds=240, what=f"blocks of job {job}")
+    wait_until(lambda: len(stopped(out.parent)) == 2, seconds=240, what=f"blocks of job {job}")
     return job
 
 
@@ -215,10 +245,11 @@ def test_what_slurm_refuses_exits_69_and_leaves_no_job(
 
 
 def test_a_cancelled_task_stays_cancelled_and_the_same_array_goes_on(
-    here: dict[str, str], long: Study, out: Path, expected: dict[str, str]
+    here: dict[str, str], long: Study, paused: Study, out: Path, expected: dict[str, str]
 ) -> None:
-    job = started(long, out)
+    job = started(paused, out)
     ask(here, "scancel", f"{job}_0")
+    resume(out.parent)
     wait_for_all(here, out / "logs")
     assert field(here, f"{job}_0", "JobState") == "CANCELLED"
     assert field(here, f"{job}_1", "JobState") == "COMPLETED"
@@ -232,10 +263,10 @@ def test_a_cancelled_task_stays_cancelled_and_the_same_array_goes_on(
 
 
 def test_tasks_out_of_time_or_without_their_node_queue_again_and_go_on(
-    here: dict[str, str], long: Study, out: Path, expected: dict[str, str]
+    here: dict[str, str], paused: Study, out: Path, expected: dict[str, str]
 ) -> None:
     # Each has its node for itself.
-    job = started(with_backend(long, memory="5 GB"), out)
+    job = started(with_backend(paused, memory="5 GB"), out)
     nodes = [field(here, f"{job}_{i}", "NodeList") for i in (0, 1)]
     assert sorted(nodes) == ["node0", "node1"]
     # The signal that --signal=B:TERM@120 has Slurm send, without waiting for a time limit, whose unit is minutes.
@@ -246,6 +277,7 @@ def test_tasks_out_of_time_or_without_their_node_queue_again_and_go_on(
     finally:
         ask(here, "scontrol", "update", f"nodename={nodes[1]}", "state=resume")
     assert chunks(out) < BLOCKS
+    resume(out.parent)
     wait_for_all(here, out / "logs")
     assert [field(here, f"{job}_{i}", "JobState") for i in (0, 1)] == ["COMPLETED"] * 2, logs(out / "logs")
     assert [field(here, f"{job}_{i}", "Restarts") for i in (0, 1)] == ["1", "1"], logs(out / "logs")
@@ -256,17 +288,17 @@ def test_tasks_out_of_time_or_without_their_node_queue_again_and_go_on(
 
 
 def test_tasks_that_take_too_much_memory_are_killed_and_the_last_job_takes_over(
-    here: dict[str, str], long: Study, out: Path, expected: dict[str, str]
+    here: dict[str, str], tmp_path: Path, paused: Study, out: Path, expected: dict[str, str]
 ) -> None:
-    # Once blocks are there, a second process takes 700 MB: `tail` keeps what has no line end.
-    there = f"[ $(find {shlex.quote(str(out))}/store.zarr -path '*/null/*/c/*/0' 2>/dev/null | wc -l) -gt 40 ]"
+    # Once the task has stopped, a second process takes 700 MB: `tail` keeps what has no line end.
+    there = f"[ -e {shlex.quote(str(tmp_path / 'stopped'))} ]"
     greedy = f"(until {there}; do sleep 0.1; done; (head -c 700m /dev/zero; sleep 60) | tail) >/dev/null &"
-    study = with_backend(long, memory="400 MB", prologue=[greedy])
+    study = with_backend(paused, memory="400 MB", prologue=[*(paused.backend.prologue or []), greedy])
     made = submit.submit(study, out, pictures=False)
     array, last = made.jobs
     wait_until(lambda: field(here, last, "JobState") != "PENDING", seconds=240, what="the end of the array")
     killed = chunks(out)
-    assert 40 < killed < BLOCKS
+    assert SOME < killed < BLOCKS
     for i in (0, 1):
         assert field(here, f"{array}_{i}", "JobState") in ("FAILED", "OUT_OF_MEMORY")
         assert "exceeded memory limit" in (out / "logs" / f"slurm-{array}_{i}.out").read_text()
@@ -276,18 +308,19 @@ def test_tasks_that_take_too_much_memory_are_killed_and_the_last_job_takes_over(
 
 
 def test_a_cancelled_submission_is_gone_and_goes_on_with_dask_workers(
-    here: dict[str, str], tmp_path: Path, long: Study, out: Path, expected: dict[str, str]
+    here: dict[str, str], tmp_path: Path, paused: Study, out: Path, expected: dict[str, str]
 ) -> None:
-    made = submit.submit(long, out, pictures=False)
+    made = submit.submit(paused, out, pictures=False)
     with pytest.raises(UnfinishedError, match="a run is under way"):
-        submit.submit(long, out)
-    wait_until(lambda: chunks(out) > 40, seconds=240, what="blocks")
+        submit.submit(paused, out)
+    wait_until(lambda: len(stopped(tmp_path)) == 2, seconds=240, what="blocks")
     assert "cancelled: Slurm job " in ale("cancel", out)
     wait_for_all(here, out / "logs")
     assert {field(here, job, "JobState") for job in (f"{made.jobs[0]}_0", f"{made.jobs[0]}_1", made.jobs[1])} == {
         "CANCELLED"
     }
     assert chunks(out) < BLOCKS
+    resume(tmp_path)
     assert "ended before it was done" in ale("status", out, "--watch", code=75)
     assert "nothing runs any more" in ale("cancel", out, code=65)
     # The study in OUT; workers on this host find each other by loopback only.
@@ -308,19 +341,16 @@ def test_run_waits_for_the_array_and_takes_it_with_it_when_stopped(
     here: dict[str, str],
     tmp_path: Path,
     long: Study,
+    paused: Study,
     out: Path,
     expected: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def stop(standings: Any) -> None:
-        if chunks(out) > 40:
+        if stopped(tmp_path):
             raise UnfinishedError("stopped by a signal")
 
-    # Every two seconds, or with both tasks at work, the array may have ended between two looks.
-    monkeypatch.setattr(follow, "_WATCH_SECONDS", 0.05)
-    late = with_backend(long, prologue=["sleep $((60 * SLURM_ARRAY_TASK_ID))"])
     with pytest.raises(UnfinishedError, match="stopped by a signal"):
-        submit.run_array(late, out, tell=stop)
+        submit.run_array(paused, out, tell=stop)
     wait_for_all(here, out / "logs")
     assert chunks(out) < BLOCKS
     # Tasks that do nothing: what is missing is not left to the login node.
