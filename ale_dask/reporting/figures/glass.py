@@ -50,7 +50,8 @@ def outlines() -> dict[str, Outline]:
     for side in SIDES:
         widths = kept[f"{side}-widths"].tolist()
         curves = {w: (kept[f"{side}-points-{i}"], kept[f"{side}-codes-{i}"]) for i, w in enumerate(widths)}
-        by_side[side] = Outline(*kept[f"{side}-edges"].tolist(), curves)
+        left, right, bottom, top = kept[f"{side}-edges"].tolist()
+        by_side[side] = Outline(left, right, bottom, top, curves)
     return by_side
 
 
