@@ -153,8 +153,8 @@ def sweep(
     --------
     >>> study = ale.load_study("study.toml")
     >>> table, record = ale.sweep(study, "sweep", axes={"voxel_p": [0.01, 0.005]}, quiet=True)
-    >>> sorted(table["voxel_p"].unique())
-    [0.005, 0.01]
+    >>> table["sweep.voxel_p"].unique().tolist()
+    ['0.01', '0.005']
     """
     started = time.time()
     out = place(out)

@@ -15,9 +15,7 @@ from support.studies import write_tiny
 import ale_dask as ale
 
 PUBLIC = {name: getattr(ale, name) for name in ale.__all__} | {"ale": ale}
-NOT_RUN = {"fail_safe", "fail_safe_of_run", "jackknife", "jackknife_of_run", "sweep"}
-"""Names whose examples need kernels that no other example needs, a minute of compiling each where there is no cache."""
-WITH_EXAMPLES = [name for name in ale.__all__ if ">>>" in (getattr(ale, name).__doc__ or "") and name not in NOT_RUN]
+WITH_EXAMPLES = [name for name in ale.__all__ if ">>>" in (getattr(ale, name).__doc__ or "")]
 pytestmark = pytest.mark.integration
 
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from abc import ABC, abstractmethod
@@ -240,4 +241,6 @@ def _as_process(run: DetachedRun) -> Submission:
             # A group of its own: closing the terminal does not reach it.
             start_new_session=True,
         )
+    # Whoever submits from a session that goes on must not keep a zombie of the run.
+    threading.Thread(target=process.wait, daemon=True).start()
     return new_submission("process", pid=process.pid, created=psutil.Process(process.pid).create_time(), log=str(path))

@@ -62,7 +62,7 @@ def jackknife_table(overlap: xr.Dataset) -> pd.DataFrame:
 
     Examples
     --------
-    >>> result = ale.main_effect(ale.read_foci("drug.txt"), mask="ball.nii.gz", iterations=60, voxel_p=0.01, seed=3)
+    >>> result = ale.main_effect(ale.read_foci("drug.txt"), mask="ball.nii.gz", null="uniform", iterations=60, seed=3)
     >>> (overlap,) = ale.jackknife([result]).values()
     >>> ale.jackknife_table(overlap).columns[:3].tolist()
     ['Cluster ID', 'Input', 'Direction']

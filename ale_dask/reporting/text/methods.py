@@ -122,7 +122,8 @@ def cite(out_or_record: str | Place | Mapping[str, Any], *, bibtex: bool = False
 
     Examples
     --------
-    >>> print(ale.cite("out").splitlines()[0])
+    >>> study, results, record = ale.collect("out")
+    >>> print(ale.cite(record).splitlines()[0])
     # tiny: methods
     """
     if isinstance(out_or_record, Mapping):
