@@ -29,7 +29,7 @@ from ale_dask.cli.options import (
 from ale_dask.errors import UnfinishedError
 
 if TYPE_CHECKING:
-    from ale_dask.workflows.maintain import Standing
+    from ale_dask.workflows.maintain import AnalysisStatus
 
 _LOG_SECONDS = 15.0
 
@@ -54,46 +54,46 @@ def submit(
     if dry_run:
         print(job_scripts(wanted, out), end="")
         return
-    made = start(wanted, out, overwrite=overwrite, pictures=pictures)
-    print(f"submitted: {describe(made)}")
+    submission = start(wanted, out, overwrite=overwrite, pictures=pictures)
+    print(f"submitted: {describe(submission)}")
     where = shlex.quote(out)
     print(f"  ale-dask status {where} --watch\n  ale-dask logs {where}\n  ale-dask cancel {where}")
 
 
-def line(standing: Standing) -> str:
+def _status_line(analysis: AnalysisStatus) -> str:
     """Return the line that shows how far an analysis is."""
     from ale_dask.execution.progress import clock
 
-    text = f"{standing.analysis:28} {standing.done:10,} of {standing.iterations:10,} iterations"
-    if standing.done < standing.iterations and standing.rate > 0:
-        text += f", {standing.rate:,.0f}/s, {clock((standing.iterations - standing.done) / standing.rate)} left"
-    if standing.cut is not None:
-        value, low, high = (f"{number:,.4g}" for number in standing.cut)
-        text += f", threshold {value} ({low}-{high}) {standing.unit}"
+    text = f"{analysis.analysis:28} {analysis.done:10,} of {analysis.iterations:10,} iterations"
+    if analysis.done < analysis.iterations and analysis.rate > 0:
+        text += f", {analysis.rate:,.0f}/s, {clock((analysis.iterations - analysis.done) / analysis.rate)} left"
+    if analysis.cut is not None:
+        value, low, high = (f"{number:,.4g}" for number in analysis.cut)
+        text += f", threshold {value} ({low}-{high}) {analysis.unit}"
     return text
 
 
-def told(standings: list[Standing]) -> list[str]:
+def status_lines(statuses: list[AnalysisStatus]) -> list[str]:
     """Return a line per analysis that shows how far it is, and a line of advice."""
     from ale_dask.execution.monitor.state import Known, advice
 
-    known = [Known(s.analysis, s.done >= s.iterations, s.failed, s.cut, s.clusters) for s in standings]
-    return [*map(line, standings), advice(known)]
+    known = [Known(s.analysis, s.done >= s.iterations, s.failed, s.cut, s.clusters) for s in statuses]
+    return [*map(_status_line, statuses), advice(known)]
 
 
-def show() -> Callable[[list[Standing]], None]:
+def status_printer() -> Callable[[list[AnalysisStatus]], None]:
     """Return a function that prints how far a run is: in place on a terminal, every 15 s in a log."""
     terminal, last, shown, ended = sys.stderr.isatty(), 0.0, 0, False
 
-    def tell(standings: list[Standing]) -> None:
+    def tell(statuses: list[AnalysisStatus]) -> None:
         nonlocal last, shown, ended
-        ending = not ended and all(s.done >= s.iterations for s in standings)
+        ending = not ended and all(s.done >= s.iterations for s in statuses)
         if not (terminal or ending) and time.monotonic() - last < _LOG_SECONDS:
             return
         last, ended = time.monotonic(), ended or ending
         # Move above the lines printed last and erase them; a narrow terminal has broken some of them into several rows.
         up = f"\x1b[{shown}A\x1b[J" if terminal and shown else ""
-        lines = told(standings)
+        lines = status_lines(statuses)
         print(up + "\n".join(lines), file=sys.stderr, flush=True)
         columns = shutil.get_terminal_size().columns
         shown = sum(max(1, -(-len(each) // columns)) for each in lines)
@@ -114,13 +114,13 @@ def status(
     if watch:
         from ale_dask.workflows.follow import follow
 
-        if not follow(out, show()):
+        if not follow(out, status_printer()):
             raise UnfinishedError(f"{out}: ended before it was done; `ale-dask logs {out}` says why, submit resumes")
-    standings = of(out)
+    statuses = of(out)
     if as_json:
-        print(json.dumps([asdict(s) for s in standings]))
+        print(json.dumps([asdict(s) for s in statuses]))
     elif not watch:
-        print("\n".join(told(standings)))
+        print("\n".join(status_lines(statuses)))
 
 
 def cancel(out: Stored) -> None:

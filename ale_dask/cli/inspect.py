@@ -144,9 +144,9 @@ def describe(
     from ale_dask.storage.location import replace_file
 
     if path.suffix == ".toml" or (path / "study.toml").is_file():
-        from ale_dask.workflows.prepare import arms_described
+        from ale_dask.workflows.prepare import samples_and_arms
 
-        foci, contrasts = arms_described(_study_at(path, n=n, space=space, columns=columns))
+        foci, contrasts = samples_and_arms(_study_at(path, n=n, space=space, columns=columns))
     else:
         foci, contrasts = (
             {path.name: read_foci(path, n=n, space=space, columns=columns_from(columns), require_n=False)},

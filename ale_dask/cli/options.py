@@ -280,9 +280,9 @@ def load(study: str) -> Study:
     from ale_dask.storage.ownership import holds_run
 
     if isinstance(where, Remote) or holds_run(where):
-        from ale_dask.workflows.run_directory import kept_study
+        from ale_dask.workflows.run_directory import stored_study
 
-        return kept_study(where)
+        return stored_study(where)
     return load_study(where / "study.toml", recorded=(where / "plans").is_dir())
 
 

@@ -69,10 +69,10 @@ def _run(study: Study, out: str, options: RunOptions) -> None:
 
 def _array_first(study: Study, out: str, *, quiet: bool, overwrite: bool) -> Study:
     """Wait until a job array has computed the blocks, and return the study with the backend that collects them here."""
-    from ale_dask.cli.follow import show
+    from ale_dask.cli.follow import status_printer
     from ale_dask.workflows.submit import run_array
 
-    run_array(study, out, overwrite=overwrite, tell=(lambda standings: None) if quiet else show())
+    run_array(study, out, overwrite=overwrite, tell=(lambda statuses: None) if quiet else status_printer())
     return with_settings(study, backend="threads", workers="1")
 
 
@@ -98,9 +98,9 @@ def extend(
 ) -> None:
     """Extend a run to more iterations; those that are done are not repeated."""
     from ale_dask.storage.location import place
-    from ale_dask.workflows.run_directory import kept_study
+    from ale_dask.workflows.run_directory import stored_study
 
-    study = with_settings(kept_study(place(out)), backend=backend, workers=workers, iterations=iterations)
+    study = with_settings(stored_study(place(out)), backend=backend, workers=workers, iterations=iterations)
     _run(study, out, RunOptions(as_json=as_json, quiet=quiet, pictures=pictures))
 
 

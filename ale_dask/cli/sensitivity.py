@@ -105,11 +105,11 @@ def leave_one_out(
     from ale_dask.reporting.sensitivity.leave_one_out import jackknife_lines, jackknife_table
     from ale_dask.storage.location import place
     from ale_dask.workflows.leave_one_out import jackknife_of_run
-    from ale_dask.workflows.run_directory import kept_study
+    from ale_dask.workflows.run_directory import stored_study
 
     stop_on_signals()
     show_messages(quiet=quiet)
-    study = with_settings(kept_study(place(out)), backend=backend, workers=workers)
+    study = with_settings(stored_study(place(out)), backend=backend, workers=workers)
     found = jackknife_of_run(out, by=by, k=k, backend=study.backend, quiet=quiet)
     if as_json:
         rows = {name: json.loads(jackknife_table(one).to_json(orient="records")) for name, one in found.items()}

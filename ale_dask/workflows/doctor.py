@@ -1,4 +1,4 @@
-"""What a run needs, tried one by one: before the first one on a new machine."""
+"""Try one by one what a run needs, before the first run on a new machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ale_dask.execution.block_store import shares_storage
 from ale_dask.execution.plan import Plan
 from ale_dask.numerics.warm import cold, compile_kernels
 from ale_dask.storage.location import Place, create_once, place, remove
-from ale_dask.workflows.prepare import plans, prepare
+from ale_dask.workflows.prepare import make_plans, prepare
 
 log = logging.getLogger(__name__)
 
@@ -32,57 +32,58 @@ EXTRAS = {
     "cloud": (("obstore",), "OUT in object storage: s3://, gs://, az://"),
     **BACKEND_EXTRAS,
 }
-"""What each optional part of the installation imports, and what it is for."""
+"""The modules that each extra of the package installs, and what they are for."""
 
 
 def extras() -> list[str]:
-    """Return a line on the optional parts that are installed, and one on each that is not with what it is for."""
-    lacking = {name: [m for m in modules if find_spec(m) is None] for name, (modules, _) in EXTRAS.items()}
-    there = [name for name, missing in lacking.items() if not missing]
-    lines = [f"ok  extras installed: {', '.join(there)}"] if there else []
+    """Return a line that lists the installed extras, and a line per missing extra that says what it is for."""
+    missing_of = {name: [m for m in modules if find_spec(m) is None] for name, (modules, _) in EXTRAS.items()}
+    installed = [name for name, missing in missing_of.items() if not missing]
+    lines = [f"ok  extras installed: {', '.join(installed)}"] if installed else []
     return lines + [
         f"--  without extra {name} ({', '.join(missing)} missing), for {EXTRAS[name][1]}: "
         f'pip install "ale-dask[{name}]"'
-        for name, missing in lacking.items()
+        for name, missing in missing_of.items()
         if missing
     ]
 
 
 def examine(settings: Backend, out: str | None) -> None:
-    """Log a line for each thing that works: kernels, workers, their versions, OUT, the time of an iteration.
+    """Log a line per requirement that is met: versions, kernels, time of an iteration, OUT, workers.
 
     Raises
     ------
     BackendError, StoreError, InputError
-        for the first that does not work, with what to do.
+        for the first requirement that is not met, with what to do.
     """
     versions = ", ".join(f"{name} {version}" for name, version in worker_versions().items())
     log.info(f"ok  this machine: {versions}, Python {platform.python_version()}, {cpu_count()} CPUs")
     for line in extras():
         log.info(line)
-    first, start = cold(), time.perf_counter()
+    compiling, start = cold(), time.perf_counter()
     compile_kernels()
     log.info(
-        f"ok  kernels {'compiled, once on this machine,' if first else 'loaded'} in {time.perf_counter() - start:.1f} s"
+        f"ok  kernels {'compiled, once on this machine,' if compiling else 'loaded'} in "
+        f"{time.perf_counter() - start:.1f} s"
     )
     with tempfile.TemporaryDirectory() as folder:
         write_example(Path(folder, "example"))
-        plan = plans(prepare(load_study(Path(folder, "example", "study.toml"))))["drug"]
-    here = _milliseconds(plan)
-    log.info(f"ok  one iteration of the example's drug sample takes {here:.2f} ms here")
-    nonce = uuid.uuid4().hex
-    scratch = None if out is None else place(out) / f"doctor-{nonce}"
+        plan = make_plans(prepare(load_study(Path(folder, "example", "study.toml"))))["drug"]
+    log.info(f"ok  one iteration of the drug sample of the example takes {_milliseconds(plan):.2f} ms here")
+    token = uuid.uuid4().hex
+    scratch = None if out is None else place(out) / f"doctor-{token}"
     try:
         if scratch is not None:
-            _try_out(scratch, nonce)
-        if not backend_of(settings).check(place(out or "s3://bucket/run"), unique=nonce):
-            _try_workers(settings, plan, scratch, nonce)
+            _try_out(scratch, token)
+        if not backend_of(settings).check(place(out or "s3://bucket/run"), unique=token):
+            _try_workers(settings, plan, scratch, token)
     finally:
         if scratch is not None:
             remove(scratch)
 
 
-def _try_workers(settings: Backend, plan: Plan, scratch: Place | None, nonce: str) -> None:
+def _try_workers(settings: Backend, plan: Plan, scratch: Place | None, token: str) -> None:
+    """Log whether the workers of a backend answer, see OUT and compute."""
     start = time.perf_counter()
     with connect(settings) as client:
         if client is None:
@@ -96,28 +97,30 @@ def _try_workers(settings: Backend, plan: Plan, scratch: Place | None, nonce: st
             f"after {time.perf_counter() - start:.1f} s; dashboard {dashboard(client) or 'none: needs bokeh'}"
         )
         if scratch is not None:
-            blind = [worker for worker, seen in client.run(shares_storage, scratch, nonce).items() if not seen]
-            if blind:
+            without_out = [worker for worker, sees in client.run(shares_storage, scratch, token).items() if not sees]
+            if without_out:
                 log.info(
-                    f"but {len(blind)} worker(s) do not see OUT, first {blind[0]}: blocks come back through here, "
-                    "and `submit` needs all to see it"
+                    f"but {len(without_out)} worker(s) do not see OUT, the first is {without_out[0]}: this process "
+                    "writes their blocks, and `submit` needs all to see it"
                 )
             else:
                 log.info("ok  every worker sees OUT and writes its blocks itself")
         start = time.perf_counter()
-        there = client.submit(_milliseconds, plan, pure=False).result()
+        milliseconds = client.submit(_milliseconds, plan, pure=False).result()
         waited = time.perf_counter() - start
-        log.info(f"ok  {there:.2f} ms on a worker, {waited:.1f} s until the first result came back")
+        log.info(f"ok  {milliseconds:.2f} ms on a worker, {waited:.1f} s until the first result came back")
 
 
-def _try_out(scratch: Place, nonce: str) -> None:
+def _try_out(scratch: Place, token: str) -> None:
+    """Raise StoreError if a file below OUT can be created twice, as two drivers of one run would."""
     start = time.perf_counter()
     file = scratch / "plans" / "nonce"
-    create_once(file, nonce.encode())
-    if create_once(file, b"another").decode() != nonce:
-        raise StoreError(f"{scratch}: a file was made twice; two drivers would not be safe there, give another -o")
+    create_once(file, token.encode())
+    if create_once(file, b"another").decode() != token:
+        raise StoreError(f"{scratch}: a file was created twice; two drivers would not be safe there, give another -o")
     log.info(f"ok  OUT can be written, once: {1e3 * (time.perf_counter() - start):.0f} ms for a file")
 
 
 def _milliseconds(plan: Plan) -> float:
+    """Return the time of one iteration of a plan in this process, in ms."""
     return 1e3 * seconds_per_iteration(plan, most=1000)

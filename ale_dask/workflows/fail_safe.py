@@ -1,4 +1,4 @@
-"""Fail-safe N of a finished run: plan and time it, compute its blocks in OUT, and write it beside the results."""
+"""Plan the fail-safe N of a finished run, compute its blocks in OUT, and write its files beside the results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from ale_dask.reporting.sensitivity.fail_safe import clusters_in, write_fail_saf
 from ale_dask.reporting.text.follow_up_files import origin_of
 from ale_dask.storage.location import Place, place
 from ale_dask.workflows.run import carry_out, collect, workers_of
-from ale_dask.workflows.run_directory import Run, stored
+from ale_dask.workflows.run_directory import Run, stored_run
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class TimedPlan:
-    """A plan of noise nulls, the iterations that it is run for, and the measured seconds of one iteration here."""
+    """A plan of nulls with noise experiments, the number of its iterations, and the seconds of one in this process."""
 
     plan: Plan
     iterations: int
@@ -57,7 +57,7 @@ class TimedPlan:
         return self.iterations * self.seconds_per_iteration
 
     def block_size(self, backend: Backend, workers: int) -> int:
-        """Return the iterations of a block: the backend's own, or those that take as long as it wants."""
+        """Return the iterations per block: those that the backend sets, or as many as fit its `block_seconds`."""
         return backend.block_size or block_size(
             iterations=self.iterations,
             seconds_per_iteration=self.seconds_per_iteration,
@@ -68,7 +68,7 @@ class TimedPlan:
 
 @dataclass(frozen=True, eq=False)
 class BaseRateNoise:
-    """A main effect with its noise experiments against the base rate, and the passes over their draws."""
+    """The steps of a main effect with noise experiments against the base rate, and the passes that compute them."""
 
     steps: Steps
     passes: Sequence[TimedPlan]
@@ -81,31 +81,32 @@ class BaseRateNoise:
 
 @dataclass(frozen=True, eq=False)
 class FailSafeRun:
-    """Fail-safe N of a finished run before it is computed: the results it is of, and the plans that it takes."""
+    """The fail-safe N of a finished run before it is computed: the results in question, and the plans for them."""
 
     out: Place
     study: Study
     results: Mapping[str, xr.Dataset]
     """The chosen main effects and conjunctions by name.
 
-    Those tested against the base rate have it as their null, and a name of their own where the run has both nulls.
+    A result that is tested against the base rate has it as its only null. If the run has both nulls, its name here is
+    another one than that of the result against the uniform null.
     """
     mains: Mapping[str, xr.Dataset]
     uniform: Mapping[str, TimedPlan]
-    """The noise nulls against foci spread evenly, by main effect."""
+    """The plan of each main effect whose noise experiments have foci anywhere in the mask."""
     base_rate: Mapping[str, BaseRateNoise]
-    """The noise nulls against the base rate, by main effect."""
+    """The passes of each main effect whose noise experiments have foci where the literature reports them."""
     hues: Mapping[str, Hue]
     """The colours of main effects in every figure of the run."""
     record: Mapping[str, Any]
 
     @property
     def plans(self) -> dict[str, TimedPlan]:
-        """Every plan: of the uniform null by main effect, of the base rate by the name of the plan."""
+        """Every plan: by main effect for the uniform null, by the name of the plan for the base rate."""
         return {**self.uniform, **{t.plan.name: t for noise in self.base_rate.values() for t in noise.passes}}
 
     def lines(self, *, workers: int) -> list[str]:
-        """Return a line per main effect: what is going to be computed, and how long it takes."""
+        """Return a line per main effect with the number of noise experiments and iterations, and the time they take."""
         return [
             *(self._uniform_line(name, timed, workers) for name, timed in self.uniform.items()),
             *(_base_rate_line(name, noise, workers) for name, noise in self.base_rate.items()),
@@ -133,7 +134,7 @@ def _base_rate_line(name: str, noise: BaseRateNoise, workers: int) -> str:
 
 
 _CLUSTER_SECONDS = 0.03
-"""Seconds in which the clusters of one enlarged sample are found against the base rate, on a grid of 2 mm."""
+"""Seconds to find the clusters of one enlarged sample against the base rate, measured on a grid of 2 mm."""
 
 
 def plan_fail_safe(
@@ -145,33 +146,37 @@ def plan_fail_safe(
     iterations: int = 1000,
     null: str | None = None,
 ) -> FailSafeRun:
-    """Return the fail-safe N of a finished run before it is computed: its plans are stored in OUT, and timed here.
+    """Store the plans for the fail-safe N of a finished run in OUT, and return them with their measured times.
 
     Parameters
     ----------
     analysis
-        a main effect or conjunction; all of them if not given
+        Name of a main effect or conjunction; by default all of them.
     most
-        noise experiments added at most to a main effect; three times its own if not given
+        Largest number of noise experiments added to a main effect; by default three times its own experiments.
+    series
+        Number of series of noise experiments.
+    iterations
+        Iterations of the null after each noise experiment.
     null
-        uniform, base-rate or both: where noise reports foci, and the null that clusters must survive; the run's own if
-        not given
+        "uniform", "base-rate" or "both": the null from which noise experiments take their foci, and which clusters must
+        survive; by default that of the run.
 
     Raises
     ------
     StoreError
-        when OUT holds no run, or one that is not finished.
+        when OUT holds no finished run.
     InputError
-        for an analysis that is not there or a contrast, for TFCE, or a null that the run does not have.
+        for an unknown analysis, a contrast, TFCE, or a null that the run does not have.
     """
     out = place(out)
     study, results, record = collect(out)
-    able = [name for name in study.analysis if model_of(results[name]).kind in (main_effects.KIND, conjunctions.KIND)]
-    if analysis is not None and analysis not in able:
-        raise InputError(f"{analysis}: no main effect or conjunction of {out}, which has {', '.join(able)}")
-    chosen = {name: results[name] for name in ([analysis] if analysis else able)}
-    asked = _asked(study.inference.null, null, out)
-    prepared, plans = stored(out)
+    names = [name for name in study.analysis if model_of(results[name]).kind in (main_effects.KIND, conjunctions.KIND)]
+    if analysis is not None and analysis not in names:
+        raise InputError(f"{analysis}: no main effect or conjunction of {out}, which has {', '.join(names)}")
+    chosen = {name: results[name] for name in ([analysis] if analysis else names)}
+    asked = _null_asked(study.inference.null, null, out)
+    prepared, plans = stored_run(out)
     shown, mains = (chosen, _mains(chosen, results)) if asked != "base-rate" else ({}, {})
     uniform = {
         name: _timed(_uniform_plan(out, sample, plans[name], name=name, most=most, series=series), iterations)
@@ -190,7 +195,7 @@ def plan_fail_safe(
 
 
 def _number(most: int | None, sample: Sample) -> int:
-    """Return how many noise experiments are added to a sample at most."""
+    """Return the largest number of noise experiments added to a sample."""
     return noise_null.TIMES * len(sample.key) if most is None else most
 
 
@@ -198,8 +203,8 @@ def _timed(plan: Plan, iterations: int) -> TimedPlan:
     return TimedPlan(plan, iterations, seconds_per_iteration(plan, most=iterations))
 
 
-def _asked(own: str, null: str | None, out: Place) -> str:
-    """Return the nulls to compute: those asked for, or those of the run."""
+def _null_asked(own: str, null: str | None, out: Place) -> str:
+    """Return the null to compute, "uniform", "base-rate" or "both": the one asked for, or that of the run."""
     if null not in (None, "uniform", "base-rate", "both"):
         raise InputError(f"null '{null}': give uniform, base-rate or both")
     if null in (None, own) or own == "both":
@@ -208,7 +213,7 @@ def _asked(own: str, null: str | None, out: Place) -> str:
 
 
 def _mains(chosen: Mapping[str, xr.Dataset], results: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
-    """Return the main effects that noise is added to, by name: those behind a result with a cluster."""
+    """Return by name the main effects to which noise is added: those of results that have a cluster."""
     return {
         str(main.attrs["name"]): main
         for result in chosen.values()
@@ -220,7 +225,7 @@ def _mains(chosen: Mapping[str, xr.Dataset], results: Mapping[str, xr.Dataset]) 
 def _of_base_rate(
     chosen: Mapping[str, xr.Dataset], results: Mapping[str, xr.Dataset]
 ) -> tuple[dict[str, xr.Dataset], dict[str, xr.Dataset]]:
-    """Return the chosen results with the base rate as their only null, by name, and all main effects likewise."""
+    """Return the chosen results by name, and all main effects by name, both with the base rate as their only null."""
     mains = {name: decided_by_base_rate(r) for name, r in results.items() if model_of(r).kind == main_effects.KIND}
     decided: dict[str, xr.Dataset] = {}
     for name, result in chosen.items():
@@ -235,7 +240,7 @@ def _of_base_rate(
 
 
 def _passes(out: Place, steps: Steps, *, name: str, iterations: int) -> list[TimedPlan]:
-    """Return the passes of a main effect with its noise against the base rate, with their plans as OUT holds them."""
+    """Return the passes of a main effect with noise against the base rate, with their plans as stored in OUT."""
     passes = []
     for i, chunk in enumerate(steps.chunks):
         where = f"{base_rate_name(name)}_fail-safe-{steps.most}x{steps.series}-{i + 1}"
@@ -248,9 +253,9 @@ def _passes(out: Place, steps: Steps, *, name: str, iterations: int) -> list[Tim
 
 
 def _uniform_plan(out: Place, sample: Sample, main: Plan, *, name: str, most: int | None, series: int) -> Plan:
-    """Return the plan of a main effect with its noise against foci spread evenly, as OUT holds it."""
+    """Return the plan of a main effect with noise against the uniform null, as stored in OUT."""
     number = _number(most, sample)
-    # Each number of experiments and series is another plan, with a place of its own.
+    # Each number of noise experiments and series is another plan and needs another name.
     where = f"{name}_fail-safe-{number}x{series}"
     conventions = noise_null.conventions_of(sample, main, most=number, series=series, name=name)
     make = partial(noise_null.plan_fail_safe, sample, main, most=number, series=series, name=where, threads=cpu_count())
@@ -261,7 +266,7 @@ def _uniform_plan(out: Place, sample: Sample, main: Plan, *, name: str, most: in
 def compute_nulls(
     planned: FailSafeRun, *, backend: Backend, client: Client | None = None, quiet: bool = False
 ) -> dict[str, npt.NDArray[np.int64]]:
-    """Return the nulls (iteration, noise x series) of each plan by name, computing the blocks that OUT lacks."""
+    """Compute the blocks that OUT lacks, and return the null (iteration, noise x series) of each plan by name."""
     with workers_of(backend, client=client) as connected:
         workers, run = threads_of(connected, backend), Run.at(planned.out)
         jobs = [
@@ -281,14 +286,14 @@ def fail_safe(
     quiet: bool = False,
     pictures: bool = True,
 ) -> dict[str, xr.Dataset]:
-    """Return the fail-safe N of every result by name, computing the blocks that OUT lacks, and write its files.
+    """Compute the blocks that OUT lacks, write the fail-safe N of every result to files, and return it by name.
 
-    These are OUT/NAME/NAME_fail-safe.tsv, .json and .svg, and against the base rate NAME_fail-safe-base-rate.
+    The files are OUT/NAME/NAME_fail-safe.tsv, .json and .svg; against the base rate NAME_fail-safe-base-rate.
 
     Raises
     ------
     StoreError, BackendError, UnfinishedError
-        the same call resumes after any of them.
+        after any of which the same call resumes.
     """
     if not planned.plans:
         return {}
@@ -321,7 +326,7 @@ def fail_safe(
 
 
 def _as_run(result: xr.Dataset, study: Study) -> xr.Dataset:
-    """Return a result with the null of its run in its settings: report.html compares these with the run's own."""
+    """Return a result whose settings have the null of the run again, as report.html compares them with the record."""
     inference = model_of(result).inference.model_copy(update={"null": study.inference.null})
     return result.assign_attrs(inference=inference.model_dump_json())
 
@@ -340,14 +345,14 @@ def fail_safe_of_run(
 ) -> dict[str, xr.Dataset]:
     """Compute the fail-safe N of the analyses of a finished run, and write a table, its JSON and a figure of each.
 
-    What the folder already holds is not repeated, so that the same call resumes.
+    Blocks that the folder already holds are not computed again, so that the same call resumes.
 
     Parameters
     ----------
     out
         Folder of the run, or its address in object storage.
     analysis
-        Name of the only analysis to do; by default all main effects and conjunctions.
+        Name of a main effect or conjunction; by default all of them.
     most
         Largest number of noise experiments, as for `fail_safe`.
     series
@@ -355,7 +360,7 @@ def fail_safe_of_run(
     iterations
         Iterations of the null after each noise experiment.
     null
-        "uniform" or "base-rate", as for `fail_safe`.
+        "uniform", "base-rate" or "both"; by default that of the run.
     backend
         Backend to compute on; by default that of the run.
     client

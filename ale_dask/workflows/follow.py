@@ -1,4 +1,4 @@
-"""Runs that go on by themselves: who runs OUT, how far it is, how it is stopped."""
+"""Follow runs in the background: which process or job computes OUT, how far it is, how to stop it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ale_dask.execution.backends.base import Submission
 from ale_dask.execution.backends.registry import follower_of
 from ale_dask.execution.journal import events
 from ale_dask.storage.location import Place, files, place
-from ale_dask.workflows.maintain import Standing, Watch
+from ale_dask.workflows.maintain import AnalysisStatus, StatusReader
 
 _WATCH_SECONDS = 2.0
 _TAIL = 20
@@ -23,21 +23,22 @@ def submitted(out: str | Place) -> Submission | None:
     if not path.is_file():
         return None
     try:
-        kept = json.loads(path.read_bytes())
-        return Submission(**{**kept, "jobs": tuple(kept["jobs"])})
+        content = json.loads(path.read_bytes())
+        return Submission(**{**content, "jobs": tuple(content["jobs"])})
     except (ValueError, TypeError, KeyError) as error:
         raise StoreError(
-            f"{path}: damaged ({error}), who runs {out} is not known; make sure that nobody does and delete this file"
+            f"{path}: damaged ({error}), it does not say what computes {out}; make sure that nothing does, then delete "
+            "this file"
         ) from error
 
 
 def alive(submission: Submission, out: Place) -> bool | None:
-    """Return whether a submission still waits or runs, or None when it cannot be told from this machine."""
+    """Return whether a submission still waits or runs, or None if this machine cannot tell."""
     return follower_of(submission).alive(submission, out)
 
 
 def describe(submission: Submission) -> str:
-    """Return in words who runs: process, jobs, task or DaskJob."""
+    """Return in words which process, jobs, task or DaskJob a submission started."""
     return follower_of(submission).describe(submission)
 
 
@@ -70,19 +71,19 @@ def cancel(out: str | Place) -> str:
     it was never submitted
     """
     out = place(out)
-    found = submitted(out)
-    if found is None:
+    submission = submitted(out)
+    if submission is None:
         raise InputError(f"{out}: was not submitted; stop a `run` with Ctrl-C where it runs")
-    if alive(found, out) is False:
+    if alive(submission, out) is False:
         raise InputError(
-            f"{out}: nothing runs any more ({describe(found)}); `ale-dask status {out}` says how far it is"
+            f"{out}: nothing runs any more ({describe(submission)}); `ale-dask status {out}` says how far it is"
         )
-    follower_of(found).cancel(found, out)
-    return f"cancelled: {describe(found)}; finished blocks are kept, `ale-dask submit {out} -o {out}` goes on"
+    follower_of(submission).cancel(submission, out)
+    return f"cancelled: {describe(submission)}; finished blocks are kept, `ale-dask submit {out} -o {out}` goes on"
 
 
 def follow(
-    out: str | Place, tell: Callable[[list[Standing]], None], *, going: Callable[[], bool | None] | None = None
+    out: str | Place, tell: Callable[[list[AnalysisStatus]], None], *, going: Callable[[], bool | None] | None = None
 ) -> bool:
     """Follow a run until nobody computes it any more, and return whether it is complete.
 
@@ -91,40 +92,41 @@ def follow(
     out
         Folder of the run, or its address in object storage.
     tell
-        Called every two seconds with the `status` of the run.
+        Function that is called every two seconds with the `status` of the run.
     going
-        Says whether the run goes on, None if that cannot be told; by default its submission is asked.
+        Function that returns whether the run goes on, or None if that is unknown; by default its submission is asked.
 
     Returns
     -------
     bool
-        Whether the run is complete: with its results if it was submitted, otherwise with all its blocks.
+        Whether the run is complete: all blocks are done and, if it was submitted, its results are written.
 
     Examples
     --------
-    >>> ale.follow("out", lambda standings: None)
+    >>> ale.follow("out", lambda statuses: None)
     True
     """
     out = place(out)
-    found = submitted(out)
-    watch = Watch(out)
+    submission = submitted(out)
+    read_status = StatusReader(out)
     while True:
-        # Asked first: who has ended by then has written its last block.
-        runs_on = going() if going else alive(found, out) if found else None
-        standings = watch()
-        tell(standings)
-        complete = all(each.done >= each.iterations for each in standings)
+        # Asked before the blocks are counted: a run that has ended by now has written its last block.
+        runs_on = going() if going else alive(submission, out) if submission else None
+        statuses = read_status()
+        tell(statuses)
+        complete = all(each.done >= each.iterations for each in statuses)
         if runs_on is False or (complete and not runs_on):
-            return complete and (going is not None or found is None or _written(out, since=found.time))
+            return complete and (going is not None or submission is None or _written(out, since=submission.time))
         time.sleep(_WATCH_SECONDS)
 
 
 def _written(out: Place, *, since: float) -> bool:
+    """Return whether the results of a run were written after a time in seconds since the epoch."""
     return any(event["event"] == "finished" and event["time"] >= since for event in events(out))
 
 
 def logs(out: str | Place) -> Iterator[str]:
-    """Yield lines on what happened to a run: its submission, failures with tracebacks, the ends of the jobs' logs.
+    """Yield lines on the events of a run: its submission, failures with tracebacks, and the last lines of its jobs.
 
     Parameters
     ----------
@@ -148,13 +150,13 @@ def logs(out: str | Place) -> Iterator[str]:
     out = place(out)
     names = files(out / "logs")
     if not names:
-        raise StoreError(f"{out}: holds no run, or one that has said nothing yet")
-    if (found := submitted(out)) is not None:
-        yield f"{_clock(found.time)} submitted: {describe(found)}"
+        raise StoreError(f"{out}: holds no run, or one that has logged nothing yet")
+    if (submission := submitted(out)) is not None:
+        yield f"{_clock(submission.time)} submitted: {describe(submission)}"
     for event in events(out):
-        what = {k: v for k, v in event.items() if k not in ("time", "event", "driver", "error")}
-        said = ", ".join(f"{key} {value}" for key, value in what.items())
-        yield f"{_clock(event['time'])} {event['event']}: {said} ({event['driver']})"
+        details = {k: v for k, v in event.items() if k not in ("time", "event", "driver", "error")}
+        text = ", ".join(f"{key} {value}" for key, value in details.items())
+        yield f"{_clock(event['time'])} {event['event']}: {text} ({event['driver']})"
         yield from (f"    {line}" for line in str(event.get("error", "")).rstrip().splitlines())
     texts = {
         name: (out / "logs" / name).read_bytes().decode(errors="replace")
@@ -165,9 +167,10 @@ def logs(out: str | Place) -> Iterator[str]:
         lines = text.rstrip().splitlines()
         yield f"--- {name}" + (f", last {_TAIL} of {len(lines)} lines" if len(lines) > _TAIL else "")
         yield from lines[-_TAIL:]
-    if found is not None:
-        yield from follower_of(found).logs(found)
+    if submission is not None:
+        yield from follower_of(submission).logs(submission)
 
 
 def _clock(seconds: float) -> str:
+    """Return the local date and time of seconds since the epoch."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

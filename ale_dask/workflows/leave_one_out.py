@@ -25,7 +25,7 @@ from ale_dask.reporting.text.follow_up_files import origin_of
 from ale_dask.storage.location import Place, place
 from ale_dask.workflows.jackknife import Arms, JackknifePlan, PassArrays, overlaps_of, plan_jackknife
 from ale_dask.workflows.run import carry_out, collect, workers_of
-from ale_dask.workflows.run_directory import Run, Sizes, stored
+from ale_dask.workflows.run_directory import Run, Sizes, stored_run
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -103,7 +103,7 @@ def jackknife_of_run(
 
 def _planned(out: Place, study: Study, results: Mapping[str, xr.Dataset], *, by: str, k: int) -> JackknifePlan:
     """Return the passes needed to leave experiments out of a run, with the plans as stored in OUT."""
-    prepared, plans = stored(out)
+    prepared, plans = stored_run(out)
     planned = plan_jackknife(
         results,
         samples={name: (prepared.samples[name], plans[name]) for name in main_effects_of(study)},

@@ -1,4 +1,4 @@
-"""What is done with a run once it is laid out: count it, extend it, compute a share of it, check its bits."""
+"""Work on a run that exists: extend it, compute a share of its blocks, verify it, read how far it is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ale_dask.numerics import correct
 from ale_dask.reporting.common.written import differing_results
 from ale_dask.storage.location import Place, place
 from ale_dask.workflows.run import run
-from ale_dask.workflows.run_directory import Run, jobs_of, stored
+from ale_dask.workflows.run_directory import Run, jobs_of, stored_run
 
 _RECENT_SECONDS = 60.0
 
@@ -65,7 +65,7 @@ def extend(out: str | Place, *, iterations: int, **options: Any) -> tuple[dict[s
     >>> results["drug"].sizes["iteration"]
     80
     """
-    prepared, _ = stored(place(out))
+    prepared, _ = stored_run(place(out))
     inference = prepared.study.inference.model_copy(update={"iterations": iterations})
     return run(prepared.study.model_copy(update={"inference": inference}), out, **options)
 
@@ -73,15 +73,15 @@ def extend(out: str | Place, *, iterations: int, **options: Any) -> tuple[dict[s
 def run_share(out: str | Place, *, index: int, shares: int | None = None) -> int:
     """Compute one share of the missing blocks of a run in this process and return how many were computed.
 
-    The blocks of all analyses form one list, of which share `index` is every `shares`-th block from that number on. No
-    scheduler takes part, so that the tasks of a job array can do this side by side.
+    The blocks of all analyses form one list; a share has blocks `index`, `index + shares` and so on. No scheduler takes
+    part, so that the tasks of a job array can compute their shares side by side.
 
     Parameters
     ----------
     out
         Folder of the run, or its address in object storage.
     index
-        Number of the share, from 0; without `shares`, number of the only block to compute.
+        Number of the share, from 0; without `shares`, the number of the only block to compute.
     shares
         Number of shares.
 
@@ -105,8 +105,8 @@ def run_share(out: str | Place, *, index: int, shares: int | None = None) -> int
     0
     """
     out = place(out)
-    prepared, made = stored(out)
-    jobs = jobs_of(prepared, out, made, workers=shares or 1)
+    prepared, plans = stored_run(out)
+    jobs = jobs_of(prepared, out, plans, workers=shares or 1)
     blocks = [(job, block) for job in jobs for block in range(job.segment.n_blocks)]
     step = shares or len(blocks)
     if not 0 <= index < step:
@@ -117,7 +117,7 @@ def run_share(out: str | Place, *, index: int, shares: int | None = None) -> int
 
 
 def verify(out: str | Place, *, blocks: int = 10, seed: int | None = None) -> list[str]:
-    """Verify a run: compare every stored file with its checksum, and some blocks with a computation of them now.
+    """Verify a run: compare every stored file with its checksum, and compute some of its blocks again.
 
     Parameters
     ----------
@@ -126,12 +126,12 @@ def verify(out: str | Place, *, blocks: int = 10, seed: int | None = None) -> li
     blocks
         Number of random blocks that are computed again and compared bit by bit.
     seed
-        Seed of that choice; by default another choice each time.
+        Seed of the choice of blocks; by default every call chooses others.
 
     Returns
     -------
     list of str
-        One line for everything that is not as it should be; none if all is well.
+        One line per file or block that is missing, damaged or different; empty if there is none.
 
     Raises
     ------
@@ -144,12 +144,12 @@ def verify(out: str | Place, *, blocks: int = 10, seed: int | None = None) -> li
     []
     """
     out = place(out)
-    prepared, made = stored(out)
-    jobs = jobs_of(prepared, out, made, workers=1)
+    prepared, plans = stored_run(out)
+    jobs = jobs_of(prepared, out, plans, workers=1)
     done = [(job, block) for job in jobs for block in range(job.segment.n_blocks) if job.sink.read(block) is not None]
     if not done:
         raise StoreError(f"{out}: no block is done yet; run it first")
-    wrong = [*_lost_blocks(out, jobs, done), *_broken_stored(out, prepared, made), *differing_results(out)]
+    wrong = [*_lost_blocks(out, jobs, done), *_damaged_maps(out, prepared, plans), *differing_results(out)]
     for job, block in random.Random(seed).sample(done, min(blocks, len(done))):
         again = compute_block(job.plan, job.segment, block, function=job.function)
         kept = job.sink.read(block) or {}
@@ -160,15 +160,15 @@ def verify(out: str | Place, *, blocks: int = 10, seed: int | None = None) -> li
 
 
 def _lost_blocks(out: Place, jobs: Sequence[Job], done: Sequence[tuple[Job, int]]) -> list[str]:
-    """Return a line for each segment with blocks that are damaged, or missing though the results were made of them."""
-    whole = {(id(job), block) for job, block in done}
+    """Return a line per segment whose blocks are damaged, or missing although the written results need them."""
+    intact = {(id(job), block) for job, block in done}
     lines = []
     for job in jobs:
         there = job.sink.present() if isinstance(job.sink, StoreSink) else {}
         lost = [
             block
             for block in range(job.segment.n_blocks)
-            if (id(job), block) not in whole and (block in there or _recorded(out, job))
+            if (id(job), block) not in intact and (block in there or _recorded(out, job))
         ]
         if lost:
             lines.append(
@@ -179,22 +179,24 @@ def _lost_blocks(out: Place, jobs: Sequence[Job], done: Sequence[tuple[Job, int]
 
 
 def _recorded(out: Place, job: Job) -> bool:
-    """Return whether the results that were written are made of a segment, by what run.json says of the analysis."""
+    """Return whether run.json lists the segment of a job among those that the written results were made of."""
     try:
         record = json.loads((out / "run.json").read_bytes())
         return len(record["analyses"][job.plan.name]["segments"]) > job.segment.number
     except (OSError, ValueError, KeyError, TypeError):
-        # No results yet; or they are a contrast's under another name, or run.json is damaged, which is said itself.
+        # There are no results yet, or run.json names the plan differently, as for a contrast, or it is damaged, which
+        # another line says.
         return (out / "run.json").is_file()
 
 
-def _broken_stored(out: Place, prepared: PreparedStudy, made: Mapping[str, Plan]) -> list[str]:
+def _damaged_maps(out: Place, prepared: PreparedStudy, plans: Mapping[str, Plan]) -> list[str]:
+    """Return a line per stored MA map, or ALE map without an experiment, that differs from its checksum."""
     lines = []
     for name in main_effects_of(prepared.study):
         group = f"store.zarr/{name}/maps"
-        broken = broken_maps(out, name, identity=made[name].identity)
+        broken = broken_maps(out, name, identity=plans[name].identity)
         if broken is None and (out / group / "zarr.json").is_file():
-            lines.append(f"{group}: nothing vouches for these maps; run again with the same -o to make them again")
+            lines.append(f"{group}: no checksums belong to these maps; run again with the same -o to make them again")
         for file in broken or ():
             lines.append(f"{group}/{file}: not as it was written; run again with the same -o to make it again")
         for file in left_out.broken_leave_one_out(out, name):
@@ -206,70 +208,70 @@ def _broken_stored(out: Place, prepared: PreparedStudy, made: Mapping[str, Plan]
 
 
 def leave_one_out(out: str | Place, *, analysis: str | None = None) -> list[str]:
-    """Return where the ALE maps without each experiment of one or every main effect in OUT have been written.
+    """Store the ALE maps without each experiment of one or every main effect in OUT, and return where they are.
 
     Raises
     ------
     StoreError
         when OUT holds no run, or cannot be written.
     InputError
-        when there is no such main effect.
+        when OUT has no main effect of that name.
     """
     out = place(out)
-    prepared, made = stored(out)
+    prepared, plans = stored_run(out)
     if analysis is not None and analysis not in prepared.samples:
         raise InputError(f"{analysis}: no main effect of {out}, which has {', '.join(prepared.samples)}")
     written = []
     for name in [analysis] if analysis else prepared.samples:
-        plan, chosen = made[name], prepared.samples[name]
+        plan, chosen = plans[name], prepared.samples[name]
         maps = left_out.leave_one_out(chosen, s=plan.arrays["s"], bits=int(plan.settings["bits"]))
         written.append(left_out.store_leave_one_out(out, name, maps))
     return written
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How far one analysis is."""
+class AnalysisStatus:
+    """The progress of one analysis: iterations done and wanted, their rate, and the threshold so far."""
 
     analysis: str
     done: int
     iterations: int
     rate: float
-    """Iterations per second over the last minute, by the times at which their blocks were written."""
+    """Iterations per second over the last minute, from the times at which blocks were written."""
     cut: tuple[float, float, float] | None
-    """Of each null of a main effect: the threshold so far and its 95 % interval, in the unit of the correction.
+    """The threshold so far and its 95 % interval, in `unit`; None while there are too few iterations.
 
-    Of the uniform null there is none where the base rate alone decides.
+    The uniform null has none where the base rate alone decides.
     """
     unit: str
-    """Of the cut: voxels, mass, ALE or TFCE; of a base-rate null voxels, summed z, z or TFCE."""
+    """The unit of the cut: voxels, mass, ALE or TFCE, or for a base-rate null voxels, summed z, z or TFCE."""
     clusters: dict[str, int] | None = None
-    """How many clusters are "significant", "not" and "undecided" so far; None where it is not one of clusters."""
+    """The number of clusters that are "significant", "not" and "undecided" so far; None where none are tested."""
     failed: int = 0
-    """Blocks that the last driver set aside."""
+    """Number of blocks that failed for good under the last driver."""
 
 
-class Watch:
-    """Looks at a run again and again; a block that was whole is not read twice."""
+class StatusReader:
+    """Reads the status of a run repeatedly; a block that was once read whole is not read again."""
 
     def __init__(self, out: str | Place) -> None:
         self.out = place(out)
-        self.prepared, self.plans = stored(self.out)
+        self.prepared, self.plans = stored_run(self.out)
         self.run = Run.at(self.out)
         self.seen: dict[tuple[str, int, int], npt.NDArray[np.int64]] = {}
         self.observed: dict[str, tuple[npt.NDArray[np.int64], float] | None] = {}
 
-    def __call__(self) -> list[Standing]:
-        """Return how far every main effect and contrast is."""
+    def __call__(self) -> list[AnalysisStatus]:
+        """Return the status of every main effect and contrast."""
         failed = _failed(self.out)
-        return [self._standing(name, plan, failed=failed[plan.name]) for name, plan in self.plans.items()]
+        return [self._status(name, plan, failed=failed[plan.name]) for name, plan in self.plans.items()]
 
     def _observed(self, name: str, plan: Plan) -> tuple[npt.NDArray[np.int64], float] | None:
         if name not in self.observed:
             self.observed[name] = PLANS[plan.kind].observed(plan, self.prepared.study.inference)
         return self.observed[name]
 
-    def _standing(self, name: str, plan: Plan, *, failed: int) -> Standing:
+    def _status(self, name: str, plan: Plan, *, failed: int) -> AnalysisStatus:
         inference = self.prepared.study.inference
         have = segments(self.out, plan)
         now, recent = time.time(), 0
@@ -293,7 +295,7 @@ class Watch:
             alpha = inference.cluster_p
             low, high = correct.cut_interval(null, alpha=alpha)
             at = correct.cut(null, alpha=alpha, rule=inference.cluster_cut)
-            # Without an upper end of its interval the threshold so far says nothing yet.
+            # A threshold whose interval has no upper end yet is too uncertain to show.
             if max(at, high) < correct.UNREACHABLE:
                 cut = statistic.value(at), statistic.value(low), statistic.value(high)
             if (found := self._observed(name, plan)) is not None:
@@ -301,11 +303,11 @@ class Watch:
                 each = correct.decisions(r, len(null), alpha=alpha, eps=found[1])
                 decided = {word: each.count(word) for word in DECISIONS}
         unit = "" if statistic is None else statistic.unit
-        return Standing(name, len(null), total, recent / _RECENT_SECONDS, cut, unit, decided, failed)
+        return AnalysisStatus(name, len(null), total, recent / _RECENT_SECONDS, cut, unit, decided, failed)
 
 
 def _failed(out: Place) -> Counter[str]:
-    """Return how many blocks the last driver of OUT has set aside, by analysis."""
+    """Return the number of blocks that failed for good under the last driver of OUT, by analysis."""
     found: Counter[str] = Counter()
     for event in events(out):
         if event["event"] == "started":
@@ -315,8 +317,8 @@ def _failed(out: Place) -> Counter[str]:
     return found
 
 
-def status(out: str | Place) -> list[Standing]:
-    """Return how far each main effect and contrast of a run is.
+def status(out: str | Place) -> list[AnalysisStatus]:
+    """Return the progress of each main effect and contrast of a run.
 
     Parameters
     ----------
@@ -325,8 +327,8 @@ def status(out: str | Place) -> list[Standing]:
 
     Returns
     -------
-    list of Standing
-        One for each analysis with iterations: its name, iterations done and wanted, threshold so far.
+    list of AnalysisStatus
+        For each analysis with iterations its name, iterations done and wanted, and the threshold so far.
 
     Raises
     ------
@@ -335,7 +337,7 @@ def status(out: str | Place) -> list[Standing]:
 
     Examples
     --------
-    >>> next((standing.analysis, standing.done) for standing in ale.status("out"))
+    >>> next((each.analysis, each.done) for each in ale.status("out"))
     ('drug', 60)
     """
-    return Watch(out)()
+    return StatusReader(out)()

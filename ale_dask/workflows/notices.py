@@ -1,4 +1,4 @@
-"""What a user is told about the input of a study before anything is computed: counts, decisions and findings."""
+"""Collect what a user is told about the input of a study before a run: counts, decisions and warnings."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from ale_dask.datasets.base_rate.fit import base_rate_findings
 from ale_dask.workflows.prepare import read_samples
 
 WORST = 5
-"""How many findings of one code are printed where not all are asked for."""
+"""Number of findings of one code that are printed unless all are asked for."""
 
 
 @dataclass(frozen=True)
 class Notices:
-    """What there is to say about one sample, main effect or contrast."""
+    """The counts, decisions and findings of one sample, main effect or contrast."""
 
     name: str
     counts: dict[str, int]
@@ -41,13 +41,13 @@ class Notices:
         return {
             "name": self.name,
             **self.counts,
-            "decisions": [asdict(one) for one in self.decisions],
+            "decisions": [asdict(decision) for decision in self.decisions],
             "warnings": [{"code": f.code, "message": f.message, "where": f.where} for f in self.findings],
         }
 
 
 def study_notices(study: Study) -> list[Notices]:
-    """Return the notices of a study: one entry per sample, and those that its analyses add.
+    """Return the notices of a study: one entry per sample, and one per analysis that adds any.
 
     Raises
     ------
@@ -56,31 +56,31 @@ def study_notices(study: Study) -> list[Notices]:
     """
     mask = load_space(study.inference)
     foci, samples = read_samples(study, mask=mask)
-    found = [_notices(name, [dataset], lint(dataset, mask=mask)) for name, dataset in foci.items()]
+    notices = [_notices(name, [dataset], lint(dataset, mask=mask)) for name, dataset in foci.items()]
     for name, analysis in study.analysis.items():
         if isinstance(analysis, MainEffect):
             used = samples[name].foci
-            pooled = lint(used, mask=mask) if len(analysis.foci) > 1 else []
+            findings = lint(used, mask=mask) if len(analysis.foci) > 1 else []
             if study.inference.null != "uniform" and study.inference.base_rate in (LITERATURE, *DATABASES):
-                pooled = [*pooled, *base_rate_findings(used)]
-            added = _only_new(_notices(name, [used], pooled), found)
+                findings = [*findings, *base_rate_findings(used)]
+            added = _only_new(_notices(name, [used], findings), notices)
             if len(analysis.foci) > 1:
-                found.append(added)
+                notices.append(added)
             elif added.decisions or added.findings:
-                # The sample has an entry of its own, which says how many experiments it has before any are pooled.
-                at = next(i for i, one in enumerate(found) if one.name == analysis.foci[0])
-                found[at] = replace(
-                    found[at],
-                    decisions=(*found[at].decisions, *added.decisions),
-                    findings=(*found[at].findings, *added.findings),
+                # The sample already has an entry, whose counts are those before any experiments are pooled.
+                at = next(i for i, entry in enumerate(notices) if entry.name == analysis.foci[0])
+                notices[at] = replace(
+                    notices[at],
+                    decisions=(*notices[at].decisions, *added.decisions),
+                    findings=(*notices[at].findings, *added.findings),
                 )
         elif isinstance(analysis, Contrast):
             arms = [samples[arm].foci for arm in analysis.arms]
-            said = lint_contrast(*arms)
+            findings = lint_contrast(*arms)
             if study.inference.shared == "exclude":
                 arms = list(disjoint_arms(*arms, shared="exclude", name=f"analysis.{name}"))
-            found.append(_only_new(_notices(name, arms, said), found))
-    return found
+            notices.append(_only_new(_notices(name, arms, findings), notices))
+    return notices
 
 
 def file_notices(
@@ -96,11 +96,11 @@ def file_notices(
     Parameters
     ----------
     inference
-        The settings, of which mask, search and outside are heeded.
+        The settings; mask, search, outside and same_subjects are used.
     n, space
-        The sample size and the space of experiments whose file states none.
+        The sample size and the space of experiments for which the file states none.
     columns
-        Names of the columns of a table, where they are unusual.
+        The names of columns of a table that differ from the expected ones.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def file_notices(
     mask = load_space(inference)
     if inference.outside == "drop":
         dataset = placed(dataset, mask=mask, outside="drop", name=path.name)
-    # What an analysis would make of its experiments, with these settings.
+    # An analysis with these settings would pool experiments of the same subjects, and say so.
     if inference.same_subjects != "refuse":
         used = by_subjects(dataset, inference.same_subjects, name=path.name)
         dataset = add_decisions(dataset, decisions(used))
@@ -119,44 +119,45 @@ def file_notices(
 
 
 def notice_lines(notices: Iterable[Notices], *, verbose: bool = False) -> list[str]:
-    """Return the lines that tell a user of notices: the five worst findings of each code, or all of them."""
+    """Return notices as lines of text, with the five worst findings of each code, or with all if `verbose`."""
     lines: list[str] = []
-    for one in notices:
-        lines.append(f"{one.name}: " + ", ".join(f"{n:,} {word}" for word, n in one.counts.items()))
-        lines += [f"  note {d.code}: {_at(d.where)}{d.message}" for d in one.decisions]
+    for entry in notices:
+        lines.append(f"{entry.name}: " + ", ".join(f"{n:,} {word}" for word, n in entry.counts.items()))
+        lines += [f"  note {d.code}: {_prefix(d.where)}{d.message}" for d in entry.decisions]
         by_code: dict[str, list[Finding]] = {}
-        for finding in one.findings:
+        for finding in entry.findings:
             by_code.setdefault(finding.code, []).append(finding)
         for code, same in by_code.items():
             worst = sorted(same, key=lambda finding: -finding.severity)
             shown = worst if verbose else worst[:WORST]
-            lines += [f"  warning {code}: {_at(f.where)}{f.message}" for f in shown]
+            lines += [f"  warning {code}: {_prefix(f.where)}{f.message}" for f in shown]
             if len(shown) < len(same):
                 lines.append(f"    and {len(same) - len(shown):,} more of {code}; --verbose prints all {len(same):,}")
     return lines
 
 
 def _notices(name: str, foci: Sequence[xr.Dataset], findings: Iterable[Finding]) -> Notices:
+    """Return findings with the counts and the decisions of some foci Datasets."""
     counts = {
         "experiments": sum(f.sizes["experiment"] for f in foci),
         "foci": sum(int(n_foci(f).sum()) for f in foci),
         "subjects": sum(map(n_subjects, foci)),
     }
-    made = dict.fromkeys(d for f in foci for d in decisions(f))
-    return Notices(name, counts, tuple(made), tuple(findings))
+    distinct = dict.fromkeys(d for f in foci for d in decisions(f))
+    return Notices(name, counts, tuple(distinct), tuple(findings))
 
 
-def _only_new(notices: Notices, told: Iterable[Notices]) -> Notices:
-    """Return the notices without decisions and findings that earlier entries have told already."""
-    before = list(told)
-    known = {d for one in before for d in one.decisions}, {(f.code, f.message) for one in before for f in one.findings}
+def _only_new(notices: Notices, earlier: Sequence[Notices]) -> Notices:
+    """Return the notices without the decisions and findings that earlier entries have already."""
+    known_decisions = {d for entry in earlier for d in entry.decisions}
+    known_findings = {(f.code, f.message) for entry in earlier for f in entry.findings}
     return Notices(
         notices.name,
         notices.counts,
-        tuple(d for d in notices.decisions if d not in known[0]),
-        tuple(f for f in notices.findings if (f.code, f.message) not in known[1]),
+        tuple(d for d in notices.decisions if d not in known_decisions),
+        tuple(f for f in notices.findings if (f.code, f.message) not in known_findings),
     )
 
 
-def _at(where: str) -> str:
+def _prefix(where: str) -> str:
     return f"{where}: " if where else ""

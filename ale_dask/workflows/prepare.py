@@ -1,4 +1,4 @@
-"""A study read, checked and planned: what will be computed, and what it costs."""
+"""Read and check a study, make its plans, and estimate what they cost."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def read_sources(study: Study, *, need_n: bool) -> dict[str, xr.Dataset]:
     Raises
     ------
     InputError
-        for a file or an experiment that cannot be used; with `need_n` also for one without a sample size.
+        for a file or an experiment that cannot be used; with `need_n` also for an experiment without a sample size.
     """
-    return {name: _read(name, source, need_n=need_n) for name, source in study.foci.items()}
+    return {name: _read_source(name, source, need_n=need_n) for name, source in study.foci.items()}
 
 
 def read_samples(study: Study, *, mask: Mask) -> tuple[dict[str, xr.Dataset], dict[str, Sample]]:
-    """Return the foci of a study by name, read and selected, and the experiments of its main effects by name.
+    """Return the selected foci of each source of a study by name, and the sample of each main effect by name.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def read_samples(study: Study, *, mask: Mask) -> tuple[dict[str, xr.Dataset], di
     for name, main in main_effects_of(study).items():
         parts = [sources[f] for f in main.foci]
         foci = parts[0] if len(parts) == 1 else foci_data.concat(parts)
-        # A sample that is one source keeps that source's name.
+        # Messages about a sample of one source use the name of the source.
         foci = by_subjects(foci, inference.same_subjects, name=main.foci[0] if len(parts) == 1 else name)
         where = f"analysis.{name}"
         samples[name] = enough(sample(foci, mask=mask, inference=inference, name=where), name=where)
@@ -72,7 +72,7 @@ def read_samples(study: Study, *, mask: Mask) -> tuple[dict[str, xr.Dataset], di
 
 
 def prepare(study: Study) -> PreparedStudy:
-    """Return the study with its files read, its experiments checked and its fixed-point scale chosen.
+    """Return a study with its files read, its experiments checked and its fixed-point scale chosen.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def prepare(study: Study) -> PreparedStudy:
     mask = load_space(inference)
     sources, samples = read_samples(study, mask=mask)
     make = partial(sample, mask=mask, inference=inference)
-    # Pooling never raises a sum, so that no union of these samples can overflow either.
+    # Pooling experiments never raises the sum of a voxel, so that no union of these samples can overflow either.
     pooled = {name: by_subjects(foci, inference.same_subjects, name=name) for name, foci in sources.items()}
     bits = study_bits([make(foci, name=f"foci.{name}") for name, foci in pooled.items()])
     arms: dict[str, tuple[Sample, Sample]] = {}
@@ -97,28 +97,28 @@ def prepare(study: Study) -> PreparedStudy:
     return PreparedStudy(study, mask, bits, sources, samples, arms)
 
 
-def arms_described(study: Study) -> tuple[dict[str, xr.Dataset], dict[str, tuple[str, str]]]:
-    """Return the experiments of a study's main effects by name, and of each contrast the names of its two arms.
+def samples_and_arms(study: Study) -> tuple[dict[str, xr.Dataset], dict[str, tuple[str, str]]]:
+    """Return the foci of each main effect of a study by name, and the names of the two arms of each contrast.
 
-    Arms from which shared experiments are excluded are there under "CONTRAST: ARM".
+    An arm from which shared experiments are excluded has foci of its own, under the name "CONTRAST: ARM".
     """
     _, samples = read_samples(study, mask=load_space(study.inference))
     foci = {name: chosen.foci for name, chosen in samples.items()}
     compared: dict[str, tuple[str, str]] = {}
     for name, analysis in study.analysis.items():
         if isinstance(analysis, Contrast):
-            one, two = analysis.arms
-            compared[name] = (one, two)
+            a, b = analysis.arms
+            compared[name] = (a, b)
             if study.inference.shared == "exclude":
-                kept = contrasts.disjoint_arms(foci[one], foci[two], shared="exclude", name=f"analysis.{name}")
-                if any(k.sizes != foci[arm].sizes for k, arm in zip(kept, (one, two), strict=True)):
-                    compared[name] = (f"{name}: {one}", f"{name}: {two}")
-                    foci |= dict(zip(compared[name], kept, strict=True))
+                disjoint = contrasts.disjoint_arms(foci[a], foci[b], shared="exclude", name=f"analysis.{name}")
+                if any(part.sizes != foci[arm].sizes for part, arm in zip(disjoint, (a, b), strict=True)):
+                    compared[name] = (f"{name}: {a}", f"{name}: {b}")
+                    foci |= dict(zip(compared[name], disjoint, strict=True))
     return foci, compared
 
 
-def _read(name: str, source: FociSource, *, need_n: bool) -> xr.Dataset:
-    # Experiments without a sample size may be those that are not selected.
+def _read_source(name: str, source: FociSource, *, need_n: bool) -> xr.Dataset:
+    # The selection may remove the experiments without a sample size.
     need_n = need_n and not source.select
     foci = read_sample(source, need_n=need_n)
     if source.select:
@@ -127,19 +127,20 @@ def _read(name: str, source: FociSource, *, need_n: bool) -> xr.Dataset:
 
 
 def read_sample(source: FociSource, *, need_n: bool = False) -> xr.Dataset:
-    """Return the foci of a sample's files as they are now, before any selection; read once for many settings."""
+    """Return the foci of the files of a source before any selection; unchanged files are read once per process."""
     files = tuple(expand_files(source.files))
-    stamps = tuple(map(_stamp, files))
+    stamps = tuple(map(_time_and_size, files))
     columns = tuple(sorted(source.columns.items()))
     return _read_files(files, stamps, source.n, source.space, source.talairach, need_n, columns)
 
 
-def _stamp(file: str) -> tuple[int, int] | None:
+def _time_and_size(file: str) -> tuple[int, int] | None:
+    """Return the modification time of a file in ns and its size in bytes, or None if it cannot be read."""
     try:
-        found = Path(file).stat()
+        status = Path(file).stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size
+    return status.st_mtime_ns, status.st_size
 
 
 @lru_cache(maxsize=16)
@@ -155,16 +156,16 @@ def _read_files(
     return read_foci(*files, n=n, space=space, talairach=talairach, require_n=need_n, columns=dict(columns))
 
 
-def plans(
+def make_plans(
     prepared: PreparedStudy, *, out: Place | None = None, known: dict[str, Plan] | None = None
 ) -> dict[str, Plan]:
     """Return the frozen plans of every analysis of a study by name.
 
-    Plans that OUT holds are used as they are. `known` holds the plans of other studies by identity: those of the same
-    identity are taken from there, and new ones are added.
+    Plans that OUT holds are read from there. `known` holds plans by identity, which several studies may share: plans of
+    a known identity are taken from it, and new plans are added to it.
     """
 
-    def keep(name: str, kind: str, conventions: dict[str, Any], make: Callable[[], Plan]) -> Plan:
+    def stored_or_made(name: str, kind: str, conventions: dict[str, Any], make: Callable[[], Plan]) -> Plan:
         identity = identity_of(kind, conventions)
         if known is not None:
             if identity not in known:
@@ -174,12 +175,12 @@ def plans(
             return make()
         return store_plan(out, make, name=name, identity=identity, conventions=conventions)
 
-    return plans_of(prepared, keep)
+    return plans_of(prepared, stored_or_made)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one analysis takes, told before it runs."""
+    """The blocks, the time and the bytes written that one analysis will take."""
 
     name: str
     kind: str
@@ -193,17 +194,17 @@ class Cost:
 
     @property
     def block_seconds(self) -> float:
-        """Time of one block on a core like this one."""
+        """Seconds of one block on a core like this one."""
         return self.block_size * self.seconds_per_iteration
 
     @property
     def core_seconds(self) -> float:
-        """Time on one core like this one."""
+        """Seconds of all iterations on one core like this one."""
         return self.iterations * self.seconds_per_iteration
 
 
 def cost(prepared: PreparedStudy, plan: Plan, *, name: str, workers: int) -> Cost:
-    """Return blocks, time and bytes of a plan, timed on its own foci here."""
+    """Return the cost of a plan, timed in this process on its own foci."""
     inference = prepared.study.inference
     iterations = iterations_of(plan, inference)
     seconds = seconds_per_iteration(plan, most=iterations)
@@ -214,11 +215,11 @@ def cost(prepared: PreparedStudy, plan: Plan, *, name: str, workers: int) -> Cos
         workers=workers,
     )
     blocks = -(-iterations // size)
-    width = 8 * (iterations * (1 + len(plan.statistics)) + blocks * sum(1 + n for n in counts_of(plan).values()))
-    first = name
-    for end in (clusters_name(""), base_rate_name("")):
-        first = first if first in (*prepared.samples, *prepared.arms) else name.removesuffix(end)
-    samples = [prepared.samples[first]] if first in prepared.samples else list(prepared.arms[first])
+    written = 8 * (iterations * (1 + len(plan.statistics)) + blocks * sum(1 + n for n in counts_of(plan).values()))
+    analysis = name
+    for ending in (clusters_name(""), base_rate_name("")):
+        analysis = analysis if analysis in (*prepared.samples, *prepared.arms) else name.removesuffix(ending)
+    samples = [prepared.samples[analysis]] if analysis in prepared.samples else list(prepared.arms[analysis])
     return Cost(
         name,
         plan.kind,
@@ -228,17 +229,17 @@ def cost(prepared: PreparedStudy, plan: Plan, *, name: str, workers: int) -> Cos
         blocks,
         size,
         seconds,
-        width,
+        written,
     )
 
 
-def scheduler_share(found: Sequence[Cost], *, workers: int) -> float:
-    """Return the share of its time that a Dask scheduler is busy while that many workers compute these blocks."""
-    seconds = sum(c.core_seconds for c in found) / max(1, sum(c.blocks for c in found))
+def scheduler_share(costs: Sequence[Cost], *, workers: int) -> float:
+    """Return the share of time, from 0, in which a Dask scheduler is busy while workers compute the blocks of costs."""
+    seconds = sum(c.core_seconds for c in costs) / max(1, sum(c.blocks for c in costs))
     return workers * TASK_SECONDS / max(seconds, 1e-9)
 
 
 def costs(prepared: PreparedStudy, *, workers: int | None = None) -> list[Cost]:
     """Return the cost of every main effect and contrast of a study."""
-    made = plans(prepared)
-    return [cost(prepared, plan, name=name, workers=workers or cpu_count()) for name, plan in made.items()]
+    plans = make_plans(prepared)
+    return [cost(prepared, plan, name=name, workers=workers or cpu_count()) for name, plan in plans.items()]

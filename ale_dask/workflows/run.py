@@ -45,7 +45,7 @@ from ale_dask.storage.location import Place, local_copy, place, replace_file
 from ale_dask.storage.ownership import holds_run
 from ale_dask.version import __version__
 from ale_dask.workflows.prepare import prepare
-from ale_dask.workflows.run_directory import Run, create_run, jobs_of, run_token, stored
+from ale_dask.workflows.run_directory import Run, create_run, jobs_of, run_token, stored_run
 from ale_dask.workflows.run_record import run_record
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _READ_AGAIN = 500
-"""At most so many stored blocks are read again for the threshold that the live view shows."""
+"""Largest number of stored blocks that are read again for the threshold that the live view shows."""
 _WITH_CLUSTERS = 50
-"""At most so many analyses have their clusters labelled for the live view."""
+"""Largest number of analyses whose clusters are labelled for the live view."""
 
 
 def run(
@@ -66,9 +66,9 @@ def run(
     overwrite: bool = False,
     quiet: bool = False,
     client: Client | None = None,
-    also: Report = lambda step: None,
+    on_step: Report = lambda step: None,
 ) -> tuple[dict[str, xr.Dataset], RunRecord]:
-    """Run a study in a folder and return the results of its analyses; what the folder already holds is not repeated.
+    """Run a study in a folder and return the results of its analyses; blocks that the folder holds are not repeated.
 
     Parameters
     ----------
@@ -82,8 +82,8 @@ def run(
         Show no progress.
     client
         Dask client to compute on; by default the backend of the study is started.
-    also
-        Called with every attempt at a block; what it raises stops the run.
+    on_step
+        Function that is called after every attempt at a block; an exception that it raises stops the run.
 
     Returns
     -------
@@ -110,13 +110,13 @@ def run(
     out = place(out)
     while True:
         started = time.time()
-        prepared, made, ale = _compute(study, out, overwrite=overwrite, quiet=quiet, client=client, also=also)
-        results, digests = _collect(prepared, out, made, ale)
+        prepared, plans, ale = _compute(study, out, overwrite=overwrite, quiet=quiet, client=client, on_step=on_step)
+        results, digests = _collect(prepared, out, plans, ale)
         inference = study.inference
         limit = inference.until_decided or 0
         left = undecided(results.values()) if inference.iterations < limit else 0
         if not left:
-            return results, _record(study, out, made, results, digests, seconds=time.time() - started)
+            return results, _record(study, out, plans, results, digests, seconds=time.time() - started)
         more = min(2 * inference.iterations, limit)
         log.info(f"{left} cluster(s) undecided after {inference.iterations:,} iterations: on to {more:,}")
         study = study.model_copy(update={"inference": inference.model_copy(update={"iterations": more})})
@@ -130,34 +130,34 @@ def _compute(
     overwrite: bool,
     quiet: bool,
     client: Client | None,
-    also: Report,
+    on_step: Report,
 ) -> tuple[PreparedStudy, dict[str, Plan], dict[str, Any]]:
-    """Return the study prepared, its plans, and ALE (voxel) of its main effects, once OUT holds every block."""
+    """Compute every block that OUT lacks, and return the prepared study, its plans and the ALE (voxel) by name."""
     started = time.time()
     prepared = prepare(study)
     with workers_of(study.backend, client=client) as connected:
         if (compiler := compile_beside(base_rate=base_rates.wanted(study.inference))) is not None:
             log.info("compiling the kernels, once on this machine: about 30 s")
-        made = create_run(prepared, out, overwrite=overwrite)
+        plans = create_run(prepared, out, overwrite=overwrite)
         journal = Journal(out)
         try:
-            ale = _ale(prepared, out, made, connected)
+            ale = _observed_ale(prepared, out, plans, connected)
             if compiler is not None:
                 compiler.wait()
-            # Of a queue's workers only the first may have started yet.
+            # Counted only now, because more workers of a queue may have started meanwhile.
             workers = threads_of(connected, study.backend)
-            jobs = jobs_of(prepared, out, made, workers=workers)
-            carry_out(jobs, out, study=study, client=connected, journal=journal, quiet=quiet, also=also)
+            jobs = jobs_of(prepared, out, plans, workers=workers)
+            carry_out(jobs, out, study=study, client=connected, journal=journal, quiet=quiet, on_step=on_step)
         except BaseException as error:
             journal("stopped", error=f"{type(error).__name__}: {error}")
             raise
         journal("computed", seconds=round(time.time() - started, 1))
-    return prepared, made, ale
+    return prepared, plans, ale
 
 
 @contextmanager
 def workers_of(backend: Backend, *, client: Client | None) -> Iterator[Client | None]:
-    """Yield a client of the backend, or the one given, and say where its progress is shown; its loss is one error."""
+    """Yield a client of the backend, or the given one; a lost scheduler raises one BackendError inside the context."""
     check_report(wanted=backend.dask_report and backend_of(backend).uses_dask)
     connecting = connect(backend) if client is None else nullcontext(usable(client))
     with connecting as connected, noticing_loss(connected):
@@ -174,9 +174,9 @@ def carry_out(
     client: Client | None,
     journal: Journal | None = None,
     quiet: bool = False,
-    also: Report = lambda step: None,
+    on_step: Report = lambda step: None,
 ) -> None:
-    """Compute the missing blocks of these jobs; progress is shown, and told to OUT's journal and to the live view.
+    """Compute the missing blocks of jobs; progress goes to the terminal, the journal of OUT and the live view.
 
     Raises
     ------
@@ -193,9 +193,9 @@ def carry_out(
     def report(step: Step) -> None:
         progress(step)
         journal.step(step)
-        also(step)
+        on_step(step)
 
-    analyses = {} if client is None else _standing(jobs, todo, study.inference)
+    analyses = {} if client is None else _monitor_states(jobs, todo, study.inference)
     with (
         performance_of(client, out, wanted=study.backend.dask_report),
         monitored(client, token=uuid.uuid4().hex[:12], title=study.title, analyses=analyses) as token,
@@ -207,9 +207,9 @@ def carry_out(
             progress.end()
 
 
-def _standing(jobs: Sequence[Job], todo: Todo, inference: Inference) -> dict[str, Analysis]:
-    """Return the state of each analysis, by name, with which the live view begins."""
-    lacking = {(id(job), block) for job, block in todo}
+def _monitor_states(jobs: Sequence[Job], todo: Todo, inference: Inference) -> dict[str, Analysis]:
+    """Return the state of each analysis by name with which the live view begins."""
+    missing = {(id(job), block) for job, block in todo}
     analyses: dict[str, Analysis] = {}
     read = 0
     for job in jobs:
@@ -222,10 +222,10 @@ def _standing(jobs: Sequence[Job], todo: Todo, inference: Inference) -> dict[str
         a = analyses[job.plan.name]
         a.wanted += job.segment.iterations
         for block in range(job.segment.n_blocks):
-            if (id(job), block) in lacking:
+            if (id(job), block) in missing:
                 continue
             a.earlier += job.segment.range_of(block)[1]
-            # Of a long run that is resumed, only some blocks are read again for the live view.
+            # A long run that is resumed may have many blocks; some are enough for the live view.
             if statistic is not None and read < _READ_AGAIN and (arrays := job.sink.read(block)) is not None:
                 read += 1
                 a.seen += len(arrays["null"])
@@ -236,18 +236,20 @@ def _standing(jobs: Sequence[Job], todo: Todo, inference: Inference) -> dict[str
 def _record(
     study: Study,
     out: Place,
-    made: Mapping[str, Plan],
+    plans: Mapping[str, Plan],
     results: Mapping[str, xr.Dataset],
     digests: Mapping[str, str],
     *,
     seconds: float,
 ) -> RunRecord:
-    blocks = {name: [(s.iterations, s.block_size) for s in segments(out, plan)] for name, plan in made.items()}
+    blocks = {name: [(s.iterations, s.block_size) for s in segments(out, plan)] for name, plan in plans.items()}
     return run_record(study, results, digests=digests, segments=blocks, seconds=seconds)
 
 
-def _ale(prepared: PreparedStudy, out: Place, made: Mapping[str, Plan], client: Client | None) -> dict[str, Any]:
-    """Return the ALE (voxel) of every main effect from the stored MA maps."""
+def _observed_ale(
+    prepared: PreparedStudy, out: Place, plans: Mapping[str, Plan], client: Client | None
+) -> dict[str, Any]:
+    """Return the ALE (voxel) of every main effect and of all pooled arms by name, from the MA maps stored in OUT."""
     import dask
 
     if client is None:
@@ -259,35 +261,35 @@ def _ale(prepared: PreparedStudy, out: Place, made: Mapping[str, Plan], client: 
         scheduler = dask.config.set(scheduler="threads")
     with scheduler:
         maps = {
-            name: store_ma(out, name, prepared.samples[name], identity=made[name].identity)
+            name: store_ma(out, name, prepared.samples[name], identity=plans[name].identity)
             for name in main_effects_of(prepared.study)
         }
         union = {name: ale_union(m) for name, m in maps.items()}
         for name, arms in prepared.arms.items():
             key = np.concatenate([s.key for s in arms])
             parts = [maps[arm] for arm in prepared.contrast(name).arms]
-            kept = [np.isin(m["experiment_key"].values, key) for m in parts]
-            # Whole arms have been summed: the graph holds their sums once.
+            disjoint = [np.isin(m["experiment_key"].values, key) for m in parts]
+            # The sum of a whole arm is already in the Dask graph and is shared with its main effect.
             union[pooled_name(name)] = ale_union(
-                *(m if k.all() else m.isel(experiment=k) for m, k in zip(parts, kept, strict=True))
+                *(m if d.all() else m.isel(experiment=d) for m, d in zip(parts, disjoint, strict=True))
             )
         return {name: array.values for name, array in xr.Dataset(union).compute().items()}  # type: ignore[misc]
 
 
 def _collect(
-    prepared: PreparedStudy, out: Place, made: Mapping[str, Plan], ale: Mapping[str, Any]
+    prepared: PreparedStudy, out: Place, plans: Mapping[str, Plan], ale: Mapping[str, Any]
 ) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
     digests: dict[str, str] = {}
     blocks = Run.at(out)
 
     def read(name: str) -> Null:
-        plan = made[name]
+        plan = plans[name]
         null, counts = blocks.gather(plan, iterations=iterations_of(plan, prepared.study.inference))
         digests[name] = digest(null, *counts.values())
         return null, counts
 
-    # Not in `results_of`: a sweep's cells take it hundreds of times.
-    return with_power(results_of(prepared, made, read=read, ale=ale)), digests
+    # Not part of `results_of`, which a sweep calls for hundreds of cells: the simulations of power take seconds.
+    return with_power(results_of(prepared, plans, read=read, ale=ale)), digests
 
 
 def write(
@@ -298,19 +300,19 @@ def write(
     study: Study,
     drawn_by: FigureWorkers | InProcessFigures | None,
 ) -> None:
-    """Write maps, tables, pictures, the page, run.json and what to cite of a run into OUT, with their checksums.
+    """Write maps, tables, pictures, the page, run.json and the methods text of a run to OUT, with their checksums.
 
     Raises
     ------
     StoreError
-        when a file cannot be written, OUT is gone, or what was asked of the run later is damaged.
+        when a file cannot be written, OUT was removed, or a file of a follow-up analysis is damaged.
     """
     out = place(out)
     if isinstance(out, Path) and not holds_run(out):
         raise StoreError(f"{out}: holds no run any more; was it removed or renamed? Nothing is written there")
     follow_ups = follow_up_prefixes(results)
-    kept = local_copy(out, only=(*follow_ups, "plans/results.json"))
-    methods = methods_of(with_follow_ups(record, kept))
+    copy = local_copy(out, only=(*follow_ups, "plans/results.json"))
+    methods = methods_of(with_follow_ups(record, copy))
     with writing_results(out, keeping=follow_ups) as folder:
         write_results(
             results,
@@ -318,7 +320,7 @@ def write(
             title=study.title,
             simulated=study.simulated,
             drawn_by=drawn_by,
-            source=RunSource(record, kept),
+            source=RunSource(record, copy),
         )
         replace_file(folder / "logs" / "CITATION.md", as_markdown(methods).encode())
         replace_file(folder / "logs" / "CITATION.bib", as_bibtex(methods).encode())
@@ -337,7 +339,7 @@ def collect(out: str | Place) -> tuple[Study, dict[str, xr.Dataset], RunRecord]:
     Returns
     -------
     study : Study
-        Study as it was run, every setting written out.
+        Study as it was run, with every setting.
     results : dict
         Result of every analysis by its name.
     record : dict
@@ -356,10 +358,10 @@ def collect(out: str | Place) -> tuple[Study, dict[str, xr.Dataset], RunRecord]:
     """
     started = time.time()
     out = place(out)
-    prepared, made = stored(out)
-    results, digests = _collect(prepared, out, made, _ale(prepared, out, made, None))
+    prepared, plans = stored_run(out)
+    results, digests = _collect(prepared, out, plans, _observed_ale(prepared, out, plans, None))
     return (
         prepared.study,
         results,
-        _record(prepared.study, out, made, results, digests, seconds=time.time() - started),
+        _record(prepared.study, out, plans, results, digests, seconds=time.time() - started),
     )

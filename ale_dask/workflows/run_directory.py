@@ -1,11 +1,11 @@
-"""What a run lays out in OUT before it computes, and what is read from there. OUT is all that a run leaves and needs.
+"""Write the study and the plans of a run to its folder OUT, and read them from there; a run needs nothing else.
 
-OUT/study.toml   resolved: every default written out, foci files copied beside it
-OUT/foci/        the input files as they were
+OUT/study.toml   the study with every default written out, naming the copies of its files
+OUT/foci/        copies of the input files
 OUT/plans/       frozen plans and segments, created once
-OUT/store.zarr/  MA maps and nulls: the checkpoint
-OUT/logs/        what went wrong, what submitted jobs say, and what to cite
-OUT/run.json     what was run, with what, how long
+OUT/store.zarr/  MA maps and nulls, from which an interrupted run resumes
+OUT/logs/        events, output of submitted jobs, methods text
+OUT/run.json     settings, inputs, versions, digests and wall time of the run
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ from ale_dask.execution.progress import clock
 from ale_dask.reporting.common.maps import stem
 from ale_dask.storage.location import Place, create_once, local_copy, remove, replace_file, tidy
 from ale_dask.storage.ownership import claim, holds_run
-from ale_dask.workflows.prepare import cost, plans, prepare
+from ale_dask.workflows.prepare import cost, make_plans, prepare
 
 
 def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "study.toml") -> None:
-    """Write copies of a study's files into OUT, and a `name` that names these copies and a backend."""
+    """Write copies of the files of a study to OUT, and the study as file `name` with these copies and a backend."""
     count: Counter[str] = Counter()
     hashes: dict[str, str] = {}
 
     def copied(sample: str, file: str) -> str:
-        # Only the last part of the user's path: nothing may be written outside OUT.
+        # Only the last part of the path: nothing may be written outside OUT.
         last = Path(file).name
         count[sample] += 1
         begin = f"{count[sample]}_"
         to = f"foci/{sample}/{last if last.startswith(begin) else begin + last}"
         if is_sdm(last):
-            # Its name is that of its experiment.
+            # The name of such a file is the name of its experiment, and must not change.
             to = f"foci/{sample}/{count[sample]}/{last}"
         if sample.startswith(":"):
-            # Of a sweep there may be several.
+            # A sweep may have several masks, regions or base rates.
             which = f"-{count[sample]}" if count[sample] > 1 else ""
             to = f"{sample[1:]}{which}{''.join(Path(file).suffixes[-2:])}"
         data = read_regular(Path(file))
@@ -64,20 +64,20 @@ def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "stud
         return to
 
     if study.inference.base_rate in DATABASES:
-        # OUT must do without what this machine has fetched.
+        # OUT must not depend on files that this machine has fetched.
         named = study.inference.model_copy(update={"base_rate": str(fetched(study.inference.base_rate))})
         study = study.model_copy(update={"inference": named})
     resolved = with_files(with_expanded_files(study), copied).model_copy(update={"backend": backend})
     replace_file(out / name, sealed(to_toml(resolved), hashes).encode())
 
 
-def kept_study(out: Place) -> Study:
-    """Return the study that OUT holds, its files on this machine.
+def stored_study(out: Place) -> Study:
+    """Return the study that OUT holds, with its files on this machine.
 
     Raises
     ------
     StoreError
-        when it holds no run, or its study, or a copy of its files, is damaged or was changed.
+        when OUT holds no run, or its study or a copy of an input file is damaged or was changed.
     """
     path = out / "study.toml"
     if not path.is_file() or not holds_run(out):
@@ -92,25 +92,25 @@ def kept_study(out: Place) -> Study:
 
 
 def run_token(out: Place) -> str:
-    """Return the word that tells a worker, by reading it, that it sees this OUT; made once per run."""
+    """Return the random token in OUT, created once per run: a worker that reads the same token sees the same OUT."""
     path = out / "plans" / "nonce"
-    word = uuid.uuid4().hex
+    token = uuid.uuid4().hex
     if path.is_file():
-        # Where it is, nothing is written: a run on a read-only disk can be looked at.
-        kept = path.read_bytes()
-        if _NONCE.fullmatch(kept):
-            return kept.decode()
-        replace_file(path, word.encode())
-        return word
-    return create_once(path, word.encode()).decode()
+        # Nothing is written where the file exists, so that a run on a read-only disk can be read.
+        content = path.read_bytes()
+        if _TOKEN.fullmatch(content):
+            return content.decode()
+        replace_file(path, token.encode())
+        return token
+    return create_once(path, token.encode()).decode()
 
 
-_NONCE = re.compile(rb"[0-9a-f]{32}")
+_TOKEN = re.compile(rb"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
 class Run:
-    """The blocks that OUT holds; a worker that reads the same token there sees the same OUT."""
+    """The stored blocks of a run: its folder OUT, and the token by which workers know that they see this folder."""
 
     out: Place
     token: str
@@ -121,7 +121,7 @@ class Run:
         return cls(out, run_token(out))
 
     def sink(self, plan: Plan, segment: Segment) -> StoreSink:
-        """Return where the blocks of a segment are stored."""
+        """Return the sink that reads and writes the blocks of a segment."""
         return sink(self.out, plan, segment, extra=counts_of(plan), nonce=self.token)
 
     def gather(self, plan: Plan, *, iterations: int) -> Null:
@@ -139,7 +139,7 @@ class Run:
     def jobs(self, plan: Plan, *, iterations: int, size: Callable[[], int]) -> list[Job]:
         """Return a job per segment of a plan.
 
-        Where the segments hold fewer iterations than asked for, one more is planned, in blocks of `size()` iterations.
+        If the segments hold fewer iterations than `iterations`, one more is planned, in blocks of `size()` iterations.
         """
         planned = segments(self.out, plan)
         if sum(s.iterations for s in planned) < iterations:
@@ -148,53 +148,53 @@ class Run:
 
 
 def folders_of(prepared: PreparedStudy) -> list[str]:
-    """Return the folders of a study's analyses below OUT."""
+    """Return the names of the folders below OUT that the analyses of a study have."""
     return [stem(name) for name in (*prepared.study.analysis, *prepared.samples)]
 
 
 def create_run(
     prepared: PreparedStudy, out: Place, *, overwrite: bool = False, backend: Backend | None = None
 ) -> dict[str, Plan]:
-    """Return the frozen plans of a study, writing it and them to OUT: any worker can compute blocks then.
+    """Write a study and its frozen plans to OUT, so that any worker can compute blocks, and return the plans.
 
-    `backend` is what OUT shall name for later runs; without one, what it names already, or else the study's.
+    `backend` is the backend that study.toml in OUT names for later runs; by default the one that it names already, or
+    that of the study.
 
     Raises
     ------
     StoreError
         when OUT holds an analysis with other settings; nothing of it is changed.
     InputError
-        when OUT holds files that no run of ours wrote and this one would write over.
+        when OUT holds files that no run wrote and that this run would replace.
     """
     claim(out, folders_of(prepared))
     if overwrite:
-        # Not foci/: the study that is about to run may be OUT's own, and read from there.
+        # Not foci/: the study that is about to run may be the one in OUT, whose files are there.
         remove(out / "store.zarr")
         remove(out / "plans")
     if isinstance(out, Path):
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"{out}: cannot be made ({error}); give another -o") from error
+            raise InputError(f"{out}: cannot be created ({error}); give another -o") from error
         tidy(out)
     run_token(out)
-    made = plans(prepared, out=out)
-    # Only now: a configuration that the store refuses must not replace the one it was made with.
-    kept = out / "study.toml"
-    if backend is None and kept.is_file():
-        # The job that only finishes an array's work is not where the next run should go.
+    plans = make_plans(prepared, out=out)
+    # After the plans: a study that the store refuses must not replace the one in OUT.
+    if backend is None and (out / "study.toml").is_file():
+        # A job that only collects what an array has computed runs with another backend than the next run should.
         with contextlib.suppress(StoreError):
-            backend = kept_study(out).backend
+            backend = stored_study(out).backend
     save_inputs(prepared.study, out, backend=backend or prepared.study.backend)
-    return made
+    return plans
 
 
-def jobs_of(prepared: PreparedStudy, out: Place, made: Mapping[str, Plan], *, workers: int) -> list[Job]:
-    """Return the blocks of every plan in OUT, one job per segment, planning the segments that are lacking."""
+def jobs_of(prepared: PreparedStudy, out: Place, plans: Mapping[str, Plan], *, workers: int) -> list[Job]:
+    """Return a job per segment of every plan in OUT; segments are added where iterations are missing."""
     run = Run.at(out)
     return [
         job
-        for name, plan in made.items()
+        for name, plan in plans.items()
         for job in run.jobs(
             plan,
             iterations=iterations_of(plan, prepared.study.inference),
@@ -209,7 +209,10 @@ def _block_size(prepared: PreparedStudy, plan: Plan, *, name: str, workers: int)
 
 @dataclass(eq=False)
 class Sizes:
-    """Block sizes on some workers, by what an iteration takes here; `seconds` is what all that was asked for takes."""
+    """The block sizes of plans for a backend, from the time of an iteration in this process.
+
+    `seconds` is the time of all iterations for which a size was asked, on one thread.
+    """
 
     backend: Backend
     workers: int
@@ -217,16 +220,16 @@ class Sizes:
     _timed: dict[object, float] = field(default_factory=dict)
 
     def of(self, plan: Plan, iterations: int, size: int | None = None) -> int:
-        """Return the iterations of a block: `size` where it is not free, else what the backend says or time allows.
+        """Return the iterations per block: `size` if given, or that of the backend, or as many as fit `block_seconds`.
 
-        Plans of the same shapes, as those of other seeds are, take as long as the first of them.
+        Only the first of several plans with arrays of the same shapes, such as plans of different seeds, is timed.
         """
         if size is None and self.backend.block_size:
             return self.backend.block_size
         alike = plan.kind, plan.statistics, tuple((name, array.shape) for name, array in plan.arrays.items())
         if alike not in self._timed:
             self._timed[alike] = (
-                # It may take seconds: one is enough to say how long all of them will.
+                # An iteration of such a plan may take seconds, so only one is timed.
                 seconds_of_first(plan) if size else seconds_per_iteration(plan, most=iterations)
             )
         self.seconds += iterations * self._timed[alike]
@@ -239,17 +242,17 @@ class Sizes:
 
     @property
     def takes(self) -> str:
-        """How long that is, in words, or nothing where nothing was timed."""
+        """The time of all iterations in words, or an empty text if no plan was timed."""
         return f"about {clock(self.seconds / self.workers)} on {self.workers} thread(s)" if self.seconds else ""
 
 
-def stored(out: Place) -> tuple[PreparedStudy, dict[str, Plan]]:
-    """Return the study and plans that OUT holds.
+def stored_run(out: Place) -> tuple[PreparedStudy, dict[str, Plan]]:
+    """Return the study and the plans that OUT holds.
 
     Raises
     ------
     StoreError
-        when it holds no run.
+        when OUT holds no run.
     """
-    prepared = prepare(kept_study(out))
-    return prepared, plans(prepared, out=out)
+    prepared = prepare(stored_study(out))
+    return prepared, make_plans(prepared, out=out)

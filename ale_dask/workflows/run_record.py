@@ -1,4 +1,4 @@
-"""run.json: what was run, on what, with what, and how long it took."""
+"""Make the content of run.json: inputs, settings, versions, results and wall time of a run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ale_dask.version import __version__
 
 _SEARCH = ("search_sha256", "search_voxels", "search_mm3")
 _LIBRARIES = ("dask", "distributed", "numba", "numpy", "scipy", "xarray", "zarr")
-# Files and selection are written once per sample, which several analyses may share.
+# Files and selection are recorded per sample, which several analyses may share.
 _LEFT_OUT = {"affine", ATTRIBUTE, "inference", "selection", "shape", "sources"}
 _COUNTED = ("experiments", "talairach", "without_n")
 
@@ -57,10 +57,10 @@ def run_record(
         "simulated": study.simulated,
         "inputs": inputs,
         "samples": {
-            name: _sample(source, [read.get(file["sha256"], {}) for file in inputs[name][: len(source.files)]])
+            name: _source_record(source, [read.get(file["sha256"], {}) for file in inputs[name][: len(source.files)]])
             for name, source in study.foci.items()
         },
-        # The experiments that a step removes are listed in a file of their own.
+        # The experiments that each step removes are listed in selection.tsv, not here.
         "selection": [
             {str(column): value for column, value in row.items()}
             for row in flow_table(results).drop(columns="removed").to_dict("records")
@@ -87,6 +87,7 @@ def run_record(
 
 
 def _files(source: FociSource) -> list[FileRecord]:
+    """Return the name and sha256 of every file of a source, and of every image that selects its foci."""
     images = (step.inside for step in source.select if step.inside not in (None, *BUILT_IN))
     return [
         {"file": Path(file).name, "sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest()}
@@ -95,7 +96,7 @@ def _files(source: FociSource) -> list[FileRecord]:
 
 
 def _inference(study: Study, result: xr.Dataset) -> dict[str, Any]:
-    """Return every setting, with the size of the mask and of the searched region as a result has them."""
+    """Return every setting of the inference, with the size of the mask and of the searched region of a result."""
     return study.inference.model_dump(mode="json") | {
         "mask": Path(study.inference.mask).name,
         "base_rate": Path(study.inference.base_rate).name,
@@ -107,25 +108,27 @@ def _inference(study: Study, result: xr.Dataset) -> dict[str, Any]:
 
 
 def _attributes(result: xr.Dataset) -> dict[str, Any]:
+    """Return the attributes of a result as plain values, without those that are recorded elsewhere."""
     attrs = json.loads(json.dumps(dict(result.attrs), default=_plain))
     return {key: value for key, value in attrs.items() if key not in _LEFT_OUT}
 
 
 def _digests(name: str, digests: Mapping[str, str]) -> dict[str, Any]:
+    """Return the digests of the nulls of an analysis by their key in run.json."""
     further = {"digest_base_rate": base_rate_name(name), "digest_clusters": clusters_name(name)}
     return {"digest": digests.get(name)} | {key: digests[of] for key, of in further.items() if of in digests}
 
 
 def _search(study: Study, result: xr.Dataset) -> dict[str, Any]:
-    """Return the region that inference was made in, and its size unless it is the whole mask."""
+    """Return the name and size of the searched region, or nothing where the whole mask is searched."""
     if study.inference.search is None:
         return {}
     sizes = {name: value for name, value in result.attrs.items() if name in _SEARCH}
     return {"search": Path(study.inference.search).name, **sizes}
 
 
-def _sample(source: FociSource, read: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return a sample's settings, and how many of its files' experiments are in Talairach space or state no n."""
+def _source_record(source: FociSource, read: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the settings of a source, and how many experiments of its files are in Talairach space or state no n."""
     select = [
         step.model_dump(exclude_none=True) | ({"inside": Path(step.inside).name} if step.inside else {})
         for step in source.select
@@ -143,7 +146,7 @@ def _sample(source: FociSource, read: Sequence[Mapping[str, Any]]) -> dict[str, 
 
 
 def _made_of(study: Study, name: str, result: xr.Dataset) -> dict[str, Any]:
-    """Return the samples of a main effect, the contrast that pools it, or how many clusters a contrast has tested."""
+    """Return the sources of a main effect, the number of clusters of a contrast, or the contrast of pooled arms."""
     analysis = study.analysis.get(name)
     if isinstance(analysis, MainEffect):
         return {"foci": analysis.foci}

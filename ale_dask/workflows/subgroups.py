@@ -1,4 +1,4 @@
-"""A study by subgroups: each value or range of a column as a main effect, and against the rest as a contrast."""
+"""Make a study of the subgroups of a sample: a main effect of each and its contrast with the rest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ale_dask.workflows.prepare import read_sample
 log = logging.getLogger(__name__)
 MOST_GROUPS = 50
 Group = tuple[str, str, "pd.Series[bool]"]
-"""The words for a group, the condition that selects it, and which experiments (experiment) it has."""
+"""A description of a group in words, the condition that selects it, and a mask of its experiments (experiment)."""
 
 
 def subgroups(
@@ -33,13 +33,13 @@ def subgroups(
 ) -> Study:
     """Return a study of the subgroups of one sample: a main effect for each, and each against all others.
 
-    Subgroups are formed after the sample's own selection. Subgroups with fewer than 17 experiments, which are kept,
-    experiments without a value, which are in none, and the number of tests are logged.
+    Subgroups are formed after the selection of the sample. The log says which subgroups have fewer than 17 experiments
+    (they are kept), how many experiments have no value (they are in no subgroup), and the number of analyses.
 
     Parameters
     ----------
     study
-        Study that has the sample; the new study takes its settings of inference.
+        Study that has the sample, and whose settings the new study has.
     by
         Column of the experiments whose values, or ranges of numbers, make the subgroups.
     cuts
@@ -55,7 +55,7 @@ def subgroups(
     Raises
     ------
     InputError
-        For a column or sample that is not there, cuts of text, or fewer than two subgroups with a focus.
+        For an unknown column or sample, cuts of a column of text, or fewer than two subgroups with a focus.
 
     Examples
     --------
@@ -71,7 +71,7 @@ def subgroups(
     foci: dict[str, Any] = {}
     for group, (words, condition, _) in named.items():
         foci[group] = _selected(source, condition, f"subgroup: {words}")
-        # Of two groups, each is the rest of the other.
+        # With two groups, each is the rest of the other.
         if len(named) > 2:
             others = " or ".join(f"({other})" for w, other, _ in groups if w != words)
             foci[f"{group}-rest"] = _selected(source, others, f"subgroups other than: {words}")
@@ -109,7 +109,7 @@ def _with_foci(groups: Sequence[Group], n_foci: pd.Series[int], by: str) -> dict
 
 
 def _analyses(names: list[str]) -> dict[str, dict[str, Any]]:
-    """Return a main effect of each group, and of two groups their contrast, of more a contrast of each to the rest."""
+    """Return a main effect of each group, and the contrast of two groups, or of each of more groups with the rest."""
     analysis: dict[str, dict[str, Any]] = {name: {"kind": "main-effect", "foci": name} for name in names}
     if len(names) == 2:
         return analysis | {f"{names[0]}-vs-{names[1]}": {"kind": "contrast", "arms": names}}
@@ -120,32 +120,35 @@ def _analyses(names: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def _chosen(study: Study, by: str, sample: str | None) -> tuple[str, FociSource, pd.DataFrame]:
+    """Return the name and the source of the only sample with a column, and the columns of its experiments."""
     if sample is not None and sample not in study.foci:
-        raise InputError(f"sample '{sample}': there is none of this name; there are {', '.join(study.foci)}")
-    found = {}
-    there: set[str] = set()
+        raise InputError(f"sample '{sample}': no sample has this name; there are {', '.join(study.foci)}")
+    chosen = {}
+    known: set[str] = set()
     for name in [sample] if sample else study.foci:
         source = study.foci[name]
         foci = select(read_sample(source), *source.select, name=name, where=f"foci.{name}.select")
         columns = table(foci)
-        there |= set(map(str, columns.columns))
+        known |= set(map(str, columns.columns))
         if by in columns:
-            found[name] = (name, source, columns)
-    if len(found) != 1:
-        what = f"several samples have it, {', '.join(found)}: say which" if found else "no sample has such a column"
-        raise InputError(f"by '{by}': {what}; there are {', '.join(sorted(there))}")
-    return next(iter(found.values()))
+            chosen[name] = (name, source, columns)
+    if len(chosen) != 1:
+        what = f"several samples have it, {', '.join(chosen)}: say which" if chosen else "no sample has such a column"
+        raise InputError(f"by '{by}': {what}; there are {', '.join(sorted(known))}")
+    return next(iter(chosen.values()))
 
 
 def _values(column: pd.Series[Any], by: str) -> list[Group]:
+    """Return a group per value of a column."""
     known = column.notna() & (column.astype(str) != "")
     values = sorted(column[known].unique().tolist(), key=str)
     if len(values) > MOST_GROUPS:
         raise InputError(f"by '{by}': {len(values)} values, {MOST_GROUPS} at most; give --cut for ranges of numbers")
-    return [(_plain(v), f"`{by}` == {literal(v)}", column == v) for v in values]
+    return [(_text(v), f"`{by}` == {literal(v)}", column == v) for v in values]
 
 
 def _ranges(column: pd.Series[Any], by: str, cuts: Sequence[float]) -> list[Group]:
+    """Return a group per range of a numeric column between cuts; a range without experiments has none."""
     if not pd.api.types.is_numeric_dtype(column):
         raise InputError(f"by '{by}': its values are text; only numbers can be cut")
     ordered = sorted(cuts)
@@ -166,15 +169,17 @@ def _ranges(column: pd.Series[Any], by: str, cuts: Sequence[float]) -> list[Grou
     return [g for g in groups if g[2].any()]
 
 
-def _plain(value: Any) -> str:
+def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _name(words: str, taken: Sequence[str]) -> str:
+    """Return a name for a group that is allowed in study.toml and not yet taken."""
     stem = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-") or "group"
     return stem if stem not in taken else f"{stem}-{len(taken) + 1}"
 
 
 def _selected(source: FociSource, condition: str, why: str) -> dict[str, Any]:
+    """Return the settings of a source with a further step of selection."""
     data = source.model_dump()
     return data | {"select": [*data["select"], {"where": condition, "why": why}]}

@@ -1,7 +1,7 @@
-"""Runs that go on by themselves: how they are started.
+"""Start runs in the background.
 
-`submit` lays the study out in OUT and starts `ale-dask run OUT` where it outlives the terminal: as a process group of
-this machine, as Slurm jobs, or as a task of a Dask scheduler that was there before.
+`submit` writes the plans of a study to OUT and starts `ale-dask run OUT` where it outlives the terminal: as a process
+group of this machine, as Slurm jobs, or as a task of a Dask scheduler that is already running.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from ale_dask.storage.location import Place, create_once, place, remove_file, re
 from ale_dask.storage.ownership import claim
 from ale_dask.workflows import run
 from ale_dask.workflows.follow import alive, describe, follow, submitted
-from ale_dask.workflows.maintain import Standing
+from ale_dask.workflows.maintain import AnalysisStatus
 from ale_dask.workflows.prepare import prepare
-from ale_dask.workflows.run_directory import create_run, folders_of, kept_study, run_token
+from ale_dask.workflows.run_directory import create_run, folders_of, run_token, stored_study
 
 _STOP_SECONDS = 2.0
 _SUBMIT_SECONDS = 300.0
 
 
 def submit(study: Study, out: str | Place, *, overwrite: bool = False, pictures: bool = True) -> Submission:
-    """Submit a study: start a run that goes on by itself and ends with maps, tables and report.
+    """Submit a study: start a run in the background that ends with maps, tables and report.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def submit(study: Study, out: str | Place, *, overwrite: bool = False, pictures:
     Returns
     -------
     Submission
-        Way in which it was started, and where; kept in the folder for `follow` and `cancel`.
+        Process, jobs or task that was started; the folder keeps it for `follow` and `cancel`.
 
     Raises
     ------
@@ -58,19 +58,19 @@ def submit(study: Study, out: str | Place, *, overwrite: bool = False, pictures:
     BackendError
         When nothing can be started, or the workers do not see the folder.
     InputError, StoreError
-        As `run`; nothing was started then.
+        As `run`; nothing has been started then.
 
     Examples
     --------
     >>> submission = ale.submit(ale.load_study("study.toml"), "later", pictures=False)
-    >>> ale.follow("later", lambda standings: None)
+    >>> ale.follow("later", lambda statuses: None)
     True
     """
     out = place(out)
     _refuse_second(out)
     prepared = prepare(study)
     claim(out, folders_of(prepared))
-    with _alone(out):
+    with _submission_lock(out):
         _refuse_second(out)
 
         def create() -> str:
@@ -78,13 +78,14 @@ def submit(study: Study, out: str | Place, *, overwrite: bool = False, pictures:
             return run_token(out)
 
         options = () if pictures else ("--no-pictures",)
-        run = DetachedRun(out, create, partial(_drive, out=out, pictures=pictures), options)
-        made = backend_of(study.backend).submit(run)
-        replace_file(out / "logs" / "submitted.json", (json.dumps(asdict(made), indent=2) + "\n").encode())
-        return made
+        run = DetachedRun(out, create, partial(_run_on_worker, out=out, pictures=pictures), options)
+        submission = backend_of(study.backend).submit(run)
+        replace_file(out / "logs" / "submitted.json", (json.dumps(asdict(submission), indent=2) + "\n").encode())
+        return submission
 
 
 def _refuse_second(out: Place) -> None:
+    """Raise UnfinishedError if an earlier submission of OUT still runs."""
     before = submitted(out)
     if before is not None and alive(before, out):
         raise UnfinishedError(
@@ -94,77 +95,77 @@ def _refuse_second(out: Place) -> None:
 
 
 @contextlib.contextmanager
-def _alone(out: Place) -> Iterator[None]:
-    """Let nobody else submit OUT inside the context.
+def _submission_lock(out: Place) -> Iterator[None]:
+    """Hold a file in OUT that keeps other processes from submitting it.
 
     Raises
     ------
     UnfinishedError
-        when somebody else is about to.
+        when another process is submitting it.
     """
-    path, mine = out / "logs" / "submitting", f"{uuid.uuid4().hex} {time.time():.0f}".encode()
-    held = create_once(path, mine)
-    if held != mine:
-        since = held.decode(errors="replace").partition(" ")[2]
-        # One that was killed on its way is forgotten.
+    path, own = out / "logs" / "submitting", f"{uuid.uuid4().hex} {time.time():.0f}".encode()
+    holder = create_once(path, own)
+    if holder != own:
+        since = holder.decode(errors="replace").partition(" ")[2]
+        # A process that was killed while it held the file does not hold it forever.
         if since.isdecimal() and time.time() - float(since) < _SUBMIT_SECONDS:
             raise UnfinishedError(
                 f"{out}: another submit of it is under way, and nothing more was started; "
                 f"`ale-dask status {out} --watch` follows it"
             )
-        replace_file(path, mine)
+        replace_file(path, own)
     try:
         yield
     finally:
         remove_file(path)
         if isinstance(out, Path):
-            # What was refused leaves nothing behind.
+            # A refused submission leaves no empty folder behind.
             with contextlib.suppress(OSError):
                 (out / "logs").rmdir()
                 out.rmdir()
 
 
 def job_scripts(study: Study, out: str | Place) -> str:
-    """Return what `submit` would hand to Slurm or Kubernetes, or the script of one worker job of another queue.
+    """Return the job script or manifests that `submit` would send, or the script of one worker job of another queue.
 
     Raises
     ------
     BackendError
-        for a backend that is none of them.
+        for a backend that has no script.
     """
     return backend_of(study.backend).script(place(out))
 
 
-def _drive(submission: str, *, out: Place, pictures: bool) -> None:
-    """On a worker: run OUT to its end; when this worker dies, Dask starts it again on another."""
+def _run_on_worker(submission: str, *, out: Place, pictures: bool) -> None:
+    """Run OUT to its end inside a Dask task; if the worker dies, Dask starts the task again on another one."""
     from distributed import worker_client
 
     from ale_dask.reporting.figures.figure_workers import InProcessFigures
 
-    looked = time.monotonic()
+    last_look = time.monotonic()
 
     def stop(step: Step) -> None:
-        nonlocal looked
-        if time.monotonic() - looked > _STOP_SECONDS:
-            looked = time.monotonic()
+        nonlocal last_look
+        if time.monotonic() - last_look > _STOP_SECONDS:
+            last_look = time.monotonic()
             if (out / "logs" / f"stop-{submission}").is_file():
                 raise UnfinishedError("cancelled; finished blocks are kept, the same command resumes")
 
-    study = kept_study(out)
+    study = stored_study(out)
     with worker_client() as client:
-        results, record = run.run(study, out, quiet=True, client=client, also=stop)
+        results, record = run.run(study, out, quiet=True, client=client, on_step=stop)
     run.write(results, record, out, study=study, drawn_by=InProcessFigures() if pictures else None)
 
 
 def run_array(
-    study: Study, out: str | Place, *, overwrite: bool = False, tell: Callable[[list[Standing]], None]
+    study: Study, out: str | Place, *, overwrite: bool = False, tell: Callable[[list[AnalysisStatus]], None]
 ) -> None:
-    """Lay a study out, have a Slurm job array compute its blocks, and wait for the array's end.
+    """Write the plans of a study to OUT, let a Slurm job array compute their blocks, and wait until it has ended.
 
     Raises
     ------
     UnfinishedError
-        when the array ended before all blocks were there.
+        when the array ended before all blocks were done.
     BackendError, InputError, StoreError
         as `submit`.
     """
@@ -177,6 +178,5 @@ def run_array(
     if not complete:
         raise UnfinishedError(
             f"{out}: {backend.describe(array)} ended before it was done; `ale-dask logs {out}` says why, the same "
-            "command "
-            "resumes"
+            "command resumes"
         )

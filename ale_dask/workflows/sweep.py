@@ -1,14 +1,14 @@
-"""A study under every combination of some settings: one list of passes, each shared by all cells that need it.
+"""Run a study under every combination of some settings, with the passes over random draws shared between cells.
 
-OUT/sweep.toml    the study with its axes, its files copied beside it
-OUT/plans, store  the passes: the checkpoint, as in a run
-OUT/sweep.json    cells, what each axis shares, digests
-OUT/sweep.tsv     the clusters of all cells in one long table; OUT/sweep.parquet the same, where pyarrow is
-OUT/stability/    per analysis the share of cells in which a voxel survives
-OUT/axes/         a figure per axis
-OUT/robustness.tsv   the places where any cell finds a cluster: in how many, and which axis that depends on
-OUT/places/       the same as a figure per analysis
-OUT/cells/        with maps=True a folder per cell
+OUT/sweep.toml      the study with its axes, naming the copies of its files
+OUT/plans, store    plans and nulls of the passes, from which an interrupted sweep resumes
+OUT/sweep.json      cells, number of passes per axis, digests
+OUT/sweep.tsv       the clusters of all cells in one long table; sweep.parquet is the same, if pyarrow is installed
+OUT/stability/      for each analysis the share of cells in which a voxel survives
+OUT/axes/           a figure per axis
+OUT/robustness.tsv  the places where any cell has a cluster, how many cells have one, and on which axis that depends
+OUT/places/         a figure of these places for each analysis
+OUT/cells/          with maps=True a folder per cell
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.base_rate import base_rate_name
-from ale_dask.analyses.base_rate import wanted as wants
+from ale_dask.analyses.base_rate import wanted as wants_base_rate
 from ale_dask.analyses.kinds import iterations_of, results_of
 from ale_dask.analyses.ma import ale_union, ma_maps
 from ale_dask.analyses.study_plans import Null, PreparedStudy
@@ -44,11 +44,11 @@ from ale_dask.reporting.write import write_results
 from ale_dask.storage.location import Place, place, replace_file, staged
 from ale_dask.storage.ownership import claim
 from ale_dask.version import __version__
-from ale_dask.workflows.prepare import plans, prepare
+from ale_dask.workflows.prepare import make_plans, prepare
 from ale_dask.workflows.run import carry_out, workers_of
 from ale_dask.workflows.run_directory import Run, Sizes, run_token, save_inputs
-from ale_dask.workflows.sweep_cells import Axes, Cell, cells_of, same, shown_axes
-from ale_dask.workflows.sweep_passes import Nulls, Passes, kept, passes
+from ale_dask.workflows.sweep_cells import Axes, Cell, cell_hash, cells_of, shown_axes
+from ale_dask.workflows.sweep_passes import Nulls, Passes, plan_passes, store_passes
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -59,13 +59,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """A sweep before it runs: its cells, those that cannot be run with the reason, and the passes they take."""
+    """A sweep before it runs: its cells, the reason why some cannot be run, and the passes that they share."""
 
     study: Study
     axes: Axes
-    """As they are shown."""
+    """Values of each axis as tables show them."""
     given: Axes
-    """As they were given: image files with their folders."""
+    """Values of each axis as they were given, with the folders of image files."""
     cells: Mapping[str, Cell]
     failed: Mapping[str, str]
     prepared: Mapping[str, PreparedStudy]
@@ -74,14 +74,14 @@ class Sweep:
 
     @property
     def tests(self) -> int:
-        """Number of thresholded analyses over all cells: nothing corrects for them."""
+        """Number of thresholded analyses over all cells; no correction takes it into account."""
         return sum(len(p.study.analysis) for p in self.prepared.values())
 
 
 def plan_sweep(study: Study, axes: Axes | None = None, *, keep_going: bool = False) -> Sweep:
-    """Return the cells of a study and the passes they take, with every combination checked.
+    """Return the cells of a sweep and the passes that they share; every combination is checked.
 
-    `axes` replace the study's own table [sweep]. With `keep_going` a cell that cannot be run is named and left out.
+    `axes` replace the table [sweep] of the study. With `keep_going` a cell that cannot be run is reported and left out.
 
     Raises
     ------
@@ -91,13 +91,13 @@ def plan_sweep(study: Study, axes: Axes | None = None, *, keep_going: bool = Fal
     chosen = dict(axes or study.sweep)
     cells = {cell.label: cell for cell in cells_of(study, chosen)}
     prepared: dict[str, PreparedStudy] = {}
-    made: dict[str, Mapping[str, Plan]] = {}
+    plans: dict[str, Mapping[str, Plan]] = {}
     failed: dict[str, str] = {}
     known: dict[str, Plan] = {}
     for label, cell in cells.items():
         try:
-            one = prepare(cell.study)
-            made[label], prepared[label] = plans(one, known=known), one
+            prepared_cell = prepare(cell.study)
+            plans[label], prepared[label] = make_plans(prepared_cell, known=known), prepared_cell
         except InputError as error:
             failed[label] = str(error)
     if failed and (not keep_going or not prepared):
@@ -105,7 +105,7 @@ def plan_sweep(study: Study, axes: Axes | None = None, *, keep_going: bool = Fal
         raise InputError(
             "\n".join([*lines, f"{len(failed)} of {len(cells)} cells cannot be run (--keep-going leaves them out)"])
         )
-    return Sweep(study, shown_axes(chosen), chosen, cells, failed, prepared, made, passes(prepared, made))
+    return Sweep(study, shown_axes(chosen), chosen, cells, failed, prepared, plans, plan_passes(prepared, plans))
 
 
 def sweep(
@@ -118,7 +118,7 @@ def sweep(
     client: Client | None = None,
     quiet: bool = False,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Run a study under every combination of some settings; passes over the draws that cells share are made once.
+    """Run a study under every combination of some settings; nulls that several combinations share are computed once.
 
     Parameters
     ----------
@@ -127,11 +127,11 @@ def sweep(
     out
         Folder of the sweep, or its address in object storage.
     axes
-        Values of each setting by its name, in place of `[sweep]` of the study.
+        Values of each setting by its name, instead of `[sweep]` of the study.
     keep_going
-        Go on when a cell fails.
+        Leave out the combinations that cannot be run, instead of raising InputError.
     maps
-        Write the folder of every cell, with its maps.
+        Write a folder with maps and tables for every combination.
     client
         Dask client to compute on; by default the backend of the study is started.
     quiet
@@ -140,9 +140,9 @@ def sweep(
     Returns
     -------
     table : pd.DataFrame
-        Clusters of all cells (cluster), with a column for each setting.
+        Clusters of all combinations, one row each, with a column for each setting.
     record : dict
-        Record of the sweep: its cells, their digests, what failed.
+        Content of sweep.json: combinations, their digests, and those that failed with the reason.
 
     Raises
     ------
@@ -158,51 +158,57 @@ def sweep(
     """
     started = time.time()
     out = place(out)
-    wanted = plan_sweep(study, axes, keep_going=keep_going)
-    for label, why in wanted.failed.items():
+    planned = plan_sweep(study, axes, keep_going=keep_going)
+    for label, why in planned.failed.items():
         log.info(f"left out: cell {label}: {why}")
-    compiler = compile_beside(base_rate=any(wants(one.study.inference) for one in wanted.prepared.values()))
-    made = _create_sweep(wanted, out)
-    log.info(f"{len(wanted.prepared)} cells, {wanted.passes.asked} nulls in {len(made.by_name)} passes")
+    compiler = compile_beside(
+        base_rate=any(wants_base_rate(each.study.inference) for each in planned.prepared.values())
+    )
+    passes = _create_sweep(planned, out)
+    log.info(f"{len(planned.prepared)} cells, {planned.passes.asked} nulls in {len(passes.by_name)} passes")
     with workers_of(study.backend, client=client) as connected:
         if compiler is not None:
             compiler.wait()
         sizes, run = Sizes(study.backend, threads_of(connected, study.backend)), Run.at(out)
         jobs = [
             job
-            for one in made.by_name.values()
-            for job in run.jobs(one.plan, iterations=one.iterations, size=partial(sizes.of, one.plan, one.iterations))
+            for p in passes.by_name.values()
+            for job in run.jobs(p.plan, iterations=p.iterations, size=partial(sizes.of, p.plan, p.iterations))
         ]
         if sizes.takes:
             log.info(sizes.takes)
         carry_out(jobs, out, study=study, client=connected, quiet=quiet)
-    return _collect(wanted, made, out, maps=maps, started=started)
+    return _collect(planned, passes, out, maps=maps, started=started)
 
 
-def _create_sweep(wanted: Sweep, out: Place) -> Passes:
-    """Return the passes of a sweep with their plans as OUT holds them, once it holds the study with its axes."""
+def _create_sweep(planned: Sweep, out: Place) -> Passes:
+    """Write the study of a sweep with its axes and the plans of its passes to OUT, and return the stored passes."""
     claim(out, ())
     run_token(out)
-    axes = {name: list(values) for name, values in wanted.given.items()}
-    study = wanted.study.model_copy(update={"sweep": axes})
+    axes = {name: list(values) for name, values in planned.given.items()}
+    study = planned.study.model_copy(update={"sweep": axes})
     save_inputs(study, out, backend=study.backend, name="sweep.toml")
-    return kept(out, wanted.passes)
+    return store_passes(out, planned.passes)
 
 
 def _collect(
-    wanted: Sweep, made: Passes, out: Place, *, maps: bool, started: float
+    planned: Sweep, passes: Passes, out: Place, *, maps: bool, started: float
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    nulls, stability, places = Nulls(out, made), Stability(), Places()
+    """Write the files of a sweep from the nulls in OUT, and return its table and its record."""
+    nulls, stability, places = Nulls(out, passes), Stability(), Places()
     tables: list[pd.DataFrame] = []
     digests: dict[str, dict[str, str]] = {}
     with staged(out) as folder:
-        for label, results, found in _results(wanted, nulls):
-            digests[label] = found
-            cell = wanted.cells[label]
+        for label, results, digests_of_cell in _results(planned, nulls):
+            digests[label] = digests_of_cell
+            cell = planned.cells[label]
             record = {
                 "program": {"version": __version__},
                 "analyses": {
-                    name: {"digest": found.get(name), "digest_base_rate": found.get(base_rate_name(name))}
+                    name: {
+                        "digest": digests_of_cell.get(name),
+                        "digest_base_rate": digests_of_cell.get(base_rate_name(name)),
+                    }
                     for name in results
                 },
             }
@@ -213,91 +219,95 @@ def _collect(
             stability.add(results)
             places.add(label, cell.values, results)
             if maps:
-                where = folder / "cells" / same(cell.values)
+                where = folder / "cells" / cell_hash(cell.values)
                 write_results(results, where, title=label, simulated=cell.study.simulated, drawn_by=None)
         whole = pd.concat(tables, ignore_index=True)
-        record = _record(wanted, made, digests, seconds=time.time() - started)
+        record = _record(planned, passes, digests, seconds=time.time() - started)
         replace_file(folder / "sweep.tsv", long_tsv(whole))
         if find_spec("pyarrow") is None:
             log.info('no sweep.parquet: pip install "ale-dask[sweep]"')
         else:
             replace_file(folder / "sweep.parquet", whole.to_parquet(index=False))
-        stability.write(folder / "stability", simulated=wanted.study.simulated)
-        write_places(places, folder, simulated=wanted.study.simulated)
-        for axis, values in wanted.axes.items():
-            svg = axis_svg(whole, axis, [str(v) for v in values], simulated=wanted.study.simulated)
+        stability.write(folder / "stability", simulated=planned.study.simulated)
+        write_places(places, folder, simulated=planned.study.simulated)
+        for axis, values in planned.axes.items():
+            svg = axis_svg(whole, axis, [str(v) for v in values], simulated=planned.study.simulated)
             if svg is not None:
                 replace_file(folder / "axes" / f"{stem(axis)}.svg", svg.encode())
         replace_file(folder / "sweep.json", (json.dumps(record, indent=2) + "\n").encode())
     return whole, record
 
 
-def _results(wanted: Sweep, nulls: Nulls) -> Iterator[tuple[str, dict[str, xr.Dataset], dict[str, str]]]:
+def _results(planned: Sweep, nulls: Nulls) -> Iterator[tuple[str, dict[str, xr.Dataset], dict[str, str]]]:
+    """Yield the label, the results and the digests of each cell; equal MA maps are added up once."""
     ale: dict[str, Any] = {}
-    for label, prepared in wanted.prepared.items():
-        found: dict[str, str] = {}
-        mine = {name: nulls.plan(plan) for name, plan in wanted.plans[label].items()}
+    for label, prepared in planned.prepared.items():
+        digests: dict[str, str] = {}
+        plans = {name: nulls.plan(plan) for name, plan in planned.plans[label].items()}
         maps = {}
         for name, sample in prepared.samples.items():
-            own, i = sample.conventions(prepared.bits), prepared.study.inference
-            key = str((own["foci"], own["mask"], i.within, i.fwhm, i.rounding, i.kernel, i.support))
+            conventions, i = sample.conventions(prepared.bits), prepared.study.inference
+            key = str((conventions["foci"], conventions["mask"], i.within, i.fwhm, i.rounding, i.kernel, i.support))
             if key not in ale:
                 ale[key] = ale_union(ma_maps(sample)).values
             maps[name] = ale[key]
-        read = partial(_read, nulls, mine, prepared.study.inference, found)
-        yield label, results_of(prepared, mine, read=read, ale=maps), found
+        read = partial(_read_null, nulls, plans, prepared.study.inference, digests)
+        yield label, results_of(prepared, plans, read=read, ale=maps), digests
 
 
-def _read(nulls: Nulls, mine: Mapping[str, Plan], inference: Inference, digests: dict[str, str], name: str) -> Null:
-    null, digests[name] = nulls.of(mine[name], iterations=iterations_of(mine[name], inference))
+def _read_null(
+    nulls: Nulls, plans: Mapping[str, Plan], inference: Inference, digests: dict[str, str], name: str
+) -> Null:
+    """Return the null of a plan by its name, and add its digest to `digests`."""
+    null, digests[name] = nulls.of(plans[name], iterations=iterations_of(plans[name], inference))
     return null
 
 
-def _record(wanted: Sweep, made: Passes, digests: Mapping[str, Any], *, seconds: float) -> dict[str, Any]:
+def _record(planned: Sweep, passes: Passes, digests: Mapping[str, Any], *, seconds: float) -> dict[str, Any]:
     return {
         "program": {"name": "ale_dask", "version": __version__},
-        "title": wanted.study.title,
-        "simulated": wanted.study.simulated,
-        "descriptive": descriptive(wanted),
-        "tests": wanted.tests,
-        "axes": {name: [str(v) for v in values] for name, values in wanted.axes.items()},
-        "nulls": wanted.passes.asked,
+        "title": planned.study.title,
+        "simulated": planned.study.simulated,
+        "descriptive": descriptive(planned),
+        "tests": planned.tests,
+        "axes": {name: [str(v) for v in values] for name, values in planned.axes.items()},
+        "nulls": planned.passes.asked,
         "passes": {
-            name: {"kind": one.plan.kind, "iterations": one.iterations, "main_effects": max(1, len(one.variants))}
-            for name, one in made.by_name.items()
+            name: {"kind": p.plan.kind, "iterations": p.iterations, "main_effects": max(1, len(p.variants))}
+            for name, p in passes.by_name.items()
         },
-        "shares": shares(wanted),
+        "shares": shares(planned),
         "cells": {
-            label: {"values": {k: str(v) for k, v in wanted.cells[label].values.items()}, "digests": digests[label]}
+            label: {"values": {k: str(v) for k, v in planned.cells[label].values.items()}, "digests": digests[label]}
             for label in digests
         },
-        "failed": dict(wanted.failed),
+        "failed": dict(planned.failed),
         "wall_seconds": round(seconds, 3),
         "core_threads": cpu_count(),
     }
 
 
-def descriptive(wanted: Sweep) -> str:
-    """Return in words that nothing corrects for the number of tests in a sweep."""
+def descriptive(planned: Sweep) -> str:
+    """Return the sentence that nothing corrects for the number of tests in a sweep."""
     return (
-        f"descriptive: {wanted.tests:,} thresholded analyses in {len(wanted.prepared):,} cells; "
+        f"descriptive: {planned.tests:,} thresholded analyses in {len(planned.prepared):,} cells; "
         "nothing corrects for their number"
     )
 
 
-def shares(wanted: Sweep) -> dict[str, str]:
-    """Return what cells that differ along one axis alone have in common, in words, by axis."""
-    first = next(iter(wanted.prepared))
-    start = wanted.cells[first].values
-    said = {}
-    for axis in wanted.axes:
+def shares(planned: Sweep) -> dict[str, str]:
+    """Return for each axis in words how many passes serve the cells that differ along this axis alone."""
+    first = next(iter(planned.prepared))
+    start = planned.cells[first].values
+    words = {}
+    for axis in planned.axes:
         along = [
             label
-            for label, cell in wanted.cells.items()
-            if label in wanted.plans and all(cell.values[a] == start[a] for a in wanted.axes if a != axis)
+            for label, cell in planned.cells.items()
+            if label in planned.plans and all(cell.values[a] == start[a] for a in planned.axes if a != axis)
         ]
-        identities = {plan.identity for label in along for plan in wanted.plans[label].values()}
-        where = {wanted.passes.where[i] for i in identities}
-        asked = sum(len(wanted.plans[label]) for label in along)
-        said[axis] = f"{asked} nulls of {len(along)} cells in {len(where)} passes"
-    return said
+        identities = {plan.identity for label in along for plan in planned.plans[label].values()}
+        where = {planned.passes.where[i] for i in identities}
+        asked = sum(len(planned.plans[label]) for label in along)
+        words[axis] = f"{asked} nulls of {len(along)} cells in {len(where)} passes"
+    return words

@@ -1,4 +1,4 @@
-"""The cells of a sweep: a study under every combination of some settings, each checked before any is run."""
+"""Make the cells of a sweep: one study for each combination of settings, all checked before any is run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ale_dask.errors import InputError
 from ale_dask.workflows.prepare import read_sample
 
 ALL = "*"
-"""The value of a selection axis that selects nothing."""
+"""The value of a selection axis that keeps all experiments."""
 MOST_CELLS = 100_000
 _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 _SELECT = "select."
@@ -28,7 +28,7 @@ Axes = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination: what it is called, its values by axis, and its study."""
+    """One combination of settings: its label, its values by axis, and its study."""
 
     label: str
     values: dict[str, Any]
@@ -47,20 +47,21 @@ def axis_from(text: str) -> tuple[str, list[Any]]:
     parts = [part.strip() for part in values.split(",")]
     if not equals or not name.strip() or not all(parts):
         raise InputError(f"--set {shown(text)}: give NAME=VALUE,VALUE …, such as voxel_p=0.01,0.001 or seed=1..20")
-    found: list[Any] = []
+    listed: list[Any] = []
     for part in parts:
         between = _RANGE.fullmatch(part)
         if between:
             first, last = map(int, between.groups())
             if not 0 <= last - first < MOST_CELLS:
                 raise InputError(f"--set {shown(text)}: {part} is no range of up to {MOST_CELLS:,} whole numbers")
-            found += range(first, last + 1)
+            listed += range(first, last + 1)
         else:
-            found.append(_value(part))
-    return name.strip(), found
+            listed.append(_value(part))
+    return name.strip(), listed
 
 
 def _value(text: str) -> Any:
+    """Return a text as a whole number, else as a number, else as it is."""
     for kind in (int, float):
         try:
             return kind(text)
@@ -70,15 +71,15 @@ def _value(text: str) -> Any:
 
 
 def cells_of(study: Study, axes: Axes) -> list[Cell]:
-    """Return a study's cells, the last axis changing fastest.
+    """Return the cells of a sweep of a study, the last axis changing fastest.
 
-    An axis is a setting of [inference], "select.COLUMN", which keeps of every sample with such a column the
-    experiments of one value, or "select.SAMPLE.COLUMN", which does so in one sample; "*" keeps them all.
+    An axis is a setting of [inference], "select.COLUMN" or "select.SAMPLE.COLUMN". The latter two keep the experiments
+    with one value of a column, in every sample with that column or in one sample; the value "*" keeps all experiments.
 
     Raises
     ------
     InputError
-        for an axis or a value that there is not; every combination is checked.
+        for an unknown axis or value; every combination is checked.
     """
     if not axes:
         raise InputError("sweep: nothing to vary; give --set NAME=VALUE,VALUE … or a table [sweep]")
@@ -95,12 +96,11 @@ def cells_of(study: Study, axes: Axes) -> list[Cell]:
         if len(set(map(str, listed))) < len(listed):
             raise InputError(f"sweep.{name}: names the same value twice")
     samples = {name: _samples(study, name) for name in axes if name.startswith(_SELECT)}
-    found = []
-    shown_of = shown_axes(axes)
-    for chosen, shown_as in zip(product(*axes.values()), product(*shown_of.values()), strict=True):
+    cells = []
+    for chosen, displayed in zip(product(*axes.values()), product(*shown_axes(axes).values()), strict=True):
         values = dict(zip(axes, chosen, strict=True))
-        told = dict(zip(axes, shown_as, strict=True))
-        label = ",".join(f"{name}={value}" for name, value in told.items())
+        shown_values = dict(zip(axes, displayed, strict=True))
+        label = ",".join(f"{name}={value}" for name, value in shown_values.items())
         data = study.model_dump() | {"sweep": {}}
         settings: dict[str, Any] = {}
         for name, value in values.items():
@@ -111,22 +111,25 @@ def cells_of(study: Study, axes: Axes) -> list[Cell]:
                         data["foci"][sample]["select"] = [*data["foci"][sample]["select"], step]
             else:
                 settings[name] = value
-        data["inference"] = _with(data["inference"], settings)
-        found.append(Cell(label, told, study_from(data, source=f"cell {label}")))
-    return found
+        data["inference"] = _inference_of_cell(data["inference"], settings)
+        cells.append(Cell(label, shown_values, study_from(data, source=f"cell {label}")))
+    return cells
 
 
 def shown_axes(axes: Axes) -> dict[str, list[Any]]:
-    """Return the values of each axis as they are shown: of image files the names alone, where these differ."""
-    found = {}
+    """Return the values of each axis as tables show them: image files by their names, if these are all different."""
+    shown_values = {}
     for name, values in axes.items():
         names = [image_name(value) for value in values] if name in IMAGES else list(values)
-        found[name] = names if len(set(map(str, names))) == len(names) else list(values)
-    return found
+        shown_values[name] = names if len(set(map(str, names))) == len(names) else list(values)
+    return shown_values
 
 
-def _with(inference: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a cell: with the uniform null any base rate is the same, and none is set."""
+def _inference_of_cell(inference: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inference of a cell; no base rate is set with the uniform null, which does not use any.
+
+    Cells that differ in the base rate alone then share that null.
+    """
     values = changed(inference, settings)
     if filled(values).get("null", "uniform") == "uniform":
         values.pop("base_rate", None)
@@ -135,19 +138,19 @@ def _with(inference: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str
 
 
 def _samples(study: Study, axis: str) -> list[tuple[str, str]]:
-    """Return the samples that an axis selects in, each with the column's name."""
+    """Return the samples in which a selection axis applies, each with the name of the column."""
     rest = axis.removeprefix(_SELECT)
     sample, dot, column = rest.partition(".")
     columns = {name: [str(c) for c in table(read_sample(source)).columns] for name, source in study.foci.items()}
     if dot and sample in study.foci and column in columns[sample]:
         return [(sample, column)]
-    found = [(name, rest) for name, have in columns.items() if rest in have]
-    if not found:
-        there = sorted({c for have in columns.values() for c in have})
-        raise InputError(f"sweep.{axis}: no sample has a column '{rest}'; there are {', '.join(there)}")
-    return found
+    selected = [(name, rest) for name, names in columns.items() if rest in names]
+    if not selected:
+        known = sorted({c for names in columns.values() for c in names})
+        raise InputError(f"sweep.{axis}: no sample has a column '{rest}'; there are {', '.join(known)}")
+    return selected
 
 
-def same(values: Mapping[str, Any]) -> str:
-    """Return a hash of what a cell is, to name its files by: a label may be long, or no file name."""
+def cell_hash(values: Mapping[str, Any]) -> str:
+    """Return a hash of the values of a cell for its folder: a label may be too long for a file name, or not be one."""
     return identity_of("cell", {name: str(value) for name, value in values.items()})[:12]

@@ -1,4 +1,4 @@
-"""The passes that many studies take together: main effects of the same draws in one, and nothing twice."""
+"""Plan the passes over random draws that many studies share, so that no null is computed twice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ale_dask.workflows.run_directory import Run
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """One plan, the iterations it is run for, and which main effects, by identity, it holds in this order."""
+    """One plan, the number of its iterations, and the identities of the main effects that it serves, in order."""
 
     plan: Plan
     iterations: int
@@ -32,19 +32,20 @@ class Pass:
 
 @dataclass(frozen=True, eq=False)
 class Passes:
-    """All passes by the name they have in OUT, and where each plan's null is: by its identity."""
+    """All passes by their name in OUT, and for the identity of each plan the name of the pass with its null."""
 
     by_name: Mapping[str, Pass]
     where: Mapping[str, str]
     asked: int
-    """Nulls that the studies would take one by one."""
+    """Number of nulls that the studies have, counting shared ones repeatedly."""
 
 
-def passes(prepared: Mapping[str, PreparedStudy], plans: Mapping[str, Mapping[str, Plan]]) -> Passes:
-    """Return the passes that serve every plan of some studies, by the studies' labels.
+def plan_passes(prepared: Mapping[str, PreparedStudy], plans: Mapping[str, Mapping[str, Plan]]) -> Passes:
+    """Return the passes that serve every plan of some studies, which are given by label.
 
-    Main effects with the same experiments, kernels, mask and draws are one pass, whatever their cluster-forming
-    values; TFCE, which looks at every voxel of a map, has its own. Everything else is run once for each identity.
+    Main effects with the same experiments, kernels, mask and draws share one pass, whatever their cluster-forming
+    values, unless they are corrected by TFCE, which needs every voxel of each map. All other plans are run once per
+    identity.
     """
     wanted: dict[str, Pass] = {}
     for label, made in plans.items():
@@ -52,86 +53,86 @@ def passes(prepared: Mapping[str, PreparedStudy], plans: Mapping[str, Mapping[st
             iterations = iterations_of(plan, prepared[label].study.inference)
             known = wanted.get(plan.identity)
             wanted[plan.identity] = Pass(plan, max(iterations, known.iterations if known else 0))
-    families: dict[str, list[Pass]] = {}
+    by_draws: dict[str, list[Pass]] = {}
     by_name: dict[str, Pass] = {}
     where: dict[str, str] = {}
-    for identity, one in wanted.items():
-        if one.plan.kind == main_effects.KIND and TFCE not in one.plan.statistics:
-            families.setdefault(_draws(one.plan), []).append(one)
+    for identity, single in wanted.items():
+        if single.plan.kind == main_effects.KIND and TFCE not in single.plan.statistics:
+            by_draws.setdefault(_hash_of_draws(single.plan), []).append(single)
         else:
-            name = f"{one.plan.kind}-{identity[:16]}"
-            by_name[name] = replace(one, plan=replace(one.plan, name=name))
+            name = f"{single.plan.kind}-{identity[:16]}"
+            by_name[name] = replace(single, plan=replace(single.plan, name=name))
             where[identity] = name
-    for members in families.values():
-        identities = tuple(m.plan.identity for m in members)
-        if len(members) == 1:
-            plan = members[0].plan
+    for sharing in by_draws.values():
+        identities = tuple(m.plan.identity for m in sharing)
+        if len(sharing) == 1:
+            plan = sharing[0].plan
         else:
-            plans_of = [m.plan for m in members]
+            plans_of = [m.plan for m in sharing]
             plan = variant_null.plan_variants(plans_of[0], plans_of, left_out=[()] * len(plans_of), name="")
         name = f"{plan.kind}-{plan.identity[:16]}"
-        iterations = max(m.iterations for m in members)
+        iterations = max(m.iterations for m in sharing)
         by_name[name] = Pass(replace(plan, name=name), iterations, identities)
         where |= dict.fromkeys(identities, name)
     return Passes(by_name, where, sum(map(len, plans.values())))
 
 
-def _draws(plan: Plan) -> str:
-    """Return a hash of what the permuted sums of a main effect come from."""
-    out = hashlib.sha256(f"{plan.settings['bits']} {plan.settings['additive']}".encode())
+def _hash_of_draws(plan: Plan) -> str:
+    """Return a hash of everything that the randomly drawn sums of a main effect depend on."""
+    digest_of_draws = hashlib.sha256(f"{plan.settings['bits']} {plan.settings['additive']}".encode())
     for name, array in main_effects.draws_of(plan, variant_null.SHARED).items():
-        out.update(name.encode() + np.ascontiguousarray(array).tobytes())
-    return out.hexdigest()
+        digest_of_draws.update(name.encode() + np.ascontiguousarray(array).tobytes())
+    return digest_of_draws.hexdigest()
 
 
 def _itself(plan: Plan) -> Plan:
     return plan
 
 
-def kept(out: Place, made: Passes) -> Passes:
-    """Return the passes with their plans as OUT keeps them, which are the first that were made there."""
+def store_passes(out: Place, passes: Passes) -> Passes:
+    """Store the plans of passes in OUT, and return the passes with the plans that OUT held first."""
     stored = {}
-    for name, one in made.by_name.items():
+    for name, each in passes.by_name.items():
         plan = store_plan(
             out,
-            partial(_itself, one.plan),
+            partial(_itself, each.plan),
             name=name,
-            identity=one.plan.identity,
-            conventions=dict(one.plan.settings["conventions"]),
+            identity=each.plan.identity,
+            conventions=dict(each.plan.settings["conventions"]),
         )
-        stored[name] = replace(one, plan=plan)
-    return replace(made, by_name=stored)
+        stored[name] = replace(each, plan=plan)
+    return replace(passes, by_name=stored)
 
 
 class Nulls:
-    """The nulls of passes in OUT, read once, given out plan by plan."""
+    """Reads the nulls of passes in OUT, and returns that of each plan."""
 
-    def __init__(self, out: Place, made: Passes) -> None:
-        self._run, self._made = Run.at(out), made
+    def __init__(self, out: Place, passes: Passes) -> None:
+        self._run, self._passes = Run.at(out), passes
         self._read = lru_cache(maxsize=64)(self._gather)
 
     def _gather(self, name: str, iterations: int) -> Null:
-        plan = self._made.by_name[name].plan
-        return self._run.gather(plan, iterations=iterations)
+        return self._run.gather(self._passes.by_name[name].plan, iterations=iterations)
 
     def plan(self, plan: Plan) -> Plan:
-        """Return a plan with the cluster-forming value that its null in OUT was computed at."""
-        one = self._made.by_name[self._made.where[plan.identity]]
-        if len(one.variants) < 2:
-            return replace(one.plan, name=plan.name)
-        threshold = int(one.plan.arrays["threshold"][one.variants.index(plan.identity)])
+        """Return a plan with the cluster-forming value at which its null in OUT was computed."""
+        shared = self._passes.by_name[self._passes.where[plan.identity]]
+        if len(shared.variants) < 2:
+            return replace(shared.plan, name=plan.name)
+        threshold = int(shared.plan.arrays["threshold"][shared.variants.index(plan.identity)])
         value = "null_threshold" if "null_threshold" in plan.settings else "threshold"
         return replace(plan, settings={**plan.settings, value: threshold})
 
     def of(self, plan: Plan, *, iterations: int) -> tuple[Null, str]:
-        """Return a plan's null (iteration, statistic) with its counts, and their digest, as a run of it alone has."""
-        name = self._made.where[plan.identity]
-        one = self._made.by_name[name]
-        # A contrast's counts end where its iterations do; a null's first rows are all that a shorter run needs.
-        # Only main effects of one pass are asked for again; a contrast's null may take 16 MB.
-        read = self._read if len(one.variants) > 1 else self._gather
-        null, counts = read(name, one.iterations if not counts_of(plan) else iterations)
+        """Return the null (iteration, statistic) and counts of a plan, and their digest: those of a run of it alone."""
+        name = self._passes.where[plan.identity]
+        shared = self._passes.by_name[name]
+        # The counts of a contrast are sums over its iterations and must be of these alone; of a null without counts,
+        # the first rows serve a plan with fewer iterations. Only shared passes are asked for repeatedly and cached: the
+        # null of a contrast may take 16 MB.
+        read = self._read if len(shared.variants) > 1 else self._gather
+        null, counts = read(name, shared.iterations if not counts_of(plan) else iterations)
         own: npt.NDArray[np.int64] = null[:iterations]
-        if len(one.variants) > 1:
-            own = variant_null.null_of(own, one.variants.index(plan.identity))
+        if len(shared.variants) > 1:
+            own = variant_null.null_of(own, shared.variants.index(plan.identity))
         return (own, counts), digest(own, *counts.values())

@@ -19,7 +19,7 @@ from ale_dask.reporting.common.wording import notes
 from ale_dask.reporting.tables.clusters import cluster_tables, contrast_table, study_table
 from ale_dask.workflows import run
 from ale_dask.workflows.maintain import run_share, status, verify
-from ale_dask.workflows.prepare import plans, prepare
+from ale_dask.workflows.prepare import make_plans, prepare
 from ale_dask.workflows.run_directory import create_run, jobs_of
 
 NAME = "drug-vs-therapy"
@@ -76,7 +76,7 @@ def by_definition(plan, region, voxel_p, volume):
 def test_p_of_every_cluster_is_that_of_the_definition(tiny: Path, gate: str) -> None:
     # All 70 relabellings of 4 + 4 experiments: every p can be counted.
     study = with_settings(tiny, number=4, voxel_p=0.1, iterations=100, gate=gate, cluster_p=0.4)
-    plan = plans(prepare(study))[NAME]
+    plan = make_plans(prepare(study))[NAME]
     results, _ = run.run(study, tiny / "out", quiet=True)
     result, pooled = results[NAME], results[f"{NAME}_pooled"]
     assert result.attrs["enumerated"]

@@ -28,10 +28,10 @@ def test_tfce_end_to_end(tiny_study: Study, tmp_path: Path) -> None:
     assert list(result["statistic"].values) == ["max_s", "max_size", "max_mass", "max_tfce"]
     np.testing.assert_array_equal(null[:, :3], plain["drug"]["null"].values)
 
-    _, plans = run_directory.stored(out)
+    _, plans = run_directory.stored_run(out)
     plan = plans["drug"]
     design, rows, space = null_tables(plan)
-    mask = run_directory.stored(out)[0].mask
+    mask = run_directory.stored_run(out)[0].mask
     for iteration in (0, 17, 59):
         drawn = np.empty(design.focus_begin[-1], dtype=np.int64)
         for e, key in enumerate(design.key):

@@ -79,7 +79,7 @@ def test_a_submitted_run_outlives_a_killed_worker(there: dict[str, str], tiny: P
     assert page is not None
     with urllib.request.urlopen(page[1], timeout=30) as answer:
         assert "<title>ale_dask</title>" in answer.read().decode()
-    assert follow(out, lambda standings: None), said
+    assert follow(out, lambda statuses: None), said
     assert digests_of((out / "run.json").read_text()) == expected
     assert re.search(r"gateway: cluster \w+ is up, waiting for a worker\ndashboard http://127", said)
     wait_until(lambda: not workers(), seconds=30, what="the end of the cluster")

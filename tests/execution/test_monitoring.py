@@ -27,7 +27,7 @@ from support.slurm import wait_until
 from support.strategies import QUICK
 
 import ale_dask as ale
-from ale_dask.cli.follow import told
+from ale_dask.cli.follow import status_lines
 from ale_dask.config.inference import ClusterCut
 from ale_dask.config.study import Backend, load_study
 from ale_dask.errors import BackendError
@@ -109,7 +109,7 @@ def test_the_decisions_are_those_of_the_results(there: Cluster, ran: Path) -> No
 
 
 def test_status_says_what_to_do_as_the_page_does(there: Cluster, ran: Path) -> None:
-    assert told(status(ran))[-1] == standings(there)[0]["advice"]
+    assert status_lines(status(ran))[-1] == standings(there)[0]["advice"]
 
 
 def test_every_metric_that_grafana_asks_for_is_there(there: Cluster, ran: Path) -> None:

@@ -302,7 +302,7 @@ def test_tasks_that_take_too_much_memory_are_killed_and_the_last_job_takes_over(
     for i in (0, 1):
         assert field(here, f"{array}_{i}", "JobState") in ("FAILED", "OUT_OF_MEMORY")
         assert "exceeded memory limit" in (out / "logs" / f"slurm-{array}_{i}.out").read_text()
-    assert follow.follow(out, lambda standings: None), logs(out / "logs")
+    assert follow.follow(out, lambda statuses: None), logs(out / "logs")
     assert field(here, last, "JobState") == "COMPLETED"
     assert written(out) == expected
 
@@ -324,13 +324,13 @@ def test_a_cancelled_submission_is_gone_and_goes_on_with_dask_workers(
     assert "ended before it was done" in ale("status", out, "--watch", code=75)
     assert "nothing runs any more" in ale("cancel", out, code=65)
     # The study in OUT; workers on this host find each other by loopback only.
-    kept = run_directory.kept_study(out)
+    kept = run_directory.stored_study(out)
     assert kept.backend.name == "slurm-array"
     options = {"interface": "lo", "log_directory": str(tmp_path / "workers")}
     driven = with_backend(kept, name="slurm", memory="1 GB", options=options, block_size=None)
     again = submit.submit(driven, out, pictures=False)
     assert len(again.jobs) == 1
-    assert follow.follow(out, lambda standings: None), logs(out / "logs")
+    assert follow.follow(out, lambda statuses: None), logs(out / "logs")
     assert "slurm: 2 worker job(s) submitted" in logs(out / "logs")
     assert len(list((tmp_path / "workers").iterdir())) >= 2
     assert written(out) == expected
@@ -345,7 +345,7 @@ def test_run_waits_for_the_array_and_takes_it_with_it_when_stopped(
     out: Path,
     expected: dict[str, str],
 ) -> None:
-    def stop(standings: Any) -> None:
+    def stop(statuses: Any) -> None:
         if stopped(tmp_path):
             raise UnfinishedError("stopped by a signal")
 
@@ -355,7 +355,7 @@ def test_run_waits_for_the_array_and_takes_it_with_it_when_stopped(
     assert chunks(out) < BLOCKS
     # Tasks that do nothing: what is missing is not left to the login node.
     with pytest.raises(UnfinishedError, match=r"Slurm job \d+ ended before it was done"):
-        submit.run_array(with_backend(long, prologue=["exit 3"]), out, tell=lambda standings: None)
+        submit.run_array(with_backend(long, prologue=["exit 3"]), out, tell=lambda statuses: None)
     study = tmp_path / "tiny" / "study.toml"
     ale_dask = [sys.executable, "-m", "ale_dask.cli"]
     said = ask(here, *ale_dask, "run", study, "-o", out, "-b", "slurm-array", "-w", 2, "--no-pictures")

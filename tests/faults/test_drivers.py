@@ -102,7 +102,7 @@ def submitted(there: Cluster, study: Path, out: Path, *, iterations: int = 60) -
 
 def followed(out: Path) -> bool:
     """Return whether a submitted run is complete when nobody runs it any more."""
-    return follow.follow(out, lambda standings: None)
+    return follow.follow(out, lambda statuses: None)
 
 
 def test_a_submitted_run_goes_on_when_its_driver_dies(doomed: Cluster, tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ def test_a_worker_with_an_older_version_that_comes_later_is_refused(tmp_path: Pa
                 there.wait_for(2)
 
         with pytest.raises(BackendError, match=r"0\.0\.9.*install the same version") as error:
-            run.run(study, out, quiet=True, client=client, also=join_at_ten)
+            run.run(study, out, quiet=True, client=client, on_step=join_at_ten)
     assert error.value.exit_code == 69
     assert 10 <= chunks(out) < 240
     assert len(rows(out, "stopped")) == 1

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import ale_dask as ale
 from ale_dask.analyses.kinds import PLANS
 from ale_dask.cli import app
-from ale_dask.cli.follow import told
+from ale_dask.cli.follow import status_lines
 from ale_dask.config.study import load_study
 from ale_dask.datasets.base_rate import load_counts
 from ale_dask.reporting.common.maps import find_map_spec
@@ -24,7 +24,7 @@ from ale_dask.reporting.tables.clusters import cluster_table
 from ale_dask.reporting.write import summary_lines
 from ale_dask.workflows import maintain
 from ale_dask.workflows import run as runs
-from ale_dask.workflows.prepare import plans, prepare
+from ale_dask.workflows.prepare import make_plans, prepare
 
 
 @pytest.fixture(scope="module")
@@ -190,13 +190,13 @@ def test_the_threshold_so_far_is_that_of_the_null_asked_for(both, alone, null):
     decisions = result["base_rate_cluster_size_decision"].values.tolist()
     assert against.clusters == {word: decisions.count(word) for word in ("significant", "not", "undecided")}
     assert (uniform.cut is None) == (uniform.clusters is None) == (null == "base-rate")
-    assert "drug_base-rate" in " ".join(told([against]))
+    assert "drug_base-rate" in " ".join(status_lines([against]))
 
 
 def test_a_threshold_against_the_base_rate_is_in_z(folder, both):
     """What the live spec is told of a plan: the column of its null, and what a step of it is worth."""
     study = study_of(folder, "both", "tfce")
-    plan = plans(prepare(study))["drug_base-rate"]
+    plan = make_plans(prepare(study))["drug_base-rate"]
     for correction, unit, of, step in (
         ("cluster-mass", "summed z", "max_mass", 1 / 4096),
         ("voxel", "z", "max_z", 1 / 4096),

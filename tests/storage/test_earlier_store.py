@@ -44,7 +44,7 @@ def test_its_maps_are_made_again_once(out: Path) -> None:
 
 def test_verify_says_what_has_no_checksum_until_collect_writes_it(out: Path) -> None:
     assert maintain.verify(out) == [
-        "store.zarr/a/maps: nothing vouches for these maps; run again with the same -o to make them again"
+        "store.zarr/a/maps: no checksums belong to these maps; run again with the same -o to make them again"
     ]
     ale("run", out, "-o", out, "--no-pictures", "-q")
     assert maintain.verify(out) == []

@@ -59,7 +59,7 @@ def test_a_share_that_does_not_exist_is_refused(small: Study, tmp_path: Path) ->
 
 def test_a_longer_run_that_somebody_has_only_planned_does_not_disturb(small: Study, tmp_path: Path) -> None:
     expected = digests(small, tmp_path)
-    _, plans = run_directory.stored(tmp_path)
+    _, plans = run_directory.stored_run(tmp_path)
     for plan in plans.values():
         assert len(cover(tmp_path, plan, iterations=1000, block_size=10)) == 2
     assert digests_of(run.collect(tmp_path)[2]) == expected

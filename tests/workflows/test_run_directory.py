@@ -174,7 +174,7 @@ def test_a_run_whose_place_is_gone_ends(study: Study, tmp_path: Path, how: str) 
             remove(out) if how == "remove" else out.rename(tmp_path / "elsewhere")
 
     with pytest.raises(StoreError, match="removed or renamed"):
-        run.run(study, out, quiet=True, also=gone)
+        run.run(study, out, quiet=True, on_step=gone)
     assert not out.exists()
     if how == "rename":
         assert digests(study, tmp_path / "elsewhere") == digests(study, tmp_path / "straight")
@@ -252,4 +252,4 @@ def test_the_kept_study_holds_the_hashes_of_its_files(out: Path) -> None:
         "mask.nii.gz",
     ]
     assert json.loads((out / "plans/results.json").read_bytes())["files"].keys() >= {"run.json", "study_results.tsv"}
-    assert run_directory.kept_study(out).title == "tiny"
+    assert run_directory.stored_study(out).title == "tiny"

@@ -105,7 +105,7 @@ def test_from_the_command_line(study: Study, tmp_path: Path) -> None:
         ({"by": "dose"}, "by 'dose': no sample has such a column; there are .*weeks"),
         ({"by": "weeks"}, "by 'weeks': several samples have it, drug, other: say which"),
         ({"by": "class", "cuts": [1]}, "its values are text; only numbers can be cut"),
-        ({"by": "weeks", "sample": "no"}, "sample 'no': there is none of this name; there are drug, other"),
+        ({"by": "weeks", "sample": "no"}, "sample 'no': no sample has this name; there are drug, other"),
         ({"by": "weeks", "sample": "drug", "cuts": [99]}, "1 group.s. with a focus; a comparison needs two"),
         ({"by": "weeks", "sample": "drug", "cuts": [4, 4]}, "names the same cut twice"),
     ],
