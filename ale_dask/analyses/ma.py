@@ -1,4 +1,4 @@
-"""Modelled activation maps as a chunked array, and the ALE union as a lazy reduction over it."""
+"""Compute modelled activation (MA) maps as a chunked array, store them, and reduce them to ALE."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _ATTEMPTS = 10
 
 
 def experiment_chunk(n_voxels: int) -> int:
-    """Return the experiments of a chunk: 18 at 2 mm, fewer on finer grids, so that a task holds 17 MB at most.
+    """Return the number of experiments per chunk of MA maps: 18 on a grid of 2 mm, fewer on finer grids.
 
-    Writing needs that twice, in each thread: with 64 experiments two threads held 240 MB.
+    A chunk then has at most 17 MB, and a thread that writes holds two; 64 experiments took 240 MB in two threads.
     """
     return max(1, min(64, 2**22 // n_voxels))
 
@@ -37,10 +37,11 @@ def experiment_chunk(n_voxels: int) -> int:
 def per_experiment(
     sample: Sample, block: Callable[..., npt.NDArray[Any]], *, size: int, dtype: npt.DTypeLike, **more: Any
 ) -> da.Array:
-    """Return a lazy array (experiment, voxel), one Dask task per `size` experiments; nothing is computed here.
+    """Return a lazy array (experiment, voxel) with one Dask task per `size` experiments.
 
-    `block` gets their foci in voxels, sigma (experiment, axis), the mask voxel of each cell, whether foci add, and
-    `more`. A task carries its own experiments only: all of 14,000 in each would be 20 MB times 225 tasks.
+    `block` is called with the foci of these experiments in voxels, sigma (experiment, axis), the mask voxel of each
+    cell of the grid, whether the foci of an experiment add up, and the arguments `more`. The graph holds the foci of
+    each experiment once: with all of 14,000 experiments in each of 225 tasks it would hold 20 MB 225 times.
     """
     index = dask.delayed(cell_index)(sample.mask.volume)
     task = dask.delayed(block)
@@ -79,9 +80,10 @@ def _ma_block(
 
 
 def ma_maps(sample: Sample, *, experiments_per_chunk: int | None = None) -> xr.Dataset:
-    """Return the lazy MA maps (experiment, voxel), float32 probabilities, one Dask task per chunk of experiments.
+    """Return the lazy MA maps (experiment, voxel), float32 probabilities, with one Dask task per chunk of experiments.
 
-    MA_i(v) = max over the experiment's foci of K(v) (Turkeltaub 2012); nothing is computed here.
+    MA_i(v) is the largest kernel value K(v) of the foci of experiment i (Turkeltaub 2012), or with additive foci
+    1 - prod(1 - K(v)).
     """
     size = experiments_per_chunk or experiment_chunk(sample.mask.n_voxels)
     i = sample.inference
@@ -99,17 +101,17 @@ def ma_maps(sample: Sample, *, experiments_per_chunk: int | None = None) -> xr.D
 
 
 def grid_attrs(sample: Sample) -> dict[str, Any]:
-    """Return what says where the voxels of maps lie."""
+    """Return the attributes of a Dataset of maps that place its voxels in space."""
     mask = sample.mask
     affine = mask.affine.reshape(-1).tolist()
     return {"affine": affine, "shape": list(mask.volume.shape), "mask_sha256": mask.sha256, "space": "MNI"}
 
 
 def store_ma(out: Place, name: str, sample: Sample, *, identity: str) -> xr.Dataset:
-    """Return the MA maps of a sample from OUT, after writing those that are missing or damaged there.
+    """Write the MA maps of a sample that OUT lacks or has damaged, and return the stored maps.
 
-    Each Dask task writes its own whole chunks. A seal with the sha256 of every file, written after the last one, makes
-    them count: what it does not vouch for is computed and written again.
+    Each Dask task writes whole chunks, and no two tasks the same. A file with the sha256 of all files is written last;
+    maps without it, or that differ from it, are computed and written again.
     """
     open_store(out)
     group = f"{name}/maps"
@@ -118,21 +120,21 @@ def store_ma(out: Place, name: str, sample: Sample, *, identity: str) -> xr.Data
     if broken is None or broken:
         for file in broken or ():
             array, _, last = file.rpartition("/")
-            # The description of an array, damaged so that it still reads, would stay when written over; and chunks
-            # without one are no part of a store.
+            # Writing into an existing array keeps its zarr.json, so that a damaged but readable one would stay: the
+            # whole array is removed, because chunks without zarr.json are no part of a store.
             if last == "zarr.json" and array:
                 remove(out / "store.zarr" / group / array)
             else:
                 remove_file(out / "store.zarr" / group / file)
         _write_maps(out, group, ma_maps(sample), identity=identity)
         seal_below(out / "store.zarr" / group, out / "plans" / name / "maps.json", identity=identity)
-    # 9 MB a task: chunk by chunk, the union of 14,000 experiments would be 3,000 tasks.
+    # Two stored chunks, 9 MB, per task: with one, the union of 14,000 experiments would be 3,000 tasks.
     stored: xr.Dataset = xr.open_zarr(path, group=group, consolidated=False, chunks={"voxel": 2 * VOXEL_CHUNK})
     return stored
 
 
 def broken_maps(out: Place, name: str, *, identity: str) -> list[str] | None:
-    """Return the files of stored MA maps that are not as they were written, or None where nothing vouches for them."""
+    """Return the files of stored MA maps that differ from their checksums, or None if there are none for these maps."""
     return _broken(out / "store.zarr" / name / "maps", out / "plans" / name / "maps.json", identity)
 
 
@@ -155,15 +157,15 @@ def _write_maps(out: Place, group: str, maps: xr.Dataset, *, identity: str) -> N
         "voxel_ijk": {"chunks": (voxels, 3)},
     }
     path = zarr_store(out / "store.zarr")
-    # Two drivers write the same bytes, this mark of earlier versions too.
+    # Earlier versions write this attribute, and two drivers of one run must write the same bytes.
     maps = maps.assign_attrs(complete=identity)
     with writing(f"{out}/store.zarr/{group}"):
         for attempt in range(_ATTEMPTS):
             try:
-                kept = open_store(out).get(group)
-                # Arrays that are there are written over in place: another driver may have made them, and be reading.
-                there = set(kept.array_keys()) if isinstance(kept, zarr.Group) else set()
-                new = {variable: how for variable, how in encoding.items() if variable not in there}
+                stored = open_store(out).get(group)
+                # Existing arrays are written in place: another driver may have created them, and may be reading them.
+                existing = set(stored.array_keys()) if isinstance(stored, zarr.Group) else set()
+                new = {variable: settings for variable, settings in encoding.items() if variable not in existing}
                 maps.to_zarr(path, group=group, mode="a", consolidated=False, zarr_format=3, encoding=new)
                 return
             except StoreError:
@@ -171,7 +173,7 @@ def _write_maps(out: Place, group: str, maps: xr.Dataset, *, identity: str) -> N
             except storage_errors():
                 raise
             except Exception as error:
-                # Another driver has made an array since we looked; if it goes on, the description of one is damaged.
+                # Another driver has created an array meanwhile. If that happens every time, a zarr.json is damaged.
                 if attempt + 1 == _ATTEMPTS:
                     raise StoreError(
                         f"{out}/store.zarr/{group}: cannot be written over ({error}); delete it and run again"
@@ -189,14 +191,14 @@ def ale_union(*maps: xr.Dataset) -> xr.DataArray:
 
 
 def _sum_of_chunk(ma: npt.NDArray[np.float32], axis: tuple[int, ...], keepdims: bool) -> npt.NDArray[np.int64]:
-    # What zarr gives for a chunk that is not there is NaN, which no probability is.
+    # zarr returns NaN for a missing chunk.
     if np.isnan(ma).any():
         raise StoreError("a chunk of the stored MA maps was lost while they were read; run the same command again")
     return fixed_point_sum(ma, bits=UNION_BITS)[None, :]
 
 
 def _union_sum(ma: Any) -> da.Array:
-    """Return the lazy sum (voxel), int64: each chunk of MA maps becomes one row of it at once."""
+    """Return the lazy fixed-point sum (voxel), int64, of MA maps; a task turns each chunk into one row."""
     return da.reduction(
         da.asarray(ma),
         chunk=_sum_of_chunk,

@@ -1,4 +1,4 @@
-"""Experiments as the numerics want them: checked, in the order of their keys, in voxels of the mask's grid."""
+"""Check the experiments of a sample, and convert them to the arrays of the numerics, in voxels of the mask."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ from ale_dask.numerics.tfce import GRID_BITS
 from ale_dask.schema import FOCI, check
 
 FEWEST = 2
-"""Experiments of a main effect."""
+"""The smallest number of experiments of a main effect."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Experiments with at least one focus, ordered by key: results do not depend on the order in a file."""
+    """Experiments with at least one focus, a mask and settings.
+
+    Experiments are ordered by key, so that results do not depend on their order in a file.
+    """
 
     foci: xr.Dataset
     mask: Mask
@@ -43,12 +46,12 @@ class Sample:
 
     @cached_property
     def groups(self) -> npt.NDArray[np.int64]:
-        """Subject group (experiment), from 0; each experiment one of its own where the settings ask for no groups."""
+        """Number of the subject group (experiment), from 0; without groups in the settings, one per experiment."""
         return np.arange(len(self.key)) if self.inference.same_subjects is None else subject_groups(self.foci)
 
     @cached_property
     def points(self) -> list[npt.NDArray[np.float64]]:
-        """Foci in voxels, one (focus, axis) array per experiment, rounded as the settings say."""
+        """Foci in voxels, one array (focus, axis) per experiment, rounded according to the settings."""
         grid = rounded(self.mask.to_grid(self.foci["focus_xyz"].values), self.inference.rounding)
         placed = self.foci.assign(focus_xyz=(("focus", "axis"), grid))
         return foci_data.foci_of(placed)
@@ -69,30 +72,30 @@ class Sample:
 
     @cached_property
     def kernels(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """Distinct kernels (kernel, axis) in voxels, and the kernel of each experiment."""
+        """Standard deviations of the distinct kernels (kernel, axis) in voxels, and the kernel number (experiment)."""
         distinct, inverse = np.unique(self.sigma, axis=0, return_inverse=True)
         return distinct, inverse.reshape(-1).astype(np.int64)
 
     def peaks(self) -> npt.NDArray[np.float64]:
-        """Return the largest K of every term that may meet in a voxel (term): the bound of the fixed point."""
+        """Return the largest kernel value of each term (term) that can add to one voxel; it bounds the fixed point."""
         i = self.inference
         per_experiment = np.array([shape_of(s, support=i.support, kernel=i.kernel).height for s in self.sigma])
         return np.repeat(per_experiment, self.n_foci) if self.additive else per_experiment
 
     def boxes(self, bits: int) -> list[npt.NDArray[np.int32]]:
-        """Return the values of each distinct kernel of the null as an array (x, y, z) of int32, in fixed point."""
+        """Return the fixed-point values of each distinct kernel of the null as an int32 array (x, y, z)."""
         i = self.inference
         return [kernel_box(s, support=i.support, bits=bits, kernel=i.kernel) for s in self.kernels[0]]
 
     @property
     def additive(self) -> bool:
-        """Whether an experiment's foci add (1 - prod(1 - K)) instead of the largest counting."""
+        """Whether the foci of an experiment add up, MA = 1 - prod(1 - K), instead of MA = max K."""
         return self.inference.within == "additive"
 
     def rows(self, bits: int, *, exact: bool = False) -> Iterator[Row]:
-        """Yield the observed fixed-point row of each experiment: voxel and value (entry), int32.
+        """Yield the nonzero voxels and fixed-point values (entry), int32, of each experiment.
 
-        Kernels end where the null's do, or, `exact`, where they are less than half a unit of the fixed point.
+        Kernels are cut off where those of the null are, or with `exact` below half a unit of the fixed point.
         """
         support = np.full(len(self.key), self.inference.support)
         if exact:
@@ -110,7 +113,7 @@ class Sample:
         )
 
     def conventions(self, bits: int) -> dict[str, object]:
-        """Return every setting that changes a number of the plan; a hash over it is the identity."""
+        """Return every setting that changes a number of a plan; the identity of the plan is a hash of them."""
         i = self.inference
         digest = hashlib.sha256()
         sizes = self.foci["experiment_n_subjects"].values
@@ -128,20 +131,21 @@ class Sample:
             "seed": i.seed,
             "scale_bits": bits,
             "numerics": NUMERICS_VERSION,
-            # Ten times the time of a small sample's iteration: only who asks for it pays, in another null.
+            # TFCE takes ten times as long for a small sample, so that it is part of a null only if asked for.
             **({"tfce": GRID_BITS} if i.correction == "tfce" else {}),
-            # Without defaults: nulls computed before there was a choice stay valid.
+            # Defaults are left out: nulls computed before there was a choice stay valid.
             **{k: v for k in CHANGES_NULL if (v := getattr(i, k)) != Inference.model_fields[k].default},
         }
 
 
 def sample(foci: xr.Dataset, *, mask: Mask, inference: Inference, name: str = "foci") -> Sample:
-    """Return the experiments that an analysis can use.
+    """Return the sample of a foci Dataset: its experiments with a focus, in the order of their keys.
 
     Raises
     ------
     InputError
-        when an experiment has no sample size, appears twice, or none has a focus; when most foci are outside the mask.
+        when an experiment has no sample size or appears twice, no experiment has a focus, or most foci are outside the
+        mask.
     """
     check(foci, *FOCI)
     used = drop_empty(placed(foci, mask=mask, outside=inference.outside, name=name))
@@ -168,24 +172,24 @@ def sample(foci: xr.Dataset, *, mask: Mask, inference: Inference, name: str = "f
 
 
 def enough(sample: Sample, *, name: str) -> Sample:
-    """Return the sample itself where it has the two experiments that a main effect needs.
+    """Return the sample unchanged if it has the two experiments that a main effect needs.
 
     Raises
     ------
     InputError
-        for one experiment: its foci cannot converge with those of others.
+        for a single experiment, whose foci cannot converge with those of others.
     """
     if len(sample.key) < FEWEST:
-        (one,) = sample.foci["experiment_id"].values
+        (only,) = sample.foci["experiment_id"].values
         raise InputError(
-            f"{name}: '{one}' is its only experiment with a focus; convergence is over experiments, so give at least "
+            f"{name}: '{only}' is its only experiment with a focus; convergence is over experiments, so give at least "
             f"{FEWEST}"
         )
     return sample
 
 
 def reorder(foci: xr.Dataset, order: npt.NDArray[np.int64]) -> xr.Dataset:
-    """Return the foci Dataset with its experiments, and the foci with them, in another order."""
+    """Return a foci Dataset with its experiments, and their foci, in another order (experiment)."""
     position = np.empty(len(order), dtype=np.int64)
     position[order] = np.arange(len(order))
     moved = foci.isel(experiment=order)
@@ -196,5 +200,5 @@ def reorder(foci: xr.Dataset, order: npt.NDArray[np.int64]) -> xr.Dataset:
 
 
 def study_bits(samples: Sequence[Sample]) -> int:
-    """Return the fixed-point bits at which the union of all these samples cannot overflow an int32."""
+    """Return the number of fixed-point bits at which the union of all samples cannot overflow an int32."""
     return scale_bits(np.concatenate([s.peaks() for s in samples]))

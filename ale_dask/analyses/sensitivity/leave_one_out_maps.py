@@ -1,4 +1,4 @@
-"""The sample without each of its experiments in turn, from the sums alone: S without i is S - X_i."""
+"""Compute the ALE map without each experiment by subtraction of its fixed-point values: S_{-i} = S - X_i."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ GROUP = "leave_one_out"
 
 
 def leave_one_out(sample: Sample, *, s: npt.NDArray[Any], bits: int) -> xr.Dataset:
-    """Return lazy ALE, float32 probability, and S, int32, of all experiments but one (experiment, voxel).
+    """Return lazy ALE, float32 probability, and sums S, int32, without each experiment (experiment, voxel).
 
-    S_{-i} = S - X_i with X_i = rint(-log1p(-MA_i) 2^bits) and S (voxel) as the plan holds it: the integers are those
-    of an analysis without experiment i at the same scale, and of the same kernels as its null.
+    S_{-i} = S - X_i with X_i = rint(-log1p(-MA_i) 2^bits) and S (voxel) of the plan. The integers equal those of an
+    analysis without experiment i at the same scale, with kernels cut off as in its null.
     """
     without = per_experiment(
         sample,
@@ -54,7 +54,7 @@ def leave_one_out(sample: Sample, *, s: npt.NDArray[Any], bits: int) -> xr.Datas
 
 
 def store_leave_one_out(out: Place, name: str, dataset: xr.Dataset) -> str:
-    """Return where the ALE maps without each experiment are now: written in parallel, each chunk by one task."""
+    """Write the ALE maps without each experiment in parallel, each chunk by one task, and return where they are."""
     open_store(out)
     where = f"{name}/{GROUP}"
     remove_file(out / "plans" / where / "files.json")
@@ -70,7 +70,7 @@ def store_leave_one_out(out: Place, name: str, dataset: xr.Dataset) -> str:
 
 
 def broken_leave_one_out(out: Place, name: str) -> list[str]:
-    """Return the files of stored leave-one-out maps that are not as they were written; none where there are no maps."""
+    """Return the files of stored leave-one-out maps that differ from their checksums; none if there are no maps."""
     where = f"{name}/{GROUP}"
     sealed = read_seal(out / "plans" / where / "files.json")
     return [] if sealed is None else list(broken_below(out / "store.zarr" / where, sealed))

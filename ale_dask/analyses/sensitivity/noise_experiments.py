@@ -1,6 +1,6 @@
-"""Noise experiments: the sample's own n and numbers of foci, the foci anywhere in the mask (Acar 2018).
+"""Make noise experiments: sample sizes and numbers of foci of a sample, with foci at random (Acar 2018).
 
-Against the base rate the foci are where the literature reports them.
+The foci are anywhere in the mask or, against the base rate, where the literature reports them.
 """
 
 from __future__ import annotations
@@ -23,18 +23,21 @@ from ale_dask.numerics.kernels.focus_visits import Design
 from ale_dask.numerics.weighted_draws import cumulative_words
 
 NOISE, ORDER = "noise", "noise-order"
-"""Streams of the foci of noise experiments and of their order; their relocated foci come from the null's own."""
+"""Streams of random numbers for the observed foci of noise experiments and for their order.
+
+Their foci in the iterations of a null come from the stream of the null.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """Which experiment of a sample each noise experiment is like, in order, and the keys (noise) of its draws."""
+    """Noise experiments of a sample: the experiment (noise) whose sizes each one has, and its draw key (noise)."""
 
     sample: Sample
     like: npt.NDArray[np.int64]
     key: npt.NDArray[np.uint64]
     base_rate: BaseRate | None = None
-    """Where their foci are reported; anywhere in the mask if there is none."""
+    """The base rate that their foci are drawn from; None if they are anywhere in the mask."""
 
     @property
     def n_foci(self) -> npt.NDArray[np.int64]:
@@ -43,12 +46,12 @@ class Noise:
 
     @property
     def focus_begin(self) -> npt.NDArray[np.int64]:
-        """Where the foci of each begin (noise + 1)."""
+        """Number of the first focus of each noise experiment (noise + 1)."""
         return np.asarray(np.r_[0, np.cumsum(self.n_foci)], dtype=np.int64)
 
     @property
     def place_key(self) -> npt.NDArray[np.uint64]:
-        """Keys (noise) of where the foci are; the number of the series is the iteration."""
+        """Keys (noise) of the draws of observed foci, in which the number of the series is the iteration."""
         return draw_keys(self.key, seed=self.sample.inference.seed, stream=NOISE)
 
     @cached_property
@@ -60,7 +63,7 @@ class Noise:
         return source_of_foci(cumulative_words(density(self.sample.mask, self.base_rate.counts)))
 
     def voxels(self, series: int) -> npt.NDArray[np.int64]:
-        """Return the voxels (focus), int64, at whose centres the foci of a series are."""
+        """Return the voxel (focus), int64, of each focus of a series; foci are at voxel centres."""
         begin = self.focus_begin
         out = np.empty(begin[-1], dtype=np.int64)
         if self.base_rate is not None:
@@ -73,18 +76,18 @@ class Noise:
 
 
 def noise_of(sample: Sample, *, number: int, base_rate: BaseRate | None = None) -> Noise:
-    """Return so many noise experiments: each of the sample's once in random order, then again in another order.
+    """Return noise experiments like those of a sample: all of them in random order, then again in another order.
 
-    Their foci are anywhere in the mask, or where a base rate has them.
+    Their foci are drawn anywhere in the mask, or from a base rate.
 
-    Order, n and numbers of foci are the same in all series, so that they share their nulls; a longer list begins with
-    the shorter one.
+    Order, sample sizes and numbers of foci are the same in all series, which therefore share their nulls. A larger
+    number of noise experiments begins with those of a smaller number.
     """
     own = draw_keys(sample.key, seed=sample.inference.seed, stream=ORDER)
     words = np.empty((-(-number // len(own)), len(own)), dtype=np.uint64)
     permutation_keys(own, 0, words)
     like = np.argsort(words, axis=1, kind="stable").reshape(-1)[:number]
-    # Of the sample as a whole: two arms of a conjunction do not get the same noise.
+    # The keys depend on the whole sample, so that two main effects of a conjunction get different noise.
     prefix = hashlib.sha256(sample.key.astype("<u8").tobytes()).hexdigest()
     digests = (hashlib.sha256(f"{prefix}:noise:{i}".encode()).digest()[:8] for i in range(number))
     key = np.array([int.from_bytes(d, "little") for d in digests], dtype=np.uint64)
@@ -93,7 +96,7 @@ def noise_of(sample: Sample, *, number: int, base_rate: BaseRate | None = None) 
 
 
 def noise_foci(noise: Noise, *, series: int) -> xr.Dataset:
-    """Return the foci Dataset of the noise experiments of a series: analysed with the sample, it gives the same null.
+    """Return the foci Dataset of the noise experiments of a series; the sample with it has the null of the fail-safe N.
 
     Foci lie on voxel centres, in mm MNI; experiments are named noise 1, noise 2 …
     """

@@ -1,4 +1,4 @@
-"""How many of its experiments must report a place before a main effect finds it: what a design can see."""
+"""Estimate by simulation how many experiments must report a place before a main effect finds it."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from ale_dask.schema import FOCI, check, describe
 
 KIND = "power"
 SIMULATIONS = 300
-"""The 95 % interval of a power of .80 is then .75 to .84."""
+"""With this number the 95 % interval of a power of .80 is .75 to .84."""
 WITHIN_MM = 5.0
-"""About half the width of a kernel at half its height."""
+"""About half of the full width at half maximum of a kernel."""
 TARGET = 0.8
 PER_ARM = ("power_needed", "power_experiments", "power_found")
-"""What a contrast or conjunction keeps of each main effect behind it."""
+"""Attributes of main effects that a contrast or conjunction of them has as lists."""
 _SETTINGS = ("power_null", "power_simulations", "power_within_mm", "power_target")
 BESIDE = "_base_rate"
-"""What the names of the base rate's power end in where it stands beside that of the uniform null."""
+"""Ending of the names of power against the base rate, where power against the uniform null is given as well."""
 THIRDS = ("power_needed_least_reported", "power_needed_most_reported")
-"""How many must report a place of the third of the mask where the base rate is least, and where it is most."""
+"""Numbers of experiments that must report a place in the third of the mask with the lowest or highest base rate."""
 OF_BASE_RATE = (f"power_needed{BESIDE}", f"power_found{BESIDE}", *THIRDS)
-"""What it keeps of each beside them, where the base rate has a say."""
+"""Further attributes of main effects that have power against the base rate."""
 _FOUND = {"uniform": uniform_found, "base-rate": base_rate_found}
 
 
@@ -46,12 +46,12 @@ def power(
     target: float = TARGET,
     threads: int | None = None,
 ) -> xr.Dataset:
-    """Return the power of a main effect's design for a place that 0, 1, … K of its K experiments report.
+    """Return the power of the design of a main effect for a place that 0, 1, … K of its K experiments report.
 
     In each simulation a place and an order of the experiments are drawn. All foci lie at random over the mask, as in
     the null, but the first m experiments of the order report the place, each with one focus near it. The place is found
-    if a voxel that survives the result's own correction lies within `within_mm` of it. Places, orders and foci are the
-    same for every m and depend only on the seed and the experiments' keys.
+    if a voxel that survives the correction of the result lies within `within_mm` of it. Places, orders and foci are the
+    same for every m and depend only on the seed and the keys of the experiments.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def power(
     within_mm
         Largest distance in mm from the place to the nearest voxel that survives.
     target
-        Power that is asked for, between 0 and 1.
+        Power to reach, between 0 and 1.
     threads
         Number of threads; the result is the same for any.
 
@@ -70,22 +70,23 @@ def power(
     -------
     xr.Dataset
         Curves power and its exact 95 % interval, power_low to power_high (reporting); prevalence = m / K. The attribute
-        power_needed is the smallest m from which on the power is at least `target`, 0 if there is none; power_found of
-        power_simulations found the place there. With null "both" the names of the base rate's numbers end in
-        "_base_rate".
+        power_needed is the smallest m from which on the power is at least `target`, 0 if there is none; at it,
+        power_found of power_simulations simulations found the place. With null "both" the names of the numbers against
+        the base rate end in "_base_rate".
 
     Raises
     ------
     InputError
-        For a result that is no main effect, a number that cannot be used, or a base rate that cannot be read any more.
+        For a result that is no main effect, an impossible number, or a base rate that can no longer be read.
 
     Notes
     -----
     The focus that reports the place is displaced along each axis by k voxels with a probability proportional to
-    exp(-k^2 / 2 sigma^2), sigma being that of the experiment's own kernel, and drawn again if it ends outside the mask.
-    Against the base rate all other foci lie as it has them; power_needed_least_reported and power_needed_most_reported
-    are power_needed among places of the thirds of the mask where the base rate is least and most. Prevalence is one of
-    reports under this model, at one place by itself; it is none of activation among subjects, and no effect size.
+    exp(-k^2 / 2 sigma^2) with sigma of the kernel of the experiment, and drawn again if it is outside the mask. Against
+    the base rate all other foci are drawn from it; power_needed_least_reported and power_needed_most_reported are
+    power_needed among places in the thirds of the mask with the lowest and the highest base rate. Prevalence is the
+    share of experiments that report one place under this model, not a share of subjects with activation, and not an
+    effect size.
 
     Examples
     --------
@@ -123,24 +124,24 @@ def power(
             "power_target": float(target),
         },
     )
-    for null, one in found.items():
-        variables, attrs = _curve(one, target=target, end=BESIDE if len(found) > 1 and null == "base-rate" else "")
+    for null, detected in found.items():
+        variables, attrs = _curve(detected, target=target, end=BESIDE if len(found) > 1 and null == "base-rate" else "")
         curve = curve.assign(variables).assign_attrs(attrs)
     return describe(curve)
 
 
-def _curve(one: Found, *, target: float, end: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the power of one null as variables (reporting), and how many must report a place, as attributes.
+def _curve(detected: Found, *, target: float, end: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the power against one null as variables (reporting), and the numbers of experiments as attributes.
 
-    `end` is what the names of these end in.
+    The names of all of them end in `end`.
     """
-    counts, simulations = one.found.sum(axis=0), len(one.found)
+    counts, simulations = detected.found.sum(axis=0), len(detected.found)
     low, high = correct.clopper_pearson(counts, simulations)
-    needed = _needed(one.found, target=target)
+    needed = _needed(detected.found, target=target)
     at = min(needed, len(counts) - 1)
     attrs = {f"power_needed{end}": needed if at == needed else 0, f"power_found{end}": int(counts[at])}
-    for name, third in zip(THIRDS, (0, 2), strict=True) if one.third is not None else ():
-        found = one.found[one.third == third]
+    for name, third in zip(THIRDS, (0, 2), strict=True) if detected.third is not None else ():
+        found = detected.found[detected.third == third]
         of_third = _needed(found, target=target) if len(found) else len(counts)
         attrs[name] = of_third if of_third < len(counts) else 0
     values = {"power": counts / simulations, "power_low": low, "power_high": high}
@@ -148,7 +149,7 @@ def _curve(one: Found, *, target: float, end: str) -> tuple[dict[str, Any], dict
 
 
 def _needed(found: npt.NDArray[np.bool_], *, target: float) -> int:
-    """Return the smallest number of experiments from which on enough simulations find the place; all + 1 without."""
+    """Return the smallest number of experiments from which on enough simulations find the place, or K + 1."""
     short = np.flatnonzero(found.sum(axis=0) < target * len(found))
     return int(short[-1]) + 1 if short.size else 0
 
@@ -163,25 +164,25 @@ def without_cluster(result: xr.Dataset) -> list[int]:
 
 
 def with_power(results: Mapping[str, xr.Dataset], *, threads: int | None = None) -> dict[str, xr.Dataset]:
-    """Return results by name, the main effects behind a contrast or conjunction without a cluster with their power.
+    """Return results by name, with the power of main effects whose contrast or conjunction has no cluster.
 
-    Such a contrast or conjunction has them as attributes: power_of, and each of PER_ARM as a list in that order, and
-    what there is of the base rate. One whose main effects are not among the results has none.
+    The contrast or conjunction gets attributes: power_of with the names of the main effects, and PER_ARM and, if there
+    are any, OF_BASE_RATE as lists in the same order. It gets none if a main effect is not among the results.
     """
     found = dict(results)
     for name, result in results.items():
         if not without_cluster(result):
             continue
-        behind = list(result.attrs["arms" if model_of(result).kind == "contrast" else "of"])
-        if not set(behind) <= set(found):
+        main_effects = list(result.attrs["arms" if model_of(result).kind == "contrast" else "of"])
+        if not set(main_effects) <= set(found):
             continue
-        for arm in behind:
+        for arm in main_effects:
             if "power" not in found[arm]:
                 curve = power(found[arm], threads=threads)
-                told = {key: value for key, value in curve.attrs.items() if key.startswith("power_")}
-                found[arm] = found[arm].assign(curve.variables).assign_attrs(told)
-        kept = [key for key in (*PER_ARM, *OF_BASE_RATE) if key in found[behind[0]].attrs]
-        lists = {key: [found[arm].attrs[key] for arm in behind] for key in kept}
-        settings = {key: found[behind[0]].attrs[key] for key in _SETTINGS}
-        found[name] = result.assign_attrs(power_of=behind, **lists, **settings)
+                numbers = {key: value for key, value in curve.attrs.items() if key.startswith("power_")}
+                found[arm] = found[arm].assign(curve.variables).assign_attrs(numbers)
+        kept = [key for key in (*PER_ARM, *OF_BASE_RATE) if key in found[main_effects[0]].attrs]
+        lists = {key: [found[arm].attrs[key] for arm in main_effects] for key in kept}
+        settings = {key: found[main_effects[0]].attrs[key] for key in _SETTINGS}
+        found[name] = result.assign_attrs(power_of=main_effects, **lists, **settings)
     return found
