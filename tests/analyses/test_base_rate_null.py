@@ -106,7 +106,7 @@ def test_a_base_rate_can_be_asked_of_a_uniform_run(folder, tmp_path, reference):
     assert begun == {path: path.stat().st_mtime_ns for path in begun}
 
 
-def test_killed_and_resumed(folder, tmp_path, reference):
+def test_a_killed_run_resumes_to_the_same_digests(folder, tmp_path, reference):
     text = (folder / "both.toml").read_text() + "[backend]\nname = 'serial'\nblock_size = 1\n"
     (folder / "killed.toml").write_text(text)
     out = tmp_path / "o"
@@ -249,7 +249,7 @@ def alone(folder, tmp_path_factory):
 class TestWhatIsAskedLater:
     """Of a run that the base rate alone decides: it is about the uniform test, and says so."""
 
-    def test_fail_safe(self, alone):
+    def test_fail_safe_against_a_null_that_the_run_lacks_exits_65(self, alone):
         told = command("fail-safe", alone[0], "-q", "--null", "uniform", code=65)
         assert "was run with null base-rate" in told.stderr
 

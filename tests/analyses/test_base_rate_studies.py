@@ -153,7 +153,7 @@ class TestRun:
         told = command("run", folder / "studies-16.toml", "-o", out, "-q", code=74)
         assert "base_rate_studies" in told.stderr
 
-    def test_the_folder_alone_verifies_and_collects(self, folder, done):
+    def test_a_run_is_verified_and_collected_from_its_folder_alone(self, folder, done):
         assert (done[0] / "base_rate.csv").is_file()
         assert maintain.verify(done[0], blocks=2) == []
         _, again, record = run.collect(done[0])
@@ -168,7 +168,7 @@ class TestRun:
         assert "every experiment was given the foci of one study of this database" in text
         assert "the foci of the studies in “database.csv”" in text
 
-    def test_on_the_command_line(self, folder, tmp_path):
+    def test_the_option_reaches_the_study_and_refuses_unknown_values(self, folder, tmp_path):
         out = tmp_path / "o"
         words = ["main-effect", folder / "drug.txt", "-o", out, "-q", "--no-pictures", "-i", 5, "--null", "both"]
         words += ["--mask", folder / "ball.nii.gz", "--base-rate", folder / "database.csv", "--base-rate-draw"]

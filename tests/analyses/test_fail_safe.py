@@ -185,7 +185,7 @@ def test_additive_noise_fits_the_null_to_a_unit_of_each_focus(tiny: Path) -> Non
     assert found["cut_added"].values[0, 3, 0] == run.attrs["cut_size"]
 
 
-def test_a_scale_with_room_for_all_of_them(tiny: Path) -> None:
+def test_the_fixed_point_loses_bits_to_hold_all_noise(tiny: Path) -> None:
     # At 30 bits the six of therapy fit an int32; thirty times as many do not.
     result = main_effect(tiny, "therapy")
     found = ale.fail_safe(result, most=180, series=1, iterations=5)

@@ -124,7 +124,7 @@ def test_a_contrast_and_a_conjunction_without_each_experiment(tiny: Path) -> Non
     np.testing.assert_array_equal(found["d"]["overlap_fraction"].values, expected(d, conjunctions).reshape(-1, 14))
 
 
-def test_studies_and_pairs(tiny: Path) -> None:
+def test_pairs_and_studies_left_out_equal_analyses_without_them(tiny: Path) -> None:
     foci = ale.read_foci(tiny / "drug.txt")
     whole = effect(foci, tiny, "drug")
     pairs = ale.jackknife([whole], k=2)["drug"]

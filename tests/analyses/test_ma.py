@@ -40,7 +40,7 @@ def test_building_the_graph_computes_nothing(drug: Sample) -> None:
             union.compute()
 
 
-def test_a_task_carries_its_own_experiments_only(drug: Sample) -> None:
+def test_the_graph_holds_the_foci_of_each_experiment_once(drug: Sample) -> None:
     tasks = dict(ma_maps(drug, experiments_per_chunk=3)["ma"].data.dask).values()
     carried = [cloudpickle.dumps(task) for task in tasks]
     for points in drug.points:
@@ -101,7 +101,7 @@ def test_the_union_is_one_minus_the_product(drug: Sample) -> None:
     np.testing.assert_allclose(ale_union(maps), expected, rtol=0, atol=8 * 2.0**-41 + 1e-15)
 
 
-def test_vocabulary(drug: Sample) -> None:
+def test_maps_have_the_dimensions_and_the_mask_of_the_sample(drug: Sample) -> None:
     maps: xr.Dataset = ma_maps(drug)
     assert maps["ma"].dims == ("experiment", "voxel")
     assert maps.attrs["mask_sha256"] == drug.mask.sha256

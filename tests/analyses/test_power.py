@@ -169,7 +169,7 @@ def test_against_the_base_rate_they_are_those_of_whole_maps(tiny: Path, null: st
     assert ("Power Base Rate (%)" in power_table(curve).columns) == (null == "both")
 
 
-def test_tfce_against_the_base_rate(tiny: Path) -> None:
+def test_power_of_tfce_against_the_base_rate_equals_a_plain_computation(tiny: Path) -> None:
     result = effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug", null="base-rate", correction="tfce")
     curve = ale.power(result, simulations=3, within_mm=WITHIN)
     found = plain(result, 3, null="base-rate")
@@ -178,7 +178,7 @@ def test_tfce_against_the_base_rate(tiny: Path) -> None:
     np.testing.assert_array_equal(curve["power"].values, found.mean(axis=0))
 
 
-def test_another_image_than_the_results_is_told(tiny: Path) -> None:
+def test_another_base_rate_than_that_of_the_result_is_refused(tiny: Path) -> None:
     result = effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug", null="both")
     with pytest.raises(InputError, match="not the image that 'drug' was made with"):
         ale.power(result.assign_attrs(base_rate_sha256="0"), simulations=2)
@@ -225,7 +225,7 @@ def test_what_could_have_been_found_stands_beside_nothing_found(tiny: Path, tmp_
     assert "power_of" not in with_power({"a": a, "a2": a.assign_attrs(name="a2"), "same": same})["same"].attrs
 
 
-def test_the_command(tiny: Path, tmp_path: Path) -> None:
+def test_the_command_writes_a_row_per_number_of_experiments(tiny: Path, tmp_path: Path) -> None:
     command("run", tiny / "study.toml", "-o", tmp_path / "out")
     text, _ = command("power", tmp_path / "out", "drug", "--simulations", 20, "--json")
     told = json.loads(text)["analyses"]["drug"]
@@ -234,7 +234,7 @@ def test_the_command(tiny: Path, tmp_path: Path) -> None:
     command("power", tmp_path / "out", "nothing", code=65)
 
 
-def test_what_has_no_power(tiny: Path) -> None:
+def test_conjunctions_and_impossible_numbers_are_refused(tiny: Path) -> None:
     a = effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug")
     with pytest.raises(InputError, match="is no main effect: power is that of one sample"):
         ale.power(ale.conjunction([a, a.assign_attrs(name="again")]))

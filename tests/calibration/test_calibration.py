@@ -34,7 +34,7 @@ def small(tmp_path_factory):
     return out, subprocess.run([sys.executable, *SMALL, "--out", out], capture_output=True, text=True, check=False)
 
 
-def test_many_studies_without_an_effect(small):
+def test_every_statistic_is_counted_in_every_simulated_study(small):
     out, run = small
     assert run.returncode == 0, run.stdout + run.stderr
     counts = {}

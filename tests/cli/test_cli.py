@@ -125,7 +125,7 @@ def test_plan_and_dry_run_say_the_cost_and_write_nothing(tiny: Path) -> None:
     assert not (tiny / "out").exists()
 
 
-def test_run_status_collect(tiny: Path) -> None:
+def test_a_run_is_shown_by_status_and_written_again_by_collect(tiny: Path) -> None:
     out = tiny / "out"
     first = ale("run", tiny / "study.toml", "-o", out, "--no-pictures", "-b", "serial", "-w", 1)
     assert "report:" in first.stdout
@@ -152,7 +152,7 @@ def test_status_and_collect_of_nothing_exit_74(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["main-effect", "contrast", "conjunction"])
-def test_without_a_study_file(tiny: Path, kind: str) -> None:
+def test_analyses_run_without_a_study_file(tiny: Path, kind: str) -> None:
     files = [tiny / "drug.txt", tiny / "therapy.txt"][: 1 if kind == "main-effect" else 2]
     common = ["-b", "serial", "-q", "-i", 30, "--mask", tiny / "ball.nii.gz", "--voxel-p", 0.01, "--no-pictures"]
     done = json.loads(ale(kind, *files, "-o", tiny / "out", *common, "--json").stdout)
@@ -238,7 +238,7 @@ def test_several_files_are_told_not_to_be_pooled(tiny: Path) -> None:
     assert "2 samples, one per file; --pool makes one sample of all" in done.stderr
 
 
-def test_wrong_numbers_of_files(tiny: Path) -> None:
+def test_a_contrast_or_conjunction_of_one_file_exits_65(tiny: Path) -> None:
     assert "two foci files" in ale("contrast", tiny / "drug.txt", "-o", tiny / "out", code=65).stderr
     assert "two or more" in ale("conjunction", tiny / "drug.txt", "-o", tiny / "out", code=65).stderr
 
@@ -268,7 +268,7 @@ def test_sigterm_exits_75_and_the_same_command_resumes(tiny: Path) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "tls"])
-def test_an_existing_scheduler(tiny: Path, tmp_path: Path, protocol: str) -> None:
+def test_a_run_on_an_existing_scheduler_succeeds(tiny: Path, tmp_path: Path, protocol: str) -> None:
     with scheduler(tmp_path / "scheduler", protocol=protocol) as there:
         command = ["run", tiny / "study.toml", "-o", tiny / "out", "-b", there.address, "--no-pictures", "--json", "-q"]
         done = subprocess.run(

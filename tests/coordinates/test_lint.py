@@ -29,23 +29,23 @@ def found(experiments, code):
 ENOUGH = [experiment(i) for i in range(17)]
 
 
-def test_nothing_to_find():
+def test_a_sample_without_faults_has_no_findings():
     assert lint(build(ENOUGH), mask=MASK) == []
 
 
-def test_few_experiments():
+def test_experiments_with_foci_are_counted_for_few_experiments():
     empty = Experiment("none", 9, (), "MNI", "f.txt:99")
     (finding,) = found([*ENOUGH[:16], empty], "few-experiments")
     assert finding.message.startswith("16 experiments")
     assert finding.where == ""
 
 
-def test_empty_experiment():
+def test_an_experiment_without_foci_is_found():
     (finding,) = found([*ENOUGH, Experiment("none", 9, (), "MNI", "f.txt:99")], "empty-experiment")
     assert (finding.message, finding.where) == ("none has no foci", "f.txt:99")
 
 
-def test_foci_outside_the_mask_with_their_distances():
+def test_foci_outside_the_mask_are_found_with_their_distances():
     far = experiment(50, xyz=((24.0, 0.0, 0.0), (2.0, 2.0, 2.0), (0.0, -3.0, -4.0)))
     (finding,) = found([*ENOUGH, far], "outside-mask")
     assert finding.message == "E50: 2 foci outside mask 'cube': (24, 0, 0) by 6.0 mm, (0, -3, -4) by 5.0 mm"
@@ -72,7 +72,7 @@ def test_repeated_names(name, words):
     assert finding.where == "f.txt:50, f.txt:51"
 
 
-def test_duplicate_experiments():
+def test_experiments_with_the_same_foci_and_size_are_found():
     a = experiment(50, xyz=((0.0, 2.0, 3.5), (4.0, 5.0, 6.0)))
     b = experiment(51, xyz=((4.0, 5.0, 6.0), (-0.0, 2.0, 3.5)))
     other = experiment(52, n=13, xyz=a.xyz)

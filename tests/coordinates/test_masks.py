@@ -76,7 +76,7 @@ def test_a_header_that_lies_is_refused(tmp_path: Path, at: int, form: str, value
     assert reason in refused(path)
 
 
-def test_the_limit_of_the_angle_between_axes() -> None:
+def test_axes_may_deviate_from_right_angles_by_a_thousandth() -> None:
     for cosine, fine in ((5e-4, True), (2e-3, False)):
         affine = np.diag([2.0, 2, 2, 1])
         affine[0, 1] = 2 * cosine

@@ -33,7 +33,7 @@ def one(line):
     return found.xyz
 
 
-def test_a_plain_file():
+def test_names_sizes_and_foci_of_sleuth_text_are_read():
     a, b = sleuth("// Reference=MNI\n// A\n// Subjects=12\n1\t2\t3\n-4.5 0 .5\n\n//B\n//Subjects=7\n1 1 1\n")
     assert (a.name, a.n, a.space, a.source) == ("A", 12, "MNI", "f.txt:2")
     assert a.xyz == ((1, 2, 3), (-4.5, 0, 0.5))
@@ -203,7 +203,7 @@ def test_several_files_in_different_formats_and_spaces(tmp_path):
         ({"talairach": "afni"}, "unknown Talairach variant"),
     ],
 )
-def test_wrong_options(tmp_path, options, message):
+def test_wrong_options_are_refused(tmp_path, options, message):
     path = tmp_path / "f.txt"
     path.write_text("//Reference=TAL\n//A\n//Subjects=9\n1 2 3")
     with pytest.raises(InputError, match=message):
@@ -310,7 +310,7 @@ def test_any_bytes_give_foci_or_an_input_error(reader, data):
 
 @ours.QUICK
 @given(ours.sleuth_files())
-def test_sleuth_text_in_any_dress(file):
+def test_sleuth_text_reads_the_same_in_any_spelling(file):
     data, listed = file
     found = parse(data, name="f.txt")
     assert [(e.name, e.n, e.xyz) for e in found] == [(e.name, e.n, e.xyz) for e in listed]

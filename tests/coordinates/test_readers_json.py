@@ -36,7 +36,7 @@ def one(*foci, study=None, space=None, annotations=(), **further):
     return found
 
 
-def test_a_study_set():
+def test_experiments_of_a_study_set_are_read():
     a, b = parse(ours.STUDY_SET, name="f.json")
     assert (a.name, a.study, a.n, a.space) == ("Smith J et al. 2010; faces", "Smith J et al. 2010", 9, "MNI")
     assert a.xyz == ((1, 2, 3), (-4.5, 0, 6))
@@ -95,7 +95,7 @@ def test_analyses_without_a_name():
         (None, 30),
     ],
 )
-def test_sample_sizes(metadata, n):
+def test_the_sample_size_of_an_analysis_goes_before_that_of_its_study(metadata, n):
     assert one((1, 2, 3), metadata=metadata, study={"metadata": {"sample_size": 30}}).n == n
 
 
@@ -237,7 +237,7 @@ def test_sample_sizes_that_are_none(metadata):
         one((1, 2, 3), metadata=metadata)
 
 
-def test_a_nimare_dataset():
+def test_experiments_of_a_nimare_dataset_are_read():
     a, b = parse(ours.NIMARE, name="f.json")
     assert (a.name, a.study, a.n, a.space) == ("pain_01; one", "pain_01", 25, "MNI")
     assert (a.xyz, a.columns) == (((1, 2, 3), (-4.5, 0, 6)), {"pain": "0.5"})
@@ -450,7 +450,7 @@ def small(*, names=("A; one", "B"), **columns):
     )
 
 
-def test_a_written_table():
+def test_a_written_table_has_a_row_per_focus():
     assert write_table(small(drug=["a", "b"])).splitlines() == [
         "study,contrast,n,space,x,y,z,drug",
         "A,one,25,MNI,1.0,2.0,3.0,a",
@@ -515,7 +515,7 @@ def foci_or_input_error(reader, data):
 
 @FEW
 @given(ours.documents())
-def test_study_sets_in_any_dress(file):
+def test_study_sets_read_the_same_in_any_form(file):
     data, listed = file
     found = parse(data, name="f.json")
     assert [(e.n, e.xyz) for e in found] == [(e.n, e.xyz) for e in listed]

@@ -124,7 +124,7 @@ def test_entities_are_refused(encoding):
         (b"\x1f\x8b\x08 no", "b.xlsx: the gzip file is damaged"),
     ],
 )
-def test_damaged_files(data, message):
+def test_damaged_files_are_refused(data, message):
     assert message in wrong(data)
 
 
@@ -213,7 +213,7 @@ def test_a_table_of_studies_adds_its_columns_and_moves_no_key(tmp_path):
 
 
 @pytest.mark.parametrize("row", ["101\t1\tMNI\tt\t1", "\t1\tMNI\tt\t1", "103\t1\tMNI\tt\t1\t2"])
-def test_wrong_rows_of_studies(tmp_path, row):
+def test_wrong_rows_of_studies_are_named_by_line(tmp_path, row):
     (tmp_path / "m.tsv").write_text(STUDIES + row)
     with pytest.raises(InputError, match=r"m\.tsv:5: "):
         read_foci(tmp_path / "m.tsv")

@@ -53,12 +53,12 @@ def test_unrelated_arms_share_nothing():
     assert shared(*arms([experiment("Smith 2010")], [experiment("Jones 2010")])) == []
 
 
-def test_the_same_experiment():
+def test_the_same_experiment_in_both_arms_is_found():
     (group,) = shared(*arms([experiment("Smith 2010")], [experiment("Smith 2010")]))
     assert (group.identical, group.words, group.a, group.b) == (True, "'Smith 2010' in both arms", (0,), (0,))
 
 
-def test_the_same_study_in_other_experiments():
+def test_other_experiments_of_the_same_study_are_found():
     a, b = arms([experiment("Smith 2010; drug")], [experiment("Smith 2010; therapy", n=15)])
     (group,) = shared(a, b)
     assert group.words == "'Smith 2010; drug' and 'Smith 2010; therapy' are of the same study"

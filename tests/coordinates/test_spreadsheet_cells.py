@@ -32,7 +32,7 @@ def test_reading_takes_away_what_writing_added(text: str) -> None:
     assert plain_cell(escaped_cell(text)) == text
 
 
-def test_names_of_columns_too_and_no_number() -> None:
+def test_names_of_columns_are_escaped_and_numbers_are_not() -> None:
     table = escaped(pd.DataFrame({"=a": ["@x", None], "n": [-1, 2], "z": [-1.5, float("nan")]}))
     assert table.to_csv(index=False) == "'=a,n,z\n'@x,-1,-1.5\n,2,\n"
 

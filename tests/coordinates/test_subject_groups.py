@@ -67,7 +67,7 @@ def test_another_or_no_sample_size_is_another_group_and_suspected():
     ]
 
 
-def test_what_else_is_suspected():
+def test_equal_foci_or_names_are_suspected_of_the_same_subjects():
     foci = of(("Smith 2010a", 20, 0), ("Smith 2010b", 20, 1), ("patients", 12, 5), ("patients", 12, 6))
     assert ["of different papers" in one.words for one in suspected(foci)] == [True, False]
     assert suspected(foci)[1].members == (2, 3)

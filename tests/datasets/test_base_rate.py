@@ -34,7 +34,7 @@ class TestLiterature:
         assert counts.volume.sum() == 434_281
         assert counts.volume.max() == 62
 
-    def test_it_is_small(self):
+    def test_the_packaged_base_rate_takes_less_than_400_kb(self):
         folder = resources.files("ale_dask.datasets.base_rate")
         data = (folder / "literature.nii.gz").read_bytes()
         assert len(data) + len((folder / membership.FILE).read_bytes()) < 400_000
@@ -146,7 +146,7 @@ class TestFit:
         assert all(f.message.startswith("1 of 3") for f in found)
 
     @pytest.mark.parametrize(("null", "times"), [("uniform", 0), ("both", 2)])
-    def test_only_where_it_matters(self, tmp_path, null, times):
+    def test_structural_samples_are_noticed_only_with_the_base_rate(self, tmp_path, null, times):
         path = of_structure(tmp_path / "a.txt")
         foci = {"a": {"files": [str(path)]}}
         analysis = {"a": {"kind": "main-effect", "foci": "a"}}
@@ -191,7 +191,7 @@ class TestMembership:
         ("name", "least", "most"),
         [("treatment_proxies/antidepressant_titles_N20.txt", 29, 30), ("reward_talairach/one.txt", 0, 3)],
     )
-    def test_real_samples(self, name, least, most):
+    def test_real_samples_are_found_in_the_base_rate(self, name, least, most):
         foci = read_foci(shared(name))
         number = int(membership.in_database(foci).sum())
         assert least <= number <= most

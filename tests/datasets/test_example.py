@@ -20,7 +20,7 @@ def script(load_script):
 
 
 @pytest.mark.parametrize(("name", "sizes"), SAMPLES.items())
-def test_the_sizes_of_the_study(name, sizes):
+def test_the_example_has_the_sizes_of_the_published_samples(name, sizes):
     foci = read_foci(EXAMPLE / f"{name}.txt")
     n = foci["experiment_n_subjects"].values
     assert (foci.sizes["experiment"], foci.sizes["focus"], n.sum()) == sizes
@@ -83,11 +83,11 @@ def test_an_effect_is_in_its_share_of_experiments(script):
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("3", [3]), ("1-3", [1, 2, 3]), ("1-2,7", [1, 2, 7])])
-def test_lists_of_seeds(script, text, seeds):
+def test_a_list_of_seeds_is_read_as_numbers(script, text, seeds):
     assert list(script.seeds_of(text)) == seeds
 
 
-def test_write_example(tmp_path):
+def test_the_example_is_written_file_by_file(tmp_path):
     write_example(tmp_path / "new" / "folder")
     assert sorted(p.name for p in (tmp_path / "new" / "folder").iterdir()) == sorted(FILES)
     for name in FILES:

@@ -161,7 +161,7 @@ def breaks() -> None:
 
 
 @pytest.mark.parametrize("workers", [2, "1:2"])
-def test_a_cluster_class_of_the_users_own(workers: int | str) -> None:
+def test_a_cluster_class_of_the_user_computes_and_is_closed(workers: int | str) -> None:
     backend = Backend(name=f"{__name__}:local_cluster", workers=workers, options={"n_workers": 0})
     with connect(backend) as client:
         assert client is not None
@@ -179,7 +179,7 @@ def test_a_client_of_the_users_own_is_closed_with_its_cluster() -> None:
     assert own.status.name == "closed"
 
 
-def test_a_module_beside_the_study(tiny: Path, expected: dict[str, str]) -> None:
+def test_a_cluster_from_a_module_beside_the_study_gives_the_same_digests(tiny: Path, expected: dict[str, str]) -> None:
     (tiny / "mine.py").write_text(
         "from distributed import LocalCluster\n"
         "def processes():\n"
@@ -238,7 +238,7 @@ def test_a_missing_extra_is_named(name: str, package: str, extra: str, monkeypat
         pass
 
 
-def test_nobody_listens_for_ssh() -> None:
+def test_an_unreachable_ssh_host_is_a_backend_error() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         backend = Backend(name="ssh", hosts=["127.0.0.1"], options={"connect_options": {"port": free.getsockname()[1]}})
@@ -352,7 +352,7 @@ def test_every_backend_is_named_in_the_help() -> None:
         assert (row.help or row.name) in shown
 
 
-def test_workers_by_ssh(tiny_study: Study, tmp_path: Path, expected: dict[str, str]) -> None:
+def test_workers_by_ssh_give_the_same_digests(tiny_study: Study, tmp_path: Path, expected: dict[str, str]) -> None:
     with sshd(tmp_path / "sshd") as connection:
         options = {
             "connect_options": connection,

@@ -363,7 +363,7 @@ def test_run_waits_for_the_array_and_takes_it_with_it_when_stopped(
     assert written(out) == expected
 
 
-def test_the_sweep_script(here: dict[str, str], tmp_path: Path, long: Study, out: Path) -> None:
+def test_the_sweep_script_runs_as_a_job(here: dict[str, str], tmp_path: Path, long: Study, out: Path) -> None:
     study, script = tmp_path / "tiny" / "study.toml", tmp_path / "sweep"
     options = f'options = {{interface = "lo", log_directory = "{tmp_path / "workers"}"}}'
     text = study.read_text().replace("block_size = 1\nworkers = 2", f'block_size = 50\nmemory = "1 GB"\n{options}')
@@ -384,7 +384,7 @@ def test_the_sweep_script(here: dict[str, str], tmp_path: Path, long: Study, out
         assert {name: cell["digests"][name] for name in alone} == alone
 
 
-def test_doctor_of_worker_jobs(here: dict[str, str], tmp_path: Path) -> None:
+def test_doctor_tries_worker_jobs(here: dict[str, str], tmp_path: Path) -> None:
     options = {"interface": "lo", "log_directory": str(tmp_path), "shared_temp_directory": str(tmp_path)}
     with messages() as said:
         examine(Backend(name="slurm", workers=1, memory="1 GB", options=options), str(tmp_path / "out"))

@@ -82,7 +82,7 @@ def test_a_scheduler_that_dies_ends_the_run_with_75(
     assert digests_of(text) == expected()
 
 
-def test_a_client_that_dies(there: Cluster, tmp_path: Path) -> None:
+def test_a_run_resumes_after_its_client_died(there: Cluster, tmp_path: Path) -> None:
     command = ("run", write_study(tmp_path / "tiny"), "-o", tmp_path / "out", "-b", there.address)
     process = start(*command)
     amid_blocks(tmp_path / "out", process)
@@ -177,12 +177,12 @@ def started_since(out: Path, begun: float, *, number: int) -> bool:
     return len([row for row in rows(out, "started") if row["time"] > begun]) == number
 
 
-def test_two_drivers_on_one_store(tmp_path: Path) -> None:
+def test_two_drivers_of_one_store_give_the_digests_of_one(tmp_path: Path) -> None:
     command = ("run", write_study(tmp_path / "tiny"), "-o", tmp_path / "out", "-b", "serial", "-i", 400)
     assert together(tmp_path / "out", command, command) == [expected(400)] * 2
 
 
-def test_two_extensions_at_once(tmp_path: Path) -> None:
+def test_two_extensions_at_once_give_the_digests_of_one(tmp_path: Path) -> None:
     study, out = load_study(write_study(tmp_path / "tiny")), tmp_path / "out"
     assert digests(with_backend(study, name="serial"), out) == expected()
     found = together(out, *(("extend", out, "-i", i, "-b", "serial") for i in (400, 500)))

@@ -46,7 +46,7 @@ def test_the_default_variant_is_other_and_unknown_ones_are_refused():
         talairach_to_mni(point, variant="afni")
 
 
-def test_the_mni_grid():
+def test_coordinates_of_the_mni_grid_equal_known_voxels():
     mask = solid(MNI)
     assert mask.to_grid(np.array([[0.0, 0, 0], [90, -126, -72], [-21.0, -1, -24]])).tolist() == [
         [45, 63, 36],

@@ -86,7 +86,7 @@ def test_turning_and_mirroring_the_brain_turns_and_mirrors_the_map(case, axes, f
     assert maximum(s[order], IDENTITY, turned >= 0) == before.max()
 
 
-def test_one_voxel_two_towers_and_nothing():
+def test_tfce_of_small_maps_equals_values_by_hand():
     volume = np.ones((1, 1, 5), dtype=bool)
     # Towers of 3 and 2 over a floor of 1 that joins them.
     found = tfce_map([3, 1, 1, 2, 0], levels=IDENTITY, volume=volume)
@@ -151,7 +151,7 @@ def test_scratch_serves_one_field_after_another():
         assert not work.border_end.any()
 
 
-def test_numerical_integration_converges_to_it():
+def test_numerical_integration_converges_to_the_exact_tfce():
     random = np.random.default_rng(5)
     volume = mask(5, (12, 11, 13), 0.9)
     field = ndimage.gaussian_filter(random.standard_normal(volume.shape), 1.5)[volume]

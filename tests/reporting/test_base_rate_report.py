@@ -104,7 +104,7 @@ def test_maps_say_what_they_are(both):
     assert told["Thresholds"]["base_rate_cut_size"] == result.attrs["base_rate_cut_size"]
 
 
-def test_page_asks_both_questions(both):
+def test_the_page_says_what_each_null_tests(both):
     page = (both[0] / "report.html").read_text()
     for said in (
         "converge more than foci spread evenly",
@@ -142,7 +142,7 @@ def test_alone_it_decides_what_is_found(alone, both):
 
 
 @pytest.mark.parametrize("correction", ["cluster-mass", "voxel"])
-def test_other_corrections(folder, tmp_path, correction):
+def test_the_table_has_the_voxels_of_the_map_of_each_correction(folder, tmp_path, correction):
     result, _ = run(folder, tmp_path / "o", correction=correction)
     name = {"cluster-mass": "z_base_rate_mass_fwe", "voxel": "z_base_rate_voxel_fwe"}[correction]
     table = cluster_table(result, null="base-rate")
@@ -150,7 +150,7 @@ def test_other_corrections(folder, tmp_path, correction):
 
 
 @pytest.mark.parametrize("null", ["both", "base-rate"])
-def test_tfce(folder, tmp_path, null):
+def test_p_of_tfce_counts_the_draws_above_it(folder, tmp_path, null):
     out = tmp_path / "o"
     result, record = run(folder, out, null=null, correction="tfce")
     drawn = result["null_base_rate"].sel(base_rate_statistic="max_tfce").values

@@ -50,7 +50,7 @@ def test_verify_says_what_has_no_checksum_until_collect_writes_it(out: Path) -> 
     assert maintain.verify(out) == []
 
 
-def test_extending_it_repeats_nothing(out: Path) -> None:
+def test_extending_an_earlier_store_repeats_no_block(out: Path) -> None:
     chunks = {p: p.stat().st_mtime_ns for p in (out / "store.zarr/a/null").rglob("c/*/0")}
     assert len(chunks) == 2
     _, record = maintain.extend(out, iterations=30, quiet=True)
@@ -58,7 +58,7 @@ def test_extending_it_repeats_nothing(out: Path) -> None:
     assert {p: p.stat().st_mtime_ns for p in chunks} == chunks
 
 
-def test_a_damaged_plan_of_it_is_named(out: Path) -> None:
+def test_a_damaged_plan_of_an_earlier_store_is_named(out: Path) -> None:
     path = out / "plans/a/plan.npz"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(StoreError, match=r"plans/a/plan\.npz.*delete this file"):

@@ -88,7 +88,7 @@ def test_a_refused_configuration_changes_nothing(tiny_study: Study, tmp_path: Pa
     assert digests_of(record) == expected
 
 
-def test_overwrite_discards_it(tiny_study: Study, tmp_path: Path) -> None:
+def test_overwrite_gives_the_digests_of_a_fresh_run(tiny_study: Study, tmp_path: Path) -> None:
     study = with_backend(tiny_study, name="serial")
     expected = digests(with_inference(study, seed=4), tmp_path / "fresh")
     digests(study, tmp_path / "o")

@@ -148,7 +148,7 @@ def test_costs_are_told_before(out: Path) -> None:
     assert not list(out.glob("store.zarr/*-8x20/null"))
 
 
-def test_what_it_refuses(out: Path, tmp_path: Path) -> None:
+def test_a_contrast_and_a_folder_without_a_run_are_refused(out: Path, tmp_path: Path) -> None:
     assert "no main effect or conjunction" in command("fail-safe", out, "one-vs-two", code=65).stderr
     with pytest.raises(StoreError, match="holds no run"):
         fail_safe.plan_fail_safe(tmp_path)

@@ -208,7 +208,7 @@ def test_a_terminal_that_is_not_utf_8(tiny: Path) -> None:
     assert r"mm\xb3" in done.stdout
 
 
-def test_an_asynchronous_client(study: Study, tmp_path: Path) -> None:
+def test_a_given_asynchronous_client_is_refused(study: Study, tmp_path: Path) -> None:
     from distributed import Client
 
     expected = digests(study, tmp_path / "straight")
@@ -231,7 +231,7 @@ def _in_child(study: Study, out: Path, queue: multiprocessing.Queue[object]) -> 
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_fork_after_a_first_run(study: Study, tmp_path: Path) -> None:
+def test_a_forked_process_runs_serially_and_refuses_threads(study: Study, tmp_path: Path) -> None:
     expected = digests(with_backend(study, name="threads"), tmp_path / "first")
     context = multiprocessing.get_context("fork")
     for name, found in (("serial", expected), ("threads", None)):

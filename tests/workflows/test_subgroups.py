@@ -79,7 +79,7 @@ def test_ranges_of_a_number_stand_each_against_the_rest(study: Study) -> None:
         assert made.analysis[f"weeks-{group}-vs-rest"].arms == [f"weeks-{group}", f"weeks-{group}-rest"]
 
 
-def test_from_the_command_line(study: Study, tmp_path: Path) -> None:
+def test_the_command_runs_subgroups_and_says_that_they_are_descriptive(study: Study, tmp_path: Path) -> None:
     _, said = command(
         "subgroups", tmp_path / "study.toml", "--by", "weeks", "--cut", 8, "--sample", "drug", "-o", tmp_path / "out"
     )
