@@ -43,14 +43,14 @@ def compare(
     from ale_dask.reporting.compare.runs import compare as of
 
     (study1, first, record1), (study2, second, record2) = _collected(out1), _collected(out2)
-    found = of(first, second, records=(record1, record2))
+    comparison = of(first, second, records=(record1, record2))
     if folder is not None:
         simulated = study1.simulated or study2.simulated
-        write_comparison(found, folder, simulated=simulated, names=(out1, out2), pictures=pictures)
+        write_comparison(comparison, folder, simulated=simulated, names=(out1, out2), pictures=pictures)
     if as_json:
-        print(json.dumps({"out1": out1, "out2": out2, **as_records(found)}))
+        print(json.dumps({"out1": out1, "out2": out2, **as_records(comparison)}))
         return
-    for line in comparison_lines(found):
+    for line in comparison_lines(comparison):
         print(line)
     if folder is not None:
         print(f"comparison: {folder}")

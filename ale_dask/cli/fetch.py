@@ -56,7 +56,7 @@ class Transfer:
 
 
 def fetch(
-    what: Annotated[
+    dataset: Annotated[
         str,
         typer.Argument(
             metavar="SET",
@@ -83,8 +83,8 @@ def fetch(
     show_messages(quiet=quiet)
     transfer = Transfer()
     try:
-        found = of(
-            what,
+        paths = of(
+            dataset,
             out=out,
             terms=term or (),
             above=above,
@@ -93,5 +93,5 @@ def fetch(
         )
     finally:
         transfer.end()
-    for path in found:
+    for path in paths:
         print(path)

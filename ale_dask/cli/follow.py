@@ -50,11 +50,11 @@ def submit(
     from ale_dask.workflows.submit import job_scripts
     from ale_dask.workflows.submit import submit as start
 
-    wanted = with_settings(load(study), **settings)
+    chosen = with_settings(load(study), **settings)
     if dry_run:
-        print(job_scripts(wanted, out), end="")
+        print(job_scripts(chosen, out), end="")
         return
-    submission = start(wanted, out, overwrite=overwrite, pictures=pictures)
+    submission = start(chosen, out, overwrite=overwrite, pictures=pictures)
     print(f"submitted: {describe(submission)}")
     where = shlex.quote(out)
     print(f"  ale-dask status {where} --watch\n  ale-dask logs {where}\n  ale-dask cancel {where}")
@@ -151,8 +151,8 @@ def doctor(
     from ale_dask.workflows.doctor import examine
 
     if study is not None:
-        wanted = with_settings(load(study), backend=backend, workers=workers).backend
+        settings = with_settings(load(study), backend=backend, workers=workers).backend
     else:
-        wanted = backend_from({"name": backend or "auto", "workers": workers}, source="command line")
+        settings = backend_from({"name": backend or "auto", "workers": workers}, source="command line")
     show_messages(on_stdout=True)
-    examine(wanted, out)
+    examine(settings, out)

@@ -72,14 +72,14 @@ def import_jale(
 ) -> None:
     """Convert the two sheets of JALE to a study.toml and a table of foci; say what becomes of each row."""
     from ale_dask.config.files import read_regular
-    from ale_dask.coordinates.import_jale import import_jale as imported
+    from ale_dask.coordinates.import_jale import import_jale as convert
     from ale_dask.coordinates.readers import space_of
     from ale_dask.storage.location import fill_folder
 
     contents = (read_regular(experiments), read_regular(analyses))
-    made = imported(*contents, names=(experiments.name, analyses.name), space=space_of(space))
-    fill_folder(out, made.files, what="the study")
-    for note in made.notes:
+    imported = convert(*contents, names=(experiments.name, analyses.name), space=space_of(space))
+    fill_folder(out, imported.files, what="the study")
+    for note in imported.notes:
         log.info(f"{'' if note.same else 'warning: '}{note.where}: {note.text}")
     print(f"study in {out}; next: ale-dask check {out / 'study.toml'}")
 
@@ -104,16 +104,16 @@ def check(
     where = {"mask": mask, "search": search, "outside": outside}
     given = {key: value for key, value in where.items() if value is not None}
     if path.suffix == ".toml" or (path / "study.toml").is_file():
-        found = study_notices(with_settings(_study_at(path, n=n, space=space, columns=columns), **given))
+        notices = study_notices(with_settings(_study_at(path, n=n, space=space, columns=columns), **given))
     else:
         inference = inference_from(given, source="command line")
-        found = file_notices(path, inference=inference, n=n, space=space, columns=columns_from(columns))
+        notices = file_notices(path, inference=inference, n=n, space=space, columns=columns_from(columns))
     if as_json:
-        print(json.dumps([one.record() for one in found]))
+        print(json.dumps([entry.record() for entry in notices]))
     else:
-        for line in notice_lines(found, verbose=verbose):
+        for line in notice_lines(notices, verbose=verbose):
             print(line)
-    warnings = sum(len(one.findings) for one in found)
+    warnings = sum(len(entry.findings) for entry in notices)
     if strict and warnings:
         raise InputError(f"{path}: {warnings} warning(s)")
 
@@ -152,16 +152,16 @@ def describe(
             {path.name: read_foci(path, n=n, space=space, columns=columns_from(columns), require_n=False)},
             {},
         )
-    found = described(foci, contrasts=contrasts)
+    description = described(foci, contrasts=contrasts)
     if table is not None:
-        text = escaped(found).to_csv(sep="\t", index=False, lineterminator="\n", float_format="%.6g")
+        text = escaped(description).to_csv(sep="\t", index=False, lineterminator="\n", float_format="%.6g")
         replace_file(table, text.encode())
     if as_json:
-        print(found.to_json(orient="records", double_precision=15))
+        print(description.to_json(orient="records", double_precision=15))
     elif table is not None:
-        print(f"{table}: {len(found):,} rows")
+        print(f"{table}: {len(description):,} rows")
     else:
-        print(found.to_string(index=False, float_format="{:.6g}".format))
+        print(description.to_string(index=False, float_format="{:.6g}".format))
 
 
 def plan(
@@ -181,19 +181,19 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Print what a run would compute and cost, timed on its own foci; with -o, store its plan in OUT."""
-    wanted = with_settings(
+    chosen = with_settings(
         load(study), iterations=iterations, workers=workers, mask=mask, search=search, outside=outside
     )
-    print_costs(wanted, as_json=as_json, price=price)
+    print_costs(chosen, as_json=as_json, price=price)
     if out is not None:
         from ale_dask.execution.backends.connect import cpu_count
         from ale_dask.storage.location import place
         from ale_dask.workflows.prepare import prepare
         from ale_dask.workflows.run_directory import create_run, jobs_of
 
-        prepared, where = prepare(wanted), place(out)
-        made = create_run(prepared, where)
-        jobs = jobs_of(prepared, where, made, workers=wanted.backend.most or cpu_count())
+        prepared, where = prepare(chosen), place(out)
+        plans = create_run(prepared, where)
+        jobs = jobs_of(prepared, where, plans, workers=chosen.backend.most or cpu_count())
         log.info(f"{sum(job.segment.n_blocks for job in jobs):,} blocks planned in {out}")
 
 
@@ -239,12 +239,12 @@ def _collect_table(outs: list[str], table: Path, *, as_json: bool) -> None:
     from ale_dask.reporting import long_records, long_table, long_tsv
     from ale_dask.storage.location import replace_file
 
-    found = long_table(_each(outs))
-    replace_file(table, long_tsv(found))
+    clusters = long_table(_each(outs))
+    replace_file(table, long_tsv(clusters))
     if as_json:
-        print(json.dumps(long_records(found)))
+        print(json.dumps(long_records(clusters)))
     else:
-        print(f"{table}: {found['cluster'].count():,} clusters of {len(outs):,} runs in {len(found):,} rows")
+        print(f"{table}: {clusters['cluster'].count():,} clusters of {len(outs):,} runs in {len(clusters):,} rows")
 
 
 def _each(outs: list[str]) -> Iterator[Run]:

@@ -262,10 +262,10 @@ def tell_input(study: Study, *, verbose: bool = False) -> list[dict[str, Any]]:
     """Print the decisions and warnings about the input of a study, and return them as plain values."""
     from ale_dask.workflows.notices import notice_lines, study_notices
 
-    found = study_notices(study)
-    for line in notice_lines(found, verbose=verbose):
+    notices = study_notices(study)
+    for line in notice_lines(notices, verbose=verbose):
         log.info(line)
-    return [one.record() for one in found]
+    return [entry.record() for entry in notices]
 
 
 def load(study: str) -> Study:

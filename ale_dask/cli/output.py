@@ -21,31 +21,33 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def print_sweep(wanted: Sweep, *, as_json: bool) -> None:
+def print_sweep(planned: Sweep, *, as_json: bool) -> None:
     """Print the cells of a sweep, its passes and how long they take."""
     from ale_dask.analyses.execute import seconds_per_iteration
     from ale_dask.execution.progress import clock
     from ale_dask.workflows.sweep import descriptive, shares
 
-    each = {
-        name: seconds_per_iteration(one.plan, most=one.iterations) * one.iterations
-        for name, one in wanted.passes.by_name.items()
+    seconds_of = {
+        name: seconds_per_iteration(p.plan, most=p.iterations) * p.iterations
+        for name, p in planned.passes.by_name.items()
     }
-    core_seconds = sum(each.values())
+    core_seconds = sum(seconds_of.values())
     if as_json:
-        cells = {label: {k: str(v) for k, v in wanted.cells[label].values.items()} for label in wanted.prepared}
-        said = {"cells": cells, "failed": dict(wanted.failed), "nulls": wanted.passes.asked, "passes": each}
-        print(json.dumps(said | {"core_hours": core_seconds / 3600, "tests": wanted.tests, "shares": shares(wanted)}))
+        cells = {label: {k: str(v) for k, v in planned.cells[label].values.items()} for label in planned.prepared}
+        content = {"cells": cells, "failed": dict(planned.failed), "nulls": planned.passes.asked, "passes": seconds_of}
+        print(
+            json.dumps(content | {"core_hours": core_seconds / 3600, "tests": planned.tests, "shares": shares(planned)})
+        )
         return
-    for label, why in wanted.failed.items():
+    for label, why in planned.failed.items():
         print(f"cannot be run: cell {label}: {why}")
-    for axis, words in shares(wanted).items():
+    for axis, words in shares(planned).items():
         print(f"{axis}: {words}")
     print(
-        f"{len(wanted.prepared):,} cells, {wanted.passes.asked:,} nulls in {len(each):,} passes: "
+        f"{len(planned.prepared):,} cells, {planned.passes.asked:,} nulls in {len(seconds_of):,} passes: "
         f"{core_seconds / 3600:.3g} core-hours ({clock(core_seconds)} on one core like this one's)"
     )
-    print(descriptive(wanted))
+    print(descriptive(planned))
 
 
 def print_costs(study: Study, *, as_json: bool, price: float | None = None) -> None:
@@ -56,24 +58,24 @@ def print_costs(study: Study, *, as_json: bool, price: float | None = None) -> N
     from ale_dask.workflows.prepare import costs, prepare, scheduler_share
 
     workers = study.backend.most or cpu_count()
-    found = costs(prepare(study), workers=workers)
-    core_seconds = sum(c.core_seconds for c in found)
+    analyses = costs(prepare(study), workers=workers)
+    core_seconds = sum(c.core_seconds for c in analyses)
     totals = {
         "core_hours": core_seconds / 3600,
         **({} if price is None else {"price": price * core_seconds / 3600}),
-        "bytes_written": sum(c.bytes_written for c in found),
+        "bytes_written": sum(c.bytes_written for c in analyses),
         "workers": workers,
         # This process has just planned and timed the blocks; a worker computes blocks only and needs no more memory.
         "memory_per_worker": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         * (1 if sys.platform == "darwin" else 1024),
-        "scheduler_share": scheduler_share(found, workers=workers),
+        "scheduler_share": scheduler_share(analyses, workers=workers),
     }
     if as_json:
         each = ("core_seconds", "block_seconds")
-        rows = [asdict(c) | {name: getattr(c, name) for name in each} for c in found]
+        rows = [asdict(c) | {name: getattr(c, name) for name in each} for c in analyses]
         print(json.dumps({"analyses": rows, **totals}))
     else:
-        _print_cost_table(found, totals, price)
+        _print_cost_table(analyses, totals, price)
 
 
 def _print_cost_table(costs: Sequence[Cost], totals: Mapping[str, float], price: float | None) -> None:
@@ -107,7 +109,7 @@ def finish(
     study: Study,
     as_json: bool,
     drawn_by: FigureWorkers | None,
-    told: Sequence[dict[str, Any]] = (),
+    notices: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Write the results of a run and print a summary of them; `told` are the notices about the input for JSON."""
     from ale_dask.reporting import each_table_once, study_table, summary_lines
@@ -124,7 +126,7 @@ def finish(
             json.dumps(
                 {
                     "out": out,
-                    "input": list(told),
+                    "input": list(notices),
                     "wall_seconds": record["wall_seconds"],
                     "results": table,
                     "analyses": record["analyses"],

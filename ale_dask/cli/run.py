@@ -57,14 +57,14 @@ def _run(study: Study, out: str, options: RunOptions) -> None:
         return
     stop_on_signals()
     show_messages(quiet=options.quiet)
-    told = tell_input(study, verbose=options.verbose)
+    notices = tell_input(study, verbose=options.verbose)
     overwrite = options.overwrite
     if backend_of(study.backend).array_first:
         study = _array_first(study, out, quiet=options.quiet, overwrite=overwrite)
         overwrite = False
     with figure_workers(wanted=options.pictures) as drawn_by:
         results, record = runs.run(study, out, overwrite=overwrite, quiet=options.quiet)
-        finish(results, record, out, study=study, as_json=options.as_json, drawn_by=drawn_by, told=told)
+        finish(results, record, out, study=study, as_json=options.as_json, drawn_by=drawn_by, notices=notices)
 
 
 def _array_first(study: Study, out: str, *, quiet: bool, overwrite: bool) -> Study:
@@ -146,11 +146,11 @@ def sweep(
     chosen = with_settings(load(study), **settings)
     axes = dict(map(axis_from, axis)) if axis else None
     if dry_run:
-        wanted = plan_sweep(chosen, axes, keep_going=keep_going)
-        print_sweep(wanted, as_json=as_json)
+        planned = plan_sweep(chosen, axes, keep_going=keep_going)
+        print_sweep(planned, as_json=as_json)
         return
     show_messages(quiet=quiet)
-    told = tell_input(chosen, verbose=verbose)
+    notices = tell_input(chosen, verbose=verbose)
     table, record = run_sweep(
         chosen,
         out,
@@ -160,7 +160,7 @@ def sweep(
         quiet=quiet,
     )
     if as_json:
-        print(json.dumps({"input": told, **record}))
+        print(json.dumps({"input": notices, **record}))
         return
     for name, words in record["shares"].items():
         print(f"{name}: {words}")

@@ -58,16 +58,16 @@ def power(
     mains = {name: r for name, r in results.items() if model_of(r).kind == "main-effect"}
     if analysis is not None and analysis not in mains:
         raise InputError(f"{analysis}: no main effect of {out}, which has {', '.join(mains)}")
-    told = {}
+    numbers = {}
     for name in [analysis] if analysis else mains:
         curve = simulate(mains[name], simulations=simulations, within_mm=within, target=target)
         with writing_results(place(out)) as folder:
             replace_file(folder / stem(name) / f"{stem(name)}_power.tsv", tsv(power_table(curve)))
-        told[name] = {key: value for key, value in curve.attrs.items() if key.startswith("power_")}
+        numbers[name] = {key: value for key, value in curve.attrs.items() if key.startswith("power_")}
         if not as_json:
             print(power_line(curve), flush=True)
     if as_json:
-        print(json.dumps({"out": out, "analyses": told}))
+        print(json.dumps({"out": out, "analyses": numbers}))
 
 
 def leave_one_out(
@@ -110,12 +110,14 @@ def leave_one_out(
     stop_on_signals()
     show_messages(quiet=quiet)
     study = with_settings(stored_study(place(out)), backend=backend, workers=workers)
-    found = jackknife_of_run(out, by=by, k=k, backend=study.backend, quiet=quiet)
+    overlaps = jackknife_of_run(out, by=by, k=k, backend=study.backend, quiet=quiet)
     if as_json:
-        rows = {name: json.loads(jackknife_table(one).to_json(orient="records")) for name, one in found.items()}
+        rows = {
+            name: json.loads(jackknife_table(overlap).to_json(orient="records")) for name, overlap in overlaps.items()
+        }
         print(json.dumps({"by": by, "k": k, "analyses": rows}))
         return
-    for line in jackknife_lines(found):
+    for line in jackknife_lines(overlaps):
         print(line)
     log.info(f"`ale-dask collect {out}` shows it in report.html")
 
@@ -174,14 +176,14 @@ def fail_safe(
     if cold("noise.noise_iterations"):
         log.info("compiling the kernels of noise, once on this machine: about 20 s")
     planned = plan_fail_safe(out, analysis=analysis, most=most, series=series, iterations=iterations, null=null)
-    wanted = with_settings(planned.study, backend=backend, workers=workers).backend
+    settings = with_settings(planned.study, backend=backend, workers=workers).backend
     show_messages(quiet=quiet and not dry_run)
-    for line in planned.lines(workers=wanted.most or cpu_count()):
+    for line in planned.lines(workers=settings.most or cpu_count()):
         log.info(line)
     if dry_run:
         return
-    found = compute(planned, backend=wanted, quiet=quiet, pictures=pictures)
-    _print_fail_safe(planned.results, found, out, as_json=as_json)
+    fail_safe_n = compute(planned, backend=settings, quiet=quiet, pictures=pictures)
+    _print_fail_safe(planned.results, fail_safe_n, out, as_json=as_json)
 
 
 def _print_fail_safe(

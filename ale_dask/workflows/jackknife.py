@@ -99,15 +99,15 @@ def plan_jackknife(
     InputError
         for an unknown column, a correction by TFCE, too many sets, or a missing main effect.
     """
-    mine = {
+    analyses = {
         name: result for name, result in results.items() if name in samples or model_of(result).kind != "main-effect"
     }
     sets: dict[str, list[LeftOut]] = {}
     sets_of_main: dict[str, list[LeftOut]] = {}
-    for name, result in mine.items():
+    for name, result in analyses.items():
         parts = model_of(result).parts
-        if lacking := [part for part in parts if part not in samples]:
-            raise InputError(f"'{name}' needs the main effect '{lacking[0]}'; give it too")
+        if missing := [part for part in parts if part not in samples]:
+            raise InputError(f"'{name}' needs the main effect '{missing[0]}'; give it too")
         chosen = arms[name].disjoint if name in arms else [samples[part][0] for part in parts]
         sets[name] = sets_of(chosen, by=by, k=k)
         for part in parts:
@@ -117,15 +117,15 @@ def plan_jackknife(
     contrast_families: dict[str, ContrastFamily] = {}
     passes: dict[str, Pass] = {}
     for name, arm in arms.items():
-        made = _contrast_family(name, results[name], arm, families, sets[name])
-        contrast_families[name] = made
-        if made.pooled is not None:
-            passes |= _passes(pooled_name(name), made.pooled, iterations[model_of(results[name]).parts[0]])
+        contrast = _contrast_family(name, results[name], arm, families, sets[name])
+        contrast_families[name] = contrast
+        if contrast.pooled is not None:
+            passes |= _passes(pooled_name(name), contrast.pooled, iterations[model_of(results[name]).parts[0]])
         # A block is one set with all its relabellings.
-        passes[name] = Pass(made.plan, len(sets[name]), block_size=1)
+        passes[name] = Pass(contrast.plan, len(sets[name]), block_size=1)
     for name, main in families.items():
         passes |= _passes(name, main, iterations[name])
-    return JackknifePlan(mine, sets, families, contrast_families, by if k == 1 else f"{by} x {k}", passes)
+    return JackknifePlan(analyses, sets, families, contrast_families, by if k == 1 else f"{by} x {k}", passes)
 
 
 def _contrast_family(
@@ -191,8 +191,8 @@ def _main_effects_without(
     sets: Sequence[LeftOut],
     number: int,
 ) -> Kept:
-    kept = [m.kept(nulls_of_family(m), sets[number]) for m in members]
-    return kept[0] if len(kept) == 1 else conjunction_of(kept, sample=members[0].sample)
+    significant = [m.kept(nulls_of_family(m), sets[number]) for m in members]
+    return significant[0] if len(significant) == 1 else conjunction_of(significant, sample=members[0].sample)
 
 
 def _contrast_without(
@@ -212,9 +212,9 @@ def _overlap(result: xr.Dataset, sets: Sequence[LeftOut], surviving: Callable[[i
     fraction = np.zeros((len(clusters), len(sets)))
     contrast = model_of(result).kind == "contrast"
     for i in range(len(sets)):
-        kept = surviving(i)
+        significant = surviving(i)
         for c, (source, cluster) in enumerate(clusters):
-            voxels = kept[source][0 if cluster.sign > 0 else 1] if contrast else kept[source]
+            voxels = significant[source][0 if cluster.sign > 0 else 1] if contrast else significant[source]
             fraction[c, i] = overlap_fractions([cluster.voxels], voxels)[0]
     sides = model_of(result).directions if model_of(result).kind != "main-effect" else [""]
     direction = [sides[0 if cluster.sign > 0 else -1] for _, cluster in clusters]
@@ -292,8 +292,8 @@ def jackknife(
 
     @cache
     def read(name: str) -> PassArrays:
-        one = planned.passes[name]
-        arrays = run_plan(one.plan, iterations=one.iterations, client=client, size=one.block_size)
+        wanted = planned.passes[name]
+        arrays = run_plan(wanted.plan, iterations=wanted.iterations, client=client, size=wanted.block_size)
         exceed = arrays.get(contrast_jackknife.EXCEED)
         return arrays["null"][:, 1:], None if exceed is None else exceed[:, 1:]
 

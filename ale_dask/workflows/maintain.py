@@ -111,9 +111,9 @@ def run_share(out: str | Place, *, index: int, shares: int | None = None) -> int
     step = shares or len(blocks)
     if not 0 <= index < step:
         raise InputError(f"block {index}: {out} has {'shares' if shares else 'blocks'} 0 to {step - 1}")
-    mine = [(job, block) for job, block in blocks[index::step] if job.sink.read(block) is None]
-    execute(mine, report=Journal(out).step)
-    return len(mine)
+    missing = [(job, block) for job, block in blocks[index::step] if job.sink.read(block) is None]
+    execute(missing, report=Journal(out).step)
+    return len(missing)
 
 
 def verify(out: str | Place, *, blocks: int = 10, seed: int | None = None) -> list[str]:
@@ -151,9 +151,9 @@ def verify(out: str | Place, *, blocks: int = 10, seed: int | None = None) -> li
         raise StoreError(f"{out}: no block is done yet; run it first")
     wrong = [*_lost_blocks(out, jobs, done), *_damaged_maps(out, prepared, plans), *differing_results(out)]
     for job, block in random.Random(seed).sample(done, min(blocks, len(done))):
-        again = compute_block(job.plan, job.segment, block, function=job.function)
-        kept = job.sink.read(block) or {}
-        if any(kind not in kept or not np.array_equal(again[kind], kept[kind]) for kind in again):
+        recomputed = compute_block(job.plan, job.segment, block, function=job.function)
+        stored = job.sink.read(block) or {}
+        if any(kind not in stored or not np.array_equal(recomputed[kind], stored[kind]) for kind in recomputed):
             first, count = job.segment.range_of(block)
             wrong.append(f"{job.plan.name}: iterations {first} to {first + count - 1} differ from the stored ones")
     return wrong
@@ -280,10 +280,10 @@ class StatusReader:
         column = -1 if statistic is None else statistic.column
         nulls = []
         for segment in have:
-            kept = self.run.sink(plan, segment)
-            for block, changed in sorted(kept.present().items()):
+            sink = self.run.sink(plan, segment)
+            for block, changed in sorted(sink.present().items()):
                 key = (name, segment.number, block)
-                if key not in self.seen and (arrays := kept.read(block)) is not None:
+                if key not in self.seen and (arrays := sink.read(block)) is not None:
                     self.seen[key] = arrays["null"][:, 1 + column].copy()
                 if key in self.seen:
                     nulls.append(self.seen[key])
@@ -300,21 +300,21 @@ class StatusReader:
                 cut = statistic.value(at), statistic.value(low), statistic.value(high)
             if (found := self._observed(name, plan)) is not None:
                 r = correct.exceedances(null, found[0])
-                each = correct.decisions(r, len(null), alpha=alpha, eps=found[1])
-                decided = {word: each.count(word) for word in DECISIONS}
+                words = correct.decisions(r, len(null), alpha=alpha, eps=found[1])
+                decided = {word: words.count(word) for word in DECISIONS}
         unit = "" if statistic is None else statistic.unit
         return AnalysisStatus(name, len(null), total, recent / _RECENT_SECONDS, cut, unit, decided, failed)
 
 
 def _failed(out: Place) -> Counter[str]:
     """Return the number of blocks that failed for good under the last driver of OUT, by analysis."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for event in events(out):
         if event["event"] == "started":
-            found.clear()
+            counts.clear()
         elif event["event"] == "gave up":
-            found[str(event.get("analysis"))] += 1
-    return found
+            counts[str(event.get("analysis"))] += 1
+    return counts
 
 
 def status(out: str | Place) -> list[AnalysisStatus]:

@@ -47,16 +47,16 @@ def plan_passes(prepared: Mapping[str, PreparedStudy], plans: Mapping[str, Mappi
     values, unless they are corrected by TFCE, which needs every voxel of each map. All other plans are run once per
     identity.
     """
-    wanted: dict[str, Pass] = {}
-    for label, made in plans.items():
-        for plan in made.values():
+    by_identity: dict[str, Pass] = {}
+    for label, plans_of_study in plans.items():
+        for plan in plans_of_study.values():
             iterations = iterations_of(plan, prepared[label].study.inference)
-            known = wanted.get(plan.identity)
-            wanted[plan.identity] = Pass(plan, max(iterations, known.iterations if known else 0))
+            known = by_identity.get(plan.identity)
+            by_identity[plan.identity] = Pass(plan, max(iterations, known.iterations if known else 0))
     by_draws: dict[str, list[Pass]] = {}
     by_name: dict[str, Pass] = {}
     where: dict[str, str] = {}
-    for identity, single in wanted.items():
+    for identity, single in by_identity.items():
         if single.plan.kind == main_effects.KIND and TFCE not in single.plan.statistics:
             by_draws.setdefault(_hash_of_draws(single.plan), []).append(single)
         else:
