@@ -190,13 +190,13 @@ def test_results_are_not_written_where_no_run_is(study: Study, tmp_path: Path) -
 
 def test_a_second_submit_while_one_is_under_way(study: Study, tmp_path: Path) -> None:
     with (
-        submit._alone(tmp_path / "o"),
+        submit._submission_lock(tmp_path / "o"),
         pytest.raises(UnfinishedError, match="another submit of it is under way"),
     ):
         submit.submit(study, tmp_path / "o")
     assert not (tmp_path / "o").exists()
     replace_file(tmp_path / "o/logs/submitting", b"dead 1")
-    with submit._alone(tmp_path / "o"):
+    with submit._submission_lock(tmp_path / "o"):
         assert (tmp_path / "o/logs/submitting").read_bytes() != b"dead 1"
 
 
