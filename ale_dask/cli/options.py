@@ -28,7 +28,7 @@ Out = Annotated[
 ]
 StudyFile = Annotated[str, typer.Argument(metavar="STUDY", help="study.toml, or the OUT of a run.")]
 Stored = Annotated[str, typer.Argument(metavar="OUT", help="Folder or URL of the run.")]
-Backend = Annotated[str | None, typer.Option("-b", "--backend", help=f"{names_in_words()}.")]
+Backend = Annotated[str | None, typer.Option("-b", "--backend", help=f"Where blocks are computed: {names_in_words()}.")]
 Workers = Annotated[
     str | None,
     typer.Option(
@@ -67,7 +67,7 @@ BaseRate = Annotated[
 BaseRateDraw = Annotated[
     str | None,
     typer.Option(
-        "--base-rate-draw", help="What the base-rate null draws: single foci, or whole studies of a database."
+        "--base-rate-draw", help="Draws of the base-rate null: foci (one by one) or studies (whole ones of a database)."
     ),
 ]
 Search = Annotated[

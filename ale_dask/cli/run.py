@@ -108,7 +108,7 @@ def verify(
     out: Stored,
     blocks: Annotated[int, typer.Option("--blocks", min=1, help="Number of random blocks to compute again.")] = 10,
 ) -> None:
-    """Compare everything in OUT with its checksums, and random blocks with what is computed here again."""
+    """Compare every file of a run with its checksum, and compute random blocks again to compare their bits."""
     from ale_dask.errors import StoreError
     from ale_dask.workflows.maintain import verify as differing
 
