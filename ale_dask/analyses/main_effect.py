@@ -29,7 +29,7 @@ from ale_dask.numerics.draws import NULL, draw_keys
 from ale_dask.numerics.kernels.focus_visits import Design
 from ale_dask.numerics.kernels.kernel_rows import Geometry, KernelRows, geometry, rows_of_kernels
 from ale_dask.numerics.null import NullTable, analytic_null, histogram, z_of_log_p
-from ale_dask.numerics.permutation_null import null_iterations
+from ale_dask.numerics.pruned_null import PrunedNull, pruned_iterations, pruned_null
 from ale_dask.numerics.space import Mask
 from ale_dask.numerics.tfce import Levels, levels, tfce_of
 from ale_dask.numerics.tfce_null import tfce_iterations
@@ -132,13 +132,6 @@ def null_tables(plan: Plan, *, in_mask: bool = False) -> tuple[Design, KernelRow
 
     With `in_mask` the grid has the voxels of the mask even where the null looks beyond it.
     """
-    shapes = plan.arrays["box_shape"]
-    ends = np.cumsum(shapes.prod(axis=1))
-    flat = plan.arrays["boxes"]
-    boxes = [
-        flat[end - math.prod(shape) : end].reshape(tuple(shape))
-        for shape, end in zip(shapes.tolist(), ends, strict=True)
-    ]
     volume = volume_of(plan)
     edges, grid = map(bool, plan.arrays.get("space", np.zeros(2)))
     inside = np.argwhere(volume).astype(np.int16)
@@ -146,14 +139,31 @@ def null_tables(plan: Plan, *, in_mask: bool = False) -> tuple[Design, KernelRow
     looked_at = (
         np.argwhere(np.ones_like(volume)).astype(np.int16) if beyond else inside[searched(plan, n_voxels=len(inside))]
     )
-    space = geometry(looked_at, radius=shapes // 2, edges=edges, drawn=inside)
+    space = geometry(looked_at, radius=plan.arrays["box_shape"] // 2, edges=edges, drawn=inside)
     design = Design(
         plan.arrays["focus_begin"],
         plan.arrays["kernel"],
         plan.arrays["draw_key"],
         bool(plan.settings["additive"]),
     )
-    return design, rows_of_kernels(boxes), space
+    return design, rows_of_kernels(boxes_of(plan)), space
+
+
+def boxes_of(plan: Plan) -> list[npt.NDArray[np.int32]]:
+    """Return the kernels of a plan, each (x, y, z), in fixed point."""
+    shapes, flat = plan.arrays["box_shape"], plan.arrays["boxes"]
+    ends = np.cumsum(shapes.prod(axis=1)).tolist()
+    return [
+        flat[end - math.prod(shape) : end].reshape(tuple(shape))
+        for shape, end in zip(shapes.tolist(), ends, strict=True)
+    ]
+
+
+@lru_cache(maxsize=8)
+def pruned_of(plan: Plan) -> PrunedNull:
+    """Return the null of a plan with the bound that prunes it, built once per process."""
+    design, rows, space = null_tables(plan)
+    return pruned_null(boxes_of(plan), threshold=null_threshold(plan), design=design, rows=rows, geometry=space)
 
 
 def null_threshold(plan: Plan) -> int:
@@ -171,11 +181,13 @@ def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]
     out = np.empty((count, len(plan.statistics)), dtype=np.int64)
     with _BUILDING:
         design, rows, space = null_tables(plan)
-    threshold = np.int32(null_threshold(plan))
+    threshold = null_threshold(plan)
     if TFCE in plan.statistics:
-        tfce_iterations(first, count, threshold, design, rows, space, levels_of(plan), out)
+        tfce_iterations(first, count, np.int32(threshold), design, rows, space, levels_of(plan), out)
     else:
-        null_iterations(first, count, threshold, design, rows, space, out)
+        with _BUILDING:
+            null = pruned_of(plan)
+        pruned_iterations(first, count, threshold, null, out)
     return {"null": out}
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ale_dask.numerics.kernels.kernel_rows import Geometry, KernelRows
 
 
-def cold(kernel: str = "permutation_null.null_iterations") -> bool:
+def cold(kernel: str = "pruned_null.cluster_statistics") -> bool:
     """Return whether a kernel has not been compiled yet for this version, numba and CPU."""
     return next(CACHE_DIRECTORY.rglob(f"{kernel}-*.nbi"), None) is None
 
@@ -34,16 +34,21 @@ def compile_beside(*, base_rate: bool = False) -> subprocess.Popen[bytes] | None
 
 
 def compile_kernels(*, base_rate: bool = False) -> None:
-    """Compile the kernels of null iterations and of relabellings by calling each with no iteration."""
-    from ale_dask.numerics import contrast, contrast_clusters, permutation_null
+    """Compile the kernels of null iterations and of relabellings by calling each with one iteration or none.
+
+    The iterations that sum all of S, 15 s to compile, are left to the samples whose bound lets too much through.
+    """
+    from ale_dask.numerics import contrast, contrast_clusters, pruned_null
     from ale_dask.numerics.kernels import focus_visits, kernel_rows
 
     nowhere = np.zeros((1, 3), dtype=np.int64)
     space = kernel_rows.geometry(nowhere.astype(np.int16), radius=nowhere)
-    rows = kernel_rows.rows_of_kernels([np.ones((1, 1, 1), dtype=np.int32)])
+    boxes = [np.ones((1, 1, 1), dtype=np.int32)]
+    rows = kernel_rows.rows_of_kernels(boxes)
     none = np.zeros(1, dtype=np.int64)
-    design = focus_visits.Design(none, none[:0], none[:0].astype(np.uint64), False)
-    permutation_null.null_iterations(0, 0, np.int32(1), design, rows, space, np.empty((0, 3), dtype=np.int64))
+    design = focus_visits.Design(np.arange(2), none, none.astype(np.uint64), False)
+    null = pruned_null.pruned_null(boxes, threshold=1, design=design, rows=rows, geometry=space)
+    pruned_null.pruned_iterations(0, 1, 1, null, np.empty((1, 3), dtype=np.int64))
     if base_rate:
         _compile_base_rate(design, rows, space)
     entries = none[:0].astype(np.int32)

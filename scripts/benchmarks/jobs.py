@@ -30,8 +30,9 @@ OTHERS = {"nimare": "NiMARE", "jale": "JALE"}
 # JALE holds every experiment as a whole volume of float64: 14 GB for sample D.
 WITHOUT = {"jale": set(DRAWN), "nimare": {"E"}}
 OURS, CUBE = "ours", "ours, NiMARE's kernels"
+ALL = "ours, all of S"
 TWO, PROCESSES = "ours, 2 threads", "ours, 2 processes"
-ROWS, CUBE_ROWS = "rows", "rows, NiMARE's kernels"
+ROWS = "rows"
 WHOLE, PART, TFCE = "ours, whole brain", "ours, 5,000 voxels", "ours, TFCE"
 
 
@@ -49,6 +50,7 @@ class Bench:
     peaks: dict[str, dict[str, float]] = field(default_factory=dict)
     worker: dict[str, dict[str, float]] = field(default_factory=dict)
     dask: list[float] = field(default_factory=list)
+    looked_at: dict[str, float] = field(default_factory=dict)
 
     def child(self, program: str, *, cpu: int = 0) -> Child:
         """Start the child of a program on the first of our CPUs, or another."""
@@ -113,15 +115,23 @@ def _of_the_null(bench: Bench, sample: str, ours: Child, others: dict[str, Child
         bench.plan(second, plan, sample)
         turns.append(Turn(TWO, _run(ours, sample, bench.cpus[:2]), like=OURS))
         turns.append(Turn(PROCESSES, _halves([ours, second], sample), step=2))
-    turns.append(Turn(ROWS, lambda n: ours.ask("hot_rows", name=sample, times=n)))
+    turns += _parts(bench, sample, ours)
     if "nimare" in others:
         kernels = bench.folder / f"{sample}-kernels.npz"
         others["nimare"].ask("kernels", foci=path, out=str(kernels))
         cube = f"{sample}-nimare"
         bench.plan(ours, with_kernels(plan, foci, kernels)[0], cube)
         turns.append(Turn(CUBE, _run(ours, cube)))
-        turns.append(Turn(CUBE_ROWS, lambda n: ours.ask("hot_rows", name=cube, times=n)))
     return turns
+
+
+def _parts(bench: Bench, sample: str, ours: Child) -> list[Turn]:
+    """Return our turns that say what a null's time goes to: all of S in each voxel, and the rows that this adds."""
+    bench.looked_at[sample] = ours.ask("looked_at", name=sample, count=5)
+    return [
+        Turn(ALL, lambda n: ours.ask("whole", name=sample, count=n), like=OURS),
+        Turn(ROWS, lambda n: ours.ask("hot_rows", name=sample, times=n)),
+    ]
 
 
 def main_effects(bench: Bench, sample: str, *, jobs: set[str]) -> None:
@@ -197,8 +207,7 @@ def everything(bench: Bench) -> None:
     with bench.child("ours") as ours:
         planning = ours.ask("observed", foci=path, name="E", keep=True)
         bench.measured.append(Measured("observed", "E", {OURS: [planning]}, {OURS: 1}))
-        rows = Turn(ROWS, lambda n: ours.ask("hot_rows", name="E", times=n))
-        bench.turns("cluster", "E", [Turn(OURS, _run(ours, "E")), rows])
+        bench.turns("cluster", "E", [Turn(OURS, _run(ours, "E")), *_parts(bench, "E", ours)])
         bench.peaks["E"] = {"ours": ours.ask("peak")}
 
 

@@ -18,6 +18,8 @@ from ale_dask.execution.plan import BlockFunction, Plan
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.kernels.simd import WIDTH, add8
 from ale_dask.numerics.null import NullTable, z_of_log_p
+from ale_dask.numerics.permutation_null import null_iterations
+from ale_dask.numerics.pruned_null import share_looked_at
 from ale_dask.numerics.warm import compile_kernels
 from benchmarks.plans import usable
 from benchmarks.protocol import forget_peak, megabytes, serve
@@ -79,6 +81,21 @@ def _add_rows(times, kernel, n_foci, begin, where, pieces, shift, table, buffer)
                         add8(buffer, at + j * WIDTH, table, entry + j * WIDTH)
                     # Rows follow each other as they do in a volume, and come round again within the buffer.
                     at = (at + 4 * WIDTH) & (BUFFER - 1)
+
+
+def whole(name: str, count: int) -> dict[str, Any]:
+    """Return the seconds and the digest of a main effect's first iterations, all of S summed in each of them."""
+    plan = PLANS[name]
+    design, rows, space = main_effect.null_tables(plan)
+    out = np.empty((count, 3), dtype=np.int64)
+    start = time.perf_counter()
+    null_iterations(0, count, np.int32(main_effect.null_threshold(plan)), design, rows, space, out)
+    return {"seconds": time.perf_counter() - start, "digest": hashlib.sha256(out.tobytes()).hexdigest()}
+
+
+def looked_at(name: str, count: int) -> float:
+    """Return the share of the voxels whose S the first iterations of a main effect work out."""
+    return share_looked_at(main_effect.pruned_of(PLANS[name]), main_effect.null_threshold(PLANS[name]), count)
 
 
 def hot_rows(name: str, times: int) -> float:
@@ -153,4 +170,4 @@ def peak() -> float:
 
 
 if __name__ == "__main__":
-    serve((load, run, hot_rows, observed, memory, peak))
+    serve((load, run, whole, looked_at, hot_rows, observed, memory, peak))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.jobs import CUBE, CUBE_ROWS, OTHERS, OURS, PART, PROCESSES, ROWS, TFCE, TWO, WHOLE, Bench
+from benchmarks.jobs import ALL, CUBE, OTHERS, OURS, PART, PROCESSES, ROWS, TFCE, TWO, WHOLE, Bench
 from benchmarks.samples import DRAWN
 from benchmarks.turns import Measured, spread
 
@@ -59,7 +59,7 @@ def _added(measured: Measured) -> str:
 
 
 def markdown(bench: Bench, machine: dict[str, Any]) -> str:
-    """Return the tables: times and ratios, share of the hot rows, memory."""
+    """Return the tables: times and ratios, what pruning saves, memory."""
     lines = [
         f"{machine['cpu']}, one CPU unless said; Python {machine['python']}, numpy {machine['numpy']}, "
         f"numba {machine['numba']}. Median (range) of {bench.rounds} rounds in which the programs took turns; ratios "
@@ -76,18 +76,18 @@ def markdown(bench: Bench, machine: dict[str, Any]) -> str:
         if m.job == "tfce" and "JALE, TFCE" in m.seconds:
             lines.append(_line("what TFCE adds", _size(m.sample), "JALE", "", "ours", "", _added(m)))
         if not list(_pairs(m)):
-            for who in (w for w in m.seconds if w != ROWS):
+            for who in (w for w in m.seconds if w not in (ROWS, ALL)):
                 lines.append(
                     _line(JOBS[m.job], _size(m.sample), "", "", who, spread([1e3 * s for s in m.seconds[who]]), "")
                 )
     rows = [m for m in bench.measured if ROWS in m.seconds]
     if rows:
-        lines += ["", *_head("iteration", "experiments/foci", "ms", "its rows, hot, ms", "share")]
+        columns = ("experiments/foci", "voxels looked at", "ms", "all of S, ms", "times", "its rows, hot, ms", "share")
+        lines += ["", *_head(*columns)]
         for m in rows:
-            for whole, part in ((OURS, ROWS), (CUBE, CUBE_ROWS)):
-                if part in m.seconds:
-                    times = [spread([1e3 * s for s in m.seconds[who]]) for who in (whole, part)]
-                    lines.append(_line(whole, _size(m.sample), *times, spread(m.ratio(part, whole), ".0%")))
+            pruned, whole, part = (spread([1e3 * s for s in m.seconds[who]]) for who in (OURS, ALL, ROWS))
+            times, share = spread(m.ratio(ALL, OURS)), spread(m.ratio(ROWS, ALL), ".0%")
+            lines.append(_line(_size(m.sample), f"{bench.looked_at[m.sample]:.2%}", pruned, whole, times, part, share))
     if bench.dask:
         lines += [
             "",

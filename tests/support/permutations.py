@@ -28,7 +28,7 @@ class Case:
     def __init__(self, volume, sigmas, kernel, n_foci, *, additive=False, edges=False, seed=0):
         self.volume, self.n_foci, self.edges = volume, n_foci, edges
         self.ijk = np.argwhere(volume)
-        boxes = [kernel_box(np.array(s), support=SUPPORT, bits=BITS) for s in sigmas]
+        boxes = self.boxes = [kernel_box(np.array(s), support=SUPPORT, bits=BITS) for s in sigmas]
         self.values = [reference.stamp(s, support=SUPPORT, bits=BITS) for s in sigmas]
         radius = np.array([b.shape for b in boxes]) // 2
         self.space = geometry(self.ijk.astype(np.int16), radius=radius, edges=edges)

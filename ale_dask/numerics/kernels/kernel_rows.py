@@ -13,6 +13,7 @@ few rows are distinct: the tables of usual samples fit into the first cache.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -150,13 +151,12 @@ def _by_pair(ends: I64) -> I64:
 
 
 class _RowTable:
-    """Rows one after another, each distinct row once, between rows of zeros."""
+    """Rows one after another, each distinct row once, between at least so many zeros."""
 
-    def __init__(self, *, longest: int) -> None:
-        # Between rows as many zeros as a focus whose box meets another one's may read beyond, and pieces that begin up
-        # to 7 cells early: a piece then needs no test of whether it meets the row. All rows begin in the middle of a
-        # cache line: from up to 7 cells earlier on, 24 cells are two lines, not two or three (3 % of an iteration).
-        self._gap = 2 * (longest // 2) + WIDTH
+    def __init__(self, *, gap: int) -> None:
+        # All rows begin in the middle of a cache line: from up to 7 cells earlier on, 24 cells are two lines, not two
+        # or three (3 % of an iteration).
+        self._gap = gap
         self._rows: list[I32] = [np.zeros(-(-self._gap // 16) * 16 + 8, dtype=np.int32)]
         self._size = len(self._rows[0])
         self._middle: dict[bytes, int] = {}
@@ -179,6 +179,12 @@ class _RowTable:
         return memory[start : start + self._size]
 
 
+def farthest(box: I32) -> int:
+    """Return the distance in voxels, rounded up, from a kernel's middle to the farthest of its cells that is not 0."""
+    filled = np.argwhere(box) - np.array(box.shape) // 2
+    return math.isqrt(max(int((filled**2).sum(axis=1).max(initial=0)) - 1, 0)) + 1
+
+
 def rows_of_kernels(boxes: list[I32]) -> KernelRows:
     """Return the kernels (x, y, z), int32, each a mirror image of itself along x and y, as slabs of rows.
 
@@ -189,8 +195,16 @@ def rows_of_kernels(boxes: list[I32]) -> KernelRows:
     """
     slab_begin, entry = [0], list[int]()
     reach, half, middle = list[int](), list[int](), list[int]()
-    table = _RowTable(longest=max(box.shape[2] for box in boxes))
-    for box in boxes:
+    far = [farthest(box) for box in boxes]
+    # Between rows as many zeros as a focus whose box meets another one's may read beyond, and pieces that begin up to 7
+    # cells early: a piece then needs no test of whether it meets the row. `exact_sums` reads for strips up to 14 cells
+    # from a focus that is as far from a box as the kernel reaches.
+    gaps = [
+        max(2 * (box.shape[2] // 2) + WIDTH, f + 2 * WIDTH - box.shape[2] // 2)
+        for box, f in zip(boxes, far, strict=True)
+    ]
+    table = _RowTable(gap=max(gaps))
+    for box, reached in zip(boxes, far, strict=True):
         if not (np.array_equal(box, box[::-1]) and np.array_equal(box, box[:, ::-1])):
             raise ValueError("a kernel must be its own mirror image along x and y")
         rx, ry, rz = (n // 2 for n in box.shape)
@@ -199,8 +213,8 @@ def rows_of_kernels(boxes: list[I32]) -> KernelRows:
             distance = np.abs(filled - [ry, rz]).max(axis=0) if len(filled) else np.array([NOWHERE, 0])
             reach.append(int(distance[0]))
             half.append(int(distance[1]))
-            # Rows of zeros as far as another focus whose box meets this one's may ask for.
-            beyond = [table.middle_of(np.zeros_like(slab[0]))] * (2 * ry)
+            # Rows of zeros as far as another focus whose box meets this one's may ask for, or `exact_sums`.
+            beyond = [table.middle_of(np.zeros_like(slab[0]))] * max(2 * ry, reached + WIDTH - ry)
             middle.append(len(entry) + len(beyond) + ry)
             entry += [*beyond, *map(table.middle_of, slab), *beyond]
         slab_begin.append(len(reach))

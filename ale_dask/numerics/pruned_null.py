@@ -1,0 +1,240 @@
+"""The null of the cluster-level tests, S worked out only where an upper bound reaches the cluster-forming value.
+
+    draw the foci of some iterations                                        (`draw_iterations`)
+    voxels whose upper bound reaches the threshold, in strips of eight      (`kernels.candidate_strips`)
+    S in these strips                                                       (`kernels.exact_sums`)
+    join the voxels that pass to clusters                                   (`cluster_statistics`)
+
+About one voxel in a thousand passes, and these alone decide the size and the mass of clusters and nearly always the
+largest S. The integers are those of `permutation_null.null_iterations`, which stays for everything else: kernels for
+which no bound is proven, and iterations in which the bound lets so many voxels through that all of S takes less time.
+Each step is compiled by itself, and a null compiles the steps that it uses. An iteration in which nothing passes is
+looked through again with a lower threshold, until the largest S that was found is not below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from ale_dask.numerics.draws import draw_voxels
+from ale_dask.numerics.kernels.candidate_strips import (
+    Lattice,
+    Limits,
+    Search,
+    Stamps,
+    Strips,
+    search_memory,
+    stamped_strips,
+    strips_memory,
+)
+from ale_dask.numerics.kernels.exact_sums import Found, SumMemory, exact_sums, found_memory, sum_memory
+from ale_dask.numerics.kernels.focus_visits import Design
+from ale_dask.numerics.kernels.kernel_rows import Geometry, KernelRows
+from ale_dask.numerics.kernels.lattice_lanes import FARTHEST
+from ale_dask.numerics.permutation_null import PassingVoxels, largest, null_iterations
+from ale_dask.numerics.upper_bound import bound_by_stamps
+
+I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
+_AT_ONCE = 128
+"""Iterations of a step: the next step finds what this one wrote in the second cache."""
+_FOCI_AT_ONCE = 2**17
+_TRIAL = 8
+"""Iterations after which the rest is left to the other kernel if more than half of these had too many voxels."""
+NEVER = 2**31 - 1
+"""A threshold that no S reaches."""
+_LARGEST_GRID = 8_000
+"""Places are int16, and so are their distances."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """A proven upper bound of S: `reach` (kernel), squared, and the most strips that are worth being worked out."""
+
+    grid: Lattice
+    stamps: Stamps
+    limits: Limits
+    reach: npt.NDArray[np.int16]
+    most: int
+
+
+@dataclass(frozen=True, eq=False)
+class PrunedNull:
+    """A sample's null with its bound, or without where none is proven."""
+
+    design: Design
+    rows: KernelRows
+    geometry: Geometry
+    bound: Bound | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Memory:
+    search: Search
+    strips: Strips
+    sums: SumMemory
+    found: Found
+
+
+def pruned_null(
+    boxes: Sequence[I32], *, threshold: int, design: Design, rows: KernelRows, geometry: Geometry
+) -> PrunedNull:
+    """Return the null of experiments with kernels (x, y, z), whose bound is finest at `threshold`, S in fixed point."""
+    return PrunedNull(design, rows, geometry, _bound(boxes, threshold=threshold, design=design, geometry=geometry))
+
+
+def _bound(boxes: Sequence[I32], *, threshold: int, design: Design, geometry: Geometry) -> Bound | None:
+    squared = np.array([_squared_reach(box) for box in boxes])
+    shape = np.array([geometry.size // geometry.stride_x, geometry.stride_x // geometry.stride_y, geometry.stride_y])
+    if design.focus_begin[-1] == 0 or squared.max() >= FARTHEST**2 or shape.max() > _LARGEST_GRID or threshold < 1:
+        return None
+    tables = bound_by_stamps(boxes, geometry, threshold=threshold)
+    if tables is None:
+        return None
+    return Bound(*tables, squared.astype(np.int16), _most_strips(boxes, design, geometry))
+
+
+def _squared_reach(box: I32) -> int:
+    filled = np.argwhere(box) - np.array(box.shape) // 2
+    return int((filled**2).sum(axis=1).max(initial=0))
+
+
+def _most_strips(boxes: Sequence[I32], design: Design, geometry: Geometry) -> int:
+    """Return the number of strips in an iteration beyond which summing all of S takes less time.
+
+    Adding a row of a kernel to a plane takes about 2.5 ns, a strip 10 ns and 0.6 more for each focus near it; the
+    choice decides nothing but time.
+    """
+    foci = np.bincount(np.repeat(design.kernel, np.diff(design.focus_begin)), minlength=len(boxes))
+    rows = np.array([np.count_nonzero(box.any(axis=2)) for box in boxes])
+    around = np.array([np.prod(np.array(box.shape) + 8) for box in boxes])
+    near = float((foci * around).sum()) / len(geometry.cell)
+    return max(64, int(0.7 * 2.5 * float((foci * rows).sum()) / (10 + 0.6 * near)))
+
+
+@numba.njit(cache=True, nogil=True)
+def draw_iterations(first, design, geometry, voxels) -> None:  # type: ignore[no-untyped-def]
+    """Fill voxels (iteration, focus), int64, with the foci of iterations from number `first`, int64, on."""
+    for b in range(voxels.shape[0]):
+        for e in range(design.kernel.shape[0]):
+            begin, end = design.focus_begin[e], design.focus_begin[e + 1]
+            draw_voxels(design.key[e], first + b, geometry.cell.shape[0], voxels[b], begin, end)
+
+
+@numba.njit(cache=True, nogil=True)
+def cluster_statistics(done, threshold, geometry, found, out) -> None:  # type: ignore[no-untyped-def]
+    """Fill out (iteration, 3), int64, with the largest S, cluster size and mass of the first `done` iterations.
+
+    `found` holds their voxels with S >= threshold, int64.
+    """
+    most = np.int64(0)
+    for b in range(done):
+        most = max(most, found.begin[b + 1] - found.begin[b])
+    parent, size, mass = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
+    for b in range(done):
+        begin, end = found.begin[b], found.begin[b + 1]
+        passing = PassingVoxels(found.cell[begin:end], found.value[begin:end], parent, size, mass)
+        out[b, 0] = found.best[b]
+        out[b, 1], out[b, 2] = largest(end - begin, threshold, geometry, passing)
+
+
+def _memory(null: PrunedNull, bound: Bound, iterations: int) -> _Memory:
+    strips = strips_memory(iterations, most=bound.most, grid=bound.grid)
+    n_foci = int(null.design.focus_begin[-1])
+    sums = sum_memory(n_foci, reach=bound.reach, most=bound.most, geometry=null.geometry)
+    return _Memory(search_memory(bound.grid), strips, sums, found_memory(strips))
+
+
+def pruned_iterations(first: int, count: int, threshold: int, null: PrunedNull, out: I64) -> None:
+    """Fill out (iteration, 3), int64, as `permutation_null.null_iterations` does, for any threshold of at least 1."""
+    bound = null.bound
+    if bound is None:
+        _all_of_s(first, count, threshold, null, out)
+        return
+    at_once = min(count, _AT_ONCE, max(1, _FOCI_AT_ONCE // int(null.design.focus_begin[-1])))
+    block = _Block(null, bound, threshold, _memory(null, bound, at_once))
+    done = 0
+    while done < count:
+        n, dense = block.fill(first + done, min(at_once if done else _TRIAL, at_once, count - done), out[done:])
+        if not done and 2 * len(dense) > n:
+            _all_of_s(first, count, threshold, null, out)
+            return
+        for b in dense:
+            _all_of_s(first + done + b, 1, threshold, null, out[done + b : done + b + 1])
+        done += n
+
+
+def share_looked_at(null: PrunedNull, threshold: int, count: int) -> float:
+    """Return the share of the searched voxels whose S the first iterations work out, 1 where they sum all of S."""
+    if null.bound is None:
+        return 1.0
+    block = _Block(null, null.bound, threshold, _memory(null, null.bound, 1))
+    shares = []
+    for b in range(count):
+        voxels = np.empty((1, int(null.design.focus_begin[-1])), dtype=np.int64)
+        draw_iterations(b, null.design, null.geometry, voxels)
+        block.sums(voxels, np.array([threshold]), NEVER)
+        strips = block.memory.strips
+        bits = int(np.bitwise_count(strips.bits[: strips.begin[1]]).sum())
+        shares.append(1.0 if strips.dense[0] else bits / null.geometry.voxels)
+    return float(np.mean(shares))
+
+
+def _all_of_s(first: int, count: int, threshold: int, null: PrunedNull, out: I64) -> None:
+    null_iterations(first, count, np.int32(threshold), null.design, null.rows, null.geometry, out)
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Iterations at one threshold, with their memory."""
+
+    null: PrunedNull
+    bound: Bound
+    threshold: int
+    memory: _Memory
+
+    def fill(self, first: int, count: int, out: I64) -> tuple[int, list[int]]:
+        """Fill the first rows of `out` but those of dense iterations; return their number and the dense ones."""
+        null, found = self.null, self.memory.found
+        voxels = np.empty((count, int(null.design.focus_begin[-1])), dtype=np.int64)
+        draw_iterations(first, null.design, null.geometry, voxels)
+        n = self.sums(voxels, np.full(count, self.threshold), self.threshold)
+        cluster_statistics(n, self.threshold, null.geometry, found, out)
+        dense = self.memory.strips.dense[:n].copy()
+        low = np.flatnonzero((found.best[:n] < self.threshold) & ~dense)
+        if len(low):
+            out[low, 0], dense[low] = self.largest_below(voxels[low], found.best[low].astype(np.int64))
+        return n, np.flatnonzero(dense).tolist()
+
+    def sums(self, voxels: I64, least: I64, threshold: int) -> int:
+        """Find the voxels with S >= threshold of those that may reach least (iteration); return how many iterations."""
+        null, memory = self.null, self.memory
+        tables = (null.design, null.geometry, self.bound.grid, self.bound.stamps, self.bound.limits)
+        n = stamped_strips(voxels, least, self.bound.most, *tables, memory.search, memory.strips)
+        values = np.array([threshold], dtype=np.int32)
+        exact_sums(voxels, n, values, null.design, null.rows, null.geometry, memory.strips, memory.sums, memory.found)
+        return int(n)
+
+    def largest_below(self, voxels: I64, best: I64) -> tuple[I64, npt.NDArray[np.bool_]]:
+        """Return the largest S (iteration) where none reaches the threshold, and where all of S is needed (iteration).
+
+        `best` is the largest that is known. Every voxel with that S or more passes a bound at it: one more look is
+        enough where one is known, and otherwise as many as it takes to halve the threshold down to the largest S.
+        """
+        best, dense = best.copy(), np.zeros(len(best), dtype=np.bool_)
+        least = np.full(len(best), self.threshold, dtype=np.int64)
+        left = np.flatnonzero(least > 1)
+        while len(left):
+            lower = np.maximum(best[left], np.maximum(least[left] // 2, 1))
+            now = left[: self.sums(voxels[left], lower, NEVER)]
+            least[now] = lower[: len(now)]
+            dense[now] = self.memory.strips.dense[: len(now)]
+            best[now] = np.where(dense[now], best[now], self.memory.found.best[: len(now)])
+            settled = dense | (best >= least) | (least == 1)
+            left = np.concatenate([now[~settled[now]], left[len(now) :]])
+        return best, dense
