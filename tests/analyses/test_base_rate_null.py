@@ -381,7 +381,7 @@ AXES = '[sweep]\nnull = ["uniform", "both", "base-rate"]\nbase_rate = ["literatu
 
 
 def test_a_sweep_over_the_null_and_the_base_rate(folder, tmp_path, own, reference):
-    """Each cell is what a run of it alone finds; of the six, one pass is uniform and one of each base rate."""
+    """A cell has the results of a run of its own; the six cells share one uniform pass and one pass per base rate."""
     path = folder / "axes.toml"
     path.write_text(toml() + AXES)
     swept = load_study(path)

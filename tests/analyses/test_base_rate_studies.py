@@ -1,4 +1,4 @@
-"""The base-rate null of whole studies: what is read of a database, and a study that is run with it."""
+"""The base-rate null of whole studies: reading of a database, and a study that is run with it."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class TestRun:
         assert digest(record) == digest(done[2])
 
     def test_both_draws_are_kept_apart(self, folder, tmp_path, done):
-        """In the folder of a run a null of other draws is refused, as one of any other setting is."""
+        """The folder of a run refuses a null with other draws, as it does with any other setting."""
         out = tmp_path / "o"
         run.run(load_study(folder / "foci-16.toml"), out, quiet=True)
         told = command("run", folder / "studies-16.toml", "-o", out, "-q", code=74)

@@ -37,7 +37,7 @@ def without(foci: xr.Dataset, *labels: str) -> xr.Dataset:
 
 
 def expected(whole: xr.Dataset, others: dict[str, xr.Dataset]) -> np.ndarray:
-    """Return what is left of each cluster, from analyses that were run alone."""
+    """Return the overlap fraction of each cluster, computed from separate analyses without each set."""
     rows = []
     for source in INPUTS:
         for cluster in surviving_clusters(whole, source):
@@ -68,7 +68,7 @@ def test_a_main_effect_without_each_experiment(tiny: Path, correction: str, with
 
 @pytest.mark.parametrize("within", ["max", "additive"])
 def test_the_base_rate_null_without_some_is_that_of_the_others_alone(tiny: Path, within: str) -> None:
-    """Integer by integer, also where a pass goes on from what the variant before it lacks."""
+    """The integers are equal, also where a variant lacks all experiments of the variant before it and more."""
     mask = load_space(inference_from({"mask": str(tiny / "ball.nii.gz")}))
     inference = inference_from({"null": "both", "voxel_p": 0.01, "within": within})
     whole = sample(ale.read_foci(tiny / "drug.txt"), mask=mask, inference=inference)

@@ -1,4 +1,4 @@
-"""What a design can find: simulations against a plain one, and what results without a cluster say."""
+"""Power: fast simulations equal a plain one, and results without a cluster report it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WITHIN = 9.0
 
 
 def tables(result: xr.Dataset) -> dict[str, object]:
-    """Return the tables of the simulation of a result, and what a plain one needs."""
+    """Return the tables of the simulation of a result, and those that a plain simulation needs."""
     inference, mask = model_of(result).inference, model_of(result).mask
     chosen = sample(result[list(FOCI)], mask=mask, inference=inference)
     distinct, kernel = chosen.kernels
@@ -101,7 +101,7 @@ def kept(result: xr.Dataset, passing: np.ndarray, measure: np.ndarray, cut: int)
 
 
 def surviving(result: xr.Dataset):
-    """Return what gives the surviving voxels (voxel) of S (voxel) against foci at random."""
+    """Return a function from S (voxel) to the voxels (voxel) that survive against the uniform null."""
     attrs, correction = result.attrs, model_of(result).inference.correction
     if correction == "voxel":
         return lambda s: s >= attrs["cut_s"]

@@ -1,4 +1,4 @@
-"""Every command from the outside: exit codes, messages, what is written and what is not."""
+"""Every command as a user calls it: exit codes, messages and files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convention profiles: whole tables, what each choice does, and what the other programs make of the built-in example.
+"""Convention profiles: whole tables, the effect of each choice, and results of other programs for the built-in example.
 
 tests/goldens/nimare-*.npz and jale-*.npz are made by scripts/goldens, in the programs' own environments.
 """

@@ -1,4 +1,4 @@
-"""Text files as people have them: the right reading and a word on it, or one error that says what to do."""
+"""Text files in the forms that people write: they are read with a note, or refused with one error that helps."""
 
 from __future__ import annotations
 

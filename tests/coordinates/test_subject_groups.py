@@ -1,4 +1,4 @@
-"""Groups of subjects: who is of one, what is only suspected, and one experiment of each."""
+"""Groups of subjects: which experiments form one, which are only suspected to, and selection of one of each."""
 
 from __future__ import annotations
 

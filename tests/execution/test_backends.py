@@ -1,4 +1,4 @@
-"""Every way to workers, with real ones: their bits are the plain loop's, and what is not there exits 69 with advice."""
+"""Every backend with real workers gives the bits of the plain loop; an unreachable one exits 69 with advice."""
 
 from __future__ import annotations
 

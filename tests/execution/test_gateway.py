@@ -1,4 +1,4 @@
-"""A run on a real Dask Gateway: its workers may be killed, its limits and refusals are said in words."""
+"""A run on a real Dask Gateway survives killed workers, and reports limits and refusals in plain messages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(lacking() is not None, reason=str(lacking()))
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Yield what a process must have in its environment to be let in by a gateway."""
+    """Yield the environment variables with which a process may connect to a gateway."""
     with gateway(tmp_path_factory.mktemp("there") / "gateway") as environment:
         yield environment
 

@@ -1,4 +1,4 @@
-"""Runs on a real Slurm: what its README says, and jobs cancelled, killed, out of time or without their node."""
+"""Runs on a real Slurm: the commands of its README, and jobs that are cancelled, killed, out of time or lose a node."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def ask(cluster: dict[str, str], *command: object, folder: Path | None = None) -
 
 
 def ale(*words: object, code: int = 0) -> str:
-    """Return what the command line says; in this process, as its start may last as long as what it is to catch."""
+    """Return the output of a command in this process: starting another one may take longer than the event to catch."""
     said = io.StringIO()
     with (
         mock.patch.object(sys, "argv", ["ale-dask", *map(str, words)]),
@@ -174,7 +174,7 @@ def started(study: Study, out: Path) -> str:
 
 
 def commands(page: str, number: int, **here: object) -> str:
-    """Return a block of commands of the README, with what it names replaced by what there is here."""
+    """Return a block of commands of the README, with its names replaced by those of this machine."""
     text = re.findall(r"```bash\n(.*?)```", page, re.S)[number]
     for name, path in {"study.toml": here["study"], "OUT": here["out"], "deploy/slurm": DEPLOY}.items():
         text = text.replace(name, shlex.quote(str(path)))

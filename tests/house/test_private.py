@@ -39,7 +39,7 @@ def folder(path: Path, mode: int, *, owner: int | None = None) -> Path:
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """Return a folder as /tmp is: everybody writes, nobody renames what is another's."""
+    """Return a folder like /tmp: everybody may write, and only the owner of a file may rename it."""
     path = Path(tempfile.mkdtemp(prefix="shared-", dir="/tmp"))
     path.chmod(0o1777)
     yield path

@@ -1,4 +1,4 @@
-"""What a run reads cannot run code or leave its folder, and what it writes holds no secret."""
+"""Input of a run cannot execute code or reach files outside its folder, and its output holds no secret."""
 
 from __future__ import annotations
 

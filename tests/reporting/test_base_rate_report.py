@@ -194,7 +194,7 @@ def test_the_threshold_so_far_is_that_of_the_null_asked_for(both, alone, null):
 
 
 def test_a_threshold_against_the_base_rate_is_in_z(folder, both):
-    """What the live spec is told of a plan: the column of its null, and what a step of it is worth."""
+    """The live view gets the column of the null of a plan and the unit of its steps."""
     study = study_of(folder, "both", "tfce")
     plan = make_plans(prepare(study))["drug_base-rate"]
     for correction, unit, of, step in (

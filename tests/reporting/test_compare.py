@@ -1,4 +1,4 @@
-"""Two runs beside each other: every figure against brute force, and what cannot be compared."""
+"""Comparison of two runs: every number equals brute force, and runs that cannot be compared are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OUT in object storage: what holds for a folder holds there, though every fifth request fails."""
+"""OUT in object storage behaves as a folder does, although every fifth request fails."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Return what gives exit code, output and errors of a command that runs in this process."""
+    """Return a function that runs a command in this process and returns exit code, output and errors."""
 
     def run_here(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["ale-dask", *arguments])

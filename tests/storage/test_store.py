@@ -1,4 +1,4 @@
-"""The store is the checkpoint: what is torn, foreign or of another configuration is found, never read."""
+"""The store resumes runs: chunks that are torn, foreign or of another configuration are found and not used."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def start(command: str, *arguments: object, under: Sequence[str] = (), **options
 
 
 def ended(process: subprocess.Popen[str], *, code: int = 0, seconds: float = 280) -> tuple[str, str]:
-    """Return what a command printed and said when it ends with an exit code; it is killed when it does not end."""
+    """Return standard output and error of a command that ends with an exit code; it is killed if it does not end."""
     try:
         text, errors = process.communicate(timeout=seconds)
     finally:
@@ -77,7 +77,7 @@ def recorded(out: Path) -> dict[str, str]:
 
 
 def ale(command: str, *arguments: object, code: int = 0, seconds: float = 280, **options: Any) -> tuple[str, str]:
-    """Return what a command printed and said, run to its end."""
+    """Return standard output and error of a command that runs to its end."""
     return ended(start(command, *arguments, **options), code=code, seconds=seconds)
 
 
@@ -148,7 +148,7 @@ class Cluster:
             )
 
     def log(self) -> str:
-        """Return what scheduler and workers have said."""
+        """Return the output of scheduler and workers."""
         return (self.folder / "log").read_text()
 
     def wait_for(self, number: int) -> None:

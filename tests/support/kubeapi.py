@@ -69,7 +69,7 @@ def _strict(schema: Any) -> Any:
 
 
 def errors(document: dict[str, Any]) -> list[str]:
-    """Return what is wrong with an object of the operator's, and with each pod and service in it."""
+    """Return the errors of an object of the operator, and of each pod and service in it."""
     import jsonschema
     import kubernetes_validate
 

@@ -137,7 +137,7 @@ def ask(
 
 
 def environment(proxy: Proxy) -> dict[str, str]:
-    """Return what the environment of a process must say for it to use the server through the proxy."""
+    """Return the environment variables with which a process uses the server through the proxy."""
     return {
         "AWS_ENDPOINT_URL": proxy.url,
         "AWS_ACCESS_KEY_ID": KEY,

@@ -20,7 +20,7 @@ class Asked:
 
 
 class Web:
-    """What the server has, how it behaves, and what it has been asked and sent."""
+    """The objects of the server, its behaviour, and the requests it received."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -90,7 +90,7 @@ def serve() -> Iterator[Web]:
         daemon_threads = True
 
         def handle_error(self, *_: object) -> None:
-            """A client that was killed is what the tests are about."""
+            """Print nothing: the tests kill clients on purpose."""
 
     server = Server(("127.0.0.1", 0), Handler)
     web.url = f"http://127.0.0.1:{server.server_port}/"

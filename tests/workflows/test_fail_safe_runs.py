@@ -1,4 +1,4 @@
-"""Fail-safe N of a finished run, from the command line: what is written, the same from Python, after any crash."""
+"""Fail-safe N of a finished run: its files, and the same numbers from the command line, Python and after a crash."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def told(out: Path) -> list[dict]:
-    """Return what the command tells of it, in JSON."""
+    """Return the JSON that the command prints."""
     return json.loads(command("fail-safe", out, *OPTIONS, "--json", "-q").stdout)["clusters"]
 
 

@@ -1,4 +1,4 @@
-"""What is done with a run once it is laid out, from Python and from the command line."""
+"""Extend, verify, share and status of a run, from Python and from the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OUT: whose it is, what becomes of one that is damaged, changed, removed or somebody else's."""
+"""OUT: which runs may use it, and how a damaged, changed, removed or foreign one is handled."""
 
 from __future__ import annotations
 

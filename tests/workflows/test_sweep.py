@@ -1,4 +1,4 @@
-"""Sweeps: every cell is what a run of it alone finds, whatever it shares with the others."""
+"""Sweeps: every cell has the results of a run of its own, whatever it shares with others."""
 
 from __future__ import annotations
 
