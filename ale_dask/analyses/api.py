@@ -109,7 +109,7 @@ def main_effect(
     return _main_effect(chosen, plan, client=client)
 
 
-def _main_effect(chosen: Sample, plan: Plan, *, client: Client | None) -> xr.Dataset:
+def _main_effect(chosen: Sample, plan: main_effects.MainEffectPlan, *, client: Client | None) -> xr.Dataset:
     ale = ale_union(ma_maps(chosen)).values
     beside = None
     if base_rates.wanted(chosen.inference):
@@ -221,7 +221,9 @@ def contrast(
     )
 
 
-def _contrast_plans(samples: tuple[Sample, Sample, Sample], *, name: str) -> tuple[list[Plan], Plan]:
+def _contrast_plans(
+    samples: tuple[Sample, Sample, Sample], *, name: str
+) -> tuple[list[main_effects.MainEffectPlan], contrasts.ContrastPlan]:
     """Return the plans of both arms and of all their experiments, and the plan of the contrast."""
     inference, bits = samples[0].inference, study_bits([samples[2]])
     names = (name, name, f"{name}_pooled")

@@ -17,22 +17,15 @@ import xarray as xr
 
 from ale_dask.analyses.corrections import BASE_RATE_STATISTICS, CORRECTION_OF, CORRECTIONS, TFCE, Scales
 from ale_dask.analyses.findings.model import model_of
-from ale_dask.analyses.main_effect import (
-    draws_of,
-    eps_of,
-    identity_of,
-    null_tables,
-    searched,
-    tested,
-    volume_of,
-)
+from ale_dask.analyses.main_effect import MainEffectPlan, eps_of, identity_of, tested
+from ale_dask.analyses.null_draws import DrawnPlan, draws_of, null_tables
 from ale_dask.analyses.sample import Sample
 from ale_dask.config.inference import Inference
 from ale_dask.datasets.base_rate import density
 from ale_dask.datasets.base_rate.studies import BaseRate, Studies, load_base_rate
 from ale_dask.errors import InputError
 from ale_dask.execution.monitor.state import Statistic
-from ale_dask.execution.plan import Plan
+from ale_dask.execution.plan import Setting, StoredArray
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.ball_mass import Field, shells
@@ -72,7 +65,6 @@ MEASURES = ("size", "mass", "peak")
 """Of a cluster: voxels, sum of z beyond the cluster-forming one, largest z; in the order of their nulls below."""
 DRAWN_FROM = ("last_word", "study_begin", "study_voxel")
 """Arrays of a plan, of which it has one or two, that draws come from."""
-SHARED = ("volume", "shape", "focus_begin", "kernel", "draw_key", "box_shape", "boxes")
 _DECISIONS = ("not", "undecided", "significant")
 """From the least favourable to the most."""
 _COLUMN = {
@@ -81,6 +73,54 @@ _COLUMN = {
 _VERSION = 1
 BUILDING = threading.Lock()
 """Two threads that build the same tables take each other's time."""
+
+
+class BaseRateDraws(DrawnPlan):
+    """Plan of a null whose foci are drawn from the base rate, one by one or as whole studies."""
+
+    @property
+    def draws_studies(self) -> bool:
+        """Whether each experiment has the foci of a whole study of a database."""
+        return "study_begin" in self.arrays
+
+    @property
+    def source(self) -> FocusSource:
+        """What the iterations draw from."""
+        if not self.draws_studies:
+            return source_of_foci(self.arrays["last_word"])
+        n_foci = np.diff(self.focus_begin)
+        return source_of_studies(self.arrays["study_begin"], self.arrays["study_voxel"], n_foci)
+
+
+class BaseRatePlan(BaseRateDraws, kind=KIND):
+    """Plan of the base-rate null of a main effect."""
+
+    s = StoredArray[np.int32]()
+    """The observed sum S of every voxel (voxel)."""
+    threshold = StoredArray[np.int32]()
+    """The S from which each voxel forms clusters (voxel)."""
+    least_z = Setting(int)
+    """The z from which voxels form clusters, in its steps."""
+
+    @property
+    def table(self) -> LevelTable:
+        """z by level of density and by S."""
+        return LevelTable(self.arrays["z"], int(self.settings["shift"]), self.arrays["position"])
+
+    @property
+    def tfce_shift(self) -> int:
+        """Bits by which the heights of TFCE are shortened; 0 without TFCE."""
+        return int(self.settings.get("tfce_shift", 0))
+
+    @property
+    def base_rate_sha256(self) -> str:
+        """The checksum of the base rate."""
+        return str(self.conventions["base_rate"])
+
+    @property
+    def studies(self) -> dict[str, int]:
+        """What a reader must know of the studies that are drawn; nothing where single foci are."""
+        return dict(self.settings.get("studies", {}))
 
 
 class Against(NamedTuple):
@@ -112,7 +152,9 @@ def conventions_of(sample: Sample, *, bits: int, base_rate: BaseRate | None = No
     return conventions | ({} if found.studies is None else {"base_rate_studies": found.studies.sha256})
 
 
-def plan_base_rate(sample: Sample, *, main: Plan, name: str, base_rate: BaseRate | None = None) -> Plan:
+def plan_base_rate(
+    sample: Sample, *, main: MainEffectPlan, name: str, base_rate: BaseRate | None = None
+) -> BaseRatePlan:
     """Return the frozen plan of a base-rate null: the threshold of each voxel, z by density, the source of its foci.
 
     `main` is the plan of the main effect; without `base_rate` the one that the settings name is loaded. No cluster is
@@ -125,7 +167,7 @@ def plan_base_rate(sample: Sample, *, main: Plan, name: str, base_rate: BaseRate
         when the base rate cannot be read or does not reach the mask.
     """
     inference, mask = sample.inference, sample.mask
-    bits, additive = int(main.settings["bits"]), bool(main.settings["additive"])
+    bits, additive = main.bits, main.additive
     base_rate = base_rate or load_base_rate(inference, mask=mask)
     weight = density(mask, base_rate.counts)
     boxes = sample.boxes(bits)
@@ -137,12 +179,12 @@ def plan_base_rate(sample: Sample, *, main: Plan, name: str, base_rate: BaseRate
         around,
         Experiments(kernel, sample.n_foci, additive),
         voxel_ijk=mask.voxel_ijk,
-        s=main.arrays["s"].astype(np.int64),
+        s=main.s.astype(np.int64),
         bits=bits,
     )
     conventions = conventions_of(sample, bits=bits, base_rate=base_rate)
     studies = base_rate.studies
-    return Plan(
+    return BaseRatePlan(
         name=name,
         kind=KIND,
         identity=identity_of(KIND, conventions),
@@ -157,8 +199,8 @@ def plan_base_rate(sample: Sample, *, main: Plan, name: str, base_rate: BaseRate
             **({} if studies is None else {"studies": _told(studies, sample)}),
         },
         arrays={
-            **draws_of(main, SHARED),
-            "s": main.arrays["s"],
+            **draws_of(main),
+            "s": main.s,
             "threshold": critical_map(table, p=inference.voxel_p, above=max(int(box.max()) for box in boxes)),
             "z": table.z,
             "position": table.position,
@@ -185,33 +227,18 @@ def _told(studies: Studies, sample: Sample) -> dict[str, int]:
     }
 
 
-def table_of(plan: Plan) -> LevelTable:
-    """Return the table of z by level that a plan holds."""
-    return LevelTable(plan.arrays["z"], int(plan.settings["shift"]), plan.arrays["position"])
-
-
 @lru_cache(maxsize=8)
-def _ready(plan: Plan) -> tuple[FocusSource, Critical, Heights | None]:
+def _ready(plan: BaseRatePlan) -> tuple[FocusSource, Critical, Heights | None]:
     _, _, space = null_tables(plan, in_mask=True)
-    least, table = int(plan.settings["least_z"]), table_of(plan)
-    threshold = plan.arrays["threshold"]
-    inside = searched(plan, n_voxels=len(threshold))
-    threshold = np.where(inside, threshold, NEVER).astype(threshold.dtype)
+    table, inside = plan.table, plan.searched
+    threshold = np.where(inside, plan.threshold, NEVER).astype(plan.threshold.dtype)
     enhanced = None
     if TFCE in plan.statistics:
-        enhanced = heights(table, inside, shift=int(plan.settings["tfce_shift"]), geometry=space)
-    return drawn_by(plan), critical(threshold, table, least_z=least, geometry=space), enhanced
+        enhanced = heights(table, inside, shift=plan.tfce_shift, geometry=space)
+    return plan.source, critical(threshold, table, least_z=plan.least_z, geometry=space), enhanced
 
 
-def drawn_by(plan: Plan) -> FocusSource:
-    """Return what the iterations of a plan draw from."""
-    if "study_begin" not in plan.arrays:
-        return source_of_foci(plan.arrays["last_word"])
-    n_foci = np.diff(plan.arrays["focus_begin"])
-    return source_of_studies(plan.arrays["study_begin"], plan.arrays["study_voxel"], n_foci)
-
-
-def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
+def block(plan: BaseRatePlan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
     """Return {"null": (iteration, statistic)} of some iterations, int64: largest z, cluster size, mass and TFCE."""
     out = np.empty((count, len(plan.statistics)), dtype=np.int64)
     with BUILDING:
@@ -224,7 +251,7 @@ def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]
     return {"null": out}
 
 
-def with_base_rate(result: xr.Dataset, sample: Sample, plan: Plan, null: npt.NDArray[np.int64]) -> xr.Dataset:
+def with_base_rate(result: xr.Dataset, sample: Sample, plan: BaseRatePlan, null: npt.NDArray[np.int64]) -> xr.Dataset:
     """Return a main effect with what survives its base-rate null (iteration, statistic) beside what it has.
 
     Notes
@@ -266,38 +293,37 @@ def with_base_rate(result: xr.Dataset, sample: Sample, plan: Plan, null: npt.NDA
     kept = keep[CORRECTION_OF[inference.correction].base_rate.map]
     return describe(out.assign(_of_uniform(out, kept))).assign_attrs(
         base_rate=Path(inference.base_rate).name,
-        base_rate_sha256=plan.settings["conventions"]["base_rate"],
+        base_rate_sha256=plan.base_rate_sha256,
         base_rate_plan=plan.id,
         base_rate_raised=_raised(plan),
-        **{f"base_rate_draw_{what}": number for what, number in plan.settings.get("studies", {}).items()},
+        **{f"base_rate_draw_{what}": number for what, number in plan.studies.items()},
         **attrs,
     )
 
 
 def _observed(
-    plan: Plan, inference: Inference
+    plan: BaseRatePlan, inference: Inference
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.int32], dict[str, npt.NDArray[np.int64]]]:
     """Return z in steps, which voxels form clusters, and whose (voxel), and what is measured of each (cluster)."""
-    s, threshold = plan.arrays["s"].astype(np.int64), plan.arrays["threshold"]
-    units = z_map(s, table_of(plan))
-    above = (s >= threshold) & (threshold < NEVER) & searched(plan, n_voxels=len(s))
-    labels = clusters.label_clusters(above, volume=volume_of(plan), connectivity=inference.connectivity)
-    return units, above, labels, _measures(labels, units, least=int(plan.settings["least_z"]))
+    s, threshold = plan.s.astype(np.int64), plan.threshold
+    units = z_map(s, plan.table)
+    above = (s >= threshold) & (threshold < NEVER) & plan.searched
+    labels = clusters.label_clusters(above, volume=plan.volume, connectivity=inference.connectivity)
+    return units, above, labels, _measures(labels, units, least=plan.least_z)
 
 
-def primary_statistic(plan: Plan, inference: Inference) -> Statistic | None:
+def primary_statistic(plan: BaseRatePlan, inference: Inference) -> Statistic | None:
     """Return the statistic of a base-rate null that the primary correction cuts, with its unit.
 
     None where a sweep over corrections has a plan without TFCE.
     """
     base_rate = CORRECTION_OF[inference.correction].base_rate
-    unit = tfce_unit(int(plan.settings.get("tfce_shift", 0)))
-    factor = base_rate.factor(Scales(int(plan.settings["bits"]), base_rate_tfce=unit))
+    factor = base_rate.factor(Scales(plan.bits, base_rate_tfce=tfce_unit(plan.tfce_shift)))
     column = plan.statistics.index(base_rate.statistic)
     return Statistic(column, inference.cluster_p, base_rate.unit, factor, inference.cluster_cut)
 
 
-def observed(plan: Plan, inference: Inference) -> tuple[npt.NDArray[np.int64], float] | None:
+def observed(plan: BaseRatePlan, inference: Inference) -> tuple[npt.NDArray[np.int64], float] | None:
     """Return the primary statistic of a base-rate null's clusters (cluster), and eps of each confidence sequence.
 
     None where the primary correction is not one of clusters.
@@ -310,14 +336,14 @@ def observed(plan: Plan, inference: Inference) -> tuple[npt.NDArray[np.int64], f
 
 
 def _enhanced(
-    plan: Plan, units: npt.NDArray[np.int64], null: npt.NDArray[np.int64], *, sample: Sample
+    plan: BaseRatePlan, units: npt.NDArray[np.int64], null: npt.NDArray[np.int64], *, sample: Sample
 ) -> tuple[npt.NDArray[np.bool_], dict[str, tuple[str, Any]], dict[str, Any]]:
     """Return which voxels survive (voxel), TFCE and its p as variables, and the cut and its unit as attributes.
 
     `units` are z in steps (voxel); p is that of a voxel's TFCE against the largest of each iteration of the null.
     """
     inference, mask = sample.inference, sample.mask
-    column, shift = null[:, plan.statistics.index(TFCE)], int(plan.settings["tfce_shift"])
+    column, shift = null[:, plan.statistics.index(TFCE)], plan.tfce_shift
     values = base_rate_tfce_map(units, shift=shift, volume=mask.volume, searched=mask.searched)
     cut = correct.cut(column, alpha=inference.cluster_p, rule=inference.cluster_cut)
     unit = tfce_unit(shift)
@@ -356,10 +382,10 @@ def cut_of(null: npt.NDArray[np.int64], inference: Inference) -> int:
     return int(correct.cut(column, alpha=inference.cluster_p, rule=inference.cluster_cut))
 
 
-def _threshold_ale(plan: Plan) -> npt.NDArray[np.float32]:
+def _threshold_ale(plan: BaseRatePlan) -> npt.NDArray[np.float32]:
     """Return the ALE (voxel), float32, from which each voxel forms clusters; 1, which none reaches, where none does."""
-    threshold = plan.arrays["threshold"].astype(np.int64)
-    ale = ale_from_s(threshold, bits=int(plan.settings["bits"]))
+    threshold = plan.threshold.astype(np.int64)
+    ale = ale_from_s(threshold, bits=plan.bits)
     return np.where(threshold < NEVER, ale, 1.0).astype(np.float32)
 
 
@@ -401,10 +427,9 @@ def _of_uniform(result: xr.Dataset, kept: npt.NDArray[np.bool_]) -> dict[str, An
     return found
 
 
-def _raised(plan: Plan) -> int:
+def _raised(plan: BaseRatePlan) -> int:
     """Return in how many voxels the threshold is beyond what their p asks for: one experiment would reach it."""
-    threshold, least = plan.arrays["threshold"].astype(np.int64), int(plan.settings["least_z"])
-    return int((z_map(threshold - 1, table_of(plan)) >= least).sum())
+    return int((z_map(plan.threshold.astype(np.int64) - 1, plan.table) >= plan.least_z).sum())
 
 
 def nulls_of(result: xr.Dataset) -> tuple[str, ...]:

@@ -16,10 +16,11 @@ import numpy.typing as npt
 import xarray as xr
 from scipy import special
 
-from ale_dask.analyses.contrast_clusters import family_wise_p, how, tested
+from ale_dask.analyses.base_rate import BaseRatePlan
+from ale_dask.analyses.contrast_clusters import ContrastClustersPlan, RelabelledPlan, family_wise_p, how, tested
 from ale_dask.analyses.contrast_rows import rows_by_candidate
 from ale_dask.analyses.findings.model import model_of
-from ale_dask.analyses.main_effect import identity_of, result_attrs, search_variables, thresholded
+from ale_dask.analyses.main_effect import MainEffectPlan, identity_of, result_attrs, search_variables, thresholded
 from ale_dask.analyses.sample import Sample
 from ale_dask.config.inference import Inference, RelabelP
 from ale_dask.config.study import INPUTS
@@ -28,7 +29,7 @@ from ale_dask.coordinates.foci import foci_alone
 from ale_dask.coordinates.shared_subjects import shared as shared_by
 from ale_dask.coordinates.shared_subjects import without_shared
 from ale_dask.errors import InputError
-from ale_dask.execution.plan import Plan
+from ale_dask.execution.plan import Setting, StoredArray
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.contrast import (
     DIFFERENCE_BITS,
@@ -40,7 +41,6 @@ from ale_dask.numerics.contrast import (
     relabellings,
 )
 from ale_dask.numerics.draws import RELABEL, draw_keys
-from ale_dask.numerics.null import NullTable
 from ale_dask.numerics.space import Mask
 from ale_dask.schema import describe
 
@@ -51,6 +51,26 @@ WORDS = {
     "pooled": "uncorrected p inside the thresholded map of the pooled experiments",
     "none": "uncorrected p over the whole mask",
 }
+
+
+class ContrastPlan(RelabelledPlan, kind=KIND):
+    """Plan of the relabellings of a contrast."""
+
+    relabellings = Setting(int)
+    """How many there are, or 2^62 if there are more."""
+    total = StoredArray[np.int64]()
+    """The sum over both arms (candidate)."""
+    s_a = StoredArray[np.int32]()
+    """The observed sum S of the first arm (voxel)."""
+    s_b = StoredArray[np.int32]()
+    """The observed sum S of the second arm (voxel)."""
+    digits = StoredArray[np.int64]()
+    """The powers from which differences of ALE are put together."""
+
+    @property
+    def n_components(self) -> int:
+        """The components of the pooled map, each with a statistic in both directions."""
+        return len(self.statistics) // 2
 
 
 def pooled_name(contrast: str) -> str:
@@ -70,7 +90,7 @@ def shown_by(inference: Inference) -> str:
     )
 
 
-def above_floor(pooled: Plan, *, mask: Mask, inference: Inference) -> npt.NDArray[np.bool_]:
+def above_floor(pooled: MainEffectPlan, *, mask: Mask, inference: Inference) -> npt.NDArray[np.bool_]:
     """Return in which voxels (voxel), bool, the arms of a contrast over the mask are compared.
 
     A relabelling ranks differences wherever the tail of any kernel reaches. The floor leaves voxels in which the
@@ -78,9 +98,7 @@ def above_floor(pooled: Plan, *, mask: Mask, inference: Inference) -> npt.NDArra
     """
     if not inference.contrast_floor:
         return mask.searched
-    bits = int(pooled.settings["bits"])
-    table = NullTable(pooled.arrays["log_p"], float(pooled.settings["step"]), bits)
-    return np.asarray(mask.searched & (pooled.arrays["s"] >= table.critical(inference.contrast_floor)))
+    return np.asarray(mask.searched & (pooled.s >= pooled.null_table.critical(inference.contrast_floor)))
 
 
 def disjoint_arms(a: xr.Dataset, b: xr.Dataset, *, shared: str, name: str) -> tuple[xr.Dataset, xr.Dataset]:
@@ -107,7 +125,9 @@ def compared(a: xr.Dataset, b: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     return disjoint_arms(*arms, shared="exclude", name=f"{a.attrs['name']} against {b.attrs['name']}")
 
 
-def conventions_of(a: Sample, b: Sample, *, plans: Sequence[Plan], against: Sequence[Plan] = ()) -> dict[str, Any]:
+def conventions_of(
+    a: Sample, b: Sample, *, plans: Sequence[MainEffectPlan], against: Sequence[BaseRatePlan] = ()
+) -> dict[str, Any]:
     """Return every setting that changes a number of the contrast's plan; a hash over it is the identity.
 
     `plans` are those of a, of b and of the pooled experiments, and `against` their base-rate plans where that null
@@ -115,7 +135,7 @@ def conventions_of(a: Sample, b: Sample, *, plans: Sequence[Plan], against: Sequ
     """
     n_groups = [int(s.groups.max()) + 1 for s in (a, b)]
     return {
-        "arms": [s.conventions(int(plans[2].settings["bits"]))["foci"] for s in (a, b)],
+        "arms": [s.conventions(plans[2].bits)["foci"] for s in (a, b)],
         "parents": [p.identity for p in plans],
         "seed": a.inference.seed,
         "candidates": "mask" if a.inference.gate == "none" else "supra-threshold",
@@ -127,7 +147,9 @@ def conventions_of(a: Sample, b: Sample, *, plans: Sequence[Plan], against: Sequ
     }
 
 
-def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str, against: Sequence[Plan] = ()) -> Plan:
+def plan_contrast(
+    a: Sample, b: Sample, *, plans: Sequence[MainEffectPlan], name: str, against: Sequence[BaseRatePlan] = ()
+) -> ContrastPlan:
     """Return the frozen plan of the contrast of sample a minus sample b.
 
     `plans` are the plans of the main effects of a, of b and of the experiments of both together.
@@ -136,7 +158,7 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str, aga
     Monte-Carlo threshold changes; with gate "none" the whole mask, down to the floor. `against` are the base-rate plans
     of the same three where that null alone decides what survives: the voxels above their thresholds there, too.
     """
-    inference, bits = a.inference, int(plans[2].settings["bits"])
+    inference, bits = a.inference, plans[2].bits
     against = () if inference.gate == "none" else against
     candidate, component = _compared_voxels(plans, against, mask=a.mask, inference=inference)
     found = rows_by_candidate(a, b, candidate=candidate, bits=bits)
@@ -145,7 +167,7 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str, aga
     behind = not found.group_first[0]
     conventions = conventions_of(a, b, plans=plans, against=against)
     n_parts = int(component.max(initial=-1)) + 1
-    return Plan(
+    return ContrastPlan(
         name=name,
         kind=KIND,
         identity=identity_of(KIND, conventions),
@@ -176,16 +198,16 @@ def plan_contrast(a: Sample, b: Sample, *, plans: Sequence[Plan], name: str, aga
 
 
 def _compared_voxels(
-    plans: Sequence[Plan], against: Sequence[Plan], *, mask: Mask, inference: Inference
+    plans: Sequence[MainEffectPlan], against: Sequence[BaseRatePlan], *, mask: Mask, inference: Inference
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
     """Return the voxels that are compared (candidate), and the component of the pooled map that each lies in, or -1."""
     if inference.gate == "none":
         candidate = np.flatnonzero(above_floor(plans[2], mask=mask, inference=inference))
         return candidate, np.zeros(len(candidate), dtype=np.int64)
-    above = [(p.arrays["s"] >= p.settings["threshold"]) & mask.searched for p in plans]
+    above = [(p.s >= p.threshold) & mask.searched for p in plans]
     component = _components(above[2], mask=mask, connectivity=inference.connectivity)
     if against:
-        second = [(p.arrays["s"] >= p.arrays["threshold"]) & mask.searched for p in against]
+        second = [(p.s >= p.threshold) & mask.searched for p in against]
         # Clusters of either map are then whole components: those that survive are a region without any other voxel.
         other = _components(second[2], mask=mask, connectivity=inference.connectivity)
         pair = (component + 1) * (int(other.max(initial=-1)) + 2) + other + 1
@@ -200,9 +222,9 @@ def _components(above: npt.NDArray[np.bool_], *, mask: Mask, connectivity: int) 
     return clusters.label_clusters(above, volume=mask.volume, connectivity=connectivity).astype(np.int64) - 1
 
 
-def how_many(plan: Plan, iterations: int) -> int:
+def how_many(plan: ContrastPlan, iterations: int) -> int:
     """Return the number of relabellings: all there are, if the plan goes through all, or those asked for."""
-    return int(plan.settings["relabellings"]) if plan.settings["enumerate"] else iterations
+    return plan.relabellings if plan.complete else iterations
 
 
 def summed(exceed: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -211,18 +233,17 @@ def summed(exceed: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 @lru_cache(maxsize=8)
-def _candidates(plan: Plan) -> Candidates:
-    return Candidates(*(plan.arrays[n] for n in ("begin", "experiment", "value", "total", "observed", "component")))
+def _candidates(plan: ContrastPlan) -> Candidates:
+    return Candidates(plan.begin, plan.experiment, plan.value, plan.total, plan.observed, plan.component)
 
 
-def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
+def block(plan: ContrastPlan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
     """Return null (iteration, direction x component) and exceed (2, candidate), int64, of some relabellings."""
-    chosen = relabellings(plan.arrays["draw_key"], first=first, count=count, **how(plan))
-    n_parts = len(plan.statistics) // 2
-    exceed = np.zeros((2, len(plan.arrays["candidate"])), dtype=np.int64)
+    chosen = relabellings(plan.draw_key, first=first, count=count, **how(plan))
+    n_parts = plan.n_components
+    exceed = np.zeros((2, len(plan.candidate)), dtype=np.int64)
     greatest = np.full((count, 2, n_parts), -(2**DIFFERENCE_BITS), dtype=np.int64)
-    bits = int(plan.settings["bits"])
-    count_exceedances(chosen, _candidates(plan), plan.arrays["digits"], bits, exceed, greatest)
+    count_exceedances(chosen, _candidates(plan), plan.digits, plan.bits, exceed, greatest)
     return {"null": greatest.reshape(count, 2 * n_parts), "exceed": exceed}
 
 
@@ -234,14 +255,14 @@ def relabelled_p(r: npt.NDArray[np.int64], n: int, *, complete: bool, rule: Rela
 
 
 def collect(
-    plan: Plan,
+    plan: ContrastPlan,
     null: npt.NDArray[np.int64],
     exceed: npt.NDArray[np.int64],
     *,
     arms: tuple[xr.Dataset, xr.Dataset],
     pooled: xr.Dataset,
     inference: Inference,
-    second: tuple[Plan, npt.NDArray[np.int64]] | None = None,
+    second: tuple[ContrastClustersPlan, npt.NDArray[np.int64]] | None = None,
 ) -> xr.Dataset:
     """Return the result: difference (voxel), one-sided p (voxel), signed z (input, voxel) for both inputs.
 
@@ -251,7 +272,7 @@ def collect(
     """
     mask = model_of(pooled).mask
     relabelled = _relabelled(plan, null, exceed, n_voxels=mask.n_voxels, inference=inference)
-    p, candidate = relabelled.p, plan.arrays["candidate"]
+    p, candidate = relabelled.p, plan.candidate
     p_fwe, z_fwe = _voxel_fwe(relabelled, pooled, inference=inference)
     of_clusters: dict[str, tuple[Any, Any]] = {}
     if second is not None:
@@ -279,10 +300,10 @@ def collect(
         gate=inference.gate,
         controls=shown_by(inference),
         iterations=len(null),
-        relabellings=int(plan.settings["relabellings"]),
+        relabellings=plan.relabellings,
         enumerated=relabelled.complete,
         candidates=len(candidate),
-        components=len(plan.statistics) // 2,
+        components=plan.n_components,
         groups_per_arm=_group_counts(plan),
         **_arm_attrs(arms),
     )
@@ -304,17 +325,22 @@ class _Relabelled(NamedTuple):
 
 
 def _relabelled(
-    plan: Plan, null: npt.NDArray[np.int64], exceed: npt.NDArray[np.int64], *, n_voxels: int, inference: Inference
+    plan: ContrastPlan,
+    null: npt.NDArray[np.int64],
+    exceed: npt.NDArray[np.int64],
+    *,
+    n_voxels: int,
+    inference: Inference,
 ) -> _Relabelled:
-    complete, candidate = bool(plan.settings["enumerate"]), plan.arrays["candidate"]
-    s_a, s_b = plan.arrays["s_a"].astype(np.int64), plan.arrays["s_b"].astype(np.int64)
+    complete, candidate = plan.complete, plan.candidate
+    s_a, s_b = plan.s_a.astype(np.int64), plan.s_b.astype(np.int64)
     difference = np.empty(n_voxels, dtype=np.int64)
-    difference_map(s_a, s_a + s_b, plan.arrays["digits"], difference)
+    difference_map(s_a, s_a + s_b, plan.digits, difference)
     p = np.full((2, n_voxels), np.nan)
     p[:, candidate] = relabelled_p(exceed, len(null), complete=complete, rule=inference.relabel_p)
     component = np.full(n_voxels, -1, dtype=np.int64)
-    component[candidate] = plan.arrays["component"]
-    return _Relabelled(difference, p, component, null.reshape(len(null), 2, len(plan.statistics) // 2), complete)
+    component[candidate] = plan.component
+    return _Relabelled(difference, p, component, null.reshape(len(null), 2, plan.n_components), complete)
 
 
 def _region(pooled: xr.Dataset, source: str, inference: Inference) -> npt.NDArray[np.bool_]:
@@ -393,11 +419,10 @@ def _n_foci(arm: xr.Dataset) -> npt.NDArray[np.int64]:
     return np.asarray(foci_data.n_foci(arm))
 
 
-def _group_counts(plan: Plan) -> list[int]:
+def _group_counts(plan: ContrastPlan) -> list[int]:
     """Return how many subject groups the relabellings keep in each arm."""
-    all_groups, size = len(plan.arrays["draw_key"]), int(plan.settings["size"])
-    counts = [size, all_groups - size]
-    return counts[::-1] if plan.settings["complement"] else counts
+    counts = [plan.size, len(plan.draw_key) - plan.size]
+    return counts[::-1] if plan.complement else counts
 
 
 def _ratio(pair: list[float]) -> float:

@@ -20,7 +20,7 @@ from ale_dask.analyses.corrections import CLUSTER_SHORTS, CORRECTION_OF
 from ale_dask.analyses.main_effect import EPS, identity_of, thresholded
 from ale_dask.config.inference import Inference
 from ale_dask.config.study import INPUTS
-from ale_dask.execution.plan import Plan
+from ale_dask.execution.plan import Plan, Setting, StoredArray
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.contrast import relabellings
 from ale_dask.numerics.contrast_clusters import Region, allowed_beyond, edges, largest_clusters, neighbours_before
@@ -31,59 +31,105 @@ SIDES, MEASURES = ("greater", "less"), CLUSTER_SHORTS
 I64 = npt.NDArray[np.int64]
 
 
+class RelabelledPlan(Plan):
+    """Plan of a pass over the relabellings of two arms, with the sums of each experiment where they are compared."""
+
+    size = Setting(int)
+    """The groups of subjects that a relabelling chooses."""
+    complement = Setting(bool)
+    """Whether those that are chosen make up the second arm."""
+    complete = Setting(bool, name="enumerate")
+    """Whether all relabellings that there are are gone through."""
+    draw_key = StoredArray[np.uint64]()
+    """The key of each group's draws (group)."""
+    candidate = StoredArray[np.int64]()
+    """The voxels that are compared (candidate)."""
+    begin = StoredArray[np.int64]()
+    """The first entry of each candidate, and the number of entries (candidate + 1)."""
+    experiment = StoredArray[np.int32]()
+    """The experiment of each entry (entry)."""
+    value = StoredArray[np.int32]()
+    """Its fixed-point X there (entry)."""
+    observed = StoredArray[np.int64]()
+    """The sum over the first arm (candidate)."""
+    component = StoredArray[np.int64]()
+    """The component of the pooled map that each candidate lies in, or -1 (candidate)."""
+
+    @property
+    def group(self) -> npt.NDArray[np.int32] | None:
+        """The group of each experiment (experiment), where a group has several."""
+        return self.arrays.get("group")
+
+
+class ContrastClustersPlan(RelabelledPlan, kind=KIND):
+    """Plan of the second pass of a contrast, over the components of the pooled map alone."""
+
+    iterations = Setting(int)
+    """The relabellings from which its cluster-forming values come."""
+    edge = StoredArray[np.int32]()
+    """The sums beyond which a voxel belongs to a cluster (direction, candidate)."""
+    before = StoredArray[np.int32]()
+    """The candidate that lies before each one in a direction, or -1 (direction, candidate)."""
+
+
 def clusters_name(contrast: str) -> str:
     """Return what the second pass of a contrast is called."""
     return f"{contrast}_clusters"
 
 
-def how(plan: Plan) -> dict[str, Any]:
+def how(plan: RelabelledPlan) -> dict[str, Any]:
     """Return how the relabellings of a contrast and of its second pass are made: `relabellings`' own keywords."""
     return {
-        "size": int(plan.settings["size"]),
-        "enumerate_all": bool(plan.settings["enumerate"]),
-        "complement": bool(plan.settings["complement"]),
-        "group": plan.arrays.get("group"),
+        "size": plan.size,
+        "enumerate_all": plan.complete,
+        "complement": plan.complement,
+        "group": plan.group,
     }
 
 
-def second_pass(contrast: Plan, inference: Inference, *, iterations: int) -> bool:
+def second_pass(contrast: RelabelledPlan, inference: Inference, *, iterations: int) -> bool:
     """Return whether a contrast has a second pass: a cluster-level correction, a region, and enough relabellings."""
     return (
         CORRECTION_OF[inference.correction].of_clusters
-        and bool((contrast.arrays["component"] >= 0).any())
+        and bool((contrast.component >= 0).any())
         and _allowed(contrast, inference, iterations=iterations) > 0
     )
 
 
-def _allowed(contrast: Plan, inference: Inference, *, iterations: int) -> int:
+def _allowed(contrast: RelabelledPlan, inference: Inference, *, iterations: int) -> int:
     # A complete enumeration holds the observed labels already.
-    return allowed_beyond(inference.voxel_p, values=iterations + (not contrast.settings["enumerate"]))
+    return allowed_beyond(inference.voxel_p, values=iterations + (not contrast.complete))
 
 
-def conventions_of(contrast: Plan, *, iterations: int) -> dict[str, Any]:
+def conventions_of(contrast: RelabelledPlan, *, iterations: int) -> dict[str, Any]:
     """Return every setting that changes a number of the second pass; the cluster-forming p is the contrast's."""
     return {"contrast": contrast.identity, "iterations": iterations}
 
 
 def plan_clusters(
-    contrast: Plan, *, mask: Mask, inference: Inference, iterations: int, name: str, threads: int
-) -> Plan:
+    contrast: RelabelledPlan, *, mask: Mask, inference: Inference, iterations: int, name: str, threads: int
+) -> ContrastClustersPlan:
     """Return the frozen plan of the second pass over all `iterations` relabellings, for which it goes through them."""
-    kept = np.flatnonzero(contrast.arrays["component"] >= 0)
-    begin, counts = contrast.arrays["begin"], np.diff(contrast.arrays["begin"])
-    entry = np.repeat(contrast.arrays["component"] >= 0, counts)
+    kept = np.flatnonzero(contrast.component >= 0)
+    begin, counts = contrast.begin, np.diff(contrast.begin)
+    entry = np.repeat(contrast.component >= 0, counts)
     rows = {
         "begin": np.r_[0, np.cumsum(counts[kept])].astype(begin.dtype),
-        "experiment": contrast.arrays["experiment"][entry],
-        "value": contrast.arrays["value"][entry],
+        "experiment": contrast.experiment[entry],
+        "value": contrast.value[entry],
     }
-    settings = {name: contrast.settings[name] for name in ("bits", "size", "enumerate", "complement")}
-    key, candidate = contrast.arrays["draw_key"], contrast.arrays["candidate"][kept]
+    settings = {
+        "bits": contrast.bits,
+        "size": contrast.size,
+        "enumerate": contrast.complete,
+        "complement": contrast.complement,
+    }
+    key, candidate = contrast.draw_key, contrast.candidate[kept]
     conventions = conventions_of(contrast, iterations=iterations)
     labels = how(contrast)
     edge = edges(
         (rows["begin"], rows["experiment"], rows["value"]),
-        observed=contrast.arrays["observed"][kept],
+        observed=contrast.observed[kept],
         draw=partial(relabellings, key, **labels),
         count=iterations,
         complete=labels["enumerate_all"],
@@ -91,7 +137,7 @@ def plan_clusters(
         threads=threads,
     )
     n_parts = len(contrast.statistics) // 2
-    return Plan(
+    return ContrastClustersPlan(
         name=name,
         kind=KIND,
         identity=identity_of(KIND, conventions),
@@ -100,24 +146,24 @@ def plan_clusters(
         arrays={
             **rows,
             "edge": edge,
-            "component": contrast.arrays["component"][kept],
+            "component": contrast.component[kept],
             "before": neighbours_before(mask.voxel_ijk[candidate], connectivity=inference.connectivity),
             "draw_key": key,
-            **({"group": contrast.arrays["group"]} if "group" in contrast.arrays else {}),
+            **({} if contrast.group is None else {"group": contrast.group}),
             "candidate": candidate,
-            "observed": contrast.arrays["observed"][kept],
+            "observed": contrast.observed[kept],
         },
     )
 
 
 @lru_cache(maxsize=8)
-def _region(plan: Plan) -> Region:
-    return Region(*(plan.arrays[n] for n in ("begin", "experiment", "value", "edge", "component", "before")))
+def _region(plan: ContrastClustersPlan) -> Region:
+    return Region(plan.begin, plan.experiment, plan.value, plan.edge, plan.component, plan.before)
 
 
-def block(plan: Plan, first: int, count: int) -> dict[str, I64]:
+def block(plan: ContrastClustersPlan, first: int, count: int) -> dict[str, I64]:
     """Return {"null": (iteration, direction x measure x component)}, int64, of some relabellings."""
-    chosen = relabellings(plan.arrays["draw_key"], first=first, count=count, **how(plan))
+    chosen = relabellings(plan.draw_key, first=first, count=count, **how(plan))
     out = np.zeros((count, 2, 2, len(plan.statistics) // 4), dtype=np.int64)
     largest_clusters(chosen, _region(plan), out)
     return {"null": out.reshape(count, -1)}
@@ -137,7 +183,13 @@ def _decided(r: I64, n: int, *, alpha: float, eps: float, complete: bool) -> tup
 
 
 def tested(
-    plan: Plan, null: I64, *, z: npt.NDArray[np.float32], pooled: xr.Dataset, inference: Inference, mask: Mask
+    plan: ContrastClustersPlan,
+    null: I64,
+    *,
+    z: npt.NDArray[np.float32],
+    pooled: xr.Dataset,
+    inference: Inference,
+    mask: Mask,
 ) -> dict[str, tuple[Any, Any]]:
     """Return the variables of a contrast's clusters: label, size, mass, p, its interval and decision, thresholded z.
 
@@ -147,7 +199,7 @@ def tested(
     map is as large; it is NaN for clusters elsewhere. Decisions take the edges of these relabellings as given.
     """
     component = np.full(mask.n_voxels, -1, dtype=np.int64)
-    component[plan.arrays["candidate"]] = plan.arrays["component"]
+    component[plan.candidate] = plan.component
     surviving = [
         np.unique(component[(thresholded(pooled, source) | (inference.gate == "none")) & (component >= 0)])
         for source in INPUTS
@@ -157,7 +209,7 @@ def tested(
     level = _Level(
         inference.cluster_p,
         EPS / max(1, len(observed.side) * len(MEASURES) * len(INPUTS)),
-        bool(plan.settings["enumerate"]),
+        plan.complete,
     )
     largest = null.reshape(len(null), 2, 2, -1)
     out: dict[str, tuple[Any, Any]] = {"contrast_cluster_of_voxel": (("direction", "voxel"), observed.labels)}
@@ -195,8 +247,8 @@ class _Level(NamedTuple):
     complete: bool
 
 
-def _observed(plan: Plan, component: I64, *, mask: Mask, connectivity: int) -> _Observed:
-    candidate, edge, s = plan.arrays["candidate"], plan.arrays["edge"].astype(np.int64), plan.arrays["observed"]
+def _observed(plan: ContrastClustersPlan, component: I64, *, mask: Mask, connectivity: int) -> _Observed:
+    candidate, edge, s = plan.candidate, plan.edge.astype(np.int64), plan.observed
     labels = np.zeros((2, mask.n_voxels), dtype=np.int32)
     side: list[I64] = []
     part: list[I64] = []

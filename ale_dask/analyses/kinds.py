@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 import numpy.typing as npt
@@ -19,32 +19,33 @@ from ale_dask.analyses.sensitivity import base_rate_variants, contrast_jackknife
 from ale_dask.analyses.study_plans import KeepPlan, Nulls, PreparedStudy
 from ale_dask.config.inference import Inference
 from ale_dask.execution.monitor.state import Statistic
-from ale_dask.execution.plan import BlockFunction, Plan
+from ale_dask.execution.plan import P, Plan
 
 Observed = tuple[npt.NDArray[np.int64], float]
 """Size or mass of each observed cluster (cluster), and the error eps of each cluster's confidence sequence."""
 
 
 @dataclass(frozen=True)
-class PlanKind:
+class PlanKind(Generic[P]):
     """How the plans of one kind are computed and read."""
 
-    block: BlockFunction
-    iterations: Callable[[Plan, Inference], int] = lambda plan, inference: inference.iterations
+    block: Callable[[P, int, int], dict[str, npt.NDArray[np.int64]]]
+    """Computes iterations of a plan, as `execution.plan.BlockFunction` says."""
+    iterations: Callable[[P, Inference], int] = lambda plan, inference: inference.iterations
     """The iterations that a plan is run for under some settings."""
-    counts: Callable[[Plan], dict[str, int]] = lambda plan: {}
+    counts: Callable[[P], dict[str, int]] = lambda plan: {}
     """The arrays that its blocks hold besides the null, and the length of each."""
-    statistic: Callable[[Plan, Inference], Statistic | None] = lambda plan, inference: None
+    statistic: Callable[[P, Inference], Statistic | None] = lambda plan, inference: None
     """The statistic of the null whose threshold is shown while the run goes on."""
-    observed: Callable[[Plan, Inference], Observed | None] = lambda plan, inference: None
+    observed: Callable[[P, Inference], Observed | None] = lambda plan, inference: None
     """The observed clusters that are held to this threshold."""
 
 
-def _exceedances(plan: Plan) -> dict[str, int]:
-    return {contrast_jackknife.EXCEED: 2 * len(plan.arrays["candidate"])}
+def _exceedances(plan: contrast.ContrastPlan | contrast_jackknife.ContrastLeftOutPlan) -> dict[str, int]:
+    return {contrast_jackknife.EXCEED: 2 * len(plan.candidate)}
 
 
-PLANS: dict[str, PlanKind] = {
+PLANS: dict[str, PlanKind[Any]] = {
     main_effect.KIND: PlanKind(
         main_effect.block, statistic=main_effect.primary_statistic, observed=main_effect.observed
     ),
@@ -54,9 +55,7 @@ PLANS: dict[str, PlanKind] = {
         iterations=lambda plan, inference: contrast.how_many(plan, inference.iterations),
         counts=_exceedances,
     ),
-    contrast_clusters.KIND: PlanKind(
-        contrast_clusters.block, iterations=lambda plan, inference: int(plan.settings["iterations"])
-    ),
+    contrast_clusters.KIND: PlanKind(contrast_clusters.block, iterations=lambda plan, inference: plan.iterations),
     variant_null.KIND: PlanKind(variant_null.block),
     base_rate_variants.KIND: PlanKind(base_rate_variants.block),
     contrast_jackknife.KIND: PlanKind(contrast_jackknife.block, counts=_exceedances),

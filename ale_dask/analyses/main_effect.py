@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -16,18 +17,17 @@ import xarray as xr
 
 from ale_dask.analyses.corrections import CORRECTION_OF, CORRECTIONS, STATISTICS, TFCE, Correction, Observed, Scales
 from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.null_draws import DrawnPlan, null_tables
 from ale_dask.analyses.null_threshold import null_specific_threshold
 from ale_dask.analyses.sample import Sample
 from ale_dask.config.inference import Inference
 from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.subject_groups import count_of_pooled, n_subjects, subject_groups
 from ale_dask.execution.monitor.state import Statistic
-from ale_dask.execution.plan import Plan
+from ale_dask.execution.plan import Plan, Setting, StoredArray
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.ale import Row, add_row, ale_from_s
 from ale_dask.numerics.draws import NULL, draw_keys
-from ale_dask.numerics.kernels.focus_visits import Design
-from ale_dask.numerics.kernels.kernel_rows import Geometry, KernelRows, geometry, rows_of_kernels
 from ale_dask.numerics.null import NullTable, analytic_null, histogram, z_of_log_p
 from ale_dask.numerics.pruned_null import PrunedNull, pruned_iterations, pruned_null
 from ale_dask.numerics.space import Mask
@@ -42,12 +42,48 @@ EPS = 0.001
 """Error that the confidence sequences of one null of an analysis share (resampling risk)."""
 
 
+class MainEffectPlan(DrawnPlan, kind=KIND):
+    """Plan of a main effect against foci spread evenly."""
+
+    s = StoredArray[np.int32]()
+    """The observed sum S of every voxel (voxel)."""
+    threshold = Setting(int)
+    """The S from which voxels form clusters."""
+
+    @property
+    def null_threshold(self) -> int:
+        """The S at which clusters are formed in the null: the observed one unless it has another."""
+        return int(self.settings.get("null_threshold", self.threshold))
+
+    def with_null_threshold(self, threshold: int) -> MainEffectPlan:
+        """Return the plan with another S at which clusters are formed in the null."""
+        name = "null_threshold" if "null_threshold" in self.settings else "threshold"
+        return replace(self, settings={**self.settings, name: threshold})
+
+    @property
+    def null_table(self) -> NullTable:
+        """The analytic null."""
+        return NullTable(self.arrays["log_p"], float(self.settings["step"]), self.bits)
+
+    @property
+    def levels(self) -> Levels | None:
+        """The levels of TFCE, where the plan has a null of it."""
+        if TFCE not in self.statistics:
+            return None
+        return Levels(self.arrays["tfce_level"], *(int(n) for n in self.settings["tfce"]))
+
+    @property
+    def tfce_unit(self) -> float:
+        """What turns the whole numbers of its TFCE into units; NaN without TFCE."""
+        return math.nan if (levels := self.levels) is None else 1 / (3 * 8.0**levels.bits)
+
+
 def identity_of(kind: str, conventions: dict[str, Any]) -> str:
     """Return the hash that tells whether stored work belongs to these settings."""
     return hashlib.sha256(json.dumps([kind, conventions], sort_keys=True).encode()).hexdigest()
 
 
-def plan_main_effect(sample: Sample, *, bits: int, name: str, rows: Iterable[Row] | None = None) -> Plan:
+def plan_main_effect(sample: Sample, *, bits: int, name: str, rows: Iterable[Row] | None = None) -> MainEffectPlan:
     """Return the frozen plan: observed sums, analytic null, cluster-forming value and integer kernels.
 
     `rows` are the sample's own at these bits, where they are known already.
@@ -64,7 +100,7 @@ def plan_main_effect(sample: Sample, *, bits: int, name: str, rows: Iterable[Row
     boxes = sample.boxes(bits)
     conventions = sample.conventions(bits)
     heights = levels(table) if inference.correction == "tfce" else None
-    return Plan(
+    return MainEffectPlan(
         name=name,
         kind=KIND,
         identity=identity_of(KIND, conventions),
@@ -104,103 +140,42 @@ def _looked_at(inference: Inference) -> dict[str, npt.NDArray[np.int64]]:
     return {"space": np.array(space, dtype=np.int64)} if any(space) else {}
 
 
-def draws_of(plan: Plan, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of these names that the draws of a plan come from, and where they are looked at."""
-    return {name: plan.arrays[name] for name in (*names, "space", "search") if name in plan.arrays}
-
-
-def volume_of(plan: Plan) -> npt.NDArray[np.bool_]:
-    """Return the mask of a plan (x, y, z), bool."""
-    shape = tuple(int(n) for n in plan.arrays["shape"])
-    return np.unpackbits(plan.arrays["volume"], count=math.prod(shape)).reshape(shape).astype(bool)
-
-
-def searched(plan: Plan, *, n_voxels: int) -> npt.NDArray[np.bool_]:
-    """Return in which voxels of the mask (voxel), bool, the inference of a plan is made."""
-    if "search" not in plan.arrays:
-        return np.ones(n_voxels, dtype=bool)
-    return np.unpackbits(plan.arrays["search"], count=n_voxels).astype(bool)
-
-
 _BUILDING = threading.Lock()
 """Two threads that build the same tables take each other's time, 0.7 s for 4,000 foci."""
 
 
 @lru_cache(maxsize=8)
-def null_tables(plan: Plan, *, in_mask: bool = False) -> tuple[Design, KernelRows, Geometry]:
-    """Return the experiments, kernel rows and grid of a plan as the compiled null takes them, built once per process.
-
-    With `in_mask` the grid has the voxels of the mask even where the null looks beyond it.
-    """
-    volume = volume_of(plan)
-    edges, grid = map(bool, plan.arrays.get("space", np.zeros(2)))
-    inside = np.argwhere(volume).astype(np.int16)
-    beyond = grid and not in_mask
-    looked_at = (
-        np.argwhere(np.ones_like(volume)).astype(np.int16) if beyond else inside[searched(plan, n_voxels=len(inside))]
-    )
-    space = geometry(looked_at, radius=plan.arrays["box_shape"] // 2, edges=edges, drawn=inside)
-    design = Design(
-        plan.arrays["focus_begin"],
-        plan.arrays["kernel"],
-        plan.arrays["draw_key"],
-        bool(plan.settings["additive"]),
-    )
-    return design, rows_of_kernels(boxes_of(plan)), space
-
-
-def boxes_of(plan: Plan) -> list[npt.NDArray[np.int32]]:
-    """Return the kernels of a plan, each (x, y, z), in fixed point."""
-    shapes, flat = plan.arrays["box_shape"], plan.arrays["boxes"]
-    ends = np.cumsum(shapes.prod(axis=1)).tolist()
-    return [
-        flat[end - math.prod(shape) : end].reshape(tuple(shape))
-        for shape, end in zip(shapes.tolist(), ends, strict=True)
-    ]
-
-
-@lru_cache(maxsize=8)
-def pruned_of(plan: Plan) -> PrunedNull:
+def pruned_of(plan: MainEffectPlan) -> PrunedNull:
     """Return the null of a plan with the bound that prunes it, built once per process."""
     design, rows, space = null_tables(plan)
-    return pruned_null(boxes_of(plan), threshold=null_threshold(plan), design=design, rows=rows, geometry=space)
+    return pruned_null(plan.boxes, threshold=plan.null_threshold, design=design, rows=rows, geometry=space)
 
 
-def null_threshold(plan: Plan) -> int:
-    """Return the S at which clusters are formed in a plan's null: the observed one unless it has another."""
-    return int(plan.settings.get("null_threshold", plan.settings["threshold"]))
-
-
-def levels_of(plan: Plan) -> Levels:
-    """Return the levels of TFCE that a plan holds."""
-    return Levels(plan.arrays["tfce_level"], *(int(n) for n in plan.settings["tfce"]))
-
-
-def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
+def block(plan: MainEffectPlan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
     """Return {"null": (iteration, statistic)} of some iterations, int64: largest S, cluster size, mass and TFCE."""
     out = np.empty((count, len(plan.statistics)), dtype=np.int64)
     with _BUILDING:
         design, rows, space = null_tables(plan)
-    threshold = null_threshold(plan)
-    if TFCE in plan.statistics:
-        tfce_iterations(first, count, np.int32(threshold), design, rows, space, levels_of(plan), out)
-    else:
+    threshold = plan.null_threshold
+    if (levels := plan.levels) is None:
         with _BUILDING:
             null = pruned_of(plan)
         pruned_iterations(first, count, threshold, null, out)
+    else:
+        tfce_iterations(first, count, np.int32(threshold), design, rows, space, levels, out)
     return {"null": out}
 
 
-def observe(plan: Plan, inference: Inference) -> Observed:
+def observe(plan: MainEffectPlan, inference: Inference) -> Observed:
     """Return the observed S of a main effect's plan, and the clusters of the voxels with S >= threshold."""
-    s, threshold = plan.arrays["s"].astype(np.int64), int(plan.settings["threshold"])
-    inside, volume = searched(plan, n_voxels=len(s)), volume_of(plan)
+    s, threshold = plan.s.astype(np.int64), plan.threshold
+    inside, volume = plan.searched, plan.volume
     labels = clusters.label_clusters((s >= threshold) & inside, volume=volume, connectivity=inference.connectivity)
-    return Observed(s, threshold, labels, inside, volume, levels_of(plan) if TFCE in plan.statistics else None)
+    return Observed(s, threshold, labels, inside, volume, plan.levels)
 
 
 def collect(
-    sample: Sample, plan: Plan, null: npt.NDArray[np.int64], *, ale: npt.NDArray[np.floating[Any]]
+    sample: Sample, plan: MainEffectPlan, null: npt.NDArray[np.int64], *, ale: npt.NDArray[np.floating[Any]]
 ) -> xr.Dataset:
     """Return the result: maps (voxel), null (iteration, statistic), clusters (cluster) and thresholds (attrs).
 
@@ -211,8 +186,7 @@ def collect(
     tests = {c: i for c in CORRECTIONS if (i := _column(plan, c.uniform.statistic)) is not None}
     measured = {c: c.measure(seen) for c in tests}
     cut = {c: correct.cut(null[:, i], alpha=inference.cluster_p, rule=inference.cluster_cut) for c, i in tests.items()}
-    table = NullTable(plan.arrays["log_p"], float(plan.settings["step"]), int(plan.settings["bits"]))
-    log_p = table.log_p_of(seen.s)
+    log_p = plan.null_table.log_p_of(seen.s)
     z = z_of_log_p(log_p)
     keep = _uncorrected(seen, log_p, sample) | {c.uniform.map: c.survives(seen, measured[c], cut[c]) for c in tests}
     enhanced = {c.short: tfce_of(measured[c], levels=seen.levels) for c in tests if c.only_if_asked and seen.levels}
@@ -275,16 +249,11 @@ def _tested_clusters(
     return variables
 
 
-def _threshold_attrs(plan: Plan, cuts: Mapping[str, int]) -> dict[str, Any]:
+def _threshold_attrs(plan: MainEffectPlan, cuts: Mapping[str, int]) -> dict[str, Any]:
     """Return the thresholds of a main effect: of forming clusters, and the least that survives each correction."""
-    bits, threshold = int(plan.settings["bits"]), int(plan.settings["threshold"])
-    ale = ale_from_s(np.array([threshold, min(cuts["cut_s"], 2**31)]), bits=bits)
-    unit = {"tfce_unit": _tfce_unit(plan)} if TFCE in plan.statistics else {}
-    return {**unit, "threshold": threshold, "threshold_ale": float(ale[0]), **cuts, "cut_ale": float(ale[1])}
-
-
-def _tfce_unit(plan: Plan) -> float:
-    return 1 / (3 * 8.0 ** int(plan.settings["tfce"][2])) if TFCE in plan.statistics else math.nan
+    ale = ale_from_s(np.array([plan.threshold, min(cuts["cut_s"], 2**31)]), bits=plan.bits)
+    unit = {"tfce_unit": plan.tfce_unit} if TFCE in plan.statistics else {}
+    return {**unit, "threshold": plan.threshold, "threshold_ale": float(ale[0]), **cuts, "cut_ale": float(ale[1])}
 
 
 def _sample_attrs(sample: Sample) -> dict[str, Any]:
@@ -321,7 +290,7 @@ def tested(
 
 
 def survivors(
-    plan: Plan, null: npt.NDArray[np.int64], *, mask: Mask, inference: Inference
+    plan: MainEffectPlan, null: npt.NDArray[np.int64], *, mask: Mask, inference: Inference
 ) -> dict[str, npt.NDArray[np.bool_]]:
     """Return the surviving voxels (voxel) of a main effect by input, as `thresholded` of its whole result has them.
 
@@ -335,15 +304,14 @@ def survivors(
     return dict(zip(INPUTS, (corrected, uncorrected(plan, mask=mask, inference=inference)), strict=True))
 
 
-def uncorrected(plan: Plan, *, mask: Mask, inference: Inference) -> npt.NDArray[np.bool_]:
+def uncorrected(plan: MainEffectPlan, *, mask: Mask, inference: Inference) -> npt.NDArray[np.bool_]:
     """Return the voxels (voxel) at or above a main effect's cluster-forming value, in clusters of the least volume."""
-    s = plan.arrays["s"]
-    above = (s >= int(plan.settings["threshold"])) & searched(plan, n_voxels=len(s))
+    above = (plan.s >= plan.threshold) & plan.searched
     least = inference.min_voxels(mask.voxel_volume)
     return clusters.at_least(above, volume=mask.volume, minimum=least, connectivity=inference.connectivity)
 
 
-def primary_statistic(plan: Plan, inference: Inference) -> Statistic | None:
+def primary_statistic(plan: MainEffectPlan, inference: Inference) -> Statistic | None:
     """Return the statistic of a main effect's uniform null that the primary correction cuts, with its unit.
 
     None where the base rate alone decides, and where a sweep over corrections has a plan without TFCE.
@@ -351,12 +319,12 @@ def primary_statistic(plan: Plan, inference: Inference) -> Statistic | None:
     uniform = CORRECTION_OF[inference.correction].uniform
     if inference.null == "base-rate" or uniform.statistic not in plan.statistics:
         return None
-    factor = uniform.factor(Scales(int(plan.settings["bits"]), tfce=_tfce_unit(plan)))
+    factor = uniform.factor(Scales(plan.bits, tfce=plan.tfce_unit))
     column = plan.statistics.index(uniform.statistic)
     return Statistic(column, inference.cluster_p, uniform.unit, factor, inference.cluster_cut)
 
 
-def observed(plan: Plan, inference: Inference) -> tuple[npt.NDArray[np.int64], float] | None:
+def observed(plan: MainEffectPlan, inference: Inference) -> tuple[npt.NDArray[np.int64], float] | None:
     """Return the primary statistic of a main effect's clusters (cluster), and eps of each one's confidence sequence.
 
     Those of the uniform null; None where the primary correction is not one of clusters, or the base rate alone decides.
@@ -407,7 +375,7 @@ def result_attrs(mask: Mask, inference: Inference, plan: Plan) -> dict[str, Any]
         "kind": plan.kind,
         "identity": plan.identity,
         "plan": plan.id,
-        "scale_bits": int(plan.settings["bits"]),
+        "scale_bits": plan.bits,
         "affine": mask.affine.reshape(-1).tolist(),
         "shape": list(mask.volume.shape),
         "mask": mask.name,

@@ -20,7 +20,7 @@ from ale_dask.analyses.sample import Sample
 from ale_dask.config.inference import Inference
 from ale_dask.config.study import Conjunction, Contrast, Study
 from ale_dask.execution.backends.connect import cpu_count
-from ale_dask.execution.plan import Plan
+from ale_dask.execution.plan import P, Plan, of_type
 from ale_dask.numerics.space import Mask
 
 Null = tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64]]]
@@ -48,7 +48,7 @@ class PreparedStudy:
 class KeepPlan(Protocol):
     """Returns the plan of this identity that was stored or made before; otherwise makes it."""
 
-    def __call__(self, name: str, kind: str, conventions: dict[str, Any], make: Callable[[], Plan]) -> Plan: ...
+    def __call__(self, name: str, kind: str, conventions: dict[str, Any], make: Callable[[], P]) -> P: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,17 +78,19 @@ def plan_main_effect(study: PreparedStudy, name: str, made: Mapping[str, Plan], 
     if not (base_rates.wanted(sample.inference) and decides):
         return {name: plan}
     stored = base_rates.base_rate_name(name)
-    make = partial(base_rates.plan_base_rate, sample, main=plan, name=stored)
+    against = partial(base_rates.plan_base_rate, sample, main=plan, name=stored)
     conventions = base_rates.conventions_of(sample, bits=study.bits)
-    return {name: plan, stored: keep(stored, base_rates.KIND, conventions, make)}
+    return {name: plan, stored: keep(stored, base_rates.KIND, conventions, against)}
 
 
 def collect_main_effect(study: PreparedStudy, name: str, nulls: Nulls) -> xr.Dataset:
     """Return the result of a main effect, with its base-rate null where there is one."""
     sample = study.samples[name]
-    result = main_effect.collect(sample, nulls.plans[name], nulls.read(name)[0], ale=nulls.ale[name])
+    plan = of_type(main_effect.MainEffectPlan, nulls.plans[name])
+    result = main_effect.collect(sample, plan, nulls.read(name)[0], ale=nulls.ale[name])
     if (stored := base_rates.base_rate_name(name)) in nulls.plans:
-        result = base_rates.with_base_rate(result, sample, nulls.plans[stored], nulls.read(stored)[0])
+        against = of_type(base_rates.BaseRatePlan, nulls.plans[stored])
+        result = base_rates.with_base_rate(result, sample, against, nulls.read(stored)[0])
     return result
 
 
@@ -102,10 +104,11 @@ def plan_contrast(study: PreparedStudy, name: str, made: Mapping[str, Plan], kee
     inference = study.study.inference
     a, b = study.arms[name]
     parents = (*study.contrast(name).arms, pooled_name(name))
-    plans = [made[parent] for parent in parents]
+    plans = [of_type(main_effect.MainEffectPlan, made[parent]) for parent in parents]
     # Where the base rate alone decides which voxels of the arms survive, its plans say where the contrast is inferred.
     gated = inference.null == "base-rate" and inference.gate != "none"
-    against = [made[base_rates.base_rate_name(parent)] for parent in parents] if gated else []
+    second = [made[base_rates.base_rate_name(parent)] for parent in parents] if gated else []
+    against = [of_type(base_rates.BaseRatePlan, plan) for plan in second]
     conventions = contrasts.conventions_of(a, b, plans=plans, against=against)
     # All relabellings, and a random subset of them, are different lists of iterations: each has its own place.
     stored = f"{name}_enumerated" if conventions["enumerate"] else name
@@ -116,7 +119,7 @@ def plan_contrast(study: PreparedStudy, name: str, made: Mapping[str, Plan], kee
         return {name: plan}
     # The cluster-forming values depend on the number of relabellings: each number has a plan of its own.
     stored = f"{contrast_clusters.clusters_name(stored)}-{iterations}"
-    make = partial(
+    make_clusters = partial(
         contrast_clusters.plan_clusters,
         plan,
         mask=study.mask,
@@ -126,23 +129,26 @@ def plan_contrast(study: PreparedStudy, name: str, made: Mapping[str, Plan], kee
         threads=cpu_count(),
     )
     conventions = contrast_clusters.conventions_of(plan, iterations=iterations)
-    clusters = keep(stored, contrast_clusters.KIND, conventions, make)
+    clusters = keep(stored, contrast_clusters.KIND, conventions, make_clusters)
     return {name: plan, contrast_clusters.clusters_name(name): clusters}
 
 
 def collect_contrast(study: PreparedStudy, name: str, nulls: Nulls) -> xr.Dataset:
     """Return the result of a contrast."""
     null, counts = nulls.read(name)
-    clusters = contrast_clusters.clusters_name(name)
+    clusters, second = contrast_clusters.clusters_name(name), None
+    if clusters in nulls.plans:
+        plan = of_type(contrast_clusters.ContrastClustersPlan, nulls.plans[clusters])
+        second = plan, nulls.read(clusters)[0]
     a, b = (nulls.results[arm] for arm in study.contrast(name).arms)
     return contrasts.collect(
-        nulls.plans[name],
+        of_type(contrasts.ContrastPlan, nulls.plans[name]),
         null,
         counts["exceed"].reshape(2, -1),
         arms=(a, b),
         pooled=nulls.results[pooled_name(name)],
         inference=study.study.inference,
-        second=(nulls.plans[clusters], nulls.read(clusters)[0]) if clusters in nulls.plans else None,
+        second=second,
     ).assign_attrs(name=name)
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import zarr
 
 from ale_dask.errors import StoreError
 from ale_dask.execution.executors import BlockArrays
-from ale_dask.execution.plan import BlockFunction, Plan, Segment, iteration_stamps
+from ale_dask.execution.plan import BlockFunction, P, Plan, Segment, iteration_stamps
 from ale_dask.storage.checksums import KEY, whole, with_hash
 from ale_dask.storage.location import Place, create_once
 from ale_dask.storage.zarr_store import (
@@ -126,8 +126,10 @@ def _arrays(sink: StoreSink) -> dict[str, zarr.Array[Any]]:
     }
 
 
-def store_plan(out: Place, make: Callable[[], Plan], *, name: str, identity: str, conventions: dict[str, Any]) -> Plan:
+def store_plan(out: Place, make: Callable[[], P], *, name: str, identity: str, conventions: dict[str, Any]) -> P:
     """Return the plan of this identity from OUT, where it is made and stored if there is none.
+
+    The identity is a hash over the kind too, so that a stored plan has the type of the one that would be made.
 
     Raises
     ------
@@ -139,13 +141,13 @@ def store_plan(out: Place, make: Callable[[], Plan], *, name: str, identity: str
     stored = _plan_of(path, path.read_bytes()) if path.is_file() else None
     if stored is not None and stored.identity == identity and stored.name == name:
         mend_claim(out, name, identity=identity, settings=conventions)
-        return stored
+        return cast(P, stored)
     claim_analysis(root, name, identity=identity, settings=conventions)
     # The first plan stays: another CPU rounds the last bits otherwise, which could move a threshold during a run.
     plan = stored or _plan_of(path, create_once(path, make().to_bytes()))
     if plan.identity != identity or plan.name != name:
         raise StoreError(f"{path}: belongs to another configuration; give another -o, or --overwrite")
-    return plan
+    return cast(P, plan)
 
 
 def _plan_of(path: Place, data: bytes) -> Plan:

@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,9 +36,20 @@ BlockFunction = Callable[["Plan", int, int], dict[str, npt.NDArray[np.int64]]]
 """(plan, first iteration, number of iterations) -> "null" (iteration, statistic) and the counts of the plan's kind."""
 
 
+_TYPES: dict[str, type[Plan]] = {}
+"""The type of the plans of each kind; of a kind that has none, a plan is a `Plan`."""
+T = TypeVar("T")
+S = TypeVar("S", bound=np.generic)
+P = TypeVar("P", bound="Plan")
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """All that a worker needs to compute any block of one analysis."""
+    """All that a worker needs to compute any block of one analysis.
+
+    A kind of plan is a subclass, `class ContrastPlan(Plan, kind="contrast")`, which names the settings and arrays of
+    its plans; a plan that is read from bytes has the type of its kind.
+    """
 
     name: str
     kind: str
@@ -46,6 +57,21 @@ class Plan:
     statistics: tuple[str, ...]
     settings: Mapping[str, Any]
     arrays: Arrays = field(repr=False)
+
+    def __init_subclass__(cls, *, kind: str = "") -> None:
+        """Make a class the type of the plans of a kind; of none, where other classes share what it names."""
+        if kind:
+            _TYPES[kind] = cls
+
+    @property
+    def conventions(self) -> dict[str, Any]:
+        """Every setting that the identity is a hash over."""
+        return dict(self.settings["conventions"])
+
+    @property
+    def bits(self) -> int:
+        """Bits after the point of the fixed-point sums."""
+        return int(self.settings["bits"])
 
     @cached_property
     def id(self) -> str:
@@ -72,9 +98,9 @@ class Plan:
                     np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
         return out.getvalue()
 
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Plan:
-        """Return the plan of an .npz file.
+    @staticmethod
+    def from_bytes(data: bytes) -> Plan:
+        """Return the plan of an .npz file, of the type of its kind.
 
         Raises
         ------
@@ -88,12 +114,41 @@ class Plan:
             kind, identity, statistics, settings = json.loads(header)
         except Exception as error:
             raise StoreError(f"the plan cannot be read ({error}); delete this file and run again") from error
-        plan = cls(name, kind, identity, tuple(statistics), settings, arrays)
+        plan = _TYPES.get(kind, Plan)(name, kind, identity, tuple(statistics), settings, arrays)
         if plan.id != plan_id:
             raise StoreError(
                 f"the plan of '{name}' is damaged: its content does not match its id; delete this file and run again"
             )
         return plan
+
+
+class StoredArray(Generic[S]):
+    """An array of a plan, under the name of the attribute: `candidate = StoredArray[np.int64]()`."""
+
+    def __set_name__(self, owner: type[Plan], name: str) -> None:
+        self._name = name
+
+    def __get__(self, plan: Plan, owner: type[Plan]) -> npt.NDArray[S]:
+        return plan.arrays[self._name]
+
+
+class Setting(Generic[T]):
+    """A setting of a plan as a number or text: `size = Setting(int)`; `name` where it is not that of the attribute."""
+
+    def __init__(self, read: Callable[[Any], T], *, name: str = "") -> None:
+        self._read, self._name = read, name
+
+    def __set_name__(self, owner: type[Plan], name: str) -> None:
+        self._name = self._name or name
+
+    def __get__(self, plan: Plan, owner: type[Plan]) -> T:
+        return self._read(plan.settings[self._name])
+
+
+def of_type(kind: type[P], plan: Plan) -> P:
+    """Return a plan that is known to be of a type, as one of it."""
+    assert isinstance(plan, kind)
+    return plan
 
 
 @dataclass(frozen=True)

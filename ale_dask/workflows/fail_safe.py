@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +17,18 @@ from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.base_rate import base_rate_name, decided_by_base_rate
 from ale_dask.analyses.execute import seconds_per_iteration
 from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.main_effect import MainEffectPlan
 from ale_dask.analyses.sample import Sample
 from ale_dask.analyses.sensitivity import base_rate_variants, noise_null
 from ale_dask.analyses.sensitivity import fail_safe as noisy
 from ale_dask.analyses.sensitivity.api import main_effects_of
+from ale_dask.analyses.sensitivity.base_rate_variants import BaseRateVariantsPlan
 from ale_dask.analyses.sensitivity.fail_safe_base_rate import OF_BOTH, AddedBaseRate, Steps, steps_of
 from ale_dask.config.study import Backend, Study
 from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import cpu_count, threads_of
 from ale_dask.execution.block_store import store_plan
-from ale_dask.execution.plan import Plan, block_size
+from ale_dask.execution.plan import P, block_size, of_type
 from ale_dask.execution.progress import clock
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.palette import Hue, hues_of
@@ -44,10 +46,10 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class TimedPlan:
+class TimedPlan(Generic[P]):
     """A plan of nulls with noise experiments, the number of its iterations, and the seconds of one in this process."""
 
-    plan: Plan
+    plan: P
     iterations: int
     seconds_per_iteration: float
 
@@ -71,7 +73,7 @@ class BaseRateNoise:
     """The steps of a main effect with noise experiments against the base rate, and the passes that compute them."""
 
     steps: Steps
-    passes: Sequence[TimedPlan]
+    passes: Sequence[TimedPlan[BaseRateVariantsPlan]]
 
     @property
     def seconds(self) -> float:
@@ -92,7 +94,7 @@ class FailSafeRun:
     another one than that of the result against the uniform null.
     """
     mains: Mapping[str, xr.Dataset]
-    uniform: Mapping[str, TimedPlan]
+    uniform: Mapping[str, TimedPlan[noise_null.FailSafePlan]]
     """The plan of each main effect whose noise experiments have foci anywhere in the mask."""
     base_rate: Mapping[str, BaseRateNoise]
     """The passes of each main effect whose noise experiments have foci where the literature reports them."""
@@ -101,7 +103,7 @@ class FailSafeRun:
     record: Mapping[str, Any]
 
     @property
-    def plans(self) -> dict[str, TimedPlan]:
+    def plans(self) -> dict[str, TimedPlan[Any]]:
         """Every plan: by main effect for the uniform null, by the name of the plan for the base rate."""
         return {**self.uniform, **{t.plan.name: t for noise in self.base_rate.values() for t in noise.passes}}
 
@@ -112,11 +114,11 @@ class FailSafeRun:
             *(_base_rate_line(name, noise, workers) for name, noise in self.base_rate.items()),
         ]
 
-    def _uniform_line(self, name: str, timed: TimedPlan, workers: int) -> str:
-        arrays, bits = timed.plan.arrays, int(timed.plan.settings["bits"])
+    def _uniform_line(self, name: str, timed: TimedPlan[noise_null.FailSafePlan], workers: int) -> str:
+        plan, bits = timed.plan, timed.plan.bits
         line = (
-            f"{name}: up to {len(arrays['noise_kernel'])} noise experiments beside {len(arrays['kernel'])}, "
-            f"{len(arrays['threshold'])} series, {timed.iterations:,} iterations of "
+            f"{name}: up to {plan.most} noise experiments beside {plan.n_experiments}, "
+            f"{plan.series} series, {timed.iterations:,} iterations of "
             f"{1e3 * timed.seconds_per_iteration:.3g} ms, about {clock(timed.seconds / workers)}"
         )
         before = int(self.mains[name].attrs["scale_bits"])
@@ -177,9 +179,10 @@ def plan_fail_safe(
     chosen = {name: results[name] for name in ([analysis] if analysis else names)}
     asked = _null_asked(study.inference.null, null, out)
     prepared, plans = stored_run(out)
+    main_plans = {name: of_type(MainEffectPlan, plans[name]) for name in prepared.samples}
     shown, mains = (chosen, _mains(chosen, results)) if asked != "base-rate" else ({}, {})
     uniform = {
-        name: _timed(_uniform_plan(out, sample, plans[name], name=name, most=most, series=series), iterations)
+        name: _timed(_uniform_plan(out, sample, main_plans[name], name=name, most=most, series=series), iterations)
         for name, sample in ((name, prepared.samples[name]) for name in mains)
     }
     base_rate: dict[str, BaseRateNoise] = {}
@@ -188,7 +191,7 @@ def plan_fail_safe(
         shown = {**shown, **decided}
         for name in _mains(decided, all_mains):
             sample = prepared.samples[name]
-            steps = steps_of(sample, plans[name], most=_number(most, sample), series=series, name=name)
+            steps = steps_of(sample, main_plans[name], most=_number(most, sample), series=series, name=name)
             base_rate[name] = BaseRateNoise(steps, _passes(out, steps, name=name, iterations=iterations))
         mains = {**{name: all_mains[name] for name in base_rate}, **mains}
     return FailSafeRun(out, study, shown, mains, uniform, base_rate, hues_of(results), record)
@@ -199,7 +202,7 @@ def _number(most: int | None, sample: Sample) -> int:
     return noise_null.TIMES * len(sample.key) if most is None else most
 
 
-def _timed(plan: Plan, iterations: int) -> TimedPlan:
+def _timed(plan: P, iterations: int) -> TimedPlan[P]:
     return TimedPlan(plan, iterations, seconds_per_iteration(plan, most=iterations))
 
 
@@ -239,7 +242,7 @@ def _of_base_rate(
     return decided, mains
 
 
-def _passes(out: Place, steps: Steps, *, name: str, iterations: int) -> list[TimedPlan]:
+def _passes(out: Place, steps: Steps, *, name: str, iterations: int) -> list[TimedPlan[BaseRateVariantsPlan]]:
     """Return the passes of a main effect with noise against the base rate, with their plans as stored in OUT."""
     passes = []
     for i, chunk in enumerate(steps.chunks):
@@ -252,7 +255,9 @@ def _passes(out: Place, steps: Steps, *, name: str, iterations: int) -> list[Tim
     return passes
 
 
-def _uniform_plan(out: Place, sample: Sample, main: Plan, *, name: str, most: int | None, series: int) -> Plan:
+def _uniform_plan(
+    out: Place, sample: Sample, main: MainEffectPlan, *, name: str, most: int | None, series: int
+) -> noise_null.FailSafePlan:
     """Return the plan of a main effect with noise against the uniform null, as stored in OUT."""
     number = _number(most, sample)
     # Each number of noise experiments and series is another plan and needs another name.

@@ -17,7 +17,7 @@ from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.execute import run_plan
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
-from ale_dask.analyses.main_effect import plan_main_effect
+from ale_dask.analyses.main_effect import MainEffectPlan, plan_main_effect
 from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.analyses.sensitivity import contrast_jackknife
 from ale_dask.analyses.sensitivity.jackknife import (
@@ -79,13 +79,13 @@ class Arms:
     """The samples of a contrast: two arms without the experiments they share, and both pooled, with the pooled plan."""
 
     disjoint: tuple[Sample, Sample]
-    pooled: tuple[Sample, Plan]
+    pooled: tuple[Sample, MainEffectPlan]
 
 
 def plan_jackknife(
     results: Mapping[str, xr.Dataset],
     *,
-    samples: Mapping[str, tuple[Sample, Plan]],
+    samples: Mapping[str, tuple[Sample, MainEffectPlan]],
     arms: Mapping[str, Arms],
     by: str = "group",
     k: int = 1,
@@ -140,12 +140,12 @@ def _contrast_family(
         pooled=family(*_gating(arm), left_out=sets, name=pooled_name(name)) if gated else None,
         whole=arm.pooled[1],
         left_out=sets,
-        bits=int(arm.pooled[1].settings["bits"]),
+        bits=arm.pooled[1].bits,
         name=name,
     )
 
 
-def _gating(arm: Arms) -> tuple[Sample, Plan]:
+def _gating(arm: Arms) -> tuple[Sample, MainEffectPlan]:
     """Return the pooled sample and its plan, with the null that decides in which voxels the contrast is tested."""
     pooled, plan = arm.pooled
     null = "uniform" if pooled.inference.null == "both" else pooled.inference.null

@@ -12,12 +12,13 @@ import numpy as np
 import xarray as xr
 
 from ale_dask.analyses.contrast import pooled_name
+from ale_dask.analyses.main_effect import MainEffectPlan
 from ale_dask.analyses.sensitivity import contrast_jackknife
 from ale_dask.config.study import Backend, Study, main_effects_of
 from ale_dask.execution.backends.connect import threads_of
 from ale_dask.execution.block_store import store_plan
 from ale_dask.execution.executors import Job
-from ale_dask.execution.plan import Plan
+from ale_dask.execution.plan import Plan, of_type
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.written import writing_results
 from ale_dask.reporting.sensitivity.leave_one_out import write_jackknife
@@ -104,11 +105,12 @@ def jackknife_of_run(
 def _planned(out: Place, study: Study, results: Mapping[str, xr.Dataset], *, by: str, k: int) -> JackknifePlan:
     """Return the passes needed to leave experiments out of a run, with the plans as stored in OUT."""
     prepared, plans = stored_run(out)
+    mains = {name: of_type(MainEffectPlan, plans[name]) for name in prepared.samples}
     planned = plan_jackknife(
         results,
-        samples={name: (prepared.samples[name], plans[name]) for name in main_effects_of(study)},
+        samples={name: (prepared.samples[name], mains[name]) for name in main_effects_of(study)},
         arms={
-            name: Arms(arms, (prepared.samples[pooled_name(name)], plans[pooled_name(name)]))
+            name: Arms(arms, (prepared.samples[pooled_name(name)], mains[pooled_name(name)]))
             for name, arms in prepared.arms.items()
         },
         by=by,
@@ -133,8 +135,7 @@ def _way(by: str, k: int) -> str:
 
 def _stored_plan(out: Place, plan: Plan, name: str) -> Plan:
     """Return a plan as stored in OUT; the name of a plan of relabellings ends with the number of relabellings."""
-    if plan.kind == contrast_jackknife.KIND:
-        name = f"{name}-{plan.settings['iterations']}"
+    if isinstance(plan, contrast_jackknife.ContrastLeftOutPlan):
+        name = f"{name}-{plan.iterations}"
     named = replace(plan, name=name)
-    conventions = dict(plan.settings["conventions"])
-    return store_plan(out, lambda: named, name=name, identity=plan.identity, conventions=conventions)
+    return store_plan(out, lambda: named, name=name, identity=plan.identity, conventions=plan.conventions)

@@ -16,6 +16,7 @@ import xarray as xr
 
 from ale_dask.analyses.kinds import PLANS, iterations_of
 from ale_dask.analyses.ma import broken_maps
+from ale_dask.analyses.main_effect import MainEffectPlan
 from ale_dask.analyses.sensitivity import leave_one_out_maps as left_out
 from ale_dask.analyses.study_plans import PreparedStudy
 from ale_dask.config.run_record import RunRecord
@@ -25,7 +26,7 @@ from ale_dask.execution.block_store import StoreSink, segments
 from ale_dask.execution.executors import Job, execute
 from ale_dask.execution.journal import Journal, events
 from ale_dask.execution.monitor.state import DECISIONS
-from ale_dask.execution.plan import Plan, compute_block
+from ale_dask.execution.plan import Plan, compute_block, of_type
 from ale_dask.numerics import correct
 from ale_dask.reporting.common.written import differing_results
 from ale_dask.storage.location import Place, place
@@ -223,8 +224,8 @@ def leave_one_out(out: str | Place, *, analysis: str | None = None) -> list[str]
         raise InputError(f"{analysis}: no main effect of {out}, which has {', '.join(prepared.samples)}")
     written = []
     for name in [analysis] if analysis else prepared.samples:
-        plan, chosen = plans[name], prepared.samples[name]
-        maps = left_out.leave_one_out(chosen, s=plan.arrays["s"], bits=int(plan.settings["bits"]))
+        plan = of_type(MainEffectPlan, plans[name])
+        maps = left_out.leave_one_out(prepared.samples[name], s=plan.s, bits=plan.bits)
         written.append(left_out.store_leave_one_out(out, name, maps))
     return written
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import xarray as xr
 
@@ -30,7 +30,7 @@ from ale_dask.coordinates.subject_groups import with_groups
 from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import cpu_count
 from ale_dask.execution.block_store import store_plan
-from ale_dask.execution.plan import TASK_SECONDS, Plan, block_size
+from ale_dask.execution.plan import TASK_SECONDS, P, Plan, block_size
 from ale_dask.numerics.space import Mask
 from ale_dask.storage.location import Place
 
@@ -165,12 +165,13 @@ def make_plans(
     a known identity are taken from it, and new plans are added to it.
     """
 
-    def stored_or_made(name: str, kind: str, conventions: dict[str, Any], make: Callable[[], Plan]) -> Plan:
+    def stored_or_made(name: str, kind: str, conventions: dict[str, Any], make: Callable[[], P]) -> P:
         identity = identity_of(kind, conventions)
         if known is not None:
             if identity not in known:
                 known[identity] = make()
-            return replace(known[identity], name=name)
+            # The identity is a hash over the kind too.
+            return replace(cast(P, known[identity]), name=name)
         if out is None:
             return make()
         return store_plan(out, make, name=name, identity=identity, conventions=conventions)

@@ -13,10 +13,11 @@ import numpy.typing as npt
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.corrections import TFCE
 from ale_dask.analyses.kinds import counts_of, iterations_of
+from ale_dask.analyses.null_draws import DrawnPlan, draws_of
 from ale_dask.analyses.sensitivity import variant_null
 from ale_dask.analyses.study_plans import Null, PreparedStudy
 from ale_dask.execution.block_store import store_plan
-from ale_dask.execution.plan import Plan, digest
+from ale_dask.execution.plan import Plan, digest, of_type
 from ale_dask.storage.location import Place
 from ale_dask.workflows.run_directory import Run
 
@@ -57,7 +58,7 @@ def plan_passes(prepared: Mapping[str, PreparedStudy], plans: Mapping[str, Mappi
     by_name: dict[str, Pass] = {}
     where: dict[str, str] = {}
     for identity, single in by_identity.items():
-        if single.plan.kind == main_effects.KIND and TFCE not in single.plan.statistics:
+        if isinstance(single.plan, main_effects.MainEffectPlan) and TFCE not in single.plan.statistics:
             by_draws.setdefault(_hash_of_draws(single.plan), []).append(single)
         else:
             name = f"{single.plan.kind}-{identity[:16]}"
@@ -68,7 +69,7 @@ def plan_passes(prepared: Mapping[str, PreparedStudy], plans: Mapping[str, Mappi
         if len(sharing) == 1:
             plan = sharing[0].plan
         else:
-            plans_of = [m.plan for m in sharing]
+            plans_of = [of_type(main_effects.MainEffectPlan, m.plan) for m in sharing]
             plan = variant_null.plan_variants(plans_of[0], plans_of, left_out=[()] * len(plans_of), name="")
         name = f"{plan.kind}-{plan.identity[:16]}"
         iterations = max(m.iterations for m in sharing)
@@ -77,10 +78,10 @@ def plan_passes(prepared: Mapping[str, PreparedStudy], plans: Mapping[str, Mappi
     return Passes(by_name, where, sum(map(len, plans.values())))
 
 
-def _hash_of_draws(plan: Plan) -> str:
+def _hash_of_draws(plan: DrawnPlan) -> str:
     """Return a hash of everything that the randomly drawn sums of a main effect depend on."""
-    digest_of_draws = hashlib.sha256(f"{plan.settings['bits']} {plan.settings['additive']}".encode())
-    for name, array in main_effects.draws_of(plan, variant_null.SHARED).items():
+    digest_of_draws = hashlib.sha256(f"{plan.bits} {plan.additive}".encode())
+    for name, array in draws_of(plan).items():
         digest_of_draws.update(name.encode() + np.ascontiguousarray(array).tobytes())
     return digest_of_draws.hexdigest()
 
@@ -98,7 +99,7 @@ def store_passes(out: Place, passes: Passes) -> Passes:
             partial(_itself, each.plan),
             name=name,
             identity=each.plan.identity,
-            conventions=dict(each.plan.settings["conventions"]),
+            conventions=each.plan.conventions,
         )
         stored[name] = replace(each, plan=plan)
     return replace(passes, by_name=stored)
@@ -119,9 +120,9 @@ class Nulls:
         shared = self._passes.by_name[self._passes.where[plan.identity]]
         if len(shared.variants) < 2:
             return replace(shared.plan, name=plan.name)
-        threshold = int(shared.plan.arrays["threshold"][shared.variants.index(plan.identity)])
-        value = "null_threshold" if "null_threshold" in plan.settings else "threshold"
-        return replace(plan, settings={**plan.settings, value: threshold})
+        thresholds = of_type(variant_null.VariantsPlan, shared.plan).threshold
+        threshold = int(thresholds[shared.variants.index(plan.identity)])
+        return of_type(main_effects.MainEffectPlan, plan).with_null_threshold(threshold)
 
     def of(self, plan: Plan, *, iterations: int) -> tuple[Null, str]:
         """Return the null (iteration, statistic) and counts of a plan, and their digest: those of a run of it alone."""

@@ -10,7 +10,6 @@ from scipy import ndimage
 
 from ale_dask.analyses import contrast, main_effect
 from ale_dask.config.inference import Inference
-from ale_dask.execution.plan import Plan
 from ale_dask.numerics.contrast import DIFFERENCE_BITS, relabellings
 from benchmarks.nulls import our_draws
 from benchmarks.plans import dataset, experiment_map
@@ -39,10 +38,10 @@ def s_maps(foci: Foci, ijk: NDArray[np.int64], *, support: float) -> list[NDArra
     ]
 
 
-def wrong_iterations(null: NDArray[np.int64], plan: Plan, foci: Foci, *, name: str) -> list[str]:
+def wrong_iterations(null: NDArray[np.int64], plan: main_effect.MainEffectPlan, foci: Foci, *, name: str) -> list[str]:
     """Return what is wrong with our null (iteration, 3) of the first iterations, in words; nothing if all is right."""
-    unit = 2.0 ** -int(plan.settings["bits"])
-    threshold = (int(plan.settings["threshold"]) - 0.5) * unit
+    unit = 2.0**-plan.bits
+    threshold = (plan.threshold - 0.5) * unit
     # Each experiment that reaches a voxel is rounded to half a unit.
     each = len(foci.n) * unit
     voxels = np.argwhere(foci.volume)
@@ -64,7 +63,9 @@ def wrong_iterations(null: NDArray[np.int64], plan: Plan, foci: Foci, *, name: s
     return problems
 
 
-def wrong_relabellings(made: dict[str, NDArray[np.int64]], plan: Plan, arms: tuple[Foci, Foci]) -> list[str]:
+def wrong_relabellings(
+    made: dict[str, NDArray[np.int64]], plan: contrast.ContrastPlan, arms: tuple[Foci, Foci]
+) -> list[str]:
     """Return what is wrong with our first relabellings of a whole mask, in words; nothing if all is right."""
     both = pooled(arms)
     # Names as in the plan's two arms: an experiment's key is a hash over its name, n and foci.
@@ -74,7 +75,7 @@ def wrong_relabellings(made: dict[str, NDArray[np.int64]], plan: Plan, arms: tup
     order = np.argsort(keys, kind="stable")
     s = np.array([m[both.volume] for m in s_maps(both, both.ijk, support=8.0)])
     count = len(made["null"])
-    chosen = relabellings(plan.arrays["draw_key"], size=len(arms[0].n), first=0, count=count, enumerate_all=False)
+    chosen = relabellings(plan.draw_key, size=len(arms[0].n), first=0, count=count, enumerate_all=False)
     total = s.sum(axis=0)
     first = np.zeros((count + 1, len(keys)))
     first[0, : len(arms[0].n)] = 1
@@ -97,7 +98,13 @@ def wrong_relabellings(made: dict[str, NDArray[np.int64]], plan: Plan, arms: tup
     return problems
 
 
-def problems_of(mains: dict[str, tuple[Plan, Foci]], pair: Plan, *, iterations: int, relabelled: int) -> list[str]:
+def problems_of(
+    mains: dict[str, tuple[main_effect.MainEffectPlan, Foci]],
+    pair: contrast.ContrastPlan,
+    *,
+    iterations: int,
+    relabelled: int,
+) -> list[str]:
     """Return everything that is wrong with a few iterations of these plans."""
     found = []
     for name, (plan, foci) in mains.items():

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ale_dask.analyses import main_effect
-from ale_dask.execution.plan import Plan
 from ale_dask.numerics import CACHE_DIRECTORY, correct
 from ale_dask.numerics.draws import draw_voxels
 from benchmarks.environments import python_of
@@ -34,14 +33,14 @@ BAND = (204, 296)
 NAMES = ("largest S", "cluster size", "cluster mass")
 
 
-def our_draws(plan: Plan, foci: Foci, *, name: str, count: int) -> NDArray[np.int64]:
+def our_draws(plan: main_effect.MainEffectPlan, foci: Foci, *, name: str, count: int) -> NDArray[np.int64]:
     """Return the voxels (iteration, focus) that our first iterations put the foci on, in the sample's order."""
     order = np.argsort(dataset(foci, name=name)["experiment_key"].values, kind="stable")
-    assert np.array_equal(np.diff(foci.begin)[order], np.diff(plan.arrays["focus_begin"]))
+    assert np.array_equal(np.diff(foci.begin)[order], np.diff(plan.focus_begin))
     n_voxels = int(foci.volume.sum())
     drawn = np.empty((count, len(foci.ijk)), dtype=np.int64)
     for b in range(count):
-        for key, e in zip(plan.arrays["draw_key"], order, strict=True):
+        for key, e in zip(plan.draw_key, order, strict=True):
             draw_voxels(key, b, n_voxels, drawn[b], foci.begin[e], foci.begin[e + 1])
     return drawn
 
@@ -56,7 +55,7 @@ class Side:
         kernels = folder / f"{name}-kernels.npz"
         child.ask("kernels", foci=path, out=str(kernels))
         self.plan, self.threshold = with_kernels(main_plan(self.foci, name=name), self.foci, kernels)
-        self.unit = 2.0 ** -int(self.plan.settings["bits"])
+        self.unit = 2.0**-self.plan.bits
         child.ask("load", foci=path)
         digest = hashlib.sha256(self.plan.id.encode() + CACHE_DIRECTORY.name.encode())
         self.ours_key = digest.hexdigest()[:12]

@@ -13,11 +13,12 @@ import numba
 import numpy as np
 
 from ale_dask.analyses import kinds, main_effect
+from ale_dask.analyses.null_draws import null_tables
 from ale_dask.analyses.sample import sample, study_bits
 from ale_dask.execution.plan import BlockFunction, Plan
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.kernels.simd import WIDTH, add8
-from ale_dask.numerics.null import NullTable, z_of_log_p
+from ale_dask.numerics.null import z_of_log_p
 from ale_dask.numerics.permutation_null import null_iterations
 from ale_dask.numerics.pruned_null import share_looked_at
 from ale_dask.numerics.warm import compile_kernels
@@ -86,16 +87,16 @@ def _add_rows(times, kernel, n_foci, begin, where, pieces, shift, table, buffer)
 def whole(name: str, count: int) -> dict[str, Any]:
     """Return the seconds and the digest of a main effect's first iterations, all of S summed in each of them."""
     plan = PLANS[name]
-    design, rows, space = main_effect.null_tables(plan)
+    design, rows, space = null_tables(plan)
     out = np.empty((count, 3), dtype=np.int64)
     start = time.perf_counter()
-    null_iterations(0, count, np.int32(main_effect.null_threshold(plan)), design, rows, space, out)
+    null_iterations(0, count, np.int32(plan.null_threshold), design, rows, space, out)
     return {"seconds": time.perf_counter() - start, "digest": hashlib.sha256(out.tobytes()).hexdigest()}
 
 
 def looked_at(name: str, count: int) -> float:
     """Return the share of the voxels whose S the first iterations of a main effect work out."""
-    return share_looked_at(main_effect.pruned_of(PLANS[name]), main_effect.null_threshold(PLANS[name]), count)
+    return share_looked_at(main_effect.pruned_of(PLANS[name]), PLANS[name].null_threshold, count)
 
 
 def hot_rows(name: str, times: int) -> float:
@@ -143,8 +144,8 @@ def observed(foci: str, name: str, keep: bool = False) -> float:
     chosen = sample(chosen.foci, mask=chosen.mask, inference=chosen.inference)
     bits = study_bits([chosen])
     plan = main_effect.plan_main_effect(chosen, bits=bits, name=name)
-    s = plan.arrays["s"].astype(np.int64)
-    z_of_log_p(NullTable(plan.arrays["log_p"], float(plan.settings["step"]), bits).log_p_of(s))
+    s = plan.s.astype(np.int64)
+    z_of_log_p(plan.null_table.log_p_of(s))
     ale_from_s(s, bits=bits)
     seconds = time.perf_counter() - start
     if keep:

@@ -17,7 +17,6 @@ from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.config.inference import Inference
 from ale_dask.coordinates.foci import Experiment, build
 from ale_dask.coordinates.foci import concat as concat_foci
-from ale_dask.execution.plan import Plan
 from ale_dask.numerics.ale import scale_bits
 from ale_dask.numerics.space import Mask
 from benchmarks.samples import Foci
@@ -42,13 +41,13 @@ def usable(foci: Foci, *, name: str, **settings: Any) -> Sample:
     return sample(dataset(foci, name=name), mask=Mask(foci.volume, foci.affine), inference=inference)
 
 
-def main_plan(foci: Foci, *, name: str, **settings: Any) -> Plan:
+def main_plan(foci: Foci, *, name: str, **settings: Any) -> main_effect.MainEffectPlan:
     """Return our own plan of a sample."""
     chosen = usable(foci, name=name, **settings)
     return main_effect.plan_main_effect(chosen, bits=study_bits([chosen]), name=name)
 
 
-def contrast_plan(a: Foci, b: Foci, *, names: tuple[str, str], voxels: int | None) -> Plan:
+def contrast_plan(a: Foci, b: Foci, *, names: tuple[str, str], voxels: int | None) -> contrast.ContrastPlan:
     """Return our plan of the contrast a - b over the whole mask or, gated, over about so many voxels."""
     gate = "none" if voxels is None else "pooled"
     # "The whole mask" is all of it: the floor of gate none would leave a part.
@@ -60,11 +59,9 @@ def contrast_plan(a: Foci, b: Foci, *, names: tuple[str, str], voxels: int | Non
     if voxels is not None:
         # The gate is every voxel above its cluster-forming value in any of the three maps: all three are raised or
         # lowered alike until it holds the number asked for.
-        height = np.max([p.arrays["s"] / p.settings["threshold"] for p in parents], axis=0)
+        height = np.max([p.s / p.threshold for p in parents], axis=0)
         factor = np.sort(height)[-voxels]
-        parents = [
-            replace(p, settings={**p.settings, "threshold": int(factor * p.settings["threshold"])}) for p in parents
-        ]
+        parents = [replace(p, settings={**p.settings, "threshold": int(factor * p.threshold)}) for p in parents]
     return contrast.plan_contrast(*arms, plans=parents, name="-".join(names))
 
 
@@ -101,7 +98,9 @@ def experiment_map(kernel: NDArray[np.float64], ijk: NDArray[np.int64], shape: t
     return padded[radius : radius + shape[0], radius : radius + shape[1], radius : radius + shape[2]]
 
 
-def with_kernels(plan: Plan, foci: Foci, path: str | Path) -> tuple[Plan, float]:
+def with_kernels(
+    plan: main_effect.MainEffectPlan, foci: Foci, path: str | Path
+) -> tuple[main_effect.MainEffectPlan, float]:
     """Return the plan with kernels of sample sizes, read from an .npz, in place of its own, and its threshold as S."""
     with np.load(path) as archive:
         by_size = {int(n): archive[n] for n in archive.files}
@@ -110,7 +109,7 @@ def with_kernels(plan: Plan, foci: Foci, path: str | Path) -> tuple[Plan, float]
     bits = scale_bits(peaks)
     boxes = [np.rint(-np.log1p(-by_size[int(n)]) * 2.0**bits).astype(np.int32) for n in sizes]
     # The plan's experiments are in the order of their keys: its own kernels, narrowest first, tell the sizes again.
-    sizes_of_plan = sizes[::-1][plan.arrays["kernel"]]
+    sizes_of_plan = sizes[::-1][plan.kernel]
     maps = (
         -np.log1p(-experiment_map(by_size[int(n)], foci.ijk[where], foci.volume.shape)[foci.volume])
         for n, where in zip(foci.n, foci.of_experiment, strict=True)

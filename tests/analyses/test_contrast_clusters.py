@@ -81,13 +81,13 @@ def test_p_of_every_cluster_is_that_of_the_definition(tiny: Path, gate: str) -> 
     result, pooled = results[NAME], results[f"{NAME}_pooled"]
     assert result.attrs["enumerated"]
     volume = load_mask(str(tiny / "ball.nii.gz")).volume
-    component = plan.arrays["component"]
+    component = plan.component
     label = result["contrast_cluster_of_voxel"].values
     for source in result["input"].values:
         mine = result.sel(input=source)
         tested = np.isfinite(mine["contrast_cluster_size_p"].values)
         surviving = pooled[{"cluster-fwe": "z_size_fwe", "uncorrected": "z_uncorrected"}[source]].values != 0
-        taking = component[surviving[plan.arrays["candidate"]] | (gate == "none")]
+        taking = component[surviving[plan.candidate] | (gate == "none")]
         found = by_definition(plan, (component >= 0) & np.isin(component, taking), 0.1, volume)
         for side, per_value in enumerate(found):
             here = tested & np.isin(np.arange(1, len(tested) + 1), label[side])

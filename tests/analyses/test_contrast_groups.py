@@ -98,7 +98,7 @@ def test_p_counts_all_relabellings_of_whole_groups(tiny: Path, arms: tuple[xr.Da
 def test_exchanging_arms_or_sorting_files_changes_no_bit(tiny: Path, arms, iterations: int) -> None:
     plan, swapped = plan_of(tiny, arms, iterations=iterations), plan_of(tiny, arms[::-1], iterations=iterations)
     moved = plan_of(tiny, tuple(reorder(arm, np.arange(arm.sizes["experiment"])[::-1]) for arm in arms))
-    assert plan.settings["enumerate"] == (iterations == 100)
+    assert plan.complete == (iterations == 100)
     n = contrasts.how_many(plan, iterations)
     assert counted(plan, 0, n) == counted(swapped, 0, n)[::-1]
     null, other = (contrasts.block(p, 0, n)["null"] for p in (plan, swapped))
@@ -112,7 +112,7 @@ def test_exchanging_arms_or_sorting_files_changes_no_bit(tiny: Path, arms, itera
 
 def test_groups_move_whole_and_as_often_as_their_keys_say(tiny: Path, arms: tuple[xr.Dataset, xr.Dataset]) -> None:
     plan = plan_of(tiny, arms)
-    group, key = plan.arrays["group"], plan.arrays["draw_key"]
+    group, key = plan.group, plan.draw_key
     assert (len(key), len(group)) == (7, 14)
     chosen = relabellings(key, first=0, count=300, **second.how(plan))
     of_groups = relabellings(key, first=0, count=300, **(second.how(plan) | {"group": None}))
@@ -123,7 +123,7 @@ def test_groups_move_whole_and_as_often_as_their_keys_say(tiny: Path, arms: tupl
 
 def test_pooled_groups_are_drawn_as_groups_that_move_whole(tiny: Path, arms: tuple[xr.Dataset, xr.Dataset]) -> None:
     kept, pooled = plan_of(tiny, arms), plan_of(tiny, tuple(map(pool_subjects, arms)), same_subjects="pool")
-    np.testing.assert_array_equal(kept.arrays["draw_key"], pooled.arrays["draw_key"])
+    np.testing.assert_array_equal(kept.draw_key, pooled.draw_key)
     assert "group" not in pooled.arrays
     assert "groups" not in pooled.settings["conventions"]
 

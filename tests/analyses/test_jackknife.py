@@ -76,15 +76,15 @@ def test_the_base_rate_null_without_some_is_that_of_the_others_alone(tiny: Path,
     sets = [LeftOut(str(i), frozenset(whole.key[list(i)].tolist())) for i in [(7,), (2, 7)]]
     made = family(whole, main, left_out=sets, name="drug")
     (passed,) = made.against
-    assert passed.arrays["further"].tolist() == [False, False, True]
+    assert passed.further.tolist() == [False, False, True]
     null = beside.block(passed, 5, 40)["null"]
     for number, (members, part) in enumerate(made.parts.items()):
         keep = ~np.isin(np.arange(8), members)
         few = sample(subset(whole.foci, keep), mask=mask, inference=inference)
         alone = plan_base_rate(few, main=plan_main_effect(few, bits=BITS, name="x"), name="x")
         np.testing.assert_array_equal(beside.null_of(null, number), base_rate.block(alone, 5, 40)["null"])
-        np.testing.assert_array_equal(beside.variant_table(passed, number).z, alone.arrays["z"])
-        np.testing.assert_array_equal(part.arrays["s"], alone.arrays["s"])
+        np.testing.assert_array_equal(passed.table(number).z, alone.table.z)
+        np.testing.assert_array_equal(part.s, alone.s)
     assert (null > 0).mean() > 0.5
 
 

@@ -30,7 +30,7 @@ def without(chosen: Sample, i: int, *, bits: int) -> np.ndarray:
     """S of an analysis of the other experiments, planned anew."""
     keep = np.arange(len(chosen.key)) != i
     rest = sample(subset(chosen.foci, keep), mask=chosen.mask, inference=chosen.inference)
-    return plan_main_effect(rest, bits=bits, name="rest").arrays["s"]
+    return plan_main_effect(rest, bits=bits, name="rest").s
 
 
 @pytest.mark.parametrize("within", ["max", "additive"])
@@ -38,7 +38,7 @@ def test_equals_the_analysis_without_the_experiment_bit_for_bit(tiny: Path, with
     mask = load_mask(tiny / "ball.nii.gz")
     chosen = sample(read_foci(tiny / "drug.txt"), mask=mask, inference=Inference(within=within))
     bits = study_bits([chosen])
-    s = plan_main_effect(chosen, bits=bits, name="all").arrays["s"]
+    s = plan_main_effect(chosen, bits=bits, name="all").s
     with dask.config.set(scheduler=refuse):
         maps = leave_one_out(chosen, s=s, bits=bits)
     assert maps["ale_without"].sizes == {"experiment": 8, "voxel": mask.n_voxels}

@@ -117,7 +117,7 @@ def surviving_base_rate(result: xr.Dataset):
     chosen = sample(result[list(FOCI)], mask=mask, inference=inference)
     main = plan_main_effect(chosen, bits=int(attrs["scale_bits"]), name="a")
     made = base_rate.plan_base_rate(chosen, main=main, name="b")
-    least, threshold, table = least_z(inference.voxel_p), made.arrays["threshold"], base_rate.table_of(made)
+    least, threshold, table = least_z(inference.voxel_p), made.threshold, made.table
     if inference.correction == "voxel":
         return lambda s: (s >= threshold) & (z_map(s, table) >= attrs["base_rate_cut_peak"])
     if inference.correction == "cluster-mass":

@@ -64,11 +64,11 @@ def by_hand(tiny: Path, region: Path, settings: dict[str, object]) -> tuple[np.n
     for iteration in range(ITERATIONS):
         drawn = [
             (values[k], ijk[reference.draw_voxels(int(key), iteration, len(ijk), int(n))].tolist())
-            for k, key, n in zip(kernel, plan.arrays["draw_key"], chosen.n_foci, strict=True)
+            for k, key, n in zip(kernel, plan.draw_key, chosen.n_foci, strict=True)
         ]
         s = reference.permuted_sum(ijk[inside], drawn, additive=False)
-        rows.append(reference.cluster_statistics(ijk[inside], s, int(plan.settings["threshold"])))
-    return np.array(rows), int(plan.settings["threshold"])
+        rows.append(reference.cluster_statistics(ijk[inside], s, plan.threshold))
+    return np.array(rows), plan.threshold
 
 
 def test_the_null_cuts_and_clusters_are_those_of_the_region_by_brute_force(tiny: Path, region: Path) -> None:

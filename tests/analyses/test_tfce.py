@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from support.runs import digests, digests_of, with_backend, with_inference
 
-from ale_dask.analyses.main_effect import levels_of, null_tables
+from ale_dask.analyses.null_draws import null_tables
 from ale_dask.config.study import Study
 from ale_dask.numerics.draws import draw_voxels
 from ale_dask.numerics.kernels.planes import sum_of_foci
@@ -37,9 +37,9 @@ def test_tfce_end_to_end(tiny_study: Study, tmp_path: Path) -> None:
         for e, key in enumerate(design.key):
             draw_voxels(key, iteration, mask.n_voxels, drawn, design.focus_begin[e], design.focus_begin[e + 1])
         field = sum_of_foci(drawn, design=design, rows=rows, geometry=space)
-        assert tfce_map(field, levels=levels_of(plan), volume=mask.volume).max() == null[iteration, 3]
+        assert tfce_map(field, levels=plan.levels, volume=mask.volume).max() == null[iteration, 3]
 
-    units = tfce_map(plan.arrays["s"], levels=levels_of(plan), volume=mask.volume)
+    units = tfce_map(plan.s, levels=plan.levels, volume=mask.volume)
     kept = result["z_tfce_fwe"].values != 0
     z = result["z"].values != 0
     np.testing.assert_array_equal(kept, (units >= result.attrs["cut_tfce"]) & z)

@@ -47,6 +47,6 @@ def test_a_wrong_relabelling_is_found(parts: tuple) -> None:
     plan = plans.contrast_plan(*arms, names=("A", "B"), voxels=None)
     made = contrast.block(plan, 0, 3)
     assert not checks.wrong_relabellings(made, plan, arms)
-    at = int(np.argmax(plan.arrays["observed"]))
+    at = int(np.argmax(plan.observed))
     made["exceed"][0, at] += 2
     assert len(checks.wrong_relabellings(made, plan, arms)) == 1

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.analyses.base_rate import BUILDING, DRAWN_FROM, SHARED, Against, drawn_by, table_of
+from ale_dask.analyses.base_rate import BUILDING, DRAWN_FROM, Against, BaseRateDraws, BaseRatePlan
 from ale_dask.analyses.corrections import BASE_RATE_STATISTICS as STATISTICS
-from ale_dask.analyses.main_effect import draws_of, identity_of, null_tables, searched
-from ale_dask.execution.plan import Plan
+from ale_dask.analyses.main_effect import identity_of
+from ale_dask.analyses.null_draws import DrawnPlan, draws_of, null_tables
+from ale_dask.execution.plan import StoredArray
 from ale_dask.numerics.base_rate_null import FocusSource
 from ale_dask.numerics.base_rate_variants import (
     CriticalVariants,
@@ -36,9 +37,42 @@ STUDIES_STAY = (
 """What is said where draws of experiments depend on each other."""
 
 
+class BaseRateVariantsPlan(BaseRateDraws, kind=KIND):
+    """Plan of the base-rate nulls of several samples that share their draws."""
+
+    begin = StoredArray[np.int64]()
+    """The first member of each variant, and the number of members (variant + 1)."""
+    member = StoredArray[np.int64]()
+    """The experiments that each variant lacks (member)."""
+    further = StoredArray[np.bool_]()
+    """Whether it lacks those of the variant before it too (variant)."""
+
+    @property
+    def n_variants(self) -> int:
+        """How many there are."""
+        return len(self.settings["shift"])
+
+    @property
+    def least_z(self) -> list[int]:
+        """The z from which voxels form clusters, in its steps (variant)."""
+        return [int(z) for z in self.settings["least_z"]]
+
+    def threshold(self, variant: int) -> npt.NDArray[np.int32]:
+        """Return the S from which each voxel forms clusters (voxel) in one variant."""
+        return self.arrays[f"threshold_{variant}"]
+
+    def table(self, variant: int) -> LevelTable:
+        """Return z by level and by S of one variant."""
+        z = self.arrays[f"z_{variant}"]
+        if z.dtype == np.uint16:
+            z = np.cumsum(z, axis=1, dtype=np.int32) + np.int32(_BELOW)
+        position = self.arrays[f"position_{variant}"].astype(np.int32)
+        return LevelTable(z.astype(np.int32, copy=False), int(self.settings["shift"][variant]), position)
+
+
 def plan_base_rate_variants(
-    whole: Plan, variants: Iterable[Plan], *, left_out: Sequence[Sequence[int]], name: str
-) -> Plan:
+    whole: DrawnPlan, variants: Iterable[BaseRatePlan], *, left_out: Sequence[Sequence[int]], name: str
+) -> BaseRateVariantsPlan:
     """Return one frozen plan of the base-rate nulls of up to 32 samples that lack some experiments of a whole sample.
 
     `whole` is the base-rate plan of all experiments, `variants` are the plans of the smaller samples, at the same fixed
@@ -46,18 +80,18 @@ def plan_base_rate_variants(
     that each of them lacks. Where single foci are drawn, the nulls are integer by integer those of separate plans; see
     `STUDIES_STAY` for whole studies.
     """
-    arrays = draws_of(whole, SHARED)
+    arrays = draws_of(whole)
     identities: list[str] = []
     shifts: list[int] = []
     least: list[int] = []
     for v, variant in enumerate(variants):
-        assert variant.settings["bits"] == whole.settings["bits"], "variants of one fixed point"
-        table = table_of(variant)
+        assert variant.bits == whole.bits, "variants of one fixed point"
+        table = variant.table
         identities.append(variant.identity)
         shifts.append(table.shift)
-        least.append(int(variant.settings["least_z"]))
+        least.append(variant.least_z)
         arrays |= {
-            f"threshold_{v}": variant.arrays["threshold"],
+            f"threshold_{v}": variant.threshold,
             f"position_{v}": table.position.astype(np.uint16),
             f"z_{v}": _steps(table.z),
             **{name: variant.arrays[name] for name in DRAWN_FROM if name in variant.arrays},
@@ -65,15 +99,15 @@ def plan_base_rate_variants(
     assert len(identities) == len(left_out) <= MOST
     begin, member, further = _added(left_out)
     conventions = conventions_of(identities, left_out)
-    return Plan(
+    return BaseRateVariantsPlan(
         name=name,
         kind=KIND,
         identity=identity_of(KIND, conventions),
         statistics=tuple(f"{what}:{v}" for v in range(len(identities)) for what in STATISTICS),
         settings={
             "conventions": conventions,
-            "bits": whole.settings["bits"],
-            "additive": whole.settings["additive"],
+            "bits": whole.bits,
+            "additive": whole.additive,
             "shift": shifts,
             "least_z": least,
         },
@@ -112,49 +146,32 @@ def _added(
     return begin, np.array([i for m in members for i in m], dtype=np.int64), np.array(further, dtype=bool)
 
 
-def n_variants(plan: Plan) -> int:
-    """Return how many variants a plan has."""
-    return len(plan.settings["shift"])
-
-
-def variant_table(plan: Plan, variant: int) -> LevelTable:
-    """Return the table of z by level of one variant."""
-    z = plan.arrays[f"z_{variant}"]
-    if z.dtype == np.uint16:
-        z = np.cumsum(z, axis=1, dtype=np.int32) + np.int32(_BELOW)
-    position = plan.arrays[f"position_{variant}"].astype(np.int32)
-    return LevelTable(z.astype(np.int32, copy=False), int(plan.settings["shift"][variant]), position)
-
-
-def judged_by(plan: Plan, variant: int) -> Against:
+def judged_by(plan: BaseRateVariantsPlan, variant: int) -> Against:
     """Return what the sums of one variant are judged by."""
-    threshold, least = plan.arrays[f"threshold_{variant}"], int(plan.settings["least_z"][variant])
-    return Against(threshold, variant_table(plan, variant), least)
+    return Against(plan.threshold(variant), plan.table(variant), plan.least_z[variant])
 
 
-def least_thresholds(plan: Plan) -> npt.NDArray[np.int32]:
+def least_thresholds(plan: BaseRateVariantsPlan) -> npt.NDArray[np.int32]:
     """Return the least S (voxel), int32, that passes in any variant."""
-    return np.min([plan.arrays[f"threshold_{v}"] for v in range(n_variants(plan))], axis=0)  # type: ignore[no-any-return]
+    return np.asarray(np.min([plan.threshold(v) for v in range(plan.n_variants)], axis=0))
 
 
 @lru_cache(maxsize=2)
-def _ready(plan: Plan) -> tuple[FocusSource, CriticalVariants]:
+def _ready(plan: BaseRateVariantsPlan) -> tuple[FocusSource, CriticalVariants]:
     _, _, space = null_tables(plan, in_mask=True)
-    number = n_variants(plan)
-    inside = searched(plan, n_voxels=len(plan.arrays["threshold_0"]))
-    thresholds = [np.where(inside, plan.arrays[f"threshold_{v}"], NEVER).astype(np.int32) for v in range(number)]
-    left_out = LeftOut(*(plan.arrays[name] for name in ("begin", "member", "further")))
-    tables = [variant_table(plan, v) for v in range(number)]
-    least = [int(z) for z in plan.settings["least_z"]]
-    return drawn_by(plan), critical_variants(thresholds, tables, least_z=least, left_out=left_out, geometry=space)
+    inside, number = plan.searched, range(plan.n_variants)
+    thresholds = [np.where(inside, plan.threshold(v), NEVER).astype(np.int32) for v in number]
+    left_out = LeftOut(plan.begin, plan.member, plan.further)
+    tables = [plan.table(v) for v in number]
+    return plan.source, critical_variants(thresholds, tables, least_z=plan.least_z, left_out=left_out, geometry=space)
 
 
-def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
+def block(plan: BaseRateVariantsPlan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
     """Return {"null": (iteration, variant x statistic)} of some iterations, int64: each variant's own null."""
     with BUILDING:
         design, rows, space = null_tables(plan, in_mask=True)
         words, thresholds = _ready(plan)
-    out = np.empty((count, n_variants(plan), len(STATISTICS)), dtype=np.int64)
+    out = np.empty((count, plan.n_variants, len(STATISTICS)), dtype=np.int64)
     base_rate_variant_iterations(first, count, words, thresholds, design, rows, space, out)
     return {"null": out.reshape(count, -1)}
 

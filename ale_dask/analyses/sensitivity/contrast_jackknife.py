@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ale_dask.analyses.contrast_rows import rows_by_candidate
 from ale_dask.analyses.main_effect import identity_of
 from ale_dask.analyses.sample import Sample
-from ale_dask.execution.plan import Plan
+from ale_dask.execution.plan import Plan, Setting, StoredArray
 from ale_dask.numerics.contrast import Candidates, count_exceedances, exponential_digits, n_relabellings, relabellings
 from ale_dask.numerics.draws import RELABEL, draw_keys
 
@@ -27,6 +27,34 @@ _AT_ONCE = 4096
 I64 = npt.NDArray[np.int64]
 
 
+class ContrastLeftOutPlan(Plan, kind=KIND):
+    """Plan of a contrast without each of some sets of experiments."""
+
+    iterations = Setting(int)
+    """The relabellings of those that are left, if there are so many."""
+    draw_key = StoredArray[np.uint64]()
+    """The key of each group's draws (group)."""
+    first_arm = StoredArray[np.bool_]()
+    """Which experiments are of the first arm (experiment)."""
+    candidate = StoredArray[np.int64]()
+    """The voxels that are compared (candidate)."""
+    begin = StoredArray[np.int64]()
+    """The first entry of each candidate, and the number of entries (candidate + 1)."""
+    experiment = StoredArray[np.int32]()
+    """The experiment of each entry (entry)."""
+    value = StoredArray[np.int32]()
+    """Its fixed-point X there (entry)."""
+    group_begin = StoredArray[np.int64]()
+    """The first member of each set, and the number of members (set + 1)."""
+    member = StoredArray[np.int64]()
+    """The experiments that are left out with each set (member)."""
+
+    @property
+    def group(self) -> npt.NDArray[np.int32]:
+        """The group of subjects of each experiment (experiment)."""
+        return self.arrays.get("group", np.arange(len(self.first_arm), dtype=np.int32))
+
+
 def plan_left_out(
     a: Sample,
     b: Sample,
@@ -35,7 +63,7 @@ def plan_left_out(
     candidate: npt.NDArray[np.intp],
     bits: int,
     name: str,
-) -> Plan:
+) -> ContrastLeftOutPlan:
     """Return the frozen plan of a - b without each of some sets of experiments (keys), at some voxels (candidate)."""
     inference = a.inference
     rows = rows_by_candidate(a, b, candidate=candidate, bits=bits)
@@ -47,7 +75,7 @@ def plan_left_out(
         "iterations": inference.iterations,
         **({"groups": rows.group.tolist()} if rows.group_arrays else {}),
     }
-    return Plan(
+    return ContrastLeftOutPlan(
         name=name,
         kind=KIND,
         identity=identity_of(KIND, conventions),
@@ -67,11 +95,11 @@ def plan_left_out(
     )
 
 
-def left_of(plan: Plan, number: int) -> npt.NDArray[np.bool_]:
+def left_of(plan: ContrastLeftOutPlan, number: int) -> npt.NDArray[np.bool_]:
     """Return which experiments (experiment) are left without a set of them."""
-    first, last = plan.arrays["group_begin"][number : number + 2]
-    left = np.ones(len(plan.arrays["first_arm"]), dtype=bool)
-    left[plan.arrays["member"][first:last]] = False
+    first, last = plan.group_begin[number : number + 2]
+    left = np.ones(len(plan.first_arm), dtype=bool)
+    left[plan.member[first:last]] = False
     return left
 
 
@@ -84,23 +112,22 @@ class Groups:
     of_experiment: npt.NDArray[np.int32]
 
 
-def groups_of(plan: Plan, left: npt.NDArray[np.bool_]) -> Groups:
+def groups_of(plan: ContrastLeftOutPlan, left: npt.NDArray[np.bool_]) -> Groups:
     """Return the subject groups of which experiments (experiment) are left, in the order of their keys."""
-    group = plan.arrays.get("group", np.arange(len(left), dtype=np.int32))[left]
-    present, one, of_experiment = np.unique(group, return_index=True, return_inverse=True)
-    first_arm = plan.arrays["first_arm"][left][one]
-    return Groups(plan.arrays["draw_key"][present], first_arm, of_experiment.astype(np.int32))
+    present, one, of_experiment = np.unique(plan.group[left], return_index=True, return_inverse=True)
+    first_arm = plan.first_arm[left][one]
+    return Groups(plan.draw_key[present], first_arm, of_experiment.astype(np.int32))
 
 
-def without(plan: Plan, number: int) -> tuple[Candidates, npt.NDArray[np.bool_]]:
+def without(plan: ContrastLeftOutPlan, number: int) -> tuple[Candidates, npt.NDArray[np.bool_]]:
     """Return the rows by candidate without a set of experiments, and which experiments (experiment) are left."""
-    begin, experiment = plan.arrays["begin"], plan.arrays["experiment"]
+    begin, experiment = plan.begin, plan.experiment
     left = left_of(plan, number)
     kept = left[experiment]
     at = np.repeat(np.arange(len(begin) - 1), np.diff(begin))[kept]
-    value, place = plan.arrays["value"][kept], (np.cumsum(left) - 1)[experiment[kept]]
+    value, place = plan.value[kept], (np.cumsum(left) - 1)[experiment[kept]]
     n = len(begin) - 1
-    in_first = plan.arrays["first_arm"][experiment[kept]]
+    in_first = plan.first_arm[experiment[kept]]
     total = np.zeros((2, n), dtype=np.int64)
     np.add.at(total[0], at, value)
     np.add.at(total[1], at[in_first], value[in_first])
@@ -111,11 +138,11 @@ def without(plan: Plan, number: int) -> tuple[Candidates, npt.NDArray[np.bool_]]
     return Candidates(*rows, total[0], total[1], nowhere), left
 
 
-def block(plan: Plan, first: int, count: int) -> dict[str, I64]:
+def block(plan: ContrastLeftOutPlan, first: int, count: int) -> dict[str, I64]:
     """Return null (set left out, 1), the number of relabellings, and exceed (set x 2 x candidate), int64."""
-    bits, wanted = int(plan.settings["bits"]), int(plan.settings["iterations"])
+    bits, wanted = plan.bits, plan.iterations
     digits = exponential_digits(bits)
-    exceed = np.zeros((count, 2, len(plan.arrays["candidate"])), dtype=np.int64)
+    exceed = np.zeros((count, 2, len(plan.candidate)), dtype=np.int64)
     number = np.zeros((count, 1), dtype=np.int64)
     for i in range(count):
         candidates, left = without(plan, first + i)
@@ -142,7 +169,7 @@ def block(plan: Plan, first: int, count: int) -> dict[str, I64]:
     return {"null": number, EXCEED: exceed}
 
 
-def complete(plan: Plan, number: int) -> bool:
+def complete(plan: ContrastLeftOutPlan, number: int) -> bool:
     """Return whether all relabellings that there are without a set of experiments were gone through."""
     first_arm = groups_of(plan, left_of(plan, number)).first_arm
-    return n_relabellings(len(first_arm), int(first_arm.sum())) <= int(plan.settings["iterations"])
+    return n_relabellings(len(first_arm), int(first_arm.sum())) <= plan.iterations

@@ -22,12 +22,11 @@ from scipy import ndimage
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.findings.model import model_of
-from ale_dask.analyses.main_effect import null_tables, thresholded
+from ale_dask.analyses.main_effect import thresholded
+from ale_dask.analyses.null_draws import null_tables
 from ale_dask.analyses.sensitivity.fail_safe_base_rate import AddedBaseRate
-from ale_dask.analyses.sensitivity.noise_null import KIND, STATISTICS
-from ale_dask.execution.plan import Plan
+from ale_dask.analyses.sensitivity.noise_null import KIND, STATISTICS, FailSafePlan
 from ale_dask.numerics import clusters, correct
-from ale_dask.numerics.kernels.focus_visits import Design
 from ale_dask.numerics.noise import VOXEL, SignificanceRule, surviving
 from ale_dask.numerics.space import Mask
 
@@ -42,7 +41,7 @@ ALL = "all"
 class Added:
     """A sample with its noise: the plan, and the cuts (1 + noise, series) of its nulls."""
 
-    plan: Plan
+    plan: FailSafePlan
     cut: I64
 
     @property
@@ -53,41 +52,36 @@ class Added:
     @property
     def n_experiments(self) -> int:
         """Number of experiments without noise."""
-        return len(self.plan.arrays["kernel"])
+        return self.plan.n_experiments
 
     @property
     def series(self) -> int:
         """Number of series."""
-        return len(self.plan.arrays["threshold"])
+        return self.plan.series
 
     @property
     def correction(self) -> str:
         """The correction by which clusters survive."""
-        return str(self.plan.settings["statistic"])
+        return self.plan.statistic
 
     @property
     def threshold(self) -> I64:
         """Cluster-forming values (1 + noise, series), int64."""
-        return self.plan.arrays["threshold"].T.astype(np.int64)
+        return self.plan.threshold.T.astype(np.int64)
 
     def surviving(self, series: int) -> list[I64]:
         """Return the voxels, int64, of the surviving clusters of one series with 0, 1, … noise experiments."""
         _, rows, space = null_tables(self.plan, in_mask=True)
-        arrays, statistic = self.plan.arrays, STATISTICS[self.plan.settings["statistic"]]
+        statistic = STATISTICS[self.plan.statistic]
         cut = np.ascontiguousarray(self.cut[:, series])
-        forming = arrays["threshold"][series]
+        forming = self.plan.threshold[series]
         voxels, begin = surviving(
             series,
             SignificanceRule(
                 statistic, np.minimum(cut, 2**31 - 1).astype(np.int32) if statistic == VOXEL else forming, cut
             ),
-            s=arrays["s"],
-            noise=Design(
-                arrays["noise_begin"],
-                arrays["noise_kernel"],
-                arrays["noise_place_key"],
-                bool(self.plan.settings["additive"]),
-            ),
+            s=self.plan.s,
+            noise=self.plan.noise(self.plan.noise_place_key),
             rows=rows,
             geometry=space,
         )
@@ -97,11 +91,10 @@ class Added:
 Noisy = Added | AddedBaseRate
 
 
-def added(plan: Plan, null: I64) -> Added:
+def added(plan: FailSafePlan, null: I64) -> Added:
     """Return a sample with its noise from its plan and its nulls (iteration, noise x series)."""
-    alpha, rule = float(plan.settings["alpha"]), plan.settings.get("rule", "plus-one")
-    series, steps = plan.arrays["threshold"].shape
-    cuts = np.array([correct.cut(column, alpha=alpha, rule=rule) for column in null.T]).reshape(steps, -1)
+    series, steps = plan.threshold.shape
+    cuts = np.array([correct.cut(column, alpha=plan.alpha, rule=plan.rule) for column in null.T]).reshape(steps, -1)
     return Added(plan, np.ascontiguousarray(np.broadcast_to(cuts, (steps, series))))
 
 
@@ -176,7 +169,7 @@ def collect(
             "iterations": iterations,
             "series": series,
             "share": SHARE,
-            "scale_bits": [int(p.plan.settings["bits"]) for p in parts.values()],
+            "scale_bits": [p.plan.bits for p in parts.values()],
             "correction": first.correction,
             "null": "base-rate" if isinstance(first, AddedBaseRate) else "uniform",
         },

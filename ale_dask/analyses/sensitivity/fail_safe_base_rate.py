@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.analyses.base_rate import KIND as BASE_RATE_KIND
-from ale_dask.analyses.base_rate import Against, conventions_of, cut_of, drawn_arrays, survivors
+from ale_dask.analyses.base_rate import Against, BaseRatePlan, conventions_of, cut_of, drawn_arrays, survivors
 from ale_dask.analyses.corrections import BASE_RATE_STATISTICS
-from ale_dask.analyses.main_effect import identity_of, plan_main_effect
+from ale_dask.analyses.main_effect import MainEffectPlan, identity_of, plan_main_effect
 from ale_dask.analyses.sample import Sample
 from ale_dask.analyses.sensitivity import base_rate_variants as beside
 from ale_dask.analyses.sensitivity.noise_experiments import Noise, noise_of
@@ -29,7 +29,6 @@ from ale_dask.analyses.sensitivity.noise_null import conventions_of as noise_con
 from ale_dask.config.inference import Inference
 from ale_dask.datasets.base_rate import density
 from ale_dask.datasets.base_rate.studies import BaseRate, load_base_rate
-from ale_dask.execution.plan import Plan
 from ale_dask.execution.progress import clock
 from ale_dask.numerics.ale import add_row, cell_index, fixed_point_rows
 from ale_dask.numerics.ball_mass import Field, shells
@@ -52,7 +51,7 @@ class Steps:
     """A sample with up to `most` noise experiments in some series, at a fixed point that holds them all."""
 
     sample: Sample
-    main: Plan
+    main: MainEffectPlan
     noise: Noise
     series: int
     bits: int
@@ -100,7 +99,7 @@ class Steps:
 
     def sums(self, series: int) -> Iterator[I64]:
         """Yield S (voxel), int64, with 0, 1, … noise experiments of a series; one array, changed in place."""
-        s = self.main.arrays["s"].astype(np.int64)
+        s = self.main.s.astype(np.int64)
         yield s
         for voxel, value in self.rows(series):
             add_row(voxel, value, s)
@@ -117,7 +116,7 @@ class Steps:
                     np.maximum(out[ends.index(m)], s, out=out[ends.index(m)])
         return out
 
-    def plan(self, number: int, *, name: str, threads: int = 1) -> Plan:
+    def plan(self, number: int, *, name: str, threads: int = 1) -> beside.BaseRateVariantsPlan:
         """Return the frozen plan of one pass, and log how long its thresholds take."""
         chunk = self.chunks[number]
         sample, noise = self.sample, self.noise
@@ -129,7 +128,7 @@ class Steps:
         drawn = drawn_arrays(weight, self.base_rate.studies)
         above = max(int(box.max()) for box in boxes)
 
-        def step(m: int) -> Plan:
+        def step(m: int) -> BaseRatePlan:
             table = level_table(
                 field,
                 around,
@@ -145,7 +144,7 @@ class Steps:
             p = sample.inference.voxel_p
             settings = {"bits": self.bits, "least_z": least_z(p), "shift": table.shift}
             arrays = {"threshold": critical_map(table, p=p, above=above), "z": table.z, "position": table.position}
-            return Plan(
+            return BaseRatePlan(
                 name, BASE_RATE_KIND, self.step_identity(m), BASE_RATE_STATISTICS, settings, {**arrays, **drawn}
             )
 
@@ -168,11 +167,11 @@ class Steps:
         return {
             "focus_begin": np.r_[0, np.cumsum(n_foci)].astype(np.int64),
             "kernel": np.r_[sample.kernels[1], sample.kernels[1][noise.like[:number]]],
-            "draw_key": np.r_[self.main.arrays["draw_key"], keys],
+            "draw_key": np.r_[self.main.draw_key, keys],
         }
 
 
-def steps_of(sample: Sample, main: Plan, *, most: int, series: int, name: str) -> Steps:
+def steps_of(sample: Sample, main: MainEffectPlan, *, most: int, series: int, name: str) -> Steps:
     """Return what fail-safe N of a main effect takes against the base rate; `main` is its own plan.
 
     Raises
@@ -182,7 +181,7 @@ def steps_of(sample: Sample, main: Plan, *, most: int, series: int, name: str) -
     """
     conventions = noise_conventions(sample, main, most=most, series=series, name=name)
     bits, inference = int(conventions["scale_bits"]), sample.inference
-    if bits != int(main.settings["bits"]):
+    if bits != main.bits:
         main = plan_main_effect(sample, bits=bits, name=name)
     base_rate = load_base_rate(inference, mask=sample.mask)
     identity = {**conventions, **conventions_of(sample, bits=bits, base_rate=base_rate)}
@@ -195,11 +194,11 @@ class AddedBaseRate:
     """A sample with its noise: the passes and their nulls (iteration, variant x statistic), as `fail_safe.Added`."""
 
     steps: Steps
-    plans: Sequence[Plan]
+    plans: Sequence[beside.BaseRateVariantsPlan]
     nulls: Sequence[I64]
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> beside.BaseRateVariantsPlan:
         """The first pass."""
         return self.plans[0]
 

@@ -12,18 +12,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.analyses.base_rate import plan_base_rate
+from ale_dask.analyses.base_rate import BaseRatePlan, plan_base_rate
 from ale_dask.analyses.base_rate import survivors as against_base_rate
 from ale_dask.analyses.base_rate import wanted as wants_base_rate
 from ale_dask.analyses.contrast import above_floor, relabelled_p
-from ale_dask.analyses.main_effect import plan_main_effect, survivors, uncorrected
+from ale_dask.analyses.main_effect import MainEffectPlan, plan_main_effect, survivors, uncorrected
 from ale_dask.analyses.sample import Sample
 from ale_dask.analyses.sensitivity import base_rate_variants as beside
 from ale_dask.analyses.sensitivity import contrast_jackknife as contrasts
@@ -33,7 +32,6 @@ from ale_dask.coordinates.foci import subset, table
 from ale_dask.coordinates.subject_groups import group_names
 from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import cpu_count
-from ale_dask.execution.plan import Plan
 from ale_dask.execution.progress import clock
 from ale_dask.numerics import clusters
 
@@ -113,9 +111,9 @@ class Family:
     """
 
     sample: Sample
-    parts: Mapping[Members, Plan]
-    plan: Plan | None
-    against: Sequence[Plan] = ()
+    parts: Mapping[Members, MainEffectPlan]
+    plan: variant_null.VariantsPlan | None
+    against: Sequence[beside.BaseRateVariantsPlan] = ()
 
     def members(self, left_out: LeftOut) -> Members:
         """Return the places in the sample of a set's experiments."""
@@ -139,17 +137,17 @@ class Family:
         found = survivors(part, variant_null.null_of(nulls.uniform, number), mask=mask, inference=inference)
         return found if against is None else {**found, AGAINST: against}
 
-    def _against(self, nulls: Nulls, number: int, part: Plan) -> Bools:
+    def _against(self, nulls: Nulls, number: int, part: MainEffectPlan) -> Bools:
         own, variant = self.against[number // beside.MOST], number % beside.MOST
         null = beside.null_of(nulls.base_rate[number // beside.MOST], variant)
         by = beside.judged_by(own, variant)
         sample = self.sample
-        return against_base_rate(part.arrays["s"], null, by, mask=sample.mask, inference=sample.inference)
+        return against_base_rate(part.s, null, by, mask=sample.mask, inference=sample.inference)
 
 
 def family(
     sample: Sample,
-    whole: Plan,
+    whole: MainEffectPlan,
     *,
     left_out: Iterable[LeftOut],
     name: str,
@@ -163,7 +161,7 @@ def family(
     InputError
         where TFCE is the correction: it looks at every voxel of each map, and has no pass that serves all.
     """
-    inference, bits = sample.inference, int(whole.settings["bits"])
+    inference, bits = sample.inference, whole.bits
     if inference.correction == "tfce":
         raise InputError(f"{name}: leaving out needs a cluster or voxel correction; set another than tfce")
     keys = sample.key.tolist()
@@ -176,37 +174,37 @@ def family(
         keep[list(members)] = False
         return Sample(subset(sample.foci, keep), sample.mask, inference) if members else sample, keep
 
-    def part(members: Members) -> Plan:
+    def part(members: Members) -> MainEffectPlan:
         few, keep = rest(members)
         own = [row for row, stays in zip(rows, keep, strict=True) if stays]
         return plan_main_effect(few, bits=bits, name=name, rows=own)
 
     with ThreadPoolExecutor(cpu_count()) as pool:
-        parts: dict[Members, Plan] = {(): whole, **dict(zip(wanted, pool.map(part, wanted), strict=True))}
+        parts: dict[Members, MainEffectPlan] = {(): whole, **dict(zip(wanted, pool.map(part, wanted), strict=True))}
     plan = None
     if inference.null != "base-rate":
         plan = variant_null.plan_variants(whole, list(parts.values()), left_out=list(parts), name=name)
     if not wants_base_rate(inference):
         return Family(sample, parts, plan)
 
-    def second(members: Members) -> Plan:
+    def second(members: Members) -> BaseRatePlan:
         return plan_base_rate(rest(members)[0], main=parts[members], name=name)
 
     return Family(sample, parts, plan, _base_rate_passes(whole, list(parts), second, name=name))
 
 
 def _base_rate_passes(
-    whole: Plan,
+    whole: MainEffectPlan,
     left_out: Sequence[Members],
-    make: Callable[[Members], Plan],
+    make: Callable[[Members], BaseRatePlan],
     *,
     name: str,
-) -> list[Plan]:
+) -> list[beside.BaseRateVariantsPlan]:
     """Return the passes of the base-rate nulls without each of some experiments, planned some at a time."""
     started = time.perf_counter()
     first = make(left_out[0])
     seconds = (time.perf_counter() - started) * (len(left_out) - 1) / cpu_count()
-    kept = beside.STUDIES_STAY if "study_begin" in first.arrays else ""
+    kept = beside.STUDIES_STAY if first.draws_studies else ""
     text = f"thresholds against the base rate of {len(left_out)} samples take about {clock(seconds)}{kept}"
     log.info(f"{name}: the {text}")
     found = []
@@ -225,11 +223,7 @@ class ContrastFamily:
     arms: tuple[Family, Family]
     pooled: Family | None
     left_out: Sequence[LeftOut]
-    plan: Plan
-
-    @cached_property
-    def _slot(self) -> npt.NDArray[np.int64]:
-        return self.plan.arrays["candidate"]
+    plan: contrasts.ContrastLeftOutPlan
 
     def kept(
         self,
@@ -247,7 +241,7 @@ class ContrastFamily:
         p = np.full((2, mask.n_voxels), np.nan)
         if relabelled[number]:
             done = contrasts.complete(self.plan, number)
-            p[:, self._slot] = relabelled_p(
+            p[:, self.plan.candidate] = relabelled_p(
                 exceed[number], int(relabelled[number]), complete=done, rule=inference.relabel_p
             )
         least = inference.min_voxels(mask.voxel_volume)
@@ -272,7 +266,7 @@ def contrast_family(
     disjoint: tuple[Sample, Sample],
     *,
     pooled: Family | None,
-    whole: Plan,
+    whole: MainEffectPlan,
     left_out: Sequence[LeftOut],
     bits: int,
     name: str,
@@ -289,8 +283,8 @@ def contrast_family(
         # No main effect without some experiments reaches its cluster-forming value where the whole stays below it.
         reached = np.zeros(mask.n_voxels, dtype=bool)
         for one in arms if pooled is None else (pooled,):
-            s = one.parts[()].arrays["s"]
-            reached |= s >= min(int(part.settings["threshold"]) for part in one.parts.values())
+            s = one.parts[()].s
+            reached |= s >= min(part.threshold for part in one.parts.values())
             for passed in one.against:
                 reached |= s >= beside.least_thresholds(passed)
         candidate = np.flatnonzero(reached & mask.searched)

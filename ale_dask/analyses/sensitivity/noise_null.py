@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.analyses.main_effect import draws_of, identity_of, null_tables, plan_main_effect
+from ale_dask.analyses.main_effect import MainEffectPlan, identity_of, plan_main_effect
+from ale_dask.analyses.null_draws import DrawnPlan, draws_of, null_tables
 from ale_dask.analyses.sample import Sample
 from ale_dask.analyses.sensitivity.noise_experiments import Noise, noise_of
+from ale_dask.config.inference import ClusterCut
 from ale_dask.errors import InputError
-from ale_dask.execution.plan import Plan
+from ale_dask.execution.plan import Setting, StoredArray
 from ale_dask.numerics.added_null import critical_values
 from ale_dask.numerics.ale import cell_index, fixed_point_rows, scale_bits
 from ale_dask.numerics.draws import NULL, draw_keys
@@ -33,7 +35,55 @@ STATISTICS = {"voxel": VOXEL, "cluster-size": SIZE, "cluster-mass": MASS}
 _SHARED = ("volume", "shape", "s", "focus_begin", "kernel", "draw_key", "box_shape", "boxes")
 
 
-def plan_fail_safe(sample: Sample, main: Plan, *, most: int, series: int, name: str, threads: int = 1) -> Plan:
+class FailSafePlan(DrawnPlan, kind=KIND):
+    """Plan of the nulls of a sample with more and more noise experiments, and of its noise series."""
+
+    statistic = Setting(str)
+    """The correction by which clusters survive."""
+    alpha = Setting(float)
+    """The family-wise error of each null."""
+    s = StoredArray[np.int32]()
+    """The observed sum S of every voxel (voxel), without noise."""
+    noise_place_key = StoredArray[np.uint64]()
+    """The key of the places of each noise experiment's foci (noise)."""
+    threshold = StoredArray[np.int32]()
+    """The S from which voxels form clusters (series, 1 + noise)."""
+
+    @property
+    def rule(self) -> ClusterCut:
+        """How the cut of a null is taken."""
+        # Plans made before there was this choice lack the setting.
+        rule: ClusterCut = self.settings.get("rule", "plus-one")
+        return rule
+
+    @property
+    def n_experiments(self) -> int:
+        """Number of experiments without noise."""
+        return len(self.kernel)
+
+    @property
+    def most(self) -> int:
+        """Number of noise experiments."""
+        return int(self.threshold.shape[1]) - 1
+
+    @property
+    def series(self) -> int:
+        """Number of noise series."""
+        return len(self.threshold)
+
+    def noise(self, key: npt.NDArray[np.uint64]) -> Design:
+        """Return the noise experiments with the keys by which they draw."""
+        return Design(self.arrays["noise_begin"], self.arrays["noise_kernel"], key, self.additive)
+
+    @property
+    def noise_draws(self) -> Design:
+        """The noise experiments as a null draws their foci."""
+        return self.noise(self.arrays["noise_draw_key"])
+
+
+def plan_fail_safe(
+    sample: Sample, main: MainEffectPlan, *, most: int, series: int, name: str, threads: int = 1
+) -> FailSafePlan:
     """Return the frozen plan of the nulls of a sample with 0 … `most` noise experiments, and of its noise series.
 
     `main` is the sample's own plan. Its fixed-point scale is kept if it holds for all of them together.
@@ -45,11 +95,11 @@ def plan_fail_safe(sample: Sample, main: Plan, *, most: int, series: int, name: 
     """
     conventions = conventions_of(sample, main, most=most, series=series, name=name)
     bits, noise = int(conventions["scale_bits"]), noise_of(sample, number=most)
-    if bits != int(main.settings["bits"]):
+    if bits != main.bits:
         main = plan_main_effect(sample, bits=bits, name=name)
     threshold = cluster_forming(noise, series=series, bits=bits, threads=threads)
     statistic = sample.inference.correction
-    return Plan(
+    return FailSafePlan(
         name=name,
         kind=KIND,
         identity=identity_of(KIND, conventions),
@@ -73,7 +123,7 @@ def plan_fail_safe(sample: Sample, main: Plan, *, most: int, series: int, name: 
     )
 
 
-def conventions_of(sample: Sample, main: Plan, *, most: int, series: int, name: str) -> dict[str, Any]:
+def conventions_of(sample: Sample, main: MainEffectPlan, *, most: int, series: int, name: str) -> dict[str, Any]:
     """Return every setting that changes a number of the plan; a hash over it is its identity.
 
     Raises
@@ -92,7 +142,7 @@ def conventions_of(sample: Sample, main: Plan, *, most: int, series: int, name: 
     begin = np.r_[0, np.cumsum(sample.n_foci if sample.additive else np.ones(len(sample.key), dtype=np.int64))]
     like = noise_of(sample, number=most).like
     added = [peaks[begin[e] : begin[e + 1]] for e in like]
-    bits = min(int(main.settings["bits"]), scale_bits(np.concatenate([peaks, *added])))
+    bits = min(main.bits, scale_bits(np.concatenate([peaks, *added])))
     own = sample.conventions(bits)
     return {**own, "statistic": correction, "noise": most, "series": series}
 
@@ -125,16 +175,12 @@ def cluster_forming(noise: Noise, *, series: int, bits: int, threads: int = 1) -
         return np.stack(list(pool.map(values, range(series)))).astype(np.int32)
 
 
-def block(plan: Plan, first: int, count: int) -> dict[str, I64]:
+def block(plan: FailSafePlan, first: int, count: int) -> dict[str, I64]:
     """Return {"null": (iteration, noise x series)} of some iterations, int64: of each enlarged sample."""
     design, rows, space = null_tables(plan)
-    threshold = plan.arrays["threshold"]
-    statistic = STATISTICS[plan.settings["statistic"]]
+    threshold, statistic = plan.threshold, STATISTICS[plan.statistic]
     if statistic == VOXEL:
         threshold = threshold.min(axis=0, keepdims=True)
-    noise = Design(
-        plan.arrays["noise_begin"], plan.arrays["noise_kernel"], plan.arrays["noise_draw_key"], design.additive
-    )
     out = np.empty((count, threshold.shape[1], threshold.shape[0]), dtype=np.int64)
-    noise_iterations(first, count, statistic, values_of(threshold), design, noise, rows, space, out)
+    noise_iterations(first, count, statistic, values_of(threshold), design, plan.noise_draws, rows, space, out)
     return {"null": out.reshape(count, -1)}

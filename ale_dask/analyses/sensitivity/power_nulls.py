@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses.base_rate import BaseRatePlan, plan_base_rate
 from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.sample import Sample
 from ale_dask.errors import InputError
-from ale_dask.execution.plan import Plan
 from ale_dask.numerics.base_rate_tfce import base_rate_tfce_map
 from ale_dask.numerics.correct import UNREACHABLE
 from ale_dask.numerics.density_levels import least_sums, z_map
@@ -61,7 +60,8 @@ def uniform_found(chosen: Sample, result: xr.Dataset, *, simulations: int, withi
     tables = _tables(chosen, bits=bits, within_mm=within_mm, threads=threads)
     if inference.correction == "tfce":
         plan = main_effects.plan_main_effect(chosen, bits=bits, name=result.attrs["name"])
-        heights = main_effects.levels_of(plan)
+        heights = plan.levels
+        assert heights is not None
         trial, kernels, space = (tables[name] for name in ("trial", "kernels", "space"))
         inside = np.flatnonzero(space.inside)
 
@@ -91,36 +91,35 @@ def base_rate_found(chosen: Sample, result: xr.Dataset, *, simulations: int, wit
     """
     inference, bits = chosen.inference, int(result.attrs["scale_bits"])
     main = main_effects.plan_main_effect(chosen, bits=bits, name=result.attrs["name"])
-    plan = base_rates.plan_base_rate(chosen, main=main, name=result.attrs["name"])
-    if plan.settings["conventions"]["base_rate"] != result.attrs["base_rate_sha256"]:
+    plan = plan_base_rate(chosen, main=main, name=result.attrs["name"])
+    if plan.base_rate_sha256 != result.attrs["base_rate_sha256"]:
         name = result.attrs["name"]
         raise InputError(f"base_rate '{inference.base_rate}': not the image that '{name}' was made with")
     tables = _tables(chosen, bits=bits, within_mm=within_mm, threads=threads)
     space, trial = tables["space"], tables["trial"]
     # The place of a voxel between the table's levels rises with the foci that are reported around it.
-    position = plan.arrays["position"]
+    position = plan.table.position
     third = np.searchsorted(np.quantile(position[space.target], [1 / 3, 2 / 3]), position, side="right")
     of_place = third[place_voxels(simulations, trial=trial, space=space)]
     cut = int(result.attrs[CORRECTION_OF[inference.correction].base_rate.cut])
     if cut >= UNREACHABLE:
         return Found(np.zeros((simulations, 1 + len(chosen.key)), dtype=bool), of_place)
-    table, least = base_rates.table_of(plan), int(plan.settings["least_z"])
-    words, threshold = base_rates.drawn_by(plan), plan.arrays["threshold"]
+    table, words, threshold = plan.table, plan.source, plan.threshold
     if inference.correction == "tfce":
         return Found(_enhanced(chosen, plan, simulations=simulations, cut=cut, tables=tables), of_place)
     if inference.correction == "voxel":
         # One voxel by itself is enough.
         threshold, cut = np.maximum(threshold, least_sums(table, least=cut)), 1
     by_mass, edges = inference.correction == "cluster-mass", inference.connectivity == 18
-    rule = local_rule(threshold, table, least_z=least, cut=cut, by_mass=by_mass, edges=edges, space=space)
+    rule = local_rule(threshold, table, least_z=plan.least_z, cut=cut, by_mass=by_mass, edges=edges, space=space)
     return Found(base_rate_detections(simulations, rule=rule, source=words, **tables), of_place)
 
 
-def _enhanced(chosen: Sample, plan: Plan, *, simulations: int, cut: int, tables: dict[str, Any]) -> Bools:
+def _enhanced(chosen: Sample, plan: BaseRatePlan, *, simulations: int, cut: int, tables: dict[str, Any]) -> Bools:
     """Return what TFCE finds against the base rate (simulation, 1 + experiment)."""
-    mask, table, words = chosen.mask, base_rates.table_of(plan), base_rates.drawn_by(plan)
+    mask, table, words = chosen.mask, plan.table, plan.source
     trial, kernels, space = (tables[name] for name in ("trial", "kernels", "space"))
-    cells, shift = np.flatnonzero(space.number >= 0), int(plan.settings["tfce_shift"])
+    cells, shift = np.flatnonzero(space.number >= 0), plan.tfce_shift
 
     def survives(s: npt.NDArray[np.int32]) -> Bools:
         units = z_map(s[cells].astype(np.int64), table)

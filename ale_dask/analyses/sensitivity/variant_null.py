@@ -9,35 +9,48 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.analyses.corrections import STATISTICS
-from ale_dask.analyses.main_effect import draws_of, identity_of, null_tables, null_threshold
-from ale_dask.execution.plan import Plan
+from ale_dask.analyses.main_effect import MainEffectPlan, identity_of
+from ale_dask.analyses.null_draws import DrawnPlan, draws_of, null_tables
+from ale_dask.execution.plan import StoredArray
 from ale_dask.numerics.variant_null import Variants, variant_iterations
 
 KIND = "variants"
-SHARED = ("volume", "shape", "focus_begin", "kernel", "draw_key", "box_shape", "boxes")
 
 
-def plan_variants(whole: Plan, variants: Sequence[Plan], *, left_out: Sequence[Sequence[int]], name: str) -> Plan:
+class VariantsPlan(DrawnPlan, kind=KIND):
+    """Plan of the nulls of several main effects that share their draws."""
+
+    threshold = StoredArray[np.int32]()
+    """The S at which each variant forms clusters (variant)."""
+    begin = StoredArray[np.int64]()
+    """The first member of each variant, and the number of members (variant + 1)."""
+    member = StoredArray[np.int64]()
+    """The experiments that each variant lacks (member)."""
+
+
+def plan_variants(
+    whole: MainEffectPlan, variants: Sequence[MainEffectPlan], *, left_out: Sequence[Sequence[int]], name: str
+) -> VariantsPlan:
     """Return the frozen plan of the nulls of several main effects whose draws are those of `whole`.
 
     `variants` are their own plans, at the same fixed point, and `left_out` the experiments, by their place in `whole`,
     that each of them lacks. Not for TFCE, which looks at every voxel of each map.
     """
-    bits, additive = whole.settings["bits"], whole.settings["additive"]
-    assert all(v.settings["bits"] == bits and v.settings["additive"] == additive for v in variants)
+    bits, additive = whole.bits, whole.additive
+    assert all(v.bits == bits and v.additive == additive for v in variants)
     conventions = {
         "variants": [v.identity for v in variants],
         "left_out": [[int(i) for i in members] for members in left_out],
     }
-    return Plan(
+    return VariantsPlan(
         name=name,
         kind=KIND,
         identity=identity_of(KIND, conventions),
         statistics=tuple(f"{what}:{v}" for v in range(len(variants)) for what in STATISTICS),
         settings={"conventions": conventions, "bits": bits, "additive": additive},
         arrays={
-            **draws_of(whole, SHARED),
-            "threshold": np.array([null_threshold(v) for v in variants], dtype=np.int32),
+            **draws_of(whole),
+            "threshold": np.array([v.null_threshold for v in variants], dtype=np.int32),
             "begin": np.r_[0, np.cumsum([len(m) for m in left_out])].astype(np.int64),
             "member": np.array([i for members in left_out for i in members], dtype=np.int64),
         },
@@ -45,11 +58,11 @@ def plan_variants(whole: Plan, variants: Sequence[Plan], *, left_out: Sequence[S
 
 
 @lru_cache(maxsize=8)
-def _variants(plan: Plan) -> Variants:
-    return Variants(*(plan.arrays[n] for n in ("threshold", "begin", "member")))
+def _variants(plan: VariantsPlan) -> Variants:
+    return Variants(plan.threshold, plan.begin, plan.member)
 
 
-def block(plan: Plan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
+def block(plan: VariantsPlan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
     """Return {"null": (iteration, variant x statistic)} of some iterations, int64: each variant's own null."""
     design, rows, space = null_tables(plan)
     out = np.empty((count, len(plan.statistics) // len(STATISTICS), len(STATISTICS)), dtype=np.int64)

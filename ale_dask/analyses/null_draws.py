@@ -1,0 +1,92 @@
+"""The plans whose iterations draw the foci of experiments anew, and the compiled tables that they draw by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ale_dask.execution.plan import Plan, Setting, StoredArray
+from ale_dask.numerics.kernels.focus_visits import Design
+from ale_dask.numerics.kernels.kernel_rows import Geometry, KernelRows, geometry, rows_of_kernels
+
+SHARED = ("volume", "shape", "focus_begin", "kernel", "draw_key", "box_shape", "boxes")
+"""The arrays that the draws of a plan come from, in the order in which plans hold them."""
+
+
+class DrawnPlan(Plan):
+    """Plan of a null whose iterations place the foci of each experiment anew in the mask."""
+
+    additive = Setting(bool)
+    """Whether the foci of an experiment add up; otherwise their maximum counts."""
+    shape = StoredArray[np.int64]()
+    """Of the grid (axis)."""
+    focus_begin = StoredArray[np.int64]()
+    """The first focus of each experiment, and the number of foci (experiment + 1)."""
+    kernel = StoredArray[np.int64]()
+    """The number of each experiment's kernel (experiment)."""
+    draw_key = StoredArray[np.uint64]()
+    """The key of each experiment's draws (experiment)."""
+    box_shape = StoredArray[np.int64]()
+    """The extent of each kernel in voxels (kernel, axis)."""
+
+    @property
+    def volume(self) -> npt.NDArray[np.bool_]:
+        """The mask (x, y, z), bool."""
+        shape = tuple(int(n) for n in self.shape)
+        return np.unpackbits(self.arrays["volume"], count=math.prod(shape)).reshape(shape).astype(bool)
+
+    @property
+    def searched(self) -> npt.NDArray[np.bool_]:
+        """In which voxels of the mask (voxel), bool, inference is made."""
+        n_voxels = int(np.count_nonzero(self.volume))
+        if "search" not in self.arrays:
+            return np.ones(n_voxels, dtype=bool)
+        return np.unpackbits(self.arrays["search"], count=n_voxels).astype(bool)
+
+    @property
+    def edges(self) -> bool:
+        """Whether clusters join by edges."""
+        return bool(self._space[0])
+
+    @property
+    def grid(self) -> bool:
+        """Whether the null is looked at beyond the mask, on the whole grid."""
+        return bool(self._space[1])
+
+    @property
+    def _space(self) -> npt.NDArray[np.int64]:
+        # Plans made before there was this choice lack the array.
+        return self.arrays.get("space", np.zeros(2, dtype=np.int64))
+
+    @property
+    def boxes(self) -> list[npt.NDArray[np.int32]]:
+        """Each kernel as an array (x, y, z), in fixed point."""
+        ends, flat = np.cumsum(self.box_shape.prod(axis=1)), self.arrays["boxes"]
+        return [
+            flat[end - math.prod(shape) : end].reshape(tuple(shape))
+            for shape, end in zip(self.box_shape.tolist(), ends, strict=True)
+        ]
+
+
+def draws_of(plan: DrawnPlan, names: Sequence[str] = SHARED) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of these names that the draws of a plan come from, and where they are looked at."""
+    return {name: plan.arrays[name] for name in (*names, "space", "search") if name in plan.arrays}
+
+
+@lru_cache(maxsize=8)
+def null_tables(plan: DrawnPlan, *, in_mask: bool = False) -> tuple[Design, KernelRows, Geometry]:
+    """Return the experiments, kernel rows and grid of a plan as the compiled null takes them, built once per process.
+
+    With `in_mask` the grid has the voxels of the mask even where the null looks beyond it.
+    """
+    volume = plan.volume
+    inside = np.argwhere(volume).astype(np.int16)
+    beyond = plan.grid and not in_mask
+    looked_at = np.argwhere(np.ones_like(volume)).astype(np.int16) if beyond else inside[plan.searched]
+    space = geometry(looked_at, radius=plan.box_shape // 2, edges=plan.edges, drawn=inside)
+    return Design(plan.focus_begin, plan.kernel, plan.draw_key, plan.additive), rows_of_kernels(plan.boxes), space

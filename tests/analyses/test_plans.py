@@ -1,0 +1,92 @@
+"""Plans on disk: every kind is read as its own type, with the bytes that it was written with."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.runs import with_inference
+
+from ale_dask.analyses import base_rate, contrast, contrast_clusters, kinds, main_effect
+from ale_dask.analyses.sensitivity import base_rate_variants, contrast_jackknife, noise_null, variant_null
+from ale_dask.analyses.sensitivity.jackknife import contrast_family, family, sets_of
+from ale_dask.config.study import Study
+from ale_dask.execution.plan import Plan
+from ale_dask.workflows.prepare import make_plans, prepare
+
+STORE = Path(__file__).parents[1] / "stores" / "earlier.tar.xz"
+TYPES: dict[str, type[Plan]] = {
+    main_effect.KIND: main_effect.MainEffectPlan,
+    base_rate.KIND: base_rate.BaseRatePlan,
+    contrast.KIND: contrast.ContrastPlan,
+    contrast_clusters.KIND: contrast_clusters.ContrastClustersPlan,
+    variant_null.KIND: variant_null.VariantsPlan,
+    base_rate_variants.KIND: base_rate_variants.BaseRateVariantsPlan,
+    contrast_jackknife.KIND: contrast_jackknife.ContrastLeftOutPlan,
+    noise_null.KIND: noise_null.FailSafePlan,
+}
+
+
+@pytest.fixture
+def made(tiny_study: Study) -> dict[str, Plan]:
+    """Return a plan of every kind."""
+    prepared = prepare(with_inference(tiny_study, null="both", voxel_p=0.05))
+    found = make_plans(prepared)
+    arms = ("drug", "therapy")
+    mains = {name: found[name] for name in (*arms, "drug-vs-therapy_pooled")}
+    sets = sets_of([prepared.samples["drug"]])[:2]
+    one, two = (family(prepared.samples[name], mains[name], left_out=sets, name=name) for name in arms)
+    without = contrast_family(
+        (one, two),
+        prepared.arms["drug-vs-therapy"],
+        pooled=None,
+        whole=mains["drug-vs-therapy_pooled"],
+        left_out=sets,
+        bits=prepared.bits,
+        name="without",
+    )
+    noise = noise_null.plan_fail_safe(prepared.samples["drug"], mains["drug"], most=2, series=2, name="noise")
+    listed = [*found.values(), one.plan, *one.against, without.plan, noise]
+    return {plan.kind: plan for plan in listed}
+
+
+def test_every_kind_is_read_as_its_own_type(made: dict[str, Plan]) -> None:
+    assert set(made) == set(TYPES) == set(kinds.PLANS)
+    for kind, plan in made.items():
+        again = Plan.from_bytes(plan.to_bytes())
+        assert type(plan) is type(again) is TYPES[kind]
+        assert (again.to_bytes(), again.id) == (plan.to_bytes(), plan.id)
+        null = kinds.PLANS[kind].block(plan, 0, 2)
+        for name, array in kinds.PLANS[kind].block(again, 0, 2).items():
+            np.testing.assert_array_equal(array, null[name])
+
+
+def test_what_a_type_names_is_what_the_plan_holds(made: dict[str, Plan]) -> None:
+    for plan in made.values():
+        named = {name for cls in type(plan).__mro__ for name in vars(cls) if not name.startswith("_")}
+        for name in named & set(plan.arrays):
+            value = getattr(plan, name)
+            if isinstance(value, np.ndarray) and value.dtype != np.bool_:
+                assert value is plan.arrays[name]
+
+
+def test_an_unknown_kind_is_a_plan() -> None:
+    assert type(Plan.from_bytes(Plan("n", "of-another-program", "ab", (), {}, {}).to_bytes())) is Plan
+
+
+def test_a_plan_of_an_earlier_version_is_written_as_it_was() -> None:
+    with tarfile.open(STORE) as archive:
+        file = archive.extractfile("out/plans/a/plan.npz")
+        assert file is not None
+        stored = file.read()
+    plan = Plan.from_bytes(stored)
+    assert isinstance(plan, main_effect.MainEffectPlan)
+    assert plan.null_threshold == plan.threshold > 0
+    before, after = (zipfile.ZipFile(io.BytesIO(data)) for data in (stored, plan.to_bytes()))
+    # Compressed bytes are the library's; what they hold, and in which order, is the plan's.
+    assert before.namelist() == after.namelist()
+    assert [before.read(name) for name in before.namelist()] == [after.read(name) for name in after.namelist()]
