@@ -15,6 +15,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses import base_rate, contrast, contrast_clusters, main_effect, study_plans
+from ale_dask.analyses.findings.model import with_origin
 from ale_dask.analyses.sensitivity import base_rate_variants, contrast_jackknife, noise_null, variant_null
 from ale_dask.analyses.study_plans import KeepPlan, Nulls, PreparedStudy
 from ale_dask.config.inference import Inference
@@ -114,7 +115,8 @@ def results_of(
     nulls = Nulls(plans, read, ale, results)
     for name, kind in _kinds(study).items():
         results[name] = ANALYSES[kind].collect(study, name, nulls)
-    return {name: results[name] for name in dict.fromkeys([*study.study.analysis, *results])}
+    ordered = {name: results[name] for name in dict.fromkeys([*study.study.analysis, *results])}
+    return with_origin(ordered, simulated=study.study.simulated)
 
 
 def _kinds(study: PreparedStudy) -> dict[str, str]:

@@ -42,11 +42,10 @@ def compare(
     from ale_dask.reporting.compare.files import as_records, comparison_lines, write_comparison
     from ale_dask.reporting.compare.runs import compare as of
 
-    (study1, first, record1), (study2, second, record2) = _collected(out1), _collected(out2)
+    (_, first, record1), (_, second, record2) = _collected(out1), _collected(out2)
     comparison = of(first, second, records=(record1, record2))
     if folder is not None:
-        simulated = study1.simulated or study2.simulated
-        write_comparison(comparison, folder, simulated=simulated, names=(out1, out2), pictures=pictures)
+        write_comparison(comparison, folder, names=(out1, out2), pictures=pictures)
     if as_json:
         print(json.dumps({"out1": out1, "out2": out2, **as_records(comparison)}))
         return
@@ -69,8 +68,8 @@ def export(
     from ale_dask.storage.location import place, staged
 
     check_program(to)
-    study, results, _ = _collected(out)
+    _, results, _ = _collected(out)
     where = folder if folder is not None else f"{out.rstrip('/')}/export/{to}"
     with staged(place(where)) as local:
-        written = of(results, local, to=to, simulated=study.simulated)
+        written = of(results, local, to=to)
     print(f"{len(written)} files in {where}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from ale_dask.analyses.findings.model import by_name, model_of
+from ale_dask.analyses.findings.model import by_name, is_simulated, model_of, with_origin
 from ale_dask.analyses.main_effect import EPS, decision_variables
 from ale_dask.analyses.sensitivity.power import with_power
 from ale_dask.coordinates.spreadsheet_cells import escaped
@@ -46,7 +46,6 @@ def write_results(
     out: Path,
     *,
     title: str,
-    simulated: bool,
     drawn_by: FigureWorkers | InProcessFigures | None,
     source: RunSource | None = None,
 ) -> None:
@@ -67,19 +66,19 @@ def write_results(
         raise InputError(f"two of the analyses {', '.join(results)} would share a folder; rename one")
     contexts = study_contexts(results)
     work = [(folders[name], result, contexts[name]) for name, result in results.items()]
-    drawing = drawn_by.draw(work, simulated=simulated) if drawn_by else iter(())
+    drawing = drawn_by.draw(work) if drawn_by else iter(())
     # The first figures are handed to the workers before the maps are written here.
     figure_paths = list(next(drawing, []))
     for name, result in results.items():
-        write_maps(result, folders[name], simulated=simulated)
+        write_maps(result, folders[name])
         _write_analysis_tables(result, results, folders[name])
-    _write_study_files(results, out, title=title, simulated=simulated)
+    _write_study_files(results, out, title=title)
     for paths in drawing:
         figure_paths += paths
     if available(*PAGE):
-        replace_file(out / "table.html", article_html(results, title=title, simulated=simulated).encode())
+        replace_file(out / "table.html", article_html(results, title=title).encode())
         figures = PageFigures(figure_paths, contexts, drawn_by.backdrop() if drawn_by else None)
-        write_page(results, out, title=title, simulated=simulated, source=source or RunSource(), figures=figures)
+        write_page(results, out, title=title, source=source or RunSource(), figures=figures)
 
 
 def _write_analysis_tables(result: xr.Dataset, results: Mapping[str, xr.Dataset], folder: Path) -> None:
@@ -94,11 +93,12 @@ def _write_analysis_tables(result: xr.Dataset, results: Mapping[str, xr.Dataset]
             replace_file(folder / f"{base}_contributions{end}.tsv", tsv(table))
 
 
-def _write_study_files(results: Mapping[str, xr.Dataset], out: Path, *, title: str, simulated: bool) -> None:
+def _write_study_files(results: Mapping[str, xr.Dataset], out: Path, *, title: str) -> None:
+    simulated = is_simulated(*results.values())
     replace_file(out / "study_results.tsv", tsv(study_table(results)))
     if len(overlaps := overlap_table(results)):
         replace_file(out / "overlap.tsv", tsv(overlaps))
-        replace_file(out / "overlap.svg", overlap_svg(results, simulated=simulated).encode())
+        replace_file(out / "overlap.svg", overlap_svg(results).encode())
     selection = flow_table(results)
     if len(selection):
         replace_file(out / "selection.tsv", tsv(selection))
@@ -108,7 +108,7 @@ def _write_study_files(results: Mapping[str, xr.Dataset], out: Path, *, title: s
         figure = flow_svg(steps, simulated=simulated, colour=colours.get(str(sample), "currentColor"))
         replace_file(out / f"selection_{stem(str(sample))}.svg", figure.encode())
     replace_file(out / "dataset_description.json", _description(title, simulated=simulated))
-    article = article_table(results, simulated=simulated)
+    article = article_table(results)
     replace_file(out / "table.tsv", str(escaped(article).to_csv(sep="\t", index=False, lineterminator="\n")).encode())
 
 
@@ -153,10 +153,9 @@ def write_report(
     True
     """
     write_results(
-        with_power(by_name(results)),
+        with_power(with_origin(by_name(results), simulated=simulated)),
         Path(out),
         title=title,
-        simulated=simulated,
         drawn_by=InProcessFigures() if pictures else None,
     )
     return Path(out)

@@ -322,7 +322,6 @@ def fail_safe(
                 result,
                 fail_safe_n[key],
                 folder / stem(name),
-                simulated=planned.study.simulated,
                 pictures=pictures,
                 hues=planned.hues,
                 origin=origin_of(_as_run(result, planned.study), planned.record),

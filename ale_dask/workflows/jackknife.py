@@ -16,7 +16,7 @@ from ale_dask.analyses.base_rate import base_rate_name, nulls_of
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.execute import run_plan
 from ale_dask.analyses.findings.clusters import Cluster
-from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.findings.model import SIMULATED, model_of
 from ale_dask.analyses.main_effect import MainEffectPlan, plan_main_effect
 from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.analyses.sensitivity import contrast_jackknife
@@ -235,6 +235,7 @@ def _overlap(result: xr.Dataset, sets: Sequence[LeftOut], surviving: Callable[[i
             "by": by,
             "inference": result.attrs["inference"],
             "voxel_volume": float(model_of(result).mask.voxel_volume),
+            **({SIMULATED: 1} if model_of(result).simulated else {}),
         },
     )
     return describe(dataset)

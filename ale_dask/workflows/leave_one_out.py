@@ -98,7 +98,7 @@ def jackknife_of_run(
     with writing_results(out) as folder:
         for name, overlap in overlaps.items():
             origin = origin_of(results[name], record)
-            write_jackknife(overlap, folder / stem(name), simulated=study.simulated, origin=origin)
+            write_jackknife(overlap, folder / stem(name), origin=origin)
     return overlaps
 
 

@@ -318,7 +318,6 @@ def write(
             results,
             folder,
             title=study.title,
-            simulated=study.simulated,
             drawn_by=drawn_by,
             source=RunSource(record, copy),
         )

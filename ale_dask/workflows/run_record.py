@@ -17,7 +17,7 @@ from ale_dask.analyses.base_rate import base_rate_name
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.contrast_clusters import clusters_name
 from ale_dask.analyses.findings.atlas import ATLASES
-from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.findings.model import SIMULATED, model_of
 from ale_dask.config.inference import BUILT_IN
 from ale_dask.config.run_record import SCHEMA, FileRecord, RunRecord
 from ale_dask.config.study import Contrast, FociSource, MainEffect, Study, with_expanded_files
@@ -29,8 +29,8 @@ from ale_dask.version import __version__
 
 _SEARCH = ("search_sha256", "search_voxels", "search_mm3")
 _LIBRARIES = ("dask", "distributed", "numba", "numpy", "scipy", "xarray", "zarr")
-# Files and selection are recorded per sample, which several analyses may share.
-_LEFT_OUT = {"affine", ATTRIBUTE, "inference", "selection", "shape", "sources"}
+# Files and selection are recorded per sample, which several analyses may share, and SIMULATED once per run.
+_LEFT_OUT = {"affine", ATTRIBUTE, "inference", "selection", "shape", SIMULATED, "sources"}
 _COUNTED = ("experiments", "talairach", "without_n")
 
 

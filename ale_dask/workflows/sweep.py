@@ -220,7 +220,7 @@ def _collect(
             places.add(label, cell.values, results)
             if maps:
                 where = folder / "cells" / cell_hash(cell.values)
-                write_results(results, where, title=label, simulated=cell.study.simulated, drawn_by=None)
+                write_results(results, where, title=label, drawn_by=None)
         whole = pd.concat(tables, ignore_index=True)
         record = _record(planned, passes, digests, seconds=time.time() - started)
         replace_file(folder / "sweep.tsv", long_tsv(whole))
@@ -228,10 +228,10 @@ def _collect(
             log.info('no sweep.parquet: pip install "ale-dask[sweep]"')
         else:
             replace_file(folder / "sweep.parquet", whole.to_parquet(index=False))
-        stability.write(folder / "stability", simulated=planned.study.simulated)
-        write_places(places, folder, simulated=planned.study.simulated)
+        stability.write(folder / "stability")
+        write_places(places, folder)
         for axis, values in planned.axes.items():
-            svg = axis_svg(whole, axis, [str(v) for v in values], simulated=planned.study.simulated)
+            svg = axis_svg(whole, axis, [str(v) for v in values])
             if svg is not None:
                 replace_file(folder / "axes" / f"{stem(axis)}.svg", svg.encode())
         replace_file(folder / "sweep.json", (json.dumps(record, indent=2) + "\n").encode())

@@ -6,6 +6,7 @@ import pytest
 from support.samples import LEFT, MASK, RIGHT, sample
 
 from ale_dask.analyses.api import conjunction, contrast, main_effect
+from ale_dask.analyses.findings.model import with_origin
 
 
 @pytest.fixture(scope="module")
@@ -22,3 +23,9 @@ def study():
         "nowhere": conjunction([drug, therapy], name="nowhere"),
         "overlap": conjunction([both, drug], name="overlap"),
     }
+
+
+@pytest.fixture(scope="module")
+def marked(study):
+    """Return the same results, marked as of simulated data."""
+    return with_origin(study, simulated=True)

@@ -96,9 +96,9 @@ def test_the_nearest_peaks_are_those_of_all_pairs(study: Study) -> None:
     assert table["nearest_mm"].item() == min(np.linalg.norm(a - b) for a, b in itertools.product(*peaks))
 
 
-def test_the_overlap_figure_holds_the_numbers_of_the_table(study: Study) -> None:
-    svg = overlap_svg(study, simulated=True)
-    assert svg == overlap_svg(study, simulated=True)
+def test_the_overlap_figure_holds_the_numbers_of_the_table(study: Study, marked: Study) -> None:
+    svg = overlap_svg(marked)
+    assert svg == overlap_svg(marked)
     said = words(svg)
     assert "SIMULATED" in said
     for row in overlap_table(study).to_dict("records"):
@@ -108,7 +108,7 @@ def test_the_overlap_figure_holds_the_numbers_of_the_table(study: Study) -> None
     swatches = [box.get("fill") for box in ElementTree.fromstring(svg).iter(f"{SVG}rect") if box.get("width") == "12"]
     orange, blue, green = (hue.flat for hue in HUES[:3])
     assert swatches == [orange, blue, green, orange, blue, OVERLAP.flat, OVERLAP.flat]
-    assert overlap_svg({"drug": study["drug"]}, simulated=False) == ""
+    assert overlap_svg({"drug": study["drug"]}) == ""
     assert overlap_table({"drug": study["drug"]}).empty
 
 

@@ -76,13 +76,13 @@ def test_undecided_clusters_are_marked_and_explained(study: Study) -> None:
     assert f"{UNDECIDED} Undecided" in article_html(study, title="ours")
 
 
-def test_the_fragment_is_whole_escaped_and_marked(study: Study) -> None:
-    html = Table(article_html(study, title=EVIL, simulated=True))
+def test_the_fragment_is_whole_escaped_and_marked(study: Study, marked: Study) -> None:
+    html = Table(article_html(marked, title=EVIL))
     assert html.open == []
     page = {"html", "head", "meta", "title", "body", "p", "em", "strong", "br"}
     assert html.tags <= page | {"table", "thead", "tbody", "tr", "th", "td"}
     assert EVIL in html.text
-    table = article_table(study, simulated=True)
+    table = article_table(marked)
     cells = [row for row in html.rows[1:] if len(row) > 1]
     columns = [name.replace("mm³", "mm3") for name in html.rows[0]]
     assert set(columns) == set(COLUMNS) - {"Analysis", "Direction", "Threshold"}

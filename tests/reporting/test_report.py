@@ -32,10 +32,10 @@ NILEARN = ["Cluster ID", "X", "Y", "Z", "Peak Stat", "Cluster Size (mm3)"]
 
 
 @pytest.fixture(scope="module")
-def folder(study, tmp_path_factory):
+def folder(marked, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     with out_of.figure_workers(wanted=True) as drawn_by:
-        out_of.write_results(study, out, title=EVIL, simulated=True, drawn_by=drawn_by)
+        out_of.write_results(marked, out, title=EVIL, drawn_by=drawn_by)
     return out
 
 
@@ -113,8 +113,8 @@ def test_sidecars_say_simulated_and_what_is_controlled_and_no_private_path(folde
     assert b"SIMULATED" in header["descrip"].item()
 
 
-def test_the_same_result_gives_the_same_bytes(study, folder, tmp_path):
-    for path in out_of.write_maps(study["drug"], tmp_path, simulated=True):
+def test_the_same_result_gives_the_same_bytes(marked, folder, tmp_path):
+    for path in out_of.write_maps(marked["drug"], tmp_path):
         again = hashlib.sha256(path.read_bytes())
         assert again.digest() == hashlib.sha256((folder / "drug" / path.name).read_bytes()).digest()
         assert path.read_bytes()[4:8] == b"\0\0\0\0"
@@ -307,7 +307,7 @@ def test_page_is_one_file_and_escapes_what_users_name(folder):
         assert int(image["width"]) > 400
 
 
-def test_pictures_are_of_maps_that_hold_something(study, folder):
+def test_pictures_are_of_maps_that_hold_something(study, marked, folder):
     for name, result in study.items():
         for spec in figures.pictured_map_specs(result):
             path = figures.picture_path(result, spec, folder / name)
@@ -317,14 +317,13 @@ def test_pictures_are_of_maps_that_hold_something(study, folder):
                 assert path.stat().st_size > 20_000
     # Of a conjunction without any voxel in common only what went into it.
     assert [path.name for path in (folder / "nowhere").glob("*.png")] == ["nowhere_overlay.png"]
-    assert figures.headline(study["drug"], figures.pictured_map_specs(study["drug"])[0], simulated=True).startswith(
-        "SIMULATED"
-    )
+    drug = marked["drug"]
+    assert figures.headline(drug, figures.pictured_map_specs(drug)[0]).startswith("SIMULATED")
 
 
-def test_figure_workers_draw_what_is_drawn_here(study, folder, tmp_path):
-    context = study_contexts(study)["overlap"]
-    drawn = out_of.write_figures(study["overlap"], tmp_path, simulated=True, context=context)
+def test_figure_workers_draw_what_is_drawn_here(marked, folder, tmp_path):
+    context = study_contexts(marked)["overlap"]
+    drawn = out_of.write_figures(marked["overlap"], tmp_path, context=context)
     assert len(drawn) == 4
     for path in drawn:
         assert path.read_bytes() == (folder / "overlap" / path.name).read_bytes()
@@ -342,7 +341,7 @@ def test_without_the_extra_the_rest_is_written_and_the_log_says_what_to_install(
     monkeypatch.setattr(extra, "find_spec", lambda name: None)
     extra._say_once.cache_clear()
     with out_of.figure_workers(wanted=True) as drawn_by:
-        out_of.write_results({"drug": study["drug"]}, tmp_path, title="t", simulated=False, drawn_by=drawn_by)
+        out_of.write_results({"drug": study["drug"]}, tmp_path, title="t", drawn_by=drawn_by)
     assert 'pip install "ale-dask[report]"' in caplog.text
     assert (tmp_path / "study_results.tsv").is_file()
     assert not list(tmp_path.rglob("*.png"))
@@ -357,10 +356,10 @@ def test_description_and_names_stay_inside_the_folder(study, folder, tmp_path):
     assert description["Simulated"] is True
     assert stem("../../etc/x y") == "-..-etc-x-y"
     outside = study["nowhere"].assign_attrs(name="../evil")
-    out_of.write_results({"../evil": outside}, tmp_path / "in", title="t", simulated=False, drawn_by=None)
+    out_of.write_results({"../evil": outside}, tmp_path / "in", title="t", drawn_by=None)
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
     with pytest.raises(InputError, match="share a folder"):
-        out_of.write_results({"a b": outside, "a-b": outside}, tmp_path, title="t", simulated=False, drawn_by=None)
+        out_of.write_results({"a b": outside, "a-b": outside}, tmp_path, title="t", drawn_by=None)
     with pytest.raises(InputError, match="one name"):
         write_report([outside, outside], tmp_path)
 

@@ -24,6 +24,8 @@ from ale_dask.numerics.space import Mask
 Kind = Literal["main-effect", "contrast", "conjunction"]
 Results = xr.Dataset | Sequence[xr.Dataset] | Mapping[str, xr.Dataset]
 """One result, several, or results by name."""
+SIMULATED = "simulated"
+"""The attribute of a result whose foci were made up by a program; others lack it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,11 @@ class _Result:
     def name(self) -> str:
         """The name of the analysis."""
         return str(self.dataset.attrs["name"])
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the foci were made up by a program."""
+        return is_simulated(self.dataset)
 
     @property
     def inference(self) -> Inference:
@@ -154,6 +161,17 @@ _MODELS: dict[str, type[Result]] = {
 def kind_of(dataset: xr.Dataset) -> str:
     """Return the kind of analysis that a Dataset is the result of; "" of a Dataset that is no result."""
     return str(dataset.attrs.get("kind", ""))
+
+
+def is_simulated(*results: xr.Dataset) -> bool:
+    """Return whether any of some Datasets is of foci that were made up by a program."""
+    return any(bool(result.attrs.get(SIMULATED, False)) for result in results)
+
+
+def with_origin(results: Mapping[str, xr.Dataset], *, simulated: bool) -> dict[str, xr.Dataset]:
+    """Return results by name with a mark on each, where they are of foci that were made up by a program."""
+    # NetCDF has no attributes that are true or false.
+    return {name: result.assign_attrs({SIMULATED: 1}) if simulated else result for name, result in results.items()}
 
 
 def model_of(result: xr.Dataset) -> Result:

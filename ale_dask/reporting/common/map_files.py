@@ -27,12 +27,12 @@ File = tuple[str, Callable[[], bytes]]
 """A file's path below a folder, and the function that makes its content."""
 
 
-def write_maps(result: xr.Dataset, folder: Path, *, simulated: bool = False) -> list[Path]:
+def write_maps(result: xr.Dataset, folder: Path) -> list[Path]:
     """Write every map of a result and its sidecar into a folder and return the images' paths.
 
     Equal results give equal bytes. NaN in a p map means not tested; 0 in another map means no value.
     """
-    mask = model_of(result).mask
+    model = model_of(result)
     specs = map_specs_of(result)
 
     def write(spec: MapSpec) -> Path:
@@ -40,9 +40,9 @@ def write_maps(result: xr.Dataset, folder: Path, *, simulated: bool = False) -> 
         path = folder / f"{base}.nii.gz"
         # A p of 0 outside the mask would be the smallest of all.
         fill = np.nan if spec.units == "p" else 0
-        data = image_bytes(spec.read(result).astype(spec.dtype), mask=mask, fill=fill, simulated=simulated)
+        data = image_bytes(spec.read(result).astype(spec.dtype), mask=model.mask, fill=fill, simulated=model.simulated)
         replace_file(path, data)
-        text = json.dumps(sidecar(result, spec, simulated=simulated), indent=2, ensure_ascii=False)
+        text = json.dumps(sidecar(result, spec), indent=2, ensure_ascii=False)
         replace_file(folder / f"{base}.json", f"{text}\n".encode())
         return path
 
@@ -75,7 +75,7 @@ def _search(attrs: Mapping[Any, Any]) -> dict[str, Any] | None:
     return {key: attrs[name] for key, name in attributes.items()}
 
 
-def sidecar(result: xr.Dataset, spec: MapSpec, *, simulated: bool = False) -> dict[str, Any]:
+def sidecar(result: xr.Dataset, spec: MapSpec) -> dict[str, Any]:
     """Return the content of the JSON file beside a map."""
     attrs = result.attrs
     entries: dict[str, Any] = {
@@ -95,4 +95,4 @@ def sidecar(result: xr.Dataset, spec: MapSpec, *, simulated: bool = False) -> di
         "Identity": attrs["identity"],
         "Plan": attrs.get("plan"),
     }
-    return {**{k: v for k, v in entries.items() if v is not None}, "Simulated": simulated}
+    return {**{k: v for k, v in entries.items() if v is not None}, "Simulated": model_of(result).simulated}

@@ -13,7 +13,7 @@ import xarray as xr
 
 from ale_dask.analyses.findings.clusters import find_clusters
 from ale_dask.analyses.findings.matching import CHANGES
-from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.findings.model import is_simulated, model_of
 from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask
@@ -37,7 +37,6 @@ def write_comparison(
     comparison: Comparison,
     folder: Path,
     *,
-    simulated: bool = False,
     names: tuple[str, str] = ("run 1", "run 2"),
     pictures: bool = True,
 ) -> list[Path]:
@@ -63,7 +62,7 @@ def write_comparison(
     if not pictures or not available(*PICTURES):
         return paths
     for name, (a, b) in comparison.pairs.items():
-        for path, figure in _figures(name, a, b, folder, simulated=simulated, names=names):
+        for path, figure in _figures(name, a, b, folder, names=names):
             if figure:
                 replace_file(path, figure)
                 paths.append(path)
@@ -109,7 +108,7 @@ def overlay(first: npt.NDArray[Any], second: npt.NDArray[Any], *, sign: int = 1)
 
 
 def _figures(
-    name: str, a: xr.Dataset, b: xr.Dataset, folder: Path, *, simulated: bool, names: tuple[str, str]
+    name: str, a: xr.Dataset, b: xr.Dataset, folder: Path, *, names: tuple[str, str]
 ) -> Iterator[tuple[Path, bytes]]:
     pictured = {spec.suffix for spec in pictured_map_specs(a)}
     for pair in pairs_of(a, b):
@@ -121,15 +120,15 @@ def _figures(
             other = "" if is_base_rate(pair.first) == is_base_rate(pair.second) else f"_beside-{pair.second.suffix}"
             path = folder / f"{stem(name)}_{pair.first.suffix}{other}{f'_desc-{end.lower()}' if end else ''}.png"
             values = overlay(*maps, sign=sign)
-            title = _title(name, a, b, pair, sign=sign, simulated=simulated)
+            title = _title(name, a, b, pair, sign=sign)
             rank = np.maximum(*(sign * m for m in maps))
             yield path, _draw(values, rank, mask=model_of(a).mask, title=title, names=names) if values.any() else b""
 
 
-def _title(name: str, a: xr.Dataset, b: xr.Dataset, pair: Pair, *, sign: int, simulated: bool) -> str:
+def _title(name: str, a: xr.Dataset, b: xr.Dataset, pair: Pair, *, sign: int) -> str:
     words = list(dict.fromkeys((label(a, pair.first), label(b, pair.second))))
     direction = [model_of(a).directions[0 if sign > 0 else 1]] if model_of(a).kind == "contrast" else []
-    return " · ".join([*([SIMULATED] if simulated else []), name, *direction, " | ".join(words)])
+    return " · ".join([*([SIMULATED] if is_simulated(a, b) else []), name, *direction, " | ".join(words)])
 
 
 def _short(name: str) -> str:

@@ -15,7 +15,7 @@ import pandas as pd
 import xarray as xr
 from scipy import special
 
-from ale_dask.analyses.findings.model import Results, by_name, model_of
+from ale_dask.analyses.findings.model import Results, by_name, is_simulated, model_of, with_origin
 from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.foci import foci_of
 from ale_dask.coordinates.readers import write_table
@@ -74,7 +74,7 @@ def export(results: Results, folder: str | Path, *, to: str, simulated: bool = F
     'study_results.csv'
     """
     check_program(to)
-    files = PROGRAMS[to](by_name(results), simulated)
+    files = PROGRAMS[to](with_origin(by_name(results), simulated=simulated))
     seen: set[str] = set()
     for name, _ in files:
         # Some file systems do not distinguish upper from lower case.
@@ -101,23 +101,24 @@ def check_program(to: str) -> None:
         raise InputError(f"export to '{to}': not known; give one of {', '.join(PROGRAMS)}")
 
 
-def nimare_files(results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
+def nimare_files(results: Mapping[str, xr.Dataset]) -> list[File]:
     """Return the files of a NiMARE export: maps, and a Dataset in JSON per main effect."""
     files: list[File] = []
     for name, result in results.items():
         base = f"{stem(name)}/{stem(name)}"
         for suffix, read in _nimare_maps(result).items():
-            files.append((f"{base}_{suffix}.nii.gz", _map(result, read, suffix, simulated)))
+            files.append((f"{base}_{suffix}.nii.gz", _map(result, read, suffix)))
         if model_of(result).kind == "main-effect":
-            files.append((f"{base}_dataset.json", partial(_encoded, nimare_dataset, result, simulated)))
+            files.append((f"{base}_dataset.json", partial(_encoded, nimare_dataset, result)))
     return files
 
 
-def _map(result: xr.Dataset, read: Callable[[], npt.NDArray[Any]], suffix: str, simulated: bool) -> Callable[[], bytes]:
+def _map(result: xr.Dataset, read: Callable[[], npt.NDArray[Any]], suffix: str) -> Callable[[], bytes]:
     # A p of 0 outside the mask would be the smallest of all; NiMARE fills with 1.
     fill = 1 if suffix.startswith("p") else 0
     dtype = np.int16 if suffix.startswith("label") else np.float32
-    return lambda: image_bytes(read().astype(dtype), mask=model_of(result).mask, fill=fill, simulated=simulated)
+    model = model_of(result)
+    return lambda: image_bytes(read().astype(dtype), mask=model.mask, fill=fill, simulated=model.simulated)
 
 
 def _nimare_maps(result: xr.Dataset) -> dict[str, Callable[[], npt.NDArray[Any]]]:
@@ -149,8 +150,8 @@ def _corrected(result: xr.Dataset, statistic: str, from_p: Callable[[F64], F64])
     return from_p(corrected_p(result, statistic))
 
 
-def _encoded(make: Callable[..., str], result: xr.Dataset, simulated: bool) -> bytes:
-    return make(result, simulated=simulated).encode()
+def _encoded(make: Callable[[xr.Dataset], str], result: xr.Dataset) -> bytes:
+    return make(result).encode()
 
 
 def corrected_p(result: xr.Dataset, statistic: str) -> F64:
@@ -178,7 +179,7 @@ def _logp(p: F64) -> F64:
     return np.maximum(-np.log10(p), 0)
 
 
-def nimare_dataset(result: xr.Dataset, *, simulated: bool = False) -> str:
+def nimare_dataset(result: xr.Dataset) -> str:
     """Return the foci of a main effect in mm MNI as a Dataset of NiMARE in JSON: studies and their contrasts.
 
     Tags become labels of 0 or 1, moderators metadata; an experiment without a name of its contrast has the contrast
@@ -202,7 +203,7 @@ def nimare_dataset(result: xr.Dataset, *, simulated: bool = False) -> str:
         while key in contrasts:
             key += "'"
         contrasts[key] = entry
-    if simulated:
+    if is_simulated(result):
         for each in studies.values():
             each["metadata"] = {"note": SIMULATED}
     return json.dumps(studies, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -224,9 +225,10 @@ def _experiments(result: xr.Dataset) -> Iterator[tuple[str, str, int, F64]]:
         yield str(study) if split else str(id_), str(id_)[len(begin) :] if split else "", int(n), xyz
 
 
-def csv_files(results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
+def csv_files(results: Mapping[str, xr.Dataset]) -> list[File]:
     """Return the files of a CSV export: the tables of every analysis, of the study, and the foci of main effects."""
     files: list[File] = []
+    simulated = is_simulated(*results.values())
 
     def add(name: str, make: Callable[[], pd.DataFrame]) -> None:
         def content() -> bytes:
@@ -246,12 +248,12 @@ def csv_files(results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
                 add(f"{base}/{base}_contributions{_ENDS[source]}", make)
         if model_of(result).kind == "main-effect":
             # Made now, so that a value which no table can hold is refused before any file is written.
-            files.append((f"{base}/{base}_foci.csv", partial(bytes, foci_csv(result, simulated=simulated))))
+            files.append((f"{base}/{base}_foci.csv", partial(bytes, foci_csv(result))))
     add("study_results", lambda: study_table(results))
     return files
 
 
-def foci_csv(result: xr.Dataset, *, simulated: bool = False) -> bytes:
+def foci_csv(result: xr.Dataset) -> bytes:
     """Return the foci of a main effect as a table with a row per focus, as `write_foci` writes it.
 
     Raises
@@ -261,12 +263,12 @@ def foci_csv(result: xr.Dataset, *, simulated: bool = False) -> bytes:
     """
     # Ids are unique and contain the column "contrast".
     foci = result.drop_vars("moderator_contrast", errors="ignore").assign(experiment_name=result["experiment_id"])
-    if simulated:
+    if is_simulated(result):
         foci["moderator_simulated"] = xr.full_like(foci["experiment_id"], "yes")
     return write_table(foci).encode()
 
 
-PROGRAMS: dict[str, Callable[[Mapping[str, xr.Dataset], bool], list[File]]] = {
+PROGRAMS: dict[str, Callable[[Mapping[str, xr.Dataset]], list[File]]] = {
     "nimare": nimare_files,
     "gingerale": gingerale_files,
     "csv": csv_files,

@@ -48,7 +48,7 @@ COLUMNS = (
 Values = npt.NDArray[Any]
 
 
-def gingerale_files(results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
+def gingerale_files(results: Mapping[str, xr.Dataset]) -> list[File]:
     """Return the files of a GingerALE export: images (.nii), Sleuth text and cluster tables (.txt), in one folder.
 
     The thresholded contrasts are those at the corrected input, uncorrected as GingerALE's are, each direction by
@@ -57,7 +57,7 @@ def gingerale_files(results: Mapping[str, xr.Dataset], simulated: bool) -> list[
     kinds = {"main-effect": _main_effect, "contrast": _contrast, "conjunction": _conjunction}
     files: list[File] = []
     for name, result in results.items():
-        files += kinds[model_of(result).kind](name, result, results, simulated)
+        files += kinds[model_of(result).kind](name, result, results)
     return files
 
 
@@ -81,15 +81,15 @@ def _thousands(n: int) -> str:
     return f"{n // 1000}k" if n and n % 1000 == 0 else str(n)
 
 
-def _main_effect(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
+def _main_effect(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> list[File]:
     base = stem(name)
     # A remark in the text itself would become part of the next experiment's name.
-    foci = f"{base}_simulated.txt" if simulated else f"{base}.txt"
+    foci = f"{base}_simulated.txt" if model_of(result).simulated else f"{base}.txt"
     files: list[File] = [
         (foci, lambda: write_sleuth(result).encode()),
-        (f"{base}_ALE.nii", _image(result, lambda: result["ale"].values, "ALE Image", simulated)),
-        (f"{base}_P.nii", _image(result, lambda: _p(result), "P Image", simulated, fill=1)),
-        (f"{base}_Z.nii", _image(result, lambda: np.maximum(result["z"].values, 0), "Z Image", simulated)),
+        (f"{base}_ALE.nii", _image(result, lambda: result["ale"].values, "ALE Image")),
+        (f"{base}_P.nii", _image(result, lambda: _p(result), "P Image", fill=1)),
+        (f"{base}_Z.nii", _image(result, lambda: np.maximum(result["z"].values, 0), "Z Image")),
     ]
     for source in INPUTS:
 
@@ -100,8 +100,8 @@ def _main_effect(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset
             return np.where(labels() > 0, result["ale"].values, 0)
 
         thresholded = f"{base}_{threshold_name(result, source=source)}"
-        table = _table(partial(cluster_table, result, source=source), "Peak ALE", result, results, source, simulated)
-        files += _thresholded(thresholded, result, {"ALE": thresholded_ale}, labels, table, simulated)
+        table = _table(partial(cluster_table, result, source=source), "Peak ALE", result, results, source)
+        files += _thresholded(thresholded, result, {"ALE": thresholded_ale}, labels, table)
     return files
 
 
@@ -109,7 +109,7 @@ def _p(result: xr.Dataset) -> Values:
     return np.asarray(10.0 ** -result["logp"].values.astype(np.float64))
 
 
-def _contrast(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
+def _contrast(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> list[File]:
     i, source = model_of(result).inference, INPUTS[0]
     arms = [stem(str(arm)) for arm in result.attrs["arms"]]
     spec = find_map_spec(result, level="uncorrected", source=source)
@@ -139,13 +139,13 @@ def _contrast(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset], 
 
         base = f"{first}-{second}"
         thresholded = f"{base}_{_thousands(int(result.attrs['iterations']))}-p{_digits(i.contrast_p)}"
-        files.append((f"{base}_P.nii", _image(result, p, "P Image", simulated, fill=1)))
-        text = _table(table, "Peak Difference", result, {}, source, simulated)
-        files += _thresholded(thresholded, result, {"ALE": difference, "Z": values}, labels, text, simulated)
+        files.append((f"{base}_P.nii", _image(result, p, "P Image", fill=1)))
+        text = _table(table, "Peak Difference", result, {}, source)
+        files += _thresholded(thresholded, result, {"ALE": difference, "Z": values}, labels, text)
     return files
 
 
-def _conjunction(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset], simulated: bool) -> list[File]:
+def _conjunction(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> list[File]:
     source = INPUTS[0]
     base = "_conj_".join(stem(str(part)) for part in result.attrs["of"])
 
@@ -155,8 +155,8 @@ def _conjunction(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset
     def labels() -> Values:
         return _numbered(result, model_of(result).clusters(result["z_min"].sel(input=source).values))
 
-    table = _table(lambda: conjunction_table(result, source=source), "Peak ALE", result, results, source, simulated)
-    return _thresholded(base, result, {"ALE": smallest_ale}, labels, table, simulated)
+    table = _table(lambda: conjunction_table(result, source=source), "Peak ALE", result, results, source)
+    return _thresholded(base, result, {"ALE": smallest_ale}, labels, table)
 
 
 def _thresholded(
@@ -165,10 +165,9 @@ def _thresholded(
     maps: Mapping[str, Callable[[], Values]],
     labels: Callable[[], Values],
     table: Callable[[], bytes],
-    simulated: bool,
 ) -> list[File]:
-    images = [(f"{base}_{name}.nii", _image(result, read, f"{name} Image", simulated)) for name, read in maps.items()]
-    clusters = _image(result, labels, "Cluster Image", simulated, intent="Clusters", dtype=np.int32)
+    images = [(f"{base}_{name}.nii", _image(result, read, f"{name} Image")) for name, read in maps.items()]
+    clusters = _image(result, labels, "Cluster Image", intent="Clusters", dtype=np.int32)
     return [*images, (f"{base}_clust.nii", clusters), (f"{base}_clust.txt", table)]
 
 
@@ -183,7 +182,6 @@ def _image(
     result: xr.Dataset,
     read: Callable[[], Values],
     title: str,
-    simulated: bool,
     *,
     fill: float = 0,
     intent: str = "",
@@ -195,7 +193,7 @@ def _image(
         image.set_sform(mask.affine, code=MNI152)
         image.set_qform(mask.affine, code=MNI152)
         image.header.set_xyzt_units("mm")
-        image.header["descrip"] = f"ale_dask {title} {SIMULATED if simulated else ''}".strip().encode()
+        image.header["descrip"] = f"ale_dask {title} {SIMULATED if model_of(result).simulated else ''}".strip().encode()
         image.header["intent_name"] = intent.encode()
         return bytes(image.to_bytes())
 
@@ -208,13 +206,12 @@ def _table(
     result: xr.Dataset,
     results: Mapping[str, xr.Dataset],
     source: str,
-    simulated: bool,
 ) -> Callable[[], bytes]:
     def content() -> bytes:
         contributors = _contributors(result, results, source)
         rows = [_row(row, extrema, contributors) for row in make().to_dict("records")]
         text = escaped(pd.DataFrame(rows, columns=list(COLUMNS))).to_csv(sep="\t", index=False, lineterminator="\n")
-        return ((f"// {SIMULATED}\n" if simulated else "") + str(text)).encode()
+        return ((f"// {SIMULATED}\n" if model_of(result).simulated else "") + str(text)).encode()
 
     return content
 

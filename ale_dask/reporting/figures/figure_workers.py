@@ -31,9 +31,9 @@ Work = tuple[Path, xr.Dataset, StudyContext]
 """The folder of an analysis, its result, and the study context that its figures are drawn with."""
 
 
-def _draw(work: Work, simulated: bool) -> list[Path]:
+def _draw(work: Work) -> list[Path]:
     folder, result, context = work
-    return write_figures(result, folder, simulated=simulated, context=context)
+    return write_figures(result, folder, context=context)
 
 
 def _serve(pipe: Connection) -> None:
@@ -46,7 +46,7 @@ def _serve(pipe: Connection) -> None:
         except (EOFError, OSError):
             return
         try:
-            pipe.send(_draw(*request) if request else template())
+            pipe.send(_draw(request) if request else template())
         except Exception as error:
             pipe.send(error)
 
@@ -57,7 +57,7 @@ class FigureWorkers:
     def __init__(self, pipes: list[Connection]) -> None:
         self._pipes = pipes
 
-    def draw(self, results: Sequence[Work], *, simulated: bool) -> Iterator[list[Path]]:
+    def draw(self, results: Sequence[Work]) -> Iterator[list[Path]]:
         """Yield the paths of each analysis's figures as workers finish them.
 
         Raises
@@ -68,14 +68,14 @@ class FigureWorkers:
         work = iter(results)
         busy: set[Any] = set()
         for pipe in self._pipes:
-            self._send_next(pipe, work, busy, simulated)
+            self._send_next(pipe, work, busy)
         while busy:
             for pipe in [p for p in self._pipes if p in multiprocessing.connection.wait(busy)]:
                 busy.discard(pipe)
                 paths = pipe.recv()
                 if isinstance(paths, Exception):
                     raise paths
-                self._send_next(pipe, work, busy, simulated)
+                self._send_next(pipe, work, busy)
                 note_written(paths)
                 yield paths
 
@@ -88,19 +88,19 @@ class FigureWorkers:
         return backdrop if isinstance(backdrop, Backdrop) else None
 
     @staticmethod
-    def _send_next(pipe: Connection, work: Iterator[Work], busy: set[Any], simulated: bool) -> None:
+    def _send_next(pipe: Connection, work: Iterator[Work], busy: set[Any]) -> None:
         if (analysis := next(work, None)) is not None:
-            pipe.send((analysis, simulated))
+            pipe.send(analysis)
             busy.add(pipe)
 
 
 class InProcessFigures:
     """Draw as `FigureWorkers` do, in this process: a new one would rerun a user's script without a main guard."""
 
-    def draw(self, results: Sequence[Work], *, simulated: bool) -> Iterator[list[Path]]:
+    def draw(self, results: Sequence[Work]) -> Iterator[list[Path]]:
         """Yield the paths of each analysis's figures."""
         for work in results:
-            yield _draw(work, simulated)
+            yield _draw(work)
 
     def backdrop(self) -> Backdrop | None:
         """Return the brain behind the page's slices, or None without nilearn."""

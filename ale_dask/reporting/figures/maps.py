@@ -22,9 +22,7 @@ from ale_dask.reporting.figures.study_context import StudyContext, study_context
 from ale_dask.storage.location import replace_file
 
 
-def write_figures(
-    result: xr.Dataset, folder: Path, *, simulated: bool = False, context: StudyContext | None = None
-) -> list[Path]:
+def write_figures(result: xr.Dataset, folder: Path, *, context: StudyContext | None = None) -> list[Path]:
     """Write a PNG of each thresholded map with a surviving voxel, and the plots, and return their paths.
 
     `context` comes from `study_contexts`; without one, contrasts and conjunctions lack the colours of their arms.
@@ -39,12 +37,12 @@ def write_figures(
         path = picture_path(result, spec, folder)
         values = spec.read(result)
         if values.any():
-            replace_file(path, _draw(values, result, spec, context, simulated))
+            replace_file(path, _draw(values, result, spec, context))
             paths.append(path)
         else:
             # The figure of an earlier run would show clusters that are gone.
             path.unlink(missing_ok=True)
-    return paths + write_plots(result, folder, simulated=simulated, context=context)
+    return paths + write_plots(result, folder, context=context)
 
 
 def picture_path(result: xr.Dataset, spec: MapSpec, folder: Path) -> Path:
@@ -52,9 +50,9 @@ def picture_path(result: xr.Dataset, spec: MapSpec, folder: Path) -> Path:
     return folder / f"{stem(result.attrs['name'])}_{spec.suffix}.png"
 
 
-def headline(result: xr.Dataset, spec: MapSpec, *, simulated: bool) -> str:
+def headline(result: xr.Dataset, spec: MapSpec) -> str:
     """Return the title of a map's figure: the analysis, the threshold, and whether the data are simulated."""
-    mark = f"{SIMULATED} · " if simulated else ""
+    mark = f"{SIMULATED} · " if model_of(result).simulated else ""
     return f"{mark}{result.attrs['name']} · {label(result, spec)}"
 
 
@@ -85,7 +83,7 @@ def _by_size(clusters: list[Cluster]) -> list[Cluster]:
     return sorted(clusters, key=lambda c: -len(c.voxels))
 
 
-def _draw(values: npt.NDArray[Any], result: xr.Dataset, spec: MapSpec, context: StudyContext, simulated: bool) -> bytes:
+def _draw(values: npt.NDArray[Any], result: xr.Dataset, spec: MapSpec, context: StudyContext) -> bytes:
     from matplotlib.colors import LinearSegmentedColormap
 
     top = float(np.abs(values).max())
@@ -99,7 +97,7 @@ def _draw(values: npt.NDArray[Any], result: xr.Dataset, spec: MapSpec, context: 
         values.astype(np.float32),
         _by_size(model_of(result).clusters(values, level=spec.level)),
         mask=model_of(result).mask,
-        title=headline(result, spec, simulated=simulated),
+        title=headline(result, spec),
         legend=legend,
         scale=ColourScale(
             LinearSegmentedColormap.from_list("ale", (*negative[::-1], *positive)),

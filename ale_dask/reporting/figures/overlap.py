@@ -14,7 +14,7 @@ import xarray as xr
 
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.matching import dice
-from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.findings.model import is_simulated, model_of
 from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.palette import FAINT, INK, OVERLAP, hues_of, pooled_names
@@ -129,7 +129,7 @@ def _surviving(
     return SurvivingMap(name, kind, colour, voxels, peaks, len(voxels) * volume, str(result.attrs["mask_sha256"]))
 
 
-def overlap_svg(results: Mapping[str, xr.Dataset], *, simulated: bool) -> str:
+def overlap_svg(results: Mapping[str, xr.Dataset]) -> str:
     """Return the overlaps as a matrix, volumes on the diagonal and above and Dice below; "" for fewer than two maps."""
     maps = surviving_maps(results)
     if len(maps) < 2:
@@ -154,7 +154,7 @@ def overlap_svg(results: Mapping[str, xr.Dataset], *, simulated: bool) -> str:
             parts.append(box(x, y, cell - 1, 29, fill))
             ink = "#fff" if share > 0.5 else INK
             parts.append(text(x + cell / 2, y + 19, words, fill=ink, anchor="middle", size=size, bold=i == j))
-    title = f"{SIMULATED} · overlap of the analyses" if simulated else "Overlap of the analyses"
+    title = f"{SIMULATED} · overlap of the analyses" if is_simulated(*results.values()) else "Overlap of the analyses"
     return svg(parts, height=top + 22 + 30 * len(maps) + 12, title=title, alt=overlap_alt(results))
 
 

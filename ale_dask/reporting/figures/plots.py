@@ -150,16 +150,14 @@ def plot_path(result: xr.Dataset, plot: Plot, folder: Path) -> Path:
     return folder / f"{stem(result.attrs['name'])}_{plot.suffix}.{plot.ending}"
 
 
-def write_plots(
-    result: xr.Dataset, folder: Path, *, simulated: bool = False, context: StudyContext | None = None
-) -> list[Path]:
+def write_plots(result: xr.Dataset, folder: Path, *, context: StudyContext | None = None) -> list[Path]:
     """Write the plots of a result into a folder and return their paths. Needs matplotlib and nilearn."""
     name = str(result.attrs["name"])
     context = study_contexts({name: result})[name] if context is None else context
     hue = next((part.hue for part in context.parts.values()), HUES[0])
     plots = plots_of(result, context)
     for plot in plots:
-        replace_file(plot_path(result, plot, folder), _content(result, plot, context, hue, simulated))
+        replace_file(plot_path(result, plot, folder), _content(result, plot, context, hue))
     for plot in _PLOTS_OF_PARTS:
         if plot.suffix not in [p.suffix for p in plots]:
             # The plot of an earlier run would show clusters that are gone.
@@ -167,8 +165,8 @@ def write_plots(
     return [plot_path(result, plot, folder) for plot in plots]
 
 
-def _content(result: xr.Dataset, plot: Plot, context: StudyContext, hue: Hue, simulated: bool) -> bytes:
-    title = _title(result, plot, simulated)
+def _content(result: xr.Dataset, plot: Plot, context: StudyContext, hue: Hue) -> bytes:
+    title = _title(result, plot)
     if plot.suffix == "overlay":
         return overlay_png(result, context, title=title)
     if plot.suffix == "foci":
@@ -184,8 +182,8 @@ def _content(result: xr.Dataset, plot: Plot, context: StudyContext, hue: Hue, si
     return svg.getvalue().encode()
 
 
-def _title(result: xr.Dataset, plot: Plot, simulated: bool) -> str:
-    mark = f"{SIMULATED} · " if simulated else ""
+def _title(result: xr.Dataset, plot: Plot) -> str:
+    mark = f"{SIMULATED} · " if model_of(result).simulated else ""
     return f"{mark}{result.attrs['name']}: {plot.title[0].lower()}{plot.title[1:]}"
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.corrections import CORRECTION_OF
-from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.findings.model import is_simulated, model_of
 from ale_dask.reporting.common.maps import MapSpec, corrected_map_specs, map_specs_of, pictured_map_specs, stem
 from ale_dask.reporting.common.wording import controls, decision_words, facts, label, notes
 from ale_dask.reporting.figures.flow import flow_svg, flow_table, sample_colours
@@ -94,7 +94,6 @@ def write_page(
     folder: Path,
     *,
     title: str,
-    simulated: bool,
     source: RunSource = _RESULTS_ALONE,
     figures: PageFigures = _FIGURES_IN_FOLDERS,
 ) -> Path:
@@ -107,13 +106,13 @@ def write_page(
     environment = Environment(loader=PackageLoader("ale_dask.reporting"), autoescape=True, undefined=StrictUndefined)
     text = environment.get_template("report.html.j2").render(
         title=title,
-        simulated=simulated,
+        simulated=is_simulated(*results.values()),
         version=__version__,
         style=Markup(_template_text("report.css")),
         script=Markup(script),
         # By this hash the browser runs no other script, not even one that a name smuggles in.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        **_study_sections(results, simulated=simulated),
+        **_study_sections(results),
         **_analysis_sections(results, folder, source, figures),
         **_provenance_sections(results, source),
     )
@@ -126,13 +125,13 @@ def _template_text(name: str) -> str:
     return (files("ale_dask.reporting") / "templates" / name).read_text(encoding="utf-8")
 
 
-def _study_sections(results: Mapping[str, xr.Dataset], *, simulated: bool) -> dict[str, Any]:
+def _study_sections(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     return {
         "summary": summary_of(results),
         "numbers": {name: i for i, name in enumerate(results, 1)},
         "study": cells(_contrasts_and_conjunctions(results), place_of_row=_places_in_study(results)),
-        "selections": _selections(results, simulated=simulated),
-        "overlap": _overlap(results, simulated=simulated),
+        "selections": _selections(results),
+        "overlap": _overlap(results),
     }
 
 
@@ -161,8 +160,8 @@ def _provenance_sections(results: Mapping[str, xr.Dataset], source: RunSource) -
     }
 
 
-def _overlap(results: Mapping[str, xr.Dataset], *, simulated: bool) -> dict[str, Any]:
-    figure = overlap_svg(results, simulated=simulated).encode()
+def _overlap(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
+    figure = overlap_svg(results).encode()
     return {
         "figure": base64.b64encode(figure).decode(),
         "alt": overlap_alt(results),
@@ -171,8 +170,8 @@ def _overlap(results: Mapping[str, xr.Dataset], *, simulated: bool) -> dict[str,
     }
 
 
-def _selections(results: Mapping[str, xr.Dataset], *, simulated: bool) -> list[dict[str, Any]]:
-    colours = sample_colours(results)
+def _selections(results: Mapping[str, xr.Dataset]) -> list[dict[str, Any]]:
+    colours, simulated = sample_colours(results), is_simulated(*results.values())
     return [
         {
             "sample": name,

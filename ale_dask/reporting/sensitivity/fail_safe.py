@@ -156,7 +156,6 @@ def write_fail_safe(
     curves: xr.Dataset,
     folder: Path,
     *,
-    simulated: bool = False,
     pictures: bool = True,
     hues: Mapping[str, Hue] = MappingProxyType({}),
     origin: Sequence[Any] = (),
@@ -174,7 +173,7 @@ def write_fail_safe(
     base = f"{stem(curves.attrs['name'])}_fail-safe{'-base-rate' if curves.attrs['null'] == 'base-rate' else ''}"
     content = {f"{base}.tsv": tsv(fail_safe_table(result, curves)), f"{base}.json": _json(result, curves, origin)}
     if pictures and curves.sizes["cluster"] and available("matplotlib"):
-        content[f"{base}.svg"] = fail_safe_svg(result, curves, simulated=simulated, hues=hues).encode()
+        content[f"{base}.svg"] = fail_safe_svg(result, curves, hues=hues).encode()
     for name, data in content.items():
         replace_file(folder / name, data)
     return [folder / name for name in content]
@@ -205,7 +204,6 @@ def fail_safe_svg(
     result: xr.Dataset,
     curves: xr.Dataset,
     *,
-    simulated: bool = False,
     hues: Mapping[str, Hue] = MappingProxyType({}),
 ) -> str:
     """Return as SVG the share of series in which each cluster survives, against the noise experiments added.
@@ -235,7 +233,7 @@ def fail_safe_svg(
                 axes[0, column].set_title(f"noise {words}", size=10, loc="left")
             axes[-1, column].set_xlabel("noise experiments added")
         _name_rows(axes[:, 0], shown, model_of(result).mask.voxel_volume)
-        mark = f"{SIMULATED} · " if simulated else ""
+        mark = f"{SIMULATED} · " if model_of(result).simulated else ""
         figure.suptitle(
             f"{mark}{curves.attrs['name']}: share of {curves.attrs['series']} noise series in which a cluster "
             "survives\n",

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.findings.model import is_simulated
 from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.extra import available
 from ale_dask.reporting.common.map_files import SIMULATED
@@ -108,11 +109,11 @@ def jackknife_lines(by_analysis: Mapping[str, xr.Dataset]) -> list[str]:
     return lines
 
 
-def jackknife_svg(overlap: xr.Dataset, *, simulated: bool = False) -> str:
+def jackknife_svg(overlap: xr.Dataset) -> str:
     """Return as SVG the overlap fraction of each cluster without each set of experiments; needs matplotlib."""
     fraction = overlap["overlap_fraction"].values
     n, sets = fraction.shape
-    mark = f"{SIMULATED} · " if simulated else ""
+    mark = f"{SIMULATED} · " if is_simulated(overlap) else ""
     with figure_svg(
         f"{mark}{overlap.attrs['name']} · what is left of each cluster without {_unit(overlap.attrs['by'])}",
         alt=f"{(fraction > 0).all(axis=1).sum()} of {n} clusters survive whichever of {sets} is left out.",
@@ -150,9 +151,7 @@ def draw_fractions(axes: Any, fraction: npt.NDArray[np.float64], names: Sequence
     axes.figure.colorbar(image, ax=axes, label="% of its voxels", shrink=0.8)
 
 
-def write_jackknife(
-    overlap: xr.Dataset, folder: Path, *, simulated: bool = False, origin: Sequence[Any] = ()
-) -> list[Path]:
+def write_jackknife(overlap: xr.Dataset, folder: Path, *, origin: Sequence[Any] = ()) -> list[Path]:
     """Write NAME_leave-out-BY.tsv, .json and, with matplotlib, .svg into an analysis's folder; return their paths.
 
     `origin`, from `origin_of`, names the result that was left out of; report.html shows the files only beside that one.
@@ -172,7 +171,7 @@ def write_jackknife(
         f"{base}.json": f"{json.dumps(about, indent=1, ensure_ascii=False)}\n".encode(),
     }
     if overlap["overlap_fraction"].size and available("matplotlib"):
-        content[f"{base}.svg"] = jackknife_svg(overlap, simulated=simulated).encode()
+        content[f"{base}.svg"] = jackknife_svg(overlap).encode()
     for name, data in content.items():
         replace_file(folder / name, data)
     return [folder / name for name in content]

@@ -14,7 +14,7 @@ import xarray as xr
 
 from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.findings.clusters import grid_name
-from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.findings.model import is_simulated, model_of
 from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.extra import available
 from ale_dask.reporting.common.map_files import SIMULATED
@@ -32,9 +32,11 @@ class Stability:
         self._grids: dict[str, npt.NDArray[np.float64]] = {}
         self._counts: dict[tuple[str, str], npt.NDArray[np.int32]] = {}
         self._cells: dict[tuple[str, str], int] = {}
+        self._simulated = False
 
     def add(self, results: Mapping[str, xr.Dataset]) -> None:
         """Count the results of one cell."""
+        self._simulated |= is_simulated(*results.values())
         for result in results.values():
             grid, shape = grid_name(result), tuple(result.attrs["shape"])
             self._grids[grid] = np.array(result.attrs["affine"], dtype=np.float64).reshape(4, 4)
@@ -55,12 +57,13 @@ class Stability:
                 self._grids[grid],
             )
 
-    def write(self, folder: Path, *, simulated: bool) -> list[Path]:
+    def write(self, folder: Path) -> list[Path]:
         """Write NAME_stability.nii.gz for each analysis, direction and input, and return their paths."""
         paths = []
         for name, share, affine in self.shares():
             image = nib.Nifti1Image(share, affine)
-            image.header["descrip"] = (f"{SIMULATED}: " if simulated else "") + "share of cells in which voxel survives"
+            mark = f"{SIMULATED}: " if self._simulated else ""
+            image.header["descrip"] = f"{mark}share of cells in which voxel survives"
             path = folder / f"{stem(name)}_stability.nii.gz"
             replace_file(path, _gzipped(image))
             paths.append(path)
@@ -90,7 +93,7 @@ def _surviving(result: xr.Dataset) -> Iterator[tuple[str, npt.NDArray[np.bool_]]
             yield f"{name}_{direction.replace(' > ', '-over-')}_input-{source}", side * values > 0
 
 
-def axis_svg(table: pd.DataFrame, axis: str, values: Sequence[str], *, simulated: bool = False) -> str | None:
+def axis_svg(table: pd.DataFrame, axis: str, values: Sequence[str]) -> str | None:
     """Return as SVG the surviving volume of each analysis along an axis of a sweep, or None without matplotlib.
 
     Cells are dots and their median is a line; `table` is the long table of the sweep.
@@ -99,7 +102,7 @@ def axis_svg(table: pd.DataFrame, axis: str, values: Sequence[str], *, simulated
         return None
     volumes = _volumes(table, axis)
     names = list(dict.fromkeys(volumes["name"]))
-    mark = f"{SIMULATED} · " if simulated else ""
+    mark = f"{SIMULATED} · " if (table["simulated"] == "yes").any() else ""
     alt = f"Surviving volume of {len(names)} analyses in cells with {axis} of {', '.join(values)}."
     size = (max(6.4, 2.5 + 0.5 * len(values)), 3.2 + 0.25 * len(names))
     with figure_svg(f"{mark}surviving volume by {axis}", alt=alt, size=size) as (axes, svg):

@@ -14,7 +14,7 @@ import xarray as xr
 
 from ale_dask.analyses.findings.atlas import regions
 from ale_dask.analyses.findings.clusters import grid_name
-from ale_dask.analyses.findings.model import Results, by_name, model_of
+from ale_dask.analyses.findings.model import Results, by_name, is_simulated, model_of
 from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.extra import LABELS, available
 from ale_dask.reporting.common.map_files import SIMULATED
@@ -71,12 +71,14 @@ class Places:
     """
 
     def __init__(self) -> None:
+        self.simulated = False
         self._cells: list[dict[str, str]] = []
         self._places: dict[tuple[str, str, str], list[Place]] = {}
         self._surviving: dict[tuple[str, str, str], dict[int, I64]] = {}
 
     def add(self, label: str, values: Mapping[str, object], results: Mapping[str, xr.Dataset]) -> None:
         """Add the results of one cell, whose values on the axes of the sweep are `values`."""
+        self.simulated |= is_simulated(*results.values())
         number = len(self._cells)
         self._cells.append({axis: str(value) for axis, value in values.items()})
         for name, result in results.items():
@@ -178,7 +180,7 @@ def _svg(sweep: SweepPlaces, *, simulated: bool) -> str:
     return svg.getvalue()
 
 
-def write_places(places: Places, out: Path, *, simulated: bool) -> None:
+def write_places(places: Places, out: Path) -> None:
     """Write robustness.tsv and, with matplotlib, places/NAME.svg of each analysis and direction that has a place."""
     sweeps = places.by_analysis()
     replace_file(out / "robustness.tsv", tsv(_table(sweeps)))
@@ -186,7 +188,7 @@ def write_places(places: Places, out: Path, *, simulated: bool) -> None:
     for each in sweeps if available("matplotlib") else []:
         if each.places:
             name = "_".join(filter(None, (each.analysis, each.direction, f"grid-{each.grid}" if several else "")))
-            svg = _svg(each, simulated=simulated)
+            svg = _svg(each, simulated=places.simulated)
             replace_file(out / "places" / f"{stem(name)}.svg", svg.encode())
 
 

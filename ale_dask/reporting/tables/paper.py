@@ -10,7 +10,7 @@ import xarray as xr
 from scipy import special
 
 from ale_dask.analyses.corrections import CLUSTER_CORRECTIONS, CORRECTION_OF
-from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.findings.model import is_simulated, model_of
 from ale_dask.analyses.main_effect import EPS
 from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.map_files import SIMULATED
@@ -44,7 +44,7 @@ _MEASURES = {word: CORRECTION_OF[word].short for word in CLUSTER_CORRECTIONS}
 
 
 @made_once
-def article_table(results: Mapping[str, xr.Dataset], *, simulated: bool = False) -> pd.DataFrame:
+def article_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     """Return the clusters of a study as a paper lists them, as text ready to print, one row each; peaks in mm MNI.
 
     Main effects are at their primary correction, with the p of the cluster by size or mass and † if it is undecided;
@@ -53,7 +53,7 @@ def article_table(results: Mapping[str, xr.Dataset], *, simulated: bool = False)
     """
     rows: list[dict[str, str]] = []
     for name, result in results.items():
-        mark = f"{SIMULATED}: {name}" if simulated else name
+        mark = f"{SIMULATED}: {name}" if model_of(result).simulated else name
         for direction, spec, table in _listed(result):
             fixed = {"Analysis": mark, "Direction": direction, "Threshold": label(result, spec)}
             clusters = table[table["Cluster Size (mm3)"].notna()].to_dict("records")
@@ -106,14 +106,14 @@ def _p(value: Any) -> str:
     return "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
 
 
-def article_html(results: Mapping[str, xr.Dataset], *, title: str, simulated: bool = False) -> str:
+def article_html(results: Mapping[str, xr.Dataset], *, title: str) -> str:
     """Return the table of a paper, with its notes, as an HTML page to copy into a word processor; needs jinja2.
 
     Every element has its own style, because word processors drop all others.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    table = article_table(results, simulated=simulated)
+    table = article_table(results)
     # Names come from users' files: everything is escaped.
     environment = Environment(loader=PackageLoader("ale_dask.reporting"), autoescape=True, undefined=StrictUndefined)
     shown = [c for c in COLUMNS if c not in ("Analysis", "Direction", "Threshold")]
@@ -124,7 +124,7 @@ def article_html(results: Mapping[str, xr.Dataset], *, title: str, simulated: bo
     ]
     return environment.get_template("table.html.j2").render(
         title=title,
-        mark=SIMULATED if simulated else "",
+        mark=SIMULATED if is_simulated(*results.values()) else "",
         columns=[{"name": c.replace("mm3", "mm³"), "number": c in _NUMBERS} for c in shown],
         groups=groups,
         notes=_notes(results, table),
