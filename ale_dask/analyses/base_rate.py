@@ -183,19 +183,19 @@ def plan_base_rate(
         bits=bits,
     )
     conventions = conventions_of(sample, bits=bits, base_rate=base_rate)
-    studies = base_rate.studies
+    studies, enhanced = base_rate.studies, CORRECTION_OF[inference.correction].enhanced
     return BaseRatePlan(
         name=name,
         kind=KIND,
         identity=identity_of(KIND, conventions),
-        statistics=(*BASE_RATE_STATISTICS, TFCE) if inference.correction == "tfce" else BASE_RATE_STATISTICS,
+        statistics=(*BASE_RATE_STATISTICS, TFCE) if enhanced else BASE_RATE_STATISTICS,
         settings={
             "conventions": conventions,
             "bits": bits,
             "additive": additive,
             "least_z": least_z(inference.voxel_p),
             "shift": table.shift,
-            **({"tfce_shift": height_shift(table)} if inference.correction == "tfce" else {}),
+            **({"tfce_shift": height_shift(table)} if enhanced else {}),
             **({} if studies is None else {"studies": _told(studies, sample)}),
         },
         arrays={
@@ -459,10 +459,10 @@ def only_here(result: xr.Dataset, uniform: npt.NDArray[np.bool_]) -> npt.NDArray
 
     `uniform` (voxel) are those that do.
     """
-    correction = model_of(result).inference.correction
-    kept = result[CORRECTION_OF[correction].base_rate.map].values != 0
+    correction = model_of(result).correction
+    kept = result[correction.base_rate.map].values != 0
     label = result["base_rate_cluster_of_voxel"].values
-    if correction == "tfce":
+    if correction.enhanced:
         # What survives need not be of a cluster above the cluster-forming value.
         label = clusters.label_clusters(kept, volume=model_of(result).mask.volume, connectivity=6)
     met = np.unique(label[kept & uniform])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ale_dask.config.inference import ENHANCED, OF_CLUSTERS
 from ale_dask.numerics import clusters
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.density_levels import Z_UNIT
@@ -103,7 +104,6 @@ class Correction:
     label: str
     short: str
     """In names of variables and of columns."""
-    of_clusters: bool
     uniform: NullStatistic
     base_rate: NullStatistic
     measure: Callable[[Observed], I64]
@@ -118,6 +118,26 @@ class Correction:
     """The column of a cluster table with the measure of a cluster, or with the number of its surviving voxels."""
     only_if_asked: bool = False
     """Computed only where it is the correction: it takes ten times as long."""
+
+    @property
+    def of_clusters(self) -> bool:
+        """Whether its statistic is of a cluster."""
+        return self.word in OF_CLUSTERS
+
+    @property
+    def by_mass(self) -> bool:
+        """Whether its statistic is the mass of a cluster."""
+        return self.short == "mass"
+
+    @property
+    def enhanced(self) -> bool:
+        """Whether its statistic of a voxel counts what lies around it: its null looks at every voxel of each map."""
+        return self.word in ENHANCED
+
+    @property
+    def of_single_voxels(self) -> bool:
+        """Whether one voxel beyond the cut is enough by itself."""
+        return not (self.of_clusters or self.enhanced)
 
     @property
     def decision_column(self) -> str:
@@ -157,7 +177,6 @@ CORRECTIONS = (
         word="cluster-size",
         label="cluster-size FWE",
         short="size",
-        of_clusters=True,
         uniform=NullStatistic(
             statistic="max_size",
             map="z_size_fwe",
@@ -194,7 +213,6 @@ CORRECTIONS = (
         word="cluster-mass",
         label="cluster-mass FWE",
         short="mass",
-        of_clusters=True,
         uniform=NullStatistic(
             statistic="max_mass",
             map="z_mass_fwe",
@@ -234,7 +252,6 @@ CORRECTIONS = (
         word="voxel",
         label="voxel FWE",
         short="voxel",
-        of_clusters=False,
         uniform=NullStatistic(
             statistic="max_s",
             map="z_voxel_fwe",
@@ -272,7 +289,6 @@ CORRECTIONS = (
         word="tfce",
         label="TFCE FWE",
         short="tfce",
-        of_clusters=False,
         uniform=NullStatistic(
             statistic=TFCE,
             map="z_tfce_fwe",
@@ -311,4 +327,3 @@ CORRECTION_OF = {correction.word: correction for correction in CORRECTIONS}
 """The corrections by their words in study.toml."""
 CLUSTER_SHORTS = tuple(correction.short for correction in CORRECTIONS if correction.of_clusters)
 """What clusters are tested by: "size" and "mass"."""
-CLUSTER_CORRECTIONS = tuple(correction.word for correction in CORRECTIONS if correction.of_clusters)

@@ -99,7 +99,7 @@ def plan_main_effect(sample: Sample, *, bits: int, name: str, rows: Iterable[Row
     _, kernel = sample.kernels
     boxes = sample.boxes(bits)
     conventions = sample.conventions(bits)
-    heights = levels(table) if inference.correction == "tfce" else None
+    heights = levels(table) if CORRECTION_OF[inference.correction].enhanced else None
     return MainEffectPlan(
         name=name,
         kind=KIND,

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.config.inference import CHANGES_NULL, Inference
 from ale_dask.coordinates import foci as foci_data
 from ale_dask.coordinates.outside import placed
@@ -132,7 +133,7 @@ class Sample:
             "scale_bits": bits,
             "numerics": NUMERICS_VERSION,
             # TFCE takes ten times as long for a small sample, so that it is part of a null only if asked for.
-            **({"tfce": GRID_BITS} if i.correction == "tfce" else {}),
+            **({"tfce": GRID_BITS} if CORRECTION_OF[i.correction].enhanced else {}),
             # Defaults are left out: nulls computed before there was a choice stay valid.
             **{k: v for k in CHANGES_NULL if (v := getattr(i, k)) != Inference.model_fields[k].default},
         }

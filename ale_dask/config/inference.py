@@ -38,6 +38,12 @@ BaseRateDraw = Literal["foci", "studies"]
 """The base-rate null draws single foci from a density, or all foci of a published study with as many foci."""
 NullSpace = Literal["mask", "grid"]
 """Maxima and clusters of the null are looked for in the mask, or on the whole grid around it."""
+CorrectionWord = Literal["cluster-size", "cluster-mass", "voxel", "tfce"]
+"""The corrections for family-wise error; each has its row in `analyses.corrections`."""
+OF_CLUSTERS: tuple[CorrectionWord, ...] = ("cluster-size", "cluster-mass")
+"""Those whose statistic is of a cluster."""
+ENHANCED: tuple[CorrectionWord, ...] = ("tfce",)
+"""Those whose statistic of a voxel counts what lies around it, at every height."""
 RelabelP = Literal["plus-one", "share"]
 """Uncorrected p of r of B relabellings: (1 + r)/(1 + B), or max(r, 1)/B."""
 SameSubjects = Literal["pool", "keep", "refuse"]
@@ -82,7 +88,7 @@ class Inference(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     until_decided: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
     """Go on from `iterations`, doubling them, until each cluster is decided or there are this many."""
-    correction: Literal["cluster-size", "cluster-mass", "voxel", "tfce"] = "cluster-size"
+    correction: CorrectionWord = "cluster-size"
     mask: str = "brain"
     search: Annotated[str | None, Earlier(None)] = None
     """The region in which inference is made: an image or a built-in mask; foci are drawn over `mask` all the same."""
@@ -137,8 +143,8 @@ class Inference(BaseModel):
             raise ValueError(
                 f"kernel {self.kernel} is one of whole voxels: it needs rounding half-even, half-up, ceil or floor"
             )
-        if self.correction == "tfce" and (self.connectivity != 6 or self.null_space != "mask"):
-            raise ValueError("correction tfce needs connectivity 6 and null_space mask")
+        if self.correction in ENHANCED and (self.connectivity != 6 or self.null_space != "mask"):
+            raise ValueError(f"correction {self.correction} needs connectivity 6 and null_space mask")
         if self.null != "uniform":
             if self.base_rate_draw == "studies" and not is_database(self.base_rate):
                 raise ValueError(
@@ -155,8 +161,8 @@ class Inference(BaseModel):
     @model_validator(mode="after")
     def _can_be_decided(self) -> Inference:
         if self.until_decided is not None:
-            if self.correction not in ("cluster-size", "cluster-mass"):
-                raise ValueError("until_decided needs correction cluster-size or cluster-mass: it decides clusters")
+            if self.correction not in OF_CLUSTERS:
+                raise ValueError(f"until_decided needs correction {' or '.join(OF_CLUSTERS)}: it decides clusters")
             if self.until_decided < self.iterations:
                 raise ValueError(f"until_decided, {self.until_decided}, is less than iterations, {self.iterations}")
         return self

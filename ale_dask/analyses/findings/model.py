@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses.corrections import Scales
+from ale_dask.analyses.corrections import CORRECTION_OF, Correction, Scales
 from ale_dask.analyses.findings.clusters import Cluster, find_clusters
 from ale_dask.config.inference import EARLIER, Inference
 from ale_dask.errors import InputError
@@ -46,6 +46,11 @@ class _Result:
     def inference(self) -> Inference:
         """The settings that the result was computed with."""
         return _inference(self.dataset.attrs["inference"])
+
+    @property
+    def correction(self) -> Correction:
+        """Its primary correction for family-wise error."""
+        return CORRECTION_OF[self.inference.correction]
 
     @property
     def mask(self) -> Mask:

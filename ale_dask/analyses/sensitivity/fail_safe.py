@@ -25,9 +25,9 @@ from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import thresholded
 from ale_dask.analyses.null_draws import null_tables
 from ale_dask.analyses.sensitivity.fail_safe_base_rate import AddedBaseRate
-from ale_dask.analyses.sensitivity.noise_null import KIND, STATISTICS, FailSafePlan
+from ale_dask.analyses.sensitivity.noise_null import KIND, FailSafePlan
 from ale_dask.numerics import clusters, correct
-from ale_dask.numerics.noise import VOXEL, SignificanceRule, surviving
+from ale_dask.numerics.noise import SignificanceRule, surviving
 from ale_dask.numerics.space import Mask
 
 I64 = npt.NDArray[np.int64]
@@ -72,14 +72,12 @@ class Added:
     def surviving(self, series: int) -> list[I64]:
         """Return the voxels, int64, of the surviving clusters of one series with 0, 1, … noise experiments."""
         _, rows, space = null_tables(self.plan, in_mask=True)
-        statistic = STATISTICS[self.plan.statistic]
         cut = np.ascontiguousarray(self.cut[:, series])
-        forming = self.plan.threshold[series]
+        # A voxel survives by itself: the cut is what it must reach.
+        least = np.minimum(cut, 2**31 - 1).astype(np.int32) if self.plan.of_voxels else self.plan.threshold[series]
         voxels, begin = surviving(
             series,
-            SignificanceRule(
-                statistic, np.minimum(cut, 2**31 - 1).astype(np.int32) if statistic == VOXEL else forming, cut
-            ),
+            SignificanceRule(self.plan.measured, least, cut),
             s=self.plan.s,
             noise=self.plan.noise(self.plan.noise_place_key),
             rows=rows,

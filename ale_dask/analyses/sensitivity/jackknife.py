@@ -22,6 +22,7 @@ from ale_dask.analyses.base_rate import BaseRatePlan, plan_base_rate
 from ale_dask.analyses.base_rate import survivors as against_base_rate
 from ale_dask.analyses.base_rate import wanted as wants_base_rate
 from ale_dask.analyses.contrast import above_floor, relabelled_p
+from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.main_effect import MainEffectPlan, plan_main_effect, survivors, uncorrected
 from ale_dask.analyses.sample import Sample
 from ale_dask.analyses.sensitivity import base_rate_variants as beside
@@ -162,7 +163,7 @@ def family(
         where TFCE is the correction: it looks at every voxel of each map, and has no pass that serves all.
     """
     inference, bits = sample.inference, whole.bits
-    if inference.correction == "tfce":
+    if CORRECTION_OF[inference.correction].enhanced:
         raise InputError(f"{name}: leaving out needs a cluster or voxel correction; set another than tfce")
     keys = sample.key.tolist()
     wanted = dict.fromkeys(tuple(i for i, key in enumerate(keys) if key in s.keys) for s in left_out)

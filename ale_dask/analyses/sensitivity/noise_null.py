@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.main_effect import MainEffectPlan, identity_of, plan_main_effect
 from ale_dask.analyses.null_draws import DrawnPlan, draws_of, null_tables
 from ale_dask.analyses.sample import Sample
@@ -30,8 +31,6 @@ I64 = npt.NDArray[np.int64]
 KIND = "fail-safe"
 TIMES = 3
 """The most noise experiments, in those of the sample, when nothing else is said: ten times what N should be."""
-STATISTICS = {"voxel": VOXEL, "cluster-size": SIZE, "cluster-mass": MASS}
-"""What the null of each correction is of."""
 _SHARED = ("volume", "shape", "s", "focus_begin", "kernel", "draw_key", "box_shape", "boxes")
 
 
@@ -48,6 +47,17 @@ class FailSafePlan(DrawnPlan, kind=KIND):
     """The key of the places of each noise experiment's foci (noise)."""
     threshold = StoredArray[np.int32]()
     """The S from which voxels form clusters (series, 1 + noise)."""
+
+    @property
+    def of_voxels(self) -> bool:
+        """Whether voxels survive, and not clusters: a null then looks at no series."""
+        return CORRECTION_OF[self.statistic].of_single_voxels
+
+    @property
+    def measured(self) -> int:
+        """What its nulls are of, as `numerics.noise` has it."""
+        correction = CORRECTION_OF[self.statistic]
+        return VOXEL if self.of_voxels else MASS if correction.by_mass else SIZE
 
     @property
     def rule(self) -> ClusterCut:
@@ -99,11 +109,12 @@ def plan_fail_safe(
         main = plan_main_effect(sample, bits=bits, name=name)
     threshold = cluster_forming(noise, series=series, bits=bits, threads=threads)
     statistic = sample.inference.correction
+    columns = 1 if CORRECTION_OF[statistic].of_single_voxels else series
     return FailSafePlan(
         name=name,
         kind=KIND,
         identity=identity_of(KIND, conventions),
-        statistics=tuple(f"{m}:{j}" for m in range(most + 1) for j in range(1 if statistic == "voxel" else series)),
+        statistics=tuple(f"{m}:{j}" for m in range(most + 1) for j in range(columns)),
         settings={
             "conventions": conventions,
             "bits": bits,
@@ -132,7 +143,7 @@ def conventions_of(sample: Sample, main: MainEffectPlan, *, most: int, series: i
         for TFCE, or numbers below 1.
     """
     correction = sample.inference.correction
-    if correction not in STATISTICS:
+    if CORRECTION_OF[correction].enhanced:
         raise InputError(f"{name}: no fail-safe N with TFCE; run with correction cluster-size, cluster-mass or voxel")
     if sample.inference.null_cut == "own":
         raise InputError(f"{name}: no fail-safe N with null_cut own; run with null_cut observed")
@@ -178,9 +189,9 @@ def cluster_forming(noise: Noise, *, series: int, bits: int, threads: int = 1) -
 def block(plan: FailSafePlan, first: int, count: int) -> dict[str, I64]:
     """Return {"null": (iteration, noise x series)} of some iterations, int64: of each enlarged sample."""
     design, rows, space = null_tables(plan)
-    threshold, statistic = plan.threshold, STATISTICS[plan.statistic]
-    if statistic == VOXEL:
+    threshold = plan.threshold
+    if plan.of_voxels:
         threshold = threshold.min(axis=0, keepdims=True)
     out = np.empty((count, threshold.shape[1], threshold.shape[0]), dtype=np.int64)
-    noise_iterations(first, count, statistic, values_of(threshold), design, plan.noise_draws, rows, space, out)
+    noise_iterations(first, count, plan.measured, values_of(threshold), design, plan.noise_draws, rows, space, out)
     return {"null": out.reshape(count, -1)}

@@ -54,11 +54,12 @@ def _tables(chosen: Sample, *, bits: int, within_mm: float, threads: int) -> dic
 def uniform_found(chosen: Sample, result: xr.Dataset, *, simulations: int, within_mm: float, threads: int) -> Found:
     """Return whether a place is found in simulated maps against the uniform null, with foci planted one by one."""
     inference, mask = chosen.inference, chosen.mask
-    cut, bits = int(result.attrs[CORRECTION_OF[inference.correction].uniform.cut]), int(result.attrs["scale_bits"])
+    correction = CORRECTION_OF[inference.correction]
+    cut, bits = int(result.attrs[correction.uniform.cut]), int(result.attrs["scale_bits"])
     if cut >= UNREACHABLE:
         return Found(np.zeros((simulations, 1 + len(chosen.key)), dtype=bool), None)
     tables = _tables(chosen, bits=bits, within_mm=within_mm, threads=threads)
-    if inference.correction == "tfce":
+    if correction.enhanced:
         plan = main_effects.plan_main_effect(chosen, bits=bits, name=result.attrs["name"])
         heights = plan.levels
         assert heights is not None
@@ -75,9 +76,9 @@ def uniform_found(chosen: Sample, result: xr.Dataset, *, simulations: int, withi
 
         return Found(tfce_detections(simulations, draw=place, survives=survives, **tables), None)
     # By voxel, one that reaches the cut is enough by itself.
-    threshold, cut = (cut, 1) if inference.correction == "voxel" else (int(result.attrs["threshold"]), cut)
-    by_mass, edges = inference.correction == "cluster-mass", inference.connectivity == 18
-    rule = uniform_rule(threshold, cut=cut, by_mass=by_mass, edges=edges, space=tables["space"])
+    threshold, cut = (cut, 1) if correction.of_single_voxels else (int(result.attrs["threshold"]), cut)
+    edges = inference.connectivity == 18
+    rule = uniform_rule(threshold, cut=cut, by_mass=correction.by_mass, edges=edges, space=tables["space"])
     return Found(detections(simulations, rule=rule, **tables), None)
 
 
@@ -101,16 +102,17 @@ def base_rate_found(chosen: Sample, result: xr.Dataset, *, simulations: int, wit
     position = plan.table.position
     third = np.searchsorted(np.quantile(position[space.target], [1 / 3, 2 / 3]), position, side="right")
     of_place = third[place_voxels(simulations, trial=trial, space=space)]
-    cut = int(result.attrs[CORRECTION_OF[inference.correction].base_rate.cut])
+    correction = CORRECTION_OF[inference.correction]
+    cut = int(result.attrs[correction.base_rate.cut])
     if cut >= UNREACHABLE:
         return Found(np.zeros((simulations, 1 + len(chosen.key)), dtype=bool), of_place)
     table, words, threshold = plan.table, plan.source, plan.threshold
-    if inference.correction == "tfce":
+    if correction.enhanced:
         return Found(_enhanced(chosen, plan, simulations=simulations, cut=cut, tables=tables), of_place)
-    if inference.correction == "voxel":
+    if correction.of_single_voxels:
         # One voxel by itself is enough.
         threshold, cut = np.maximum(threshold, least_sums(table, least=cut)), 1
-    by_mass, edges = inference.correction == "cluster-mass", inference.connectivity == 18
+    by_mass, edges = correction.by_mass, inference.connectivity == 18
     rule = local_rule(threshold, table, least_z=plan.least_z, cut=cut, by_mass=by_mass, edges=edges, space=space)
     return Found(base_rate_detections(simulations, rule=rule, source=words, **tables), of_place)
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses.corrections import CLUSTER_SHORTS, CORRECTION_OF, CORRECTIONS, Correction
+from ale_dask.analyses.corrections import CLUSTER_SHORTS, CORRECTIONS, Correction
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import thresholded
@@ -255,7 +255,7 @@ def pictured_map_specs(result: xr.Dataset) -> list[MapSpec]:
 
 def corrected_map_specs(result: xr.Dataset) -> list[MapSpec]:
     """Return a contrast's or conjunction's maps corrected over voxels, and over clusters by the primary correction."""
-    correction = CORRECTION_OF[model_of(result).inference.correction]
+    correction = model_of(result).correction
     clusters = correction.short if correction.of_clusters else "size"
     return [v for v in map_specs_of(result) if v.level in ("voxel-fwe", f"{clusters}-fwe")]
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ale_dask.analyses.corrections import CLUSTER_CORRECTIONS, CORRECTION_OF, CORRECTIONS
+from ale_dask.analyses.corrections import CORRECTION_OF, CORRECTIONS
 from ale_dask.analyses.findings.model import MainEffectResult, model_of
 from ale_dask.analyses.main_effect import EPS
 from ale_dask.analyses.sensitivity.power import BESIDE, THIRDS
-from ale_dask.config.inference import Inference
+from ale_dask.config.inference import OF_CLUSTERS, Inference
 from ale_dask.coordinates.decisions import decisions
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.correct import UNREACHABLE, clopper_pearson
@@ -43,7 +43,7 @@ def decision_words(spec: MapSpec) -> str:
     """Return the meaning of the columns "decision" and "bound" of a map's clusters; "" if it has no such columns."""
     if spec.level in ("size-fwe", "mass-fwe"):
         return _DECISION_AND_BOUND + _GIVEN_FORMING_VALUES
-    return _DECISION_AND_BOUND if _correction_of(spec) in CLUSTER_CORRECTIONS else ""
+    return _DECISION_AND_BOUND if _correction_of(spec) in OF_CLUSTERS else ""
 
 
 def _correction_of(spec: MapSpec) -> str:
@@ -78,7 +78,7 @@ def _label(result: xr.Dataset, spec: MapSpec) -> str:
     level = _correction_of(spec)
     if level in CORRECTION_OF:
         null = ", against the base rate" if is_base_rate(spec) else ""
-        forming = "" if level in ("voxel", "tfce") else f", cluster-forming p < {i.voxel_p:g}"
+        forming = f", cluster-forming p < {i.voxel_p:g}" if CORRECTION_OF[level].of_clusters else ""
         return f"{CORRECTION_OF[level].label} {level_words(i)}{forming}{null}"
     return f"uncorrected p < {i.voxel_p:g}, at least {i.min_volume:g} mm³"
 
@@ -108,7 +108,7 @@ def controlled(spec: MapSpec, inference: Inference) -> str:
     mask = f"the mask where the pooled uncorrected p is below {floor:g}" if floor else "the mask"
     region = mask if inference.gate == "none" else "the thresholded map of the pooled experiments"
     words = str(spec.controls).format(**inference.model_dump(), region=region)
-    if inference.until_decided is None or _correction_of(spec) not in CLUSTER_CORRECTIONS:
+    if inference.until_decided is None or _correction_of(spec) not in OF_CLUSTERS:
         return words
     drawn = "where the literature reports them anyway" if is_base_rate(spec) else "at random"
     null = " against the base rate" if is_base_rate(spec) else ""
@@ -183,7 +183,7 @@ def shortfalls(result: xr.Dataset) -> list[str]:
     least = 1 / n if attrs["enumerated"] else 1 / (1 + n)
     if least > i.contrast_p:
         reasons.append(f"{n:,} relabellings are too few for any voxel's p to reach {i.contrast_p:g}.")
-    if i.correction in CLUSTER_CORRECTIONS:
+    if i.correction in OF_CLUSTERS:
         if not attrs["components"]:
             reasons.append(
                 "The pooled experiments have no voxel above the cluster-forming value: no cluster is tested."

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.corrections import CORRECTION_OF
+from ale_dask.analyses.corrections import CORRECTION_OF, Correction
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.matching import CHANGES, both_voxels, dice, matched, members, shared_voxels, shift
 from ale_dask.analyses.findings.model import Results, by_name, model_of
@@ -240,11 +240,13 @@ def _side(cluster: Cluster | None, result: xr.Dataset, spec: MapSpec, side: str)
 def _base_rate_columns(result: xr.Dataset, cluster: Cluster, spec: MapSpec) -> dict[str, float]:
     """Return the p against the base rate of a cluster of the uniform null, and its share of surviving voxels."""
     level = spec.level.removeprefix(UNIFORM)
-    measure = CORRECTION_OF[level].base_rate_short if level in CORRECTION_OF else "size"
-    if "z_base_rate" not in result or is_base_rate(spec) or level not in _WITH_P:
+    correction = CORRECTION_OF.get(level)
+    of_cluster = level == "uncorrected" if correction is None else not correction.enhanced
+    if "z_base_rate" not in result or is_base_rate(spec) or not of_cluster:
         return {}
+    measure = "size" if correction is None else correction.base_rate_short
     around = int(result["cluster_of_voxel"].values[cluster.peak]) - 1
-    survives = result[CORRECTION_OF[model_of(result).inference.correction].base_rate.map].values[cluster.voxels] != 0
+    survives = result[model_of(result).correction.base_rate.map].values[cluster.voxels] != 0
     p = float(result[f"cluster_base_rate_{measure}_p"].values[around]) if around >= 0 else np.nan
     return {"p_base_rate": p, "share_base_rate": float(survives.mean())}
 
@@ -264,27 +266,25 @@ def cluster_p(result: xr.Dataset, cluster: Cluster, spec: MapSpec) -> float:
     if model_of(result).kind == "contrast":
         return contrast_p(result, cluster, source=spec.source, level=spec.level)
     level = spec.level.removeprefix(AGAINST).removeprefix(UNIFORM)
-    if model_of(result).kind != "main-effect" or level not in (*_WITH_P, "tfce"):
+    correction = CORRECTION_OF.get(level)
+    if model_of(result).kind != "main-effect" or (correction is None and level != "uncorrected"):
         return np.nan
     if is_base_rate(spec):
-        return _base_rate_p(result, cluster, level)
-    if level == "tfce":
+        return _base_rate_p(result, cluster, correction)
+    if correction is not None and correction.enhanced:
         return np.nan
-    if level == "voxel":
+    if correction is not None and correction.of_single_voxels:
         null = result["null"].sel(statistic="max_s").values
         return float(monte_carlo_p(null, result["s"].values[cluster.peak], rule=model_of(result).inference.cluster_cut))
     around = int(result["cluster_of_voxel"].values[cluster.peak]) - 1
-    measure = "mass" if level == "cluster-mass" else "size"
+    measure = "size" if correction is None else correction.short
     return float(result[f"cluster_{measure}_p"].values[around]) if around >= 0 else np.nan
 
 
-_WITH_P = ("cluster-size", "cluster-mass", "uncorrected", "voxel")
-
-
-def _base_rate_p(result: xr.Dataset, cluster: Cluster, level: str) -> float:
-    if level == "tfce":
+def _base_rate_p(result: xr.Dataset, cluster: Cluster, correction: Correction | None) -> float:
+    if correction is not None and correction.enhanced:
         return float(result["base_rate_tfce_p"].values[cluster.voxels].min())
-    measure = CORRECTION_OF[level].base_rate_short if level in CORRECTION_OF else "size"
+    measure = "size" if correction is None else correction.base_rate_short
     around = int(result["base_rate_cluster_of_voxel"].values[cluster.peak]) - 1
     return float(result[f"base_rate_cluster_{measure}_p"].values[around])
 

@@ -270,7 +270,7 @@ def _part(
     words = label(result, spec)
     image = figures.image(picture_path(result, spec, folder))
     width, height = image_size(image) if image else (0, 0)
-    by_mass = model_of(result).inference.correction == "cluster-mass"
+    by_mass = model_of(result).correction.by_mass
     return {
         "label": words[:1].upper() + words[1:],
         "controls": controls(result, spec),

@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.base_rate import MEASURES, nulls_of
-from ale_dask.analyses.corrections import CORRECTION_OF, CORRECTIONS, NullStatistic
+from ale_dask.analyses.corrections import CORRECTIONS, NullStatistic
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import MainEffectResult, model_of
 from ale_dask.analyses.main_effect import eps_of
@@ -78,7 +78,7 @@ def scaling_table(result: xr.Dataset) -> pd.DataFrame:
     if model_of(result).kind != "main-effect":
         raise InputError(f"'{result.attrs['name']}' is no main effect: only these have thresholds by iterations")
     inference = model_of(result).inference
-    correction = CORRECTION_OF[inference.correction]
+    correction = model_of(result).correction
     word = correction.short if correction.of_clusters else "size"
     nulls = [_NULLS[null](result, word) for null in nulls_of(result)]
     n = result.sizes["iteration"]

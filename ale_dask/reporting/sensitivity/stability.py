@@ -12,7 +12,6 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.findings.clusters import grid_name
 from ale_dask.analyses.findings.model import is_simulated, model_of
 from ale_dask.config.study import INPUTS
@@ -82,7 +81,7 @@ def _surviving(result: xr.Dataset) -> Iterator[tuple[str, npt.NDArray[np.bool_]]
     if "z_base_rate" in result:
         yield (
             f"{name}_against-base-rate",
-            result[CORRECTION_OF[model_of(result).inference.correction].base_rate.map].values != 0,
+            result[model_of(result).correction.base_rate.map].values != 0,
         )
     for source in INPUTS:
         values = surviving_map(result, source)

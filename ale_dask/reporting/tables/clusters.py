@@ -10,7 +10,6 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.findings.atlas import regions
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
@@ -126,10 +125,8 @@ def _foci_inside(result: xr.Dataset, cluster: Cluster, voxel_of_focus: npt.NDArr
 
 def base_rate_clusters(result: xr.Dataset) -> list[Cluster]:
     """Return the clusters of a main effect that survive the primary correction against the base rate."""
-    correction = model_of(result).inference.correction
-    return model_of(result).clusters(
-        result[CORRECTION_OF[correction].base_rate.map].values, level=f"{AGAINST}{correction}"
-    )
+    correction = model_of(result).correction
+    return model_of(result).clusters(result[correction.base_rate.map].values, level=f"{AGAINST}{correction.word}")
 
 
 @made_once
@@ -227,10 +224,10 @@ def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
 
 
 def _main_effect_rows(name: str, result: xr.Dataset) -> list[dict[str, Any]]:
-    correction = model_of(result).inference.correction
-    p = f"p {CORRECTION_OF[correction].short} FWE" if CORRECTION_OF[correction].of_clusters else ""
+    correction = model_of(result).correction
+    p = f"p {correction.short} FWE" if correction.of_clusters else ""
     rows: list[dict[str, Any]] = []
-    for source, level in zip(INPUTS, (correction, "uncorrected"), strict=True):
+    for source, level in zip(INPUTS, (correction.word, "uncorrected"), strict=True):
         words = controls(result, find_map_spec(result, level=level))
         fixed = {"analysis": name, "kind": "main-effect", "input": source, "level": level, "controls": words}
         table = cluster_table(result, source=source)

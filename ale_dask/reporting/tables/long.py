@@ -10,7 +10,7 @@ import xarray as xr
 
 from ale_dask.analyses.base_rate import nulls_of
 from ale_dask.analyses.contrast import disjoint_arms
-from ale_dask.analyses.corrections import CORRECTION_OF, CORRECTIONS, NullStatistic
+from ale_dask.analyses.corrections import CORRECTIONS, NullStatistic
 from ale_dask.analyses.findings.model import MainEffectResult, model_of
 from ale_dask.config.inference import Inference, image_name
 from ale_dask.config.study import Study
@@ -267,7 +267,7 @@ def _survives(row: Mapping[Any, Any], result: xr.Dataset, *, level: str) -> str 
     attrs = result.attrs
     if model_of(result).kind != "main-effect":
         return "yes" if level in ("voxel-fwe", "size-fwe", "mass-fwe") else None
-    correction = CORRECTION_OF[model_of(result).inference.correction]
+    correction = model_of(result).correction
     if not correction.of_clusters:
         return _yes(row[correction.table_column] > 0)
     # Mass is a multiple of 2^-scale_bits, so that the product is exact.

@@ -9,7 +9,6 @@ import pandas as pd
 import xarray as xr
 from scipy import special
 
-from ale_dask.analyses.corrections import CLUSTER_CORRECTIONS, CORRECTION_OF
 from ale_dask.analyses.findings.model import is_simulated, model_of
 from ale_dask.analyses.main_effect import EPS
 from ale_dask.config.study import INPUTS
@@ -40,7 +39,6 @@ MIDLINE_MM = 2.0
 UNDECIDED = "†"
 MINUS = "−"
 _NUMBERS = frozenset(("Z", "ALE", "p", "x", "y", "z", "Volume (mm3)"))
-_MEASURES = {word: CORRECTION_OF[word].short for word in CLUSTER_CORRECTIONS}
 
 
 @made_once
@@ -63,25 +61,26 @@ def article_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
 
 def _listed(result: xr.Dataset) -> Iterator[tuple[str, MapSpec, pd.DataFrame]]:
     """Yield the direction, the map and the clusters of each part of a result that a paper lists."""
-    kind, source, correction = model_of(result).kind, INPUTS[0], model_of(result).inference.correction
+    kind, source, correction = model_of(result).kind, INPUTS[0], model_of(result).correction
     if kind == "main-effect":
-        yield "", find_map_spec(result, level=correction), cluster_table(result)
+        yield "", find_map_spec(result, level=correction.word), cluster_table(result)
     elif kind == "contrast":
         table = contrast_table(result, source=source)
         for direction in model_of(result).directions:
             spec = find_map_spec(result, level="uncorrected", source=source)
             yield direction, spec, table[table["Direction"] == direction]
     else:
-        inputs = {"thresholded": source} | ({} if correction == "voxel" else {"voxel-fwe": "voxel-fwe"})
+        inputs = {"thresholded": source} | ({} if correction.of_single_voxels else {"voxel-fwe": "voxel-fwe"})
         for level, used in inputs.items():
             spec = find_map_spec(result, level=level, source=used)
             yield model_of(result).directions[0], spec, conjunction_table(result, source=used)
 
 
 def _row(row: Mapping[Any, Any], result: xr.Dataset) -> dict[str, str]:
-    kind, measure = model_of(result).kind, _MEASURES.get(model_of(result).inference.correction)
-    p = {"main-effect": f"p {measure} FWE", "contrast": "p"}.get(kind, "")
-    decision = {"size": "decision", "mass": "decision mass"}.get(str(measure), "") if kind == "main-effect" else ""
+    kind, correction = model_of(result).kind, model_of(result).correction
+    tested = kind == "main-effect" and correction.of_clusters
+    p = f"p {correction.short} FWE" if tested else "p" if kind == "contrast" else ""
+    decision = correction.decision_column if tested else ""
     x = float(row["X"])
     return {
         "Region": region_words(row["AAL"]) if isinstance(row["AAL"], str) else "",
@@ -170,8 +169,9 @@ def _kind_note(result: xr.Dataset, spec: MapSpec) -> str:
     """Return the note on the p of a kind of result, and on the error that its threshold controls."""
     attrs, i = result.attrs, model_of(result).inference
     if model_of(result).kind == "main-effect":
-        measure, iterations = _MEASURES.get(i.correction), f"{attrs['iterations']:,} iterations"
-        p = f"p is of the cluster's {measure}, family-wise, from {iterations}; " if measure else ""
+        correction, iterations = model_of(result).correction, f"{attrs['iterations']:,} iterations"
+        of_cluster = f"p is of the cluster's {correction.short}, family-wise, from {iterations}; "
+        p = of_cluster if correction.of_clusters else ""
         return f"Main effects: {p}controlled is the {controls(result, spec)}."
     if model_of(result).kind == "contrast":
         n = int(attrs["iterations"])

@@ -8,7 +8,6 @@ from typing import Any
 import xarray as xr
 
 from ale_dask.analyses.base_rate import only_here
-from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.config.inference import LITERATURE, Inference, is_database
 from ale_dask.datasets.base_rate import FWHM, UNIFORM
@@ -26,12 +25,12 @@ def base_rate_overlap_words(result: xr.Dataset) -> str:
 
     A cluster survives when it overlaps a cluster that survives against the base rate.
     """
-    correction = model_of(result).inference.correction
-    uniform = result[CORRECTION_OF[correction].uniform.map].values != 0
-    base_rate = result[CORRECTION_OF[correction].base_rate.map].values != 0
+    correction = model_of(result).correction
+    uniform = result[correction.uniform.map].values != 0
+    base_rate = result[correction.base_rate.map].values != 0
     clusters = model_of(result).clusters(uniform.astype(int))
     surviving = [cluster for cluster in clusters if base_rate[cluster.voxels].any()]
-    new = model_of(result).clusters(only_here(result, uniform).astype(int), level=f"{AGAINST}{correction}")
+    new = model_of(result).clusters(only_here(result, uniform).astype(int), level=f"{AGAINST}{correction.word}")
     volume = model_of(result).mask.voxel_volume
     words = (
         f"{len(surviving)} of {counted(len(clusters), 'cluster')} meet one that survives"

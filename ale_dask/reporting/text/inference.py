@@ -108,7 +108,7 @@ def _correction(i: Inference) -> str:
     )
     enhanced = (
         " TFCE (E = 0.5, H = 2) was computed from z, floored at 0, as the exact sum over all its levels."
-        if i.correction == "tfce"
+        if CORRECTION_OF[i.correction].enhanced
         else ""
     )
     correction = CORRECTION_OF[i.correction]
