@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ale_dask.cli.options import Json, Pictures, Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import xarray as xr
 
+    from ale_dask.config.run_record import RunRecord
     from ale_dask.config.study import Study
 
 
-def _collected(out: str) -> tuple[Study, dict[str, xr.Dataset], Mapping[str, Any]]:
+def _collected(out: str) -> tuple[Study, dict[str, xr.Dataset], RunRecord]:
     from ale_dask.errors import StoreError
     from ale_dask.workflows.run import collect
 

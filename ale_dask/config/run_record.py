@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 SCHEMA = 1
 """Raised when a key of run.json changes its meaning; records of version 0.1 have no key "schema"."""
@@ -30,6 +30,14 @@ class BackendRecord(TypedDict):
     workers: int | str | None
 
 
+class FollowUpRecord(TypedDict):
+    """An analysis that was made of a result of a finished run."""
+
+    analysis: str
+    what: str
+    title: str
+
+
 class RunRecord(TypedDict):
     """The content of run.json."""
 
@@ -53,3 +61,5 @@ class RunRecord(TypedDict):
     wall_seconds: float
     analyses: dict[str, dict[str, Any]]
     """Of each analysis: the attributes of its result, digests of its nulls, its decisions, its segments."""
+    follow_ups: NotRequired[list[FollowUpRecord]]
+    """Those that still hold, put in for the methods text; run.json has none."""

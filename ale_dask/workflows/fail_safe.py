@@ -24,6 +24,7 @@ from ale_dask.analyses.sensitivity import fail_safe as noisy
 from ale_dask.analyses.sensitivity.api import main_effects_of
 from ale_dask.analyses.sensitivity.base_rate_variants import BaseRateVariantsPlan
 from ale_dask.analyses.sensitivity.fail_safe_base_rate import OF_BOTH, AddedBaseRate, Steps, steps_of
+from ale_dask.config.run_record import RunRecord
 from ale_dask.config.study import Backend, Study
 from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import cpu_count, threads_of
@@ -100,7 +101,7 @@ class FailSafeRun:
     """The passes of each main effect whose noise experiments have foci where the literature reports them."""
     hues: Mapping[str, Hue]
     """The colours of main effects in every figure of the run."""
-    record: Mapping[str, Any]
+    record: RunRecord
 
     @property
     def plans(self) -> dict[str, TimedPlan[Any]]:

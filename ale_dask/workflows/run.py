@@ -294,7 +294,7 @@ def _collect(
 
 def write(
     results: Mapping[str, xr.Dataset],
-    record: Mapping[str, Any],
+    record: RunRecord,
     out: str | Place,
     *,
     study: Study,

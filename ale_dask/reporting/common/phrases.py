@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
 from ale_dask.config.inference import EARLIER, Inference
+from ale_dask.config.run_record import RunRecord
 
-Record = Mapping[str, Any]
 
-
-def inference_of_record(record: Record) -> Inference:
+def inference_of_record(record: RunRecord) -> Inference:
     """Return the settings that a record holds."""
     values = {**EARLIER, **record["inference"]}
     return Inference.model_validate({name: values[name] for name in Inference.model_fields})
 
 
-def of_kind(record: Record, kind: str) -> dict[str, Any]:
+def of_kind(record: RunRecord, kind: str) -> dict[str, Any]:
     """Return the record's entries of one kind of analysis by name."""
     return {name: entry for name, entry in record["analyses"].items() if entry["kind"] == kind}
 
 
-def mains_of(record: Record) -> dict[str, Any]:
+def mains_of(record: RunRecord) -> dict[str, Any]:
     """Return the record's main effects by name, without those pooled for a contrast."""
     return {n: e for n, e in of_kind(record, "main-effect").items() if "pooled_for" not in e}
 
 
-def knows_n(record: Record, *, used: bool) -> bool:
+def knows_n(record: RunRecord, *, used: bool) -> bool:
     """Return whether every experiment that was read, or only `used` in an analysis, has a sample size."""
     # An analysis needs no sample sizes only if its kernel has a fixed width.
     return (used and record["inference"]["fwhm"] is None) or not any(
@@ -37,12 +36,12 @@ def knows_n(record: Record, *, used: bool) -> bool:
     )
 
 
-def volume(i: Inference, record: Record) -> str:
+def volume(i: Inference, record: RunRecord) -> str:
     """Return the minimum volume in mm³ and whole voxels."""
     return f"{i.min_volume:g} mm³ ({counted(i.min_voxels(voxel_mm3(record)), 'voxel')})"
 
 
-def voxel_mm3(record: Record) -> float:
+def voxel_mm3(record: RunRecord) -> float:
     """Return the volume of one voxel in mm³."""
     return float(math.prod(record["inference"]["mask_voxel_mm"]))
 

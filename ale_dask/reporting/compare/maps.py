@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses.findings.model import model_of
+from ale_dask.config.run_record import RunRecord
 from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.wording import setting
 
@@ -57,7 +58,7 @@ def _correlation(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
 
 def differing_settings(
     pairs: Mapping[str, tuple[xr.Dataset, xr.Dataset]],
-    records: tuple[Mapping[str, Any], Mapping[str, Any]] | None,
+    records: tuple[RunRecord, RunRecord] | None,
 ) -> list[dict[str, str]]:
     """Return a row for each setting, input or threshold that differs; its analysis is "" where it differs in all."""
     names_by_difference: dict[tuple[str, str, str], list[str]] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from ale_dask.analyses.corrections import CORRECTION_OF, Correction
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.matching import CHANGES, both_voxels, dice, matched, members, shared_voxels, shift
 from ale_dask.analyses.findings.model import Results, by_name, model_of
+from ale_dask.config.run_record import RunRecord
 from ale_dask.errors import InputError
 from ale_dask.numerics.correct import monte_carlo_p
 from ale_dask.reporting.common.base_rate_maps import AGAINST, UNIFORM, is_base_rate
@@ -81,7 +81,7 @@ class Comparison:
 
 
 def compare(
-    results_a: Results, results_b: Results, *, records: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
+    results_a: Results, results_b: Results, *, records: tuple[RunRecord, RunRecord] | None = None
 ) -> Comparison:
     """Return the differences between two runs, for every analysis that both have under one name and of one kind.
 

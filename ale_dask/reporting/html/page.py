@@ -15,6 +15,7 @@ import xarray as xr
 
 from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.findings.model import is_simulated, model_of
+from ale_dask.config.run_record import RunRecord
 from ale_dask.reporting.common.maps import MapSpec, corrected_map_specs, map_specs_of, pictured_map_specs, stem
 from ale_dask.reporting.common.wording import controls, decision_words, facts, label, notes
 from ale_dask.reporting.figures.flow import flow_svg, flow_table, sample_colours
@@ -55,7 +56,7 @@ _KINDS = {"main-effect": "Main effect", "contrast": "Contrast", "conjunction": "
 class RunSource:
     """The record of a run and, where it lies on this machine, its folder OUT, which holds follow-up analyses too."""
 
-    record: Mapping[str, Any] | None = None
+    record: RunRecord | None = None
     folder: Path | None = None
 
     def follow_ups(self, result: xr.Dataset) -> list[dict[str, Any]]:

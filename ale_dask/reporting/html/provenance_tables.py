@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.findings.model import model_of
+from ale_dask.config.run_record import RunRecord
 from ale_dask.reporting.common.wording import mask_name
 from ale_dask.version import __version__
 
@@ -22,7 +22,7 @@ NO_RECORD = (
 )
 
 
-def provenance_facts(results: Mapping[str, xr.Dataset], record: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+def provenance_facts(results: Mapping[str, xr.Dataset], record: RunRecord | None) -> list[tuple[str, str]]:
     """Return programs, machine, time and masks as pairs (name, value)."""
     masks = {mask_name(r): str(r.attrs["mask_sha256"]) for r in results.values()}
     mask_facts = [("Mask", f"{name}, SHA-256 of its grid and voxels {sha}") for name, sha in masks.items()]
@@ -41,7 +41,7 @@ def provenance_facts(results: Mapping[str, xr.Dataset], record: Mapping[str, Any
     ]
 
 
-def files_table(results: Mapping[str, xr.Dataset], record: Mapping[str, Any] | None) -> pd.DataFrame:
+def files_table(results: Mapping[str, xr.Dataset], record: RunRecord | None) -> pd.DataFrame:
     """Return the files that were read (row: sample, file) with their SHA-256."""
     if record is not None:
         # Copies in OUT begin with a number, which the user's own name has not.
@@ -60,7 +60,7 @@ def files_table(results: Mapping[str, xr.Dataset], record: Mapping[str, Any] | N
     return pd.DataFrame(rows, columns=["Sample", "File", "SHA-256"])
 
 
-def analyses_table(results: Mapping[str, xr.Dataset], record: Mapping[str, Any] | None) -> pd.DataFrame:
+def analyses_table(results: Mapping[str, xr.Dataset], record: RunRecord | None) -> pd.DataFrame:
     """Return the analyses with their iterations, seed and digests (row: analysis)."""
     rows = []
     for name, result in results.items():

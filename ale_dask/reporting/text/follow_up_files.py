@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import xarray as xr
 
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.config.inference import Inference
+from ale_dask.config.run_record import FollowUpRecord, RunRecord
 from ale_dask.errors import StoreError
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.phrases import inference_of_record
@@ -27,12 +28,12 @@ from ale_dask.reporting.tables.page_tables import cells, image_size
 _ENDS = ("fail-safe.", "fail-safe-base-rate.", "leave-out-", "power.")
 
 
-def origin_of(result: xr.Dataset, record: Mapping[str, Any]) -> list[Any]:
+def origin_of(result: xr.Dataset, record: RunRecord) -> list[Any]:
     """Return the digests of the nulls that a result of a run was computed from, and its settings."""
     return _origin([str(result.attrs["name"]), *model_of(result).parts], record, model_of(result).inference)
 
 
-def _origin(names: Iterable[str], record: Mapping[str, Any], inference: Inference) -> list[Any]:
+def _origin(names: Iterable[str], record: RunRecord, inference: Inference) -> list[Any]:
     entries = [record["analyses"].get(name, {}) for name in dict.fromkeys(names)]
     digests = [entry.get("digest") for entry in entries]
     digests += [entry["digest_base_rate"] for entry in entries if "digest_base_rate" in entry]
@@ -40,7 +41,7 @@ def _origin(names: Iterable[str], record: Mapping[str, Any], inference: Inferenc
     return [*digests, inference.model_dump(mode="json", exclude={"mask", "search"})]
 
 
-def with_follow_ups(record: Mapping[str, Any], out: Path) -> dict[str, Any]:
+def with_follow_ups(record: RunRecord, out: Path) -> RunRecord:
     """Return the record of a run with its follow-up analyses that still hold, for its methods text.
 
     Raises
@@ -48,7 +49,7 @@ def with_follow_ups(record: Mapping[str, Any], out: Path) -> dict[str, Any]:
     StoreError
         when a file of a follow-up is not as it was written.
     """
-    follow_ups = []
+    follow_ups: list[FollowUpRecord] = []
     for name, entry in record["analyses"].items():
         origin = _origin([name, *(entry.get("arms") or entry.get("of") or ())], record, inference_of_record(record))
         for prefix in follow_up_prefixes([name]):
@@ -65,7 +66,7 @@ def follow_up_prefixes(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"{stem(name)}/{stem(name)}_{end}" for name in names for end in _ENDS)
 
 
-def follow_ups_of(result: xr.Dataset, out: Path, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+def follow_ups_of(result: xr.Dataset, out: Path, record: RunRecord) -> list[dict[str, Any]]:
     """Return the follow-ups of a result for the page: title, words, table, and figure where there is one.
 
     Raises

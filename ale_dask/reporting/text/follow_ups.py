@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ale_dask.analyses.findings.atlas import NEAR_MM
-from ale_dask.reporting.common.phrases import Record, listed
+from ale_dask.config.run_record import RunRecord
+from ale_dask.reporting.common.phrases import listed
 
 _SENTENCES = {
     "leave-one-out": "Each of these analyses was computed again without each {by} in turn, with thresholds from a null "
@@ -23,7 +24,7 @@ _ATLASES = {
 }
 
 
-def robustness(record: Record) -> list[str]:
+def robustness(record: RunRecord) -> list[str]:
     """Return paragraphs on the follow-ups that `with_follow_ups` put into a record; none without any."""
     names: dict[tuple[str, str], list[str]] = {}
     for entry in record.get("follow_ups", ()):
@@ -36,7 +37,7 @@ def robustness(record: Record) -> list[str]:
     ]
 
 
-def regions(record: Record) -> list[str]:
+def regions(record: RunRecord) -> list[str]:
     """Return a paragraph on the atlases that name the regions of clusters; none where no atlas was installed."""
     atlases = record.get("atlases", ())
     if not atlases:

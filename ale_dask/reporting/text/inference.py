@@ -11,10 +11,10 @@ from ale_dask.analyses.corrections import CORRECTION_OF, Scales
 from ale_dask.analyses.main_effect import EPS
 from ale_dask.analyses.null_threshold import DRAWS
 from ale_dask.config.inference import PROGRAMS, Inference, departures
+from ale_dask.config.run_record import RunRecord
 from ale_dask.numerics.correct import UNREACHABLE
 from ale_dask.reporting.common.maps import MAP_SPECS, MapSpec
 from ale_dask.reporting.common.phrases import (
-    Record,
     counted,
     decimal,
     inference_of_record,
@@ -62,7 +62,7 @@ _STILL_VALID = (
 )
 
 
-def inference(record: Record) -> list[str]:
+def inference(record: RunRecord) -> list[str]:
     """Return paragraphs on thresholds, corrections, Monte-Carlo p-values and decisions of main effects."""
     i = inference_of_record(record)
     paragraphs = [_correction(i), *_cluster_decisions(i), *_thresholds(record, i)]
@@ -138,7 +138,7 @@ def _cluster_decisions(i: Inference) -> list[str]:
     ]
 
 
-def _thresholds(record: Record, i: Inference) -> list[str]:
+def _thresholds(record: RunRecord, i: Inference) -> list[str]:
     """Return paragraphs on the thresholds that the null gave, and on iterations in several instalments."""
     mains, paragraphs = mains_of(record), []
     cuts = [f"{name}, {cut}" for name, entry in mains.items() if (cut := _cut(entry, i, record))]
@@ -187,7 +187,7 @@ def _profile(i: Inference) -> str:
     return f"These conventions are those of {PROGRAMS[i.profile]} (profile “{i.profile}”){words}."
 
 
-def contrasts(record: Record) -> list[str]:
+def contrasts(record: RunRecord) -> list[str]:
     """Return paragraphs on contrasts: relabellings, gate, and the error that is controlled."""
     entries, i = of_kind(record, "contrast"), inference_of_record(record)
     if not entries:
@@ -238,7 +238,7 @@ def _floor(i: Inference) -> str:
     return f", where the pooled experiments, whom no relabelling changes, had an uncorrected p < {below}"
 
 
-def _decided(entries: Record) -> str:
+def _decided(entries: Mapping[str, Any]) -> str:
     """Return sentences on the decisions of contrasts' clusters; enumerated contrasts have an exact p."""
     tested = [entry["enumerated"] for entry in entries.values() if entry["clusters_tested"] is not None]
     if not tested or all(tested):
@@ -250,7 +250,7 @@ def _decided(entries: Record) -> str:
     )
 
 
-def _contrasted(name: str, entry: Record, record: Record) -> str:
+def _contrasted(name: str, entry: Mapping[str, Any], record: RunRecord) -> str:
     (first, a), (second, b) = ((arm, _compared(arm, entry, record)) for arm in entry["arms"])
     pooled = next(e for e in record["analyses"].values() if e.get("pooled_for") == name)
     n = entry["iterations"]
@@ -280,14 +280,14 @@ def _contrasted(name: str, entry: Record, record: Record) -> str:
     )
 
 
-def _compared(arm: str, entry: Record, record: Record) -> str:
+def _compared(arm: str, entry: Mapping[str, Any], record: RunRecord) -> str:
     """Return in words how many experiments of an arm a contrast compared, and how many it excluded."""
     total = record["analyses"][arm]["n_experiments"]
     used = dict(zip(entry["arms"], entry.get("experiments_compared", ()), strict=False)).get(arm, total)
     return counted(used, "experiment") + (f" of its {total:,}; {total - used:,} excluded" if used < total else "")
 
 
-def conjunctions(record: Record) -> list[str]:
+def conjunctions(record: RunRecord) -> list[str]:
     """Return paragraphs on conjunctions and on the meaning of an overlap."""
     entries, i = of_kind(record, "conjunction"), inference_of_record(record)
     if not entries:
@@ -328,7 +328,7 @@ def power(entries: Mapping[str, Any], i: Inference) -> list[str]:
     ]
 
 
-def _cut(entry: Record, i: Inference, record: Record) -> str:
+def _cut(entry: Mapping[str, Any], i: Inference, record: RunRecord) -> str:
     correction = CORRECTION_OF[i.correction]
     uniform, cut = correction.uniform, entry[correction.uniform.cut]
     if cut >= UNREACHABLE:

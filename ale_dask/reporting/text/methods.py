@@ -7,8 +7,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+from ale_dask.config.run_record import RunRecord
 from ale_dask.errors import StoreError
 from ale_dask.reporting.common.phrases import plain
 from ale_dask.reporting.common.written import check_written
@@ -51,7 +52,7 @@ class Methods:
     references: tuple[Reference, ...]
 
 
-def methods_of(record: Mapping[str, Any]) -> Methods:
+def methods_of(record: RunRecord) -> Methods:
     """Return the methods text of a run's record.
 
     Raises
@@ -127,7 +128,7 @@ def cite(out_or_record: str | Place | Mapping[str, Any], *, bibtex: bool = False
     # tiny: methods
     """
     if isinstance(out_or_record, Mapping):
-        methods = methods_of(out_or_record)
+        methods = methods_of(cast(RunRecord, out_or_record))
     else:
         out = place(out_or_record)
         path = out / "run.json"
@@ -136,8 +137,8 @@ def cite(out_or_record: str | Place | Mapping[str, Any], *, bibtex: bool = False
         try:
             data = path.read_bytes()
             check_written(out, "run.json", data)
-            record = json.loads(data)
-            record = record if isinstance(record, dict) else {}
+            read = json.loads(data)
+            record = cast(RunRecord, read if isinstance(read, dict) else {})
             if "analyses" in record:
                 prefixes = follow_up_prefixes(record["analyses"])
                 record = with_follow_ups(record, local_copy(out, only=prefixes))

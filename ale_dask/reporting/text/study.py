@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 from ale_dask.config.inference import BUILT_IN
+from ale_dask.config.run_record import RunRecord
 from ale_dask.numerics.gaussian import SUBJECT_FWHM, TEMPLATE_FWHM
-from ale_dask.reporting.common.phrases import Record, counted, inference_of_record, knows_n, listed, mains_of
+from ale_dask.reporting.common.phrases import counted, inference_of_record, knows_n, listed, mains_of
 from ale_dask.reporting.common.wording import FEWEST
 
 SIMULATED = "SIMULATED DATA: the coordinates were made up by a program. Nothing here is a finding."
@@ -38,7 +41,7 @@ _ENDED = {
 }
 
 
-def experiments(record: Record) -> list[str]:
+def experiments(record: RunRecord) -> list[str]:
     """Return paragraphs on files, selection and the samples' sizes."""
     paragraphs = [SIMULATED] if record["simulated"] else []
     paragraphs += [_read(name, record) for name in record["samples"]]
@@ -58,7 +61,7 @@ def experiments(record: Record) -> list[str]:
     return [paragraph for paragraph in paragraphs if paragraph]
 
 
-def _read(name: str, record: Record) -> str:
+def _read(name: str, record: RunRecord) -> str:
     sample, inputs = record["samples"][name], record["inputs"][name]
     n_images = sum(step.get("inside", BUILT_IN[0]) not in BUILT_IN for step in sample["select"])
     # Copies in OUT begin with a number, which the user's own name has not.
@@ -78,7 +81,7 @@ def _read(name: str, record: Record) -> str:
     return "; ".join(clauses) + "."
 
 
-def _decided(record: Record) -> str:
+def _decided(record: RunRecord) -> str:
     """Return the sentence on decisions about the files that have no sentences of their own; "" without any."""
     made = {(d["where"], d["message"]): d["code"] for e in record["analyses"].values() for d in e.get("decisions", ())}
     decisions = [
@@ -92,7 +95,7 @@ def _decided(record: Record) -> str:
     return f"Decided while the files were read: {'; '.join(decisions[:_MOST_DECISIONS])}{more}." if decisions else ""
 
 
-def _selected(name: str, record: Record) -> str:
+def _selected(name: str, record: RunRecord) -> str:
     rows = [row for row in record["selection"] if row["sample"] == name]
     if len(rows) < 2:
         return ""
@@ -112,7 +115,7 @@ def _selected(name: str, record: Record) -> str:
     )
 
 
-def _subjects(record: Record) -> str:
+def _subjects(record: RunRecord) -> str:
     """Return the sentence on experiments of the same subjects; "" for a run without a choice about them."""
     choice, mains = inference_of_record(record).same_subjects, mains_of(record)
     if choice is None:
@@ -140,7 +143,7 @@ def _subjects(record: Record) -> str:
     )
 
 
-def coordinates(record: Record) -> list[str]:
+def coordinates(record: RunRecord) -> list[str]:
     """Return paragraphs on spaces and the mask."""
     converted = [
         f"{s['talairach']:,} of the {counted(s['experiments'], 'experiment')} read for “{name}” (the variant for data "
@@ -173,7 +176,7 @@ def coordinates(record: Record) -> list[str]:
     ]
 
 
-def _search(record: Record) -> list[str]:
+def _search(record: RunRecord) -> list[str]:
     """Return a paragraph on the region of inference; none for the whole mask."""
     i = record["inference"]
     if i.get("search") is None:
@@ -190,7 +193,7 @@ def _search(record: Record) -> list[str]:
     ]
 
 
-def model(record: Record) -> list[str]:
+def model(record: RunRecord) -> list[str]:
     """Return paragraphs on kernel, modelled activation, ALE and the voxel null."""
     i = inference_of_record(record)
     width = (
@@ -216,7 +219,7 @@ def model(record: Record) -> list[str]:
     ]
 
 
-def _sized(name: str, entry: Record, record: Record) -> str:
+def _sized(name: str, entry: Mapping[str, Any], record: RunRecord) -> str:
     counts = [counted(entry["n_experiments"], "experiment"), counted(entry["n_foci"], "focus")]
     if knows_n(record, used=True):
         counts.append(counted(entry["n_subjects"], "subject"))
@@ -224,7 +227,7 @@ def _sized(name: str, entry: Record, record: Record) -> str:
     return f"{name} ({sample}{', '.join(counts)})"
 
 
-def _flow(row: Record, record: Record) -> str:
+def _flow(row: Mapping[str, Any], record: RunRecord) -> str:
     parts = [
         counted(row["experiments"], "experiment") + f" of {counted(row['studies'], 'study')}",
         counted(row["foci"], "focus"),
@@ -232,7 +235,7 @@ def _flow(row: Record, record: Record) -> str:
     return ", ".join([*parts, counted(row["subjects"], "subject")] if knows_n(record, used=False) else parts)
 
 
-def software(record: Record) -> list[str]:
+def software(record: RunRecord) -> list[str]:
     """Return a paragraph on programs and their versions."""
     program, environment = record["program"], dict(record["environment"])
     python, machine = environment.pop("python"), environment.pop("machine")
