@@ -18,6 +18,7 @@ import xarray as xr
 from ale_dask.analyses.corrections import CORRECTION_OF, Correction, Scales
 from ale_dask.analyses.findings.clusters import Cluster, find_clusters
 from ale_dask.config.inference import EARLIER, Inference
+from ale_dask.config.study import INPUTS
 from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask
 
@@ -31,6 +32,10 @@ SIMULATED = "simulated"
 @dataclass(frozen=True, eq=False)
 class _Result:
     dataset: xr.Dataset
+    title: ClassVar[str]
+    """What the kind of analysis is called."""
+    signs: ClassVar[tuple[int, ...]] = (1,)
+    """The signs that values of its thresholded maps have."""
 
     @property
     def name(self) -> str:
@@ -57,6 +62,20 @@ class _Result:
         """The mask that the result was computed on, and the region that inference was made in."""
         return mask_of(self.dataset)
 
+    @property
+    def two_sided(self) -> bool:
+        """Whether values below 0 say something of their own."""
+        return len(self.signs) > 1
+
+    @property
+    def sides(self) -> dict[int, str]:
+        """What each sign says in words; one that is alone needs none."""
+        return {1: ""}
+
+    def shown_level(self, source: str) -> str:
+        """Return the level of the map of what survives at an input."""
+        return "thresholded"
+
     def clusters(self, values: npt.NDArray[Any], *, level: str = "") -> list[Cluster]:
         """Return the clusters of a thresholded map (voxel) of this result; `level` says which map it is."""
         inference = self.inference
@@ -77,7 +96,7 @@ class MainEffectResult(_Result):
     """View a Dataset as a main effect."""
 
     kind: ClassVar[Literal["main-effect"]] = "main-effect"
-    signs = (1,)
+    title = "Main effect"
 
     @property
     def parts(self) -> list[str]:
@@ -88,6 +107,10 @@ class MainEffectResult(_Result):
     def directions(self) -> tuple[str, ...]:
         """The only direction of a main effect, which needs no words."""
         return ("",)
+
+    def shown_level(self, source: str) -> str:
+        """Return the primary correction, or "uncorrected" at that input."""
+        return self.correction.word if source == INPUTS[0] else source
 
     @property
     def scales(self) -> Scales:
@@ -107,6 +130,7 @@ class ContrastResult(_Result):
     """View a Dataset as a contrast."""
 
     kind: ClassVar[Literal["contrast"]] = "contrast"
+    title = "Contrast"
     signs = (1, -1)
 
     @property
@@ -119,6 +143,15 @@ class ContrastResult(_Result):
         """Both directions in words, in the order of `signs`: ("drug > therapy", "therapy > drug")."""
         first, second = self.parts
         return f"{first} > {second}", f"{second} > {first}"
+
+    @property
+    def sides(self) -> dict[int, str]:
+        """Which arm is greater, by sign."""
+        return dict(zip(self.signs, self.directions, strict=True))
+
+    def shown_level(self, source: str) -> str:
+        """Return the level of the gated map, which is uncorrected at both inputs."""
+        return "uncorrected"
 
     def _rank(self, values: npt.NDArray[Any], level: str) -> npt.NDArray[Any]:
         size: npt.NDArray[Any] = np.abs(values)
@@ -139,7 +172,7 @@ class ConjunctionResult(_Result):
     """View a Dataset as a conjunction."""
 
     kind: ClassVar[Literal["conjunction"]] = "conjunction"
-    signs = (1,)
+    title = "Conjunction"
 
     @property
     def parts(self) -> list[str]:

@@ -160,7 +160,7 @@ def without_cluster(result: xr.Dataset) -> list[int]:
     if name is None:
         return []
     z = result[name].sel(input=INPUTS[0]).values
-    return [sign for sign in ((1, -1) if name == "z_contrast" else (1,)) if not (sign * z > 0).any()]
+    return [sign for sign in model_of(result).signs if not (sign * z > 0).any()]
 
 
 def with_power(results: Mapping[str, xr.Dataset], *, threads: int | None = None) -> dict[str, xr.Dataset]:
@@ -173,7 +173,7 @@ def with_power(results: Mapping[str, xr.Dataset], *, threads: int | None = None)
     for name, result in results.items():
         if not without_cluster(result):
             continue
-        main_effects = list(result.attrs["arms" if model_of(result).kind == "contrast" else "of"])
+        main_effects = model_of(result).parts
         if not set(main_effects) <= set(found):
             continue
         for arm in main_effects:

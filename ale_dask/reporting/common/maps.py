@@ -246,11 +246,9 @@ def find_map_spec(result: xr.Dataset, *, level: str, source: str = "") -> MapSpe
 
 def pictured_map_specs(result: xr.Dataset) -> list[MapSpec]:
     """Return the maps that have a figure: at the primary correction and uncorrected, or at both inputs."""
-    kind = model_of(result).kind
-    correction = model_of(result).inference.correction
-    main: tuple[str, ...] = (correction, f"{AGAINST}{correction}", "uncorrected")
-    levels = {"main-effect": main, "contrast": ("uncorrected",), "conjunction": ("thresholded",)}
-    return [v for level in levels[kind] for v in map_specs_of(result) if v.level == level]
+    primary, uncorrected = map(model_of(result).shown_level, INPUTS)
+    levels = dict.fromkeys((primary, f"{AGAINST}{primary}", uncorrected))
+    return [v for level in levels for v in map_specs_of(result) if v.level == level]
 
 
 def corrected_map_specs(result: xr.Dataset) -> list[MapSpec]:

@@ -115,10 +115,10 @@ def _figures(
         if not pair.primary and pair.first.suffix not in pictured:
             continue
         maps = pair.first.read(a), pair.second.read(b)
-        contrast = model_of(a).kind == "contrast"
-        for sign, end in ((1, "Greater"), (-1, "Less")) if contrast else ((1, ""),):
+        for sign, words in model_of(a).sides.items():
+            end = "" if not words else "_desc-greater" if sign > 0 else "_desc-less"
             other = "" if is_base_rate(pair.first) == is_base_rate(pair.second) else f"_beside-{pair.second.suffix}"
-            path = folder / f"{stem(name)}_{pair.first.suffix}{other}{f'_desc-{end.lower()}' if end else ''}.png"
+            path = folder / f"{stem(name)}_{pair.first.suffix}{other}{end}.png"
             values = overlay(*maps, sign=sign)
             title = _title(name, a, b, pair, sign=sign)
             rank = np.maximum(*(sign * m for m in maps))
@@ -127,8 +127,8 @@ def _figures(
 
 def _title(name: str, a: xr.Dataset, b: xr.Dataset, pair: Pair, *, sign: int) -> str:
     words = list(dict.fromkeys((label(a, pair.first), label(b, pair.second))))
-    direction = [model_of(a).directions[0 if sign > 0 else 1]] if model_of(a).kind == "contrast" else []
-    return " · ".join([*([SIMULATED] if is_simulated(a, b) else []), name, *direction, " | ".join(words)])
+    parts = [SIMULATED if is_simulated(a, b) else "", name, model_of(a).sides[sign], " | ".join(words)]
+    return " · ".join(part for part in parts if part)
 
 
 def _short(name: str) -> str:

@@ -60,11 +60,11 @@ def alt_text(result: xr.Dataset, spec: MapSpec) -> str:
     """Return the clusters of a map's figure in words, largest first, for readers who cannot see it."""
     mask = model_of(result).mask
     clusters = _by_size(model_of(result).clusters(spec.read(result), level=spec.level))
-    sides = model_of(result).directions if model_of(result).kind == "contrast" else ("", "")
+    sides = model_of(result).sides
     words = []
     for c in clusters[:5]:
         x, y, z = (f"{v + 0.0:.0f}" for v in c.peak_mm)
-        side = f"{sides[0 if c.sign > 0 else 1]} " if sides[0] else ""
+        side = f"{sides[c.sign]} " if sides.get(c.sign) else ""
         words.append(f"{side}at {x}, {y}, {z} ({len(c.voxels) * mask.voxel_volume:.0f} mm³)")
     more = f" and {len(clusters) - 5} more" if len(clusters) > 5 else ""
     what = f"Brain slices and glass brain of {result.attrs['name']}, {label(result, spec)}"

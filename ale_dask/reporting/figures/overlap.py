@@ -114,10 +114,12 @@ def surviving_maps(results: Mapping[str, xr.Dataset]) -> list[SurvivingMap]:
         kind = model_of(result).kind
         clusters = surviving_clusters(result, INPUTS[0])
         volume = model_of(result).mask.voxel_volume
-        for words, sign in zip(model_of(result).directions if kind == "contrast" else (name,), (1, -1), strict=False):
+        for sign, words in model_of(result).sides.items():
             main = result.attrs["arms"][0 if sign > 0 else 1] if kind == "contrast" else name
             colour = hues[main].flat if main in hues else OVERLAP.flat if kind == "conjunction" else FAINT
-            maps.append(_surviving(words, kind, colour, [c for c in clusters if c.sign == sign], result, volume))
+            maps.append(
+                _surviving(words or name, kind, colour, [c for c in clusters if c.sign == sign], result, volume)
+            )
     return maps
 
 

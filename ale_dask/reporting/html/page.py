@@ -32,14 +32,13 @@ from ale_dask.reporting.html.provenance_tables import (
     settings_table,
 )
 from ale_dask.reporting.html.viewer import Viewers
-from ale_dask.reporting.tables.clusters import study_table
+from ale_dask.reporting.tables.clusters import study_table, table_of_map
 from ale_dask.reporting.tables.page_tables import (
     PlaceOfRow,
     cells,
     experiments_table,
     image_size,
     peak_place,
-    table_of_map,
 )
 from ale_dask.reporting.text.follow_up_files import follow_ups_of, with_follow_ups
 from ale_dask.reporting.text.methods import LICENCE, Methods, methods_of
@@ -49,7 +48,6 @@ from ale_dask.version import __version__
 
 SCRIPTS = ("tables", "viewer")
 PAGE = "report.html"
-_KINDS = {"main-effect": "Main effect", "contrast": "Contrast", "conjunction": "Conjunction"}
 
 
 @dataclass(frozen=True)
@@ -205,7 +203,7 @@ def _analysis(
     plots = _plots(result, folder, figures, context)
     return {
         "name": name,
-        "kind": _KINDS[model_of(result).kind],
+        "kind": model_of(result).title,
         "facts": facts(result),
         "notes": notes(result),
         "viewer": viewer,

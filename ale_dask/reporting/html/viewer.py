@@ -54,23 +54,22 @@ class Viewers:
         self, result: xr.Dataset, context: StudyContext, spec: MapSpec, words: str, *, start: float | None
     ) -> dict[str, Any]:
         values = spec.read(result).astype(np.float64)
-        contrast = model_of(result).kind == "contrast"
+        two_sided = model_of(result).two_sided
         # A one-sided z below 0 says nothing.
-        values = values if contrast else np.maximum(values, 0)
+        values = values if two_sided else np.maximum(values, 0)
         top = float(np.abs(values).max(initial=0))
         step = max(Z_STEP if spec.units == "z" else ALE_STEP, top / INT16)
         blob = sparse(values, mask=model_of(result).mask, step=step) if top else None
         positive, negative = ramps_of(result, context)
-        sides = list(model_of(result).directions) if contrast else []
         return {
             "label": words[:1].upper() + words[1:],
-            "unit": _UNITS[spec.units] + (" difference" if contrast and spec.units != "z" else ""),
+            "unit": _UNITS[spec.units] + (" difference" if two_sided and spec.units != "z" else ""),
             "digits": 2 if spec.units == "z" else 5,
             "step": step,
             "top": top,
             "cut": start,
             "colours": [positive, negative],
-            "sides": sides,
+            "sides": list(model_of(result).sides.values()) if two_sided else [],
             "at": _first_place(result, values, spec, thresholded=start is None) if top else None,
             "data": None if blob is None else self._blobs.setdefault(blob, len(self._blobs)),
         }

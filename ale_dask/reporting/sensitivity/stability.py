@@ -85,11 +85,9 @@ def _surviving(result: xr.Dataset) -> Iterator[tuple[str, npt.NDArray[np.bool_]]
         )
     for source in INPUTS:
         values = surviving_map(result, source)
-        if model_of(result).kind != "contrast":
-            yield f"{name}_input-{source}", values != 0
-            continue
-        for side, direction in zip((1, -1), model_of(result).directions, strict=True):
-            yield f"{name}_{direction.replace(' > ', '-over-')}_input-{source}", side * values > 0
+        for sign, words in model_of(result).sides.items():
+            side = f"_{words.replace(' > ', '-over-')}" if words else ""
+            yield f"{name}{side}_input-{source}", sign * values > 0 if model_of(result).two_sided else values != 0
 
 
 def axis_svg(table: pd.DataFrame, axis: str, values: Sequence[str]) -> str | None:

@@ -86,9 +86,7 @@ class Places:
                 tuple(result["voxel_ijk"].values.T.astype(np.int64)), tuple(result.attrs["shape"])
             )
             clusters = surviving_clusters(result, INPUTS[0])
-            sides = model_of(result).directions if model_of(result).kind == "contrast" else ("",)
-            # Only a contrast has clusters below 0.
-            for sign, side in zip((1, -1), sides, strict=False):
+            for sign, side in model_of(result).sides.items():
                 key = name, side, grid_name(result)
                 known = self._places.setdefault(key, [])
                 own = [(c, np.sort(indices[c.voxels])) for c in clusters if c.sign == sign]

@@ -18,9 +18,9 @@ from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.numerics.density_levels import Z_UNIT
 from ale_dask.numerics.space import Mask
-from ale_dask.reporting.common.base_rate_maps import AGAINST
+from ale_dask.reporting.common.base_rate_maps import AGAINST, is_base_rate
 from ale_dask.reporting.common.extra import LABELS, available
-from ale_dask.reporting.common.maps import find_map_spec, main_clusters, map_specs_of
+from ale_dask.reporting.common.maps import MapSpec, find_map_spec, main_clusters, map_specs_of
 from ale_dask.reporting.common.once import made_once
 from ale_dask.reporting.common.wording import controls
 from ale_dask.reporting.tables.columns import (
@@ -209,18 +209,33 @@ def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
             rows += _main_effect_rows(name, result)
             continue
         for level, source in levels_of(result):
-            words = controls(result, find_map_spec(result, level=level, source=source))
+            spec = find_map_spec(result, level=level, source=source)
+            words, table = controls(result, spec), directed_table(result, spec)
             fixed = {"analysis": name, "kind": kind, "input": source, "level": level, "controls": words}
-            if kind == "contrast":
-                table = contrast_table(result, source=source, level=level)
-            else:
-                table = conjunction_table(result, source=source).assign(Direction=model_of(result).directions[0])
             for direction in model_of(result).directions:
                 clusters = table[table["Direction"] == direction]
                 rows += [{**fixed, "direction": direction, **_study_row(r)} for r in clusters.to_dict("records")]
                 if clusters.empty:
                     rows.append({**fixed, "direction": direction, "cluster": "none", "volume_mm3": 0.0})
     return _frame(rows, list(STUDY))
+
+
+def table_of_map(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:
+    """Return the cluster table that belongs to a thresholded map."""
+    kind = model_of(result).kind
+    if kind == "contrast":
+        return contrast_table(result, source=spec.source, level=spec.level)
+    if kind == "conjunction":
+        return conjunction_table(result, source=spec.source)
+    if spec.level == "uncorrected":
+        return cluster_table(result, source="uncorrected")
+    return cluster_table(result, null="base-rate" if is_base_rate(spec) else "uniform")
+
+
+def directed_table(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:
+    """Return the cluster table of a map of a contrast or conjunction, with the direction of each cluster in words."""
+    table = table_of_map(result, spec)
+    return table if "Direction" in table else table.assign(Direction=model_of(result).directions[0])
 
 
 def _main_effect_rows(name: str, result: xr.Dataset) -> list[dict[str, Any]]:
@@ -311,15 +326,13 @@ def tsv(table: pd.DataFrame) -> bytes:
 
 def cluster_tables(result: xr.Dataset) -> dict[str, pd.DataFrame]:
     """Return the cluster tables of an analysis by the ends of their file names: "", "_uncorrected", "_level-voxel…"."""
-    kind = model_of(result).kind
-    if kind == "main-effect":
+    if model_of(result).kind == "main-effect":
         base_rate = {"_base-rate": cluster_table(result, null="base-rate")} if "z_base_rate" in result else {}
         return {ENDS[source]: cluster_table(result, source=source) for source in INPUTS} | base_rate
-    if kind == "conjunction":
-        by_source = {ENDS[source]: conjunction_table(result, source=source) for source in INPUTS}
-        return {**by_source, "_level-voxel": conjunction_table(result, source="voxel-fwe")}
     return {
-        f"{_LEVEL_ENDS[level]}{ENDS[source]}": contrast_table(result, source=source, level=level)
+        f"{_LEVEL_ENDS[level]}{ENDS.get(source, '')}": table_of_map(
+            result, find_map_spec(result, level=level, source=source)
+        )
         for level, source in levels_of(result)
     }
 
@@ -327,6 +340,7 @@ def cluster_tables(result: xr.Dataset) -> dict[str, pd.DataFrame]:
 ENDS = {"cluster-fwe": "", "uncorrected": "_uncorrected"}
 _LEVEL_ENDS = {
     "uncorrected": "",
+    "thresholded": "",
     "voxel-fwe": "_level-voxel",
     "size-fwe": "_desc-size_level-cluster",
     "mass-fwe": "_desc-mass_level-cluster",

@@ -113,5 +113,4 @@ def surviving_map(result: xr.Dataset, source: str) -> npt.NDArray[Any]:
     """Return the thresholded map (voxel) of an analysis at an input; of a contrast inside the gate, with signs."""
     if model_of(result).kind == "main-effect":
         return thresholded(result, source).astype(np.int8)
-    level = {"contrast": "uncorrected", "conjunction": "thresholded"}[model_of(result).kind]
-    return find_map_spec(result, level=level, source=source).read(result)
+    return find_map_spec(result, level=model_of(result).shown_level(source), source=source).read(result)

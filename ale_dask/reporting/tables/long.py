@@ -17,8 +17,9 @@ from ale_dask.config.study import Study
 from ale_dask.coordinates.foci import foci_alone, n_foci
 from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.reporting.common.base_rate_maps import AGAINST
+from ale_dask.reporting.common.maps import find_map_spec
 from ale_dask.reporting.common.wording import mask_name, setting
-from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table, levels_of
+from ale_dask.reporting.tables.clusters import cluster_table, directed_table, levels_of
 from ale_dask.reporting.tables.columns import LONG_NAMES, LONG_NAMES_BASE_RATE
 
 Run = tuple[str, Study, Mapping[str, xr.Dataset], Mapping[str, Any]]
@@ -166,22 +167,14 @@ def _rows(
 
 def _tables(result: xr.Dataset) -> Iterator[tuple[str, str | None, pd.DataFrame]]:
     """Yield the level, the input and the cluster table of every thresholded map of a result that has one."""
-    kind = model_of(result).kind
-    if kind == "main-effect":
+    if model_of(result).kind == "main-effect":
         inference = model_of(result).inference
         yield inference.correction, None, cluster_table(result)
         if nulls_of(result) == ("uniform", "base-rate"):
             yield f"{AGAINST}{inference.correction}", None, cluster_table(result, null="base-rate")
         yield "uncorrected", None, cluster_table(result, source="uncorrected")
     for level, source in levels_of(result):
-        if kind == "contrast":
-            yield level, source, contrast_table(result, source=source, level=level)
-        else:
-            yield (
-                level,
-                source,
-                conjunction_table(result, source=source).assign(Direction=model_of(result).directions[0]),
-            )
+        yield level, source, directed_table(result, find_map_spec(result, level=level, source=source))
 
 
 def _null(result: xr.Dataset, level: str) -> str | None:

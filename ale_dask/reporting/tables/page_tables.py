@@ -11,12 +11,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.findings.model import model_of
 from ale_dask.coordinates.foci import n_foci, words_on
 from ale_dask.coordinates.subject_groups import BETWEEN
-from ale_dask.reporting.common.base_rate_maps import is_base_rate
-from ale_dask.reporting.common.maps import MapSpec
-from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table, formatted
+from ale_dask.reporting.tables.clusters import formatted
 from ale_dask.reporting.tables.columns import FIRST_BY_MASS, FIRST_ON_PAGE
 
 LONG = 34
@@ -59,18 +56,6 @@ def peak_place(viewer: int, number: int, axes: str = "XYZ") -> PlaceOfRow:
         return "" if any(v != v for v in mm) else " ".join([str(viewer), str(number), *(f"{v:.2f}" for v in mm)])
 
     return place
-
-
-def table_of_map(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:
-    """Return the cluster table that belongs to a thresholded map."""
-    kind = model_of(result).kind
-    if kind == "contrast":
-        return contrast_table(result, source=spec.source, level=spec.level)
-    if kind == "conjunction":
-        return conjunction_table(result, source=spec.source)
-    if spec.level == "uncorrected":
-        return cluster_table(result, source="uncorrected")
-    return cluster_table(result, null="base-rate" if is_base_rate(spec) else "uniform")
 
 
 def experiments_table(result: xr.Dataset) -> pd.DataFrame:

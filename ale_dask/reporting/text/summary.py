@@ -45,21 +45,20 @@ def summary_of(results: Mapping[str, xr.Dataset]) -> list[Summary]:
 def _summary(name: str, result: xr.Dataset) -> Summary:
     kind = model_of(result).kind
     clusters = surviving_clusters(result, INPUTS[0])
+    source = "" if kind == "main-effect" else INPUTS[0]
+    words = label(result, find_map_spec(result, level=model_of(result).shown_level(INPUTS[0]), source=source))
     if kind == "main-effect":
-        spec = find_map_spec(result, level=model_of(result).inference.correction)
         deciding_null, *other_nulls = nulls_of(result)
         lines = [("", _clusters(clusters, result) + _undecided(result, deciding_null))]
         if other_nulls:
             lines.append(("against the base rate", base_rate_overlap_words(result) + _undecided(result, "base-rate")))
-        return Summary(name, label(result, spec), tuple(lines))
-    level = "uncorrected" if kind == "contrast" else "thresholded"
-    words = label(result, find_map_spec(result, level=level, source=INPUTS[0]))
+        return Summary(name, words, tuple(lines))
     if kind == "conjunction":
         largest = f"; the largest minimum z before any threshold is {result.attrs['largest_minimum_z']:.2f}"
         return Summary(name, words, (("", _clusters(clusters, result) + ("" if clusters else largest)),))
     lines = [
         (direction, _clusters([c for c in clusters if c.sign == sign], result) + _corrected(result, sign))
-        for direction, sign in zip(model_of(result).directions, (1, -1), strict=True)
+        for sign, direction in model_of(result).sides.items()
     ]
     return Summary(name, words, tuple(lines))
 
