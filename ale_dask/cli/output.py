@@ -76,6 +76,22 @@ def print_costs(study: Study, *, as_json: bool, price: float | None = None) -> N
         print(json.dumps({"analyses": rows, **totals}))
     else:
         _print_cost_table(analyses, totals, price)
+        _print_null_rates(analyses, study)
+
+
+def _print_null_rates(costs: Sequence[Cost], study: Study) -> None:
+    """Print how many voxels of each main effect's null reach the cluster-forming value, and what it means."""
+    from ale_dask.reporting.common.null_rate import little_power, percent
+
+    rates = {c.name: c.null_voxel_rate for c in costs if c.null_voxel_rate is not None}
+    if not rates:
+        return
+    each = ", ".join(f"{name} {percent(rate)}" for name, rate in rates.items())
+    nominal = percent(study.inference.voxel_p)
+    print(f"voxels of the uniform null that reach the cluster-forming value, nominally {nominal}: {each}")
+    for name, rate in rates.items():
+        if words := little_power(rate, study.inference):
+            print(f"{name}: {words}")
 
 
 def _print_cost_table(costs: Sequence[Cost], totals: Mapping[str, float], price: float | None) -> None:

@@ -138,3 +138,22 @@ def null_iterations(first, count, threshold, design, rows, geometry, out) -> Non
                 n, best = scan_plane(x + side, geometry, threshold, n, best, plane, passing)
         out[b, 0] = best
         out[b, 1], out[b, 2] = largest(n, np.int64(threshold), geometry, passing)
+
+
+@numba.njit(cache=True, nogil=True)
+def passing_voxels(first, count, threshold, design, rows, geometry):  # type: ignore[no-untyped-def]
+    """Return the number of voxels with S >= threshold, int32, in all of some iterations, int64."""
+    work = workspace(design, geometry)
+    passing = passing_memory(geometry)
+    total = np.int64(0)
+    for b in range(count):
+        draw_foci(first + b, design, geometry, work)
+        list_foci(design, rows, geometry, work)
+        n = np.int64(0)
+        for x in range(1, geometry.plane_begin.shape[0] - 2, 2):
+            sum_planes(x, rows, geometry, work)
+            for side in range(2):
+                plane = plane_of(side, geometry, work)
+                n, _ = scan_plane(x + side, geometry, threshold, n, threshold, plane, passing)
+        total += n
+    return total

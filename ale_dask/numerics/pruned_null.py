@@ -36,7 +36,7 @@ from ale_dask.numerics.kernels.exact_sums import Found, SumMemory, exact_sums, f
 from ale_dask.numerics.kernels.focus_visits import Design
 from ale_dask.numerics.kernels.kernel_rows import Geometry, KernelRows
 from ale_dask.numerics.kernels.lattice_lanes import FARTHEST
-from ale_dask.numerics.permutation_null import PassingVoxels, largest, null_iterations
+from ale_dask.numerics.permutation_null import PassingVoxels, largest, null_iterations, passing_voxels
 from ale_dask.numerics.upper_bound import bound_by_stamps
 
 I32 = npt.NDArray[np.int32]
@@ -183,6 +183,18 @@ def share_looked_at(null: PrunedNull, threshold: int, count: int) -> float:
         bits = int(np.bitwise_count(strips.bits[: strips.begin[1]]).sum())
         shares.append(1.0 if strips.dense[0] else bits / null.geometry.voxels)
     return float(np.mean(shares))
+
+
+def passing_share(null: PrunedNull, threshold: int, count: int) -> float:
+    """Return the share of the searched voxels with S >= threshold in the first iterations."""
+    if null.bound is not None:
+        block = _Block(null, null.bound, threshold, _memory(null, null.bound, count))
+        n, dense = block.fill(0, count, np.empty((count, 3), dtype=np.int64))
+        if n == count and not dense:
+            return float(block.memory.found.begin[count] / (count * null.geometry.voxels))
+    # All of S is summed where most of it is needed anyway.
+    tables = (null.design, null.rows, null.geometry)
+    return float(passing_voxels(0, count, np.int32(threshold), *tables) / (count * null.geometry.voxels))
 
 
 def _all_of_s(first: int, count: int, threshold: int, null: PrunedNull, out: I64) -> None:

@@ -16,7 +16,7 @@ from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.contrast_clusters import clusters_name
 from ale_dask.analyses.execute import seconds_per_iteration
 from ale_dask.analyses.kinds import ANALYSES, counts_of, iterations_of, plans_of
-from ale_dask.analyses.main_effect import identity_of
+from ale_dask.analyses.main_effect import MainEffectPlan, identity_of, null_voxel_rate
 from ale_dask.analyses.sample import Sample, enough, sample, study_bits
 from ale_dask.analyses.study_plans import PreparedStudy
 from ale_dask.config.files import expand_files
@@ -192,6 +192,8 @@ class Cost:
     block_size: int
     seconds_per_iteration: float
     bytes_written: int
+    null_voxel_rate: float | None
+    """Share of the uniform null's voxels that reach the cluster-forming value, of main effects."""
 
     @property
     def block_seconds(self) -> float:
@@ -231,6 +233,7 @@ def cost(prepared: PreparedStudy, plan: Plan, *, name: str, workers: int) -> Cos
         size,
         seconds,
         written,
+        null_voxel_rate(plan) if isinstance(plan, MainEffectPlan) else None,
     )
 
 

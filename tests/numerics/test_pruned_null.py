@@ -1,6 +1,7 @@
 """The pruned null against the kernel that sums all of S, its bound against S, and its steps against plain loops."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from support.pruned import candidate_voxels, compiled_candidates, null_of, prune
 
 from ale_dask.numerics import upper_bound
 from ale_dask.numerics.kernels.kernel_rows import geometry, rows_of_kernels
+from ale_dask.numerics.pruned_null import passing_share
 
 
 @SOME
@@ -23,6 +25,16 @@ def test_rows_equal_those_of_the_kernel_that_sums_all_of_s(case, first, data):
     # The bound of another threshold holds, too.
     other = data.draw(st.integers(1, 2 * top + 1))
     assert pruned_rows(null, first, 3, other).tolist() == case.rows(first, 3, other).tolist()
+
+
+@SOME
+@given(cases(), st.floats(0.05, 1.2))
+def test_the_share_of_voxels_that_pass_is_what_counting_them_gives(case, share):
+    sums = np.array([case.reference_sum(case.drawn(iteration)) for iteration in range(3)])
+    threshold = max(1, int(share * sums.max()))
+    null = null_of(case, threshold)
+    for bound in (null.bound, None):
+        assert passing_share(replace(null, bound=bound), threshold, 3) == pytest.approx((sums >= threshold).mean())
 
 
 @SOME

@@ -21,6 +21,7 @@ from ale_dask.numerics.correct import UNREACHABLE, clopper_pearson
 from ale_dask.reporting.common.base_rate import PRICE, base_rate_facts, base_rate_notes
 from ale_dask.reporting.common.base_rate_maps import AGAINST, UNIFORM, is_base_rate
 from ale_dask.reporting.common.maps import MapSpec, find_map_spec
+from ale_dask.reporting.common.null_rate import little_power, percent
 
 FEWEST = 17
 """Fewest experiments of a main effect that is not underpowered (Eickhoff et al. 2016)."""
@@ -147,6 +148,8 @@ def notes(result: xr.Dataset) -> list[str]:
     if model_of(result).kind == "main-effect" and attrs["n_experiments"] < FEWEST:
         notes.append(f"Only {attrs['n_experiments']} experiments, fewer than {FEWEST}: underpowered.")
     notes += shortfalls(result)
+    if "null_voxel_rate" in attrs and (words := little_power(attrs["null_voxel_rate"], model_of(result).inference)):
+        notes.append(words)
     if model_of(result).kind == "contrast" and attrs["shared"] and model_of(result).inference.shared == "keep":
         notes.append(KEPT)
     notes += base_rate_notes(result)
@@ -204,6 +207,7 @@ def _main_effect(result: xr.Dataset) -> list[tuple[str, str]]:
         ("Foci", f"{attrs['n_foci']}" + (f" ({outside} outside the mask)" if outside else "")),
         ("Subjects", f"{attrs['n_subjects']}"),
         ("Cluster-forming", f"p < {i.voxel_p:g}, ALE ≥ {attrs['threshold_ale']:.4g}"),
+        *_null_rate(attrs),
         *(
             (c.uniform.title, _cut(result, c.uniform.cut, partial(c.uniform.words, scales=scales)))
             for c in CORRECTIONS
@@ -214,6 +218,11 @@ def _main_effect(result: xr.Dataset) -> list[tuple[str, str]]:
         ("Primary correction", CORRECTION_OF[i.correction].label),
         ("Mask", _mask(result)),
     ]
+
+
+def _null_rate(attrs: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rate = attrs.get("null_voxel_rate")
+    return [] if rate is None else [("Voxels that reach it", f"{percent(rate)} of the uniform null")]
 
 
 def _contrast(result: xr.Dataset) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from ale_dask.config.inference import PROGRAMS, Inference, departures
 from ale_dask.config.run_record import RunRecord
 from ale_dask.numerics.correct import UNREACHABLE
 from ale_dask.reporting.common.maps import MAP_SPECS, MapSpec
+from ale_dask.reporting.common.null_rate import little_power, percent
 from ale_dask.reporting.common.phrases import (
     counted,
     decimal,
@@ -144,6 +145,11 @@ def _thresholds(record: RunRecord, i: Inference) -> list[str]:
     cuts = [f"{name}, {cut}" for name, entry in mains.items() if (cut := _cut(entry, i, record))]
     if cuts:
         paragraphs.append(f"The resulting thresholds were: {'; '.join(cuts)}.")
+    rates = {name: entry["null_voxel_rate"] for name, entry in mains.items() if "null_voxel_rate" in entry}
+    if rates and _by_cluster(i):
+        each = "; ".join(f"{name}, {percent(rate)}" for name, rate in rates.items())
+        paragraphs.append(f"The share of the null's voxels that reached the cluster-forming ALE was: {each}.")
+        paragraphs += [f"“{name}”: {words}" for name, rate in rates.items() if (words := little_power(rate, i))]
     unreached = [name for name, entry in mains.items() if entry[CORRECTION_OF[i.correction].uniform.cut] >= UNREACHABLE]
     if unreached:
         paragraphs.append(
