@@ -20,6 +20,7 @@ from ale_dask.execution.backends.registry import names_in_words
 
 if TYPE_CHECKING:
     from ale_dask.config.study import Study
+    from ale_dask.workflows.notices import Notices
 
 log = logging.getLogger(__name__)
 
@@ -258,14 +259,14 @@ def show_messages(*, quiet: bool = False, on_stdout: bool = False) -> None:
     _TERMINAL.on_stdout = on_stdout
 
 
-def tell_input(study: Study, *, verbose: bool = False) -> list[dict[str, Any]]:
-    """Print the decisions and warnings about the input of a study, and return them as plain values."""
+def tell_input(study: Study, *, verbose: bool = False) -> list[Notices]:
+    """Print the decisions and warnings about the input of a study, and return them."""
     from ale_dask.workflows.notices import notice_lines, study_notices
 
     notices = study_notices(study)
     for line in notice_lines(notices, verbose=verbose):
         log.info(line)
-    return [entry.record() for entry in notices]
+    return notices
 
 
 def load(study: str) -> Study:

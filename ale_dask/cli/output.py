@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from ale_dask.config.run_record import RunRecord
     from ale_dask.config.study import Study
     from ale_dask.reporting import FigureWorkers
+    from ale_dask.workflows.notices import Notices
     from ale_dask.workflows.prepare import Cost
     from ale_dask.workflows.sweep import Sweep
+    from ale_dask.workflows.unchanged import Answer
 
 log = logging.getLogger(__name__)
 
@@ -125,31 +127,34 @@ def finish(
     study: Study,
     as_json: bool,
     drawn_by: FigureWorkers | None,
-    notices: Sequence[dict[str, Any]] = (),
-) -> None:
-    """Write the results of a run and print a summary of them; `told` are the notices about the input for JSON."""
+    notices: Sequence[Notices] = (),
+) -> Answer:
+    """Write the results of a run, print a summary of them, and return what was printed; `notices` are of its input."""
     from ale_dask.reporting import each_table_once, study_table, summary_lines
+    from ale_dask.workflows.notices import notice_lines
     from ale_dask.workflows.run import write
+    from ale_dask.workflows.unchanged import Answer
 
     log.info("writing maps, tables and pictures" if drawn_by else "writing maps and tables")
     with each_table_once():
         write(results, record, out, study=study, drawn_by=drawn_by)
         ignore_signals()
-        table = json.loads(study_table(results).to_json(orient="records")) if as_json else {}
-        lines = [] if as_json else summary_lines(results)
+        values = {
+            "input": [one.record() for one in notices],
+            "wall_seconds": record["wall_seconds"],
+            "results": json.loads(study_table(results).to_json(orient="records")),
+            "analyses": record["analyses"],
+        }
+        answer = Answer(notice_lines(notices), summary_lines(results), values)
+    print_answer(answer, out, as_json=as_json)
+    return answer
+
+
+def print_answer(answer: Answer, out: str, *, as_json: bool) -> None:
+    """Print the results of a run as lines, or with its input as JSON."""
     if as_json:
-        print(
-            json.dumps(
-                {
-                    "out": out,
-                    "input": list(notices),
-                    "wall_seconds": record["wall_seconds"],
-                    "results": table,
-                    "analyses": record["analyses"],
-                }
-            )
-        )
+        print(json.dumps({"out": out, **answer.values}))
         return
-    for line in lines:
+    for line in answer.lines:
         print(line)
     print(f"report: {out.rstrip('/')}/report.html")

@@ -38,7 +38,7 @@ from ale_dask.cli.options import (
     tell_input,
     with_settings,
 )
-from ale_dask.cli.output import finish, print_costs, print_sweep
+from ale_dask.cli.output import finish, print_answer, print_costs, print_sweep
 from ale_dask.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,23 +48,43 @@ log = logging.getLogger(__name__)
 
 
 def _run(study: Study, out: str, options: RunOptions) -> None:
-    from ale_dask.execution.backends.registry import backend_of
-    from ale_dask.reporting import figure_workers
-    from ale_dask.workflows import run as runs
-
     if options.dry_run:
         print_costs(study, as_json=options.as_json)
         return
     stop_on_signals()
     show_messages(quiet=options.quiet)
+    if not (options.overwrite or options.verbose) and _shown_again(study, out, options):
+        return
+    from ale_dask.execution.backends.registry import backend_of
+    from ale_dask.reporting import figure_workers
+    from ale_dask.storage.location import place
+    from ale_dask.workflows import run as runs
+    from ale_dask.workflows.unchanged import keep_answer
+
     notices = tell_input(study, verbose=options.verbose)
-    overwrite = options.overwrite
+    overwrite, asked = options.overwrite, study
     if backend_of(study.backend).array_first:
         study = _array_first(study, out, quiet=options.quiet, overwrite=overwrite)
         overwrite = False
     with figure_workers(wanted=options.pictures) as drawn_by:
         results, record = runs.run(study, out, overwrite=overwrite, quiet=options.quiet)
-        finish(results, record, out, study=study, as_json=options.as_json, drawn_by=drawn_by, notices=notices)
+        answer = finish(results, record, out, study=study, as_json=options.as_json, drawn_by=drawn_by, notices=notices)
+    keep_answer(answer, asked, place(out), pictures=options.pictures)
+
+
+def _shown_again(study: Study, out: str, options: RunOptions) -> bool:
+    """Print what the finished run in OUT printed and return True, or return False when anything has changed since."""
+    from ale_dask.storage.location import place
+    from ale_dask.workflows.unchanged import kept_answer
+
+    answer = kept_answer(study, place(out), pictures=options.pictures)
+    if answer is None:
+        return False
+    for line in answer.input_lines:
+        log.info(line)
+    log.info(f"nothing has changed since this run was written; `ale-dask collect {out}` writes its files again")
+    print_answer(answer, out, as_json=options.as_json)
+    return True
 
 
 def _array_first(study: Study, out: str, *, quiet: bool, overwrite: bool) -> Study:
@@ -160,7 +180,7 @@ def sweep(
         quiet=quiet,
     )
     if as_json:
-        print(json.dumps({"input": notices, **record}))
+        print(json.dumps({"input": [one.record() for one in notices], **record}))
         return
     for name, words in record["shares"].items():
         print(f"{name}: {words}")
