@@ -1,7 +1,7 @@
-"""ALE of one sample against the literature's base rate: more convergence than where foci are reported anyway.
+"""Test the ALE of a sample against the base rate: is there more convergence than where foci are reported anyway?
 
-Foci are drawn from a density (`datasets.base_rate`), and each voxel's p is that under this density. The test is
-one more null of a main effect: its plan has the main effect's experiments, kernels and draw keys.
+The foci of this null are drawn from a density (`datasets.base_rate`), and p of each voxel is its p under this density.
+The null is one more of a main effect: its plan has the experiments, kernels and draw keys of the main effect.
 """
 
 from __future__ import annotations
@@ -62,17 +62,17 @@ from ale_dask.schema import describe
 
 KIND = "base-rate"
 MEASURES = ("size", "mass", "peak")
-"""Of a cluster: voxels, sum of z beyond the cluster-forming one, largest z; in the order of their nulls below."""
+"""Measures of a cluster: number of voxels, sum of z beyond the cluster-forming z, largest z."""
 DRAWN_FROM = ("last_word", "study_begin", "study_voxel")
-"""Arrays of a plan, of which it has one or two, that draws come from."""
+"""Arrays from which foci are drawn; a plan has the first one, or the other two if whole studies are drawn."""
 _DECISIONS = ("not", "undecided", "significant")
-"""From the least favourable to the most."""
+"""The decisions on a cluster, from the least favourable to the most favourable."""
 _COLUMN = {
     c.base_rate_short: BASE_RATE_STATISTICS.index(c.base_rate.statistic) for c in CORRECTIONS if not c.only_if_asked
 }
 _VERSION = 1
 BUILDING = threading.Lock()
-"""Two threads that build the same tables take each other's time."""
+"""Held by the thread that builds the tables of a plan, so that other threads wait and do not build them, too."""
 
 
 class BaseRateDraws(DrawnPlan):
@@ -124,7 +124,7 @@ class BaseRatePlan(BaseRateDraws, kind=KIND):
 
 
 class Against(NamedTuple):
-    """What sums are judged by against the base rate: thresholds (voxel), z by level, and the z that forms clusters."""
+    """Thresholds S (voxel) against the base rate, the table of z by level of density, and the cluster-forming z."""
 
     threshold: npt.NDArray[np.int32]
     table: LevelTable
@@ -137,18 +137,18 @@ def base_rate_name(name: str) -> str:
 
 
 def wanted(inference: Inference) -> bool:
-    """Return whether settings ask for this null, alone or beside the uniform one."""
+    """Return whether settings ask for the base-rate null, alone or with the uniform null."""
     return bool(inference.null != "uniform")
 
 
 def conventions_of(sample: Sample, *, bits: int, base_rate: BaseRate | None = None) -> dict[str, Any]:
-    """Return every setting that changes a number of the plan; a hash over it is the identity.
+    """Return every setting that changes a number of the plan; the identity of the plan is a hash of them.
 
-    `base_rate` is the one that the settings name, if none is given.
+    Without `base_rate`, the one that the settings name is loaded.
     """
     found = base_rate or load_base_rate(sample.inference, mask=sample.mask)
     conventions = {**sample.conventions(bits), "base_rate": found.counts.sha256, "base_rate_version": _VERSION}
-    # Only where whole studies are drawn: what was computed before they could be stays valid.
+    # Only if whole studies are drawn: nulls computed before there was this choice stay valid.
     return conventions | ({} if found.studies is None else {"base_rate_studies": found.studies.sha256})
 
 
@@ -157,9 +157,9 @@ def plan_base_rate(
 ) -> BaseRatePlan:
     """Return the frozen plan of a base-rate null: the threshold of each voxel, z by density, the source of its foci.
 
-    `main` is the plan of the main effect; without `base_rate` the one that the settings name is loaded. No cluster is
-    formed of voxels that one experiment alone could bring over the threshold: where few foci are reported, it is raised
-    to just beyond the highest peak of a kernel.
+    `main` is the plan of the main effect; without `base_rate`, the one that the settings name is loaded. One experiment
+    alone must not form a cluster: where few foci are reported, the threshold is raised to just beyond the highest peak
+    of a kernel.
 
     Raises
     ------
@@ -210,14 +210,14 @@ def plan_base_rate(
 
 
 def drawn_arrays(weight: npt.NDArray[np.float64], studies: Studies | None) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of a plan that its draws come from: the last word of each voxel, or studies."""
+    """Return the arrays of a plan from which foci are drawn: the last random word of each voxel, or whole studies."""
     if studies is None:
         return {"last_word": cumulative_words(weight)}
     return {"study_begin": studies.begin, "study_voxel": studies.voxel}
 
 
 def _told(studies: Studies, sample: Sample) -> dict[str, int]:
-    """Return what a reader must know of the studies of a database that a sample's iterations draw from."""
+    """Return counts of the studies of a database from which foci are drawn, for the report."""
     most = int(np.diff(studies.begin)[-ENOUGH])
     return {
         "studies": studies.number,
@@ -239,7 +239,7 @@ def _ready(plan: BaseRatePlan) -> tuple[FocusSource, Critical, Heights | None]:
 
 
 def block(plan: BaseRatePlan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
-    """Return {"null": (iteration, statistic)} of some iterations, int64: largest z, cluster size, mass and TFCE."""
+    """Return {"null": (iteration, statistic)} of some iterations, int64: the maxima of size, mass, z and TFCE."""
     out = np.empty((count, len(plan.statistics)), dtype=np.int64)
     with BUILDING:
         design, rows, space = null_tables(plan, in_mask=True)
@@ -252,14 +252,14 @@ def block(plan: BaseRatePlan, first: int, count: int) -> dict[str, npt.NDArray[n
 
 
 def with_base_rate(result: xr.Dataset, sample: Sample, plan: BaseRatePlan, null: npt.NDArray[np.int64]) -> xr.Dataset:
-    """Return a main effect with what survives its base-rate null (iteration, statistic) beside what it has.
+    """Return a main effect with the variables of its test against the base-rate null (iteration, statistic) added.
 
     Notes
     -----
-    Clusters are of voxels with S >= u(v), where p under the base rate is below the cluster-forming p. A cluster of the
-    uniform null gets the smallest p of those of these clusters that it overlaps, 1 without any, the most favourable of
-    their decisions, "not" without any, and the share of its voxels that survive the correction asked for.
-    p = (1 + r)/(1 + B) or as `cluster_cut` says, and none with `until_decided`.
+    Clusters consist of voxels with S >= u(v), where p under the base rate is below the cluster-forming p. A cluster of
+    the uniform null gets, from the clusters against the base rate that it overlaps, the smallest p and the most
+    favourable decision (1 and "not" if there are none), and the share of its voxels that survive the correction.
+    p = (1 + r)/(1 + B) or according to `cluster_cut`; there is none with `until_decided`.
     """
     inference = sample.inference
     units, above, labels, measure = _observed(plan, inference)
@@ -304,7 +304,7 @@ def with_base_rate(result: xr.Dataset, sample: Sample, plan: BaseRatePlan, null:
 def _observed(
     plan: BaseRatePlan, inference: Inference
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.int32], dict[str, npt.NDArray[np.int64]]]:
-    """Return z in steps, which voxels form clusters, and whose (voxel), and what is measured of each (cluster)."""
+    """Return z in steps, whether a voxel forms clusters, the cluster number (voxel), and the measures (cluster)."""
     s, threshold = plan.s.astype(np.int64), plan.threshold
     units = z_map(s, plan.table)
     above = (s >= threshold) & (threshold < NEVER) & plan.searched
@@ -313,7 +313,7 @@ def _observed(
 
 
 def primary_statistic(plan: BaseRatePlan, inference: Inference) -> Statistic | None:
-    """Return the statistic of a base-rate null that the primary correction cuts, with its unit.
+    """Return the statistic of a base-rate null that the primary correction uses, with its unit.
 
     None where a sweep over corrections has a plan without TFCE.
     """
@@ -324,9 +324,9 @@ def primary_statistic(plan: BaseRatePlan, inference: Inference) -> Statistic | N
 
 
 def observed(plan: BaseRatePlan, inference: Inference) -> tuple[npt.NDArray[np.int64], float] | None:
-    """Return the primary statistic of a base-rate null's clusters (cluster), and eps of each confidence sequence.
+    """Return the observed clusters (cluster) in the primary statistic, and eps of each confidence sequence.
 
-    None where the primary correction is not one of clusters.
+    None if the primary correction is not one of clusters.
     """
     correction = CORRECTION_OF[inference.correction]
     if not correction.of_clusters:
@@ -338,9 +338,9 @@ def observed(plan: BaseRatePlan, inference: Inference) -> tuple[npt.NDArray[np.i
 def _enhanced(
     plan: BaseRatePlan, units: npt.NDArray[np.int64], null: npt.NDArray[np.int64], *, sample: Sample
 ) -> tuple[npt.NDArray[np.bool_], dict[str, tuple[str, Any]], dict[str, Any]]:
-    """Return which voxels survive (voxel), TFCE and its p as variables, and the cut and its unit as attributes.
+    """Return whether a voxel survives TFCE (voxel), TFCE and its p as variables, and its cut and unit as attributes.
 
-    `units` are z in steps (voxel); p is that of a voxel's TFCE against the largest of each iteration of the null.
+    `units` are z in steps (voxel); p compares the TFCE of a voxel with the largest TFCE of each iteration of the null.
     """
     inference, mask = sample.inference, sample.mask
     column, shift = null[:, plan.statistics.index(TFCE)], plan.tfce_shift
@@ -363,9 +363,9 @@ def survivors(
     mask: Mask,
     inference: Inference,
 ) -> npt.NDArray[np.bool_]:
-    """Return the voxels (voxel) of sums `s` that survive the primary correction against the base rate.
+    """Return whether a voxel (voxel) of sums `s` survives the primary correction against the base rate.
 
-    As the map of a whole result has them; `null` is (iteration, statistic).
+    The voxels are those of the corrected map of a result; `null` is (iteration, statistic).
     """
     units = z_map(s.astype(np.int64), against.table)
     above = (s >= against.threshold) & (against.threshold < NEVER) & mask.searched
@@ -377,13 +377,13 @@ def survivors(
 
 
 def cut_of(null: npt.NDArray[np.int64], inference: Inference) -> int:
-    """Return the least size in voxels, mass or z that survives the primary correction, which is not TFCE."""
+    """Return the smallest size in voxels, mass or z that survives the primary correction, which must not be TFCE."""
     column = null[:, _COLUMN[CORRECTION_OF[inference.correction].base_rate_short]]
     return int(correct.cut(column, alpha=inference.cluster_p, rule=inference.cluster_cut))
 
 
 def _threshold_ale(plan: BaseRatePlan) -> npt.NDArray[np.float32]:
-    """Return the ALE (voxel), float32, from which each voxel forms clusters; 1, which none reaches, where none does."""
+    """Return the cluster-forming ALE (voxel), float32; it is 1, which is never reached, where no cluster can form."""
     threshold = plan.threshold.astype(np.int64)
     ale = ale_from_s(threshold, bits=plan.bits)
     return np.where(threshold < NEVER, ale, 1.0).astype(np.float32)
@@ -392,7 +392,7 @@ def _threshold_ale(plan: BaseRatePlan) -> npt.NDArray[np.float32]:
 def _measures(
     labels: npt.NDArray[np.int32], units: npt.NDArray[np.int64], *, least: int
 ) -> dict[str, npt.NDArray[np.int64]]:
-    """Return the size in voxels, and mass and peak in steps of z (cluster), int64, of labelled clusters."""
+    """Return size in voxels, and mass and peak in steps of z, of labelled clusters (cluster), int64."""
     peak = np.zeros(int(labels.max(initial=0)) + 1, dtype=np.int64)
     np.maximum.at(peak, labels, units)
     return {
@@ -403,14 +403,14 @@ def _measures(
 
 
 def _of_uniform(result: xr.Dataset, kept: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """Return what the base rate says of each cluster of the uniform null (cluster), and which of its own are new."""
+    """Return p, decisions and shares against the base rate for each cluster of the uniform null (cluster)."""
     own, other = result["cluster_of_voxel"].values, result["base_rate_cluster_of_voxel"].values
     pairs = np.unique(np.stack([own, other])[:, (own > 0) & (other > 0)], axis=1) - 1
     n = result.sizes["cluster"]
     found: dict[str, Any] = {}
     for m in MEASURES:
         p = np.ones(n)
-        # Where the data had a part in the number of iterations there is none, and none is smaller than NaN.
+        # With `until_decided` every p is NaN, and the minimum with NaN is NaN.
         with np.errstate(invalid="ignore"):
             np.minimum.at(p, pairs[0], result[f"base_rate_cluster_{m}_p"].values[pairs[1]])
         found[f"cluster_base_rate_{m}_p"] = ("cluster", p)
@@ -428,7 +428,7 @@ def _of_uniform(result: xr.Dataset, kept: npt.NDArray[np.bool_]) -> dict[str, An
 
 
 def _raised(plan: BaseRatePlan) -> int:
-    """Return in how many voxels the threshold is beyond what their p asks for: one experiment would reach it."""
+    """Return the number of voxels whose threshold was raised because one experiment alone would reach it."""
     return int((z_map(plan.threshold.astype(np.int64) - 1, plan.table) >= plan.least_z).sum())
 
 
@@ -436,12 +436,12 @@ def nulls_of(result: xr.Dataset) -> tuple[str, ...]:
     """Return the names of the nulls by which a result is reported: "uniform", "base-rate" or both, in this order."""
     asked = model_of(result).inference.null
     nulls = ("uniform", "base-rate") if asked == "both" else (asked,)
-    # The pooled arms of a contrast need not have been tested against the base rate.
+    # The pooled arms of a contrast are not always tested against the base rate.
     return tuple(null for null in nulls if null == "uniform" or "z_base_rate" in result)
 
 
 def decided_by_base_rate(result: xr.Dataset) -> xr.Dataset:
-    """Return a main effect that was tested against both nulls, as one that the base rate alone decides.
+    """Return a main effect that was tested against both nulls with the base rate as its only null.
 
     Raises
     ------
@@ -455,15 +455,15 @@ def decided_by_base_rate(result: xr.Dataset) -> xr.Dataset:
 
 
 def only_here(result: xr.Dataset, uniform: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Return the voxels (voxel) of clusters that survive the base rate and meet none that survives the uniform null.
+    """Return whether a voxel (voxel) is in a cluster that survives only against the base rate.
 
-    `uniform` (voxel) are those that do.
+    Such a cluster overlaps no voxel of `uniform` (voxel), the voxels that survive against the uniform null.
     """
     correction = model_of(result).correction
     kept = result[correction.base_rate.map].values != 0
     label = result["base_rate_cluster_of_voxel"].values
     if correction.enhanced:
-        # What survives need not be of a cluster above the cluster-forming value.
+        # Voxels that survive TFCE may lie outside of the clusters above the cluster-forming value.
         label = clusters.label_clusters(kept, volume=model_of(result).mask.volume, connectivity=6)
     met = np.unique(label[kept & uniform])
     return np.asarray(kept & ~np.isin(label, met))

@@ -1,4 +1,4 @@
-"""Base-rate nulls that share their draws, in one pass: the same experiments at other thresholds, or without some."""
+"""Compute base-rate nulls of several samples in one pass: of the same experiments, each without some of them."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from ale_dask.numerics.density_levels import NEVER, LevelTable
 
 KIND = "base-rate-variants"
 _BELOW = -(2**16)
-"""Below every z, in its steps."""
+"""A value below every z, in steps of z."""
 MOST = 32
-"""Variants of one plan: each takes 3 MB of it on a grid of 2 mm, and as much again where it is computed."""
+"""Largest number of variants per plan: each takes 3 MB on a grid of 2 mm, and 3 MB more while it is computed."""
 
 
 STUDIES_STAY = (
-    "; as whole studies are drawn, no two experiments the same, each experiment keeps its study whoever is left out: "
-    "these nulls have the law of those of separate analyses, not every number"
+    "; whole studies are drawn, a different one for each experiment, and an experiment keeps its study when others are "
+    "left out: these nulls have the distribution of those of separate analyses, but not the same numbers"
 )
-"""What is said where draws of experiments depend on each other."""
+"""The message for whole studies, with which the draws of experiments depend on each other."""
 
 
 class BaseRateVariantsPlan(BaseRateDraws, kind=KIND):
@@ -75,10 +75,10 @@ def plan_base_rate_variants(
 ) -> BaseRateVariantsPlan:
     """Return one frozen plan of the base-rate nulls of up to 32 samples that lack some experiments of a whole sample.
 
-    `whole` is the base-rate plan of all experiments, `variants` are the plans of the smaller samples, at the same fixed
-    point and with the same base rate, read one at a time, and `left_out` the experiments, by their place in `whole`,
-    that each of them lacks. Where single foci are drawn, the nulls are integer by integer those of separate plans; see
-    `STUDIES_STAY` for whole studies.
+    `whole` is the base-rate plan of all experiments. `variants` are the plans of the smaller samples, with the same
+    fixed point and base rate, which are read one at a time. `left_out` holds the experiments that each of them lacks,
+    by their position in `whole`. If single foci are drawn, the nulls equal those of separate plans in every integer;
+    `STUDIES_STAY` says what holds for whole studies.
     """
     arrays = draws_of(whole)
     identities: list[str] = []
@@ -116,13 +116,13 @@ def plan_base_rate_variants(
 
 
 def conventions_of(identities: Sequence[str], left_out: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """Return what the identity of a pass over variants of these identities is made of."""
+    """Return the settings whose hash is the identity of a pass over variants, from the identities of these."""
     return {"variants": list(identities), "left_out": [[int(i) for i in members] for members in left_out]}
 
 
 def _steps(z: npt.NDArray[np.int32]) -> npt.NDArray[np.generic]:
-    """Return by how much z (level, bin) rises from bin to bin, in as few bytes as hold it."""
-    # The first is below 0, and the jump from there is the largest.
+    """Return the differences of z (level, bin) between bins, as uint16 if they fit, otherwise z itself."""
+    # The largest difference is the one from below 0 to the first bin.
     rise = np.diff(z, axis=1, prepend=np.int32(_BELOW))
     return rise.astype(np.uint16) if rise.min() >= 0 and rise.max() < 2**16 else z
 
@@ -130,9 +130,10 @@ def _steps(z: npt.NDArray[np.int32]) -> npt.NDArray[np.generic]:
 def _added(
     left_out: Sequence[Sequence[int]],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Return begin (variant + 1), member, and further (variant), whether a variant lacks those of the one before too.
+    """Return begin (variant + 1), member and further (variant), which list the experiments that variants lack.
 
-    Of a variant that does, the members are only those that come to them.
+    `further` says whether a variant lacks all experiments of the variant before it; its members are then only the
+    experiments that it lacks in addition.
     """
     members: list[list[int]] = []
     further = []
@@ -147,12 +148,12 @@ def _added(
 
 
 def judged_by(plan: BaseRateVariantsPlan, variant: int) -> Against:
-    """Return what the sums of one variant are judged by."""
+    """Return the thresholds and the table of z of one variant."""
     return Against(plan.threshold(variant), plan.table(variant), plan.least_z[variant])
 
 
 def least_thresholds(plan: BaseRateVariantsPlan) -> npt.NDArray[np.int32]:
-    """Return the least S (voxel), int32, that passes in any variant."""
+    """Return the smallest cluster-forming S (voxel), int32, of all variants."""
     return np.asarray(np.min([plan.threshold(v) for v in range(plan.n_variants)], axis=0))
 
 
@@ -167,7 +168,7 @@ def _ready(plan: BaseRateVariantsPlan) -> tuple[FocusSource, CriticalVariants]:
 
 
 def block(plan: BaseRateVariantsPlan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
-    """Return {"null": (iteration, variant x statistic)} of some iterations, int64: each variant's own null."""
+    """Return {"null": (iteration, variant x statistic)} of some iterations, int64: the nulls of all variants."""
     with BUILDING:
         design, rows, space = null_tables(plan, in_mask=True)
         words, thresholds = _ready(plan)
@@ -177,5 +178,5 @@ def block(plan: BaseRateVariantsPlan, first: int, count: int) -> dict[str, npt.N
 
 
 def null_of(null: npt.NDArray[np.int64], variant: int) -> npt.NDArray[np.int64]:
-    """Return the null (iteration, statistic) of one sample from the null of all samples of a plan side by side."""
+    """Return the null (iteration, statistic) of one variant from the null of all variants of a plan."""
     return null[:, variant * len(STATISTICS) : (variant + 1) * len(STATISTICS)]

@@ -1,7 +1,7 @@
-"""A contrast without some of its experiments, each time with all relabellings of the others.
+"""Compute a contrast without each of several sets of experiments, with all relabellings of the remaining ones.
 
-What a plan calls an iteration is here one set of experiments left out: a block holds its counts over all relabellings.
-The draws of the others are theirs, whoever is left out.
+An iteration of such a plan is one set of experiments to leave out, and a block holds its counts over all relabellings.
+The random numbers of an experiment do not depend on which other experiments are left out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ale_dask.numerics.draws import RELABEL, draw_keys
 KIND = "contrast-left-out"
 EXCEED = "exceed"
 _AT_ONCE = 4096
-"""Relabellings of 240 experiments that are held in memory, 1 MB."""
+"""Number of relabellings that are in memory at a time: 1 MB for 240 experiments."""
 I64 = npt.NDArray[np.int64]
 
 
@@ -64,7 +64,7 @@ def plan_left_out(
     bits: int,
     name: str,
 ) -> ContrastLeftOutPlan:
-    """Return the frozen plan of a - b without each of some sets of experiments (keys), at some voxels (candidate)."""
+    """Return the frozen plan of a - b without each set of experiments (keys), at the candidate voxels (candidate)."""
     inference = a.inference
     rows = rows_by_candidate(a, b, candidate=candidate, bits=bits)
     members = [np.flatnonzero(np.isin(rows.key, keys)) for keys in left_out]
@@ -96,7 +96,7 @@ def plan_left_out(
 
 
 def left_of(plan: ContrastLeftOutPlan, number: int) -> npt.NDArray[np.bool_]:
-    """Return which experiments (experiment) are left without a set of them."""
+    """Return whether an experiment (experiment) remains when the set with a number is left out."""
     first, last = plan.group_begin[number : number + 2]
     left = np.ones(len(plan.first_arm), dtype=bool)
     left[plan.member[first:last]] = False
@@ -105,7 +105,7 @@ def left_of(plan: ContrastLeftOutPlan, number: int) -> npt.NDArray[np.bool_]:
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """What is relabelled of the experiments left: key and arm of each group, the group of each experiment."""
+    """The subject groups that are relabelled: key and arm (group), and the group of each remaining experiment."""
 
     key: npt.NDArray[np.uint64]
     first_arm: npt.NDArray[np.bool_]
@@ -113,14 +113,14 @@ class Groups:
 
 
 def groups_of(plan: ContrastLeftOutPlan, left: npt.NDArray[np.bool_]) -> Groups:
-    """Return the subject groups of which experiments (experiment) are left, in the order of their keys."""
+    """Return the subject groups that have remaining experiments `left` (experiment), in the order of their keys."""
     present, one, of_experiment = np.unique(plan.group[left], return_index=True, return_inverse=True)
     first_arm = plan.first_arm[left][one]
     return Groups(plan.draw_key[present], first_arm, of_experiment.astype(np.int32))
 
 
 def without(plan: ContrastLeftOutPlan, number: int) -> tuple[Candidates, npt.NDArray[np.bool_]]:
-    """Return the rows by candidate without a set of experiments, and which experiments (experiment) are left."""
+    """Return the candidates without a set of experiments, and whether each experiment (experiment) remains."""
     begin, experiment = plan.begin, plan.experiment
     left = left_of(plan, number)
     kept = left[experiment]
@@ -132,14 +132,14 @@ def without(plan: ContrastLeftOutPlan, number: int) -> tuple[Candidates, npt.NDA
     np.add.at(total[0], at, value)
     np.add.at(total[1], at[in_first], value[in_first])
     counts = np.bincount(at, minlength=n)
-    # Counts only: no maximum is asked for, so no voxel belongs to any component.
+    # Only exceedances are counted; without components no maximum is computed.
     nowhere = np.full(n, -1, dtype=np.int64)
     rows = (np.r_[0, np.cumsum(counts)].astype(np.int64), place.astype(np.int32), value)
     return Candidates(*rows, total[0], total[1], nowhere), left
 
 
 def block(plan: ContrastLeftOutPlan, first: int, count: int) -> dict[str, I64]:
-    """Return null (set left out, 1), the number of relabellings, and exceed (set x 2 x candidate), int64."""
+    """Return null (set, 1), the number of relabellings, and exceed (set, 2, candidate), exceedance counts, int64."""
     bits, wanted = plan.bits, plan.iterations
     digits = exponential_digits(bits)
     exceed = np.zeros((count, 2, len(plan.candidate)), dtype=np.int64)
@@ -170,6 +170,6 @@ def block(plan: ContrastLeftOutPlan, first: int, count: int) -> dict[str, I64]:
 
 
 def complete(plan: ContrastLeftOutPlan, number: int) -> bool:
-    """Return whether all relabellings that there are without a set of experiments were gone through."""
+    """Return whether all possible relabellings without a set of experiments were computed."""
     first_arm = groups_of(plan, left_of(plan, number)).first_arm
     return n_relabellings(len(first_arm), int(first_arm.sum())) <= plan.iterations

@@ -1,12 +1,14 @@
-"""Fail-safe N: how many experiments without any convergence a cluster withstands (Acar 2018, PLoS ONE 13:e0208177).
+"""Count how many experiments without convergence a cluster withstands: the fail-safe N.
 
-Noise experiments are added to a sample one by one, in several series. After each the sample has its own
-cluster-forming value, from its own analytic null, and its own cut, from its own Monte-Carlo null. A cluster survives
-m of them if a surviving cluster of the enlarged sample overlaps it; N is the largest m such that it survives 1 … m.
+Acar et al. 2018, PLoS ONE 13:e0208177.
 
-A conjunction has an N for noise in each of its main effects alone, the others as they are, and one for noise in all in
-proportion to their experiments. The file drawer of one literature is not that of the other: its smallest N of one main
-effect says how much either may hide; the one of all, how much if both hide alike.
+Noise experiments are added to a sample one by one, in several series. Each enlarged sample has its own cluster-forming
+value, from its analytic null, and its own cut, from its Monte-Carlo null. A cluster survives m noise experiments if a
+significant cluster of the enlarged sample overlaps it; N is the largest m such that it survives 1, 2, … m of them.
+
+A conjunction has one N for noise in each of its main effects alone, and one for noise in all of them in proportion to
+their experiments. The smallest N of one main effect says how many unpublished experiments one literature may have, the
+N of all how many both may have if they have unpublished experiments at the same rate.
 """
 
 from __future__ import annotations
@@ -32,14 +34,14 @@ from ale_dask.numerics.space import Mask
 
 I64 = npt.NDArray[np.int64]
 SHARE = 0.3
-"""Of the experiments, the least that N should be (Acar 2018)."""
+"""Smallest share of the number of experiments that N should reach (Acar 2018)."""
 ALL = "all"
-"""Noise in all main effects of a conjunction, in proportion to their experiments."""
+"""The name of noise in all main effects of a conjunction, in proportion to their experiments."""
 
 
 @dataclass(frozen=True, eq=False)
 class Added:
-    """A sample with its noise: the plan, and the cuts (1 + noise, series) of its nulls."""
+    """A sample with noise experiments: the plan, and the cuts (1 + noise, series) of its nulls."""
 
     plan: FailSafePlan
     cut: I64
@@ -90,16 +92,17 @@ Noisy = Added | AddedBaseRate
 
 
 def added(plan: FailSafePlan, null: I64) -> Added:
-    """Return a sample with its noise from its plan and its nulls (iteration, noise x series)."""
+    """Return a sample with noise experiments from its plan and its nulls (iteration, noise x series)."""
     series, steps = plan.threshold.shape
     cuts = np.array([correct.cut(column, alpha=plan.alpha, rule=plan.rule) for column in null.T]).reshape(steps, -1)
     return Added(plan, np.ascontiguousarray(np.broadcast_to(cuts, (steps, series))))
 
 
 def in_proportion(experiments: Sequence[int], most: Sequence[int]) -> I64:
-    """Return how many noise experiments each main effect has (step, main effect), one more in all at every step.
+    """Return the number of noise experiments of each main effect (step, main effect); each step adds one in all.
 
-    The next one goes where most is lacking to a share in proportion to its experiments; it ends where one has `most`.
+    It is added where the number is farthest below the share in proportion to the experiments, and the steps end when
+    this main effect already has its `most`.
     """
     share = np.array(experiments, dtype=np.float64) / sum(experiments)
     have = np.zeros(len(share), dtype=np.int64)
@@ -120,13 +123,13 @@ def collect(
     Parameters
     ----------
     result
-        a main effect, or a conjunction
+        Result of a main effect or a conjunction.
     parts
-        the main effect, or those of the conjunction, with their noise; all against one null, which `result` is of
+        The main effect, or those of the conjunction, with noise experiments, all against the null of `result`.
     of
-        the results of the same main effects
+        Results of the same main effects.
     iterations
-        of the nulls
+        Number of iterations of the nulls.
     """
     mask, names = model_of(result).mask, list(parts)
     labels, number = _labels(result, mask)
@@ -175,7 +178,7 @@ def collect(
 
 
 def _counts(result: xr.Dataset, parts: Mapping[str, Noisy]) -> dict[str, I64]:
-    """Return the noise experiments (step, main effect) of each step, by what gets noise; -1 where there is none."""
+    """Return the numbers of noise experiments (step, main effect) by the name of what gets noise; -1 for no noise."""
     if model_of(result).kind == main_effects.KIND:
         ((name, part),) = parts.items()
         return {name: np.arange(part.most + 1)[:, None]}
@@ -205,13 +208,13 @@ def _survives(
             for step, row in enumerate(have):
                 voxels = _overlap(left, row, fixed)
                 survives[i, j, step] = _overlapped(voxels, *labels, minimum=minimum, mask=mask)
-    # A cluster of the result survives without noise, by its own and perhaps longer null.
+    # Without noise a cluster survives by the null of the result, which may have more iterations.
     survives[:, :, 0] = True
     return survives
 
 
 def _labels(result: xr.Dataset, mask: Mask) -> tuple[npt.NDArray[np.int32], int]:
-    """Return the cluster (voxel), int32, in the order of tables, the largest first, and their number."""
+    """Return the cluster number (voxel), int32, from the largest cluster as in tables, and the number of clusters."""
     if model_of(result).kind == conjunctions.KIND:
         kept = result["z_min"].sel(input="cluster-fwe").values != 0
     else:
@@ -224,7 +227,7 @@ def _labels(result: xr.Dataset, mask: Mask) -> tuple[npt.NDArray[np.int32], int]
 
 
 def _alone(place: int, parts: Mapping[str, Noisy]) -> I64:
-    """Return the noise experiments (step, main effect) of one main effect, and -1, as it was, of the others."""
+    """Return the numbers of noise experiments (step, main effect) for noise in one main effect; -1 for the others."""
     most = list(parts.values())[place].most
     out = np.full((most + 1, len(parts)), -1, dtype=np.int64)
     out[:, place] = np.arange(most + 1)
@@ -232,7 +235,7 @@ def _alone(place: int, parts: Mapping[str, Noisy]) -> I64:
 
 
 def _overlap(left: Sequence[Sequence[I64]], row: I64, fixed: npt.NDArray[np.bool_]) -> I64:
-    """Return the voxels that survive in every main effect with so much noise each."""
+    """Return the voxels that survive in every main effect with the numbers of noise experiments of `row`."""
     noisy = [left[i][m] for i, m in enumerate(row) if m >= 0]
     voxels = noisy[0]
     for other in noisy[1:]:
@@ -246,7 +249,7 @@ def _overlap(left: Sequence[Sequence[I64]], row: I64, fixed: npt.NDArray[np.bool
 def _overlapped(
     voxels: I64, labels: npt.NDArray[np.int32], number: int, *, minimum: int, mask: Mask
 ) -> npt.NDArray[np.bool_]:
-    """Return whether each cluster has one of these voxels that lies in a group of `minimum` of them or more."""
+    """Return whether a cluster (cluster) has one of the voxels that is in a component of at least `minimum` of them."""
     here = labels[voxels]
     if minimum > 1 and here.any():
         ijk = mask.voxel_ijk[voxels].astype(np.int64)
@@ -259,7 +262,7 @@ def _overlapped(
 
 
 def _first_loss(survives: npt.NDArray[np.bool_]) -> I64:
-    """Return the last step before the first in which a cluster does not survive (series, cluster)."""
+    """Return the number of noise experiments (series, cluster) up to which a cluster survives every step."""
     lost = ~survives
     last = survives.shape[1] - 1
     return np.asarray(np.where(lost.any(axis=1), lost.argmax(axis=1) - 1, last), dtype=np.int64)

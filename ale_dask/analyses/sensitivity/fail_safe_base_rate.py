@@ -1,8 +1,8 @@
-"""Fail-safe N against the base rate: noise experiments report foci where the literature does, whatever was studied.
+"""Plan and collect the fail-safe N against the base rate, with noise experiments that report foci where others do.
 
-After each of them the sample has its own thresholds and its own null, of foci drawn from the base rate. Neither depends
-on where the noise's foci are, so that all series share them; 32 numbers of noise experiments are one pass over the
-draws, of the largest of these samples, without the further experiments of which the smaller ones follow.
+Each enlarged sample has its own thresholds and its own null, of foci drawn from the base rate. Neither depends on the
+observed foci of noise experiments, so that all series share them. One pass over the draws of the largest sample serves
+32 numbers of noise experiments: the smaller samples leave out its last experiments.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ I64 = npt.NDArray[np.int64]
 
 
 OF_BOTH = (
-    "a conjunction where both nulls were asked for is one of maps against foci spread evenly; its fail-safe N against "
-    "the base rate needs a run with null base-rate"
+    "with both nulls a conjunction is made of the maps against the uniform null; its fail-safe N against the base rate "
+    "needs a run with null base-rate"
 )
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """A sample with up to `most` noise experiments in some series, at a fixed point that holds them all."""
+    """A sample with 0, 1, … `most` noise experiments in some series, and a fixed point that holds them all."""
 
     sample: Sample
     main: MainEffectPlan
@@ -70,11 +70,11 @@ class Steps:
         return [range(m, min(m + size, self.most + 1)) for m in range(0, self.most + 1, size)]
 
     def step_identity(self, step: int) -> str:
-        """Return the identity of the base-rate null with so many noise experiments."""
+        """Return the identity of the base-rate null with `step` noise experiments."""
         return identity_of(BASE_RATE_KIND, {**self.identity, "step": step})
 
     def conventions(self, chunk: range) -> dict[str, Any]:
-        """Return what the identity of a pass is made of."""
+        """Return the settings whose hash is the identity of a pass."""
         return beside.conventions_of([self.step_identity(m) for m in reversed(chunk)], self._left_out(chunk))
 
     def _left_out(self, chunk: range) -> list[list[int]]:
@@ -82,7 +82,7 @@ class Steps:
         return [list(range(first + m, first + chunk[-1])) for m in reversed(chunk)]
 
     def rows(self, series: int) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
-        """Return the fixed-point row of each noise experiment of a series: voxels and values."""
+        """Return the nonzero voxels and fixed-point values of each noise experiment of a series."""
         sample, noise = self.sample, self.noise
         places = sample.mask.voxel_ijk[noise.voxels(series)].astype(np.float64)
         return list(
@@ -98,7 +98,7 @@ class Steps:
         )
 
     def sums(self, series: int) -> Iterator[I64]:
-        """Yield S (voxel), int64, with 0, 1, … noise experiments of a series; one array, changed in place."""
+        """Yield S (voxel), int64, with 0, 1, … noise experiments of a series, always as the same array."""
         s = self.main.s.astype(np.int64)
         yield s
         for voxel, value in self.rows(series):
@@ -107,7 +107,7 @@ class Steps:
 
     @cached_property
     def _largest(self) -> list[I64]:
-        """The largest S of all series (voxel) at the end of each pass: what the tables of z must reach."""
+        """The largest S (voxel) of all series at the end of each pass, which the tables of z must cover."""
         ends = [chunk[-1] for chunk in self.chunks]
         out = [np.zeros(self.sample.mask.n_voxels, dtype=np.int64) for _ in ends]
         for j in range(self.series):
@@ -117,7 +117,7 @@ class Steps:
         return out
 
     def plan(self, number: int, *, name: str, threads: int = 1) -> beside.BaseRateVariantsPlan:
-        """Return the frozen plan of one pass, and log how long its thresholds take."""
+        """Return the frozen plan of one pass; the time that its thresholds take is logged."""
         chunk = self.chunks[number]
         sample, noise = self.sample, self.noise
         mask, (_, kernel) = sample.mask, sample.kernels
@@ -172,7 +172,7 @@ class Steps:
 
 
 def steps_of(sample: Sample, main: MainEffectPlan, *, most: int, series: int, name: str) -> Steps:
-    """Return what fail-safe N of a main effect takes against the base rate; `main` is its own plan.
+    """Return the steps of the fail-safe N of a main effect against the base rate; `main` is its plan.
 
     Raises
     ------
@@ -191,7 +191,10 @@ def steps_of(sample: Sample, main: MainEffectPlan, *, most: int, series: int, na
 
 @dataclass(frozen=True, eq=False)
 class AddedBaseRate:
-    """A sample with its noise: the passes and their nulls (iteration, variant x statistic), as `fail_safe.Added`."""
+    """A sample with noise experiments: the passes and their nulls (iteration, variant x statistic).
+
+    It has the attributes of `fail_safe.Added`.
+    """
 
     steps: Steps
     plans: Sequence[beside.BaseRateVariantsPlan]
@@ -224,7 +227,7 @@ class AddedBaseRate:
 
     @property
     def threshold(self) -> I64:
-        """Cluster-forming values (1 + noise, series): -1, since they differ between voxels."""
+        """Cluster-forming values (1 + noise, series), all -1, because they differ between voxels."""
         return np.full((self.most + 1, self.series), -1, dtype=np.int64)
 
     @property
@@ -233,7 +236,7 @@ class AddedBaseRate:
 
     @cached_property
     def cut(self) -> I64:
-        """The least voxels, mass or z in steps of 1/4096 that survive (1 + noise, series), int64."""
+        """Smallest number of voxels, mass or z in steps of 1/4096 that survives (1 + noise, series), int64."""
         found = [cut_of(self._null(m), self._inference) for m in range(self.most + 1)]
         return np.repeat(np.array(found, dtype=np.int64)[:, None], self.series, axis=1)
 
@@ -246,7 +249,7 @@ class AddedBaseRate:
         return beside.null_of(self.nulls[number], variant)
 
     def judged_by(self, step: int) -> Against:
-        """Return what sums are judged by with so many noise experiments."""
+        """Return the thresholds and the table of z with `step` noise experiments."""
         number, variant = self._where(step)
         return beside.judged_by(self.plans[number], variant)
 

@@ -1,8 +1,8 @@
-"""Which experiments a result depends on: every analysis without each of some sets, with nulls of its own.
+"""Repeat analyses without each of several sets of experiments, to see on which experiments a result depends.
 
-All sets of a main effect share one pass over its draws. A set is a group of subjects, an experiment, a study or
-whatever a column names; each analysis without it has its own analytic null, cluster-forming value and Monte-Carlo cut,
-as if it had been run alone at the same fixed point.
+A set is a group of subjects, an experiment, a study or a value of a column. Each analysis without a set has its own
+analytic null, cluster-forming value and Monte-Carlo cut, as if it were run alone with the same fixed point. All sets of
+a main effect share one pass over its draws.
 """
 
 from __future__ import annotations
@@ -40,32 +40,32 @@ Members = tuple[int, ...]
 Bools = npt.NDArray[np.bool_]
 Null = npt.NDArray[np.int64]
 Kept = dict[str, Bools]
-"""Surviving voxels (voxel) by input; of a contrast (direction, voxel)."""
+"""Whether a voxel survives, by input: (voxel), or (direction, voxel) for a contrast."""
 AGAINST = "base-rate"
-"""The input of what survives against the base rate where the uniform null has its say too."""
+"""The input of voxels that survive against the base rate, where the uniform null is tested as well."""
 MOST_SETS = 10_000
-
+"""Largest number of sets."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A set of experiments that is left out together: what it is called, and their keys."""
+    """A set of experiments that are left out together: its label, and their keys."""
 
     label: str
     keys: frozenset[int]
 
 
 def sets_of(samples: Sequence[Sample], *, by: str = "group", k: int = 1) -> list[LeftOut]:
-    """Return the sets of experiments to leave out: each value of a column, or with `k` each k of them together.
+    """Return the sets of experiments to leave out: one per value of a column, or one per `k` values together.
 
-    `by` is "group", of subjects, "experiment", "study" or a column of the files.
+    `by` is "group" (of subjects), "experiment", "study" or a column of the files.
 
     Raises
     ------
     InputError
-        for a column that a sample does not have, or more than 10,000 sets.
+        for an unknown column, or more than 10,000 sets.
     """
     units: dict[str, set[int]] = {}
     for sample in samples:
@@ -84,7 +84,7 @@ def sets_of(samples: Sequence[Sample], *, by: str = "group", k: int = 1) -> list
 
 
 def _labels(sample: Sample, by: str) -> list[str]:
-    """Return what each experiment (experiment) is left out with: its group of subjects, or its value of a column."""
+    """Return the label of the set of each experiment (experiment): its group of subjects, or its value of a column."""
     if by == "group":
         return group_names(sample.foci, sample.groups)
     columns = table(sample.foci)
@@ -97,7 +97,7 @@ def _labels(sample: Sample, by: str) -> list[str]:
 
 
 class Nulls(NamedTuple):
-    """The nulls of a family, of each pass (iteration, variant x statistic): of the uniform one, and of each other."""
+    """The nulls of a family (iteration, variant x statistic): of its uniform pass, and of each base-rate pass."""
 
     uniform: Null | None
     base_rate: Sequence[Null]
@@ -105,10 +105,11 @@ class Nulls(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """A main effect and those of its experiments without some, by which are left out; () is the whole.
+    """A main effect and its repetitions without some experiments.
 
-    `plan` is the pass of their nulls against foci spread evenly, None where these have no say, and `against` are those
-    of their base-rate nulls, each of 32 of them.
+    `parts` has the plan of each repetition by the positions of the experiments left out; () is the whole main effect.
+    `plan` is the pass of all uniform nulls, None if the base rate alone is tested, and `against` are the passes of the
+    base-rate nulls, 32 of them in each.
     """
 
     sample: Sample
@@ -117,16 +118,16 @@ class Family:
     against: Sequence[beside.BaseRateVariantsPlan] = ()
 
     def members(self, left_out: LeftOut) -> Members:
-        """Return the places in the sample of a set's experiments."""
+        """Return the positions in the sample of the experiments of a set."""
         return tuple(i for i, key in enumerate(self.sample.key.tolist()) if key in left_out.keys)
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The inputs at which something survives; AGAINST is beside what the uniform null finds."""
+        """The inputs for which there are maps: AGAINST only if both nulls are tested."""
         return (*INPUTS, AGAINST) if self.plan is not None and self.against else INPUTS
 
     def kept(self, nulls: Nulls, left_out: LeftOut) -> Kept:
-        """Return what survives without a set, from the nulls of all."""
+        """Return whether a voxel survives without a set, by input, from the nulls of the family."""
         members, mask, inference = self.members(left_out), self.sample.mask, self.sample.inference
         if members not in self.parts:
             return {source: np.zeros(mask.n_voxels, dtype=bool) for source in self.sources}
@@ -153,14 +154,14 @@ def family(
     left_out: Iterable[LeftOut],
     name: str,
 ) -> Family:
-    """Return a main effect with those without each set, and the plans of all their nulls.
+    """Return a main effect with its repetitions without each set, and the plans of all their nulls.
 
-    How long the thresholds of the base-rate nulls take, of which each has its own, is logged.
+    Each base-rate null has its own thresholds; the time that they take is logged.
 
     Raises
     ------
     InputError
-        where TFCE is the correction: it looks at every voxel of each map, and has no pass that serves all.
+        if the correction is TFCE, which needs every voxel of each map, so that no pass can serve all sets.
     """
     inference, bits = sample.inference, whole.bits
     if CORRECTION_OF[inference.correction].enhanced:
@@ -201,7 +202,7 @@ def _base_rate_passes(
     *,
     name: str,
 ) -> list[beside.BaseRateVariantsPlan]:
-    """Return the passes of the base-rate nulls without each of some experiments, planned some at a time."""
+    """Return the passes of the base-rate nulls of all repetitions, with at most 32 plans in memory."""
     started = time.perf_counter()
     first = make(left_out[0])
     seconds = (time.perf_counter() - started) * (len(left_out) - 1) / cpu_count()
@@ -219,7 +220,7 @@ def _base_rate_passes(
 
 @dataclass(frozen=True, eq=False)
 class ContrastFamily:
-    """A contrast and what it takes without each of some sets: its arms' families, the pooled one's, and its counts."""
+    """A contrast with its repetitions: the families of its arms and of the pooled arms, and the plan of its counts."""
 
     arms: tuple[Family, Family]
     pooled: Family | None
@@ -233,9 +234,9 @@ class ContrastFamily:
         exceed: npt.NDArray[np.int64],
         number: int,
     ) -> Kept:
-        """Return what survives (direction, voxel) without a set: gate, uncorrected p and minimum volume.
+        """Return whether a voxel survives (direction, voxel) without a set: gate, uncorrected p and minimum volume.
 
-        `relabelled` (set) and `exceed` (set, 2, candidate) are those of the plan's blocks.
+        `relabelled` (set) is the number of relabellings and `exceed` (set, 2, candidate) the exceedance counts.
         """
         sample = self.arms[0].sample
         inference, mask = sample.inference, sample.mask
@@ -272,16 +273,17 @@ def contrast_family(
     bits: int,
     name: str,
 ) -> ContrastFamily:
-    """Return a contrast with those without each set; `disjoint` are the arms without what they share.
+    """Return a contrast with its repetitions without each set.
 
-    `pooled` is the pooled experiments' family where it is the gate, `whole` their plan. Over the mask, the floor is
-    that of the whole contrast, whoever is left out.
+    `disjoint` are the arms without the experiments that they share, `pooled` is the family of the pooled arms if it is
+    the gate, and `whole` the plan of the pooled arms. Without a gate, candidates must reach the floor of the whole.
     """
     inference, mask = disjoint[0].inference, disjoint[0].mask
     if inference.gate == "none":
         candidate = np.flatnonzero(above_floor(whole, mask=mask, inference=inference))
     else:
-        # No main effect without some experiments reaches its cluster-forming value where the whole stays below it.
+        # S without some experiments is at most S of the whole: voxels of the whole below every cluster-forming value
+        # need not be tested.
         reached = np.zeros(mask.n_voxels, dtype=bool)
         for one in arms if pooled is None else (pooled,):
             s = one.parts[()].s
@@ -295,7 +297,7 @@ def contrast_family(
 
 
 def conjunction_of(families: Sequence[Kept], *, sample: Sample) -> Kept:
-    """Return where all of several main effects survive, in clusters of the minimum volume: their conjunction."""
+    """Return the conjunction of main effects: voxels that survive in all, in clusters of the minimum volume."""
     least = sample.inference.min_voxels(sample.mask.voxel_volume)
     return {
         source: clusters.at_least(
@@ -309,5 +311,5 @@ def conjunction_of(families: Sequence[Kept], *, sample: Sample) -> Kept:
 
 
 def overlap_fractions(voxels: Sequence[npt.NDArray[Any]], kept: Bools) -> npt.NDArray[np.float64]:
-    """Return the fraction of each cluster's voxels (cluster), float64, that also survive in another map (voxel)."""
+    """Return the fraction of the voxels of each cluster (cluster), float64, that survive in another map (voxel)."""
     return np.array([np.count_nonzero(kept[v]) / len(v) for v in voxels], dtype=np.float64)

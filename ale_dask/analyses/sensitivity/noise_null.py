@@ -1,7 +1,7 @@
-"""The nulls of a sample with more and more noise experiments, and the cluster-forming value of each (Acar 2018).
+"""Compute the nulls of a sample with 0, 1, 2 … noise experiments, and the cluster-forming value of each (Acar 2018).
 
-After each experiment the sample has its own cluster-forming value, from its own analytic null, which differs a little
-from series to series, and its own Monte-Carlo null, of the same draws for all series.
+Each enlarged sample has a cluster-forming value from its own analytic null, which differs a little between series, and
+its own Monte-Carlo null, from the same draws for all series.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ale_dask.numerics.null import histogram
 I64 = npt.NDArray[np.int64]
 KIND = "fail-safe"
 TIMES = 3
-"""The most noise experiments, in those of the sample, when nothing else is said: ten times what N should be."""
+"""Default largest number of noise experiments per experiment of the sample: ten times what N should be."""
 _SHARED = ("volume", "shape", "s", "focus_begin", "kernel", "draw_key", "box_shape", "boxes")
 
 
@@ -94,14 +94,14 @@ class FailSafePlan(DrawnPlan, kind=KIND):
 def plan_fail_safe(
     sample: Sample, main: MainEffectPlan, *, most: int, series: int, name: str, threads: int = 1
 ) -> FailSafePlan:
-    """Return the frozen plan of the nulls of a sample with 0 … `most` noise experiments, and of its noise series.
+    """Return the frozen plan of the nulls of a sample with 0 … `most` noise experiments in some series.
 
-    `main` is the sample's own plan. Its fixed-point scale is kept if it holds for all of them together.
+    `main` is the plan of the sample. Its fixed-point scale is used if all experiments together fit into it.
 
     Raises
     ------
     InputError
-        for TFCE, whose null looks at every voxel of each map.
+        for TFCE, whose null needs every voxel of each map.
     """
     conventions = conventions_of(sample, main, most=most, series=series, name=name)
     bits, noise = int(conventions["scale_bits"]), noise_of(sample, number=most)
@@ -135,7 +135,7 @@ def plan_fail_safe(
 
 
 def conventions_of(sample: Sample, main: MainEffectPlan, *, most: int, series: int, name: str) -> dict[str, Any]:
-    """Return every setting that changes a number of the plan; a hash over it is its identity.
+    """Return every setting that changes a number of the plan; the identity of the plan is a hash of them.
 
     Raises
     ------
@@ -159,9 +159,9 @@ def conventions_of(sample: Sample, main: MainEffectPlan, *, most: int, series: i
 
 
 def cluster_forming(noise: Noise, *, series: int, bits: int, threads: int = 1) -> npt.NDArray[np.int32]:
-    """Return the cluster-forming values (series, 1 + noise), int32, of a sample with none, one, … all of its noise.
+    """Return the cluster-forming values (series, 1 + noise), int32, of a sample with 0, 1, … all noise experiments.
 
-    As the main effect of each enlarged sample has it.
+    They equal those of main effects of the enlarged samples.
     """
     sample = noise.sample
     n_voxels, index = sample.mask.n_voxels, cell_index(sample.mask.volume)
@@ -187,7 +187,7 @@ def cluster_forming(noise: Noise, *, series: int, bits: int, threads: int = 1) -
 
 
 def block(plan: FailSafePlan, first: int, count: int) -> dict[str, I64]:
-    """Return {"null": (iteration, noise x series)} of some iterations, int64: of each enlarged sample."""
+    """Return {"null": (iteration, noise x series)} of some iterations, int64: the nulls of all enlarged samples."""
     design, rows, space = null_tables(plan)
     threshold = plan.threshold
     if plan.of_voxels:

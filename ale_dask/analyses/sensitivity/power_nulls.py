@@ -1,4 +1,4 @@
-"""Which simulated places a main effect's inference finds, under each of its nulls."""
+"""Simulate which places a main effect finds against each of its nulls."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Bools = npt.NDArray[np.bool_]
 
 
 class Found(NamedTuple):
-    """Whether each simulation's place is found (simulation, 1 + experiment), and its third of the mask (simulation).
+    """Whether the place of a simulation is found (simulation, 1 + experiment), and its third of the mask (simulation).
 
-    Of a base rate: 0, 1, 2 from where least to where most foci are reported; None of the uniform null.
+    The thirds are 0, 1, 2 from the lowest to the highest base rate; None for the uniform null.
     """
 
     found: Bools
@@ -75,7 +75,7 @@ def uniform_found(chosen: Sample, result: xr.Dataset, *, simulations: int, withi
             return int(draw(simulation, trial, kernels, space, work))
 
         return Found(tfce_detections(simulations, draw=place, survives=survives, **tables), None)
-    # By voxel, one that reaches the cut is enough by itself.
+    # With voxel correction a single voxel that reaches the cut is enough.
     threshold, cut = (cut, 1) if correction.of_single_voxels else (int(result.attrs["threshold"]), cut)
     edges = inference.connectivity == 18
     rule = uniform_rule(threshold, cut=cut, by_mass=correction.by_mass, edges=edges, space=tables["space"])
@@ -88,17 +88,17 @@ def base_rate_found(chosen: Sample, result: xr.Dataset, *, simulations: int, wit
     Raises
     ------
     InputError
-        when the base rate cannot be read, or is not that of the result any more.
+        when the base rate cannot be read, or is another one than that of the result.
     """
     inference, bits = chosen.inference, int(result.attrs["scale_bits"])
     main = main_effects.plan_main_effect(chosen, bits=bits, name=result.attrs["name"])
     plan = plan_base_rate(chosen, main=main, name=result.attrs["name"])
     if plan.base_rate_sha256 != result.attrs["base_rate_sha256"]:
         name = result.attrs["name"]
-        raise InputError(f"base_rate '{inference.base_rate}': not the image that '{name}' was made with")
+        raise InputError(f"base_rate '{inference.base_rate}': not the one that '{name}' was computed with")
     tables = _tables(chosen, bits=bits, within_mm=within_mm, threads=threads)
     space, trial = tables["space"], tables["trial"]
-    # The place of a voxel between the table's levels rises with the foci that are reported around it.
+    # The position of a voxel between the levels of the table rises with the number of foci reported around it.
     position = plan.table.position
     third = np.searchsorted(np.quantile(position[space.target], [1 / 3, 2 / 3]), position, side="right")
     of_place = third[place_voxels(simulations, trial=trial, space=space)]
@@ -110,7 +110,7 @@ def base_rate_found(chosen: Sample, result: xr.Dataset, *, simulations: int, wit
     if correction.enhanced:
         return Found(_enhanced(chosen, plan, simulations=simulations, cut=cut, tables=tables), of_place)
     if correction.of_single_voxels:
-        # One voxel by itself is enough.
+        # With voxel correction a single voxel is enough.
         threshold, cut = np.maximum(threshold, least_sums(table, least=cut)), 1
     by_mass, edges = correction.by_mass, inference.connectivity == 18
     rule = local_rule(threshold, table, least_z=plan.least_z, cut=cut, by_mass=by_mass, edges=edges, space=space)
@@ -118,7 +118,7 @@ def base_rate_found(chosen: Sample, result: xr.Dataset, *, simulations: int, wit
 
 
 def _enhanced(chosen: Sample, plan: BaseRatePlan, *, simulations: int, cut: int, tables: dict[str, Any]) -> Bools:
-    """Return what TFCE finds against the base rate (simulation, 1 + experiment)."""
+    """Return whether TFCE finds the place against the base rate (simulation, 1 + experiment)."""
     mask, table, words = chosen.mask, plan.table, plan.source
     trial, kernels, space = (tables[name] for name in ("trial", "kernels", "space"))
     cells, shift = np.flatnonzero(space.number >= 0), plan.tfce_shift

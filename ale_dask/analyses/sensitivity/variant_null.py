@@ -1,4 +1,4 @@
-"""Main effects that share their draws, in one pass: the same experiments at other thresholds, or without some."""
+"""Compute nulls of several main effects in one pass: of the same experiments at other thresholds, or without some."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def plan_variants(
 ) -> VariantsPlan:
     """Return the frozen plan of the nulls of several main effects whose draws are those of `whole`.
 
-    `variants` are their own plans, at the same fixed point, and `left_out` the experiments, by their place in `whole`,
-    that each of them lacks. Not for TFCE, which looks at every voxel of each map.
+    `variants` are the plans of the main effects, with the same fixed point, and `left_out` the experiments that each of
+    them lacks, by their position in `whole`. TFCE is not possible, because it needs every voxel of each map.
     """
     bits, additive = whole.bits, whole.additive
     assert all(v.bits == bits and v.additive == additive for v in variants)
@@ -63,7 +63,7 @@ def _variants(plan: VariantsPlan) -> Variants:
 
 
 def block(plan: VariantsPlan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
-    """Return {"null": (iteration, variant x statistic)} of some iterations, int64: each variant's own null."""
+    """Return {"null": (iteration, variant x statistic)} of some iterations, int64: the nulls of all variants."""
     design, rows, space = null_tables(plan)
     out = np.empty((count, len(plan.statistics) // len(STATISTICS), len(STATISTICS)), dtype=np.int64)
     variant_iterations(first, count, _variants(plan), design, rows, space, out)
@@ -71,5 +71,5 @@ def block(plan: VariantsPlan, first: int, count: int) -> dict[str, npt.NDArray[n
 
 
 def null_of(null: npt.NDArray[np.int64], variant: int) -> npt.NDArray[np.int64]:
-    """Return the null (iteration, statistic) of one variant, as its own main effect has it, of those of all."""
+    """Return the null (iteration, statistic) of one variant, equal to that of its main effect alone."""
     return null[:, variant * len(STATISTICS) : (variant + 1) * len(STATISTICS)]
