@@ -112,7 +112,7 @@ def main_effect(
 def _main_effect(chosen: Sample, plan: main_effects.MainEffectPlan, *, client: Client | None) -> xr.Dataset:
     ale = ale_union(ma_maps(chosen)).values
     beside = None
-    if base_rates.wanted(chosen.inference):
+    if base_rates.wants_base_rate(chosen.inference):
         beside = base_rates.plan_base_rate(chosen, main=plan, name=base_rates.base_rate_name(plan.name))
     null, other = (np.empty((0, 0 if p is None else len(p.statistics)), dtype=np.int64) for p in (plan, beside))
     n, most = chosen.inference.iterations, chosen.inference.until_decided

@@ -85,7 +85,7 @@ class BaseRateDraws(DrawnPlan):
 
     @property
     def source(self) -> FocusSource:
-        """What the iterations draw from."""
+        """The source from which the iterations draw foci."""
         if not self.draws_studies:
             return source_of_foci(self.arrays["last_word"])
         n_foci = np.diff(self.focus_begin)
@@ -98,9 +98,9 @@ class BaseRatePlan(BaseRateDraws, kind=KIND):
     s = StoredArray[np.int32]()
     """The observed sum S of every voxel (voxel)."""
     threshold = StoredArray[np.int32]()
-    """The S from which each voxel forms clusters (voxel)."""
+    """The cluster-forming S of each voxel (voxel)."""
     least_z = Setting(int)
-    """The z from which voxels form clusters, in its steps."""
+    """The cluster-forming z, in steps of z."""
 
     @property
     def table(self) -> LevelTable:
@@ -119,11 +119,11 @@ class BaseRatePlan(BaseRateDraws, kind=KIND):
 
     @property
     def studies(self) -> dict[str, int]:
-        """What a reader must know of the studies that are drawn; nothing where single foci are."""
+        """Counts of the studies that are drawn, for the report; empty if single foci are drawn."""
         return dict(self.settings.get("studies", {}))
 
 
-class Against(NamedTuple):
+class BaseRateThresholds(NamedTuple):
     """Thresholds S (voxel) against the base rate, the table of z by level of density, and the cluster-forming z."""
 
     threshold: npt.NDArray[np.int32]
@@ -136,7 +136,7 @@ def base_rate_name(name: str) -> str:
     return f"{name}_base-rate"
 
 
-def wanted(inference: Inference) -> bool:
+def wants_base_rate(inference: Inference) -> bool:
     """Return whether settings ask for the base-rate null, alone or with the uniform null."""
     return bool(inference.null != "uniform")
 
@@ -358,7 +358,7 @@ def _enhanced(
 def survivors(
     s: npt.NDArray[np.integer[Any]],
     null: npt.NDArray[np.int64],
-    against: Against,
+    against: BaseRateThresholds,
     *,
     mask: Mask,
     inference: Inference,
@@ -454,7 +454,7 @@ def decided_by_base_rate(result: xr.Dataset) -> xr.Dataset:
     return result.assign_attrs(inference=inference.model_copy(update={"null": "base-rate"}).model_dump_json())
 
 
-def only_here(result: xr.Dataset, uniform: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def only_against_base_rate(result: xr.Dataset, uniform: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Return whether a voxel (voxel) is in a cluster that survives only against the base rate.
 
     Such a cluster overlaps no voxel of `uniform` (voxel), the voxels that survive against the uniform null.

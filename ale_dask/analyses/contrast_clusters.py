@@ -49,7 +49,7 @@ class RelabelledPlan(Plan):
     experiment = StoredArray[np.int32]()
     """The experiment of each entry (entry)."""
     value = StoredArray[np.int32]()
-    """Its fixed-point X there (entry)."""
+    """The fixed-point value X of each entry (entry)."""
     observed = StoredArray[np.int64]()
     """The sum over the first arm (candidate)."""
     component = StoredArray[np.int64]()

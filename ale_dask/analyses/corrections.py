@@ -60,7 +60,7 @@ class NullStatistic:
     """Describe a family-wise statistic under one null."""
 
     statistic: str
-    """Its column of the null."""
+    """The name of its column of the null."""
     map: str
     """The map of what survives."""
     cut: str
@@ -69,15 +69,15 @@ class NullStatistic:
     factor: Callable[[Scales], float]
     """What a whole number of the null is in the unit; ALE is 1 - exp(-S)."""
     title: str
-    """What the least surviving value is called."""
+    """The name of the smallest surviving value."""
     suffix: str
-    """How the file of the map ends."""
+    """The ending of the name of the file of the map."""
     meaning: str
     """Where the map shows z."""
     controls: str
-    """What the map controls, a template of settings."""
+    """The error rate that the map controls, as a template for settings."""
     attributes: tuple[str, ...]
-    """What the JSON beside the map says of the threshold."""
+    """The sentence on the threshold in the JSON file of the map."""
     columns: tuple[str, ...]
     """Columns of the table of a sweep: the least surviving value, of a size in voxels and in mm³."""
     digits: int = 4
@@ -111,7 +111,7 @@ class Correction:
     base_rate_short: str
     """Of what is tested of a cluster of the base-rate null: size, mass or peak."""
     largest: str
-    """What the null records of each iteration, in a sentence."""
+    """The sentence on the value that the null has for each iteration."""
     gingerale: str
     """Its letters in a file name of GingerALE."""
     table_column: str
@@ -121,7 +121,7 @@ class Correction:
 
     @property
     def of_clusters(self) -> bool:
-        """Whether its statistic is of a cluster."""
+        """Whether its statistic is a measure of clusters."""
         return self.word in OF_CLUSTERS
 
     @property
@@ -326,4 +326,4 @@ CORRECTIONS = (
 CORRECTION_OF = {correction.word: correction for correction in CORRECTIONS}
 """The corrections by their words in study.toml."""
 CLUSTER_SHORTS = tuple(correction.short for correction in CORRECTIONS if correction.of_clusters)
-"""What clusters are tested by: "size" and "mass"."""
+"""The measures by which clusters are tested: "size" and "mass"."""

@@ -48,7 +48,7 @@ class MainEffectPlan(DrawnPlan, kind=KIND):
     s = StoredArray[np.int32]()
     """The observed sum S of every voxel (voxel)."""
     threshold = Setting(int)
-    """The S from which voxels form clusters."""
+    """The cluster-forming S."""
 
     @property
     def null_threshold(self) -> int:
@@ -74,7 +74,7 @@ class MainEffectPlan(DrawnPlan, kind=KIND):
 
     @property
     def tfce_unit(self) -> float:
-        """What turns the whole numbers of its TFCE into units; NaN without TFCE."""
+        """The factor from the whole numbers of TFCE to its unit; NaN without TFCE."""
         return math.nan if (levels := self.levels) is None else 1 / (3 * 8.0**levels.bits)
 
 

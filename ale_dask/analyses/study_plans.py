@@ -63,7 +63,7 @@ class Nulls:
 
 def reserved_by_main_effect(name: str, inference: Inference) -> dict[str, str]:
     """Return the name of the base-rate null of a main effect."""
-    if not base_rates.wanted(inference):
+    if not base_rates.wants_base_rate(inference):
         return {}
     return {base_rates.base_rate_name(name): "base-rate null"}
 
@@ -75,7 +75,7 @@ def plan_main_effect(study: PreparedStudy, name: str, made: Mapping[str, Plan], 
     plan = keep(name, main_effect.KIND, sample.conventions(study.bits), make)
     # The pooled arms of a contrast only say where it is inferred: their base-rate null is needed only if it decides.
     decides = name in study.study.analysis or study.study.inference.null == "base-rate"
-    if not (base_rates.wanted(sample.inference) and decides):
+    if not (base_rates.wants_base_rate(sample.inference) and decides):
         return {name: plan}
     stored = base_rates.base_rate_name(name)
     against = partial(base_rates.plan_base_rate, sample, main=plan, name=stored)

@@ -24,9 +24,9 @@ from ale_dask.analyses.sensitivity.jackknife import (
     AGAINST,
     ContrastFamily,
     Family,
-    Kept,
     LeftOut,
     Nulls,
+    Significant,
     conjunction_of,
     contrast_family,
     family,
@@ -155,7 +155,7 @@ def _gating(arm: Arms) -> tuple[Sample, MainEffectPlan]:
 def _passes(name: str, main: Family, iterations: int) -> dict[str, Pass]:
     """Return the passes over the uniform and base-rate nulls of a main effect, by the name they are stored under."""
     uniform = {} if main.plan is None else {name: Pass(main.plan, iterations)}
-    return uniform | {_pass_name(name, i): Pass(plan, iterations) for i, plan in enumerate(main.against)}
+    return uniform | {_pass_name(name, i): Pass(plan, iterations) for i, plan in enumerate(main.base_rate_passes)}
 
 
 def _pass_name(name: str, number: int) -> str:
@@ -174,7 +174,7 @@ def overlaps_of(planned: JackknifePlan, read: ReadPass) -> Iterator[tuple[str, x
     def nulls_of_family(main: Family) -> Nulls:
         name = names[id(main)]
         uniform = None if main.plan is None else read(name)[0]
-        return Nulls(uniform, [read(_pass_name(name, i))[0] for i in range(len(main.against))])
+        return Nulls(uniform, [read(_pass_name(name, i))[0] for i in range(len(main.base_rate_passes))])
 
     for name, result in planned.results.items():
         if name in planned.contrasts:
@@ -190,20 +190,22 @@ def _main_effects_without(
     nulls_of_family: Callable[[Family], Nulls],
     sets: Sequence[LeftOut],
     number: int,
-) -> Kept:
-    significant = [m.kept(nulls_of_family(m), sets[number]) for m in members]
+) -> Significant:
+    significant = [m.significant(nulls_of_family(m), sets[number]) for m in members]
     return significant[0] if len(significant) == 1 else conjunction_of(significant, sample=members[0].sample)
 
 
 def _contrast_without(
     contrast: ContrastFamily, nulls_of_family: Callable[[Family], Nulls], counts: PassArrays, number: int
-) -> Kept:
+) -> Significant:
     relabelled, exceed = counts
     assert exceed is not None
-    return contrast.kept(nulls_of_family, relabelled[:, 0], exceed.reshape(len(exceed), 2, -1), number)
+    return contrast.significant(nulls_of_family, relabelled[:, 0], exceed.reshape(len(exceed), 2, -1), number)
 
 
-def _overlap(result: xr.Dataset, sets: Sequence[LeftOut], surviving: Callable[[int], Kept], *, by: str) -> xr.Dataset:
+def _overlap(
+    result: xr.Dataset, sets: Sequence[LeftOut], surviving: Callable[[int], Significant], *, by: str
+) -> xr.Dataset:
     """Return the fraction of each cluster (cluster, left_out) that `surviving` reports for the number of a set."""
     of_input: dict[str, list[Cluster]] = {source: surviving_clusters(result, source) for source in INPUTS}
     if nulls_of(result) == ("uniform", "base-rate"):

@@ -25,8 +25,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.base_rate import base_rate_name
-from ale_dask.analyses.base_rate import wanted as wants_base_rate
+from ale_dask.analyses.base_rate import base_rate_name, wants_base_rate
 from ale_dask.analyses.kinds import iterations_of, results_of
 from ale_dask.analyses.ma import ale_union, ma_maps
 from ale_dask.analyses.study_plans import Null, PreparedStudy

@@ -194,8 +194,8 @@ def test_clusters_found_here_alone_meet_no_other(done):
     _, result, _ = done
     kept = result["z_base_rate_size_fwe"].values != 0
     none = np.zeros(len(kept), dtype=bool)
-    assert np.array_equal(base_rate.only_here(result, none), kept)
-    assert not base_rate.only_here(result, kept).any()
+    assert np.array_equal(base_rate.only_against_base_rate(result, none), kept)
+    assert not base_rate.only_against_base_rate(result, kept).any()
 
 
 def test_an_image_of_ones_own_goes_with_the_run(folder, tmp_path, own):

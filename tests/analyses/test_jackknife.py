@@ -20,7 +20,7 @@ from ale_dask.analyses.base_rate import plan_base_rate
 from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.main_effect import plan_main_effect
 from ale_dask.analyses.sample import sample
-from ale_dask.analyses.sensitivity import base_rate_variants as beside
+from ale_dask.analyses.sensitivity import base_rate_variants
 from ale_dask.analyses.sensitivity.jackknife import LeftOut, family
 from ale_dask.config.study import INPUTS, inference_from, load_study
 from ale_dask.coordinates.foci import subset
@@ -75,14 +75,14 @@ def test_the_base_rate_null_without_some_is_that_of_the_others_alone(tiny: Path,
     main = plan_main_effect(whole, bits=BITS, name="drug")
     sets = [LeftOut(str(i), frozenset(whole.key[list(i)].tolist())) for i in [(7,), (2, 7)]]
     made = family(whole, main, left_out=sets, name="drug")
-    (passed,) = made.against
+    (passed,) = made.base_rate_passes
     assert passed.further.tolist() == [False, False, True]
-    null = beside.block(passed, 5, 40)["null"]
+    null = base_rate_variants.block(passed, 5, 40)["null"]
     for number, (members, part) in enumerate(made.parts.items()):
         keep = ~np.isin(np.arange(8), members)
         few = sample(subset(whole.foci, keep), mask=mask, inference=inference)
         alone = plan_base_rate(few, main=plan_main_effect(few, bits=BITS, name="x"), name="x")
-        np.testing.assert_array_equal(beside.null_of(null, number), base_rate.block(alone, 5, 40)["null"])
+        np.testing.assert_array_equal(base_rate_variants.null_of(null, number), base_rate.block(alone, 5, 40)["null"])
         np.testing.assert_array_equal(passed.table(number).z, alone.table.z)
         np.testing.assert_array_equal(part.s, alone.s)
     assert (null > 0).mean() > 0.5

@@ -180,7 +180,7 @@ def test_power_of_tfce_against_the_base_rate_equals_a_plain_computation(tiny: Pa
 
 def test_another_base_rate_than_that_of_the_result_is_refused(tiny: Path) -> None:
     result = effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug", null="both")
-    with pytest.raises(InputError, match="not the image that 'drug' was made with"):
+    with pytest.raises(InputError, match="not the one that 'drug' was computed with"):
         ale.power(result.assign_attrs(base_rate_sha256="0"), simulations=2)
 
 

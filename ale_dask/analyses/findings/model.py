@@ -33,7 +33,7 @@ SIMULATED = "simulated"
 class _Result:
     dataset: xr.Dataset
     title: ClassVar[str]
-    """What the kind of analysis is called."""
+    """The name of the kind of analysis."""
     signs: ClassVar[tuple[int, ...]] = (1,)
     """The signs that values of its thresholded maps have."""
 

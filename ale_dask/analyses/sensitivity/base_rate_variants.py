@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.analyses.base_rate import BUILDING, DRAWN_FROM, Against, BaseRateDraws, BaseRatePlan
+from ale_dask.analyses.base_rate import BUILDING, DRAWN_FROM, BaseRateDraws, BaseRatePlan, BaseRateThresholds
 from ale_dask.analyses.corrections import BASE_RATE_STATISTICS as STATISTICS
 from ale_dask.analyses.main_effect import identity_of
 from ale_dask.analyses.null_draws import DrawnPlan, draws_of, null_tables
@@ -45,16 +45,16 @@ class BaseRateVariantsPlan(BaseRateDraws, kind=KIND):
     member = StoredArray[np.int64]()
     """The experiments that each variant lacks (member)."""
     further = StoredArray[np.bool_]()
-    """Whether it lacks those of the variant before it too (variant)."""
+    """Whether a variant also lacks all experiments of the variant before it (variant)."""
 
     @property
     def n_variants(self) -> int:
-        """How many there are."""
+        """The number of variants."""
         return len(self.settings["shift"])
 
     @property
     def least_z(self) -> list[int]:
-        """The z from which voxels form clusters, in its steps (variant)."""
+        """The cluster-forming z of each variant, in steps of z (variant)."""
         return [int(z) for z in self.settings["least_z"]]
 
     def threshold(self, variant: int) -> npt.NDArray[np.int32]:
@@ -147,9 +147,9 @@ def _added(
     return begin, np.array([i for m in members for i in m], dtype=np.int64), np.array(further, dtype=bool)
 
 
-def judged_by(plan: BaseRateVariantsPlan, variant: int) -> Against:
+def thresholds_of(plan: BaseRateVariantsPlan, variant: int) -> BaseRateThresholds:
     """Return the thresholds and the table of z of one variant."""
-    return Against(plan.threshold(variant), plan.table(variant), plan.least_z[variant])
+    return BaseRateThresholds(plan.threshold(variant), plan.table(variant), plan.least_z[variant])
 
 
 def least_thresholds(plan: BaseRateVariantsPlan) -> npt.NDArray[np.int32]:

@@ -43,7 +43,7 @@ class ContrastLeftOutPlan(Plan, kind=KIND):
     experiment = StoredArray[np.int32]()
     """The experiment of each entry (entry)."""
     value = StoredArray[np.int32]()
-    """Its fixed-point X there (entry)."""
+    """The fixed-point value X of each entry (entry)."""
     group_begin = StoredArray[np.int64]()
     """The first member of each set, and the number of members (set + 1)."""
     member = StoredArray[np.int64]()
@@ -140,7 +140,7 @@ def without(plan: ContrastLeftOutPlan, number: int) -> tuple[Candidates, npt.NDA
 
 def block(plan: ContrastLeftOutPlan, first: int, count: int) -> dict[str, I64]:
     """Return null (set, 1), the number of relabellings, and exceed (set, 2, candidate), exceedance counts, int64."""
-    bits, wanted = plan.bits, plan.iterations
+    bits, most = plan.bits, plan.iterations
     digits = exponential_digits(bits)
     exceed = np.zeros((count, 2, len(plan.candidate)), dtype=np.int64)
     number = np.zeros((count, 1), dtype=np.int64)
@@ -153,14 +153,14 @@ def block(plan: ContrastLeftOutPlan, first: int, count: int) -> dict[str, I64]:
         behind = not first_arm[0]
         size = int(np.count_nonzero(first_arm == first_arm[0]))
         possible = n_relabellings(len(first_arm), size)
-        number[i] = n = min(possible, wanted)
+        number[i] = n = min(possible, most)
         for start in range(0, n, _AT_ONCE):
             chosen = relabellings(
                 groups.key,
                 size=size,
                 first=start,
                 count=min(_AT_ONCE, n - start),
-                enumerate_all=possible <= wanted,
+                enumerate_all=possible <= most,
                 complement=behind,
                 group=groups.of_experiment,
             )

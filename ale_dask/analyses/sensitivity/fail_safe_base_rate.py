@@ -19,11 +19,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.analyses.base_rate import KIND as BASE_RATE_KIND
-from ale_dask.analyses.base_rate import Against, BaseRatePlan, conventions_of, cut_of, drawn_arrays, survivors
+from ale_dask.analyses.base_rate import (
+    BaseRatePlan,
+    BaseRateThresholds,
+    conventions_of,
+    cut_of,
+    drawn_arrays,
+    survivors,
+)
 from ale_dask.analyses.corrections import BASE_RATE_STATISTICS
 from ale_dask.analyses.main_effect import MainEffectPlan, identity_of, plan_main_effect
 from ale_dask.analyses.sample import Sample
-from ale_dask.analyses.sensitivity import base_rate_variants as beside
+from ale_dask.analyses.sensitivity import base_rate_variants
 from ale_dask.analyses.sensitivity.noise_experiments import Noise, noise_of
 from ale_dask.analyses.sensitivity.noise_null import conventions_of as noise_conventions
 from ale_dask.config.inference import Inference
@@ -66,7 +73,7 @@ class Steps:
     @property
     def chunks(self) -> list[range]:
         """The numbers of noise experiments of each pass."""
-        size = beside.MOST
+        size = base_rate_variants.MOST
         return [range(m, min(m + size, self.most + 1)) for m in range(0, self.most + 1, size)]
 
     def step_identity(self, step: int) -> str:
@@ -75,7 +82,9 @@ class Steps:
 
     def conventions(self, chunk: range) -> dict[str, Any]:
         """Return the settings whose hash is the identity of a pass."""
-        return beside.conventions_of([self.step_identity(m) for m in reversed(chunk)], self._left_out(chunk))
+        return base_rate_variants.conventions_of(
+            [self.step_identity(m) for m in reversed(chunk)], self._left_out(chunk)
+        )
 
     def _left_out(self, chunk: range) -> list[list[int]]:
         first = len(self.sample.key)
@@ -116,7 +125,7 @@ class Steps:
                     np.maximum(out[ends.index(m)], s, out=out[ends.index(m)])
         return out
 
-    def plan(self, number: int, *, name: str, threads: int = 1) -> beside.BaseRateVariantsPlan:
+    def plan(self, number: int, *, name: str, threads: int = 1) -> base_rate_variants.BaseRateVariantsPlan:
         """Return the frozen plan of one pass; the time that its thresholds take is logged."""
         chunk = self.chunks[number]
         sample, noise = self.sample, self.noise
@@ -153,12 +162,12 @@ class Steps:
         seconds = (time.perf_counter() - started) * (len(chunk) - 1) / threads
         log.info(
             f"{name}: thresholds against the base rate with {chunk[0]} to {chunk[-1]} noise experiments, "
-            f"about {clock(seconds)}{beside.STUDIES_STAY if self.base_rate.studies is not None else ''}"
+            f"about {clock(seconds)}{base_rate_variants.STUDIES_STAY if self.base_rate.studies is not None else ''}"
         )
         whole = replace(self.main, arrays={**self.main.arrays, **self._enlarged(chunk[-1])})
         with ThreadPoolExecutor(threads) as pool:
             made = pool.map(lambda m: first if m == chunk[-1] else step(m), reversed(chunk))
-            return beside.plan_base_rate_variants(whole, made, left_out=self._left_out(chunk), name=name)
+            return base_rate_variants.plan_base_rate_variants(whole, made, left_out=self._left_out(chunk), name=name)
 
     def _enlarged(self, number: int) -> dict[str, npt.NDArray[Any]]:
         sample, noise = self.sample, self.noise
@@ -197,11 +206,11 @@ class AddedBaseRate:
     """
 
     steps: Steps
-    plans: Sequence[beside.BaseRateVariantsPlan]
+    plans: Sequence[base_rate_variants.BaseRateVariantsPlan]
     nulls: Sequence[I64]
 
     @property
-    def plan(self) -> beside.BaseRateVariantsPlan:
+    def plan(self) -> base_rate_variants.BaseRateVariantsPlan:
         """The first pass."""
         return self.plans[0]
 
@@ -241,23 +250,23 @@ class AddedBaseRate:
         return np.repeat(np.array(found, dtype=np.int64)[:, None], self.series, axis=1)
 
     def _where(self, step: int) -> tuple[int, int]:
-        number = step // beside.MOST
+        number = step // base_rate_variants.MOST
         return number, self.steps.chunks[number][-1] - step
 
     def _null(self, step: int) -> I64:
         number, variant = self._where(step)
-        return beside.null_of(self.nulls[number], variant)
+        return base_rate_variants.null_of(self.nulls[number], variant)
 
-    def judged_by(self, step: int) -> Against:
+    def thresholds_of(self, step: int) -> BaseRateThresholds:
         """Return the thresholds and the table of z with `step` noise experiments."""
         number, variant = self._where(step)
-        return beside.judged_by(self.plans[number], variant)
+        return base_rate_variants.thresholds_of(self.plans[number], variant)
 
     def surviving(self, series: int) -> list[I64]:
         """Return the voxels, int64, of the surviving clusters of one series with 0, 1, … noise experiments."""
         mask, inference = self.steps.sample.mask, self._inference
         found = []
         for m, s in enumerate(self.steps.sums(series)):
-            kept = survivors(s, self._null(m), self.judged_by(m), mask=mask, inference=inference)
+            kept = survivors(s, self._null(m), self.thresholds_of(m), mask=mask, inference=inference)
             found.append(np.flatnonzero(kept).astype(np.int64))
         return found

@@ -18,16 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.analyses.base_rate import BaseRatePlan, plan_base_rate
+from ale_dask.analyses.base_rate import BaseRatePlan, plan_base_rate, wants_base_rate
 from ale_dask.analyses.base_rate import survivors as against_base_rate
-from ale_dask.analyses.base_rate import wanted as wants_base_rate
 from ale_dask.analyses.contrast import above_floor, relabelled_p
 from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.main_effect import MainEffectPlan, plan_main_effect, survivors, uncorrected
 from ale_dask.analyses.sample import Sample
-from ale_dask.analyses.sensitivity import base_rate_variants as beside
+from ale_dask.analyses.sensitivity import base_rate_variants, variant_null
 from ale_dask.analyses.sensitivity import contrast_jackknife as contrasts
-from ale_dask.analyses.sensitivity import variant_null
 from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.foci import subset, table
 from ale_dask.coordinates.subject_groups import group_names
@@ -39,7 +37,7 @@ from ale_dask.numerics import clusters
 Members = tuple[int, ...]
 Bools = npt.NDArray[np.bool_]
 Null = npt.NDArray[np.int64]
-Kept = dict[str, Bools]
+Significant = dict[str, Bools]
 """Whether a voxel survives, by input: (voxel), or (direction, voxel) for a contrast."""
 AGAINST = "base-rate"
 """The input of voxels that survive against the base rate, where the uniform null is tested as well."""
@@ -108,14 +106,14 @@ class Family:
     """A main effect and its repetitions without some experiments.
 
     `parts` has the plan of each repetition by the positions of the experiments left out; () is the whole main effect.
-    `plan` is the pass of all uniform nulls, None if the base rate alone is tested, and `against` are the passes of the
-    base-rate nulls, 32 of them in each.
+    `plan` is the pass of all uniform nulls, None if the base rate alone is tested, and `base_rate_passes` are the
+    passes of the base-rate nulls, 32 of them in each.
     """
 
     sample: Sample
     parts: Mapping[Members, MainEffectPlan]
     plan: variant_null.VariantsPlan | None
-    against: Sequence[beside.BaseRateVariantsPlan] = ()
+    base_rate_passes: Sequence[base_rate_variants.BaseRateVariantsPlan] = ()
 
     def members(self, left_out: LeftOut) -> Members:
         """Return the positions in the sample of the experiments of a set."""
@@ -124,27 +122,27 @@ class Family:
     @property
     def sources(self) -> tuple[str, ...]:
         """The inputs for which there are maps: AGAINST only if both nulls are tested."""
-        return (*INPUTS, AGAINST) if self.plan is not None and self.against else INPUTS
+        return (*INPUTS, AGAINST) if self.plan is not None and self.base_rate_passes else INPUTS
 
-    def kept(self, nulls: Nulls, left_out: LeftOut) -> Kept:
+    def significant(self, nulls: Nulls, left_out: LeftOut) -> Significant:
         """Return whether a voxel survives without a set, by input, from the nulls of the family."""
         members, mask, inference = self.members(left_out), self.sample.mask, self.sample.inference
         if members not in self.parts:
             return {source: np.zeros(mask.n_voxels, dtype=bool) for source in self.sources}
         number, part = list(self.parts).index(members), self.parts[members]
-        against = self._against(nulls, number, part) if self.against else None
+        against = self._against_base_rate(nulls, number, part) if self.base_rate_passes else None
         if nulls.uniform is None:
             assert against is not None
             return dict(zip(INPUTS, (against, uncorrected(part, mask=mask, inference=inference)), strict=True))
-        found = survivors(part, variant_null.null_of(nulls.uniform, number), mask=mask, inference=inference)
-        return found if against is None else {**found, AGAINST: against}
+        uniform = survivors(part, variant_null.null_of(nulls.uniform, number), mask=mask, inference=inference)
+        return uniform if against is None else {**uniform, AGAINST: against}
 
-    def _against(self, nulls: Nulls, number: int, part: MainEffectPlan) -> Bools:
-        own, variant = self.against[number // beside.MOST], number % beside.MOST
-        null = beside.null_of(nulls.base_rate[number // beside.MOST], variant)
-        by = beside.judged_by(own, variant)
-        sample = self.sample
-        return against_base_rate(part.s, null, by, mask=sample.mask, inference=sample.inference)
+    def _against_base_rate(self, nulls: Nulls, number: int, part: MainEffectPlan) -> Bools:
+        """Return whether a voxel (voxel) of a repetition, given by its number, survives against the base rate."""
+        place, variant = divmod(number, base_rate_variants.MOST)
+        null = base_rate_variants.null_of(nulls.base_rate[place], variant)
+        thresholds = base_rate_variants.thresholds_of(self.base_rate_passes[place], variant)
+        return against_base_rate(part.s, null, thresholds, mask=self.sample.mask, inference=self.sample.inference)
 
 
 def family(
@@ -167,32 +165,35 @@ def family(
     if CORRECTION_OF[inference.correction].enhanced:
         raise InputError(f"{name}: leaving out needs a cluster or voxel correction; set another than tfce")
     keys = sample.key.tolist()
-    wanted = dict.fromkeys(tuple(i for i, key in enumerate(keys) if key in s.keys) for s in left_out)
-    wanted = {members: None for members in wanted if 0 < len(members) < len(keys)}
+    all_members = dict.fromkeys(tuple(i for i, key in enumerate(keys) if key in s.keys) for s in left_out)
+    some_left = [members for members in all_members if 0 < len(members) < len(keys)]
     rows = list(sample.rows(bits))
 
-    def rest(members: Members) -> tuple[Sample, npt.NDArray[np.bool_]]:
+    def remaining(members: Members) -> tuple[Sample, npt.NDArray[np.bool_]]:
         keep = np.ones(len(keys), dtype=bool)
         keep[list(members)] = False
         return Sample(subset(sample.foci, keep), sample.mask, inference) if members else sample, keep
 
-    def part(members: Members) -> MainEffectPlan:
-        few, keep = rest(members)
-        own = [row for row, stays in zip(rows, keep, strict=True) if stays]
-        return plan_main_effect(few, bits=bits, name=name, rows=own)
+    def plan_without(members: Members) -> MainEffectPlan:
+        smaller, keep = remaining(members)
+        remaining_rows = [row for row, stays in zip(rows, keep, strict=True) if stays]
+        return plan_main_effect(smaller, bits=bits, name=name, rows=remaining_rows)
 
     with ThreadPoolExecutor(cpu_count()) as pool:
-        parts: dict[Members, MainEffectPlan] = {(): whole, **dict(zip(wanted, pool.map(part, wanted), strict=True))}
+        parts: dict[Members, MainEffectPlan] = {
+            (): whole,
+            **dict(zip(some_left, pool.map(plan_without, some_left), strict=True)),
+        }
     plan = None
     if inference.null != "base-rate":
         plan = variant_null.plan_variants(whole, list(parts.values()), left_out=list(parts), name=name)
     if not wants_base_rate(inference):
         return Family(sample, parts, plan)
 
-    def second(members: Members) -> BaseRatePlan:
-        return plan_base_rate(rest(members)[0], main=parts[members], name=name)
+    def base_rate_plan_without(members: Members) -> BaseRatePlan:
+        return plan_base_rate(remaining(members)[0], main=parts[members], name=name)
 
-    return Family(sample, parts, plan, _base_rate_passes(whole, list(parts), second, name=name))
+    return Family(sample, parts, plan, _base_rate_passes(whole, list(parts), base_rate_plan_without, name=name))
 
 
 def _base_rate_passes(
@@ -201,21 +202,21 @@ def _base_rate_passes(
     make: Callable[[Members], BaseRatePlan],
     *,
     name: str,
-) -> list[beside.BaseRateVariantsPlan]:
+) -> list[base_rate_variants.BaseRateVariantsPlan]:
     """Return the passes of the base-rate nulls of all repetitions, with at most 32 plans in memory."""
     started = time.perf_counter()
     first = make(left_out[0])
     seconds = (time.perf_counter() - started) * (len(left_out) - 1) / cpu_count()
-    kept = beside.STUDIES_STAY if first.draws_studies else ""
-    text = f"thresholds against the base rate of {len(left_out)} samples take about {clock(seconds)}{kept}"
+    note = base_rate_variants.STUDIES_STAY if first.draws_studies else ""
+    text = f"thresholds against the base rate of {len(left_out)} samples take about {clock(seconds)}{note}"
     log.info(f"{name}: the {text}")
-    found = []
+    passes = []
     with ThreadPoolExecutor(cpu_count()) as pool:
-        for begin in range(0, len(left_out), beside.MOST):
-            some = left_out[begin : begin + beside.MOST]
-            made = pool.map(lambda members: make(members) if members else first, some)
-            found.append(beside.plan_base_rate_variants(whole, made, left_out=some, name=name))
-    return found
+        for begin in range(0, len(left_out), base_rate_variants.MOST):
+            some = left_out[begin : begin + base_rate_variants.MOST]
+            plans = pool.map(lambda members: make(members) if members else first, some)
+            passes.append(base_rate_variants.plan_base_rate_variants(whole, plans, left_out=some, name=name))
+    return passes
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,13 +228,13 @@ class ContrastFamily:
     left_out: Sequence[LeftOut]
     plan: contrasts.ContrastLeftOutPlan
 
-    def kept(
+    def significant(
         self,
         nulls: Callable[[Family], Nulls],
         relabelled: npt.NDArray[np.int64],
         exceed: npt.NDArray[np.int64],
         number: int,
-    ) -> Kept:
+    ) -> Significant:
         """Return whether a voxel survives (direction, voxel) without a set: gate, uncorrected p and minimum volume.
 
         `relabelled` (set) is the number of relabellings and `exceed` (set, 2, candidate) the exceedance counts.
@@ -247,10 +248,10 @@ class ContrastFamily:
                 exceed[number], int(relabelled[number]), complete=done, rule=inference.relabel_p
             )
         least = inference.min_voxels(mask.voxel_volume)
-        out: Kept = {}
-        gates = [arm.kept(nulls(arm), self.left_out[number]) for arm in self.arms]
+        out: Significant = {}
+        gates = [arm.significant(nulls(arm), self.left_out[number]) for arm in self.arms]
         if self.pooled is not None:
-            gates = [self.pooled.kept(nulls(self.pooled), self.left_out[number])] * 2
+            gates = [self.pooled.significant(nulls(self.pooled), self.left_out[number])] * 2
         for source in INPUTS:
             sides = []
             for d in range(2):
@@ -288,15 +289,15 @@ def contrast_family(
         for one in arms if pooled is None else (pooled,):
             s = one.parts[()].s
             reached |= s >= min(part.threshold for part in one.parts.values())
-            for passed in one.against:
-                reached |= s >= beside.least_thresholds(passed)
+            for passed in one.base_rate_passes:
+                reached |= s >= base_rate_variants.least_thresholds(passed)
         candidate = np.flatnonzero(reached & mask.searched)
     keys = [np.array(sorted(s.keys), dtype=np.uint64) for s in left_out]
     plan = contrasts.plan_left_out(*disjoint, left_out=keys, candidate=candidate, bits=bits, name=name)
     return ContrastFamily(arms, pooled, left_out, plan)
 
 
-def conjunction_of(families: Sequence[Kept], *, sample: Sample) -> Kept:
+def conjunction_of(families: Sequence[Significant], *, sample: Sample) -> Significant:
     """Return the conjunction of main effects: voxels that survive in all, in clusters of the minimum volume."""
     least = sample.inference.min_voxels(sample.mask.voxel_volume)
     return {

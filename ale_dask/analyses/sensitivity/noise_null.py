@@ -46,7 +46,7 @@ class FailSafePlan(DrawnPlan, kind=KIND):
     noise_place_key = StoredArray[np.uint64]()
     """The key of the places of each noise experiment's foci (noise)."""
     threshold = StoredArray[np.int32]()
-    """The S from which voxels form clusters (series, 1 + noise)."""
+    """The cluster-forming S (series, 1 + noise)."""
 
     @property
     def of_voxels(self) -> bool:
@@ -55,13 +55,13 @@ class FailSafePlan(DrawnPlan, kind=KIND):
 
     @property
     def measured(self) -> int:
-        """What its nulls are of, as `numerics.noise` has it."""
+        """The statistic of its nulls, one of those of `numerics.noise`."""
         correction = CORRECTION_OF[self.statistic]
         return VOXEL if self.of_voxels else MASS if correction.by_mass else SIZE
 
     @property
     def rule(self) -> ClusterCut:
-        """How the cut of a null is taken."""
+        """The rule by which the cut of a null is taken."""
         # Plans made before there was this choice lack the setting.
         rule: ClusterCut = self.settings.get("rule", "plus-one")
         return rule

@@ -21,7 +21,7 @@ class VariantsPlan(DrawnPlan, kind=KIND):
     """Plan of the nulls of several main effects that share their draws."""
 
     threshold = StoredArray[np.int32]()
-    """The S at which each variant forms clusters (variant)."""
+    """The cluster-forming S of each variant (variant)."""
     begin = StoredArray[np.int64]()
     """The first member of each variant, and the number of members (variant + 1)."""
     member = StoredArray[np.int64]()

@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from ale_dask.analyses.base_rate import only_here
+from ale_dask.analyses.base_rate import only_against_base_rate
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.config.inference import LITERATURE, Inference, is_database
 from ale_dask.datasets.base_rate import FWHM, UNIFORM
@@ -30,7 +30,9 @@ def base_rate_overlap_words(result: xr.Dataset) -> str:
     base_rate = result[correction.base_rate.map].values != 0
     clusters = model_of(result).clusters(uniform.astype(int))
     surviving = [cluster for cluster in clusters if base_rate[cluster.voxels].any()]
-    new = model_of(result).clusters(only_here(result, uniform).astype(int), level=f"{AGAINST}{correction.word}")
+    new = model_of(result).clusters(
+        only_against_base_rate(result, uniform).astype(int), level=f"{AGAINST}{correction.word}"
+    )
     volume = model_of(result).mask.voxel_volume
     words = (
         f"{len(surviving)} of {counted(len(clusters), 'cluster')} meet one that survives"
