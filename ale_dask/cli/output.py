@@ -14,7 +14,7 @@ from ale_dask.cli.options import ignore_signals
 if TYPE_CHECKING:
     from ale_dask.config.run_record import RunRecord
     from ale_dask.config.study import Study
-    from ale_dask.reporting import FigureWorkers
+    from ale_dask.reporting import FigureWorker
     from ale_dask.workflows.notices import Notices
     from ale_dask.workflows.prepare import Cost
     from ale_dask.workflows.sweep import Sweep
@@ -126,7 +126,7 @@ def finish(
     *,
     study: Study,
     as_json: bool,
-    drawn_by: FigureWorkers | None,
+    drawn_by: FigureWorker | None,
     notices: Sequence[Notices] = (),
 ) -> Answer:
     """Write the results of a run, print a summary of them, and return what was printed; `notices` are of its input."""

@@ -56,7 +56,7 @@ def _run(study: Study, out: str, options: RunOptions) -> None:
     if not (options.overwrite or options.verbose) and _shown_again(study, out, options):
         return
     from ale_dask.execution.backends.registry import backend_of
-    from ale_dask.reporting import figure_workers
+    from ale_dask.reporting import figure_worker
     from ale_dask.storage.location import place
     from ale_dask.workflows import run as runs
     from ale_dask.workflows.unchanged import keep_answer
@@ -66,7 +66,7 @@ def _run(study: Study, out: str, options: RunOptions) -> None:
     if backend_of(study.backend).array_first:
         study = _array_first(study, out, quiet=options.quiet, overwrite=overwrite)
         overwrite = False
-    with figure_workers(wanted=options.pictures) as drawn_by:
+    with figure_worker(wanted=options.pictures) as drawn_by:
         results, record = runs.run(study, out, overwrite=overwrite, quiet=options.quiet)
         answer = finish(results, record, out, study=study, as_json=options.as_json, drawn_by=drawn_by, notices=notices)
     keep_answer(answer, asked, place(out), pictures=options.pictures)

@@ -19,7 +19,7 @@ from ale_dask.reporting.common.map_files import SIMULATED, write_maps
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.once import each_table_once
 from ale_dask.reporting.common.wording import shortfalls
-from ale_dask.reporting.figures.figure_workers import FigureWorkers, InProcessFigures
+from ale_dask.reporting.figures.figure_worker import FigureWorker, InProcessFigures
 from ale_dask.reporting.figures.flow import flow_svg, flow_table, sample_colours
 from ale_dask.reporting.figures.overlap import overlap_svg, overlap_table
 from ale_dask.reporting.figures.study_context import study_contexts
@@ -46,7 +46,7 @@ def write_results(
     out: Path,
     *,
     title: str,
-    drawn_by: FigureWorkers | InProcessFigures | None,
+    drawn_by: FigureWorker | InProcessFigures | None,
     source: RunSource | None = None,
 ) -> None:
     """Write all maps, sidecars, tables and figures of a study, and report.html, into a folder.

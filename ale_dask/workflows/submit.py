@@ -140,7 +140,7 @@ def _run_on_worker(submission: str, *, out: Place, pictures: bool) -> None:
     """Run OUT to its end inside a Dask task; if the worker dies, Dask starts the task again on another one."""
     from distributed import worker_client
 
-    from ale_dask.reporting.figures.figure_workers import InProcessFigures
+    from ale_dask.reporting.figures.figure_worker import InProcessFigures
 
     last_look = time.monotonic()
 

@@ -34,7 +34,7 @@ NILEARN = ["Cluster ID", "X", "Y", "Z", "Peak Stat", "Cluster Size (mm3)"]
 @pytest.fixture(scope="module")
 def folder(marked, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    with out_of.figure_workers(wanted=True) as drawn_by:
+    with out_of.figure_worker(wanted=True) as drawn_by:
         out_of.write_results(marked, out, title=EVIL, drawn_by=drawn_by)
     return out
 
@@ -321,7 +321,7 @@ def test_pictures_are_of_maps_that_hold_something(study, marked, folder):
     assert figures.headline(drug, figures.pictured_map_specs(drug)[0]).startswith("SIMULATED")
 
 
-def test_figure_workers_draw_what_is_drawn_here(marked, folder, tmp_path):
+def test_figure_worker_draw_what_is_drawn_here(marked, folder, tmp_path):
     context = study_contexts(marked)["overlap"]
     drawn = out_of.write_figures(marked["overlap"], tmp_path, context=context)
     assert len(drawn) == 4
@@ -340,7 +340,7 @@ def test_a_picture_that_no_longer_holds_is_removed(study, tmp_path):
 def test_without_the_extra_the_rest_is_written_and_the_log_says_what_to_install(study, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(extra, "find_spec", lambda name: None)
     extra._say_once.cache_clear()
-    with out_of.figure_workers(wanted=True) as drawn_by:
+    with out_of.figure_worker(wanted=True) as drawn_by:
         out_of.write_results({"drug": study["drug"]}, tmp_path, title="t", drawn_by=drawn_by)
     assert 'pip install "ale-dask[report]"' in caplog.text
     assert (tmp_path / "study_results.tsv").is_file()
