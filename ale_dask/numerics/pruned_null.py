@@ -21,6 +21,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from ale_dask.numerics.convolved_bound import bound_by_convolution
 from ale_dask.numerics.draws import draw_voxels
 from ale_dask.numerics.kernels.candidate_strips import (
     Lattice,
@@ -32,18 +33,22 @@ from ale_dask.numerics.kernels.candidate_strips import (
     stamped_strips,
     strips_memory,
 )
-from ale_dask.numerics.kernels.exact_sums import Found, SumMemory, exact_sums, found_memory, sum_memory
+from ale_dask.numerics.kernels.convolved_strips import Convolution, Levels, Passes, convolved_strips, passes_memory
+from ale_dask.numerics.kernels.exact_sums import Found, SumMemory, exact_sums, found_memory, kinds_of_foci, sum_memory
 from ale_dask.numerics.kernels.focus_visits import Design
 from ale_dask.numerics.kernels.kernel_rows import Geometry, KernelRows
-from ale_dask.numerics.kernels.lattice_lanes import FARTHEST
+from ale_dask.numerics.kernels.lattice_lanes import FARTHEST, FOCI
 from ale_dask.numerics.permutation_null import PassingVoxels, largest, null_iterations, passing_voxels
 from ale_dask.numerics.upper_bound import bound_by_stamps
 
+I16 = npt.NDArray[np.int16]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 _AT_ONCE = 128
 """Iterations of a step: the next step finds what this one wrote in the second cache."""
 _FOCI_AT_ONCE = 2**17
+MANY = 3_000
+"""Foci from which on the passes of a convolution take less time than stamps."""
 _TRIAL = 8
 """Iterations after which the rest is left to the other kernel if more than half of these had too many voxels."""
 NEVER = 2**31 - 1
@@ -54,12 +59,15 @@ _LARGEST_GRID = 8_000
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """A proven upper bound of S: `reach` (kernel), squared, and the most strips that are worth being worked out."""
+    """A proven upper bound of S: `reach` (kernel), squared, and the most strips that are worth being worked out.
+
+    Its tables are those of `candidate_strips` or, for many foci, of `convolved_strips`.
+    """
 
     grid: Lattice
-    stamps: Stamps
-    limits: Limits
-    reach: npt.NDArray[np.int16]
+    tables: Stamps | Convolution
+    limits: Limits | Levels
+    reach: I16
     most: int
 
 
@@ -75,25 +83,34 @@ class PrunedNull:
 
 @dataclass(frozen=True, eq=False)
 class _Memory:
-    search: Search
+    search: Search | Passes
     strips: Strips
     sums: SumMemory
     found: Found
 
 
 def pruned_null(
-    boxes: Sequence[I32], *, threshold: int, design: Design, rows: KernelRows, geometry: Geometry
+    boxes: Sequence[I32], *, threshold: int, design: Design, rows: KernelRows, geometry: Geometry, many: int = MANY
 ) -> PrunedNull:
-    """Return the null of experiments with kernels (x, y, z), whose bound is finest at `threshold`, S in fixed point."""
-    return PrunedNull(design, rows, geometry, _bound(boxes, threshold=threshold, design=design, geometry=geometry))
+    """Return the null of experiments with kernels (x, y, z), whose bound is finest at `threshold`, S in fixed point.
+
+    From `many` foci on the bound is a convolution.
+    """
+    bound = _bound(boxes, threshold=threshold, design=design, geometry=geometry, many=many)
+    return PrunedNull(design, rows, geometry, bound)
 
 
-def _bound(boxes: Sequence[I32], *, threshold: int, design: Design, geometry: Geometry) -> Bound | None:
+def _bound(boxes: Sequence[I32], *, threshold: int, design: Design, geometry: Geometry, many: int) -> Bound | None:
     squared = np.array([_squared_reach(box) for box in boxes])
     shape = np.array([geometry.size // geometry.stride_x, geometry.stride_x // geometry.stride_y, geometry.stride_y])
     if design.focus_begin[-1] == 0 or squared.max() >= FARTHEST**2 or shape.max() > _LARGEST_GRID or threshold < 1:
         return None
-    tables = bound_by_stamps(boxes, geometry, threshold=threshold)
+    foci = np.bincount(np.repeat(design.kernel, np.diff(design.focus_begin)), minlength=len(boxes))
+    tables: tuple[Lattice, Stamps | Convolution, Limits | Levels] | None = None
+    if foci.sum() >= many:
+        tables = bound_by_convolution(boxes, geometry, threshold=threshold, foci=foci)
+    if tables is None:
+        tables = bound_by_stamps(boxes, geometry, threshold=threshold)
     if tables is None:
         return None
     return Bound(*tables, squared.astype(np.int16), _most_strips(boxes, design, geometry))
@@ -118,12 +135,23 @@ def _most_strips(boxes: Sequence[I32], design: Design, geometry: Geometry) -> in
 
 
 @numba.njit(cache=True, nogil=True)
-def draw_iterations(first, design, geometry, voxels) -> None:  # type: ignore[no-untyped-def]
-    """Fill voxels (iteration, focus), int64, with the foci of iterations from number `first`, int64, on."""
-    for b in range(voxels.shape[0]):
+def draw_iterations(first, design, geometry, foci) -> None:  # type: ignore[no-untyped-def]
+    """Fill foci (iteration, axis, focus), int16, with the places in the grid of iterations from `first`, int64, on."""
+    n = design.focus_begin[-1]
+    voxels = np.empty(n, dtype=np.int64)
+    for b in range(foci.shape[0]):
         for e in range(design.kernel.shape[0]):
             begin, end = design.focus_begin[e], design.focus_begin[e + 1]
-            draw_voxels(design.key[e], first + b, geometry.cell.shape[0], voxels[b], begin, end)
+            draw_voxels(design.key[e], first + b, geometry.cell.shape[0], voxels, begin, end)
+        put_foci(voxels, geometry, foci[b])
+
+
+@numba.njit(cache=True, nogil=True)
+def put_foci(voxels, geometry, foci) -> None:  # type: ignore[no-untyped-def]
+    """Fill foci (axis, focus), int16, with the places in the grid of voxels (focus), int64."""
+    for f in range(np.uint64(voxels.shape[0])):
+        v = np.uint64(voxels[f])
+        foci[0, f], foci[1, f], foci[2, f] = geometry.place[v, 0], geometry.place[v, 1], geometry.place[v, 2]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -143,11 +171,21 @@ def cluster_statistics(done, threshold, geometry, found, out) -> None:  # type: 
         out[b, 1], out[b, 2] = largest(end - begin, threshold, geometry, passing)
 
 
+def room_for_foci(iterations: int, design: Design) -> I16:
+    """Return room (iteration, axis, focus), int16, for the foci of iterations and what is read behind them."""
+    return np.zeros((iterations, 3, int(design.focus_begin[-1]) + FOCI), dtype=np.int16)
+
+
 def _memory(null: PrunedNull, bound: Bound, iterations: int) -> _Memory:
     strips = strips_memory(iterations, most=bound.most, grid=bound.grid)
     n_foci = int(null.design.focus_begin[-1])
-    sums = sum_memory(n_foci, reach=bound.reach, most=bound.most, geometry=null.geometry)
-    return _Memory(search_memory(bound.grid), strips, sums, found_memory(strips))
+    sums = sum_memory(kinds_of_foci(null.design, reach=bound.reach), most=bound.most, geometry=null.geometry)
+    search: Search | Passes
+    if isinstance(bound.tables, Convolution):
+        search = passes_memory(n_foci, grid=bound.grid, tables=bound.tables, geometry=null.geometry)
+    else:
+        search = search_memory(bound.grid)
+    return _Memory(search, strips, sums, found_memory(strips))
 
 
 def pruned_iterations(first: int, count: int, threshold: int, null: PrunedNull, out: I64) -> None:
@@ -176,9 +214,9 @@ def share_looked_at(null: PrunedNull, threshold: int, count: int) -> float:
     block = _Block(null, null.bound, threshold, _memory(null, null.bound, 1))
     shares = []
     for b in range(count):
-        voxels = np.empty((1, int(null.design.focus_begin[-1])), dtype=np.int64)
-        draw_iterations(b, null.design, null.geometry, voxels)
-        block.sums(voxels, np.array([threshold]), NEVER)
+        foci = room_for_foci(1, null.design)
+        draw_iterations(b, null.design, null.geometry, foci)
+        block.sums(foci, np.array([threshold]), NEVER)
         strips = block.memory.strips
         bits = int(np.bitwise_count(strips.bits[: strips.begin[1]]).sum())
         shares.append(1.0 if strips.dense[0] else bits / null.geometry.voxels)
@@ -189,8 +227,10 @@ def passing_share(null: PrunedNull, threshold: int, count: int) -> float:
     """Return the share of the searched voxels with S >= threshold in the first iterations."""
     if null.bound is not None:
         block = _Block(null, null.bound, threshold, _memory(null, null.bound, count))
-        n, dense = block.fill(0, count, np.empty((count, 3), dtype=np.int64))
-        if n == count and not dense:
+        foci = room_for_foci(count, null.design)
+        draw_iterations(0, null.design, null.geometry, foci)
+        n = block.sums(foci, np.full(count, threshold), threshold)
+        if n == count and not block.memory.strips.dense[:count].any():
             return float(block.memory.found.begin[count] / (count * null.geometry.voxels))
     # All of S is summed where most of it is needed anyway.
     tables = (null.design, null.rows, null.geometry)
@@ -213,26 +253,29 @@ class _Block:
     def fill(self, first: int, count: int, out: I64) -> tuple[int, list[int]]:
         """Fill the first rows of `out` but those of dense iterations; return their number and the dense ones."""
         null, found = self.null, self.memory.found
-        voxels = np.empty((count, int(null.design.focus_begin[-1])), dtype=np.int64)
-        draw_iterations(first, null.design, null.geometry, voxels)
-        n = self.sums(voxels, np.full(count, self.threshold), self.threshold)
+        foci = room_for_foci(count, null.design)
+        draw_iterations(first, null.design, null.geometry, foci)
+        n = self.sums(foci, np.full(count, self.threshold), self.threshold)
         cluster_statistics(n, self.threshold, null.geometry, found, out)
         dense = self.memory.strips.dense[:n].copy()
         low = np.flatnonzero((found.best[:n] < self.threshold) & ~dense)
         if len(low):
-            out[low, 0], dense[low] = self.largest_below(voxels[low], found.best[low].astype(np.int64))
+            out[low, 0], dense[low] = self.largest_below(foci[low], found.best[low].astype(np.int64))
         return n, np.flatnonzero(dense).tolist()
 
-    def sums(self, voxels: I64, least: I64, threshold: int) -> int:
+    def sums(self, foci: I16, least: I64, threshold: int) -> int:
         """Find the voxels with S >= threshold of those that may reach least (iteration); return how many iterations."""
         null, memory = self.null, self.memory
-        tables = (null.design, null.geometry, self.bound.grid, self.bound.stamps, self.bound.limits)
-        n = stamped_strips(voxels, least, self.bound.most, *tables, memory.search, memory.strips)
+        bound = self.bound
+        find = convolved_strips if isinstance(bound.tables, Convolution) else stamped_strips
+        tables = (null.design, bound.grid, bound.tables, bound.limits)
+        n = find(foci, least, bound.most, *tables, memory.search, memory.strips)
         values = np.array([threshold], dtype=np.int32)
-        exact_sums(voxels, n, values, null.design, null.rows, null.geometry, memory.strips, memory.sums, memory.found)
+        grids = (null.design.additive, null.rows, null.geometry)
+        exact_sums(foci, n, values, *grids, memory.strips, memory.sums, memory.found)
         return int(n)
 
-    def largest_below(self, voxels: I64, best: I64) -> tuple[I64, npt.NDArray[np.bool_]]:
+    def largest_below(self, foci: I16, best: I64) -> tuple[I64, npt.NDArray[np.bool_]]:
         """Return the largest S (iteration) where none reaches the threshold, and where all of S is needed (iteration).
 
         `best` is the largest that is known. Every voxel with that S or more passes a bound at it: one more look is
@@ -243,7 +286,7 @@ class _Block:
         left = np.flatnonzero(least > 1)
         while len(left):
             lower = np.maximum(best[left], np.maximum(least[left] // 2, 1))
-            now = left[: self.sums(voxels[left], lower, NEVER)]
+            now = left[: self.sums(foci[left], lower, NEVER)]
             least[now] = lower[: len(now)]
             dense[now] = self.memory.strips.dense[: len(now)]
             best[now] = np.where(dense[now], best[now], self.memory.found.best[: len(now)])

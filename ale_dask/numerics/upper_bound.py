@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ from ale_dask.numerics.kernels.lattice_lanes import LANES
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
+Values = TypeVar("Values", I64, npt.NDArray[np.float64])
 MOST = 65_535
 """The largest value of a lattice point."""
 _LIMIT = MOST // 8
@@ -37,23 +39,28 @@ _ODD = tuple(itertools.product((0, 1), repeat=3))
 """Classes of voxels in their order, 4 x + 2 y + z: the axes along which a voxel lies between points."""
 
 
-def lattice_of(geometry: Geometry, *, reach: int) -> Lattice:
-    """Return the lattice that covers the grid, for stamps that reach so many voxels."""
-    planes, rows, cells = geometry.size // geometry.stride_x, geometry.stride_x // geometry.stride_y, geometry.stride_y
-    searched = np.flatnonzero(geometry.inside)
-    x, rest = np.divmod(searched, geometry.stride_x)
+def lattice_of(geometry: Geometry, *, reach: int, margin: int = 0) -> Lattice:
+    """Return the lattice that covers the grid, for a bound whose foci reach so many voxels.
+
+    `margin` points lie before the first cell of each axis and, with one more, behind the last.
+    """
+    planes, rows = geometry.size // geometry.stride_x, geometry.stride_x // geometry.stride_y
+    x, rest = np.divmod(np.flatnonzero(geometry.inside), geometry.stride_x)
     y, z = np.divmod(rest, geometry.stride_y)
-    cells = max(int(z.max()), int(geometry.place[:, 2].max())) + 1
-    n_planes, n_rows, n_cells = (n // 2 + 2 for n in (planes, rows, cells))
-    lead = reach // 2
-    # Half a stamp hangs over at the end of a row, into what the next row's first point lies behind.
-    stride_y = -(-(n_cells + reach // 2 + 2) // LANES) * LANES
-    pieces = -(-n_cells // LANES)
+    n_planes, n_rows, n_points = planes // 2 + 2, rows // 2 + 2, int(z.max()) // 2 + 2
+    before = max(reach // 2, margin)
+    # What a focus adds beyond the end of its row must end before the points of the next row begin.
+    beyond = int(geometry.place[:, 2].max()) // 2 + (reach + 1) // 2 + 1
+    stride_y = -(-max(before + n_points + margin, beyond + margin) // LANES) * LANES
+    stored = n_rows + 2 * margin + (margin > 0)
+    stride_x = stored * stride_y
+    pieces = -(-n_points // LANES)
     mask = np.zeros((n_planes, n_rows, pieces, 2, 2, 2 * LANES), dtype=bool)
     mask[x // 2, y // 2, z // (2 * LANES), x % 2, y % 2, z % (2 * LANES)] = True
     inside = np.packbits(mask, bitorder="little").view("<u4").astype(np.int64)
     filled = (mask.any(axis=(3, 4, 5)).astype(np.int64) << np.arange(pieces)).sum(axis=-1).reshape(-1)
-    return Lattice(n_rows * stride_y, stride_y, lead, n_planes, n_rows, pieces, filled, inside)
+    lead = margin * (stride_x + stride_y) + before
+    return Lattice(stride_x, stride_y, lead, n_planes, n_rows, pieces, filled, inside)
 
 
 def corner_limits(octants: I64) -> I64:
@@ -71,7 +78,7 @@ def corner_limits(octants: I64) -> I64:
     return np.minimum(np.ceil(whole / factor).astype(np.int64), largest)
 
 
-def _neighbours(values: I64, axis: int) -> tuple[I64, I64]:
+def _neighbours(values: Values, axis: int) -> tuple[Values, Values]:
     """Return the values one voxel before and after along an axis of octants, which go on as their own mirror images."""
     moved = np.moveaxis(values, axis, 0)
     before = np.concatenate([moved[1:2], moved[:-1]])
@@ -79,7 +86,7 @@ def _neighbours(values: I64, axis: int) -> tuple[I64, I64]:
     return np.moveaxis(before, 0, axis), np.moveaxis(after, 0, axis)
 
 
-def corner_sums(stamps: I64, odd: Sequence[int]) -> I64:
+def corner_sums(stamps: Values, odd: Sequence[int]) -> Values:
     """Return the sum over the corners of a voxel of this class, at each voxel of octants (kernel, x, y, z)."""
     total = stamps
     for axis in range(3):

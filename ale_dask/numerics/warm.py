@@ -42,13 +42,14 @@ def compile_kernels(*, base_rate: bool = False) -> None:
     from ale_dask.numerics.kernels import focus_visits, kernel_rows
 
     nowhere = np.zeros((1, 3), dtype=np.int64)
-    space = kernel_rows.geometry(nowhere.astype(np.int16), radius=nowhere)
-    boxes = [np.ones((1, 1, 1), dtype=np.int32)]
+    space = kernel_rows.geometry(nowhere.astype(np.int16), radius=nowhere + 1)
+    boxes = [np.einsum("x,y,z->xyz", *[np.array([1, 2, 1], dtype=np.int32)] * 3)]
     rows = kernel_rows.rows_of_kernels(boxes)
     none = np.zeros(1, dtype=np.int64)
     design = focus_visits.Design(np.arange(2), none, none.astype(np.uint64), False)
-    null = pruned_null.pruned_null(boxes, threshold=1, design=design, rows=rows, geometry=space)
-    pruned_null.pruned_iterations(0, 1, 1, null, np.empty((1, 3), dtype=np.int64))
+    for many in (1, 2):
+        null = pruned_null.pruned_null(boxes, threshold=1, design=design, rows=rows, geometry=space, many=many)
+        pruned_null.pruned_iterations(0, 1, 1, null, np.empty((1, 3), dtype=np.int64))
     if base_rate:
         _compile_base_rate(design, rows, space)
     entries = none[:0].astype(np.int32)

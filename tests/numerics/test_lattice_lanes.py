@@ -65,22 +65,32 @@ def test_masks_of_corners_agree_and_are_the_means_of_the_points(lattice):
 
 def test_foci_near_a_box():
     random = np.random.default_rng(2)
-    x, y, z = random.integers(0, 60, (3, 40)).astype(np.int16)
-    reach = random.integers(-1, 300, 40).astype(np.int16)
+    x, y, z = random.integers(0, 60, (3, 60)).astype(np.int16)
+    reach = random.integers(-1, 300, 60).astype(np.int16)
     for box in ([10, 20, 30, 17, 20, 44], [5, -30_000, -30_000, 9, 30_000, 30_000]):
         corners = np.array(box, dtype=np.int16)
         place = np.stack([x, y, z]).astype(int).T
         beyond = np.maximum(np.maximum(box[:3] - place, place - box[3:]), 0)
         expected = (np.minimum(beyond, 104) ** 2).sum(axis=1) <= reach
         for at in (0, 8, 24):
-            for near in (lanes.plain_near16, lanes.fast_near16):
+            for near in (lanes.plain_near32, lanes.fast_near32):
                 mask = int(near(x, y, z, reach, at, corners))
-                assert [bool(mask >> i & 1) for i in range(16)] == expected[at : at + 16].tolist()
+                assert [bool(mask >> i & 1) for i in range(32)] == expected[at : at + 32].tolist()
 
 
 def test_the_lowest_bit():
     for mask, bit in ((1, 0), (0b101000, 3), (1 << 40, 40), (2**63 - 2**32, 32)):
         assert lanes.plain_lowest_bit(mask) == lanes.fast_lowest_bit(mask) == bit
+
+
+def test_rows_of_eight_planes():
+    for base, step, beyond, from_x in ((100, 33, 9, -20), (100, 33, 9, -3), (7, 5, 2, 1)):
+        plain, fast = np.zeros((2, 12), dtype=np.int32)
+        arguments = [np.int32(a) for a in (base, step, beyond, from_x)]
+        lanes.plain_slab_rows8(plain, 3, *arguments)
+        lanes.fast_slab_rows8(fast, 3, *arguments)
+        expected = base + step * np.minimum(np.abs(from_x + np.arange(8)), beyond)
+        assert plain.tolist() == fast.tolist() == [0, 0, 0, *expected.tolist(), 0]
 
 
 def chain(zero8, kept8, grown8, store8, larger8):

@@ -7,20 +7,23 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.permutations import SIGMAS, SOME, Case, blob, cases
+from support.permutations import BITS, SIGMAS, SOME, Case, blob, cases
 from support.pruned import candidate_voxels, compiled_candidates, null_of, pruned_rows
 
-from ale_dask.numerics import upper_bound
+from ale_dask.numerics import convolved_bound, upper_bound
+from ale_dask.numerics.convolved_bound import bound_by_convolution
+from ale_dask.numerics.gaussian import kernel_box
+from ale_dask.numerics.kernels.convolved_strips import Convolution
 from ale_dask.numerics.kernels.kernel_rows import geometry, rows_of_kernels
 from ale_dask.numerics.pruned_null import passing_share
 
 
 @SOME
-@given(cases(), st.integers(0, 2**40), st.data())
-def test_rows_equal_those_of_the_kernel_that_sums_all_of_s(case, first, data):
+@given(cases(), st.integers(0, 2**40), st.booleans(), st.data())
+def test_rows_equal_those_of_the_kernel_that_sums_all_of_s(case, first, convolved, data):
     top = int(case.rows(first, 3, 1)[:, 0].max())
     threshold = data.draw(st.integers(1, 2 * top + 1))
-    null = null_of(case, threshold)
+    null = null_of(case, threshold, convolved=convolved)
     assert pruned_rows(null, first, 3, threshold).tolist() == case.rows(first, 3, threshold).tolist()
     # The bound of another threshold holds, too.
     other = data.draw(st.integers(1, 2 * top + 1))
@@ -38,12 +41,12 @@ def test_the_share_of_voxels_that_pass_is_what_counting_them_gives(case, share):
 
 
 @SOME
-@given(cases(), st.integers(0, 10**6), st.floats(0.05, 1.2))
-def test_every_voxel_that_passes_is_looked_at_and_its_s_is_exact(case, seed, share):
+@given(cases(), st.integers(0, 10**6), st.floats(0.05, 1.2), st.booleans())
+def test_every_voxel_that_passes_is_looked_at_and_its_s_is_exact(case, seed, share, convolved):
     voxels = np.random.default_rng(seed).integers(0, len(case.ijk), sum(case.n_foci))
     s = case.reference_sum(voxels)
     threshold = max(1, int(share * s.max()))
-    null = null_of(case, threshold)
+    null = null_of(case, threshold, convolved=convolved)
     looked_at, found, _ = compiled_candidates(case, voxels, null, threshold)
     assert looked_at[s >= threshold].all()
     assert np.array_equal(found[looked_at], s[looked_at])
@@ -135,14 +138,16 @@ def test_kernels_of_a_grid_of_1_mm_and_rows_of_two_pieces():
     case = Case(blob(6, (37, 33, 45)), [(4.9,) * 3, (5.2, 5.0, 7.1)], [0, 1, 0, 1], [6, 5, 1, 2])
     threshold = int(np.quantile(case.reference_sum(case.drawn(0)), 0.98))
     null = null_of(case, threshold)
-    assert null.bound.stamps.width == 32
+    assert null.bound.tables.width == 32
     assert pruned_rows(null, 0, 4, threshold).tolist() == case.rows(0, 4, threshold).tolist()
 
 
-def test_a_brain_of_twenty_experiments():
+@pytest.mark.parametrize("convolved", [False, True])
+def test_a_brain_of_twenty_experiments(convolved):
     case = Case(blob(3, (70, 80, 75), 0.9), [(2.1,) * 3, (2.3,) * 3], [0, 1] * 10, [8] * 20, edges=True)
     threshold = int(np.quantile(case.reference_sum(case.drawn(0)), 0.999))
-    null = null_of(case, threshold, most=3000)
+    null = null_of(case, threshold, most=3000, convolved=convolved)
+    assert isinstance(null.bound.tables, Convolution) == convolved
     looked_at, _, _ = compiled_candidates(case, case.drawn(0), null, threshold)
     assert looked_at.mean() < 0.01
     for height in (threshold // 3, threshold, 2 * threshold, 5 * threshold):
@@ -157,6 +162,62 @@ def test_iterations_with_too_many_voxels_are_left_to_the_other_kernel():
     for most in (int(np.median(strips)), int(np.quantile(strips, 0.9)), 1):
         null = null_of(case, threshold, most=most)
         assert pruned_rows(null, 0, 40, threshold).tolist() == case.rows(0, 40, threshold).tolist()
+
+
+@pytest.mark.parametrize("additive", [False, True])
+def test_many_foci_of_anisotropic_kernels(additive):
+    sigmas = [(2.0, 1.0, 1.4), (2.2, 1.1, 1.5), (2.5, 1.2, 1.7), (2.1, 1.0, 1.45)]
+    case = Case(blob(9, (40, 30, 35), 0.8), sigmas, [0, 1, 2, 3] * 15, [12] * 60, additive=additive)
+    threshold = int(np.quantile(case.reference_sum(case.drawn(0)), 0.999))
+    null = null_of(case, threshold, convolved=True)
+    assert isinstance(null.bound.tables, Convolution)
+    looked_at, _, _ = compiled_candidates(case, case.drawn(0), null, threshold)
+    assert looked_at.mean() < 0.05
+    for height in (threshold // 2, threshold, 3 * threshold):
+        assert pruned_rows(null, 0, 30, height).tolist() == case.rows(0, 30, height).tolist()
+
+
+@SOME
+@given(st.data())
+def test_passes_lie_above_their_kernels(data):
+    wide = data.draw(st.floats(0.8, 2.6))
+    sigmas = [(wide * data.draw(st.floats(0.8, 1.0)),) * 3 for _ in range(data.draw(st.integers(1, 4)))]
+    boxes = [kernel_box(np.array(s), support=data.draw(st.sampled_from([2.0, 3.0, 4.0])), bits=BITS) for s in sigmas]
+    foci = np.array([data.draw(st.integers(0, 9000)) for _ in boxes])
+    case = Case(blob(2, (6, 6, 6)), sigmas, [0], [1])
+    bound = bound_by_convolution(boxes, case.space, threshold=50_000, foci=foci)
+    if bound is None:
+        return
+    _, tables, _ = bound
+    kernels = upper_bound.octants_of(boxes) / 50_000
+    bases, n = tables.bases, kernels.shape[1]
+    along = tables.along_y.reshape(bases, -1)[:, tables.reach_y :].astype(np.float64)
+    along = np.pad(along, [(0, 0), (0, 2 * n)])
+    weights = tables.weights.reshape(3, 3).astype(np.float64)
+    share = tables.share.reshape(len(boxes), bases).astype(np.float64)
+    d = np.arange(n)
+    sides = {0: along[:, d]}
+    sides[1] = sum(weights[0, i] * (along[:, np.abs(d - j)] + along[:, d + j]) for i, j in enumerate((1, 3, 5)))
+    for odd in itertools.product((0, 1), repeat=3):
+        product = np.einsum("kb,bx,by,bz->kxyz", share, *(sides[o] for o in odd))
+        assert (product >= kernels).all()
+
+
+def test_passes_that_lie_below_somewhere_are_refused():
+    case = Case(blob(2, (6, 6, 6)), [(1.9,) * 3, (2.1,) * 3], [0], [1])
+    kernels = upper_bound.octants_of(case.boxes) / 50_000
+    bases = convolved_bound._bases(convolved_bound._sigmas(kernels), np.array([5, 6]))
+    profiles, weights = zip(
+        *(convolved_bound._profiles(bases[:, a], reach=kernels.shape[1] - 3) for a in range(3)), strict=True
+    )
+    share = convolved_bound._shares(kernels, profiles, np.array(weights))
+    assert convolved_bound.lies_above(share, profiles, np.array(weights), kernels)
+    lower, negative = share.copy(), share.copy()
+    lower[1] *= np.float32(1 - 1e-5)
+    negative[0, 0] = -1e-9
+    steep = [profiles[0], profiles[1], profiles[2] * (np.arange(profiles[2].shape[1]) < 3)]
+    for changed, parts in ((lower, profiles), (negative, profiles), (share, steep)):
+        assert not convolved_bound.lies_above(changed, parts, np.array(weights), kernels)
 
 
 def test_the_mask_is_drawn_from_and_the_grid_is_searched():

@@ -12,5 +12,7 @@ from ale_dask.numerics.warm import cold, compile_kernels
 def test_compiled_kernels_are_found_in_the_cache():
     compile_kernels(base_rate=True)
     assert not cold()
+    for kernel in ("candidate_strips.stamped_strips", "convolved_strips.convolved_strips", "exact_sums.exact_sums"):
+        assert not cold(kernel)
     assert not cold("base_rate_null.base_rate_iterations")
     assert cold("base_rate_null.no_such_kernel")

@@ -7,16 +7,27 @@ from dataclasses import replace
 import numpy as np
 
 from ale_dask.numerics.kernels.candidate_strips import search_memory, stamped_strips, strips_memory
-from ale_dask.numerics.kernels.exact_sums import exact_sums, found_memory, sum_memory
-from ale_dask.numerics.pruned_null import pruned_iterations, pruned_null
+from ale_dask.numerics.kernels.convolved_strips import Convolution, convolved_strips, passes_memory
+from ale_dask.numerics.kernels.exact_sums import exact_sums, found_memory, kinds_of_foci, sum_memory
+from ale_dask.numerics.pruned_null import pruned_iterations, pruned_null, put_foci, room_for_foci
 
 EVERYTHING = 100_000
 """More strips than any mask of the tests has: no iteration is then left to the other kernel."""
 
 
-def null_of(case, threshold, *, most=EVERYTHING):
-    """Return the pruned null of a `Case` with its bound at a threshold, working out so many strips at most."""
-    null = pruned_null(case.boxes, threshold=threshold, design=case.design, rows=case.kernel_rows, geometry=case.space)
+def null_of(case, threshold, *, most=EVERYTHING, convolved=False):
+    """Return the pruned null of a `Case` with its bound at a threshold, working out so many strips at most.
+
+    The bound is by stamps or, `convolved`, by passes where these can be proven.
+    """
+    null = pruned_null(
+        case.boxes,
+        threshold=threshold,
+        design=case.design,
+        rows=case.kernel_rows,
+        geometry=case.space,
+        many=0 if convolved else 10**9,
+    )
     return null if null.bound is None else replace(null, bound=replace(null.bound, most=most))
 
 
@@ -31,7 +42,7 @@ def candidate_voxels(case, voxels, null, threshold):
     """Return which voxels (voxel) may reach a threshold by the stamps' sums, with plain loops over foci and points."""
     shape = tuple(2 * ((n + 5) // 2) + 2 for n in case.volume.shape)
     lattice = np.zeros(shape, dtype=np.int64)
-    stamps = null.bound.stamps
+    stamps = null.bound.tables
     table = stamps.table.reshape(len(case.boxes), 2, 2, stamps.reach + 1, stamps.height, stamps.width)
     place = case.ijk + 1 - case.ijk.min(axis=0)
     begin = case.design.focus_begin
@@ -62,13 +73,20 @@ def candidate_voxels(case, voxels, null, threshold):
 def compiled_candidates(case, voxels, null, threshold):
     """Return which voxels (voxel) may reach a threshold, S (voxel) in those, -1 elsewhere, and the number of strips."""
     bound = null.bound
-    search, strips = search_memory(bound.grid), strips_memory(1, most=bound.most, grid=bound.grid)
-    tables = (case.design, case.space, bound.grid, bound.stamps, bound.limits)
-    drawn = np.asarray(voxels, dtype=np.int64)[None]
-    assert stamped_strips(drawn, np.array([threshold]), bound.most, *tables, search, strips) == 1
+    tables = (case.design, bound.grid, bound.tables, bound.limits)
+    foci = room_for_foci(1, case.design)
+    put_foci(np.asarray(voxels, dtype=np.int64), case.space, foci[0])
+    strips = strips_memory(1, most=bound.most, grid=bound.grid)
+    if isinstance(bound.tables, Convolution):
+        passes = passes_memory(len(voxels), grid=bound.grid, tables=bound.tables, geometry=case.space)
+        done = convolved_strips(foci, np.array([threshold]), bound.most, *tables, passes, strips)
+    else:
+        done = stamped_strips(foci, np.array([threshold]), bound.most, *tables, search_memory(bound.grid), strips)
+    assert done == 1
     found = found_memory(strips)
-    sums = sum_memory(drawn.shape[1], reach=bound.reach, most=bound.most, geometry=case.space)
-    exact_sums(drawn, 1, np.zeros(1, dtype=np.int32), case.design, case.kernel_rows, case.space, strips, sums, found)
+    sums = sum_memory(kinds_of_foci(case.design, reach=bound.reach), most=bound.most, geometry=case.space)
+    none = np.zeros(1, dtype=np.int32)
+    exact_sums(foci, 1, none, case.design.additive, case.kernel_rows, case.space, strips, sums, found)
     n = found.begin[1]
     assert (np.diff(found.cell[:n]) > 0).all()
     number = np.searchsorted(case.space.cell, found.cell[:n])

@@ -7,7 +7,7 @@
     for each focus:       add its stamp to the lattice, 16 points at a time            (`add_stamps`)
     for each lattice row: does a point reach the least limit of the row?               (`_mark_rows`)
     for 16 cells of it:   which of their 128 voxels have a mean that reaches its limit (`corner_masks`)
-    for these voxels:     strips of eight along z that cover them                      (`_append_strips`)
+    for these voxels:     strips of eight along z that cover them                      (`append_strips`)
 
 The bound adds foci where S takes their maximum within an experiment, and points count in steps of a ten-thousandth of
 the threshold, rounded up: it lets a few too many voxels through and never one too few. Two in a thousand voxels are
@@ -36,8 +36,9 @@ STRIPS_OF_PIECE = 16
 class Lattice(NamedTuple):
     """The lattice: point (X, Y, Z) lies at the voxel (2 X, 2 Y, 2 Z); number X * stride_x + Y * stride_y + Z + lead.
 
-    Cell (X, Y, Z) holds the 8 voxels from its point to the points that follow. `pieces` are the steps of 16 cells along
-    z; bit p of filled[X * rows + Y], int64, says whether piece p has a voxel in which clusters are sought, and
+    There are `planes` and `rows` of points from 0 on. Cell (X, Y, Z) holds the 8 voxels from its point to the points
+    that follow. `pieces` are the steps of 16 cells along z; bit p of filled[X * rows + Y], int64, says whether piece p
+    has a voxel in which clusters are sought, and
     inside[((X * rows + Y) * pieces + p) * 4 + 2 x + y], int64, has a bit for each voxel along z of its row (x, y).
     """
 
@@ -140,16 +141,15 @@ def strips_memory(iterations: int, *, most: int, grid: Lattice) -> Strips:
 
 
 @numba.njit(**BARE)
-def add_stamps(voxels, design, geometry, grid, stamps, lattice) -> None:  # type: ignore[no-untyped-def]
-    """Fill lattice (point), uint16, with the sum of the stamps of foci at voxels (focus), int64."""
+def add_stamps(foci, design, grid, stamps, lattice) -> None:  # type: ignore[no-untyped-def]
+    """Fill lattice (point), uint16, with the sum of the stamps of foci (axis, focus), int16, in the grid."""
     lattice[:] = 0
     table, width = stamps.table, np.int64(stamps.width)
     for e in range(design.kernel.shape[0]):
         kernel = design.kernel[e]
         extent = stamps.extent[kernel]
         for f in range(design.focus_begin[e], design.focus_begin[e + 1]):
-            v = np.uint64(voxels[f])
-            x, y, z = np.int64(geometry.place[v, 0]), np.int64(geometry.place[v, 1]), np.int64(geometry.place[v, 2])
+            x, y, z = np.int64(foci[0, f]), np.int64(foci[1, f]), np.int64(foci[2, f])
             odd = y & 1
             first_row = (y >> 1) - stamps.half
             own = ((kernel * 2 + (z & 1)) * 2 + odd) * (stamps.reach + 1)
@@ -218,9 +218,8 @@ def _hot_pieces(plane, limits, grid, search):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(**BARE)
-def _append_strips(plane, n_hot, n, search, strips):  # type: ignore[no-untyped-def]
+def append_strips(plane, n_hot, n, hot, strips):  # type: ignore[no-untyped-def]
     """Append strips that cover the voxels of the hot pieces of a plane of cells, in order; return their number."""
-    hot = search.hot
     for side in range(2):
         begin = np.int64(0)
         while begin < n_hot:
@@ -257,15 +256,15 @@ def _find_strips(threshold, n, most, limits, grid, search, strips):  # type: ign
     for plane in range(grid.planes - 1):
         _mark_rows(plane + 1, least, limits, grid, search.lattice, search.marks[(plane + 1) & 1])
         n_hot = _hot_pieces(plane, limits, grid, search)
-        n = _append_strips(plane, n_hot, n, search, strips)
+        n = append_strips(plane, n_hot, n, search.hot, strips)
         if n > most:
             return np.int64(-1)
     return n
 
 
 @numba.njit(**BARE)
-def stamped_strips(voxels, threshold, most, design, geometry, grid, stamps, limits, search, strips):  # type: ignore[no-untyped-def]
-    """Fill `strips` for the foci at voxels (iteration, focus), int64, and return the number of iterations done, int64.
+def stamped_strips(foci, threshold, most, design, grid, stamps, limits, search, strips):  # type: ignore[no-untyped-def]
+    """Fill `strips` for foci (iteration, axis, focus), int16, and return the number of iterations done, int64.
 
     `threshold` (iteration), int64, is the least S that counts; with a threshold of each voxel in `limits` it is not
     read. An iteration with more than `most` strips, int64, is called dense. The last iterations are not done where
@@ -274,12 +273,12 @@ def stamped_strips(voxels, threshold, most, design, geometry, grid, stamps, limi
     # As many strips as cover all voxels of a plane of cells may be found before they are counted.
     room = strips.bits.shape[0] - most - STRIPS_OF_PIECE * grid.rows * grid.pieces
     strips.begin[0] = 0
-    for b in range(voxels.shape[0]):
+    for b in range(foci.shape[0]):
         begin = strips.begin[b]
         if begin > room:
             return b
-        add_stamps(voxels[b], design, geometry, grid, stamps, search.lattice)
+        add_stamps(foci[b], design, grid, stamps, search.lattice)
         end = _find_strips(threshold[b], begin, begin + most, limits, grid, search, strips)
         strips.dense[b] = end < 0
         strips.begin[b + 1] = max(end, begin)
-    return np.int64(voxels.shape[0])
+    return np.int64(foci.shape[0])

@@ -23,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.numerics.kernels.candidate_strips import Strips
+from ale_dask.numerics.kernels.focus_visits import Design
 from ale_dask.numerics.kernels.kernel_rows import Geometry
-from ale_dask.numerics.kernels.lattice_lanes import LANES, grown8, kept8, lowest_bit, near16, store8, zero8
+from ale_dask.numerics.kernels.lattice_lanes import FOCI, grown8, kept8, lowest_bit, near32, slab_rows8, store8, zero8
 from ale_dask.numerics.kernels.simd import BARE, WIDTH, larger8, load
 
 I16 = npt.NDArray[np.int16]
@@ -36,37 +37,43 @@ ANYWHERE = 30_000
 """Half the length of a box that a focus is inside of along an axis, whatever its place."""
 
 
-class NearFoci(NamedTuple):
-    """The foci near something, in order of experiments: x, y, z and the squared reach of the kernel (focus), int16.
+class FocusKinds(NamedTuple):
+    """What is known of foci before they are drawn, in order of experiments: the squared reach of the kernel, int16, …
 
-    number (focus), int32, is that of the focus in the iteration. Behind the last one are 16 that are near nothing.
+    … the numbers of the experiment and of the kernel, int32, (focus). Behind the last focus are 32 near nothing.
     """
+
+    reach: I16
+    experiment: I32
+    kernel: I32
+
+
+class NearFoci(NamedTuple):
+    """The foci near something, in order of experiments: x, y and z (focus), int16, and the rest."""
 
     x: I16
     y: I16
     z: I16
-    reach: I16
-    number: I32
+    kind: FocusKinds
 
 
 class SumMemory(NamedTuple):
     """Memory of one thread for the exact sums.
 
     - foci, all of an iteration, and slab, those near eight planes
-    - experiment (focus), int32, and squared reach (kernel), int16
-    - row (focus, 6), int32, the foci near a group: x, the kernel's number of slabs, where in `KernelRows.entry` its
-      first slab has the row y = 0 of the grid, the step to the next slab, z, and -1 where the experiment is that of the
-      focus before, otherwise 0
+    - row (focus, 8), flat, of the foci near a group: where in `KernelRows.entry` the rows y = 0 of the grid are of the
+      slabs that lie in the planes x = 0 … 7 of the group; z (focus); and keep (focus), -1 where the experiment is that
+      of the focus before, otherwise 0; all int32
     - next (strip) and head (group), int32, chain the strips of a group; group (y, z), int32, is the group of a column
       of cubes, or -1
     - box (group, 6), int16, encloses the strips of a group; value (strip, 8), flat, is S
     """
 
-    foci: NearFoci
+    foci: FocusKinds
     slab: NearFoci
-    experiment: I32
-    reach: I16
     row: I32
+    z: I32
+    keep: I32
     next: I32
     head: I32
     group: I32
@@ -87,21 +94,32 @@ class Found(NamedTuple):
     best: I32
 
 
-def _near_memory(n_foci: int) -> NearFoci:
-    x, y, z, reach = np.empty((4, n_foci + LANES), dtype=np.int16)
-    return NearFoci(x, y, z, reach, np.empty(n_foci + LANES, dtype=np.int32))
+def kinds_of_foci(design: Design, *, reach: I16) -> FocusKinds:
+    """Return what is known of the foci of a `Design`, whose kernels (kernel) have this squared reach, int16."""
+    n_foci = np.diff(design.focus_begin)
+    kernel = np.repeat(design.kernel, n_foci)
+    experiment = np.repeat(np.arange(len(n_foci)), n_foci)
+    behind = (0, FOCI)
+    return FocusKinds(
+        np.pad(reach[kernel], behind, constant_values=-1),
+        np.pad(experiment, behind).astype(np.int32),
+        np.pad(kernel, behind).astype(np.int32),
+    )
 
 
-def sum_memory(n_foci: int, *, reach: I16, most: int, geometry: Geometry) -> SumMemory:
-    """Return the memory of one thread for so many foci and strips of an iteration; `reach` (kernel) is squared."""
+def sum_memory(foci: FocusKinds, *, most: int, geometry: Geometry) -> SumMemory:
+    """Return the memory of one thread for these foci and so many strips of an iteration."""
+    n_foci = len(foci.kernel)
+    x, y, z, reach = np.empty((4, n_foci), dtype=np.int16)
+    experiment, kernel = np.empty((2, n_foci), dtype=np.int32)
     rows = geometry.stride_x // geometry.stride_y
     groups = ((rows >> CUBE) + 1) * ((geometry.stride_y >> CUBE) + 1)
     return SumMemory(
-        _near_memory(n_foci),
-        _near_memory(n_foci),
+        foci,
+        NearFoci(x, y, z, FocusKinds(reach, experiment, kernel)),
+        np.empty(n_foci << CUBE, dtype=np.int32),
         np.empty(n_foci, dtype=np.int32),
-        reach,
-        np.empty((n_foci, 6), dtype=np.int32),
+        np.empty(n_foci, dtype=np.int32),
         np.empty(most, dtype=np.int32),
         np.empty(groups, dtype=np.int32),
         np.full(groups, -1, dtype=np.int32),
@@ -118,56 +136,46 @@ def found_memory(strips: Strips) -> Found:
 
 
 @numba.njit(**BARE)
-def _place_foci(voxels, design, geometry, memory) -> None:  # type: ignore[no-untyped-def]
-    """Fill memory.foci and memory.experiment from the voxels (focus), int64, of an iteration."""
-    foci = memory.foci
-    for e in range(design.kernel.shape[0]):
-        reach = memory.reach[design.kernel[e]]
-        for f in range(np.uint64(design.focus_begin[e]), np.uint64(design.focus_begin[e + 1])):
-            v = np.uint64(voxels[f])
-            foci.x[f] = geometry.place[v, 0]
-            foci.y[f] = geometry.place[v, 1]
-            foci.z[f] = geometry.place[v, 2]
-            foci.reach[f] = reach
-            foci.number[f] = f
-            memory.experiment[f] = e
-    foci.reach[voxels.shape[0] : voxels.shape[0] + LANES] = -1
-
-
-@numba.njit(**BARE)
-def _foci_of_slab(n_foci, box, foci, slab):  # type: ignore[no-untyped-def]
-    """Copy the foci near a box (6), int16, to `slab`; return their number, int64."""
+def _foci_of_slab(drawn, box, foci, slab):  # type: ignore[no-untyped-def]
+    """Copy the drawn foci (axis, focus), int16, near a box (6), int16, to `slab`; return their number, int64."""
+    x, y, z = drawn[0], drawn[1], drawn[2]
     n = np.int64(0)
-    for first in range(0, n_foci, LANES):
-        near = near16(foci.x, foci.y, foci.z, foci.reach, first, box)
+    for first in range(0, drawn.shape[1] - FOCI, FOCI):
+        near = near32(x, y, z, foci.reach, first, box)
         while near:
-            f = first + lowest_bit(near)
+            f = np.uint64(first + lowest_bit(near))
             near &= near - 1
-            slab.x[n], slab.y[n], slab.z[n] = foci.x[f], foci.y[f], foci.z[f]
-            slab.reach[n], slab.number[n] = foci.reach[f], foci.number[f]
+            slab.x[n], slab.y[n], slab.z[n] = x[f], y[f], z[f]
+            slab.kind.reach[n] = foci.reach[f]
+            slab.kind.experiment[n], slab.kind.kernel[n] = foci.experiment[f], foci.kernel[f]
             n += 1
-    slab.reach[n : n + LANES] = -1
+    slab.kind.reach[n : n + FOCI] = -1
     return n
 
 
 @numba.njit(**BARE)
-def _rows_of_group(n_slab, box, design, rows, memory):  # type: ignore[no-untyped-def]
-    """Fill memory.row with the foci of the slab that are near a box (6), int16; return their number, int64."""
+def _rows_of_group(x, n_slab, box, additive, rows, memory):  # type: ignore[no-untyped-def]
+    """Fill memory.row, z and keep with the foci of the slab near a box (6), int16; return their number, int64.
+
+    The slab begins at plane `x`, int64.
+    """
     slab, row = memory.slab, memory.row
     n, before = np.int64(0), np.int32(-1)
-    for first in range(0, n_slab, LANES):
-        near = near16(slab.x, slab.y, slab.z, slab.reach, first, box)
+    for first in range(0, n_slab, FOCI):
+        near = near32(slab.x, slab.y, slab.z, slab.kind.reach, first, box)
         while near:
-            f = first + lowest_bit(near)
+            f = np.uint64(first + lowest_bit(near))
             near &= near - 1
-            experiment = memory.experiment[slab.number[f]]
-            kernel = design.kernel[experiment]
-            slab_0 = rows.slab_begin[kernel]
-            row[n, 0], row[n, 1] = slab.x[f], rows.radius[kernel, 0] + 1
-            row[n, 2] = rows.middle[slab_0] - slab.y[f]
-            row[n, 3] = rows.middle[slab_0 + 1] - rows.middle[slab_0]
-            row[n, 4] = slab.z[f]
-            row[n, 5] = -np.int32((experiment == before) & (not design.additive))
+            kernel = np.uint64(slab.kind.kernel[f])
+            slab_0 = np.uint64(rows.slab_begin[kernel])
+            middle = rows.middle[slab_0]
+            base = np.int32(middle - slab.y[f])
+            step = np.int32(rows.middle[slab_0 + np.uint64(1)] - middle)
+            beyond = np.int32(rows.radius[kernel, 0] + 1)
+            slab_rows8(row, n << CUBE, base, step, beyond, np.int32(x - slab.x[f]))
+            memory.z[n] = slab.z[f]
+            experiment = slab.kind.experiment[f]
+            memory.keep[n] = -np.int32((experiment == before) & (not additive))
             before = experiment
             n += 1
     return n
@@ -203,24 +211,24 @@ def _group_strips(begin, end, geometry, strips, memory):  # type: ignore[no-unty
 @numba.njit(**BARE)
 def _sum_strips(begin, first, n, rows, strips, memory) -> None:  # type: ignore[no-untyped-def]
     """Fill memory.value for strips of a group, chained from begin + first, from its n foci: two strips at a time."""
-    row = memory.row
+    row, z, keep = memory.row, memory.z, memory.keep
     table, entries = rows.table, rows.entry
+    within = (1 << CUBE) - 1
     i = np.int64(first)
     while i >= 0:
         after = np.int64(memory.next[i])
         j = after if after >= 0 else i
         s, t = begin + i, begin + j
-        x, y, z = np.int64(strips.x[s]), np.int64(strips.y[s]), np.int64(strips.z[s])
-        x_2, y_2, z_2 = np.int64(strips.x[t]), np.int64(strips.y[t]), np.int64(strips.z[t])
+        plane, y, from_z = np.int64(strips.x[s]) & within, np.int64(strips.y[s]), np.int64(strips.z[s])
+        plane_2, y_2, from_z_2 = np.int64(strips.x[t]) & within, np.int64(strips.y[t]), np.int64(strips.z[t])
         total, most, total_2, most_2 = zero8(), zero8(), zero8(), zero8()
         for f in range(n):
-            x0, beyond, base = np.int64(row[f, 0]), np.int64(row[f, 1]), np.int64(row[f, 2])
-            step, z0, keep = np.int64(row[f, 3]), np.int64(row[f, 4]), np.int64(row[f, 5])
-            old, old_2 = kept8(most, keep), kept8(most_2, keep)
-            entry = np.int64(load(entries, base + min(abs(x - x0), beyond) * step + y))
-            entry_2 = np.int64(load(entries, base + min(abs(x_2 - x0), beyond) * step + y_2))
-            most = larger8(old, table, entry + z - z0)
-            most_2 = larger8(old_2, table, entry_2 + z_2 - z0)
+            same, focus_z = np.int64(load(keep, f)), np.int64(load(z, f))
+            old, old_2 = kept8(most, same), kept8(most_2, same)
+            entry = np.int64(load(entries, np.int64(load(row, (f << CUBE) + plane)) + y))
+            entry_2 = np.int64(load(entries, np.int64(load(row, (f << CUBE) + plane_2)) + y_2))
+            most = larger8(old, table, entry + from_z - focus_z)
+            most_2 = larger8(old_2, table, entry_2 + from_z_2 - focus_z)
             total, total_2 = grown8(total, most, old), grown8(total_2, most_2, old_2)
         store8(memory.value, i * WIDTH, total)
         store8(memory.value, j * WIDTH, total_2)
@@ -250,17 +258,16 @@ def _keep_passing(begin, end, threshold, n, best, geometry, strips, memory, foun
 
 
 @numba.njit(**BARE)
-def exact_sums(voxels, done, threshold, design, rows, geometry, strips, memory, found) -> None:  # type: ignore[no-untyped-def]
-    """Fill `found` for the first iterations, `done` of them, from the foci at voxels (iteration, focus) and `strips`.
+def exact_sums(foci, done, threshold, additive, rows, geometry, strips, memory, found) -> None:  # type: ignore[no-untyped-def]
+    """Fill `found` for the first iterations, `done` of them, from foci (iteration, axis, focus), int16, and `strips`.
 
+    Behind the foci of an iteration are 32 places of no meaning; with `additive` foci of an experiment add up.
     `threshold`, int32, holds the S that a voxel must reach, one for all or one of each cell.
     """
-    n_foci = np.int64(voxels.shape[1])
     everywhere = memory.box[-1]
     everywhere[1:3], everywhere[4:6] = -ANYWHERE, ANYWHERE
     found.begin[0] = 0
     for b in range(done):
-        _place_foci(voxels[b], design, geometry, memory)
         n, best = found.begin[b], np.int32(0)
         begin, last = strips.begin[b], strips.begin[b + 1]
         while begin < last:
@@ -270,9 +277,9 @@ def exact_sums(voxels, done, threshold, design, rows, geometry, strips, memory, 
                 end += 1
             groups = _group_strips(begin, end, geometry, strips, memory)
             everywhere[0], everywhere[3] = strips.x[begin], strips.x[end - 1]
-            n_slab = _foci_of_slab(n_foci, everywhere, memory.foci, memory.slab)
+            n_slab = _foci_of_slab(foci[b], everywhere, memory.foci, memory.slab)
             for g in range(groups):
-                n_rows = _rows_of_group(n_slab, memory.box[g], design, rows, memory)
+                n_rows = _rows_of_group(np.int64(slab) << CUBE, n_slab, memory.box[g], additive, rows, memory)
                 _sum_strips(begin, memory.head[g], n_rows, rows, strips, memory)
             n, best = _keep_passing(begin, end, threshold, n, best, geometry, strips, memory, found)
             begin = end

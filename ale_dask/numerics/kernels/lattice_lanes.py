@@ -1,4 +1,4 @@
-"""Operations on sixteen lattice points, or sixteen foci, at a time, and on eight voxels kept in a register.
+"""Operations on 16 lattice points or 32 foci at a time, and on eight voxels kept in a register.
 
     lattice row    p0   p1   p2  …  p15 | p16 …       uint16: an upper bound of S at every other voxel
     voxels along z    v0 v1 v2 v3  …                  v even: the point itself; v odd: the mean of two points
@@ -26,12 +26,14 @@ from numba.extending import intrinsic
 from ale_dask.numerics.kernels.simd import EIGHT, PLAIN, WIDTH
 
 LANES = 16
-"""Number of lattice points, or foci, in one step."""
+"""Number of lattice points in one step."""
+FOCI = 2 * LANES
+"""Number of foci in one step."""
 FARTHEST = 104
 """Distances along one axis are cut here, so that the sum of three squares fits an int16."""
 _HALF, _INT, _WORD = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 _LANES, _WIDE = ir.VectorType(_HALF, LANES), ir.VectorType(_INT, LANES)
-_EIGHT = ir.VectorType(_INT, WIDTH)
+_EIGHT, _FOCI = ir.VectorType(_INT, WIDTH), ir.VectorType(_HALF, 2 * LANES)
 STEPS = types.UniTuple(types.int64, 2)
 """The type of how many points lie between neighbours along x and along y."""
 
@@ -145,7 +147,7 @@ def _corner_masks(typing_context, lattice, at, steps, limits, first, out):  # ty
 
 
 @intrinsic
-def _near16(typing_context, x, y, z, reach, at, box):  # type: ignore[no-untyped-def]
+def _near32(typing_context, x, y, z, reach, at, box):  # type: ignore[no-untyped-def]
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         *axes, squared_reach, a, corners = arguments
 
@@ -153,22 +155,37 @@ def _near16(typing_context, x, y, z, reach, at, box):  # type: ignore[no-untyped
             return builder.select(builder.icmp_signed(">", p, q), p, q)
 
         ends = context.make_array(signature.args[5])(context, builder, corners).data
-        total = _all(0, _LANES)
+        total = _all(0, _FOCI)
         for axis, array in enumerate(axes):
-            place = builder.load(_pointer(context, builder, signature.args[axis], array, a, _LANES), align=2)
+            place = builder.load(_pointer(context, builder, signature.args[axis], array, a, _FOCI), align=2)
             low, high = (
-                _spread(builder, builder.load(builder.gep(ends, [ir.Constant(_INT, i)])), _LANES)
+                _spread(builder, builder.load(builder.gep(ends, [ir.Constant(_INT, i)])), _FOCI)
                 for i in (axis, axis + 3)
             )
             beyond = larger(builder.sub(low, place), builder.sub(place, high))
-            beyond = larger(beyond, _all(0, _LANES))
-            most = _all(FARTHEST, _LANES)
+            beyond = larger(beyond, _all(0, _FOCI))
+            most = _all(FARTHEST, _FOCI)
             beyond = builder.select(builder.icmp_signed("<", beyond, most), beyond, most)
             total = builder.add(total, builder.mul(beyond, beyond))
-        reached = builder.load(_pointer(context, builder, signature.args[3], squared_reach, a, _LANES), align=2)
-        return builder.zext(builder.bitcast(builder.icmp_signed("<=", total, reached), _HALF), _WORD)
+        reached = builder.load(_pointer(context, builder, signature.args[3], squared_reach, a, _FOCI), align=2)
+        return builder.zext(builder.bitcast(builder.icmp_signed("<=", total, reached), _INT), _WORD)
 
     return types.int64(x, y, z, reach, types.int64, box), generate
+
+
+@intrinsic
+def _slab_rows8(typing_context, out, at, base, step, beyond, from_x):  # type: ignore[no-untyped-def]
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        first, between, most, distance = (_spread(builder, a, _EIGHT) for a in arguments[2:])
+        away = builder.add(distance, ir.Constant(_EIGHT, list(range(WIDTH))))
+        negative = builder.sub(_all(0, _EIGHT), away)
+        away = builder.select(builder.icmp_signed(">", away, negative), away, negative)
+        away = builder.select(builder.icmp_signed("<", away, most), away, most)
+        target = _pointer(context, builder, signature.args[0], arguments[0], arguments[1], _EIGHT)
+        builder.store(builder.add(first, builder.mul(away, between)), target, align=4)
+        return context.get_dummy_value()
+
+    return types.void(out, types.int64, types.int32, types.int32, types.int32, types.int32), generate
 
 
 @intrinsic
@@ -277,14 +294,14 @@ def plain_corners_reach(lattice, at, steps, limits, first):  # type: ignore[no-u
 
 
 @numba.njit(cache=True, nogil=True)
-def plain_near16(x, y, z, reach, at, box):  # type: ignore[no-untyped-def]
-    """Return the mask of which of 16 foci from number `at` on lie near a box.
+def plain_near32(x, y, z, reach, at, box):  # type: ignore[no-untyped-def]
+    """Return the mask of which of 32 foci from number `at` on lie near a box.
 
     Near are foci whose squared distance to the box (6), int16, its least x, y, z and its greatest x, y, z, is at most
     reach (focus), int16; x, y and z (focus) are int16. Distances along an axis beyond 104 count as 104.
     """
     mask = np.int64(0)
-    for j in range(LANES):
+    for j in range(FOCI):
         total = np.int64(0)
         for axis in range(3):
             p = np.int64((x if axis == 0 else y if axis == 1 else z)[at + j])
@@ -302,6 +319,13 @@ def plain_lowest_bit(mask):  # type: ignore[no-untyped-def]
     while (mask >> bit) & 1 == 0:
         bit += np.int64(1)
     return bit
+
+
+@numba.njit(cache=True, nogil=True)
+def plain_slab_rows8(out, at, base, step, beyond, from_x) -> None:  # type: ignore[no-untyped-def]
+    """Set out[at + i], i = 0 … 7, to base + step * the smaller of |from_x + i| and `beyond`, all int32."""
+    for i in range(WIDTH):
+        out[at + i] = base + min(abs(from_x + np.int32(i)), beyond) * step
 
 
 @numba.njit(cache=True, nogil=True)
@@ -365,15 +389,21 @@ def fast_corners_reach(lattice, at, steps, limits, first):  # type: ignore[no-un
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def fast_near16(x, y, z, reach, at, box):  # type: ignore[no-untyped-def]
-    """Do what `plain_near16` does."""
-    return _near16(x, y, z, reach, at, box)
+def fast_near32(x, y, z, reach, at, box):  # type: ignore[no-untyped-def]
+    """Do what `plain_near32` does."""
+    return _near32(x, y, z, reach, at, box)
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def fast_lowest_bit(mask):  # type: ignore[no-untyped-def]
     """Do what `plain_lowest_bit` does."""
     return _lowest_bit(mask)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def fast_slab_rows8(out, at, base, step, beyond, from_x) -> None:  # type: ignore[no-untyped-def]
+    """Do what `plain_slab_rows8` does."""
+    _slab_rows8(out, at, base, step, beyond, from_x)
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -400,11 +430,9 @@ def fast_store8(array, at, value) -> None:  # type: ignore[no-untyped-def]
     _store8(array, at, value)
 
 
-_plain = (plain_add16, plain_reaches16, plain_corners_reach, plain_corner_masks, plain_near16, plain_lowest_bit)
-_fast = (fast_add16, fast_reaches16, fast_corners_reach, fast_corner_masks, fast_near16, fast_lowest_bit)
-add16, reaches16, corners_reach, corner_masks, near16, lowest_bit = _plain if PLAIN else _fast
-_plain_8, _fast_8 = (
-    (plain_zero8, plain_kept8, plain_grown8, plain_store8),
-    (fast_zero8, fast_kept8, fast_grown8, fast_store8),
-)
-zero8, kept8, grown8, store8 = _plain_8 if PLAIN else _fast_8
+_plain = (plain_add16, plain_reaches16, plain_corners_reach, plain_corner_masks, plain_near32, plain_lowest_bit)
+_fast = (fast_add16, fast_reaches16, fast_corners_reach, fast_corner_masks, fast_near32, fast_lowest_bit)
+add16, reaches16, corners_reach, corner_masks, near32, lowest_bit = _plain if PLAIN else _fast
+_plain_8 = (plain_slab_rows8, plain_zero8, plain_kept8, plain_grown8, plain_store8)
+_fast_8 = (fast_slab_rows8, fast_zero8, fast_kept8, fast_grown8, fast_store8)
+slab_rows8, zero8, kept8, grown8, store8 = _plain_8 if PLAIN else _fast_8
