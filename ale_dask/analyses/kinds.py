@@ -7,6 +7,7 @@ how its result is made from their nulls. Nothing else in the package chooses by 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -19,6 +20,7 @@ from ale_dask.analyses.findings.model import with_origin
 from ale_dask.analyses.sensitivity import base_rate_variants, contrast_jackknife, noise_null, variant_null
 from ale_dask.analyses.study_plans import KeepPlan, Nulls, PreparedStudy
 from ale_dask.config.inference import Inference
+from ale_dask.execution.backends.connect import cpu_count
 from ale_dask.execution.monitor.state import Statistic
 from ale_dask.execution.plan import P, Plan
 
@@ -98,8 +100,15 @@ def counts_of(plan: Plan) -> dict[str, int]:
 def plans_of(study: PreparedStudy, keep: KeepPlan) -> dict[str, Plan]:
     """Return the frozen plans of every analysis of a study by name, each as `keep` returns it."""
     made: dict[str, Plan] = {}
-    for name, kind in _kinds(study).items():
-        made |= ANALYSES[kind].plan(study, name, made, keep)
+    kinds = _kinds(study)
+    mains = [name for name, kind in kinds.items() if kind == main_effect.KIND]
+    # A main effect needs no other plan, and most of its time is spent in array functions that threads share out.
+    with ThreadPoolExecutor(min(cpu_count(), max(1, len(mains)))) as pool:
+        for plans in pool.map(lambda name: study_plans.plan_main_effect(study, name, {}, keep), mains):
+            made |= plans
+    for name, kind in kinds.items():
+        if kind != main_effect.KIND:
+            made |= ANALYSES[kind].plan(study, name, made, keep)
     return made
 
 
