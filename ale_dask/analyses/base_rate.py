@@ -32,7 +32,6 @@ from ale_dask.numerics.ball_mass import Field, shells
 from ale_dask.numerics.base_rate_null import (
     Critical,
     FocusSource,
-    base_rate_iterations,
     critical,
     source_of_foci,
     source_of_studies,
@@ -55,6 +54,7 @@ from ale_dask.numerics.density_levels import (
     level_table,
     z_map,
 )
+from ale_dask.numerics.pruned_base_rate import PrunedBaseRate, pruned_base_rate, pruned_base_rate_iterations
 from ale_dask.numerics.space import Mask
 from ale_dask.numerics.weighted_draws import cumulative_words
 from ale_dask.numerics.whole_studies import ENOUGH
@@ -238,15 +238,24 @@ def _ready(plan: BaseRatePlan) -> tuple[FocusSource, Critical, Heights | None]:
     return plan.source, critical(threshold, table, least_z=plan.least_z, geometry=space), enhanced
 
 
+@lru_cache(maxsize=8)
+def _pruned(plan: BaseRatePlan) -> PrunedBaseRate:
+    design, rows, space = null_tables(plan, in_mask=True)
+    source, thresholds, _ = _ready(plan)
+    return pruned_base_rate(plan.boxes, source, thresholds, design=design, rows=rows, geometry=space)
+
+
 def block(plan: BaseRatePlan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
     """Return {"null": (iteration, statistic)} of some iterations, int64: the maxima of size, mass, z and TFCE."""
     out = np.empty((count, len(plan.statistics)), dtype=np.int64)
     with BUILDING:
         design, rows, space = null_tables(plan, in_mask=True)
         words, thresholds, enhanced = _ready(plan)
-    if enhanced is None:
-        base_rate_iterations(first, count, words, thresholds, design, rows, space, out)
+        null = _pruned(plan) if enhanced is None else None
+    if null is not None:
+        pruned_base_rate_iterations(first, count, null, out)
     else:
+        assert enhanced is not None
         base_rate_tfce_iterations(first, count, words, thresholds, enhanced, design, rows, space, out)
     return {"null": out}
 

@@ -25,7 +25,7 @@ from ale_dask.numerics.kernels.candidate_strips import CLASSES, Lattice
 from ale_dask.numerics.kernels.convolved_strips import MARGIN, Convolution, Levels
 from ale_dask.numerics.kernels.kernel_rows import Geometry
 from ale_dask.numerics.kernels.lattice_lanes import LANES
-from ale_dask.numerics.upper_bound import corner_sums, lattice_of, octants_of
+from ale_dask.numerics.upper_bound import corner_sums, lattice_of, least_of_rows, octants_of, of_voxels
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -259,3 +259,16 @@ def _corner_shares(share: F32, profiles: Sequence[F32], kernels: F64) -> F64:
             np.nanmin(corner_sums(points, odd) / kernels, initial=np.inf, where=kernels > 0) for odd in _ODD[:CLASSES]
         ]
     return np.array(ratios) * (1 - _HAIR)
+
+
+def levels_of_voxels(
+    levels: Levels, tables: Convolution, threshold: I32, geometry: Geometry, grid: Lattice, *, cell: I64
+) -> Levels:
+    """Return the levels of passes where each voxel has a threshold of its own (voxel), at these cells (voxel)."""
+    place, kind, row = of_voxels(geometry, grid, cell=cell)
+    value = threshold / levels.threshold * (1 - _HAIR)
+    of_cell = np.full(grid.planes * grid.rows * grid.pieces * CLASSES * LANES, np.inf, dtype=np.float32)
+    of_cell[place] = value
+    share = np.minimum(tables.corners.astype(np.float64) / [2 ** sum(odd) for odd in _ODD], 1.0)
+    least = least_of_rows(value * share[kind] * (1 - _HAIR), row, grid, nothing=np.inf)
+    return levels._replace(of_cell=of_cell, of_row=least.astype(np.float32))

@@ -14,7 +14,7 @@ looked through again with a lower threshold, until the largest S that was found 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numba
@@ -82,7 +82,9 @@ class PrunedNull:
 
 
 @dataclass(frozen=True, eq=False)
-class _Memory:
+class Memory:
+    """Memory of one thread for the search of strips, the strips, their sums and the voxels that pass."""
+
     search: Search | Passes
     strips: Strips
     sums: SumMemory
@@ -176,42 +178,82 @@ def room_for_foci(iterations: int, design: Design) -> I16:
     return np.zeros((iterations, 3, int(design.focus_begin[-1]) + FOCI), dtype=np.int16)
 
 
-def _memory(null: PrunedNull, bound: Bound, iterations: int) -> _Memory:
+def memory_of(null: PrunedNull, iterations: int) -> Memory:
+    """Return the memory of one thread for a null with a bound and so many iterations at once."""
+    bound, n_foci = null.bound, int(null.design.focus_begin[-1])
+    assert bound is not None
     strips = strips_memory(iterations, most=bound.most, grid=bound.grid)
-    n_foci = int(null.design.focus_begin[-1])
     sums = sum_memory(kinds_of_foci(null.design, reach=bound.reach), most=bound.most, geometry=null.geometry)
     search: Search | Passes
     if isinstance(bound.tables, Convolution):
         search = passes_memory(n_foci, grid=bound.grid, tables=bound.tables, geometry=null.geometry)
     else:
         search = search_memory(bound.grid)
-    return _Memory(search, strips, sums, found_memory(strips))
+    return Memory(search, strips, sums, found_memory(strips))
+
+
+def find_sums(foci: I16, least: I64, threshold: I32, null: PrunedNull, memory: Memory) -> int:
+    """Find the voxels that pass in the first iterations, in memory.found, and return the number of these iterations.
+
+    Looked at are the voxels of foci (iteration, axis, focus) whose S may reach least (iteration), or the threshold of
+    each voxel where the bound has one. Those pass whose S reaches `threshold`, one for all or one of each cell.
+    """
+    bound = null.bound
+    assert bound is not None
+    find = convolved_strips if isinstance(bound.tables, Convolution) else stamped_strips
+    tables = (null.design, bound.grid, bound.tables, bound.limits)
+    n = find(foci, least, bound.most, *tables, memory.search, memory.strips)
+    grids = (null.design.additive, null.rows, null.geometry)
+    exact_sums(foci, n, threshold, *grids, memory.strips, memory.sums, memory.found)
+    return int(n)
+
+
+def in_batches(
+    count: int,
+    null: PrunedNull,
+    fill: Callable[[int, int], tuple[int, list[int]]],
+    all_of_s: Callable[[int, int], None],
+) -> None:
+    """Fill the rows of `count` iterations, as many at once as `iterations_at_once` says.
+
+    `fill` fills rows from a number on, at most so many, and returns how many it did and the dense ones, which it did
+    not; `all_of_s` fills rows from a number on, so many, with S summed everywhere.
+    """
+    at_once, done = iterations_at_once(count, null), 0
+    while done < count:
+        n, dense = fill(done, min(at_once if done else _TRIAL, at_once, count - done))
+        if not done and 2 * len(dense) > n:
+            all_of_s(0, count)
+            return
+        for b in dense:
+            all_of_s(done + b, 1)
+        done += n
+
+
+def iterations_at_once(count: int, null: PrunedNull) -> int:
+    """Return how many of `count` iterations are worked out in one step."""
+    return min(count, _AT_ONCE, max(1, _FOCI_AT_ONCE // int(null.design.focus_begin[-1])))
 
 
 def pruned_iterations(first: int, count: int, threshold: int, null: PrunedNull, out: I64) -> None:
     """Fill out (iteration, 3), int64, as `permutation_null.null_iterations` does, for any threshold of at least 1."""
-    bound = null.bound
-    if bound is None:
-        _all_of_s(first, count, threshold, null, out)
+
+    def all_of_s(begin: int, n: int) -> None:
+        rows = out[begin : begin + n]
+        null_iterations(first + begin, n, np.int32(threshold), null.design, null.rows, null.geometry, rows)
+
+    if null.bound is None:
+        all_of_s(0, count)
         return
-    at_once = min(count, _AT_ONCE, max(1, _FOCI_AT_ONCE // int(null.design.focus_begin[-1])))
-    block = _Block(null, bound, threshold, _memory(null, bound, at_once))
-    done = 0
-    while done < count:
-        n, dense = block.fill(first + done, min(at_once if done else _TRIAL, at_once, count - done), out[done:])
-        if not done and 2 * len(dense) > n:
-            _all_of_s(first, count, threshold, null, out)
-            return
-        for b in dense:
-            _all_of_s(first + done + b, 1, threshold, null, out[done + b : done + b + 1])
-        done += n
+    block = _Block(null, threshold, memory_of(null, iterations_at_once(count, null)))
+    in_batches(count, null, lambda begin, n: block.fill(first + begin, n, out[begin:]), all_of_s)
 
 
 def share_looked_at(null: PrunedNull, threshold: int, count: int) -> float:
     """Return the share of the searched voxels whose S the first iterations work out, 1 where they sum all of S."""
     if null.bound is None:
         return 1.0
-    block = _Block(null, null.bound, threshold, _memory(null, null.bound, 1))
+    block = _Block(null, threshold, memory_of(null, 1))
     shares = []
     for b in range(count):
         foci = room_for_foci(1, null.design)
@@ -226,7 +268,7 @@ def share_looked_at(null: PrunedNull, threshold: int, count: int) -> float:
 def passing_share(null: PrunedNull, threshold: int, count: int) -> float:
     """Return the share of the searched voxels with S >= threshold in the first iterations."""
     if null.bound is not None:
-        block = _Block(null, null.bound, threshold, _memory(null, null.bound, count))
+        block = _Block(null, threshold, memory_of(null, count))
         foci = room_for_foci(count, null.design)
         draw_iterations(0, null.design, null.geometry, foci)
         n = block.sums(foci, np.full(count, threshold), threshold)
@@ -237,18 +279,13 @@ def passing_share(null: PrunedNull, threshold: int, count: int) -> float:
     return float(passing_voxels(0, count, np.int32(threshold), *tables) / (count * null.geometry.voxels))
 
 
-def _all_of_s(first: int, count: int, threshold: int, null: PrunedNull, out: I64) -> None:
-    null_iterations(first, count, np.int32(threshold), null.design, null.rows, null.geometry, out)
-
-
 @dataclass(frozen=True, eq=False)
 class _Block:
     """Iterations at one threshold, with their memory."""
 
     null: PrunedNull
-    bound: Bound
     threshold: int
-    memory: _Memory
+    memory: Memory
 
     def fill(self, first: int, count: int, out: I64) -> tuple[int, list[int]]:
         """Fill the first rows of `out` but those of dense iterations; return their number and the dense ones."""
@@ -265,15 +302,7 @@ class _Block:
 
     def sums(self, foci: I16, least: I64, threshold: int) -> int:
         """Find the voxels with S >= threshold of those that may reach least (iteration); return how many iterations."""
-        null, memory = self.null, self.memory
-        bound = self.bound
-        find = convolved_strips if isinstance(bound.tables, Convolution) else stamped_strips
-        tables = (null.design, bound.grid, bound.tables, bound.limits)
-        n = find(foci, least, bound.most, *tables, memory.search, memory.strips)
-        values = np.array([threshold], dtype=np.int32)
-        grids = (null.design.additive, null.rows, null.geometry)
-        exact_sums(foci, n, values, *grids, memory.strips, memory.sums, memory.found)
-        return int(n)
+        return find_sums(foci, least, np.array([threshold], dtype=np.int32), self.null, self.memory)
 
     def largest_below(self, foci: I16, best: I64) -> tuple[I64, npt.NDArray[np.bool_]]:
         """Return the largest S (iteration) where none reaches the threshold, and where all of S is needed (iteration).

@@ -181,3 +181,34 @@ def bound_by_stamps(
     lattice = lattice_of(geometry, reach=2 * tables.half + 1)
     nothing = np.zeros(0, dtype=np.int64)
     return lattice, tables, Limits(threshold, limits, nothing.astype(np.uint16), nothing)
+
+
+def of_voxels(geometry: Geometry, grid: Lattice, *, cell: I64) -> tuple[I64, I64, I64]:
+    """Return where voxels at these cells (voxel) stand in `of_cell`, their classes and the rows of cells (voxel)."""
+    x, rest = np.divmod(cell, geometry.stride_x)
+    y, z = np.divmod(rest, geometry.stride_y)
+    row = x // 2 * grid.rows + y // 2
+    kind = 4 * (x % 2) + 2 * (y % 2) + z % 2
+    return ((row * grid.pieces + z // (2 * LANES)) * CLASSES + kind) * LANES + z // 2 % LANES, kind, row
+
+
+def least_of_rows(value: Values, row: I64, grid: Lattice, *, nothing: float) -> Values:
+    """Return the least value (voxel) of the cells around each lattice row, `nothing` where there is none.
+
+    `row` (voxel) is of `of_voxels`. A point of row (X, Y) is a corner of the cells (X - 1, Y - 1) to (X, Y).
+    """
+    least = np.full(grid.planes * grid.rows, nothing, dtype=value.dtype)
+    np.minimum.at(least, row, value)
+    padded = np.pad(least.reshape(grid.planes, grid.rows), ((1, 0), (1, 0)), constant_values=nothing)
+    corners = [padded[a : a + grid.planes, b : b + grid.rows] for a in (0, 1) for b in (0, 1)]
+    return np.asarray(np.min(corners, axis=0).reshape(-1))
+
+
+def limits_of_voxels(limits: Limits, threshold: I32, geometry: Geometry, grid: Lattice, *, cell: I64) -> Limits:
+    """Return the limits of stamps where each voxel has a threshold of its own (voxel), at these cells (voxel)."""
+    place, kind, row = of_voxels(geometry, grid, cell=cell)
+    largest = np.array([MOST >> sum(odd) for odd in _ODD], dtype=np.int64)
+    value = np.minimum(-(-limits.least[kind] * threshold.astype(np.int64) // limits.threshold), largest[kind])
+    of_cell = np.full(grid.planes * grid.rows * grid.pieces * CLASSES * LANES, MOST, dtype=np.uint16)
+    of_cell[place] = value
+    return limits._replace(of_cell=of_cell, of_row=least_of_rows(value, row, grid, nothing=MOST))

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from ale_dask.numerics import CACHE_DIRECTORY, CACHE_IS_KEPT
 
@@ -24,9 +25,9 @@ def compile_beside(*, base_rate: bool = False) -> subprocess.Popen[bytes] | None
     """Return a process that compiles while this one plans, or None when nothing is to compile or the cache is not kept.
 
     numba holds one lock for all compilation in a process, and its work holds the interpreter: a thread would gain
-    nothing. The process ends by itself after about 30 s, or 50 s with the iterations of the `base_rate` null.
+    nothing. The process ends by itself after about 20 s; the iterations of the `base_rate` null add 3 s.
     """
-    base_rate = base_rate and cold("base_rate_null.base_rate_iterations")
+    base_rate = base_rate and cold("pruned_base_rate.base_rate_statistics")
     if not CACHE_IS_KEPT or not (cold() or base_rate):
         return None
     call = f"compile_kernels(base_rate={base_rate})"
@@ -51,7 +52,7 @@ def compile_kernels(*, base_rate: bool = False) -> None:
         null = pruned_null.pruned_null(boxes, threshold=1, design=design, rows=rows, geometry=space, many=many)
         pruned_null.pruned_iterations(0, 1, 1, null, np.empty((1, 3), dtype=np.int64))
     if base_rate:
-        _compile_base_rate(design, rows, space)
+        _compile_base_rate(boxes, design, rows, space)
     entries = none[:0].astype(np.int32)
     candidates = contrast.Candidates(none, entries, entries, none[:0], none[:0], none[:0])
     edge = np.empty((2, 0), dtype=np.int32)
@@ -62,11 +63,12 @@ def compile_kernels(*, base_rate: bool = False) -> None:
     contrast_clusters.largest_clusters(chosen, region, np.empty((0, 2, 2, 1), dtype=np.int64))
 
 
-def _compile_base_rate(design: Design, rows: KernelRows, space: Geometry) -> None:
-    from ale_dask.numerics import base_rate_null, density_levels, weighted_draws
+def _compile_base_rate(boxes: list[npt.NDArray[np.int32]], design: Design, rows: KernelRows, space: Geometry) -> None:
+    from ale_dask.numerics import base_rate_null, density_levels, pruned_base_rate, weighted_draws
 
     none = np.zeros(space.voxels, dtype=np.int32)
     table = density_levels.LevelTable(np.zeros((2, 2), dtype=np.int32), 0, none)
-    critical = base_rate_null.critical(none, table, least_z=1, geometry=space)
+    critical = base_rate_null.critical(none + 1, table, least_z=1, geometry=space)
     drawn = base_rate_null.source_of_foci(weighted_draws.cumulative_words(np.ones(space.voxels)))
-    base_rate_null.base_rate_iterations(0, 0, drawn, critical, design, rows, space, np.empty((0, 3), dtype=np.int64))
+    null = pruned_base_rate.pruned_base_rate(boxes, drawn, critical, design=design, rows=rows, geometry=space)
+    pruned_base_rate.pruned_base_rate_iterations(0, 1, null, np.empty((1, 3), dtype=np.int64))

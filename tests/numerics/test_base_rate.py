@@ -1,5 +1,7 @@
 """Draws from a density, the table of z by level and the null with a threshold per voxel, against plain Python."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import special
@@ -23,8 +25,10 @@ from ale_dask.numerics.base_rate_tfce import (
     tfce_unit,
 )
 from ale_dask.numerics.gaussian import kernel_box
+from ale_dask.numerics.kernels.convolved_strips import Convolution
 from ale_dask.numerics.kernels.kernel_rows import geometry, rows_of_kernels
 from ale_dask.numerics.kernels.planes import Design, sum_of_foci
+from ale_dask.numerics.pruned_base_rate import pruned_base_rate, pruned_base_rate_iterations
 from ale_dask.numerics.weighted_draws import cumulative_words, draw_weighted, guide, voxel_of
 from ale_dask.numerics.whole_studies import ENOUGH, MOST_PASSED, draw_study, windows
 
@@ -400,6 +404,34 @@ class TestIterations:
             _, size, mass = reference.cluster_statistics(scene["ijk"], passing, least, edges=edges)
             # A voxel may reach the z and not the raised threshold; the reference sees those that pass alone.
             assert row == [max(int(passing.max()), 0), size, mass]
+
+    @pytest.mark.parametrize("convolved", [False, True])
+    @pytest.mark.parametrize(("edges", "additive"), [(False, False), (True, True)])
+    def test_pruned_ones_are_the_same_whatever_the_thresholds(self, scene, convolved, edges, additive):
+        radius = np.array([box.shape for box in scene["boxes"]]) // 2
+        space = geometry(scene["ijk"], radius=radius, edges=edges)
+        design = scene["design"]._replace(additive=additive)
+        table, random = table_of(scene, additive=additive), np.random.default_rng(8)
+        source = source_of_foci(cumulative_words(scene["weight"]))
+        own = density_levels.critical_map(table, p=0.01, above=0)
+        high = int(own.max())
+        rough = random.integers(1, high, len(own)).astype(np.int32)
+        rough[random.random(len(own)) < 0.3] = density_levels.NEVER
+        for cut in (own, rough, np.maximum(own, high // 2), np.full_like(own, density_levels.NEVER)):
+            ready = critical(cut, table, least_z=density_levels.least_z(0.01), geometry=space)
+            rest = {"design": design, "rows": scene["rows"], "geometry": space}
+            null = pruned_base_rate(scene["boxes"], source, ready, **rest, many=0 if convolved else 10**9)
+            bound = null.null.bound
+            assert (bound is None) == (cut.min() == density_levels.NEVER)
+            whole, pruned = np.empty((2, 12, 3), dtype=np.int64)
+            base_rate_iterations(5, 12, source, ready, design, scene["rows"], space, whole)
+            for most in (10**5, 20):
+                if bound is not None:
+                    assert isinstance(bound.tables, Convolution) == convolved
+                    null = replace(null, null=replace(null.null, bound=replace(bound, most=most)))
+                pruned[:] = -1
+                pruned_base_rate_iterations(5, 12, null, pruned)
+                assert np.array_equal(pruned, whole)
 
     def test_no_iteration_depends_on_the_others(self, scene):
         table = table_of(scene)

@@ -14,5 +14,5 @@ def test_compiled_kernels_are_found_in_the_cache():
     assert not cold()
     for kernel in ("candidate_strips.stamped_strips", "convolved_strips.convolved_strips", "exact_sums.exact_sums"):
         assert not cold(kernel)
-    assert not cold("base_rate_null.base_rate_iterations")
+    assert not cold("pruned_base_rate.base_rate_statistics")
     assert cold("base_rate_null.no_such_kernel")
