@@ -50,7 +50,7 @@ def made(tiny_study: Study) -> dict[str, Plan]:
         name="without",
     )
     noise = noise_null.plan_fail_safe(prepared.samples["drug"], mains["drug"], most=2, series=2, name="noise")
-    listed = [*found.values(), one.plan, *one.against, without.plan, noise]
+    listed = [*found.values(), one.plan, *one.base_rate_passes, without.plan, noise]
     return {plan.kind: plan for plan in listed}
 
 
