@@ -134,6 +134,21 @@ def _one_variant(v, n, critical, geometry, passing, omitted, remaining, out) -> 
 
 
 @numba.njit(cache=True, nogil=True)
+def fill_base_rate_variants(n, critical, design, rows, geometry, drawn, passing, remaining, omitted, out) -> None:  # type: ignore[no-untyped-def]
+    """Fill out (variant, 3), int64, from the n voxels of one iteration whose S reaches the least of their thresholds.
+
+    `drawn` has the places of the foci, `position` (axis, focus), and `passing` the voxels.
+    """
+    locate(n, geometry, passing, omitted)
+    for v in range(critical.begin.shape[0] - 1):
+        if not critical.further[v]:
+            omitted.total[:n] = 0
+        for m in range(critical.begin[v], critical.begin[v + 1]):
+            add_experiment(critical.member[m], design, rows, drawn, omitted)
+        _one_variant(v, n, critical, geometry, passing, omitted, remaining, out[v])
+
+
+@numba.njit(cache=True, nogil=True)
 def base_rate_variant_iterations(first, count, source, critical, design, rows, geometry, out) -> None:  # type: ignore[no-untyped-def]
     """Fill out (iteration, variant, 3), int64, with the largest z, cluster size in voxels and cluster mass.
 
@@ -149,10 +164,4 @@ def base_rate_variant_iterations(first, count, source, critical, design, rows, g
             sum_planes(x, rows, geometry, work)
             for side in range(2):
                 n = _collect_plane(x + side, geometry, critical, n, plane_of(side, geometry, work), passing)
-        locate(n, geometry, passing, omitted)
-        for v in range(critical.begin.shape[0] - 1):
-            if not critical.further[v]:
-                omitted.total[:n] = 0
-            for m in range(critical.begin[v], critical.begin[v + 1]):
-                add_experiment(critical.member[m], design, rows, work, omitted)
-            _one_variant(v, n, critical, geometry, passing, omitted, remaining, out[b, v])
+        fill_base_rate_variants(n, critical, design, rows, geometry, work, passing, remaining, omitted, out[b])

@@ -48,7 +48,12 @@ class PassingVoxels(NamedTuple):
 @numba.njit(cache=True, nogil=True)
 def passing_memory(geometry):  # type: ignore[no-untyped-def]
     """Return the memory of one thread for all voxels in which clusters are sought."""
-    n = geometry.voxels
+    return passing_room(geometry.voxels)
+
+
+@numba.njit(cache=True, nogil=True)
+def passing_room(n):  # type: ignore[no-untyped-def]
+    """Return the memory of one thread for n voxels."""
     return PassingVoxels(
         np.empty(n, dtype=np.int64),
         np.empty(n, dtype=np.int32),

@@ -63,15 +63,22 @@ def pruned_base_rate(
 
     From `many` foci on the bound is a convolution.
     """
-    threshold = critical.threshold[geometry.cell]
-    cell, threshold = geometry.cell[threshold < NEVER], threshold[threshold < NEVER]
-    # The bound is finest at the largest threshold: smaller ones have as many steps as they are large.
-    highest = int(threshold.max(initial=0))
-    null = pruned_null(boxes, threshold=highest, design=design, rows=rows, geometry=geometry, many=many)
-    if null.bound is not None:
-        limits = _limits(null.bound, threshold, geometry, cell=cell)
-        null = replace(null, bound=replace(null.bound, limits=limits))
+    null = by_voxel(boxes, critical.threshold, design=design, rows=rows, geometry=geometry, many=many)
     return PrunedBaseRate(null, source, critical)
+
+
+def by_voxel(
+    boxes: Sequence[I32], threshold: I32, *, design: Design, rows: KernelRows, geometry: Geometry, many: int = MANY
+) -> PrunedNull:
+    """Return a null whose bound is held against a threshold of each voxel (cell), NEVER where none is enough."""
+    own = threshold[geometry.cell]
+    cell, own = geometry.cell[own < NEVER], own[own < NEVER]
+    # The bound is finest at the largest threshold: smaller ones have as many steps as they are large.
+    highest = int(own.max(initial=0))
+    null = pruned_null(boxes, threshold=highest, design=design, rows=rows, geometry=geometry, many=many)
+    if null.bound is None:
+        return null
+    return replace(null, bound=replace(null.bound, limits=_limits(null.bound, own, geometry, cell=cell)))
 
 
 def _limits(bound: Bound, threshold: I32, geometry: Geometry, *, cell: I64) -> Limits | Levels:

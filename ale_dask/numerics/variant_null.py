@@ -51,7 +51,12 @@ class OmittedSums(NamedTuple):
 @numba.njit(cache=True, nogil=True)
 def omitted_memory(geometry):  # type: ignore[no-untyped-def]
     """Return the memory of one thread for all voxels in which clusters are sought."""
-    n = geometry.voxels
+    return omitted_room(geometry.voxels, geometry)
+
+
+@numba.njit(cache=True, nogil=True)
+def omitted_room(n, geometry):  # type: ignore[no-untyped-def]
+    """Return the memory of one thread for n collected voxels."""
     return OmittedSums(
         np.empty((3, n), dtype=np.int32),
         np.empty(geometry.plane_begin.shape[0] + 1, dtype=np.int64),
@@ -87,7 +92,7 @@ def locate(n, geometry, passing, omitted) -> None:  # type: ignore[no-untyped-de
 
 
 @numba.njit(cache=True, nogil=True)
-def add_experiment(e, design, rows, work, omitted) -> None:  # type: ignore[no-untyped-def]
+def add_experiment(e, design, rows, drawn, omitted) -> None:  # type: ignore[no-untyped-def]
     """Add X of experiment e at the collected voxels to `total`: the maximum over its foci, or their sum."""
     kernel = design.kernel[e]
     rx, ry, rz = rows.radius[kernel, 0], rows.radius[kernel, 1], rows.radius[kernel, 2]
@@ -96,7 +101,7 @@ def add_experiment(e, design, rows, work, omitted) -> None:  # type: ignore[no-u
     for clearing in range(2):
         # The second pass over the foci adds X and sets it back to 0: it reaches few of the voxels.
         for f in range(design.focus_begin[e], design.focus_begin[e + 1]):
-            x0, y0, z0 = work.position[0, f], work.position[1, f], work.position[2, f]
+            x0, y0, z0 = drawn.position[0, f], drawn.position[1, f], drawn.position[2, f]
             for t in range(omitted.plane_begin[max(0, x0 - rx)], omitted.plane_begin[min(last, x0 + rx + 1)]):
                 dx, dy, dz = abs(place[0, t] - x0), place[1, t] - y0, place[2, t] - z0
                 if abs(dy) > ry or abs(dz) > rz:
@@ -107,6 +112,36 @@ def add_experiment(e, design, rows, work, omitted) -> None:  # type: ignore[no-u
                     continue
                 k = rows.table[rows.entry[rows.middle[rows.slab_begin[kernel] + dx] + dy] + dz]
                 own[t] = own[t] + k if design.additive else max(own[t], k)
+
+
+@numba.njit(cache=True, nogil=True)
+def fill_variants(n, least, variants, design, rows, geometry, drawn, passing, remaining, omitted, out):  # type: ignore[no-untyped-def]
+    """Fill out (variant, 3), int64, from the n voxels with S >= least, int32, of one iteration, all in `passing`.
+
+    `drawn` has the places of the foci, `position` (axis, focus). Returns whether these voxels are enough: not if the
+    largest S of a variant may lie elsewhere.
+    """
+    locate(n, geometry, passing, omitted)
+    for v in range(variants.threshold.shape[0]):
+        omitted.total[:n] = 0
+        for m in range(variants.begin[v], variants.begin[v + 1]):
+            add_experiment(variants.member[m], design, rows, drawn, omitted)
+        threshold = variants.threshold[v]
+        best = np.int32(0)
+        n_remaining = np.int64(0)
+        for t in range(n):
+            s = passing.value[t] - omitted.total[t]
+            best = max(best, s)
+            if s >= threshold:
+                remaining.cell[n_remaining] = passing.cell[t]
+                remaining.value[n_remaining] = s
+                n_remaining += 1
+        if best < least - 1:
+            # A voxel that was not collected may have the largest S.
+            return False
+        out[v, 0] = best
+        out[v, 1], out[v, 2] = largest(n_remaining, np.int64(threshold), geometry, remaining)
+    return True
 
 
 @numba.njit(cache=True, nogil=True)
@@ -125,26 +160,7 @@ def variant_iterations(first, count, variants, design, rows, geometry, out) -> N
         complete = False
         while not complete:
             n = _collect(least, rows, geometry, work, passing)
-            locate(n, geometry, passing, omitted)
-            complete = True
-            for v in range(variants.threshold.shape[0]):
-                omitted.total[:n] = 0
-                for m in range(variants.begin[v], variants.begin[v + 1]):
-                    add_experiment(variants.member[m], design, rows, work, omitted)
-                threshold = variants.threshold[v]
-                best = np.int32(0)
-                n_remaining = np.int64(0)
-                for t in range(n):
-                    s = passing.value[t] - omitted.total[t]
-                    best = max(best, s)
-                    if s >= threshold:
-                        remaining.cell[n_remaining] = passing.cell[t]
-                        remaining.value[n_remaining] = s
-                        n_remaining += 1
-                if best < least - 1:
-                    # A voxel that was not collected may have the largest S.
-                    complete = False
-                    break
-                out[b, v, 0] = best
-                out[b, v, 1], out[b, v, 2] = largest(n_remaining, np.int64(threshold), geometry, remaining)
+            complete = fill_variants(
+                n, least, variants, design, rows, geometry, work, passing, remaining, omitted, out[b]
+            )
             least = max(np.int32(1), least // 2)

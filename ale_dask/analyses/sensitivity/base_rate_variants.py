@@ -18,10 +18,12 @@ from ale_dask.numerics.base_rate_null import FocusSource
 from ale_dask.numerics.base_rate_variants import (
     CriticalVariants,
     LeftOut,
-    base_rate_variant_iterations,
     critical_variants,
 )
 from ale_dask.numerics.density_levels import NEVER, LevelTable
+from ale_dask.numerics.pruned_base_rate import by_voxel
+from ale_dask.numerics.pruned_null import PrunedNull
+from ale_dask.numerics.pruned_variants import pruned_base_rate_variant_iterations
 
 KIND = "base-rate-variants"
 _BELOW = -(2**16)
@@ -167,13 +169,20 @@ def _ready(plan: BaseRateVariantsPlan) -> tuple[FocusSource, CriticalVariants]:
     return plan.source, critical_variants(thresholds, tables, least_z=plan.least_z, left_out=left_out, geometry=space)
 
 
+@lru_cache(maxsize=2)
+def _pruned(plan: BaseRateVariantsPlan) -> PrunedNull:
+    design, rows, space = null_tables(plan, in_mask=True)
+    _, thresholds = _ready(plan)
+    return by_voxel(plan.boxes, thresholds.least, design=design, rows=rows, geometry=space)
+
+
 def block(plan: BaseRateVariantsPlan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
     """Return {"null": (iteration, variant x statistic)} of some iterations, int64: the nulls of all variants."""
     with BUILDING:
-        design, rows, space = null_tables(plan, in_mask=True)
         words, thresholds = _ready(plan)
+        null = _pruned(plan)
     out = np.empty((count, plan.n_variants, len(STATISTICS)), dtype=np.int64)
-    base_rate_variant_iterations(first, count, words, thresholds, design, rows, space, out)
+    pruned_base_rate_variant_iterations(first, count, words, thresholds, null, out)
     return {"null": out.reshape(count, -1)}
 
 

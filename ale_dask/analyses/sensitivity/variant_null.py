@@ -12,7 +12,9 @@ from ale_dask.analyses.corrections import STATISTICS
 from ale_dask.analyses.main_effect import MainEffectPlan, identity_of
 from ale_dask.analyses.null_draws import DrawnPlan, draws_of, null_tables
 from ale_dask.execution.plan import StoredArray
-from ale_dask.numerics.variant_null import Variants, variant_iterations
+from ale_dask.numerics.pruned_null import PrunedNull, pruned_null
+from ale_dask.numerics.pruned_variants import pruned_variant_iterations
+from ale_dask.numerics.variant_null import Variants
 
 KIND = "variants"
 
@@ -62,11 +64,16 @@ def _variants(plan: VariantsPlan) -> Variants:
     return Variants(plan.threshold, plan.begin, plan.member)
 
 
+@lru_cache(maxsize=8)
+def _pruned(plan: VariantsPlan) -> PrunedNull:
+    design, rows, space = null_tables(plan)
+    return pruned_null(plan.boxes, threshold=int(plan.threshold.min()), design=design, rows=rows, geometry=space)
+
+
 def block(plan: VariantsPlan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
     """Return {"null": (iteration, variant x statistic)} of some iterations, int64: the nulls of all variants."""
-    design, rows, space = null_tables(plan)
     out = np.empty((count, len(plan.statistics) // len(STATISTICS), len(STATISTICS)), dtype=np.int64)
-    variant_iterations(first, count, _variants(plan), design, rows, space, out)
+    pruned_variant_iterations(first, count, _variants(plan), _pruned(plan), out)
     return {"null": out.reshape(count, -1)}
 
 
