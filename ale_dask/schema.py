@@ -175,10 +175,14 @@ def check(dataset: xr.Dataset, *wanted: str) -> xr.Dataset:
     return dataset
 
 
-def describe(dataset: xr.Dataset) -> xr.Dataset:
-    """Return the Dataset with the unit and the meaning of each variable in the variable's attributes."""
+def describe(dataset: xr.Dataset, *own: Variable) -> xr.Dataset:
+    """Return the Dataset with the unit and the meaning of each variable in the variable's attributes.
+
+    `own` are variables that only the analysis has which made the Dataset, and that no other module checks.
+    """
+    known = VARIABLES | {variable.name: variable for variable in own}
     for name, array in dataset.variables.items():
-        variable = VARIABLES.get(str(name))
+        variable = known.get(str(name))
         if variable is not None:
             array.attrs.update(units=variable.unit, long_name=variable.meaning)
     return dataset

@@ -3,11 +3,13 @@
 nilearn, matplotlib and jinja2 are the extra [report] and imported inside functions only.
 
 Each sentence is written once. Methods text: the modules of text/ that the sections in text/methods.py name; references:
-text/references.toml. Facts and notes of an analysis on the page: common/wording.py and, on the base rate,
-common/base_rate.py. The error that a map controls: common/maps.py and common/base_rate_maps.py. Head of the page:
-text/summary.py. Notes below the table for a paper: tables/paper.py. Headings and captions of the page: templates/.
+text/references.toml. What is said of one kind of analysis, its maps, the error that each controls, its facts and the
+notes below the table for a paper: the module of the kind in kinds/, and on the base rate common/base_rate.py and
+common/base_rate_maps.py. Notes on the page: common/wording.py. Head of the page: text/summary.py and kinds/. Headings
+and captions of the page: templates/.
 """
 
+from ale_dask.reporting import kinds as kinds
 from ale_dask.reporting.common.extra import missing_extra
 from ale_dask.reporting.common.map_files import write_maps
 from ale_dask.reporting.common.once import each_table_once

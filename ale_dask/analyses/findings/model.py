@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,20 +22,38 @@ from ale_dask.config.study import INPUTS
 from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask
 
-Kind = Literal["main-effect", "contrast", "conjunction"]
 Results = xr.Dataset | Sequence[xr.Dataset] | Mapping[str, xr.Dataset]
 """One result, several, or results by name."""
 SIMULATED = "simulated"
 """The attribute of a result whose foci were made up by a program; others lack it."""
+_MODELS: dict[str, type[Result]] = {}
 
 
 @dataclass(frozen=True, eq=False)
-class _Result:
+class Result:
+    """View a Dataset as the result of an analysis; each kind of analysis has a class of its own."""
+
     dataset: xr.Dataset
+    kind: ClassVar[str]
     title: ClassVar[str]
     """The name of the kind of analysis."""
     signs: ClassVar[tuple[int, ...]] = (1,)
     """The signs that values of its thresholded maps have."""
+
+    def __init_subclass__(cls, *, kind: str) -> None:
+        """Make a class the view of the results of a kind of analysis."""
+        cls.kind = kind
+        _MODELS[kind] = cls
+
+    @property
+    def parts(self) -> list[str]:
+        """The names of the main effects that the result is made of."""
+        raise NotImplementedError
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """What the result shows in words, one for each of its `signs`."""
+        raise NotImplementedError
 
     @property
     def name(self) -> str:
@@ -92,10 +110,9 @@ class _Result:
         return np.asarray(np.abs(values))
 
 
-class MainEffectResult(_Result):
+class MainEffectResult(Result, kind="main-effect"):
     """View a Dataset as a main effect."""
 
-    kind: ClassVar[Literal["main-effect"]] = "main-effect"
     title = "Main effect"
 
     @property
@@ -126,10 +143,9 @@ class MainEffectResult(_Result):
         return np.asarray(self.dataset["z_base_rate" if against else "s"].values)
 
 
-class ContrastResult(_Result):
+class ContrastResult(Result, kind="contrast"):
     """View a Dataset as a contrast."""
 
-    kind: ClassVar[Literal["contrast"]] = "contrast"
     title = "Contrast"
     signs = (1, -1)
 
@@ -168,10 +184,9 @@ class ContrastResult(_Result):
         return rank
 
 
-class ConjunctionResult(_Result):
+class ConjunctionResult(Result, kind="conjunction"):
     """View a Dataset as a conjunction."""
 
-    kind: ClassVar[Literal["conjunction"]] = "conjunction"
     title = "Conjunction"
 
     @property
@@ -188,12 +203,6 @@ class ConjunctionResult(_Result):
         if self.inference.conjunction_of == "ale":
             return np.asarray(self.dataset["ale_min"].values.max(axis=0))
         return np.asarray(np.abs(values))
-
-
-Result = MainEffectResult | ContrastResult | ConjunctionResult
-_MODELS: dict[str, type[Result]] = {
-    model.kind: model for model in (MainEffectResult, ContrastResult, ConjunctionResult)
-}
 
 
 def kind_of(dataset: xr.Dataset) -> str:
@@ -213,7 +222,7 @@ def with_origin(results: Mapping[str, xr.Dataset], *, simulated: bool) -> dict[s
 
 
 def model_of(result: xr.Dataset) -> Result:
-    """Return the model of a result: a view of its Dataset as a main effect, a contrast or a conjunction.
+    """Return the model of a result: a view of its Dataset as a main effect, a contrast, a conjunction ….
 
     Raises
     ------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,13 @@ import xarray as xr
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.maps import MapSpec, map_specs_of, stem
+from ale_dask.reporting.common.presentation import File as File
 from ale_dask.reporting.common.wording import controls, setting
 from ale_dask.storage.location import replace_file
 
 MNI152 = 4
 """NIfTI's code of a transform to MNI152 space."""
 SIMULATED = "SIMULATED DATA"
-File = tuple[str, Callable[[], bytes]]
-"""A file's path below a folder, and the function that makes its content."""
 
 
 def write_maps(result: xr.Dataset, folder: Path) -> list[Path]:

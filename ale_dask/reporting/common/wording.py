@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from ale_dask.analyses.corrections import CORRECTION_OF, CORRECTIONS
-from ale_dask.analyses.findings.model import MainEffectResult, model_of
+from ale_dask.analyses.corrections import CORRECTION_OF
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import EPS
 from ale_dask.analyses.sensitivity.power import BESIDE, THIRDS
 from ale_dask.config.inference import OF_CLUSTERS, Inference
 from ale_dask.coordinates.decisions import decisions
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.correct import UNREACHABLE, clopper_pearson
-from ale_dask.reporting.common.base_rate import PRICE, base_rate_facts, base_rate_notes
+from ale_dask.reporting.common.base_rate import PRICE, base_rate_notes
 from ale_dask.reporting.common.base_rate_maps import AGAINST, UNIFORM, is_base_rate
 from ale_dask.reporting.common.maps import MapSpec, find_map_spec
-from ale_dask.reporting.common.null_rate import little_power, percent
+from ale_dask.reporting.common.null_rate import little_power
+from ale_dask.reporting.common.presentation import presentation_of
 
 FEWEST = 17
 """Fewest experiments of a main effect that is not underpowered (Eickhoff et al. 2016)."""
@@ -44,10 +44,10 @@ def decision_words(spec: MapSpec) -> str:
     """Return the meaning of the columns "decision" and "bound" of a map's clusters; "" if it has no such columns."""
     if spec.level in ("size-fwe", "mass-fwe"):
         return _DECISION_AND_BOUND + _GIVEN_FORMING_VALUES
-    return _DECISION_AND_BOUND if _correction_of(spec) in OF_CLUSTERS else ""
+    return _DECISION_AND_BOUND if correction_of(spec) in OF_CLUSTERS else ""
 
 
-def _correction_of(spec: MapSpec) -> str:
+def correction_of(spec: MapSpec) -> str:
     """Return the correction of a main effect's map, without its null; its level if it has no correction."""
     return spec.level.removeprefix(AGAINST).removeprefix(UNIFORM)
 
@@ -59,29 +59,7 @@ def input_words(source: str, *, correction: str) -> str:
 
 def label(result: xr.Dataset, spec: MapSpec) -> str:
     """Return the threshold of a map in a few words."""
-    return _label(result, spec) + small_volume(result)
-
-
-def _label(result: xr.Dataset, spec: MapSpec) -> str:
-    i = model_of(result).inference
-    source = input_words(spec.source, correction=i.correction)
-    if model_of(result).kind == "contrast":
-        region = "whole mask" if i.gate == "none" else f"pooled experiments at {source}"
-        if spec.level in ("size-fwe", "mass-fwe"):
-            forming = f"cluster-forming p < {i.voxel_p:g}"
-            return f"cluster-{spec.level[:4]} FWE p ≤ {i.cluster_p:g}, {forming}, {region}"
-        if spec.level == "voxel-fwe":
-            # Corrected over the region that no relabelling changes, whichever gate the uncorrected map has.
-            return f"voxel FWE p ≤ {i.contrast_p:g}, {region}"
-        return f"uncorrected p < {i.contrast_p:g}, {f'arms at {source}' if i.gate == 'arms' else region}"
-    if model_of(result).kind == "conjunction":
-        return f"overlap of the maps at {source}"
-    level = _correction_of(spec)
-    if level in CORRECTION_OF:
-        null = ", against the base rate" if is_base_rate(spec) else ""
-        forming = f", cluster-forming p < {i.voxel_p:g}" if CORRECTION_OF[level].of_clusters else ""
-        return f"{CORRECTION_OF[level].label} {level_words(i)}{forming}{null}"
-    return f"uncorrected p < {i.voxel_p:g}, at least {i.min_volume:g} mm³"
+    return presentation_of(result).label(result, spec) + small_volume(result)
 
 
 def level_words(inference: Inference) -> str:
@@ -109,7 +87,7 @@ def controlled(spec: MapSpec, inference: Inference) -> str:
     mask = f"the mask where the pooled uncorrected p is below {floor:g}" if floor else "the mask"
     region = mask if inference.gate == "none" else "the thresholded map of the pooled experiments"
     words = str(spec.controls).format(**inference.model_dump(), region=region)
-    if inference.until_decided is None or _correction_of(spec) not in OF_CLUSTERS:
+    if inference.until_decided is None or correction_of(spec) not in OF_CLUSTERS:
         return words
     drawn = "where the literature reports them anyway" if is_base_rate(spec) else "at random"
     null = " against the base rate" if is_base_rate(spec) else ""
@@ -137,8 +115,7 @@ def _plain(value: Any) -> Any:
 
 def facts(result: xr.Dataset) -> list[tuple[str, str]]:
     """Return the facts (name, value) of a result for the page, thresholds with their intervals."""
-    by_kind = {"main-effect": _main_effect, "contrast": _contrast, "conjunction": _conjunction}
-    return by_kind[model_of(result).kind](result)
+    return presentation_of(result).facts(result)
 
 
 def notes(result: xr.Dataset) -> list[str]:
@@ -198,55 +175,6 @@ def shortfalls(result: xr.Dataset) -> list[str]:
     return reasons
 
 
-def _main_effect(result: xr.Dataset) -> list[tuple[str, str]]:
-    attrs, i = result.attrs, model_of(result).inference
-    scales = MainEffectResult(result).scales
-    outside = int(attrs["foci_outside_mask"])
-    return [
-        ("Experiments", f"{attrs['n_experiments']}" + subject_words(attrs)),
-        ("Foci", f"{attrs['n_foci']}" + (f" ({outside} outside the mask)" if outside else "")),
-        ("Subjects", f"{attrs['n_subjects']}"),
-        ("Cluster-forming", f"p < {i.voxel_p:g}, ALE ≥ {attrs['threshold_ale']:.4g}"),
-        *_null_rate(attrs),
-        *(
-            (c.uniform.title, _cut(result, c.uniform.cut, partial(c.uniform.words, scales=scales)))
-            for c in CORRECTIONS
-            if c.uniform.cut in attrs
-        ),
-        *base_rate_facts(result),
-        ("Level, iterations", f"{level_words(i)}, {attrs['iterations']:,} iterations, seed {i.seed}"),
-        ("Primary correction", CORRECTION_OF[i.correction].label),
-        ("Mask", _mask(result)),
-    ]
-
-
-def _null_rate(attrs: Mapping[str, Any]) -> list[tuple[str, str]]:
-    rate = attrs.get("null_voxel_rate")
-    return [] if rate is None else [("Voxels that reach it", f"{percent(rate)} of the uniform null")]
-
-
-def _contrast(result: xr.Dataset) -> list[tuple[str, str]]:
-    attrs, i = result.attrs, model_of(result).inference
-    relabellings = "all relabellings" if attrs["enumerated"] else "relabellings"
-    ratio = "{:.3g} against {:.3g}".format
-    return [
-        ("Arms", " against ".join(attrs["arms"])),
-        ("Experiments compared", " against ".join(f"{n:,}" for n in attrs["experiments_compared"])),
-        ("Foci per experiment", ratio(*attrs["foci_per_experiment"])),
-        ("Subjects per experiment", ratio(*attrs["subjects_per_experiment"])),
-        (
-            "Level, each direction",
-            f"uncorrected p < {i.contrast_p:g}, at least {i.min_volume:g} mm³; voxel FWE p ≤ {i.contrast_p:g}",
-        ),
-        ("Gate", attrs["gate"]),
-        ("Shared subjects", shared_words(attrs["shared"], i)),
-        *_clusters(result),
-        *_detectable(attrs),
-        ("Permutations", f"{attrs['iterations']:,} {relabellings}, seed {i.seed}"),
-        ("Mask", _mask(result)),
-    ]
-
-
 def detectable(attrs: Mapping[str, Any]) -> str:
     """Return in words how many experiments must report a place for the main effects of a result to find it.
 
@@ -282,7 +210,8 @@ def price(attrs: Mapping[str, Any]) -> str:
     return PRICE if THIRDS[0] in attrs else ""
 
 
-def _detectable(attrs: Mapping[str, Any]) -> list[tuple[str, str]]:
+def detectable_facts(attrs: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the fact for the page that `detectable` puts in words, none if no power was simulated."""
     words = detectable(attrs)
     return [(f"Found with {100 * attrs['power_target']:.0f} % power, if reported by", words)] if words else []
 
@@ -295,33 +224,6 @@ def shared_words(shared: Sequence[str], inference: Inference) -> str:
     return f"{'; '.join(shared)}: {done}"
 
 
-def _clusters(result: xr.Dataset) -> list[tuple[str, str]]:
-    if "contrast_cluster_size" not in result:
-        return []
-    i, n = model_of(result).inference, result.sizes["contrast_cluster"]
-    return [("Clusters tested", f"{n}, formed where p < {i.voxel_p:g} among all relabellings; FWE p ≤ {i.cluster_p:g}")]
-
-
-def _conjunction(result: xr.Dataset) -> list[tuple[str, str]]:
-    return [
-        ("Of", " AND ".join(result.attrs["of"])),
-        ("Minimum volume", f"{model_of(result).inference.min_volume:g} mm³"),
-        ("Largest minimum z before any threshold", f"{result.attrs['largest_minimum_z']:.3f}"),
-        *_detectable(result.attrs),
-        ("Mask", _mask(result)),
-    ]
-
-
-def _cut(result: xr.Dataset, name: str, words: Any) -> str:
-    value = setting(result, name)
-    if value is None:
-        return "none: too few iterations"
-    low, high = setting(result, f"{name}_interval")
-    if high is None:
-        return f"{words(value)} (95 % interval: at least {words(low)}; so few iterations give it no upper end)"
-    return f"{words(value)} (95 % interval {words(low)} to {words(high)})"
-
-
 def ale_of(result: xr.Dataset, s: int) -> float:
     """Return the ALE of a fixed-point sum of a main effect."""
     return float(ale_from_s(np.array([s]), bits=int(result.attrs["scale_bits"]))[0])
@@ -332,7 +234,8 @@ def mask_name(result: xr.Dataset) -> str:
     return str(result.attrs["mask"]).replace("\\", "/").rsplit("/", 1)[-1]
 
 
-def _mask(result: xr.Dataset) -> str:
+def mask_words(result: xr.Dataset) -> str:
+    """Return the mask of a result, its size, and the region of inference in words."""
     return f"{mask_name(result)}, {result.sizes['voxel']:,} voxels{small_volume(result)}"
 
 

@@ -13,22 +13,18 @@ import xarray as xr
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.config.run_record import RunRecord
 from ale_dask.numerics.space import Mask
+from ale_dask.reporting.common.presentation import presentation_of
 from ale_dask.reporting.common.wording import setting
 
 MAP_COLUMNS = ("analysis", "kind", "map", "largest_difference", "x", "y", "z", "value_1", "value_2", "correlation")
 SETTING_COLUMNS = ("analysis", "setting", "value_1", "value_2")
-_UNTHRESHOLDED = {
-    "main-effect": {"ALE": "ale", "z": "z", "z against the base rate": "z_base_rate"},
-    "contrast": {"difference of ALE": "difference"},
-    "conjunction": {"minimum z": "z_min_unthresholded"},
-}
 _NUMBERS = ("iterations", "n_experiments", "n_foci", "n_subjects", "threshold_ale", "cut_size", "cut_mass", "cut_ale")
 
 
 def differing_maps(a: xr.Dataset, b: xr.Dataset) -> Iterator[dict[str, Any]]:
     """Yield a row for each unthresholded map of two results: the largest difference, its place, and the correlation."""
     mask: Mask = model_of(a).mask
-    for words, variable in _UNTHRESHOLDED[model_of(a).kind].items():
+    for words, variable in presentation_of(a).compared.items():
         if variable not in a or variable not in b:
             continue
         first, second = (r[variable].values.astype(np.float64) for r in (a, b))

@@ -24,6 +24,7 @@ from ale_dask.errors import InputError
 from ale_dask.numerics.correct import monte_carlo_p
 from ale_dask.reporting.common.map_files import SIMULATED, File, image_bytes
 from ale_dask.reporting.common.maps import find_map_spec, map_specs_of, stem
+from ale_dask.reporting.common.presentation import presentation_of
 from ale_dask.reporting.export.gingerale import gingerale_files
 from ale_dask.reporting.tables.clusters import cluster_tables, study_table
 from ale_dask.reporting.tables.contributions import contribution_table
@@ -122,16 +123,22 @@ def _map(result: xr.Dataset, read: Callable[[], npt.NDArray[Any]], suffix: str) 
 
 
 def _nimare_maps(result: xr.Dataset) -> dict[str, Callable[[], npt.NDArray[Any]]]:
-    kind = model_of(result).kind
-    if kind == "conjunction":
-        return {v.suffix: partial(v.read, result) for v in map_specs_of(result)}
-    if kind == "contrast":
-        return {
-            f"stat_{_DIFF}": lambda: result["difference"].values,
-            f"p_{_DIFF}": lambda: two_sided(result)[0],
-            f"z_{_DIFF}": lambda: two_sided(result)[1],
-            f"logp_{_DIFF}": lambda: _logp(two_sided(result)[0]),
-        }
+    own = presentation_of(result).nimare
+    return {v.suffix: partial(v.read, result) for v in map_specs_of(result)} if own is None else own(result)
+
+
+def contrast_maps(result: xr.Dataset) -> dict[str, Callable[[], npt.NDArray[Any]]]:
+    """Return the maps of a contrast as NiMARE has them, with two-sided p, by the ends of their file names."""
+    return {
+        f"stat_{_DIFF}": lambda: result["difference"].values,
+        f"p_{_DIFF}": lambda: two_sided(result)[0],
+        f"z_{_DIFF}": lambda: two_sided(result)[1],
+        f"logp_{_DIFF}": lambda: _logp(two_sided(result)[0]),
+    }
+
+
+def main_effect_maps(result: xr.Dataset) -> dict[str, Callable[[], npt.NDArray[Any]]]:
+    """Return the maps of a main effect as NiMARE has them, with corrected p, by the ends of their file names."""
     label = find_map_spec(result, level="label")
     maps: dict[str, Callable[[], npt.NDArray[Any]]] = {
         "stat": lambda: result["ale"].values,

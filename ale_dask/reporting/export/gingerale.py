@@ -31,6 +31,7 @@ from ale_dask.coordinates.readers.sleuth import write_sleuth
 from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.reporting.common.map_files import MNI152, SIMULATED, File, to_volume
 from ale_dask.reporting.common.maps import find_map_spec, main_clusters, stem
+from ale_dask.reporting.common.presentation import presentation_of
 from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table
 from ale_dask.reporting.tables.contributions import contribution_table
 
@@ -54,10 +55,9 @@ def gingerale_files(results: Mapping[str, xr.Dataset]) -> list[File]:
     The thresholded contrasts are those at the corrected input, uncorrected as GingerALE's are, each direction by
     itself; conjunctions those at the corrected input.
     """
-    kinds = {"main-effect": _main_effect, "contrast": _contrast, "conjunction": _conjunction}
     files: list[File] = []
     for name, result in results.items():
-        files += kinds[model_of(result).kind](name, result, results)
+        files += presentation_of(result).gingerale(name, result, results)
     return files
 
 
@@ -81,7 +81,8 @@ def _thousands(n: int) -> str:
     return f"{n // 1000}k" if n and n % 1000 == 0 else str(n)
 
 
-def _main_effect(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> list[File]:
+def main_effect_files(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> list[File]:
+    """Return the files of a main effect: Sleuth text, images, and at each input the clusters."""
     base = stem(name)
     # A remark in the text itself would become part of the next experiment's name.
     foci = f"{base}_simulated.txt" if model_of(result).simulated else f"{base}.txt"
@@ -109,7 +110,8 @@ def _p(result: xr.Dataset) -> Values:
     return np.asarray(10.0 ** -result["logp"].values.astype(np.float64))
 
 
-def _contrast(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> list[File]:
+def contrast_files(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> list[File]:
+    """Return the files of both directions of a contrast at the corrected input."""
     i, source = model_of(result).inference, INPUTS[0]
     arms = [stem(str(arm)) for arm in result.attrs["arms"]]
     spec = find_map_spec(result, level="uncorrected", source=source)
@@ -145,7 +147,8 @@ def _contrast(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset]) 
     return files
 
 
-def _conjunction(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> list[File]:
+def conjunction_files(name: str, result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> list[File]:
+    """Return the files of a conjunction at the corrected input."""
     source = INPUTS[0]
     base = "_conj_".join(stem(str(part)) for part in result.attrs["of"])
 

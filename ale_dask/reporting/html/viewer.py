@@ -10,6 +10,7 @@ import xarray as xr
 
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.reporting.common.maps import MapSpec, map_specs_of
+from ale_dask.reporting.common.presentation import presentation_of
 from ale_dask.reporting.common.wording import label
 from ale_dask.reporting.figures.maps import ramps_of
 from ale_dask.reporting.figures.study_context import StudyContext
@@ -18,11 +19,6 @@ from ale_dask.reporting.figures.viewer_layers import INT16, Backdrop, inverse_of
 Z_STEP, ALE_STEP = 0.01, 1e-5
 """Steps to which values are rounded in a viewer, so that the value it prints is the value it holds."""
 _UNITS = {"z": "z value", "probability": "ALE"}
-_UNTHRESHOLDED = {
-    "main-effect": {"z": "unthresholded z", "stat": "unthresholded ALE"},
-    "contrast": {"stat_desc-group1MinusGroup2": "unthresholded difference of ALE"},
-    "conjunction": {"z_desc-conjunctionUnthresholded": "unthresholded minimum z"},
-}
 
 
 class Viewers:
@@ -42,7 +38,7 @@ class Viewers:
         if self._backdrop is None:
             self._backdrop = silhouette(mask)
         maps = [self._map(result, context, spec, label(result, spec), start=None) for spec in specs]
-        for suffix, words in _UNTHRESHOLDED[model_of(result).kind].items():
+        for suffix, words in presentation_of(result).unthresholded.items():
             spec = next(v for v in map_specs_of(result) if v.suffix == suffix)
             maps.append(self._map(result, context, spec, words, start=_slider_start(result, spec)))
         shown = next((i for i, m in enumerate(maps) if m["data"] is not None), 0)

@@ -18,10 +18,11 @@ from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.numerics.density_levels import Z_UNIT
 from ale_dask.numerics.space import Mask
-from ale_dask.reporting.common.base_rate_maps import AGAINST, is_base_rate
+from ale_dask.reporting.common.base_rate_maps import AGAINST
 from ale_dask.reporting.common.extra import LABELS, available
 from ale_dask.reporting.common.maps import MapSpec, find_map_spec, main_clusters, map_specs_of
 from ale_dask.reporting.common.once import made_once
+from ale_dask.reporting.common.presentation import presentation_of
 from ale_dask.reporting.common.wording import controls
 from ale_dask.reporting.tables.columns import (
     BASE_RATE,
@@ -182,11 +183,14 @@ def _contrast_cluster(result: xr.Dataset, cluster: Cluster, *, source: str) -> d
 def conjunction_table(result: xr.Dataset, *, source: str) -> pd.DataFrame:
     """Return the clusters of a conjunction at an input or "voxel-fwe", with minimum z and ALE at the peak."""
     check(result, "ale_min", "z_min", "z_min_voxel_fwe")
-    mask = model_of(result).mask
     if source == "voxel-fwe":
-        z, ale = result["z_min_voxel_fwe"].values, None
-    else:
-        z, ale = (result[n].sel(input=source).values for n in ("z_min", "ale_min"))
+        return untested_table(result, result["z_min_voxel_fwe"].values)
+    return untested_table(result, *(result[name].sel(input=source).values for name in ("z_min", "ale_min")))
+
+
+def untested_table(result: xr.Dataset, z: npt.NDArray[Any], ale: npt.NDArray[Any] | None = None) -> pd.DataFrame:
+    """Return the clusters of a thresholded map of z (voxel) that have no test of their own, with ALE at the peak."""
+    mask = model_of(result).mask
     rows = []
     for cluster in model_of(result).clusters(z):
         row = {**_place(cluster, mask, z if ale is None else ale), "Peak Stat": float(z[cluster.peak])}
@@ -222,14 +226,7 @@ def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
 
 def table_of_map(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:
     """Return the cluster table that belongs to a thresholded map."""
-    kind = model_of(result).kind
-    if kind == "contrast":
-        return contrast_table(result, source=spec.source, level=spec.level)
-    if kind == "conjunction":
-        return conjunction_table(result, source=spec.source)
-    if spec.level == "uncorrected":
-        return cluster_table(result, source="uncorrected")
-    return cluster_table(result, null="base-rate" if is_base_rate(spec) else "uniform")
+    return presentation_of(result).table(result, spec)
 
 
 def directed_table(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:
@@ -257,15 +254,9 @@ def _main_effect_rows(name: str, result: xr.Dataset) -> list[dict[str, Any]]:
 def levels_of(result: xr.Dataset) -> list[tuple[str, str]]:
     """Return the level and input of every thresholded map of a contrast or conjunction that has a table."""
     present = {(v.level, v.source) for v in map_specs_of(result)}
-    return [pair for pair in _LEVELS.get(model_of(result).kind, ()) if pair in present]
+    return [pair for pair in presentation_of(result).levels if pair in present]
 
 
-_LEVELS: dict[str, tuple[tuple[str, str], ...]] = {
-    "contrast": tuple(
-        (level, source) for level in ("uncorrected", "voxel-fwe", "size-fwe", "mass-fwe") for source in INPUTS
-    ),
-    "conjunction": (*(("thresholded", source) for source in INPUTS), ("voxel-fwe", "voxel-fwe")),
-}
 _STUDY_NAMES = {
     "cluster": "Cluster ID",
     "Z": "Peak Stat",

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 import xarray as xr
-from scipy import special
 
 from ale_dask.analyses.findings.model import is_simulated, model_of
 from ale_dask.analyses.main_effect import EPS
-from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.map_files import SIMULATED
-from ale_dask.reporting.common.maps import MapSpec, find_map_spec
 from ale_dask.reporting.common.once import made_once
-from ale_dask.reporting.common.wording import controls, label
+from ale_dask.reporting.common.presentation import presentation_of, presentations
+from ale_dask.reporting.common.wording import label
 from ale_dask.reporting.tables.anatomy import area_words, region_words
-from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table
 
 COLUMNS = (
     "Analysis",
@@ -52,34 +49,17 @@ def article_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     rows: list[dict[str, str]] = []
     for name, result in results.items():
         mark = f"{SIMULATED}: {name}" if model_of(result).simulated else name
-        for direction, spec, table in _listed(result):
+        for direction, spec, table in presentation_of(result).listed(result):
             fixed = {"Analysis": mark, "Direction": direction, "Threshold": label(result, spec)}
             clusters = table[table["Cluster Size (mm3)"].notna()].to_dict("records")
             rows += [fixed | _row(row, result) for row in clusters] or [fixed | {"Region": "no cluster"}]
     return pd.DataFrame([dict.fromkeys(COLUMNS, "") | row for row in rows], columns=list(COLUMNS), dtype=object)
 
 
-def _listed(result: xr.Dataset) -> Iterator[tuple[str, MapSpec, pd.DataFrame]]:
-    """Yield the direction, the map and the clusters of each part of a result that a paper lists."""
-    kind, source, correction = model_of(result).kind, INPUTS[0], model_of(result).correction
-    if kind == "main-effect":
-        yield "", find_map_spec(result, level=correction.word), cluster_table(result)
-    elif kind == "contrast":
-        table = contrast_table(result, source=source)
-        for direction in model_of(result).directions:
-            spec = find_map_spec(result, level="uncorrected", source=source)
-            yield direction, spec, table[table["Direction"] == direction]
-    else:
-        inputs = {"thresholded": source} | ({} if correction.of_single_voxels else {"voxel-fwe": "voxel-fwe"})
-        for level, used in inputs.items():
-            spec = find_map_spec(result, level=level, source=used)
-            yield model_of(result).directions[0], spec, conjunction_table(result, source=used)
-
-
 def _row(row: Mapping[Any, Any], result: xr.Dataset) -> dict[str, str]:
-    kind, correction = model_of(result).kind, model_of(result).correction
-    tested = kind == "main-effect" and correction.of_clusters
-    p = f"p {correction.short} FWE" if tested else "p" if kind == "contrast" else ""
+    correction = model_of(result).correction
+    tested = model_of(result).kind == "main-effect" and correction.of_clusters
+    p = f"p {correction.short} FWE" if tested else "p"
     decision = correction.decision_column if tested else ""
     x = float(row["X"])
     return {
@@ -142,10 +122,10 @@ def _heading(analysis: str, direction: str, threshold: str) -> str:
 
 def _notes(results: Mapping[str, xr.Dataset], table: pd.DataFrame) -> list[str]:
     """Return the notes below the table: columns, p, the error that each threshold controls, abbreviations."""
-    by_kind: dict[str, dict[str, None]] = {"main-effect": {}, "contrast": {}, "conjunction": {}}
+    by_kind: dict[str, dict[str, None]] = {shown.kind: {} for shown in presentations()}
     for result in results.values():
-        for _, spec, _ in _listed(result):
-            by_kind[model_of(result).kind][_kind_note(result, spec)] = None
+        for _, spec, _ in presentation_of(result).listed(result):
+            by_kind[model_of(result).kind][presentation_of(result).note(result, spec)] = None
     notes = [
         "One row per cluster: x, y, z (mm, MNI), Z and ALE at its peak; of a conjunction Z and ALE are the least of "
         "its maps.",
@@ -163,24 +143,3 @@ def _notes(results: Mapping[str, xr.Dataset], table: pd.DataFrame) -> list[str]:
         "MNI, Montreal Neurological Institute."
     )
     return notes
-
-
-def _kind_note(result: xr.Dataset, spec: MapSpec) -> str:
-    """Return the note on the p of a kind of result, and on the error that its threshold controls."""
-    attrs, i = result.attrs, model_of(result).inference
-    if model_of(result).kind == "main-effect":
-        correction, iterations = model_of(result).correction, f"{attrs['iterations']:,} iterations"
-        of_cluster = f"p is of the cluster's {correction.short}, family-wise, from {iterations}; "
-        p = of_cluster if correction.of_clusters else ""
-        return f"Main effects: {p}controlled is the {controls(result, spec)}."
-    if model_of(result).kind == "contrast":
-        n = int(attrs["iterations"])
-        relabellings = f"{n:,} relabellings{', which are all' if attrs['enumerated'] else ''}"
-        least = 1 / n if attrs["enumerated"] or i.relabel_p == "share" else 1 / (1 + n)
-        largest_z = f"{-special.ndtri(least):.2f}"
-        return (
-            f"Contrasts: p is of the peak, uncorrected, from {relabellings}, so that Z is at most {largest_z}; "
-            f"of equal Z the peak is where the ALE maps differ most. Shown is {controls(result, spec)}."
-        )
-    verb = "Controlled" if spec.level == "voxel-fwe" else "Shown"
-    return f"Conjunctions, {label(result, spec)}: no p. {verb} is the {controls(result, spec)}."

@@ -1,4 +1,4 @@
-"""Write the methods sections on inference, contrasts and conjunctions, and the error that each of them controls."""
+"""Write the methods sections on inference and contrasts, and the error that each of them controls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ale_dask.analyses.null_threshold import DRAWS
 from ale_dask.config.inference import PROGRAMS, Inference, departures
 from ale_dask.config.run_record import RunRecord
 from ale_dask.numerics.correct import UNREACHABLE
-from ale_dask.reporting.common.maps import MAP_SPECS, MapSpec
+from ale_dask.reporting.common.map_spec import MapSpec
 from ale_dask.reporting.common.null_rate import little_power, percent
 from ale_dask.reporting.common.phrases import (
     counted,
@@ -26,6 +26,7 @@ from ale_dask.reporting.common.phrases import (
     volume,
     voxel_mm3,
 )
+from ale_dask.reporting.common.presentation import presentation
 from ale_dask.reporting.common.wording import KEPT, UNLIKE, controlled, detectable, price, shared_words
 from ale_dask.reporting.text.base_rate import base_rate_paragraph
 
@@ -69,7 +70,7 @@ def inference(record: RunRecord) -> list[str]:
     paragraphs = [_correction(i), *_cluster_decisions(i), *_thresholds(record, i)]
     paragraphs.append(
         f"Maps at an uncorrected p < {decimal(i.voxel_p)}, in clusters of at least {volume(i, record)}, were produced "
-        f"beside them. This controlled {controlled(_map_specs('main-effect')['uncorrected'], i)}."
+        f"beside them. This controlled {controlled(specs_by_level('main-effect')['uncorrected'], i)}."
     )
     if i.null != "uniform":
         paragraphs.append(base_rate_paragraph(i))
@@ -80,9 +81,9 @@ def inference(record: RunRecord) -> list[str]:
     return paragraphs
 
 
-def _map_specs(kind: str) -> dict[str, MapSpec]:
+def specs_by_level(kind: str) -> dict[str, MapSpec]:
     """Return the maps of a kind of result by level."""
-    return {spec.level: spec for spec in MAP_SPECS[kind]}
+    return {spec.level: spec for spec in presentation(kind).maps}
 
 
 def _by_cluster(i: Inference) -> bool:
@@ -121,7 +122,7 @@ def _correction(i: Inference) -> str:
         f"of each experiment being kept, and the {correction.largest} was "
         f"recorded{_NULL_SPACE[i.null_space]}.{enhanced} "
         f"{rules[i.cluster_cut].format(survivor=_survivor(i), level=decimal(i.cluster_p))} "
-        f"This controlled {controlled(_map_specs('main-effect')[i.correction], i)}."
+        f"This controlled {controlled(specs_by_level('main-effect')[i.correction], i)}."
     )
 
 
@@ -208,14 +209,14 @@ def contrasts(record: RunRecord) -> list[str]:
         "exclude": "Experiments that both arms share, or that may be of the same subjects, were excluded from both.",
         "keep": KEPT if any(entry["shared"] for entry in entries.values()) else _NONE_SHARED,
     }[i.shared]
-    specs = _map_specs("contrast")
+    specs = specs_by_level("contrast")
     paragraphs = [
         "Samples A and B were contrasted by the difference of their ALE maps, compared in each voxel with differences "
         f"after relabelling whole {_UNIT[i.same_subjects]} at fixed group sizes [@eickhoff2011]; each direction "
         f"was tested by itself. {shared} Kernels were cut only below the resolution of the arithmetic. The seed was "
         f"{i.seed}.",
         *(_contrasted(name, entry, record) for name, entry in entries.items()),
-        f"{gate}, at {_inputs(i)}, at p < {decimal(i.contrast_p)} in clusters of at least {volume(i, record)}. These "
+        f"{gate}, at {inputs(i)}, at p < {decimal(i.contrast_p)} in clusters of at least {volume(i, record)}. These "
         f"maps show {shown_by(i)}.",
         f"Beside them, the largest difference in each relabelling gave voxels with a corrected p ≤ "
         f"{decimal(i.contrast_p)}, which controlled {controlled(specs['voxel-fwe'], i)}.",
@@ -293,23 +294,6 @@ def _compared(arm: str, entry: Mapping[str, Any], record: RunRecord) -> str:
     return counted(used, "experiment") + (f" of its {total:,}; {total - used:,} excluded" if used < total else "")
 
 
-def conjunctions(record: RunRecord) -> list[str]:
-    """Return paragraphs on conjunctions and on the meaning of an overlap."""
-    entries, i = of_kind(record, "conjunction"), inference_of_record(record)
-    if not entries:
-        return []
-    spec = _map_specs("conjunction")["voxel-fwe"]
-    names = listed(f"“{name}” of {listed(entry['of'])}" for name, entry in entries.items())
-    shown = {entry["controls"] for entry in entries.values()}
-    return [
-        f"Conjunctions ({names}) were the voxelwise minimum of the thresholded maps [@nichols2005], at {_inputs(i)}, "
-        f"in clusters of at least {volume(i, record)}, with peaks by the minimum of "
-        f"{'ALE' if i.conjunction_of == 'ale' else 'z'}. They show the {listed(shown)}.",
-        f"Beside them, the minimum of the voxel-FWE maps controlled {controlled(spec, i)}.",
-        *power(entries, i),
-    ]
-
-
 _OTHER_FOCI = {
     "uniform": "at random",
     "base-rate": "as the base rate has them",
@@ -346,7 +330,8 @@ def _cut(entry: Mapping[str, Any], i: Inference, record: RunRecord) -> str:
     return f"ALE ≥ {entry['threshold_ale']:.4g}, {least}" if correction.of_clusters else least
 
 
-def _inputs(i: Inference) -> str:
+def inputs(i: Inference) -> str:
+    """Return both inputs of a contrast or a conjunction in words."""
     return f"{CORRECTION_OF[i.correction].label} and at an uncorrected p < {decimal(i.voxel_p)}"
 
 
