@@ -97,11 +97,14 @@ def plan_jackknife(
     Raises
     ------
     InputError
-        for an unknown column, a correction by TFCE, too many sets, or a missing main effect.
+        for an unknown column, a correction by TFCE, too many sets, a missing main effect, or another kind of result.
     """
     analyses = {
         name: result for name, result in results.items() if name in samples or model_of(result).kind != "main-effect"
     }
+    known = ("main-effect", "contrast", "conjunction")
+    if other := [name for name, result in analyses.items() if model_of(result).kind not in known]:
+        raise InputError(f"'{other[0]}' is no main effect, contrast or conjunction: nothing can be left out of it")
     sets: dict[str, list[LeftOut]] = {}
     sets_of_main: dict[str, list[LeftOut]] = {}
     for name, result in analyses.items():
