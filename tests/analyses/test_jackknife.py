@@ -18,6 +18,7 @@ import ale_dask as ale
 from ale_dask.analyses import base_rate
 from ale_dask.analyses.base_rate import plan_base_rate
 from ale_dask.analyses.corrections import CORRECTION_OF
+from ale_dask.analyses.findings.model import Result
 from ale_dask.analyses.main_effect import plan_main_effect
 from ale_dask.analyses.sample import sample
 from ale_dask.analyses.sensitivity import base_rate_variants
@@ -138,6 +139,15 @@ def test_pairs_and_studies_left_out_equal_analyses_without_them(tiny: Path) -> N
     assert by["left_out"].values.tolist() == ["one", "two"]
     half = effect(subset(named, halves != "one"), tiny, "drug")
     np.testing.assert_array_equal(by["overlap_fraction"].values[:, [0]], expected(whole, {"one": half}))
+
+
+def test_nothing_is_left_out_of_another_kind_of_analysis() -> None:
+    class UnionResult(Result, kind="union-of-a-test"):
+        """View a Dataset as a union, a kind of analysis that leave-one-out does not know."""
+
+    union = xr.Dataset(attrs={"name": "either", "kind": UnionResult.kind})
+    with pytest.raises(InputError, match="'either' is no main effect, contrast or conjunction"):
+        ale.jackknife([union])
 
 
 def test_what_cannot_be_left_out(tiny: Path) -> None:

@@ -1,4 +1,4 @@
-"""List every map of a result: its file name, its content and its control of error."""
+"""Find the maps of a result by their levels; the module of its kind in `kinds` lists them."""
 
 from __future__ import annotations
 
