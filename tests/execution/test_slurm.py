@@ -33,9 +33,9 @@ from ale_dask.workflows.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy" / "slurm"
-ITERATIONS = 150
+ITERATIONS = 80
 BLOCKS = 5 * ITERATIONS
-SOME = 40
+SOME = 20
 
 
 @pytest.fixture(scope="module")
