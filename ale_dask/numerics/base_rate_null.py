@@ -21,7 +21,7 @@ from ale_dask.numerics.density_levels import NEVER, LevelTable, z_of
 from ale_dask.numerics.kernels.focus_visits import list_foci, workspace
 from ale_dask.numerics.kernels.kernel_rows import Geometry
 from ale_dask.numerics.kernels.planes import plane_of, sum_planes
-from ale_dask.numerics.kernels.simd import BARE, SCAN, reaches32
+from ale_dask.numerics.kernels.simd import INNER, SCAN, reaches32
 from ale_dask.numerics.permutation_null import largest, passing_memory
 from ale_dask.numerics.weighted_draws import draw_weighted, guide
 from ale_dask.numerics.whole_studies import NO_POOL, Pool, draw_study, windows
@@ -102,7 +102,7 @@ def least_of_steps(threshold: I32, geometry: Geometry) -> tuple[I32, I64]:
     return np.array(low, dtype=np.int32), np.array(begin, dtype=np.int64)
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def scan_plane(x, geometry, critical, n, best, plane, passing):  # type: ignore[no-untyped-def]
     """Append the voxels of a plane (cell), int32, with S >= their thresholds; return their number and the largest z.
 

@@ -19,7 +19,7 @@ from ale_dask.numerics.density_levels import NEVER, LevelTable, z_of
 from ale_dask.numerics.kernels.focus_visits import list_foci, workspace
 from ale_dask.numerics.kernels.kernel_rows import Geometry
 from ale_dask.numerics.kernels.planes import plane_of, sum_planes
-from ale_dask.numerics.kernels.simd import BARE, SCAN, reaches32
+from ale_dask.numerics.kernels.simd import INNER, SCAN, reaches32
 from ale_dask.numerics.permutation_null import largest, passing_memory
 from ale_dask.numerics.variant_null import add_experiment, locate, omitted_memory
 
@@ -97,7 +97,7 @@ def critical_variants(
     )
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _collect_plane(x, geometry, critical, n, plane, passing):  # type: ignore[no-untyped-def]
     """Append the voxels of a plane whose S reaches the least of their thresholds, with their S; return their number."""
     origin = np.uint64(x * geometry.stride_x)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ale_dask.numerics.kernels.focus_visits import FIRST_CELL, FIRST_ROW, FOCUS, PIECES, ROWS, list_visits
 from ale_dask.numerics.kernels.planes import add_visits, plane_of, sum_planes
-from ale_dask.numerics.kernels.simd import BARE, SCAN, WIDTH, reaches32
+from ale_dask.numerics.kernels.simd import INNER, SCAN, WIDTH, reaches32
 from ale_dask.numerics.permutation_null import PassingVoxels, passing_memory, scan_plane
 
 I32 = npt.NDArray[np.int32]
@@ -83,7 +83,7 @@ def _longer_log(log):  # type: ignore[no-untyped-def]
     return Log(cell, value, log.begin)
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _scan_visits(x, begin, end, least, limit, mark, n, largest_s, geometry, work, plane, steps):  # type: ignore[no-untyped-def]
     """Append the cells with S >= least in the rows of visits begin to end - 1; return their number and the largest S.
 
@@ -111,7 +111,7 @@ def _scan_visits(x, begin, end, least, limit, mark, n, largest_s, geometry, work
     return n, largest_s
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _drop_below(n, least, passing):  # type: ignore[no-untyped-def]
     """Drop the voxels with S < least from the first n of `passing`; return how many are left."""
     n_kept = np.int64(0)
@@ -123,7 +123,7 @@ def _drop_below(n, least, passing):  # type: ignore[no-untyped-def]
     return n_kept
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _shell_sort(array, n) -> None:  # type: ignore[no-untyped-def]
     """Sort the first n of an array (Shell 1959): they are few, and numpy's sort takes longer to compile."""
     gap = 1

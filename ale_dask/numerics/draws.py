@@ -15,7 +15,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.numerics.kernels.simd import BARE
+from ale_dask.numerics.kernels.simd import INNER
 
 NULL, RELABEL = "null", "relabel"
 """Streams of the foci of a null and of the relabellings of a contrast."""
@@ -63,7 +63,7 @@ def draw_voxels(key, iteration, n_voxels, out, begin, end) -> None:  # type: ign
             out[f + 1] = np.int64((d * n + ((c * n) >> half)) >> half)
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def draw_foci(iteration, design, geometry, work) -> None:  # type: ignore[no-untyped-def]
     """Fill work.voxel (focus) with the voxels of all foci of an iteration, uniform over the mask's voxel centres.
 

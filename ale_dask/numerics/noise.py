@@ -22,7 +22,7 @@ from ale_dask.numerics.cumulative_null import collect_steps, log_memory, steps_m
 from ale_dask.numerics.draws import draw_foci
 from ale_dask.numerics.kernels.focus_visits import Design, list_foci, list_foci_by_experiment, workspace
 from ale_dask.numerics.kernels.kernel_rows import Geometry, KernelRows
-from ale_dask.numerics.kernels.simd import BARE
+from ale_dask.numerics.kernels.simd import INNER
 from ale_dask.numerics.permutation_null import passing_memory
 
 I32 = npt.NDArray[np.int32]
@@ -31,7 +31,7 @@ VOXEL, SIZE, MASS = range(3)
 """Statistics: the largest S, the size in voxels of the largest cluster and the mass of the heaviest."""
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _unite_clusters(a, b, passing) -> None:  # type: ignore[no-untyped-def]
     """Join the clusters of the passing voxels number a and b."""
     a = root(passing.parent, a)

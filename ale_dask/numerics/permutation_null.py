@@ -26,7 +26,7 @@ from ale_dask.numerics.clusters import root
 from ale_dask.numerics.draws import draw_foci
 from ale_dask.numerics.kernels.focus_visits import list_foci, workspace
 from ale_dask.numerics.kernels.planes import plane_of, sum_planes
-from ale_dask.numerics.kernels.simd import BARE, SCAN, reaches32
+from ale_dask.numerics.kernels.simd import INNER, SCAN, reaches32
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
@@ -63,7 +63,7 @@ def passing_room(n):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def scan_plane(x, geometry, threshold, n, best, plane, passing):  # type: ignore[no-untyped-def]
     """Append the voxels of a plane (cell), int32, with S >= threshold, int32; return their number and the largest S.
 

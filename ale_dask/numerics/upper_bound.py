@@ -45,9 +45,9 @@ def lattice_of(geometry: Geometry, *, reach: int, margin: int = 0) -> Lattice:
     `margin` points lie before the first cell of each axis and, with one more, behind the last.
     """
     planes, rows = geometry.size // geometry.stride_x, geometry.stride_x // geometry.stride_y
-    x, rest = np.divmod(np.flatnonzero(geometry.inside), geometry.stride_x)
-    y, z = np.divmod(rest, geometry.stride_y)
-    n_planes, n_rows, n_points = planes // 2 + 2, rows // 2 + 2, int(z.max()) // 2 + 2
+    searched = geometry.inside.reshape(planes, rows, geometry.stride_y)
+    last = int(np.flatnonzero(searched.any(axis=(0, 1))).max())
+    n_planes, n_rows, n_points = planes // 2 + 2, rows // 2 + 2, last // 2 + 2
     before = max(reach // 2, margin)
     # What a focus adds beyond the end of its row must end before the points of the next row begin.
     beyond = int(geometry.place[:, 2].max()) // 2 + (reach + 1) // 2 + 1
@@ -55,12 +55,13 @@ def lattice_of(geometry: Geometry, *, reach: int, margin: int = 0) -> Lattice:
     stored = n_rows + 2 * margin + (margin > 0)
     stride_x = stored * stride_y
     pieces = -(-n_points // LANES)
-    mask = np.zeros((n_planes, n_rows, pieces, 2, 2, 2 * LANES), dtype=bool)
-    mask[x // 2, y // 2, z // (2 * LANES), x % 2, y % 2, z % (2 * LANES)] = True
-    inside = np.packbits(mask, bitorder="little").view("<u4").astype(np.int64)
-    filled = (mask.any(axis=(3, 4, 5)).astype(np.int64) << np.arange(pieces)).sum(axis=-1).reshape(-1)
+    mask = np.zeros((2 * n_planes, 2 * n_rows, pieces * 2 * LANES), dtype=np.uint8)
+    mask[:planes, :rows, : last + 1] = searched[..., : last + 1]
+    bits = np.packbits(mask, axis=-1, bitorder="little").view("<u4").reshape(n_planes, 2, n_rows, 2, pieces)
+    inside = bits.transpose(0, 2, 4, 1, 3).astype(np.int64)
+    filled = (inside.any(axis=(3, 4)).astype(np.int64) << np.arange(pieces)).sum(axis=-1).reshape(-1)
     lead = margin * (stride_x + stride_y) + before
-    return Lattice(stride_x, stride_y, lead, n_planes, n_rows, pieces, filled, inside)
+    return Lattice(stride_x, stride_y, lead, n_planes, n_rows, pieces, filled, inside.reshape(-1))
 
 
 def corner_limits(octants: I64) -> I64:
@@ -183,16 +184,16 @@ def bound_by_stamps(
     return lattice, tables, Limits(threshold, limits, nothing.astype(np.uint16), nothing)
 
 
-def of_voxels(geometry: Geometry, grid: Lattice, *, cell: I64) -> tuple[I64, I64, I64]:
+def of_voxels(geometry: Geometry, grid: Lattice, *, cell: I64) -> tuple[I32, I32, I32]:
     """Return where voxels at these cells (voxel) stand in `of_cell`, their classes and the rows of cells (voxel)."""
-    x, rest = np.divmod(cell, geometry.stride_x)
-    y, z = np.divmod(rest, geometry.stride_y)
+    x, rest = np.divmod(cell.astype(np.int32), np.int32(geometry.stride_x))
+    y, z = np.divmod(rest, np.int32(geometry.stride_y))
     row = x // 2 * grid.rows + y // 2
     kind = 4 * (x % 2) + 2 * (y % 2) + z % 2
     return ((row * grid.pieces + z // (2 * LANES)) * CLASSES + kind) * LANES + z // 2 % LANES, kind, row
 
 
-def least_of_rows(value: Values, row: I64, grid: Lattice, *, nothing: float) -> Values:
+def least_of_rows(value: Values, row: I32, grid: Lattice, *, nothing: float) -> Values:
     """Return the least value (voxel) of the cells around each lattice row, `nothing` where there is none.
 
     `row` (voxel) is of `of_voxels`. A point of row (X, Y) is a corner of the cells (X - 1, Y - 1) to (X, Y).

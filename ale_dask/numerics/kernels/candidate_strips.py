@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.numerics.kernels.lattice_lanes import LANES, add16, corner_masks, corners_reach, lowest_bit, reaches16
-from ale_dask.numerics.kernels.simd import BARE
+from ale_dask.numerics.kernels.simd import BARE, INNER
 
 I64 = npt.NDArray[np.int64]
 U16 = npt.NDArray[np.uint16]
@@ -140,7 +140,7 @@ def strips_memory(iterations: int, *, most: int, grid: Lattice) -> Strips:
     )
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def add_stamps(foci, design, grid, stamps, lattice) -> None:  # type: ignore[no-untyped-def]
     """Fill lattice (point), uint16, with the sum of the stamps of foci (axis, focus), int16, in the grid."""
     lattice[:] = 0
@@ -172,7 +172,7 @@ def add_stamps(foci, design, grid, stamps, lattice) -> None:  # type: ignore[no-
                     entry += width
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _mark_rows(plane, least, limits, grid, lattice, marks) -> None:  # type: ignore[no-untyped-def]
     """Fill marks (row), int64, with a bit for each piece of a plane of points in which one reaches its limit."""
     for row in range(grid.rows):
@@ -185,7 +185,7 @@ def _mark_rows(plane, least, limits, grid, lattice, marks) -> None:  # type: ign
         marks[row] = bits
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _hot_pieces(plane, limits, grid, search):  # type: ignore[no-untyped-def]
     """List in search.hot the pieces of a plane of cells with voxels that may pass, by row; return their number."""
     hot, bits = search.hot, search.bits
@@ -217,7 +217,7 @@ def _hot_pieces(plane, limits, grid, search):  # type: ignore[no-untyped-def]
     return n
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def append_strips(plane, n_hot, n, hot, strips):  # type: ignore[no-untyped-def]
     """Append strips that cover the voxels of the hot pieces of a plane of cells, in order; return their number."""
     for side in range(2):
@@ -241,7 +241,7 @@ def append_strips(plane, n_hot, n, hot, strips):  # type: ignore[no-untyped-def]
     return n
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _find_strips(threshold, n, most, limits, grid, search, strips):  # type: ignore[no-untyped-def]
     """Append the strips of voxels whose S may reach `threshold`; return their number, or -1 if it is above `most`."""
     least = np.int64(65535)

@@ -35,7 +35,7 @@ from ale_dask.numerics.kernels.float_lanes import (
 )
 from ale_dask.numerics.kernels.kernel_rows import Geometry
 from ale_dask.numerics.kernels.lattice_lanes import LANES, lowest_bit
-from ale_dask.numerics.kernels.simd import BARE
+from ale_dask.numerics.kernels.simd import BARE, INNER
 
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
@@ -124,7 +124,7 @@ def passes_memory(n_foci: int, *, grid: Lattice, tables: Convolution, geometry: 
     )
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _order_foci(foci, design, memory):  # type: ignore[no-untyped-def]
     """Fill memory.focus and memory.begin from foci (axis, focus), int16; return the most foci in one plane, int64."""
     begin, focus = memory.begin, memory.focus
@@ -145,7 +145,7 @@ def _order_foci(foci, design, memory):  # type: ignore[no-untyped-def]
     return most
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _add_rows(begin, end, base, low, high, first, grid, tables, memory) -> None:  # type: ignore[no-untyped-def]
     """Fill rows low … high of memory.plane with the rows along z of foci begin … end - 1, which lie in these.
 
@@ -161,7 +161,7 @@ def _add_rows(begin, end, base, low, high, first, grid, tables, memory) -> None:
         add_scaled16(plane, at, weight, tables.along_z, (base * 2 + (z & 1)) * LANES)
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _sum_rows(out, to, rows, places, weights, span, cells) -> None:  # type: ignore[no-untyped-def]
     """Set out[to:to + cells] to the weighted sum of rows, as `weighted_rows16` does for 16 cells."""
     at = np.int64(0)
@@ -173,7 +173,7 @@ def _sum_rows(out, to, rows, places, weights, span, cells) -> None:  # type: ign
         at += LANES
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _sum_along_y(x, grid, tables, memory) -> None:  # type: ignore[no-untyped-def]
     """Fill the rows of memory.across that are read of voxel plane x from its foci."""
     stride, bases, taps = np.int64(grid.stride_y), np.int64(tables.bases), np.int64(2 * tables.reach_y + 1)
@@ -197,7 +197,7 @@ def _sum_along_y(x, grid, tables, memory) -> None:  # type: ignore[no-untyped-de
             _sum_rows(memory.across, to + q * stride, memory.plane, places, tables.along_y, span, stride)
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def convolve(foci, design, grid, tables, memory):  # type: ignore[no-untyped-def]
     """Fill memory.points with the bound for foci (axis, focus), int16; return the most foci in one plane, int64."""
     most = _order_foci(foci, design, memory)
@@ -219,7 +219,7 @@ def convolve(foci, design, grid, tables, memory):  # type: ignore[no-untyped-def
     return most
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _slack(most_foci, tables, memory):  # type: ignore[no-untyped-def]
     """Return by how much rounding may lower an interpolation, float32, from the most foci of a plane."""
     additions = most_foci + 2 * tables.reach_y + 1 + tables.bases * (2 * tables.reach_x + 1) + 32
@@ -232,7 +232,7 @@ def _slack(most_foci, tables, memory):  # type: ignore[no-untyped-def]
     return np.float32(additions * 2.0**-23 * tables.spread * memory.points[-1])
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _mark_rows(plane, least, slack, levels, grid, points, marks) -> None:  # type: ignore[no-untyped-def]
     """Fill marks (row), int64, with a bit for each piece of a plane of points in which one reaches its limit."""
     for row in range(grid.rows):
@@ -245,7 +245,7 @@ def _mark_rows(plane, least, slack, levels, grid, points, marks) -> None:  # typ
         marks[row] = bits
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _hot_pieces(plane, slack, levels, grid, tables, memory):  # type: ignore[no-untyped-def]
     """List in memory.hot the pieces of a plane of cells with voxels that may pass, by row; return their number."""
     hot, bits, limits = memory.hot, memory.piece_bits, memory.limits
@@ -277,7 +277,7 @@ def _hot_pieces(plane, slack, levels, grid, tables, memory):  # type: ignore[no-
     return n
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _find_strips(threshold, most_foci, n, most, levels, grid, tables, memory, strips):  # type: ignore[no-untyped-def]
     """Append the strips of voxels whose S may reach `threshold`; return their number, or -1 if it is above `most`."""
     slack = _slack(most_foci, tables, memory)

@@ -26,7 +26,7 @@ from ale_dask.numerics.kernels.candidate_strips import Strips
 from ale_dask.numerics.kernels.focus_visits import Design
 from ale_dask.numerics.kernels.kernel_rows import Geometry
 from ale_dask.numerics.kernels.lattice_lanes import FOCI, grown8, kept8, lowest_bit, near32, slab_rows8, store8, zero8
-from ale_dask.numerics.kernels.simd import BARE, WIDTH, larger8, load
+from ale_dask.numerics.kernels.simd import BARE, INNER, WIDTH, larger8, load
 
 I16 = npt.NDArray[np.int16]
 I32 = npt.NDArray[np.int32]
@@ -135,7 +135,7 @@ def found_memory(strips: Strips) -> Found:
     return Found(begin, np.empty(voxels, dtype=np.int64), np.empty(voxels, dtype=np.int32), best)
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _foci_of_slab(drawn, box, foci, slab):  # type: ignore[no-untyped-def]
     """Copy the drawn foci (axis, focus), int16, near a box (6), int16, to `slab`; return their number, int64."""
     x, y, z = drawn[0], drawn[1], drawn[2]
@@ -153,7 +153,7 @@ def _foci_of_slab(drawn, box, foci, slab):  # type: ignore[no-untyped-def]
     return n
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _rows_of_group(x, n_slab, box, additive, rows, memory):  # type: ignore[no-untyped-def]
     """Fill memory.row, z and keep with the foci of the slab near a box (6), int16; return their number, int64.
 
@@ -181,7 +181,7 @@ def _rows_of_group(x, n_slab, box, additive, rows, memory):  # type: ignore[no-u
     return n
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _group_strips(begin, end, geometry, strips, memory):  # type: ignore[no-untyped-def]
     """Chain the strips begin … end - 1, all of one slab, by group; return the number of groups."""
     box = memory.box
@@ -208,7 +208,7 @@ def _group_strips(begin, end, geometry, strips, memory):  # type: ignore[no-unty
     return groups
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _sum_strips(begin, first, n, rows, strips, memory) -> None:  # type: ignore[no-untyped-def]
     """Fill memory.value for strips of a group, chained from begin + first, from its n foci: two strips at a time."""
     row, z, keep = memory.row, memory.z, memory.keep
@@ -235,7 +235,7 @@ def _sum_strips(begin, first, n, rows, strips, memory) -> None:  # type: ignore[
         i = np.int64(memory.next[j]) if after >= 0 else np.int64(-1)
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _keep_passing(begin, end, threshold, n, best, geometry, strips, memory, found):  # type: ignore[no-untyped-def]
     """Append the voxels of strips begin … end - 1 with S >= threshold; return their number and the largest S."""
     by_cell = threshold.shape[0] > 1

@@ -23,7 +23,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.numerics.kernels.simd import BARE, WIDTH
+from ale_dask.numerics.kernels.simd import INNER, WIDTH
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
@@ -99,7 +99,7 @@ def workspace(design, geometry):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _order_foci(design, rows, geometry, work) -> None:  # type: ignore[no-untyped-def]
     """Fill `position`, and `foci` in order of y; BEGIN and END are the first focus of the experiment and this one."""
     x, y, z = work.position[0], work.position[1], work.position[2]
@@ -129,7 +129,7 @@ def _order_foci(design, rows, geometry, work) -> None:  # type: ignore[no-untype
             work.pair_count[t] = reach + 1
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def _find_overlaps(additive, rows, work) -> None:  # type: ignore[no-untyped-def]
     """List, for each focus, the earlier foci of its experiment whose boxes meet its own.
 
@@ -166,14 +166,14 @@ def _find_overlaps(additive, rows, work) -> None:  # type: ignore[no-untyped-def
         foci[f, _LOW_X], foci[f, _HIGH_X] = low - reach_x // 2, high + reach_x // 2
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def list_foci(design, rows, geometry, work) -> None:  # type: ignore[no-untyped-def]
     """Order the foci of work.voxel (focus) by y and list which earlier foci of its experiment each of them meets."""
     _order_foci(design, rows, geometry, work)
     _find_overlaps(design.additive, rows, work)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def list_foci_by_experiment(design, rows, geometry, work) -> None:  # type: ignore[no-untyped-def]
     """Do what `list_foci` does in the order of experiments, so that visits can be added experiment by experiment."""
     for e in range(design.kernel.shape[0]):

@@ -43,7 +43,7 @@ from ale_dask.numerics.kernels.focus_visits import (
     workspace,
 )
 from ale_dask.numerics.kernels.kernel_rows import Geometry, KernelRows
-from ale_dask.numerics.kernels.simd import BARE, SCAN, clear32
+from ale_dask.numerics.kernels.simd import INNER, SCAN, clear32
 
 I64 = npt.NDArray[np.int64]
 
@@ -93,7 +93,7 @@ def _add_overlapping(x, plane, row_step, plane_step, visit, begin, end, foci, ov
             )
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def sum_planes(x, rows, geometry, work) -> None:  # type: ignore[no-untyped-def]
     """Fill work.plane with S, int32, of the planes at x, odd, and x + 1, from the foci that `list_foci` has listed.
 
@@ -124,7 +124,7 @@ def sum_planes(x, rows, geometry, work) -> None:  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(**BARE)
+@numba.njit(**INNER)
 def add_visits(x, plane, alone_begin, alone_end, begin, end, rows, geometry, work) -> None:  # type: ignore[no-untyped-def]
     """Add to the planes at x and x + 1 the visits alone_begin to alone_end - 1, and begin to end - 1 that overlap.
 

@@ -28,6 +28,9 @@ WIDTH = 8
 BARE = {"cache": True, "nogil": True, "_nrt": False}
 """Options of `numba.njit` for functions that loop over foci and allocate nothing: numba then counts no references to
 arrays, which takes several atomic additions for every focus and 3 % of an iteration."""
+INNER = {**BARE, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""Options of functions that only compiled functions call: what takes apart the arguments of a call from Python, dozens
+of arrays, is not compiled for them, which takes about as long as they do themselves."""
 SCAN = 32
 """Number of cells that `reaches32` and `clear32` treat in one step."""
 _VECTOR = ir.VectorType(ir.IntType(32), WIDTH)
