@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,8 @@ from ale_dask.config.inference import ENHANCED, OF_CLUSTERS
 from ale_dask.numerics import clusters
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.density_levels import Z_UNIT
-from ale_dask.numerics.tfce import Levels, tfce_map
+from ale_dask.numerics.tfce import GRID_BITS, Levels, tfce_map
+from ale_dask.numerics.tfce_null import tfce_iterations
 
 I64 = npt.NDArray[np.int64]
 TFCE = "max_tfce"
@@ -116,8 +118,24 @@ class Correction:
     """Its letters in a file name of GingerALE."""
     table_column: str
     """The column of a cluster table with the measure of a cluster, or with the number of its surviving voxels."""
-    only_if_asked: bool = False
-    """Computed only where it is the correction: it takes ten times as long."""
+    iterate: Callable[[int, int, int, Any, Levels | None, I64], None] | None = None
+    """(first, count, cluster-forming S, design and rows and geometry, levels, out) -> nothing.
+
+    Fills out (iteration, 4) with the statistics of every uniform null and with this one, where that takes so much
+    longer that it is computed only if it is the correction; None of a statistic that every null has.
+    """
+    identity: tuple[tuple[str, int], ...] = ()
+    """What it adds to the identity of the plan whose null has it only if asked for."""
+
+    @property
+    def only_if_asked(self) -> bool:
+        """Whether it is computed only where it is the correction."""
+        return self.iterate is not None
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """The columns of a uniform null of a main effect with this correction."""
+        return (*STATISTICS, self.uniform.statistic) if self.only_if_asked else STATISTICS
 
     @property
     def of_clusters(self) -> bool:
@@ -157,6 +175,10 @@ def _tfce(observed: Observed) -> I64:
     searched[observed.volume] = observed.inside
     units = tfce_map(observed.s[observed.inside], levels=observed.levels, volume=searched)
     return np.asarray(observed.spread(units), dtype=np.int64)
+
+
+def _tfce_null(first: int, count: int, threshold: int, tables: Any, levels: Levels | None, out: I64) -> None:
+    tfce_iterations(first, count, np.int32(threshold), *tables, levels, out)
 
 
 _RANDOM = "were the foci at random, the chance of one such {} or more anywhere in the mask is at most {{cluster_p:g}}"
@@ -320,7 +342,8 @@ CORRECTIONS = (
         largest="largest threshold-free cluster enhancement (TFCE) [@smith2009; @frahm2022]",
         gingerale="TFCE",
         table_column="Voxels TFCE",
-        only_if_asked=True,
+        iterate=_tfce_null,
+        identity=(("tfce", GRID_BITS),),
     ),
 )
 CORRECTION_OF = {correction.word: correction for correction in CORRECTIONS}

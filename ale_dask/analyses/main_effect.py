@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses.corrections import CORRECTION_OF, CORRECTIONS, STATISTICS, TFCE, Correction, Observed, Scales
+from ale_dask.analyses.corrections import CORRECTION_OF, CORRECTIONS, TFCE, Correction, Observed, Scales
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.null_draws import DrawnPlan, null_tables
 from ale_dask.analyses.null_threshold import null_specific_threshold
@@ -32,7 +32,6 @@ from ale_dask.numerics.null import NullTable, analytic_null, histogram, z_of_log
 from ale_dask.numerics.pruned_null import PrunedNull, passing_share, pruned_iterations, pruned_null
 from ale_dask.numerics.space import Mask
 from ale_dask.numerics.tfce import Levels, levels, tfce_of
-from ale_dask.numerics.tfce_null import tfce_iterations
 from ale_dask.schema import describe
 
 KIND = "main-effect"
@@ -104,7 +103,7 @@ def plan_main_effect(sample: Sample, *, bits: int, name: str, rows: Iterable[Row
         name=name,
         kind=KIND,
         identity=identity_of(KIND, conventions),
-        statistics=STATISTICS if heights is None else (*STATISTICS, TFCE),
+        statistics=CORRECTION_OF[inference.correction].statistics,
         settings={
             "conventions": conventions,
             "bits": bits,
@@ -170,23 +169,24 @@ def null_voxel_rate(plan: MainEffectPlan) -> float:
 
 
 def block(plan: MainEffectPlan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
-    """Return {"null": (iteration, statistic)} of some iterations, int64: largest S, cluster size, mass and TFCE."""
+    """Return {"null": (iteration, statistic)} of some iterations, int64: largest S, cluster size, mass …"""
     out = np.empty((count, len(plan.statistics)), dtype=np.int64)
     with _BUILDING:
         design, rows, space = null_tables(plan)
     threshold = plan.null_threshold
-    if (levels := plan.levels) is None:
+    asked = next((c.iterate for c in CORRECTIONS if c.iterate and c.uniform.statistic in plan.statistics), None)
+    if asked is None:
         with _BUILDING:
             null = pruned_of(plan)
         pruned_iterations(first, count, threshold, null, out)
     else:
-        tfce_iterations(first, count, np.int32(threshold), design, rows, space, levels, out)
+        asked(first, count, threshold, (design, rows, space), plan.levels, out)
     return {"null": out}
 
 
-def observe(plan: MainEffectPlan, inference: Inference) -> Observed:
-    """Return the observed S of a main effect's plan, and the clusters of the voxels with S >= threshold."""
-    s, threshold = plan.s.astype(np.int64), plan.threshold
+def observe(plan: MainEffectPlan, inference: Inference, *, s: npt.NDArray[np.int64] | None = None) -> Observed:
+    """Return the observed S of a main effect's plan, or another S (voxel), and its clusters with S >= threshold."""
+    s, threshold = plan.s.astype(np.int64) if s is None else s, plan.threshold
     inside, volume = plan.searched, plan.volume
     labels = clusters.label_clusters((s >= threshold) & inside, volume=volume, connectivity=inference.connectivity)
     return Observed(s, threshold, labels, inside, volume, plan.levels)

@@ -22,7 +22,6 @@ from ale_dask.numerics import NUMERICS_VERSION
 from ale_dask.numerics.ale import Row, cell_index, fixed_point_rows, full_support, scale_bits
 from ale_dask.numerics.gaussian import FWHM_PER_SIGMA, kernel_box, shape_of, sigma_mm
 from ale_dask.numerics.space import Mask, rounded
-from ale_dask.numerics.tfce import GRID_BITS
 from ale_dask.schema import FOCI, check
 
 FEWEST = 2
@@ -133,7 +132,7 @@ class Sample:
             "scale_bits": bits,
             "numerics": NUMERICS_VERSION,
             # TFCE takes ten times as long for a small sample, so that it is part of a null only if asked for.
-            **({"tfce": GRID_BITS} if CORRECTION_OF[i.correction].enhanced else {}),
+            **dict(CORRECTION_OF[i.correction].identity),
             # Defaults are left out: nulls computed before there was a choice stay valid.
             **{k: v for k in CHANGES_NULL if (v := getattr(i, k)) != Inference.model_fields[k].default},
         }

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.analyses import main_effect as main_effects
-from ale_dask.analyses.corrections import TFCE
+from ale_dask.analyses.corrections import STATISTICS
 from ale_dask.analyses.kinds import counts_of, iterations_of
 from ale_dask.analyses.null_draws import DrawnPlan, draws_of
 from ale_dask.analyses.sensitivity import variant_null
@@ -45,8 +45,8 @@ def plan_passes(prepared: Mapping[str, PreparedStudy], plans: Mapping[str, Mappi
     """Return the passes that serve every plan of some studies, which are given by label.
 
     Main effects with the same experiments, kernels, mask and draws share one pass, whatever their cluster-forming
-    values, unless they are corrected by TFCE, which needs every voxel of each map. All other plans are run once per
-    identity.
+    values, unless their null has a statistic that is computed only if asked for, such as TFCE, which needs every voxel
+    of each map. All other plans are run once per identity.
     """
     by_identity: dict[str, Pass] = {}
     for label, plans_of_study in plans.items():
@@ -58,7 +58,7 @@ def plan_passes(prepared: Mapping[str, PreparedStudy], plans: Mapping[str, Mappi
     by_name: dict[str, Pass] = {}
     where: dict[str, str] = {}
     for identity, single in by_identity.items():
-        if isinstance(single.plan, main_effects.MainEffectPlan) and TFCE not in single.plan.statistics:
+        if isinstance(single.plan, main_effects.MainEffectPlan) and single.plan.statistics == STATISTICS:
             by_draws.setdefault(_hash_of_draws(single.plan), []).append(single)
         else:
             name = f"{single.plan.kind}-{identity[:16]}"

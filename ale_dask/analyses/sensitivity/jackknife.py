@@ -162,8 +162,10 @@ def family(
         if the correction is TFCE, which needs every voxel of each map, so that no pass can serve all sets.
     """
     inference, bits = sample.inference, whole.bits
-    if CORRECTION_OF[inference.correction].enhanced:
-        raise InputError(f"{name}: leaving out needs a cluster or voxel correction; set another than tfce")
+    if CORRECTION_OF[inference.correction].only_if_asked:
+        raise InputError(
+            f"{name}: leaving out needs a cluster or voxel correction; set another than {inference.correction}"
+        )
     keys = sample.key.tolist()
     all_members = dict.fromkeys(tuple(i for i, key in enumerate(keys) if key in s.keys) for s in left_out)
     some_left = [members for members in all_members if 0 < len(members) < len(keys)]

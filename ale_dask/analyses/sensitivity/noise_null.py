@@ -142,9 +142,10 @@ def conventions_of(sample: Sample, main: MainEffectPlan, *, most: int, series: i
     InputError
         for TFCE, or numbers below 1.
     """
-    correction = sample.inference.correction
-    if CORRECTION_OF[correction].enhanced:
-        raise InputError(f"{name}: no fail-safe N with TFCE; run with correction cluster-size, cluster-mass or voxel")
+    correction = CORRECTION_OF[sample.inference.correction]
+    if correction.only_if_asked:
+        what = correction.label.removesuffix(" FWE")
+        raise InputError(f"{name}: no fail-safe N with {what}; run with correction cluster-size, cluster-mass or voxel")
     if sample.inference.null_cut == "own":
         raise InputError(f"{name}: no fail-safe N with null_cut own; run with null_cut observed")
     if most < 1 or series < 1:
@@ -155,7 +156,7 @@ def conventions_of(sample: Sample, main: MainEffectPlan, *, most: int, series: i
     added = [peaks[begin[e] : begin[e + 1]] for e in like]
     bits = min(main.bits, scale_bits(np.concatenate([peaks, *added])))
     own = sample.conventions(bits)
-    return {**own, "statistic": correction, "noise": most, "series": series}
+    return {**own, "statistic": correction.word, "noise": most, "series": series}
 
 
 def cluster_forming(noise: Noise, *, series: int, bits: int, threads: int = 1) -> npt.NDArray[np.int32]:

@@ -19,7 +19,6 @@ from ale_dask.numerics.density_levels import least_sums, z_map
 from ale_dask.numerics.power import Work, detections, draw, kernels_of, offsets_within, space_of, trial_of, uniform_rule
 from ale_dask.numerics.power_base_rate import base_rate_detections, draw_from, local_rule, place_voxels
 from ale_dask.numerics.power_tfce import tfce_detections
-from ale_dask.numerics.tfce import tfce_map
 
 Bools = npt.NDArray[np.bool_]
 
@@ -53,23 +52,22 @@ def _tables(chosen: Sample, *, bits: int, within_mm: float, threads: int) -> dic
 
 def uniform_found(chosen: Sample, result: xr.Dataset, *, simulations: int, within_mm: float, threads: int) -> Found:
     """Return whether a place is found in simulated maps against the uniform null, with foci planted one by one."""
-    inference, mask = chosen.inference, chosen.mask
+    inference = chosen.inference
     correction = CORRECTION_OF[inference.correction]
     cut, bits = int(result.attrs[correction.uniform.cut]), int(result.attrs["scale_bits"])
     if cut >= UNREACHABLE:
         return Found(np.zeros((simulations, 1 + len(chosen.key)), dtype=bool), None)
     tables = _tables(chosen, bits=bits, within_mm=within_mm, threads=threads)
-    if correction.enhanced:
+    if correction.only_if_asked:
         plan = main_effects.plan_main_effect(chosen, bits=bits, name=result.attrs["name"])
-        heights = plan.levels
-        assert heights is not None
         trial, kernels, space = (tables[name] for name in ("trial", "kernels", "space"))
         inside = np.flatnonzero(space.inside)
 
         def survives(s: npt.NDArray[np.int32]) -> Bools:
-            kept = np.zeros(mask.n_voxels, dtype=bool)
-            kept[space.target] = tfce_map(s[inside], levels=heights, volume=mask.searched_volume) >= cut
-            return kept
+            sums = np.zeros(chosen.mask.n_voxels, dtype=np.int64)
+            sums[space.target] = s[inside]
+            seen = main_effects.observe(plan, inference, s=sums)
+            return correction.survives(seen, correction.measure(seen), cut)
 
         def place(simulation: int, work: Work) -> int:
             return int(draw(simulation, trial, kernels, space, work))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ale_dask.analyses.corrections import CORRECTIONS
 from ale_dask.analyses.findings.atlas import ATLASES
 
 Format = Callable[[float], str]
@@ -85,7 +86,7 @@ COLUMNS = (
     Column("Voxels FWE", (MAIN,), _volume, counted="z_voxel_fwe"),
     Column("Voxels FDR BH", (MAIN,), _volume, counted="z_fdr_bh"),
     Column("Voxels FDR BY", (MAIN,), _volume, counted="z_fdr_by"),
-    Column("Voxels TFCE", (MAIN,), _volume, counted="z_tfce_fwe"),
+    *(Column(c.table_column, (MAIN,), _volume, counted=c.uniform.map) for c in CORRECTIONS if c.only_if_asked),
     Column("p peak FWE", (BASE_RATE,), _four_digits, "peak_p"),
     Column("p TFCE FWE", (BASE_RATE,), _four_digits, needs="base_rate_tfce_p"),
     Column("Uniform null", (BASE_RATE,)),
