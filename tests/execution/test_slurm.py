@@ -33,7 +33,8 @@ from ale_dask.workflows.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy" / "slurm"
-ITERATIONS = 80
+# With fewer relabellings than 100 the contrast has no pass for its clusters.
+ITERATIONS = 100
 BLOCKS = 5 * ITERATIONS
 SOME = 20
 
