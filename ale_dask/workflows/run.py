@@ -137,7 +137,7 @@ def _compute(
     prepared = prepare(study)
     with workers_of(study.backend, client=client) as connected:
         if (compiler := compile_beside(base_rate=base_rates.wants_base_rate(study.inference))) is not None:
-            log.info("compiling the kernels, once on this machine: about 30 s")
+            log.info("compiling the kernels, once on this machine: about 20 s")
         plans = create_run(prepared, out, overwrite=overwrite)
         journal = Journal(out)
         try:
