@@ -10,7 +10,8 @@ from ale_dask.cli.options import printed_messages, show_messages
 
 
 def test_messages_are_printed_by_the_command_line_only(capsys: pytest.CaptureFixture[str]) -> None:
-    log = logging.getLogger("ale_dask.workflows.run")
+    log, package = logging.getLogger("ale_dask.workflows.run"), logging.getLogger("ale_dask")
+    before = package.level
     log.info("not by a program that imports the package")
     with printed_messages():
         log.info("100 % as it is")
@@ -21,4 +22,4 @@ def test_messages_are_printed_by_the_command_line_only(capsys: pytest.CaptureFix
         log.info("the result itself")
     log.info("not any more")
     assert capsys.readouterr() == ("the result itself\n", "100 % as it is\nbut an error\n")
-    assert logging.getLogger("ale_dask").level == logging.NOTSET
+    assert package.level == before
