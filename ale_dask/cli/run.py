@@ -53,37 +53,39 @@ def _run(study: Study, out: str, options: RunOptions) -> None:
         return
     stop_on_signals()
     show_messages(quiet=options.quiet)
-    if not (options.overwrite or options.verbose) and _shown_again(study, out, options):
+    from ale_dask.storage.location import place
+    from ale_dask.workflows.unchanged import keep_answer, request_hash
+
+    request = request_hash(study, pictures=options.pictures)
+    if not (options.overwrite or options.verbose) and _shown_again(request, out, as_json=options.as_json):
         return
     from ale_dask.execution.backends.registry import backend_of
     from ale_dask.reporting import figure_worker
-    from ale_dask.storage.location import place
     from ale_dask.workflows import run as runs
-    from ale_dask.workflows.unchanged import keep_answer
 
     notices = tell_input(study, verbose=options.verbose)
-    overwrite, asked = options.overwrite, study
+    overwrite = options.overwrite
     if backend_of(study.backend).array_first:
         study = _array_first(study, out, quiet=options.quiet, overwrite=overwrite)
         overwrite = False
     with figure_worker(wanted=options.pictures) as drawn_by:
         results, record = runs.run(study, out, overwrite=overwrite, quiet=options.quiet)
         answer = finish(results, record, out, study=study, as_json=options.as_json, drawn_by=drawn_by, notices=notices)
-    keep_answer(answer, asked, place(out), pictures=options.pictures)
+    keep_answer(answer, request, place(out))
 
 
-def _shown_again(study: Study, out: str, options: RunOptions) -> bool:
+def _shown_again(request: str, out: str, *, as_json: bool) -> bool:
     """Print what the finished run in OUT printed and return True, or return False when anything has changed since."""
     from ale_dask.storage.location import place
     from ale_dask.workflows.unchanged import kept_answer
 
-    answer = kept_answer(study, place(out), pictures=options.pictures)
+    answer = kept_answer(request, place(out))
     if answer is None:
         return False
     for line in answer.input_lines:
         log.info(line)
     log.info(f"nothing has changed since this run was written; `ale-dask collect {out}` writes its files again")
-    print_answer(answer, out, as_json=options.as_json)
+    print_answer(answer, out, as_json=as_json)
     return True
 
 

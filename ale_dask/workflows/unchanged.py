@@ -38,30 +38,42 @@ class Answer:
     values: dict[str, Any]
 
 
-def kept_answer(study: Study, out: Place, *, pictures: bool) -> Answer | None:
+def request_hash(study: Study, *, pictures: bool) -> str:
+    """Return a hash over all but OUT that the answer of a run follows from, "" where a file cannot be read.
+
+    Take it before the run reads these files: what is changed while it computes must not pass for what it read.
+    """
+    try:
+        values = [_content(study), _program(), _versions(), pictures]
+    # The run itself says what is wrong with a file.
+    except (OSError, InputError):
+        return ""
+    return hashlib.sha256(json.dumps(values, default=str).encode()).hexdigest()
+
+
+def kept_answer(request: str, out: Place) -> Answer | None:
     """Return what the finished run in OUT printed, or None when anything has changed since or OUT is not local."""
-    if not isinstance(out, Path) or not (out / _NAME).is_file():
+    if not request or not isinstance(out, Path) or not (out / _NAME).is_file():
         return None
     try:
         content = json.loads((out / _NAME).read_bytes())
-        if whole(content) and content["follows_from"] == _follows_from(study, out, pictures):
+        if whole(content) and content["follows_from"] == [request, _state_hash(out)]:
             return Answer(**content["answer"])
-    # The run itself says what is wrong with a file.
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, InputError):
+    # A file that was damaged, or that another version wrote, is no answer.
+    except (OSError, ValueError, TypeError, KeyError):
         pass
     return None
 
 
-def keep_answer(answer: Answer, study: Study, out: Place, *, pictures: bool) -> None:
+def keep_answer(answer: Answer, request: str, out: Place) -> None:
     """Write into OUT what its run has printed; call it when every other file of OUT is written."""
-    if isinstance(out, Path):
-        content = with_hash({"answer": asdict(answer), "follows_from": _follows_from(study, out, pictures)})
+    if request and isinstance(out, Path):
+        content = with_hash({"answer": asdict(answer), "follows_from": [request, _state_hash(out)]})
         replace_file(out / _NAME, f"{json.dumps(content, indent=1, ensure_ascii=False)}\n".encode())
 
 
-def _follows_from(study: Study, out: Path, pictures: bool) -> str:
-    values = [_content(study), _program(), _versions(), pictures, sorted(_stated(out, "", _OWN))]
-    return hashlib.sha256(json.dumps(values, default=str).encode()).hexdigest()
+def _state_hash(out: Path) -> str:
+    return hashlib.sha256(json.dumps(sorted(_stated(out, "", _OWN))).encode()).hexdigest()
 
 
 def _content(study: Study) -> Any:

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from support.commands import ale
 
+from ale_dask.config.study import load_study
+from ale_dask.workflows.unchanged import keep_answer, kept_answer, request_hash
+
 SHOWN = "nothing has changed since this run was written"
 
 
@@ -84,6 +87,20 @@ def test_a_change_is_met_by_the_run_itself(copy: Path, change: Callable[[Path], 
     if code == 0:
         assert "drag" not in (copy / "out" / "study_results.tsv").read_text()
         assert SHOWN in run(copy).stderr
+
+
+def test_a_file_that_changes_while_the_run_computes_is_not_taken_for_what_it_read(copy: Path) -> None:
+    study, out = load_study(copy / "study.toml"), copy / "out"
+    before = request_hash(study, pictures=False)
+    answer = kept_answer(before, out)
+    assert answer is not None
+    edit("drug.txt", "Subjects=1", "Subjects=2")(copy)
+    keep_answer(answer, before, out)
+    assert kept_answer(request_hash(study, pictures=False), out) is None
+    edit("drug.txt", "Subjects=2", "Subjects=1")(copy)
+    (copy / "therapy.txt").unlink()
+    assert request_hash(study, pictures=False) == ""
+    assert kept_answer("", out) is None
 
 
 def test_pictures_asked_for_later_are_drawn(copy: Path) -> None:
