@@ -6,6 +6,7 @@ import contextlib
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from io import BytesIO
@@ -20,6 +21,8 @@ from ale_dask.numerics import CACHE_DIRECTORY, CACHE_IS_KEPT
 Arrays = Mapping[str, npt.NDArray[Any]]
 _EDITION = 1
 """Part of every file's name: raised when the arrays that are kept change."""
+_DAMAGED = (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+"""What reading a file that is not there, or is not whole, raises."""
 
 
 def prepared(name: str, make: Callable[[], Arrays], *, package: str) -> Arrays:
@@ -30,7 +33,8 @@ def prepared(name: str, make: Callable[[], Arrays], *, package: str) -> Arrays:
     if not CACHE_IS_KEPT:
         return make()
     path = CACHE_DIRECTORY.parent / f"{name}-{_EDITION}-{package}-{version(package)}.npz"
-    with contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile), np.load(path) as kept:
+    # numpy leaves a file that is not whole open, unless it was opened for it.
+    with contextlib.suppress(*_DAMAGED), path.open("rb") as file, np.load(file) as kept:
         return {key: kept[key] for key in kept.files}
     arrays = make()
     # Without room for the file the next process makes the arrays again.
