@@ -154,7 +154,7 @@ _RATE_FOCI = 20_000
 """Foci that are drawn to count the null's voxels: 5 iterations of 3,869 foci, which give a rate of .2 % to .01 %."""
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=8)
 def null_voxel_rate(plan: MainEffectPlan) -> float:
     """Return the share of the null's voxels that reach its cluster-forming value; nominally `voxel_p`.
 
@@ -171,8 +171,6 @@ def null_voxel_rate(plan: MainEffectPlan) -> float:
 def block(plan: MainEffectPlan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
     """Return {"null": (iteration, statistic)} of some iterations, int64: largest S, cluster size, mass …"""
     out = np.empty((count, len(plan.statistics)), dtype=np.int64)
-    with _BUILDING:
-        design, rows, space = null_tables(plan)
     threshold = plan.null_threshold
     asked = next((c.iterate for c in CORRECTIONS if c.iterate and c.uniform.statistic in plan.statistics), None)
     if asked is None:
@@ -180,7 +178,9 @@ def block(plan: MainEffectPlan, first: int, count: int) -> dict[str, npt.NDArray
             null = pruned_of(plan)
         pruned_iterations(first, count, threshold, null, out)
     else:
-        asked(first, count, threshold, (design, rows, space), plan.levels, out)
+        with _BUILDING:
+            tables = null_tables(plan)
+        asked(first, count, threshold, tables, plan.levels, out)
     return {"null": out}
 
 

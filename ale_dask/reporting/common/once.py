@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
@@ -34,7 +34,6 @@ def made_once(make: Callable[_P, pd.DataFrame]) -> Callable[_P, pd.DataFrame]:
 
     Tables are equal when they are of the same Datasets, in memory, and of equal other arguments.
     """
-
     parameters = inspect.signature(make)
 
     @wraps(make)
@@ -56,6 +55,6 @@ def made_once(make: Callable[_P, pd.DataFrame]) -> Callable[_P, pd.DataFrame]:
 def _key(argument: Any) -> Any:
     if isinstance(argument, xr.Dataset):
         return id(argument)
-    if isinstance(argument, dict):
+    if isinstance(argument, Mapping):
         return tuple((name, id(value)) for name, value in argument.items())
     return argument
