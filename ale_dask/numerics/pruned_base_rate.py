@@ -19,9 +19,10 @@ from ale_dask.numerics.convolved_bound import levels_of_voxels
 from ale_dask.numerics.density_levels import NEVER, z_of
 from ale_dask.numerics.kernels.candidate_strips import Limits
 from ale_dask.numerics.kernels.convolved_strips import Convolution, Levels
+from ale_dask.numerics.kernels.exact_sums import most_found
 from ale_dask.numerics.kernels.focus_visits import Design
 from ale_dask.numerics.kernels.kernel_rows import Geometry, KernelRows
-from ale_dask.numerics.permutation_null import PassingVoxels, largest
+from ale_dask.numerics.permutation_null import PassingVoxels, largest, passing_room
 from ale_dask.numerics.pruned_null import (
     MANY,
     Bound,
@@ -103,11 +104,8 @@ def base_rate_statistics(done, critical, geometry, found, out) -> None:  # type:
 
     `found` holds their voxels with S at or above their thresholds, which `critical` has.
     """
-    most = np.int64(0)
-    for b in range(done):
-        most = max(most, found.begin[b + 1] - found.begin[b])
-    z = np.empty(most, np.int32)
-    parent, size, mass = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
+    room = passing_room(most_found(done, found))
+    z = room.value
     for b in range(done):
         begin, end = found.begin[b], found.begin[b + 1]
         best = np.int64(0)
@@ -115,7 +113,7 @@ def base_rate_statistics(done, critical, geometry, found, out) -> None:  # type:
             cell, s = found.cell[begin + i], found.value[begin + i]
             z[i] = z_of(s, critical.position[cell], critical.z, critical.shift)
             best = max(best, np.int64(z[i]))
-        passing = PassingVoxels(found.cell[begin:end], z, parent, size, mass)
+        passing = PassingVoxels(found.cell[begin:end], z, room.parent, room.size, room.mass)
         out[b, 0] = best
         out[b, 1], out[b, 2] = largest(end - begin, critical.least_z, geometry, passing)
 

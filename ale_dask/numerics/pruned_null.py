@@ -34,11 +34,19 @@ from ale_dask.numerics.kernels.candidate_strips import (
     strips_memory,
 )
 from ale_dask.numerics.kernels.convolved_strips import Convolution, Levels, Passes, convolved_strips, passes_memory
-from ale_dask.numerics.kernels.exact_sums import Found, SumMemory, exact_sums, found_memory, kinds_of_foci, sum_memory
+from ale_dask.numerics.kernels.exact_sums import (
+    Found,
+    SumMemory,
+    exact_sums,
+    found_memory,
+    kinds_of_foci,
+    most_found,
+    sum_memory,
+)
 from ale_dask.numerics.kernels.focus_visits import Design
 from ale_dask.numerics.kernels.kernel_rows import Geometry, KernelRows
 from ale_dask.numerics.kernels.lattice_lanes import FARTHEST, FOCI
-from ale_dask.numerics.permutation_null import PassingVoxels, largest, null_iterations, passing_voxels
+from ale_dask.numerics.permutation_null import PassingVoxels, largest, null_iterations, passing_room, passing_voxels
 from ale_dask.numerics.upper_bound import bound_by_stamps
 
 I16 = npt.NDArray[np.int16]
@@ -162,13 +170,10 @@ def cluster_statistics(done, threshold, geometry, found, out) -> None:  # type: 
 
     `found` holds their voxels with S >= threshold, int64.
     """
-    most = np.int64(0)
-    for b in range(done):
-        most = max(most, found.begin[b + 1] - found.begin[b])
-    parent, size, mass = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
+    room = passing_room(most_found(done, found))
     for b in range(done):
         begin, end = found.begin[b], found.begin[b + 1]
-        passing = PassingVoxels(found.cell[begin:end], found.value[begin:end], parent, size, mass)
+        passing = PassingVoxels(found.cell[begin:end], found.value[begin:end], room.parent, room.size, room.mass)
         out[b, 0] = found.best[b]
         out[b, 1], out[b, 2] = largest(end - begin, threshold, geometry, passing)
 

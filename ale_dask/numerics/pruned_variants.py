@@ -19,6 +19,7 @@ from ale_dask.numerics.base_rate_variants import (
     base_rate_variant_iterations,
     fill_base_rate_variants,
 )
+from ale_dask.numerics.kernels.exact_sums import most_found
 from ale_dask.numerics.permutation_null import PassingVoxels, passing_room
 from ale_dask.numerics.pruned_base_rate import draw_base_rate_iterations
 from ale_dask.numerics.pruned_null import (
@@ -43,21 +44,13 @@ class DrawnFoci(NamedTuple):
 
 
 @numba.njit(cache=True, nogil=True)
-def _most_found(done, found):  # type: ignore[no-untyped-def]
-    most = np.int64(0)
-    for b in range(done):
-        most = max(most, found.begin[b + 1] - found.begin[b])
-    return most
-
-
-@numba.njit(cache=True, nogil=True)
 def variant_statistics(done, least, variants, foci, design, rows, geometry, found, complete, out) -> None:  # type: ignore[no-untyped-def]
     """Fill out (iteration, variant, 3), int64, of the first `done` iterations, and complete (iteration), bool.
 
     `found` holds their voxels with S >= least, int32, of foci (iteration, axis, focus), int16. An iteration is not
     complete, and its rows mean nothing, if the largest S of a variant may lie elsewhere.
     """
-    most = _most_found(done, found)
+    most = most_found(done, found)
     room, remaining, omitted = passing_room(most), passing_room(most), omitted_room(most, geometry)
     for b in range(done):
         begin, end = found.begin[b], found.begin[b + 1]
@@ -74,7 +67,7 @@ def base_rate_variant_statistics(done, critical, foci, design, rows, geometry, f
 
     `found` holds their voxels whose S reaches the least of their thresholds, of foci (iteration, axis, focus), int16.
     """
-    most = _most_found(done, found)
+    most = most_found(done, found)
     room, remaining, omitted = passing_room(most), passing_room(most), omitted_room(most, geometry)
     for b in range(done):
         begin, end = found.begin[b], found.begin[b + 1]

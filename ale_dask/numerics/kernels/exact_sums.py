@@ -94,6 +94,15 @@ class Found(NamedTuple):
     best: I32
 
 
+@numba.njit(**INNER)
+def most_found(done, found):  # type: ignore[no-untyped-def]
+    """Return the largest number of voxels of the first `done` iterations, int64, that `found` holds of one."""
+    most = np.int64(0)
+    for b in range(done):
+        most = max(most, found.begin[b + 1] - found.begin[b])
+    return most
+
+
 def kinds_of_foci(design: Design, *, reach: I16) -> FocusKinds:
     """Return what is known of the foci of a `Design`, whose kernels (kernel) have this squared reach, int16."""
     n_foci = np.diff(design.focus_begin)
