@@ -31,15 +31,9 @@ SIDES, MEASURES = ("greater", "less"), CLUSTER_SHORTS
 I64 = npt.NDArray[np.int64]
 
 
-class RelabelledPlan(Plan):
-    """Plan of a pass over the relabellings of two arms, with the sums of each experiment where they are compared."""
+class CandidatePlan(Plan):
+    """Plan of a pass over relabellings, with the value of each experiment in the voxels that are compared."""
 
-    size = Setting(int)
-    """The groups of subjects that a relabelling chooses."""
-    complement = Setting(bool)
-    """Whether those that are chosen make up the second arm."""
-    complete = Setting(bool, name="enumerate")
-    """Whether all relabellings that there are are gone through."""
     draw_key = StoredArray[np.uint64]()
     """The key of each group's draws (group)."""
     candidate = StoredArray[np.int64]()
@@ -50,6 +44,17 @@ class RelabelledPlan(Plan):
     """The experiment of each entry (entry)."""
     value = StoredArray[np.int32]()
     """The fixed-point value X of each entry (entry)."""
+
+
+class RelabelledPlan(CandidatePlan):
+    """Plan of a pass over the relabellings of two arms."""
+
+    size = Setting(int)
+    """The groups of subjects that a relabelling chooses."""
+    complement = Setting(bool)
+    """Whether those that are chosen make up the second arm."""
+    complete = Setting(bool, name="enumerate")
+    """Whether all relabellings that there are are gone through."""
     observed = StoredArray[np.int64]()
     """The sum over the first arm (candidate)."""
     component = StoredArray[np.int64]()

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ale_dask.analyses.contrast_clusters import CandidatePlan
 from ale_dask.analyses.contrast_rows import rows_by_candidate
 from ale_dask.analyses.main_effect import identity_of
 from ale_dask.analyses.sample import Sample
-from ale_dask.execution.plan import Plan, Setting, StoredArray
+from ale_dask.execution.plan import Setting, StoredArray
 from ale_dask.numerics.contrast import Candidates, count_exceedances, exponential_digits, n_relabellings, relabellings
 from ale_dask.numerics.draws import RELABEL, draw_keys
 
@@ -27,23 +28,13 @@ _AT_ONCE = 4096
 I64 = npt.NDArray[np.int64]
 
 
-class ContrastLeftOutPlan(Plan, kind=KIND):
+class ContrastLeftOutPlan(CandidatePlan, kind=KIND):
     """Plan of a contrast without each of some sets of experiments."""
 
     iterations = Setting(int)
     """The relabellings of those that are left, if there are so many."""
-    draw_key = StoredArray[np.uint64]()
-    """The key of each group's draws (group)."""
     first_arm = StoredArray[np.bool_]()
     """Which experiments are of the first arm (experiment)."""
-    candidate = StoredArray[np.int64]()
-    """The voxels that are compared (candidate)."""
-    begin = StoredArray[np.int64]()
-    """The first entry of each candidate, and the number of entries (candidate + 1)."""
-    experiment = StoredArray[np.int32]()
-    """The experiment of each entry (entry)."""
-    value = StoredArray[np.int32]()
-    """The fixed-point value X of each entry (entry)."""
     group_begin = StoredArray[np.int64]()
     """The first member of each set, and the number of members (set + 1)."""
     member = StoredArray[np.int64]()
