@@ -14,19 +14,22 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from support.samples import MASK, sample
 
 from ale_dask.analyses.api import conjunction, main_effect
 from ale_dask.analyses.findings.clusters import find_clusters
 from ale_dask.reporting import write_figures
 from ale_dask.reporting.common.palette import HUES, OVERLAP, hues_of
+from ale_dask.reporting.common.ticks import tick_words, ticks
+from ale_dask.reporting.figures.canvas import DPI, black, nearest, shades
 from ale_dask.reporting.figures.contribution_bars import NAMED, bars_svg
 from ale_dask.reporting.figures.foci_glass import MANY, foci_svg
 from ale_dask.reporting.figures.glass import SIDES, outlines, projected, projection
 from ale_dask.reporting.figures.overlap import OVERLAP_COLUMNS, overlap_svg, overlap_table
 from ale_dask.reporting.figures.overlays import overlaid
 from ale_dask.reporting.figures.plots import plots_of
-from ale_dask.reporting.figures.slices import COLUMNS, ROWS, slice_places
+from ale_dask.reporting.figures.slices import COLUMNS, ROWS, ColourScale, brain, slice_places
 from ale_dask.reporting.figures.study_context import Part, study_contexts
 from ale_dask.reporting.tables.contributions import CONTRIBUTING, contribution_table
 
@@ -260,3 +263,49 @@ def test_what_is_no_longer_found_is_no_longer_drawn(study: Study, tmp_path: Path
     stale.write_bytes(b"of an earlier run")
     assert write_figures(alone, tmp_path) == []
     assert not stale.exists()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0, 5.3, ["0", "1", "2", "3", "4", "5"]),
+        (-3.1, 3.1, ["−3", "−2", "−1", "0", "1", "2", "3"]),
+        (0, 0.31, ["0", "0.05", "0.1", "0.15", "0.2", "0.25", "0.3"]),
+        (0, 4100, ["0", "1,000", "2,000", "3,000", "4,000"]),
+        (0, 100, ["0", "20", "40", "60", "80", "100"]),
+    ],
+)
+def test_ticks_are_round_numbers(low: float, high: float, words: list[str]) -> None:
+    assert [tick_words(at) for at in ticks(low, high)] == words
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(4, 12))
+def test_ticks_lie_evenly_inside_their_axis(low: float, length: float, most: int) -> None:
+    at = ticks(low, low + length, most=most)
+    assert 1 <= len(at) <= most
+    assert np.all((np.array(at) >= low - 1e-6 * length) & (np.array(at) <= low + length * (1 + 1e-6)))
+    assert np.ptp(np.diff(at)) <= 1e-6 * length if len(at) > 1 else True
+
+
+def test_a_colour_scale_gives_each_value_its_step() -> None:
+    flat = ColourScale(shades(["#000000", "#808080", "#ffffff"], 3), low=0.5, high=3.5)
+    assert flat.of(np.array([1, 2, 3, 9, -4]))[:, 0].tolist() == [0, 128, 255, 255, 0]
+    assert shades(["#000000", "#ffffff"], 5)[:, 0].tolist() == [0, 64, 128, 191, 255]
+    assert nearest(np.array([[1, 2]]), (2, 6)).tolist() == [[1, 1, 1, 2, 2, 2]] * 2
+
+
+def test_no_slice_of_a_figure_is_cut_off_or_squeezed_at_its_edge() -> None:
+    result = main_effect(sample("many", [(-18.0, -18.0, 2.0), (18.0, -20.0, 10.0)]), mask=MASK, iterations=50, seed=1)
+    values = result["z_uncorrected"].values
+    found = find_clusters(values, mask=MASK, rank=result["s"].values)
+    scale = ColourScale(shades(["#ff0000"], 1), 0, 1)
+    picture = brain(values, found, mask=MASK, title="", legend=(), scale=scale)
+    seen = np.asarray(Image.open(BytesIO(picture)).convert("RGB"))
+    canvas = black(10, 8.5)
+    assert seen.shape == canvas.pixels.shape
+    for column in range(COLUMNS):
+        x = 10 / COLUMNS * column
+        row = type(canvas)(seen).window(x, x + 10 / COLUMNS, 2.0, 3.8)
+        shown = np.flatnonzero(row.max(axis=(0, 2)))
+        # The midline of the brain is in the middle of its column.
+        assert abs((shown[0] + shown[-1]) / 2 - 5 / COLUMNS * DPI) < 2

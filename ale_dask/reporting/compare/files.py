@@ -23,6 +23,7 @@ from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.maps import pictured_map_specs, stem
 from ale_dask.reporting.common.wording import label
 from ale_dask.reporting.compare.runs import Comparison, Pair, pairs_of
+from ale_dask.reporting.figures.canvas import shades
 from ale_dask.reporting.figures.slices import ColourScale, brain
 from ale_dask.reporting.tables.long import long_records
 from ale_dask.storage.location import replace_file
@@ -140,8 +141,6 @@ def _short(name: str) -> str:
 def _draw(
     values: npt.NDArray[np.float32], rank: npt.NDArray[Any], *, mask: Mask, title: str, names: tuple[str, str]
 ) -> bytes:
-    from matplotlib.colors import ListedColormap
-
     if _short(names[0]) == _short(names[1]):
         names = ("run 1", "run 2")
     parts = (*(f"only {_short(name)}" for name in names), "both")
@@ -153,5 +152,5 @@ def _draw(
         mask=mask,
         title=title,
         legend=legend,
-        scale=ColourScale(ListedColormap(COLOURS), low=0.5, high=3.5),
+        scale=ColourScale(shades(COLOURS, len(COLOURS)), low=0.5, high=3.5),
     )

@@ -16,8 +16,9 @@ from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.maps import MapSpec, pictured_map_specs, stem
 from ale_dask.reporting.common.palette import HUES, OVERLAP
 from ale_dask.reporting.common.wording import label
+from ale_dask.reporting.figures.canvas import shades
 from ale_dask.reporting.figures.plots import write_plots
-from ale_dask.reporting.figures.slices import ColourScale, brain
+from ale_dask.reporting.figures.slices import SHADES, ColourScale, brain
 from ale_dask.reporting.figures.study_context import StudyContext, study_contexts
 from ale_dask.storage.location import replace_file
 
@@ -84,8 +85,6 @@ def _by_size(clusters: list[Cluster]) -> list[Cluster]:
 
 
 def _draw(values: npt.NDArray[Any], result: xr.Dataset, spec: MapSpec, context: StudyContext) -> bytes:
-    from matplotlib.colors import LinearSegmentedColormap
-
     top = float(np.abs(values).max())
     positive, negative = ramps_of(result, context)
     legend = []
@@ -100,7 +99,7 @@ def _draw(values: npt.NDArray[Any], result: xr.Dataset, spec: MapSpec, context: 
         title=headline(result, spec),
         legend=legend,
         scale=ColourScale(
-            LinearSegmentedColormap.from_list("ale", (*negative[::-1], *positive)),
+            shades((*negative[::-1], *positive), SHADES),
             low=-top if negative else 0.0,
             high=top,
             label="z",

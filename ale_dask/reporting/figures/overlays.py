@@ -11,6 +11,7 @@ import xarray as xr
 from ale_dask.analyses.findings.clusters import find_clusters
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.reporting.common.palette import OVERLAP
+from ale_dask.reporting.figures.canvas import shades
 from ale_dask.reporting.figures.slices import ColourScale, brain
 from ale_dask.reporting.figures.study_context import Part, StudyContext
 
@@ -42,8 +43,6 @@ def overlay_alt(result: xr.Dataset, context: StudyContext) -> str:
 
 def overlay_png(result: xr.Dataset, context: StudyContext, *, title: str) -> bytes:
     """Return a PNG of a conjunction's maps at the primary correction, with slices at the largest shared cluster."""
-    from matplotlib.colors import ListedColormap
-
     mask, n = model_of(result).mask, len(context.parts)
     values = overlaid(context.parts, result.sizes["voxel"])
     colours = [*(part.hue.ramp[1] for part in context.parts.values()), SOME, OVERLAP.flat]
@@ -64,5 +63,5 @@ def overlay_png(result: xr.Dataset, context: StudyContext, *, title: str) -> byt
         mask=mask,
         title=title,
         legend=legend,
-        scale=ColourScale(ListedColormap(colours), low=0.5, high=n + 2.5),
+        scale=ColourScale(shades(colours, len(colours)), low=0.5, high=n + 2.5),
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from io import BytesIO
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -13,31 +12,55 @@ import numpy.typing as npt
 
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.numerics.space import Mask
+from ale_dask.reporting.common.ticks import tick_words, ticks
+from ale_dask.reporting.figures.canvas import (
+    DPI,
+    Canvas,
+    Pixels,
+    Words,
+    black,
+    nearest,
+    png,
+    rgb,
+    shades,
+    smooth,
+    width_of,
+    with_words,
+)
 from ale_dask.reporting.figures.glass import SIDES, outlines, projection
 from ale_dask.storage.prepared import prepared
 
+F64 = npt.NDArray[np.float64]
 ROWS, COLUMNS = 2, 7
 """Axial slices in a figure."""
 APART_MM, CLOSE_MM = 5.0, 3.0
 """Least distance between slices, and between slices through a cluster where there is room for more."""
 LOW_MM, HIGH_MM = -40.0, 70.0
 """Heights between which an axial slice shows much of the brain."""
-DPI = 110
 GREYS, SHADES = 32, 48
 """Colours of the brain and of a map: so few fit a palette of 256, and a PNG takes a third of the bytes."""
 _SIZE = (10.0, 8.5)
+_GLASS = 1.9
+"""Height of the figure, and of its lowest part with the glass brain, in inches."""
+_WIDEST_MM = 88.0
 _ACROSS = {"x": (1, 2), "y": (0, 2), "z": (0, 1)}
 """The axes of a slice, from left to right and upwards."""
 
 
 @dataclass(frozen=True, eq=False)
 class ColourScale:
-    """A colour map of matplotlib, the values at its ends, and the label of its colour bar, "" for no bar."""
+    """Colours (shade, 3) of equal steps, the values at their ends, and the label of their bar, "" for no bar."""
 
-    cmap: Any
+    colours: Pixels
     low: float
     high: float
     label: str = ""
+
+    def of(self, values: npt.NDArray[Any]) -> Pixels:
+        """Return the colours (…, 3) of values (…)."""
+        n = len(self.colours)
+        shade = (np.asarray(values, dtype=np.float64) - self.low) * (n / (self.high - self.low))
+        return self.colours[np.clip(shade.astype(np.int64), 0, n - 1)]
 
 
 @cache
@@ -72,60 +95,41 @@ def brain(
 
     `legend` pairs a colour with its meaning.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
-
-    # Not a figure of pyplot, whose state is global and which may need a window system.
-    figure = Figure(figsize=_SIZE, facecolor="black", dpi=DPI)
-    canvas = FigureCanvasAgg(figure)
-    # All slices share one axes in inches: an axes for each would take ten times as long.
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, _SIZE[0]), ylim=(0, _SIZE[1]), frame_on=False)
-    axes.set_axis_off()
-    axes.autoscale(False)
-    paint = {"cmap": scale.cmap.resampled(min(SHADES, scale.cmap.N)), "norm": Normalize(scale.low, scale.high)}
+    canvas = black(*_SIZE)
     peak, heights = slice_places(clusters, mask=mask)
-    _ortho(axes, values, peak, mask, paint)
-    _mosaic(axes, values, heights, mask, paint)
-    _glass(axes, values, mask, paint)
-    axes.text(_SIZE[0] / 2, 8.27, title, size=13, color="white", ha="center", va="center")
-    if legend:
-        _legend(axes, legend)
-    if scale.label:
-        bar = figure.colorbar(axes.images[-1], cax=figure.add_axes((0.905, 0.7, 0.013, 0.22)))
-        bar.ax.tick_params(colors="white", labelsize=9)
-        bar.outline.set_edgecolor("white")
-        bar.set_label(scale.label, color="white")
-    canvas.draw()
-    return _png(np.asarray(canvas.buffer_rgba())[..., :3])
+    words = [
+        Words(_SIZE[0] / 2, 8.27, title, 13),
+        *_ortho(canvas, values, peak, mask, scale),
+        *_mosaic(canvas, values, heights, mask, scale),
+        *_legend(canvas, legend),
+        *(_bar(canvas, scale) if scale.label else ()),
+    ]
+    _glass(canvas, values, mask, scale)
+    return png(with_words(canvas, words))
 
 
-def _legend(axes: Any, legend: Sequence[tuple[str, str]]) -> None:
-    from matplotlib.patches import Patch
-
-    axes.legend(
-        handles=[Patch(color=colour, label=words) for colour, words in legend],
-        loc="lower center",
-        ncols=len(legend),
-        frameon=False,
-        labelcolor="white",
-        bbox_to_anchor=(0.5, -0.005),
-    )
+def _legend(canvas: Canvas, legend: Sequence[tuple[str, str]]) -> Iterator[Words]:
+    box, gap, apart, y = 0.3, 0.1, 0.28, 0.16
+    widths = [box + gap + width_of(words, 10) for _, words in legend]
+    x = (_SIZE[0] - sum(widths) - apart * (len(legend) - 1)) / 2
+    for (colour, words), width in zip(legend, widths, strict=True):
+        canvas.window(x, x + box, y - 0.05, y + 0.05)[...] = rgb(colour)
+        yield Words(x + box + gap, y, words, anchor="lm")
+        x += width + apart
 
 
-def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """Return pixels (row, column, 3) as a PNG of their 256 most frequent colours."""
-    from PIL import Image
-
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    colours: list[Any] = image.getcolors(image.width * image.height) or []
-    # The darker of equally frequent colours comes first, so that a figure has the same bytes each time.
-    colours.sort(key=lambda counted: (-counted[0], counted[1]))
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([level for _, colour in colours[:256] for level in colour])
-    out = BytesIO()
-    image.quantize(palette=palette, dither=Image.Dither.NONE).save(out, "png", compress_level=6)
-    return out.getvalue()
+def _bar(canvas: Canvas, scale: ColourScale) -> Iterator[Words]:
+    left, right, bottom, top = 9.05, 9.18, 5.95, 7.82
+    line = 1 / DPI
+    canvas.window(left - line, right + line, bottom - line, top + line)[...] = 255
+    bar = canvas.window(left, right, bottom, top)
+    steps = np.linspace(scale.high, scale.low, len(bar))
+    bar[...] = scale.of(steps)[:, None]
+    for at in ticks(scale.low, scale.high):
+        y = bottom + (top - bottom) * (at - scale.low) / (scale.high - scale.low)
+        canvas.window(right, right + 0.05, y, y + line)[...] = 255
+        yield Words(right + 0.1, y, tick_words(at), 9, "lm")
+    yield Words((left + right) / 2, top + 0.14, scale.label)
 
 
 def slice_places(clusters: Sequence[Cluster], *, mask: Mask) -> tuple[tuple[float, ...], list[float]]:
@@ -148,93 +152,133 @@ def slice_places(clusters: Sequence[Cluster], *, mask: Mask) -> tuple[tuple[floa
     return peaks[0], sorted(heights)
 
 
-def _slice(axes: Any, values: npt.NDArray[Any], axis: str, at: float, mask: Mask, paint: Any, place: Any) -> None:
-    """Draw one slice; `place` takes its edges (left, right, bottom, top) from mm to units of the axes."""
-    from matplotlib import colormaps
+_BRAIN = ColourScale(shades(("#000000", "#ffffff"), GREYS), low=0.0, high=1.3)
 
-    data, affine = background()
+
+def _slice(
+    canvas: Canvas, values: npt.NDArray[Any], axis: str, at: float, mask: Mask, scale: ColourScale, place: Any
+) -> None:
+    """Draw one slice; `place` takes its edges (left, right, bottom, top) from mm to inches."""
+    data, step, origin = _in_view()
     k, (u, v) = "xyz".index(axis), _ACROSS[axis]
-    # The template's affine is diagonal: each axis has a step and an origin of its own.
-    step, origin = affine.diagonal()[:3], affine[:3, 3]
     index = int(np.clip(np.rint((at - origin[k]) / step[k]), 0, data.shape[k] - 1))
     ends = [(origin[i] - step[i] / 2, origin[i] + step[i] * (data.shape[i] - 0.5)) for i in (u, v)]
-    extent = place(*ends[0], *ends[1])
-    axes.imshow(
-        np.take(data, index, axis=k).T,
-        cmap=colormaps["gray"].resampled(GREYS),
-        vmin=0,
-        vmax=1.3,
-        origin="lower",
-        extent=extent,
-        aspect="auto",
-        interpolation="bilinear",
-        interpolation_stage="data",
-    )
+    window = canvas.window(*place(*ends[0], *ends[1]))
+    # The first row of an image is its uppermost.
+    grey = smooth(data[(slice(None),) * k + (index,)].T[::-1], window.shape[:2])
+    window[...] = _BRAIN.of(grey)
     fine = min(2.0, float(mask.voxel_size.min()))
     us, vs = (np.arange(low + fine / 2, high, fine) for low, high in ends)
     points = np.empty((len(vs), len(us), 3))
-    points[..., u], points[..., v], points[..., k] = us, vs[:, None], at
+    points[..., u], points[..., v], points[..., k] = us, vs[::-1, None], at
     voxel = mask.voxel_at(points.reshape(-1, 3)).reshape(points.shape[:2])
-    shown = np.where(voxel >= 0, values[voxel], 0)
-    if shown.any():
-        # A surviving voxel is shown as it is, without smoothing over its edge.
-        axes.imshow(
-            np.ma.masked_equal(shown, 0), origin="lower", extent=extent, aspect="auto", interpolation="nearest", **paint
-        )
+    # A surviving voxel is shown as it is, without smoothing over its edge.
+    _paint(window, np.where(voxel >= 0, values[voxel], 0), scale)
+
+
+@cache
+def _in_view() -> tuple[npt.NDArray[np.float32], F64, F64]:
+    """Return the template without what lies further left and right than a column of the mosaic, its steps and origin.
+
+    Its affine is diagonal: each axis has a step and an origin of its own, in mm.
+    """
+    data, affine = background()
+    step, origin = affine.diagonal()[:3], affine[:3, 3].copy()
+    inside = np.flatnonzero(np.abs(origin[0] + step[0] * np.arange(len(data))) <= _WIDEST_MM)
+    origin[0] += step[0] * inside[0]
+    # An axial slice lies in one piece in Fortran's order: it is read in a tenth of the time.
+    return np.asfortranarray(data[inside]), step, origin
+
+
+def _paint(window: Pixels, image: npt.NDArray[Any], scale: ColourScale) -> None:
+    """Colour the pixels of a window where an image (row, column) that fills it is not 0."""
+    shown = nearest(image, window.shape[:2])
+    seen = shown != 0
+    window[seen] = scale.of(shown[seen])
 
 
 def _placed_at(x: float, y: float, scale: float) -> Callable[..., tuple[float, ...]]:
     return lambda left, right, bottom, top: (x + left * scale, x + right * scale, y + bottom * scale, y + top * scale)
 
 
-def _words(axes: Any, x: float, y: float, words: str, size: int = 10) -> None:
-    axes.text(x, y, words, size=size, color="white", ha="center", va="center")
-
-
-def _ortho(axes: Any, values: npt.NDArray[Any], peak: tuple[float, ...], mask: Mask, paint: Any) -> None:
-    scale, y = 2.3 / 190, 6.9
+def _ortho(
+    canvas: Canvas, values: npt.NDArray[Any], peak: tuple[float, ...], mask: Mask, scale: ColourScale
+) -> Iterator[Words]:
+    per_mm, y = 2.3 / 190, 6.9
     for axis, x, at in zip("xyz", (2.0, 4.55, 7.05), peak, strict=True):
         # The middle of the brain lies at y = -18, z = 18 mm.
         right, up = {"x": (-18, 18), "y": (0, 18), "z": (0, -18)}[axis]
-        _slice(axes, values, axis, at, mask, paint, _placed_at(x - right * scale, y - up * scale, scale))
-        _words(axes, x, 5.63, f"{axis} = {at + 0.0:g}")
+        _slice(canvas, values, axis, at, mask, scale, _placed_at(x - right * per_mm, y - up * per_mm, per_mm))
+        yield Words(x, 5.63, f"{axis} = {at + 0.0:g}")
         if axis != "x":
-            _words(axes, x - 0.9, 7.85, "L")
-            _words(axes, x + 0.9, 7.85, "R")
+            yield Words(x - 0.9, 7.85, "L")
+            yield Words(x + 0.9, 7.85, "R")
 
 
-def _mosaic(axes: Any, values: npt.NDArray[Any], heights: Sequence[float], mask: Mask, paint: Any) -> None:
+def _mosaic(
+    canvas: Canvas, values: npt.NDArray[Any], heights: Sequence[float], mask: Mask, scale: ColourScale
+) -> Iterator[Words]:
     width = _SIZE[0] / COLUMNS
-    scale = 1.5 / 190
+    per_mm = 1.5 / 190
     for i, at in enumerate(heights):
         x, y = width * (i % COLUMNS + 0.5), (4.68, 2.95)[i // COLUMNS]
-        _slice(axes, values, "z", at, mask, paint, _placed_at(x, y + 18 * scale, scale))
-        _words(axes, x, y - 0.84, f"z = {at + 0.0:g}", 9)
+        _slice(canvas, values, "z", at, mask, scale, _placed_at(x, y + 18 * per_mm, per_mm))
+        yield Words(x, y - 0.84, f"z = {at + 0.0:g}", 9)
 
 
-def _glass(axes: Any, values: npt.NDArray[Any], mask: Mask, paint: Any) -> None:
-    from matplotlib.patches import PathPatch
-    from matplotlib.path import Path
-    from matplotlib.transforms import Affine2D
+def _glass(canvas: Canvas, values: npt.NDArray[Any], mask: Mask, scale: ColourScale) -> None:
+    for side, to_x, to_y in _sides():
+        image, (left, right, bottom, top) = projection(values, side, mask=mask)
+        across = to_x(left), to_x(right)
+        # A side that is drawn mirrored has its right edge on the left.
+        image = image[::-1] if across[0] < across[1] else image[::-1, ::-1]
+        window = canvas.window(min(across), max(across), to_y(bottom), to_y(top))
+        _paint(window, np.nan_to_num(image), scale)
+    window = canvas.window(0, _SIZE[0], 0, _GLASS)
+    opacity = _lines()[..., None]
+    window[...] = np.rint(window + (255 - window) * opacity)
 
+
+def _sides() -> Iterator[tuple[str, Callable[[Any], Any], Callable[[Any], Any]]]:
+    """Yield each side of the glass brain with the functions that take its mm to inches, across and upwards."""
     outline_of = outlines()
-    scale = 1.25 / 165
-    gap = (_SIZE[0] - sum(outline_of[side].width for side in SIDES) * scale) / (len(SIDES) + 1)
+    per_mm = 1.25 / 165
+    gap = (_SIZE[0] - sum(outline_of[side].width for side in SIDES) * per_mm) / (len(SIDES) + 1)
     x = gap
     for side in SIDES:
         outline = outline_of[side]
-        flip = -1 if outline.right < outline.left else 1
-        to = (
-            Affine2D()
-            .scale(flip * scale, scale)
-            .translate(x - flip * outline.left * scale, 0.4 - outline.bottom * scale)
+        flip = -per_mm if outline.right < outline.left else per_mm
+        yield (
+            side,
+            partial(_linear, x - flip * outline.left, flip),
+            partial(_linear, 0.4 - outline.bottom * per_mm, per_mm),
         )
-        image, (left, right, bottom, top) = projection(values, side, mask=mask)
-        (a, b), (c, d) = to.transform([(left, bottom), (right, top)])
-        axes.imshow(image, origin="lower", extent=(a, c, b, d), aspect="auto", interpolation="nearest", **paint)
-        for width, (points, codes) in outline.curves.items():
-            # Not add_patch, which works out the limits of the axes from every curve: the limits are fixed.
-            axes.add_artist(
-                PathPatch(to.transform_path(Path(points, codes)), fill=False, ec="white", lw=width / 2, alpha=0.6)
-            )
-        x += outline.width * scale + gap
+        x += outline.width * per_mm + gap
+
+
+def _linear(origin: float, slope: float, at: Any) -> Any:
+    return origin + slope * at
+
+
+@cache
+def _lines() -> npt.NDArray[Any]:
+    """Return the opacity (row, column) of the white lines of the glass brain in the lowest part of a figure."""
+    return prepared("glass", _drawn_lines, package="nilearn")["opacity"]
+
+
+def _drawn_lines() -> dict[str, npt.NDArray[Any]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    figure = Figure(figsize=(_SIZE[0], _GLASS), facecolor="black", dpi=DPI)
+    drawn = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, _SIZE[0]), ylim=(0, _GLASS), frame_on=False)
+    axes.set_axis_off()
+    for side, to_x, to_y in _sides():
+        for width, (points, codes) in outlines()[side].curves.items():
+            inches = np.stack([to_x(points[:, 0]), to_y(points[:, 1])], axis=1)
+            axes.add_artist(PathPatch(Path(inches, codes), fill=False, ec="white", lw=width / 2, alpha=0.6))
+    drawn.draw()
+    return {"opacity": np.asarray(drawn.buffer_rgba())[..., 0].astype(np.float32) / 255}
