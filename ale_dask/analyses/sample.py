@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from scipy.spatial import cKDTree
 
 from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.config.inference import CHANGES_NULL, Inference
@@ -111,6 +112,30 @@ class Sample:
             additive=self.additive,
             kernel=self.inference.kernel,
         )
+
+    def rows_at(self, wanted: npt.NDArray[np.bool_], *, bits: int) -> Iterator[tuple[int, Row]]:
+        """Yield the experiments that reach some of the voxels (voxel), by number, with what `rows` has of them there.
+
+        Foci that reach none of these voxels are not looked at.
+        """
+        i = self.inference
+        index = cell_index(self.mask.volume)
+        index[self.mask.volume] = np.where(wanted, index[self.mask.volume], -1)
+        away, _ = cKDTree(self.mask.voxel_ijk[wanted]).query(np.concatenate(self.points), p=np.inf)
+        reach = [float(shape_of(s, support=i.support, kernel=i.kernel).reach.max()) for s in self.sigma]
+        # One voxel more than the reach, so that rounding leaves out no focus.
+        near = np.split(away <= np.repeat(reach, self.n_foci) + 1, np.cumsum(self.n_foci)[:-1])
+        reaching = [e for e, of_experiment in enumerate(near) if of_experiment.any()]
+        rows = fixed_point_rows(
+            [self.points[e][near[e]] for e in reaching],
+            sigma=self.sigma[reaching],
+            support=np.full(len(reaching), i.support),
+            voxel_of_cell=index,
+            bits=bits,
+            additive=self.additive,
+            kernel=i.kernel,
+        )
+        return zip(reaching, rows, strict=True)
 
     def conventions(self, bits: int) -> dict[str, object]:
         """Return every setting that changes a number of a plan; the identity of the plan is a hash of them."""

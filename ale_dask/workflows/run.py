@@ -289,7 +289,7 @@ def _collect(
         return null, counts
 
     # Not part of `results_of`, which a sweep calls for hundreds of cells: the simulations of power take seconds.
-    return with_power(results_of(prepared, plans, read=read, ale=ale)), digests
+    return with_power(results_of(prepared, plans, read=read, ale=ale), plans), digests
 
 
 def write(

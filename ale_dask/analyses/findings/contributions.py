@@ -39,9 +39,8 @@ def contributions(result: xr.Dataset, labels: npt.NDArray[np.integer], *, foci: 
     s = sums * unit
     ale = -np.expm1(-s)
     size = np.bincount(labels, minlength=n + 1)[1:]
-    for i, (voxel, value) in enumerate(chosen.rows(bits)):
-        inside = labels[voxel] > 0
-        at, x = voxel[inside], value[inside] * unit
+    for i, (at, value) in chosen.rows_at(labels > 0, bits=bits) if n else ():
+        x = value * unit
         cluster = labels[at] - 1
         # ALE - ALE_{-i} = exp(-S) (exp(x) - 1): without the difference of two numbers that are nearly the same.
         part = np.exp(-s[at]) * np.expm1(x) / ale[at]

@@ -17,6 +17,7 @@ from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.foci import foci_alone
 from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import cpu_count
+from ale_dask.execution.plan import Plan
 from ale_dask.numerics import correct
 from ale_dask.schema import FOCI, check, describe
 
@@ -103,10 +104,25 @@ def power(
             "or more, 0 mm or more, and a power between 0 and 1"
         )
     check(result, *FOCI)
+    return _power(result, {}, simulations=simulations, within_mm=within_mm, target=target, threads=threads)
+
+
+def _power(
+    result: xr.Dataset,
+    plans: Mapping[str, Plan],
+    *,
+    simulations: int = SIMULATIONS,
+    within_mm: float = WITHIN_MM,
+    target: float = TARGET,
+    threads: int | None,
+) -> xr.Dataset:
+    """Return what `power` does; the plan of a null is taken from `plans` by its name, or made."""
     inference = model_of(result).inference
     chosen = sample(foci_alone(result), mask=model_of(result).mask, inference=inference, name=result.attrs["name"])
     found = {
-        null: _FOUND[null](chosen, result, simulations=simulations, within_mm=within_mm, threads=threads or cpu_count())
+        null: _FOUND[null](
+            chosen, result, plans, simulations=simulations, within_mm=within_mm, threads=threads or cpu_count()
+        )
         for null in nulls_of(result)
     }
     n = len(chosen.key)
@@ -163,8 +179,12 @@ def without_cluster(result: xr.Dataset) -> list[int]:
     return [sign for sign in model_of(result).signs if not (sign * z > 0).any()]
 
 
-def with_power(results: Mapping[str, xr.Dataset], *, threads: int | None = None) -> dict[str, xr.Dataset]:
+def with_power(
+    results: Mapping[str, xr.Dataset], plans: Mapping[str, Plan] | None = None, *, threads: int | None = None
+) -> dict[str, xr.Dataset]:
     """Return results by name, with the power of main effects whose contrast or conjunction has no cluster.
+
+    `plans` are those that the results come from, by name; without them they are made again, which takes a second each.
 
     The contrast or conjunction gets attributes: power_of with the names of the main effects, and PER_ARM and, if there
     are any, OF_BASE_RATE as lists in the same order. It gets none if a main effect is not among the results.
@@ -178,7 +198,7 @@ def with_power(results: Mapping[str, xr.Dataset], *, threads: int | None = None)
             continue
         for arm in main_effects:
             if "power" not in found[arm]:
-                curve = power(found[arm], threads=threads)
+                curve = _power(found[arm], plans or {}, threads=threads)
                 numbers = {key: value for key, value in curve.attrs.items() if key.startswith("power_")}
                 found[arm] = found[arm].assign(curve.variables).assign_attrs(numbers)
         kept = [key for key in (*PER_ARM, *OF_BASE_RATE) if key in found[main_effects[0]].attrs]

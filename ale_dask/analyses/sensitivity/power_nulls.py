@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,10 +10,11 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses import main_effect as main_effects
-from ale_dask.analyses.base_rate import BaseRatePlan, plan_base_rate
+from ale_dask.analyses.base_rate import BaseRatePlan, base_rate_name, plan_base_rate
 from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.sample import Sample
 from ale_dask.errors import InputError
+from ale_dask.execution.plan import Plan, of_type
 from ale_dask.numerics.base_rate_tfce import base_rate_tfce_map
 from ale_dask.numerics.correct import UNREACHABLE
 from ale_dask.numerics.density_levels import least_sums, z_map
@@ -50,7 +52,17 @@ def _tables(chosen: Sample, *, bits: int, within_mm: float, threads: int) -> dic
     }
 
 
-def uniform_found(chosen: Sample, result: xr.Dataset, *, simulations: int, within_mm: float, threads: int) -> Found:
+def _main_plan(chosen: Sample, result: xr.Dataset, plans: Mapping[str, Plan]) -> main_effects.MainEffectPlan:
+    """Return the plan of a main effect by its name, or make it again."""
+    name = str(result.attrs["name"])
+    if name in plans:
+        return of_type(main_effects.MainEffectPlan, plans[name])
+    return main_effects.plan_main_effect(chosen, bits=int(result.attrs["scale_bits"]), name=name)
+
+
+def uniform_found(
+    chosen: Sample, result: xr.Dataset, plans: Mapping[str, Plan], *, simulations: int, within_mm: float, threads: int
+) -> Found:
     """Return whether a place is found in simulated maps against the uniform null, with foci planted one by one."""
     inference = chosen.inference
     correction = CORRECTION_OF[inference.correction]
@@ -59,7 +71,7 @@ def uniform_found(chosen: Sample, result: xr.Dataset, *, simulations: int, withi
         return Found(np.zeros((simulations, 1 + len(chosen.key)), dtype=bool), None)
     tables = _tables(chosen, bits=bits, within_mm=within_mm, threads=threads)
     if correction.only_if_asked:
-        plan = main_effects.plan_main_effect(chosen, bits=bits, name=result.attrs["name"])
+        plan = _main_plan(chosen, result, plans)
         trial, kernels, space = (tables[name] for name in ("trial", "kernels", "space"))
         inside = np.flatnonzero(space.inside)
 
@@ -80,7 +92,9 @@ def uniform_found(chosen: Sample, result: xr.Dataset, *, simulations: int, withi
     return Found(detections(simulations, rule=rule, **tables), None)
 
 
-def base_rate_found(chosen: Sample, result: xr.Dataset, *, simulations: int, within_mm: float, threads: int) -> Found:
+def base_rate_found(
+    chosen: Sample, result: xr.Dataset, plans: Mapping[str, Plan], *, simulations: int, within_mm: float, threads: int
+) -> Found:
     """Return whether a place is found in simulated maps against the base-rate null, with foci planted one by one.
 
     Raises
@@ -88,11 +102,14 @@ def base_rate_found(chosen: Sample, result: xr.Dataset, *, simulations: int, wit
     InputError
         when the base rate cannot be read, or is another one than that of the result.
     """
-    inference, bits = chosen.inference, int(result.attrs["scale_bits"])
-    main = main_effects.plan_main_effect(chosen, bits=bits, name=result.attrs["name"])
-    plan = plan_base_rate(chosen, main=main, name=result.attrs["name"])
+    inference, bits, name = chosen.inference, int(result.attrs["scale_bits"]), str(result.attrs["name"])
+    made = plans.get(base_rate_name(name))
+    plan = (
+        plan_base_rate(chosen, main=_main_plan(chosen, result, plans), name=name)
+        if made is None
+        else of_type(BaseRatePlan, made)
+    )
     if plan.base_rate_sha256 != result.attrs["base_rate_sha256"]:
-        name = result.attrs["name"]
         raise InputError(f"base_rate '{inference.base_rate}': not the one that '{name}' was computed with")
     tables = _tables(chosen, bits=bits, within_mm=within_mm, threads=threads)
     space, trial = tables["space"], tables["trial"]

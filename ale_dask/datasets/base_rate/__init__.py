@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import math
+import threading
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import resources
@@ -116,7 +117,8 @@ def density(mask: Mask, counts: Counts | None = None) -> F64:
     apart, of the smoothed counts interpolated linearly.
     """
     counts = counts or load_counts()
-    smoothed = _sampled(mask, counts)
+    with _SAMPLING:
+        smoothed = _sampled(mask, counts)
     total = float(smoothed.sum())
     if not total > 0:
         raise InputError(
@@ -126,6 +128,11 @@ def density(mask: Mask, counts: Counts | None = None) -> F64:
     return np.asarray(w / w.sum())
 
 
+_SAMPLING = threading.Lock()
+"""Held while counts are sampled, so that main effects that are planned at once share the samples of their mask."""
+
+
+@lru_cache(maxsize=4)
 def _sampled(mask: Mask, counts: Counts) -> F64:
     """Return the mean of the smoothed counts over points of each voxel of a mask (voxel)."""
     own = np.sqrt((counts.affine[:3, :3] ** 2).sum(axis=0)).min()
@@ -139,4 +146,5 @@ def _sampled(mask: Mask, counts: Counts) -> F64:
         near = np.rint(at)
         at = np.where(np.abs(at - near) < 1e-6, near, at)
         out += ndimage.map_coordinates(counts.smooth, at.T, order=1, mode="constant")
+    out.flags.writeable = False
     return out
