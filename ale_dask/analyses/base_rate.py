@@ -7,6 +7,7 @@ The null is one more of a main effect: its plan has the experiments, kernels and
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +18,12 @@ import xarray as xr
 
 from ale_dask.analyses.corrections import BASE_RATE_STATISTICS, CORRECTION_OF, CORRECTIONS, TFCE, Scales
 from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.keyed import Keyed
 from ale_dask.analyses.main_effect import MainEffectPlan, eps_of, identity_of, tested
 from ale_dask.analyses.null_draws import DrawnPlan, draws_of, null_tables
 from ale_dask.analyses.sample import Sample
 from ale_dask.config.inference import Inference
-from ale_dask.datasets.base_rate import density
+from ale_dask.datasets.base_rate import Counts, density
 from ale_dask.datasets.base_rate.studies import BaseRate, Studies, load_base_rate
 from ale_dask.errors import InputError
 from ale_dask.execution.monitor.state import Statistic
@@ -166,22 +168,12 @@ def plan_base_rate(
     InputError
         when the base rate cannot be read or does not reach the mask.
     """
-    inference, mask = sample.inference, sample.mask
-    bits, additive = main.bits, main.additive
+    inference, mask, bits = sample.inference, sample.mask, main.bits
     base_rate = base_rate or load_base_rate(inference, mask=mask)
-    weight = density(mask, base_rate.counts)
-    boxes = sample.boxes(bits)
-    around = shells(boxes, voxel_size=mask.voxel_size)
-    field = Field(weight, mask.volume, radius=np.abs(around.offset).max(axis=0))
-    _, kernel = sample.kernels
-    table = level_table(
-        field,
-        around,
-        Experiments(kernel, sample.n_foci, additive),
-        voxel_ijk=mask.voxel_ijk,
-        s=main.s.astype(np.int64),
-        bits=bits,
-    )
+    weight = _weight(Keyed((mask.sha256, base_rate.counts.sha256), (mask, base_rate.counts)))
+    key = (sample.key_without("voxel_p", "seed", bits=bits), base_rate.counts.sha256)
+    observed = Keyed(key, (sample, main.s, weight))
+    table = _level_table(observed, bits)
     conventions = conventions_of(sample, bits=bits, base_rate=base_rate)
     studies, enhanced = base_rate.studies, CORRECTION_OF[inference.correction].enhanced
     return BaseRatePlan(
@@ -192,7 +184,7 @@ def plan_base_rate(
         settings={
             "conventions": conventions,
             "bits": bits,
-            "additive": additive,
+            "additive": main.additive,
             "least_z": least_z(inference.voxel_p),
             "shift": table.shift,
             **({"tfce_shift": height_shift(table)} if enhanced else {}),
@@ -201,12 +193,37 @@ def plan_base_rate(
         arrays={
             **draws_of(main),
             "s": main.s,
-            "threshold": critical_map(table, p=inference.voxel_p, above=max(int(box.max()) for box in boxes)),
+            "threshold": _thresholds(observed, bits, inference.voxel_p),
             "z": table.z,
             "position": table.position,
             **drawn_arrays(weight, studies),
         },
     )
+
+
+_Observed = Keyed[tuple[Sample, npt.NDArray[np.int32], npt.NDArray[np.float64]]]
+"""A sample, its observed S (voxel) and the density of foci (voxel), equal for all seeds and cluster-forming values."""
+
+
+@lru_cache(maxsize=4)
+def _weight(on: Keyed[tuple[Mask, Counts]]) -> npt.NDArray[np.float64]:
+    return density(*on.value)
+
+
+@lru_cache(maxsize=32)
+def _level_table(observed: _Observed, bits: int) -> LevelTable:
+    sample, s, weight = observed.value
+    mask = sample.mask
+    around = shells(sample.boxes(bits), voxel_size=mask.voxel_size)
+    field = Field(weight, mask.volume, radius=np.abs(around.offset).max(axis=0))
+    experiments = Experiments(sample.kernels[1], sample.n_foci, sample.additive)
+    return level_table(field, around, experiments, voxel_ijk=mask.voxel_ijk, s=s.astype(np.int64), bits=bits)
+
+
+@lru_cache(maxsize=32)
+def _thresholds(observed: _Observed, bits: int, voxel_p: float) -> npt.NDArray[np.int32]:
+    peak = max(int(box.max()) for box in observed.value[0].boxes(bits))
+    return critical_map(_level_table(observed, bits), p=voxel_p, above=peak)
 
 
 def drawn_arrays(weight: npt.NDArray[np.float64], studies: Studies | None) -> dict[str, npt.NDArray[Any]]:
@@ -228,7 +245,8 @@ def _told(studies: Studies, sample: Sample) -> dict[str, int]:
 
 
 @lru_cache(maxsize=8)
-def _ready(plan: BaseRatePlan) -> tuple[FocusSource, Critical, Heights | None]:
+def _ready(keyed: Keyed[BaseRatePlan]) -> tuple[FocusSource, Critical, Heights | None]:
+    plan = keyed.value
     _, _, space = null_tables(plan, in_mask=True)
     table, inside = plan.table, plan.searched
     threshold = np.where(inside, plan.threshold, NEVER).astype(plan.threshold.dtype)
@@ -239,9 +257,10 @@ def _ready(plan: BaseRatePlan) -> tuple[FocusSource, Critical, Heights | None]:
 
 
 @lru_cache(maxsize=8)
-def _pruned(plan: BaseRatePlan) -> PrunedBaseRate:
+def _of_any_seed(keyed: Keyed[BaseRatePlan]) -> PrunedBaseRate:
+    plan = keyed.value
     design, rows, space = null_tables(plan, in_mask=True)
-    source, thresholds, _ = _ready(plan)
+    source, thresholds, _ = _ready(keyed)
     return pruned_base_rate(plan.boxes, source, thresholds, design=design, rows=rows, geometry=space)
 
 
@@ -250,10 +269,11 @@ def block(plan: BaseRatePlan, first: int, count: int) -> dict[str, npt.NDArray[n
     out = np.empty((count, len(plan.statistics)), dtype=np.int64)
     with BUILDING:
         design, rows, space = null_tables(plan, in_mask=True)
-        words, thresholds, enhanced = _ready(plan)
-        null = _pruned(plan) if enhanced is None else None
-    if null is not None:
-        pruned_base_rate_iterations(first, count, null, out)
+        keyed = Keyed(plan.key_without_seed, plan)
+        words, thresholds, enhanced = _ready(keyed)
+        pruned = _of_any_seed(keyed) if enhanced is None else None
+    if pruned is not None:
+        pruned_base_rate_iterations(first, count, replace(pruned, null=replace(pruned.null, design=design)), out)
     else:
         assert enhanced is not None
         base_rate_tfce_iterations(first, count, words, thresholds, enhanced, design, rows, space, out)

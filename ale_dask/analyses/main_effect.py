@@ -17,6 +17,7 @@ import xarray as xr
 
 from ale_dask.analyses.corrections import CORRECTION_OF, CORRECTIONS, TFCE, Correction, Observed, Scales
 from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.keyed import Keyed
 from ale_dask.analyses.null_draws import DrawnPlan, null_tables
 from ale_dask.analyses.null_threshold import null_specific_threshold
 from ale_dask.analyses.sample import Sample
@@ -29,7 +30,7 @@ from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.ale import Row, add_row, ale_from_s
 from ale_dask.numerics.draws import NULL, draw_keys
 from ale_dask.numerics.null import NullTable, analytic_null, histogram, z_of_log_p
-from ale_dask.numerics.pruned_null import PrunedNull, passing_share, pruned_iterations, pruned_null
+from ale_dask.numerics.pruned_null import Bound, PrunedNull, bound_of, passing_share, pruned_iterations
 from ale_dask.numerics.space import Mask
 from ale_dask.numerics.tfce import Levels, levels, tfce_of
 from ale_dask.schema import describe
@@ -88,13 +89,10 @@ def plan_main_effect(sample: Sample, *, bits: int, name: str, rows: Iterable[Row
     `rows` are the sample's own at these bits, where they are known already.
     """
     inference = sample.inference
-    n_voxels = sample.mask.n_voxels
-    s = np.zeros(n_voxels, dtype=np.int64)
-    laws = []
-    for voxel, value in sample.rows(bits) if rows is None else rows:
-        add_row(voxel, value, s)
-        laws.append(histogram(value, n_voxels=n_voxels, bits=bits))
-    table = analytic_null(laws, bits=bits, s_max=int(s.max(initial=1)))
+    if rows is None:
+        s, table = _sums_and_null(Keyed(sample.key_without("voxel_p", "seed", bits=bits), sample), bits)
+    else:
+        s, table = sums_and_null(rows, n_voxels=sample.mask.n_voxels, bits=bits)
     _, kernel = sample.kernels
     boxes = sample.boxes(bits)
     conventions = sample.conventions(bits)
@@ -130,6 +128,22 @@ def plan_main_effect(sample: Sample, *, bits: int, name: str, rows: Iterable[Row
     )
 
 
+@lru_cache(maxsize=32)
+def _sums_and_null(sample: Keyed[Sample], bits: int) -> tuple[npt.NDArray[np.int64], NullTable]:
+    """Return what `sums_and_null` makes of a sample, once for all seeds and cluster-forming values."""
+    return sums_and_null(sample.value.rows(bits), n_voxels=sample.value.mask.n_voxels, bits=bits)
+
+
+def sums_and_null(rows: Iterable[Row], *, n_voxels: int, bits: int) -> tuple[npt.NDArray[np.int64], NullTable]:
+    """Return the observed sum S (voxel), int64, of the MA values of experiments, and its analytic null."""
+    s = np.zeros(n_voxels, dtype=np.int64)
+    laws = []
+    for voxel, value in rows:
+        add_row(voxel, value, s)
+        laws.append(histogram(value, n_voxels=n_voxels, bits=bits))
+    return s, analytic_null(laws, bits=bits, s_max=int(s.max(initial=1)))
+
+
 def _looked_at(inference: Inference) -> dict[str, npt.NDArray[np.int64]]:
     """Return {"space": (edges, grid)}, whether clusters join by edges and the null is looked at beyond the mask.
 
@@ -147,14 +161,20 @@ _BUILDING = threading.Lock()
 def pruned_of(plan: MainEffectPlan) -> PrunedNull:
     """Return the null of a plan with the bound that prunes it, built once per process."""
     design, rows, space = null_tables(plan)
-    return pruned_null(plan.boxes, threshold=plan.null_threshold, design=design, rows=rows, geometry=space)
+    return PrunedNull(design, rows, space, _bound(Keyed(plan.key_without_seed, plan)))
+
+
+@lru_cache(maxsize=8)
+def _bound(keyed: Keyed[MainEffectPlan]) -> Bound | None:
+    plan = keyed.value
+    design, _, space = null_tables(plan)
+    return bound_of(plan.boxes, threshold=plan.null_threshold, design=design, geometry=space)
 
 
 _RATE_FOCI = 20_000
 """Foci that are drawn to count the null's voxels: 5 iterations of 3,869 foci, which give a rate of .2 % to .01 %."""
 
 
-@lru_cache(maxsize=8)
 def null_voxel_rate(plan: MainEffectPlan) -> float:
     """Return the share of the null's voxels that reach its cluster-forming value; nominally `voxel_p`.
 
@@ -162,6 +182,12 @@ def null_voxel_rate(plan: MainEffectPlan) -> float:
     comes from the reported foci, and in a large sample drawn foci reach it far more often than `voxel_p` says: the
     largest clusters of the null are then so large that hardly a true one exceeds them.
     """
+    return _voxel_rate(Keyed((plan.key_without_seed, plan.draw_key.tobytes()), plan))
+
+
+@lru_cache(maxsize=32)
+def _voxel_rate(keyed: Keyed[MainEffectPlan]) -> float:
+    plan = keyed.value
     iterations = int(np.clip(_RATE_FOCI // max(1, int(plan.focus_begin[-1])), 1, 16))
     with _BUILDING:
         null = pruned_of(plan)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ale_dask.analyses.keyed import Keyed, key_of
 from ale_dask.execution.plan import Plan, Setting, StoredArray
 from ale_dask.numerics.kernels.focus_visits import Design
 from ale_dask.numerics.kernels.kernel_rows import Geometry, KernelRows, geometry, rows_of_kernels
@@ -33,6 +36,17 @@ class DrawnPlan(Plan):
     """The key of each experiment's draws (experiment)."""
     box_shape = StoredArray[np.int64]()
     """The extent of each kernel in voxels (kernel, axis)."""
+
+    @cached_property
+    def key_without_seed(self) -> str:
+        """Hash over everything that decides an iteration but the keys of the draws: equal in plans of other seeds."""
+        settings = {name: value for name, value in self.settings.items() if name != "conventions"}
+        digest = hashlib.sha256(json.dumps([self.kind, self.statistics, settings], sort_keys=True).encode())
+        for name in sorted(set(self.arrays) - {"draw_key"}):
+            array = np.ascontiguousarray(self.arrays[name])
+            digest.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
+            digest.update(array.data)
+        return digest.hexdigest()
 
     @property
     def volume(self) -> npt.NDArray[np.bool_]:
@@ -78,15 +92,26 @@ def draws_of(plan: DrawnPlan, names: Sequence[str] = SHARED) -> dict[str, npt.ND
     return {name: plan.arrays[name] for name in (*names, "space", "search") if name in plan.arrays}
 
 
-@lru_cache(maxsize=8)
 def null_tables(plan: DrawnPlan, *, in_mask: bool = False) -> tuple[Design, KernelRows, Geometry]:
     """Return the experiments, kernel rows and grid of a plan as the compiled null takes them, built once per process.
 
     With `in_mask` the grid has the voxels of the mask even where the null looks beyond it.
     """
+    design = Design(plan.focus_begin, plan.kernel, plan.draw_key, plan.additive)
+    rows = _rows(Keyed(key_of(plan.box_shape, plan.arrays["boxes"]), plan))
+    space = [plan.arrays[name] for name in ("volume", "shape", "box_shape", "search", "space") if name in plan.arrays]
+    return design, rows, _grid(Keyed(key_of(*space), plan), plan.grid and not in_mask)
+
+
+@lru_cache(maxsize=8)
+def _rows(plan: Keyed[DrawnPlan]) -> KernelRows:
+    return rows_of_kernels(plan.value.boxes)
+
+
+@lru_cache(maxsize=8)
+def _grid(keyed: Keyed[DrawnPlan], beyond: bool) -> Geometry:
+    plan = keyed.value
     volume = plan.volume
     inside = np.argwhere(volume).astype(np.int16)
-    beyond = plan.grid and not in_mask
     looked_at = np.argwhere(np.ones_like(volume)).astype(np.int16) if beyond else inside[plan.searched]
-    space = geometry(looked_at, radius=plan.box_shape // 2, edges=plan.edges, drawn=inside)
-    return Design(plan.focus_begin, plan.kernel, plan.draw_key, plan.additive), rows_of_kernels(plan.boxes), space
+    return geometry(looked_at, radius=plan.box_shape // 2, edges=plan.edges, drawn=inside)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -161,6 +162,10 @@ class Sample:
             # Defaults are left out: nulls computed before there was a choice stay valid.
             **{k: v for k in CHANGES_NULL if (v := getattr(i, k)) != Inference.model_fields[k].default},
         }
+
+    def key_without(self, *settings: str, bits: int) -> str:
+        """Return a key that samples have in common whose conventions differ in these settings alone."""
+        return json.dumps({k: v for k, v in self.conventions(bits).items() if k not in settings}, sort_keys=True)
 
 
 def sample(foci: xr.Dataset, *, mask: Mask, inference: Inference, name: str = "foci") -> Sample:

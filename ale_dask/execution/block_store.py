@@ -144,10 +144,17 @@ def store_plan(out: Place, make: Callable[[], P], *, name: str, identity: str, c
         return cast(P, stored)
     claim_analysis(root, name, identity=identity, settings=conventions)
     # The first plan stays: another CPU rounds the last bits otherwise, which could move a threshold during a run.
-    plan = stored or _plan_of(path, create_once(path, make().to_bytes()))
+    plan = stored or _first(path, make())
     if plan.identity != identity or plan.name != name:
         raise StoreError(f"{path}: belongs to another configuration; give another -o, or --overwrite")
     return cast(P, plan)
+
+
+def _first(path: Place, plan: Plan) -> Plan:
+    """Store a plan, and return it, or the plan that another driver stored first."""
+    data = plan.to_bytes()
+    first = create_once(path, data)
+    return plan if first == data else _plan_of(path, first)
 
 
 def _plan_of(path: Place, data: bytes) -> Plan:

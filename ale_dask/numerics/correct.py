@@ -144,29 +144,36 @@ def confidence_sequence(r: npt.ArrayLike, n: int, *, eps: float) -> tuple[F64, F
     The set holds the true p at every n at once with probability 1 - eps (Robbins 1970), so that one may look at it as
     often as one likes and continue the iterations in its light; it is wider than an interval for one n.
     """
-    r = np.asarray(r, dtype=np.float64)
-    level = math.log(eps)
+    values, place = np.unique(np.asarray(r, dtype=np.float64), return_inverse=True)
+    constant, level = _log_factor(values, n), math.log(eps)
 
     def inside(p: F64) -> npt.NDArray[np.bool_]:
-        return _log_density(r, n, p) > level
+        return np.asarray(constant + special.xlogy(values, p) + special.xlog1py(n - values, -p) > level)
 
     # (n + 1) Binom(r; n, p) is the density of Beta(r + 1, n - r + 1): it is at least 1 at r / n and falls on each side.
     ends = []
     for end in (0.0, 1.0):
-        within, beyond = r / n, np.full(r.shape, end)
+        within, beyond = values / n, np.full(values.shape, end)
         # 200 halvings reach the last digit of a p above 1e-40.
         for _ in range(200):
             middle = (within + beyond) / 2
+            if np.all((middle == within) | (middle == beyond)):
+                break
             in_set = inside(middle)
             within, beyond = np.where(in_set, middle, within), np.where(in_set, beyond, middle)
-        ends.append(np.where(inside(np.full(r.shape, end)), end, within))
+        ends.append(np.asarray(np.where(inside(np.full(values.shape, end)), end, within)[place]))
     return ends[0], ends[1]
 
 
 def _log_density(r: npt.NDArray[Any], n: Any, p: npt.ArrayLike) -> F64:
     """Return log((n + 1) Binom(r; n, p)), -inf where r is impossible."""
+    return np.asarray(_log_factor(r, n) + special.xlogy(r, p) + special.xlog1py(n - r, -np.asarray(p)))
+
+
+def _log_factor(r: npt.NDArray[Any], n: Any) -> F64:
+    """Return log((n + 1) n! / (r! (n - r)!)), the part of the density that does not depend on p."""
     choices = special.gammaln(n + 1.0) - special.gammaln(r + 1.0) - special.gammaln(n - r + 1.0)
-    return np.asarray(np.log(n + 1.0) + choices + special.xlogy(r, p) + special.xlog1py(n - r, -np.asarray(p)))
+    return np.asarray(np.log(n + 1.0) + choices)
 
 
 def decisions(r: npt.ArrayLike, n: int, *, alpha: float, eps: float) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numba
@@ -115,9 +116,18 @@ def _box(radius, sigma, limit, height, unit, box) -> None:  # type: ignore[no-un
 def kernel_box(
     sigma: npt.NDArray[np.float64], *, support: float, bits: int, kernel: Kernel = "density"
 ) -> npt.NDArray[np.int32]:
-    """Return rint(-log1p(-K) * 2^bits) (x, y, z), int32, of the kernel centred on a voxel, 0 beyond its reach."""
-    shape = shape_of(sigma, support=support, kernel=kernel)
+    """Return rint(-log1p(-K) * 2^bits) (x, y, z), int32, of the kernel centred on a voxel, 0 beyond its reach.
+
+    The array is read-only: it is made once and given to all who ask for the same kernel.
+    """
+    return _known_box(tuple(np.asarray(sigma, dtype=np.float64).tolist()), support, bits, kernel)
+
+
+@lru_cache(maxsize=256)
+def _known_box(sigma: tuple[float, ...], support: float, bits: int, kernel: Kernel) -> npt.NDArray[np.int32]:
+    shape = shape_of(np.array(sigma), support=support, kernel=kernel)
     radius = np.floor(shape.reach).astype(np.int64)
     box = np.zeros(tuple(2 * radius + 1), dtype=np.int32)
-    _box(radius, sigma, shape.limit, shape.height, 2.0**bits, box)
+    _box(radius, np.array(sigma), shape.limit, shape.height, 2.0**bits, box)
+    box.flags.writeable = False
     return box

@@ -106,11 +106,17 @@ def pruned_null(
 
     From `many` foci on the bound is a convolution.
     """
-    bound = _bound(boxes, threshold=threshold, design=design, geometry=geometry, many=many)
+    bound = bound_of(boxes, threshold=threshold, design=design, geometry=geometry, many=many)
     return PrunedNull(design, rows, geometry, bound)
 
 
-def _bound(boxes: Sequence[I32], *, threshold: int, design: Design, geometry: Geometry, many: int) -> Bound | None:
+def bound_of(
+    boxes: Sequence[I32], *, threshold: int, design: Design, geometry: Geometry, many: int = MANY
+) -> Bound | None:
+    """Return the upper bound of S of experiments with kernels (x, y, z), finest at `threshold`; None if none is proven.
+
+    It does not depend on the keys of the draws.
+    """
     squared = np.array([_squared_reach(box) for box in boxes])
     shape = np.array([geometry.size // geometry.stride_x, geometry.stride_x // geometry.stride_y, geometry.stride_y])
     if design.focus_begin[-1] == 0 or squared.max() >= FARTHEST**2 or shape.max() > _LARGEST_GRID or threshold < 1:

@@ -195,32 +195,22 @@ def _collect(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Write the files of a sweep from the nulls in OUT, and return its table and its record."""
     nulls, stability, places = Nulls(out, passes), Stability(), Places()
-    tables: list[pd.DataFrame] = []
     digests: dict[str, dict[str, str]] = {}
     with staged(out) as folder:
-        for label, results, digests_of_cell in _results(planned, nulls):
-            digests[label] = digests_of_cell
-            cell = planned.cells[label]
-            record = {
-                "program": {"version": __version__},
-                "analyses": {
-                    name: {
-                        "digest": digests_of_cell.get(name),
-                        "digest_base_rate": digests_of_cell.get(base_rate_name(name)),
-                    }
-                    for name in results
-                },
-            }
-            table = long_table([(label, cell.study, results, record)])
-            for axis, value in reversed(cell.values.items()):
-                table.insert(1, f"sweep.{axis}", [str(value)] * len(table))
-            tables.append(table)
-            stability.add(results)
-            places.add(label, cell.values, results)
-            if maps:
-                where = folder / "cells" / cell_hash(cell.values)
-                write_results(results, where, title=label, drawn_by=None)
-        whole = pd.concat(tables, ignore_index=True)
+
+        def each_cell() -> Iterator[tuple[str, Study, Mapping[str, xr.Dataset], Mapping[str, Any]]]:
+            for label, results, digests[label] in _results(planned, nulls):
+                cell = planned.cells[label]
+                yield label, cell.study, results, _record_of_cell(results, digests[label])
+                stability.add(results)
+                places.add(label, cell.values, results)
+                if maps:
+                    write_results(results, folder / "cells" / cell_hash(cell.values), title=label, drawn_by=None)
+
+        whole = long_table(each_cell())
+        for axis in reversed(list(planned.axes)):
+            of_rows = [str(planned.cells[label].values[axis]) for label in whole["out"]]
+            whole.insert(1, f"sweep.{axis}", of_rows)
         record = _record(planned, passes, digests, seconds=time.time() - started)
         replace_file(folder / "sweep.tsv", long_tsv(whole))
         if find_spec("pyarrow") is None:
@@ -235,6 +225,12 @@ def _collect(
                 replace_file(folder / "axes" / f"{stem(axis)}.svg", svg.encode())
         replace_file(folder / "sweep.json", (json.dumps(record, indent=2) + "\n").encode())
     return whole, record
+
+
+def _record_of_cell(results: Mapping[str, xr.Dataset], digests: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a long table reads of the record of a run."""
+    analyses = {n: {"digest": digests.get(n), "digest_base_rate": digests.get(base_rate_name(n))} for n in results}
+    return {"program": {"version": __version__}, "analyses": analyses}
 
 
 def _results(planned: Sweep, nulls: Nulls) -> Iterator[tuple[str, dict[str, xr.Dataset], dict[str, str]]]:

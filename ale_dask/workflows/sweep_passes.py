@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
@@ -16,6 +17,7 @@ from ale_dask.analyses.kinds import counts_of, iterations_of
 from ale_dask.analyses.null_draws import DrawnPlan, draws_of
 from ale_dask.analyses.sensitivity import variant_null
 from ale_dask.analyses.study_plans import Null, PreparedStudy
+from ale_dask.execution.backends.connect import cpu_count
 from ale_dask.execution.block_store import store_plan
 from ale_dask.execution.plan import Plan, digest, of_type
 from ale_dask.storage.location import Place
@@ -92,17 +94,17 @@ def _itself(plan: Plan) -> Plan:
 
 def store_passes(out: Place, passes: Passes) -> Passes:
     """Store the plans of passes in OUT, and return the passes with the plans that OUT held first."""
-    stored = {}
-    for name, each in passes.by_name.items():
-        plan = store_plan(
-            out,
-            partial(_itself, each.plan),
-            name=name,
-            identity=each.plan.identity,
-            conventions=each.plan.conventions,
-        )
-        stored[name] = replace(each, plan=plan)
-    return replace(passes, by_name=stored)
+
+    def stored(each: Pass) -> Pass:
+        plan = each.plan
+        make = partial(_itself, plan)
+        first = store_plan(out, make, name=plan.name, identity=plan.identity, conventions=plan.conventions)
+        return replace(each, plan=first)
+
+    # Most of the time is spent in compressing arrays, which threads share out.
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        plans = list(pool.map(stored, passes.by_name.values()))
+    return replace(passes, by_name=dict(zip(passes.by_name, plans, strict=True)))
 
 
 class Nulls:

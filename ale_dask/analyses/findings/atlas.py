@@ -8,8 +8,9 @@ agree better with AAL, which lies in MNI.
 from __future__ import annotations
 
 import csv
+import hashlib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ale_dask.analyses.keyed import Keyed
 from ale_dask.numerics.space import invert, mni_to_talairach
 from ale_dask.storage.prepared import prepared
 
@@ -104,6 +106,14 @@ def _read(stem: str) -> dict[str, npt.NDArray[Any]]:
 
 def regions(peak: npt.NDArray[np.float64], voxels: npt.NDArray[np.float64] | None = None) -> dict[str, str]:
     """Return the region at a peak, in mm MNI (axis), by atlas, and "… shares" of a cluster's voxels (voxel, axis)."""
+    # A cluster is often in several tables: those of several thresholds, and of all cells of a sweep.
+    of_voxels = None if voxels is None else hashlib.blake2b(voxels.tobytes()).digest()
+    return dict(_regions(Keyed((peak.tobytes(), of_voxels), (peak, voxels))))
+
+
+@lru_cache(maxsize=1024)
+def _regions(of: Keyed[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]]) -> dict[str, str]:
+    peak, voxels = of.value
     found = {}
     for column in ATLASES:
         found[column] = atlas(column).name_at(peak)

@@ -15,7 +15,7 @@ _LOG = logging.getLogger("ale_dask")
 
 def missing_extra(*modules: str) -> str | None:
     """Return in words which of these modules (default: the whole extra) to install, or None if none is missing."""
-    missing = [m for m in modules or (*PICTURES, *PAGE, *LABELS) if find_spec(m) is None]
+    missing = [m for m in modules or (*PICTURES, *PAGE, *LABELS) if not _installed(m)]
     if not missing:
         return None
     lost = [purpose for modules, purpose in _PURPOSE.items() if set(modules) & set(missing)]
@@ -28,6 +28,11 @@ def available(*modules: str) -> bool:
     if message is not None:
         _say_once(message)
     return message is None
+
+
+@cache
+def _installed(module: str) -> bool:
+    return find_spec(module) is not None
 
 
 @cache

@@ -81,10 +81,17 @@ def _main_effect_table(result: xr.Dataset, source: str, base_rate: bool, beside_
     mask = model_of(result).mask
     compared = thresholded(result, source) if beside_uniform else np.zeros(len(z), dtype=bool)
     voxel_of_focus = mask.voxel_at(result["focus_xyz"].values)
+    experiment_of_focus = result["focus_experiment"].values
+    values = {name: result[name].values for name in _read_by_clusters(result)}
     rows: list[dict[str, Any]] = []
     for cluster in base_rate_clusters(result) if base_rate else main_clusters(result, source=source):
-        own = _base_rate_values(result, cluster, compared) if base_rate else _uniform_values(result, cluster)
-        row = {**_place(cluster, mask, ale), **_foci_inside(result, cluster, voxel_of_focus), **own}
+        if base_rate:
+            own = _base_rate_values(values, cluster, compared)
+        else:
+            own = _uniform_values(values, cluster, attrs=result.attrs)
+        inside = np.isin(voxel_of_focus, cluster.voxels)
+        foci = {"Foci": int(inside.sum()), "Experiments": len(np.unique(experiment_of_focus[inside]))}
+        row = {**_place(cluster, mask, ale), **foci, **own}
         rows.append({**row, "Peak Stat": float(z[cluster.peak]), "Peak ALE": float(ale[cluster.peak])})
         for letter, voxel in zip("abc", cluster.sub_peaks, strict=False):
             x, y, height = at = mask.to_mm(mask.voxel_ijk[voxel])
@@ -95,33 +102,41 @@ def _main_effect_table(result: xr.Dataset, source: str, base_rate: bool, beside_
     )
 
 
-def _tested(result: xr.Dataset, labels: str, cluster: Cluster, variables: Mapping[str, str]) -> dict[str, Any]:
+_Values = Mapping[str, npt.NDArray[Any]]
+"""Variables of a main effect by their names: taking an array out of a Dataset takes longer than a cluster's value."""
+
+
+def _read_by_clusters(result: xr.Dataset) -> list[str]:
+    """Return the names of the variables that a table of clusters reads, of those that a main effect has."""
+    columns = [*columns_of(MAIN), *columns_of(BASE_RATE)]
+    tests = [*variables_of(MAIN).values(), *variables_of(BASE_RATE).values(), "base_rate_cluster_mass"]
+    labels = ["cluster_of_voxel", "base_rate_cluster_of_voxel", "base_rate_tfce_p", "s"]
+    names = [*tests, *labels, *(column.counted for column in columns if column.counted)]
+    return [name for name in dict.fromkeys(names) if name in result]
+
+
+def _tested(values: _Values, labels: str, cluster: Cluster, variables: Mapping[str, str]) -> dict[str, Any]:
     """Return the tests of the cluster-forming cluster around a cluster's peak; none if there is no such cluster."""
-    around = int(result[labels].values[cluster.peak]) - 1
-    return {column: result[v].values[around] for column, v in variables.items() if v in result} if around >= 0 else {}
+    around = int(values[labels][cluster.peak]) - 1
+    return {column: values[v][around] for column, v in variables.items() if v in values} if around >= 0 else {}
 
 
-def _uniform_values(result: xr.Dataset, cluster: Cluster) -> dict[str, Any]:
-    row = _tested(result, "cluster_of_voxel", cluster, variables_of(MAIN))
+def _uniform_values(values: _Values, cluster: Cluster, *, attrs: Mapping[str, Any]) -> dict[str, Any]:
+    row = _tested(values, "cluster_of_voxel", cluster, variables_of(MAIN))
     row["Share base rate (%)"] = 100 * row.get("Share base rate (%)", np.nan)
-    excess = result["s"].values[cluster.voxels] - int(result.attrs["threshold"])
-    row["Cluster Mass"] = float(np.maximum(excess, 0).sum() * 2.0 ** -int(result.attrs["scale_bits"]))
-    maps = {column.name: column.counted for column in columns_of(MAIN) if column.counted in result}
-    return row | {name: int((result[v].values[cluster.voxels] != 0).sum()) for name, v in maps.items()}
+    excess = values["s"][cluster.voxels] - int(attrs["threshold"])
+    row["Cluster Mass"] = float(np.maximum(excess, 0).sum() * 2.0 ** -int(attrs["scale_bits"]))
+    maps = {column.name: column.counted for column in columns_of(MAIN) if column.counted in values}
+    return row | {name: int((values[v][cluster.voxels] != 0).sum()) for name, v in maps.items()}
 
 
-def _base_rate_values(result: xr.Dataset, cluster: Cluster, compared: npt.NDArray[np.bool_]) -> dict[str, Any]:
+def _base_rate_values(values: _Values, cluster: Cluster, compared: npt.NDArray[np.bool_]) -> dict[str, Any]:
     variables = {**variables_of(BASE_RATE), "Cluster Mass": "base_rate_cluster_mass"}
-    row = _tested(result, "base_rate_cluster_of_voxel", cluster, variables)
+    row = _tested(values, "base_rate_cluster_of_voxel", cluster, variables)
     row["Cluster Mass"] = float(row.get("Cluster Mass", np.nan) / Z_UNIT)
-    if "base_rate_tfce_p" in result:
-        row["p TFCE FWE"] = float(result["base_rate_tfce_p"].values[cluster.voxels].min())
+    if "base_rate_tfce_p" in values:
+        row["p TFCE FWE"] = float(values["base_rate_tfce_p"][cluster.voxels].min())
     return row | {"Uniform null": "found" if compared[cluster.voxels].any() else "not found"}
-
-
-def _foci_inside(result: xr.Dataset, cluster: Cluster, voxel_of_focus: npt.NDArray[Any]) -> dict[str, int]:
-    inside = np.isin(voxel_of_focus, cluster.voxels)
-    return {"Foci": int(inside.sum()), "Experiments": len(np.unique(result["focus_experiment"].values[inside]))}
 
 
 def base_rate_clusters(result: xr.Dataset) -> list[Cluster]:
@@ -290,11 +305,8 @@ def _regions(peak: npt.NDArray[Any], voxels: npt.NDArray[Any] | None = None) -> 
 
 
 def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=columns)
-    for column in table.columns:
-        if column in FORMATS:
-            table[column] = pd.to_numeric(table[column]).astype(np.float64)
-    return table
+    listed = {column: [row.get(column, np.nan) for row in rows] for column in columns}
+    return pd.DataFrame({c: np.array(v, dtype=np.float64) if c in FORMATS else v for c, v in listed.items()})
 
 
 def formatted(table: pd.DataFrame) -> pd.DataFrame:
