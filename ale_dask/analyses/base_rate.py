@@ -109,6 +109,13 @@ class BaseRatePlan(BaseRateDraws, kind=KIND):
         """z by level of density and by S."""
         return LevelTable(self.arrays["z"], int(self.settings["shift"]), self.arrays["position"])
 
+    def with_thresholds(self, found: BaseRateThresholds) -> BaseRatePlan:
+        """Return the plan with these thresholds, table of z and cluster-forming z."""
+        table = found.table
+        arrays = {**self.arrays, "threshold": found.threshold, "z": table.z, "position": table.position}
+        settings = {**self.settings, "shift": table.shift, "least_z": found.least_z}
+        return replace(self, settings=settings, arrays=arrays)
+
     @property
     def tfce_shift(self) -> int:
         """Bits by which the heights of TFCE are shortened; 0 without TFCE."""

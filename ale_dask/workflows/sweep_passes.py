@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from typing import TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.analyses import main_effect as main_effects
-from ale_dask.analyses.corrections import STATISTICS
+from ale_dask.analyses.base_rate import DRAWN_FROM, BaseRatePlan
+from ale_dask.analyses.corrections import BASE_RATE_STATISTICS, STATISTICS
 from ale_dask.analyses.kinds import counts_of, iterations_of
-from ale_dask.analyses.null_draws import DrawnPlan, draws_of
-from ale_dask.analyses.sensitivity import variant_null
+from ale_dask.analyses.main_effect import MainEffectPlan
+from ale_dask.analyses.null_draws import draws_of
+from ale_dask.analyses.sensitivity import base_rate_variants, variant_null
+from ale_dask.analyses.sensitivity.base_rate_variants import BaseRateVariantsPlan
 from ale_dask.analyses.study_plans import Null, PreparedStudy
 from ale_dask.execution.backends.connect import cpu_count
 from ale_dask.execution.block_store import store_plan
@@ -26,7 +29,7 @@ from ale_dask.workflows.run_directory import Run
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """One plan, the number of its iterations, and the identities of the main effects that it serves, in order."""
+    """One plan, the number of its iterations, and the identities of the plans that it serves, in order."""
 
     plan: Plan
     iterations: int
@@ -47,8 +50,8 @@ def plan_passes(prepared: Mapping[str, PreparedStudy], plans: Mapping[str, Mappi
     """Return the passes that serve every plan of some studies, which are given by label.
 
     Main effects with the same experiments, kernels, mask and draws share one pass, whatever their cluster-forming
-    values, unless their null has a statistic that is computed only if asked for, such as TFCE, which needs every voxel
-    of each map. All other plans are run once per identity.
+    values, and so do their nulls against one base rate, unless the null has a statistic that is computed only if asked
+    for, such as TFCE, which needs every voxel of each map. All other plans are run once per identity.
     """
     by_identity: dict[str, Pass] = {}
     for label, plans_of_study in plans.items():
@@ -57,33 +60,44 @@ def plan_passes(prepared: Mapping[str, PreparedStudy], plans: Mapping[str, Mappi
             known = by_identity.get(plan.identity)
             by_identity[plan.identity] = Pass(plan, max(iterations, known.iterations if known else 0))
     by_draws: dict[str, list[Pass]] = {}
+    for identity, single in by_identity.items():
+        draws = _hash_of_draws(single.plan) if _shares(single.plan) else identity
+        by_draws.setdefault(draws, []).append(single)
     by_name: dict[str, Pass] = {}
     where: dict[str, str] = {}
-    for identity, single in by_identity.items():
-        if isinstance(single.plan, main_effects.MainEffectPlan) and single.plan.statistics == STATISTICS:
-            by_draws.setdefault(_hash_of_draws(single.plan), []).append(single)
-        else:
-            name = f"{single.plan.kind}-{identity[:16]}"
-            by_name[name] = replace(single, plan=replace(single.plan, name=name))
-            where[identity] = name
-    for sharing in by_draws.values():
-        identities = tuple(m.plan.identity for m in sharing)
-        if len(sharing) == 1:
-            plan = sharing[0].plan
-        else:
-            plans_of = [of_type(main_effects.MainEffectPlan, m.plan) for m in sharing]
-            plan = variant_null.plan_variants(plans_of[0], plans_of, left_out=[()] * len(plans_of), name="")
-        name = f"{plan.kind}-{plan.identity[:16]}"
-        iterations = max(m.iterations for m in sharing)
-        by_name[name] = Pass(replace(plan, name=name), iterations, identities)
-        where |= dict.fromkeys(identities, name)
+    for same in by_draws.values():
+        for first in range(0, len(same), base_rate_variants.MOST):
+            sharing = same[first : first + base_rate_variants.MOST]
+            plan = sharing[0].plan if len(sharing) == 1 else _of_several([each.plan for each in sharing])
+            identities = tuple(each.plan.identity for each in sharing)
+            name = f"{plan.kind}-{plan.identity[:16]}"
+            by_name[name] = Pass(replace(plan, name=name), max(each.iterations for each in sharing), identities)
+            where |= dict.fromkeys(identities, name)
     return Passes(by_name, where, sum(map(len, plans.values())))
 
 
-def _hash_of_draws(plan: DrawnPlan) -> str:
-    """Return a hash of everything that the randomly drawn sums of a main effect depend on."""
-    digest_of_draws = hashlib.sha256(f"{plan.bits} {plan.additive}".encode())
-    for name, array in draws_of(plan).items():
+def _shares(plan: Plan) -> TypeGuard[MainEffectPlan | BaseRatePlan]:
+    """Return whether the null of a plan can be computed in one pass with other nulls of the same draws."""
+    if isinstance(plan, MainEffectPlan):
+        return plan.statistics == STATISTICS
+    return isinstance(plan, BaseRatePlan) and plan.statistics == BASE_RATE_STATISTICS
+
+
+def _of_several(plans: Sequence[Plan]) -> Plan:
+    """Return the plan of the nulls of several plans, which have the same draws and differ in their thresholds."""
+    nobody: list[tuple[int, ...]] = [()] * len(plans)
+    if isinstance(plans[0], BaseRatePlan):
+        against = [of_type(BaseRatePlan, plan) for plan in plans]
+        return base_rate_variants.plan_base_rate_variants(against[0], against, left_out=nobody, name="")
+    mains = [of_type(MainEffectPlan, plan) for plan in plans]
+    return variant_null.plan_variants(mains[0], mains, left_out=nobody, name="")
+
+
+def _hash_of_draws(plan: MainEffectPlan | BaseRatePlan) -> str:
+    """Return a hash of everything that the randomly drawn sums of a null depend on."""
+    digest_of_draws = hashlib.sha256(f"{plan.kind} {plan.bits} {plan.additive}".encode())
+    drawn_from = {name: plan.arrays[name] for name in DRAWN_FROM if name in plan.arrays}
+    for name, array in {**draws_of(plan), **drawn_from}.items():
         digest_of_draws.update(name.encode() + np.ascontiguousarray(array).tobytes())
     return digest_of_draws.hexdigest()
 
@@ -118,13 +132,16 @@ class Nulls:
         return self._run.gather(self._passes.by_name[name].plan, iterations=iterations)
 
     def plan(self, plan: Plan) -> Plan:
-        """Return a plan with the cluster-forming value at which its null in OUT was computed."""
+        """Return a plan with the cluster-forming values at which its null in OUT was computed."""
         shared = self._passes.by_name[self._passes.where[plan.identity]]
         if len(shared.variants) < 2:
             return replace(shared.plan, name=plan.name)
-        thresholds = of_type(variant_null.VariantsPlan, shared.plan).threshold
-        threshold = int(thresholds[shared.variants.index(plan.identity)])
-        return of_type(main_effects.MainEffectPlan, plan).with_null_threshold(threshold)
+        variant = shared.variants.index(plan.identity)
+        if isinstance(shared.plan, BaseRateVariantsPlan):
+            found = base_rate_variants.thresholds_of(shared.plan, variant)
+            return of_type(BaseRatePlan, plan).with_thresholds(found)
+        threshold = int(of_type(variant_null.VariantsPlan, shared.plan).threshold[variant])
+        return of_type(MainEffectPlan, plan).with_null_threshold(threshold)
 
     def of(self, plan: Plan, *, iterations: int) -> tuple[Null, str]:
         """Return the null (iteration, statistic) and counts of a plan, and their digest: those of a run of it alone."""
@@ -137,5 +154,6 @@ class Nulls:
         null, counts = read(name, shared.iterations if not counts_of(plan) else iterations)
         own: npt.NDArray[np.int64] = null[:iterations]
         if len(shared.variants) > 1:
-            own = variant_null.null_of(own, shared.variants.index(plan.identity))
+            several = base_rate_variants if isinstance(plan, BaseRatePlan) else variant_null
+            own = several.null_of(own, shared.variants.index(plan.identity))
         return (own, counts), digest(own, *counts.values())

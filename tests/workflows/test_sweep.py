@@ -77,6 +77,22 @@ def test_every_cell_has_the_digests_and_clusters_of_a_run_of_it_alone(study: Stu
     assert record["descriptive"].startswith("descriptive: 24 thresholded analyses in 6 cells")
 
 
+def test_nulls_against_one_base_rate_share_a_pass_and_are_those_of_separate_runs(study: Study, tmp_path: Path) -> None:
+    both = study.model_copy(update={"inference": study.inference.model_copy(update={"null": "both"})})
+    whole, record = ale.sweep(both, tmp_path / "out", axes={"voxel_p": [0.01, 0.02]}, quiet=True)
+    kinds = [(p["kind"], p["main_effects"]) for p in record["passes"].values()]
+    # Of drug and of therapy; the pooled arms have no base-rate null.
+    assert kinds.count(("base-rate-variants", 2)) == 2
+    for i, cell in enumerate(cells_of(both, {"voxel_p": [0.01, 0.02]})):
+        results, alone = run(cell.study, tmp_path / f"alone{i}", quiet=True)
+        found = record["cells"][cell.label]["digests"]
+        for name in ("drug", "therapy"):
+            assert found[f"{name}_base-rate"] == alone["analyses"][name]["digest_base_rate"]
+        own = ale.long_table([(cell.label, cell.study, results, alone)])
+        mine = whole[whole["out"] == cell.label].drop(columns=["sweep.voxel_p"])
+        pd.testing.assert_frame_equal(mine.reset_index(drop=True), own, check_dtype=False)
+
+
 def test_stability_is_the_share_of_cells_and_the_long_table_is_parquet_too(study: Study, tmp_path: Path) -> None:
     out = tmp_path / "out"
     whole, _ = ale.sweep(study, out, axes={"voxel_p": [0.01, 0.02, 0.05]}, maps=True, quiet=True)
