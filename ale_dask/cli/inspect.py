@@ -217,12 +217,10 @@ def collect(
     if len(outs) > 1:
         raise typer.BadParameter(f"{len(outs)} runs: give -o TABLE.tsv for one table of them all, or one OUT")
     from ale_dask.cli.output import finish
-    from ale_dask.reporting import figure_worker
     from ale_dask.workflows.run import collect as of
 
-    with figure_worker(wanted=pictures) as drawn_by:
-        study, results, record = of(outs[0])
-        finish(results, record, outs[0], study=study, as_json=as_json, drawn_by=drawn_by)
+    study, results, record = of(outs[0])
+    finish(results, record, outs[0], study=study, as_json=as_json, pictures=pictures)
 
 
 def cite(

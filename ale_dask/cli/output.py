@@ -14,7 +14,6 @@ from ale_dask.cli.options import ignore_signals
 if TYPE_CHECKING:
     from ale_dask.config.run_record import RunRecord
     from ale_dask.config.study import Study
-    from ale_dask.reporting import FigureWorker
     from ale_dask.workflows.notices import Notices
     from ale_dask.workflows.prepare import Cost
     from ale_dask.workflows.sweep import Sweep
@@ -126,7 +125,7 @@ def finish(
     *,
     study: Study,
     as_json: bool,
-    drawn_by: FigureWorker | None,
+    pictures: bool,
     notices: Sequence[Notices] = (),
 ) -> Answer:
     """Write the results of a run, print a summary of them, and return what was printed; `notices` are of its input."""
@@ -135,9 +134,9 @@ def finish(
     from ale_dask.workflows.run import write
     from ale_dask.workflows.unchanged import Answer
 
-    log.info("writing maps, tables and pictures" if drawn_by else "writing maps and tables")
+    log.info("writing maps, tables and pictures" if pictures else "writing maps and tables")
     with each_table_once():
-        write(results, record, out, study=study, drawn_by=drawn_by)
+        write(results, record, out, study=study, pictures=pictures)
         ignore_signals()
         values = {
             "input": [one.record() for one in notices],

@@ -60,7 +60,6 @@ def _run(study: Study, out: str, options: RunOptions) -> None:
     if not (options.overwrite or options.verbose) and _shown_again(request, out, as_json=options.as_json):
         return
     from ale_dask.execution.backends.registry import backend_of
-    from ale_dask.reporting import figure_worker
     from ale_dask.workflows import run as runs
 
     notices = tell_input(study, verbose=options.verbose)
@@ -68,9 +67,10 @@ def _run(study: Study, out: str, options: RunOptions) -> None:
     if backend_of(study.backend).array_first:
         study = _array_first(study, out, quiet=options.quiet, overwrite=overwrite)
         overwrite = False
-    with figure_worker(wanted=options.pictures) as drawn_by:
-        results, record = runs.run(study, out, overwrite=overwrite, quiet=options.quiet)
-        answer = finish(results, record, out, study=study, as_json=options.as_json, drawn_by=drawn_by, notices=notices)
+    results, record = runs.run(study, out, overwrite=overwrite, quiet=options.quiet)
+    answer = finish(
+        results, record, out, study=study, as_json=options.as_json, pictures=options.pictures, notices=notices
+    )
     keep_answer(answer, request, place(out))
 
 

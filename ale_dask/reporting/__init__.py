@@ -13,7 +13,6 @@ from ale_dask.reporting import kinds as kinds
 from ale_dask.reporting.common.extra import missing_extra
 from ale_dask.reporting.common.map_files import write_maps
 from ale_dask.reporting.common.once import each_table_once
-from ale_dask.reporting.figures.figure_worker import FigureWorker, figure_worker
 from ale_dask.reporting.figures.maps import write_figures
 from ale_dask.reporting.html.page import write_page
 from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table, study_table
@@ -23,14 +22,12 @@ from ale_dask.reporting.text.methods import cite
 from ale_dask.reporting.write import summary_lines, write_report, write_results
 
 __all__ = [
-    "FigureWorker",
     "cite",
     "cluster_table",
     "conjunction_table",
     "contrast_table",
     "contribution_table",
     "each_table_once",
-    "figure_worker",
     "long_records",
     "long_table",
     "long_tsv",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import xarray as xr
@@ -14,15 +15,16 @@ from ale_dask.analyses.main_effect import EPS, decision_variables
 from ale_dask.analyses.sensitivity.power import with_power
 from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.errors import InputError
-from ale_dask.reporting.common.extra import PAGE, available
+from ale_dask.reporting.common.extra import PAGE, PICTURES, available
 from ale_dask.reporting.common.map_files import SIMULATED, write_maps
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.once import each_table_once
 from ale_dask.reporting.common.wording import shortfalls
-from ale_dask.reporting.figures.figure_worker import FigureWorker, InProcessFigures
 from ale_dask.reporting.figures.flow import flow_svg, flow_table, sample_colours
+from ale_dask.reporting.figures.maps import write_figures
 from ale_dask.reporting.figures.overlap import overlap_svg, overlap_table
 from ale_dask.reporting.figures.study_context import study_contexts
+from ale_dask.reporting.figures.viewer_layers import template
 from ale_dask.reporting.html.page import PageFigures, RunSource, write_page
 from ale_dask.reporting.sensitivity.scaling import scaling_table
 from ale_dask.reporting.tables.clusters import (
@@ -46,12 +48,12 @@ def write_results(
     out: Path,
     *,
     title: str,
-    drawn_by: FigureWorker | InProcessFigures | None,
+    pictures: bool,
     source: RunSource | None = None,
 ) -> None:
     """Write all maps, sidecars, tables and figures of a study, and report.html, into a folder.
 
-    `drawn_by` None leaves the figures out; `source` is the run that the results come from, for the page. Without the
+    `pictures` says whether figures are drawn; `source` is the run that the results come from, for the page. Without the
     extra [report] figures or page are left out, and the log says what to install.
 
     Raises
@@ -65,19 +67,20 @@ def write_results(
     if len(set(folders.values())) < len(folders):
         raise InputError(f"two of the analyses {', '.join(results)} would share a folder; rename one")
     contexts = study_contexts(results)
-    work = [(folders[name], result, contexts[name]) for name, result in results.items()]
-    drawing = drawn_by.draw(work) if drawn_by else iter(())
-    # The first figures are handed to the workers before the maps are written here.
-    figure_paths = list(next(drawing, []))
-    for name, result in results.items():
-        write_maps(result, folders[name])
-        _write_analysis_tables(result, results, folders[name])
-    _write_study_files(results, out, title=title)
-    for paths in drawing:
-        figure_paths += paths
+    figure_paths: list[Path] = []
+    # Maps are compressed without the interpreter lock, while this thread makes tables and figures.
+    with ThreadPoolExecutor(1) as pool:
+        maps = [pool.submit(write_maps, result, folders[name]) for name, result in results.items()]
+        for name, result in results.items():
+            _write_analysis_tables(result, results, folders[name])
+            if pictures:
+                figure_paths += write_figures(result, folders[name], context=contexts[name])
+        _write_study_files(results, out, title=title)
+        for written in maps:
+            written.result()
     if available(*PAGE):
         replace_file(out / "table.html", article_html(results, title=title).encode())
-        figures = PageFigures(figure_paths, contexts, drawn_by.backdrop() if drawn_by else None)
+        figures = PageFigures(figure_paths, contexts, template() if pictures and available(*PICTURES) else None)
         write_page(results, out, title=title, source=source or RunSource(), figures=figures)
 
 
@@ -156,7 +159,7 @@ def write_report(
         with_power(with_origin(by_name(results), simulated=simulated)),
         Path(out),
         title=title,
-        drawn_by=InProcessFigures() if pictures else None,
+        pictures=pictures,
     )
     return Path(out)
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -124,12 +124,6 @@ def recording() -> Iterator[set[Path]]:
         _RECORDS[:] = [other for other in _RECORDS if other is not record]
 
 
-def note_written(paths: Iterable[Path]) -> None:
-    """Add files that another process has written to the sets of `recording`."""
-    for record in list(_RECORDS):
-        record.update(paths)
-
-
 def replace_file(path: Place, data: bytes) -> None:
     """Write a file whole or not at all."""
     if isinstance(path, Remote):
@@ -138,7 +132,8 @@ def replace_file(path: Place, data: bytes) -> None:
         return
     with _written_beside(path, data) as temporary:
         os.replace(temporary, path)
-    note_written([path])
+    for record in list(_RECORDS):
+        record.add(path)
 
 
 def fill_folder(folder: Path, content: Mapping[str, bytes], *, what: str) -> None:

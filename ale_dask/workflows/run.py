@@ -36,7 +36,6 @@ from ale_dask.execution.plan import Plan, digest
 from ale_dask.execution.progress import Progress
 from ale_dask.numerics.warm import compile_beside
 from ale_dask.reporting.common.written import writing_results
-from ale_dask.reporting.figures.figure_worker import FigureWorker, InProcessFigures
 from ale_dask.reporting.html.page import RunSource
 from ale_dask.reporting.text.follow_up_files import follow_up_prefixes, with_follow_ups
 from ale_dask.reporting.text.methods import as_bibtex, as_markdown, methods_of
@@ -298,7 +297,7 @@ def write(
     out: str | Place,
     *,
     study: Study,
-    drawn_by: FigureWorker | InProcessFigures | None,
+    pictures: bool,
 ) -> None:
     """Write maps, tables, pictures, the page, run.json and the methods text of a run to OUT, with their checksums.
 
@@ -318,7 +317,7 @@ def write(
             results,
             folder,
             title=study.title,
-            drawn_by=drawn_by,
+            pictures=pictures,
             source=RunSource(record, copy),
         )
         replace_file(folder / "logs" / "CITATION.md", as_markdown(methods).encode())

@@ -140,8 +140,6 @@ def _run_on_worker(submission: str, *, out: Place, pictures: bool) -> None:
     """Run OUT to its end inside a Dask task; if the worker dies, Dask starts the task again on another one."""
     from distributed import worker_client
 
-    from ale_dask.reporting.figures.figure_worker import InProcessFigures
-
     last_look = time.monotonic()
 
     def stop(step: Step) -> None:
@@ -154,7 +152,7 @@ def _run_on_worker(submission: str, *, out: Place, pictures: bool) -> None:
     study = stored_study(out)
     with worker_client() as client:
         results, record = run.run(study, out, quiet=True, client=client, on_step=stop)
-    run.write(results, record, out, study=study, drawn_by=InProcessFigures() if pictures else None)
+    run.write(results, record, out, study=study, pictures=pictures)
 
 
 def run_array(

@@ -205,7 +205,7 @@ def _collect(
                 stability.add(results)
                 places.add(label, cell.values, results)
                 if maps:
-                    write_results(results, folder / "cells" / cell_hash(cell.values), title=label, drawn_by=None)
+                    write_results(results, folder / "cells" / cell_hash(cell.values), title=label, pictures=False)
 
         whole = long_table(each_cell())
         for axis in reversed(list(planned.axes)):

@@ -56,7 +56,7 @@ def digests(asked, out):
 def done(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "out"
     results, record = run.run(study(folder), out, quiet=True)
-    run.write(results, record, out, study=study(folder), drawn_by=None)
+    run.write(results, record, out, study=study(folder), pictures=False)
     return out, results["drug"], record
 
 
@@ -242,7 +242,7 @@ def alone(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("alone") / "out"
     asked = study(folder, null="base-rate")
     results, record = run.run(asked, out, quiet=True)
-    run.write(results, record, out, study=asked, drawn_by=None)
+    run.write(results, record, out, study=asked, pictures=False)
     return out, results["drug"]
 
 

@@ -55,7 +55,7 @@ def done(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "out"
     asked = load_study(folder / "studies-16.toml")
     results, record = run.run(asked, out, quiet=True)
-    run.write(results, record, out, study=asked, drawn_by=None)
+    run.write(results, record, out, study=asked, pictures=False)
     return out, results["drug"], record
 
 

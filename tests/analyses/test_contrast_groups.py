@@ -139,7 +139,7 @@ def test_a_run_of_an_earlier_version_goes_on_as_it_began(tiny: Path, arms: tuple
     before = study.model_copy(update={"inference": study.inference.model_copy(update={"same_subjects": None})})
     out = tiny / "out"
     results, record = run.run(before, out, quiet=True)
-    run.write(results, record, out, study=before, drawn_by=None)
+    run.write(results, record, out, study=before, pictures=False)
     # As an earlier version left it: no word on subjects.
     assert "same_subjects" not in (out / "study.toml").read_text()
     assert results["drug"].attrs["n_experiments"] == 8
@@ -151,7 +151,7 @@ def test_a_run_of_an_earlier_version_goes_on_as_it_began(tiny: Path, arms: tuple
     _, longer = extend(out, iterations=80, quiet=True)
     assert longer["analyses"]["drug"]["n_experiments"] == 8
     assert "Experiments of the same subjects" not in ale.cite(longer)
-    run.write(again, longer, out, study=before, drawn_by=None)
+    run.write(again, longer, out, study=before, pictures=False)
     command("run", out, "-o", out, "-i", 90)
     assert '"same_subjects": null' in (out / "run.json").read_text()
 

@@ -193,7 +193,7 @@ def test_the_page_shows_it_as_long_as_the_nulls_are_the_same(tmp_path: Path) -> 
 
     def page() -> str:
         study, results, record = ale.collect(out)
-        write(results, record, out, study=study, drawn_by=None)
+        write(results, record, out, study=study, pictures=False)
         return (out / "report.html").read_text()
 
     words = ("Without each group of subjects</summary>", "Fail-safe N: how many")
@@ -210,7 +210,7 @@ def test_the_page_shows_it_as_long_as_the_nulls_are_the_same(tmp_path: Path) -> 
     stricter = {
         name: r.assign_attrs(inference=r.attrs["inference"].replace("0.05", "0.04")) for name, r in results.items()
     }
-    write(stricter, record, out, study=study, drawn_by=None)
+    write(stricter, record, out, study=study, pictures=False)
     assert not any(word in (out / "report.html").read_text() for word in words), "of the same nulls, cut elsewhere"
     ale.extend(out, iterations=80, quiet=True)
     assert not any(word in page() for word in words)

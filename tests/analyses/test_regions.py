@@ -158,7 +158,7 @@ def test_a_run_keeps_its_region_and_says_it_everywhere(tiny_study: Study, tmp_pa
     out = tmp_path / "out"
     study = with_search(tiny_study, region)
     results, record = runs.run(study, out, quiet=True)
-    runs.write(results, record, out, study=study, drawn_by=None)
+    runs.write(results, record, out, study=study, pictures=False)
     region.unlink()
     again = runs.run(ale.load_study(out / "study.toml"), out, quiet=True)[1]
     assert digests(again) == digests(record)

@@ -48,7 +48,7 @@ def test_tfce_end_to_end(tiny_study: Study, tmp_path: Path) -> None:
         record
     )
 
-    run.write(results, record, out, study=wanted, drawn_by=None)
+    run.write(results, record, out, study=wanted, pictures=False)
     assert list((out / "drug").glob("*z_desc-tfce_level-voxel_corr-FWE_method-montecarlo.nii.gz"))
     assert not list((tmp_path / "plain").rglob("*tfce*"))
     table = long_table([("tfce", wanted, results, record)])

@@ -132,7 +132,7 @@ def test_a_finished_run_on_a_read_only_disk_can_be_looked_at(tmp_path: Path) -> 
     with disk(tmp_path / "disk", kilobytes=ROOM) as archive:
         out = archive / "out"
         results, record = run.run(with_backend(study, name="serial"), out, quiet=True)
-        run.write(results, record, out, study=study, drawn_by=None)
+        run.write(results, record, out, study=study, pictures=False)
         mount("-o", "remount,ro", archive)
         with pytest.raises(OSError, match="Read-only"):
             (out / "new").touch()

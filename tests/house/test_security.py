@@ -60,7 +60,7 @@ def test_what_a_run_writes_does_not_say_where_it_ran(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-to-be-seen")
     out = tmp_path / "out"
     results, record = run.run(with_backend(tiny_study, name="processes", workers=1), out, quiet=True)
-    run.write(results, record, out, study=tiny_study, drawn_by=None)
+    run.write(results, record, out, study=tiny_study, pictures=False)
     for path in out.rglob("*"):
         if path.is_file() and "logs" not in path.relative_to(out).parts:
             content = path.read_bytes()

@@ -43,7 +43,7 @@ def study_of(folder, null, correction):
 def run(folder, out, *, null="both", correction="cluster-size"):
     study = study_of(folder, null, correction)
     results, record = runs.run(study, out, quiet=True)
-    runs.write(results, record, out, study=study, drawn_by=None)
+    runs.write(results, record, out, study=study, pictures=False)
     return results["drug"], record
 
 

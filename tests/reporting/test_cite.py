@@ -75,7 +75,7 @@ def done(values, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "out"
     study = study_from(values)
     results, record = run.run(study, out, quiet=True)
-    run.write(results, record, out, study=study, drawn_by=None)
+    run.write(results, record, out, study=study, pictures=False)
     return out, results, record
 
 

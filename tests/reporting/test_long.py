@@ -72,7 +72,7 @@ def outs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for seed in (3, 4):
         out = folder / f"seed-{seed}"
         results, _ = run.run(small(load_study(folder / "study.toml"), seed=seed), out, quiet=True)
-        write_results(results, out, title="tiny", drawn_by=None)
+        write_results(results, out, title="tiny", pictures=False)
         folders.append(out)
     return folders
 

@@ -34,8 +34,7 @@ NILEARN = ["Cluster ID", "X", "Y", "Z", "Peak Stat", "Cluster Size (mm3)"]
 @pytest.fixture(scope="module")
 def folder(marked, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    with out_of.figure_worker(wanted=True) as drawn_by:
-        out_of.write_results(marked, out, title=EVIL, drawn_by=drawn_by)
+    out_of.write_results(marked, out, title=EVIL, pictures=True)
     return out
 
 
@@ -321,7 +320,7 @@ def test_pictures_are_of_maps_that_hold_something(study, marked, folder):
     assert figures.headline(drug, figures.pictured_map_specs(drug)[0]).startswith("SIMULATED")
 
 
-def test_figure_worker_draw_what_is_drawn_here(marked, folder, tmp_path):
+def test_a_study_and_an_analysis_by_itself_have_the_same_figures(marked, folder, tmp_path):
     context = study_contexts(marked)["overlap"]
     drawn = out_of.write_figures(marked["overlap"], tmp_path, context=context)
     assert len(drawn) == 4
@@ -340,8 +339,7 @@ def test_a_picture_that_no_longer_holds_is_removed(study, tmp_path):
 def test_without_the_extra_the_rest_is_written_and_the_log_says_what_to_install(study, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(extra, "find_spec", lambda name: None)
     extra._say_once.cache_clear()
-    with out_of.figure_worker(wanted=True) as drawn_by:
-        out_of.write_results({"drug": study["drug"]}, tmp_path, title="t", drawn_by=drawn_by)
+    out_of.write_results({"drug": study["drug"]}, tmp_path, title="t", pictures=True)
     assert 'pip install "ale-dask[report]"' in caplog.text
     assert (tmp_path / "study_results.tsv").is_file()
     assert not list(tmp_path.rglob("*.png"))
@@ -356,10 +354,10 @@ def test_description_and_names_stay_inside_the_folder(study, folder, tmp_path):
     assert description["Simulated"] is True
     assert stem("../../etc/x y") == "-..-etc-x-y"
     outside = study["nowhere"].assign_attrs(name="../evil")
-    out_of.write_results({"../evil": outside}, tmp_path / "in", title="t", drawn_by=None)
+    out_of.write_results({"../evil": outside}, tmp_path / "in", title="t", pictures=False)
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
     with pytest.raises(InputError, match="share a folder"):
-        out_of.write_results({"a b": outside, "a-b": outside}, tmp_path, title="t", drawn_by=None)
+        out_of.write_results({"a b": outside, "a-b": outside}, tmp_path, title="t", pictures=False)
     with pytest.raises(InputError, match="one name"):
         write_report([outside, outside], tmp_path)
 

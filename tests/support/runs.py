@@ -75,7 +75,7 @@ def _computed(settings: str, files: tuple[tuple[str, bytes], ...], write: bool) 
     study = Study.model_validate_json(settings.replace(_FOLDER, str(folder / "study")))
     results, record = run.run(study, folder / "out", quiet=True)
     if write:
-        run.write(results, record, folder / "out", study=study, drawn_by=None)
+        run.write(results, record, folder / "out", study=study, pictures=False)
     return folder / "out", results, record
 
 

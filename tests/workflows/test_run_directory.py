@@ -184,7 +184,7 @@ def test_results_are_not_written_where_no_run_is(study: Study, tmp_path: Path) -
     results, record = run.run(study, tmp_path / "o", quiet=True)
     shutil.rmtree(tmp_path / "o")
     with pytest.raises(StoreError, match="no run any more"):
-        run.write(results, record, tmp_path / "o", study=study, drawn_by=None)
+        run.write(results, record, tmp_path / "o", study=study, pictures=False)
     assert not (tmp_path / "o").exists()
 
 

@@ -1,1 +1,1 @@
-"""Figures, and the processes that draw them."""
+"""Figures of analyses and of whole studies, and the slices of the page's viewer."""
