@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,43 +17,75 @@ if TYPE_CHECKING:
     from ale_dask.numerics.kernels.kernel_rows import Geometry, KernelRows
 
 
-def cold(kernel: str = "pruned_null.cluster_statistics") -> bool:
+KERNELS = {
+    "few": "candidate_strips.stamped_strips",
+    "many": "convolved_strips.convolved_strips",
+    "base-rate": "pruned_base_rate.base_rate_statistics",
+    "contrast": "contrast_clusters.largest_clusters",
+}
+"""What a run may need, and the kernel that is compiled last for it.
+
+Uniform nulls of fewer foci than `pruned_null.MANY`, of more foci, base-rate nulls, and contrasts. Of 42 s of CPU time
+on a slow machine, these take 17, 9, 7 and 10 s.
+"""
+
+
+def cold(kernel: str) -> bool:
     """Return whether a kernel has not been compiled yet for this version, numba and CPU."""
     return next(CACHE_DIRECTORY.rglob(f"{kernel}-*.nbi"), None) is None
 
 
-def compile_beside(*, base_rate: bool = False) -> subprocess.Popen[bytes] | None:
-    """Return a process that compiles while this one plans, or None when nothing is to compile or the cache is not kept.
+def compile_beside(needed: Iterable[str]) -> subprocess.Popen[bytes] | None:
+    """Return a process that compiles what is needed, of KERNELS, while this one plans.
 
-    numba holds one lock for all compilation in a process, and its work holds the interpreter: a thread would gain
-    nothing. The process ends by itself after about 20 s; the iterations of the `base_rate` null add 3 s.
+    None when all of it is compiled or the cache is not kept. numba holds one lock for all compilation in a process, and
+    its work holds the interpreter: a thread would gain nothing. The process ends by itself after about 10 s.
     """
-    base_rate = base_rate and cold("pruned_base_rate.base_rate_statistics")
-    if not CACHE_IS_KEPT or not (cold() or base_rate):
+    lacking = [part for part in KERNELS if part in set(needed) and cold(KERNELS[part])]
+    if not CACHE_IS_KEPT or not lacking:
         return None
-    call = f"compile_kernels(base_rate={base_rate})"
+    call = f"compile_kernels({lacking})"
     return subprocess.Popen([sys.executable, "-c", f"from ale_dask.numerics.warm import compile_kernels; {call}"])
 
 
-def compile_kernels(*, base_rate: bool = False) -> None:
-    """Compile the kernels of null iterations and of relabellings by calling each with one iteration or none.
+def compile_kernels(needed: Iterable[str] = tuple(KERNELS)) -> None:
+    """Compile kernels, of KERNELS, by calling each with one iteration or none.
 
     The iterations that sum all of S, 15 s to compile, are left to the samples whose bound lets too much through.
     """
-    from ale_dask.numerics import contrast, contrast_clusters, pruned_null
     from ale_dask.numerics.kernels import focus_visits, kernel_rows
 
+    needed = set(needed)
     nowhere = np.zeros((1, 3), dtype=np.int64)
     space = kernel_rows.geometry(nowhere.astype(np.int16), radius=nowhere + 1)
     boxes = [np.einsum("x,y,z->xyz", *[np.array([1, 2, 1], dtype=np.int32)] * 3)]
     rows = kernel_rows.rows_of_kernels(boxes)
     none = np.zeros(1, dtype=np.int64)
     design = focus_visits.Design(np.arange(2), none, none.astype(np.uint64), False)
-    for many in (1, 2):
-        null = pruned_null.pruned_null(boxes, threshold=1, design=design, rows=rows, geometry=space, many=many)
-        pruned_null.pruned_iterations(0, 1, 1, null, np.empty((1, 3), dtype=np.int64))
-    if base_rate:
+    if needed & {"few", "many"}:
+        _compile_uniform(boxes, design, rows, space, needed)
+    if "base-rate" in needed:
         _compile_base_rate(boxes, design, rows, space)
+    if "contrast" in needed:
+        _compile_contrast()
+
+
+def _compile_uniform(
+    boxes: list[npt.NDArray[np.int32]], design: Design, rows: KernelRows, space: Geometry, needed: Collection[str]
+) -> None:
+    from ale_dask.numerics import pruned_null
+
+    # With one focus, "many" from one focus on is a convolution.
+    for part, many in (("few", 2), ("many", 1)):
+        if part in needed:
+            null = pruned_null.pruned_null(boxes, threshold=1, design=design, rows=rows, geometry=space, many=many)
+            pruned_null.pruned_iterations(0, 1, 1, null, np.empty((1, 3), dtype=np.int64))
+
+
+def _compile_contrast() -> None:
+    from ale_dask.numerics import contrast, contrast_clusters
+
+    none = np.zeros(1, dtype=np.int64)
     entries = none[:0].astype(np.int32)
     candidates = contrast.Candidates(none, entries, entries, none[:0], none[:0], none[:0])
     edge = np.empty((2, 0), dtype=np.int32)

@@ -19,7 +19,7 @@ from ale_dask.execution.backends.registry import EXTRAS as BACKEND_EXTRAS
 from ale_dask.execution.backends.registry import backend_of
 from ale_dask.execution.block_store import shares_storage
 from ale_dask.execution.plan import Plan
-from ale_dask.numerics.warm import cold, compile_kernels
+from ale_dask.numerics.warm import KERNELS, cold, compile_kernels
 from ale_dask.storage.location import Place, create_once, place, remove
 from ale_dask.workflows.prepare import make_plans, prepare
 
@@ -60,7 +60,7 @@ def examine(settings: Backend, out: str | None) -> None:
     log.info(f"ok  this machine: {versions}, Python {platform.python_version()}, {cpu_count()} CPUs")
     for line in extras():
         log.info(line)
-    compiling, start = cold(), time.perf_counter()
+    compiling, start = any(map(cold, KERNELS.values())), time.perf_counter()
     compile_kernels()
     log.info(
         f"ok  kernels {'compiled, once on this machine,' if compiling else 'loaded'} in "

@@ -11,7 +11,7 @@ from typing import Any, cast
 import xarray as xr
 
 from ale_dask.analyses import contrast as contrasts
-from ale_dask.analyses.base_rate import base_rate_name
+from ale_dask.analyses.base_rate import base_rate_name, wants_base_rate
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.contrast_clusters import clusters_name
 from ale_dask.analyses.execute import seconds_per_iteration
@@ -31,6 +31,7 @@ from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import cpu_count
 from ale_dask.execution.block_store import store_plan
 from ale_dask.execution.plan import TASK_SECONDS, P, Plan, block_size
+from ale_dask.numerics.pruned_null import MANY
 from ale_dask.numerics.space import Mask
 from ale_dask.storage.location import Place
 
@@ -132,6 +133,14 @@ def read_sample(source: FociSource, *, need_n: bool = False) -> xr.Dataset:
     stamps = tuple(map(_time_and_size, files))
     columns = tuple(sorted(source.columns.items()))
     return _read_files(files, stamps, source.n, source.space, source.talairach, need_n, columns)
+
+
+def kernels_of(prepared: PreparedStudy) -> set[str]:
+    """Return which kernels the nulls of a study need, of `numerics.warm.KERNELS`."""
+    foci = [int(sample.n_foci.sum()) for sample in prepared.samples.values()]
+    needed = {"many" if n >= MANY else "few" for n in foci}
+    needed |= {"base-rate"} if wants_base_rate(prepared.study.inference) else set()
+    return needed | ({"contrast"} if prepared.arms else set())
 
 
 def _time_and_size(file: str) -> tuple[int, int] | None:

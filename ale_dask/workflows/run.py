@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.kinds import PLANS, iterations_of, results_of
 from ale_dask.analyses.ma import ale_union, store_ma
@@ -43,7 +42,7 @@ from ale_dask.reporting.write import write_results
 from ale_dask.storage.location import Place, local_copy, place, replace_file
 from ale_dask.storage.ownership import holds_run
 from ale_dask.version import __version__
-from ale_dask.workflows.prepare import prepare
+from ale_dask.workflows.prepare import kernels_of, prepare
 from ale_dask.workflows.run_directory import Run, create_run, jobs_of, run_token, stored_run
 from ale_dask.workflows.run_record import run_record
 
@@ -135,8 +134,8 @@ def _compute(
     started = time.time()
     prepared = prepare(study)
     with workers_of(study.backend, client=client) as connected:
-        if (compiler := compile_beside(base_rate=base_rates.wants_base_rate(study.inference))) is not None:
-            log.info("compiling the kernels, once on this machine: about 20 s")
+        if (compiler := compile_beside(kernels_of(prepared))) is not None:
+            log.info("compiling the kernels, once on this machine: about 15 s")
         plans = create_run(prepared, out, overwrite=overwrite)
         journal = Journal(out)
         try:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.base_rate import base_rate_name, wants_base_rate
+from ale_dask.analyses.base_rate import base_rate_name
 from ale_dask.analyses.kinds import iterations_of, results_of
 from ale_dask.analyses.ma import ale_union, ma_maps
 from ale_dask.analyses.study_plans import Null, PreparedStudy
@@ -43,7 +43,7 @@ from ale_dask.reporting.write import write_results
 from ale_dask.storage.location import Place, place, replace_file, staged
 from ale_dask.storage.ownership import claim
 from ale_dask.version import __version__
-from ale_dask.workflows.prepare import make_plans, prepare
+from ale_dask.workflows.prepare import kernels_of, make_plans, prepare
 from ale_dask.workflows.run import carry_out, workers_of
 from ale_dask.workflows.run_directory import Run, Sizes, run_token, save_inputs
 from ale_dask.workflows.sweep_cells import Axes, Cell, cell_hash, cells_of, shown_axes
@@ -160,9 +160,7 @@ def sweep(
     planned = plan_sweep(study, axes, keep_going=keep_going)
     for label, why in planned.failed.items():
         log.info(f"left out: cell {label}: {why}")
-    compiler = compile_beside(
-        base_rate=any(wants_base_rate(each.study.inference) for each in planned.prepared.values())
-    )
+    compiler = compile_beside(set().union(*(kernels_of(each) for each in planned.prepared.values())))
     passes = _create_sweep(planned, out)
     log.info(f"{len(planned.prepared)} cells, {planned.passes.asked} nulls in {len(passes.by_name)} passes")
     with workers_of(study.backend, client=client) as connected:

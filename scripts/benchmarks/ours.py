@@ -143,7 +143,8 @@ def observed(foci: str, name: str, keep: bool = False) -> float:
     # Taken anew from the Dataset: a Sample keeps what it has computed.
     chosen = sample(chosen.foci, mask=chosen.mask, inference=chosen.inference)
     bits = study_bits([chosen])
-    plan = main_effect.plan_main_effect(chosen, bits=bits, name=name)
+    # With rows of its own, since those of a sample that was seen before are not computed again.
+    plan = main_effect.plan_main_effect(chosen, bits=bits, name=name, rows=chosen.rows(bits))
     s = plan.s.astype(np.int64)
     z_of_log_p(plan.null_table.log_p_of(s))
     ale_from_s(s, bits=bits)
