@@ -30,7 +30,7 @@ from ale_dask.execution.monitor.state import Statistic
 from ale_dask.execution.plan import Setting, StoredArray
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.ale import ale_from_s
-from ale_dask.numerics.ball_mass import Field, shells
+from ale_dask.numerics.ball_mass import Field, Shells, shells
 from ale_dask.numerics.base_rate_null import (
     Critical,
     FocusSource,
@@ -177,9 +177,9 @@ def plan_base_rate(
     """
     inference, mask, bits = sample.inference, sample.mask, main.bits
     base_rate = base_rate or load_base_rate(inference, mask=mask)
-    weight = _weight(Keyed((mask.sha256, base_rate.counts.sha256), (mask, base_rate.counts)))
+    weight = weight_of(mask, base_rate.counts)
     key = (sample.key_without("voxel_p", "seed", bits=bits), base_rate.counts.sha256)
-    observed = Keyed(key, (sample, main.s, weight))
+    observed = Keyed(key, (sample, main.s, base_rate.counts))
     table = _level_table(observed, bits)
     conventions = conventions_of(sample, bits=bits, base_rate=base_rate)
     studies, enhanced = base_rate.studies, CORRECTION_OF[inference.correction].enhanced
@@ -208,23 +208,43 @@ def plan_base_rate(
     )
 
 
-_Observed = Keyed[tuple[Sample, npt.NDArray[np.int32], npt.NDArray[np.float64]]]
-"""A sample, its observed S (voxel) and the density of foci (voxel), equal for all seeds and cluster-forming values."""
+_Observed = Keyed[tuple[Sample, npt.NDArray[np.int32], Counts]]
+"""A sample, its observed S (voxel) and the counts of its base rate, equal for all seeds and cluster-forming values."""
+_OnMask = Keyed[tuple[Mask, Counts]]
+
+
+def weight_of(mask: Mask, counts: Counts) -> npt.NDArray[np.float64]:
+    """Return the density of foci (voxel) of a base rate on a mask."""
+    return _weight(_on_mask(mask, counts))
+
+
+def field_of(mask: Mask, counts: Counts, boxes: list[npt.NDArray[np.int32]]) -> tuple[Field, Shells]:
+    """Return the density of foci on a mask, padded for kernels (x, y, z), and the shells of these kernels."""
+    around = shells(boxes, voxel_size=mask.voxel_size)
+    radius = np.abs(around.offset).max(axis=0)
+    return _field(_on_mask(mask, counts), tuple(radius.tolist())), around
+
+
+def _on_mask(mask: Mask, counts: Counts) -> _OnMask:
+    return Keyed((mask.sha256, counts.sha256), (mask, counts))
 
 
 @lru_cache(maxsize=4)
-def _weight(on: Keyed[tuple[Mask, Counts]]) -> npt.NDArray[np.float64]:
+def _weight(on: _OnMask) -> npt.NDArray[np.float64]:
     return density(*on.value)
+
+
+@lru_cache(maxsize=2)
+def _field(on: _OnMask, radius: tuple[int, ...]) -> Field:
+    return Field(_weight(on), on.value[0].volume, radius=np.array(radius))
 
 
 @lru_cache(maxsize=32)
 def _level_table(observed: _Observed, bits: int) -> LevelTable:
-    sample, s, weight = observed.value
-    mask = sample.mask
-    around = shells(sample.boxes(bits), voxel_size=mask.voxel_size)
-    field = Field(weight, mask.volume, radius=np.abs(around.offset).max(axis=0))
+    sample, s, counts = observed.value
+    field, around = field_of(sample.mask, counts, sample.boxes(bits))
     experiments = Experiments(sample.kernels[1], sample.n_foci, sample.additive)
-    return level_table(field, around, experiments, voxel_ijk=mask.voxel_ijk, s=s.astype(np.int64), bits=bits)
+    return level_table(field, around, experiments, voxel_ijk=sample.mask.voxel_ijk, s=s.astype(np.int64), bits=bits)
 
 
 @lru_cache(maxsize=32)

@@ -57,29 +57,34 @@ class Field:
         self._inside = tuple(slice(int(r), int(r) + n) for r, n in zip(radius, volume.shape, strict=True))
         self._grid[self._inside][volume] = weight
         self._bins = [fft.next_fast_len(n, real=True) for n in self._grid.shape]
+        self._spectrum = fft.rfftn(self._grid, self._bins)
+        self._mean: dict[bytes, F64] = {}
 
     def convolved(self, around: Shells, value: F64) -> F64:
         """Return sum_f w(f) value(v - f) (voxel), float64, of a value (shell) for each distance."""
         kernel = np.zeros(self._bins)
         weights = np.repeat(value, np.diff(around.begin))
         kernel[tuple((around.offset % self._bins).T)] = weights
-        spectrum = fft.rfftn(self._grid, self._bins) * fft.rfftn(kernel, self._bins)
-        total = fft.irfftn(spectrum, self._bins)[self._inside][self._volume]
+        total = fft.irfftn(self._spectrum * fft.rfftn(kernel, self._bins), self._bins)[self._inside][self._volume]
         # Rounding must not make a sum of positive terms 0 or negative.
         return np.asarray(np.maximum(total, np.finfo(np.float64).tiny))
 
     def mean_mass(self, around: Shells) -> F64:
         """Return the mass of w within each distance (shell), float64, averaged over all voxels of the mask."""
-        mask = np.zeros(self._bins)
-        mask[self._inside] = self._volume
-        correlation = fft.irfftn(fft.rfftn(self._grid, self._bins) * np.conj(fft.rfftn(mask, self._bins)), self._bins)
-        at = correlation[tuple((around.offset % self._bins).T)]
-        return np.asarray(np.cumsum(np.add.reduceat(at, around.begin[:-1])) / np.count_nonzero(self._volume))
+        key = around.offset.tobytes() + around.begin.tobytes()
+        if key not in self._mean:
+            mask = np.zeros(self._bins)
+            mask[self._inside] = self._volume
+            correlation = fft.irfftn(self._spectrum * np.conj(fft.rfftn(mask, self._bins)), self._bins)
+            at = correlation[tuple((around.offset % self._bins).T)]
+            mean = np.cumsum(np.add.reduceat(at, around.begin[:-1])) / np.count_nonzero(self._volume)
+            self._mean[key] = np.asarray(mean)
+        return self._mean[key]
 
     def mass(self, around: Shells, voxel_ijk: npt.NDArray[np.integer]) -> F64:
         """Return the mass of w within each distance (voxel, shell), float64, around some voxels (voxel, axis)."""
         _, rows, cells = self._grid.shape
         step = np.array([rows * cells, cells, 1])
         centre = (voxel_ijk.astype(np.int64) + self._radius) @ step
-        mass = self._grid.ravel()[centre[:, None] + around.offset @ step]
+        mass = np.take(self._grid.ravel(), centre[:, None] + around.offset @ step)
         return np.asarray(np.cumsum(np.add.reduceat(mass, around.begin[:-1], axis=1), axis=1))

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import special
 from support import reference
 from support.reference_tfce import slow_map
@@ -351,6 +353,21 @@ class TestLevels:
         assert (density_levels.z_map(cut.astype(np.int64), table) >= least).all()
         assert (density_levels.z_map(cut.astype(np.int64) - 1, table) < least).all()
 
+    @given(st.integers(0, 2**32))
+    @settings(max_examples=60, deadline=None)
+    def test_the_critical_sum_of_any_table_is_the_least_that_passes(self, seed):
+        rng = np.random.default_rng(seed)
+        z = np.cumsum(rng.integers(0, 5, (int(rng.integers(2, 6)), int(rng.integers(2, 9)))), axis=1) - 3
+        position = rng.integers(0, ((len(z) - 1) << density_levels.LEVEL_BITS) + 1, 50)
+        table = density_levels.LevelTable(z.astype(np.int32), int(rng.integers(0, 5)), position.astype(np.int32))
+        for least in range(-4, 25, 4):
+            found = density_levels.least_sums(table, least=least).astype(np.int64)
+            end = (z.shape[1] - 1) << table.shift
+            of = np.stack([density_levels.z_map(np.full(50, s), table) for s in range(end + 1)])
+            passing = of[1:] >= least
+            expected = np.where(passing.any(axis=0), 1 + passing.argmax(axis=0), density_levels.NEVER)
+            assert np.array_equal(found, expected)
+
     def test_no_experiment_passes_alone(self, scene):
         table = table_of(scene)
         peak = max(int(box.max()) for box in scene["boxes"])
@@ -381,6 +398,22 @@ class TestLevels:
             voxel_ijk=np.argwhere(volume), s=np.zeros(27, dtype=np.int64), bits=BITS,
         )  # fmt: skip
         assert (np.diff(table.z, axis=1) >= 0).all()
+
+    @given(st.integers(0, 2**32), st.sampled_from([0.5, 7.0, 11.0, 128.0, 400.0]))
+    @settings(max_examples=60, deadline=None)
+    def test_the_saddlepoint_is_that_of_plain_halving(self, seed, depth):
+        rng = np.random.default_rng(seed)
+        levels, value = int(rng.integers(1, 9)), np.sort(rng.uniform(0.0001, 0.3, (3, 12)), axis=1)[:, ::-1].copy()
+        q = np.cumsum(rng.uniform(0, 10.0 ** rng.integers(-7, 0), (levels, 12)), axis=1).clip(max=0.9)
+        some = density_levels.Experiments(rng.integers(0, 3, 20), rng.integers(1, 30, 20), False)
+        laws = density_levels.laws(q, value, some)
+        low, high = np.zeros(levels), np.full(levels, 600.0 / max(law.x.max() for law in laws))
+        for _ in range(40):
+            middle = 0.5 * (low + high)
+            k0, k1, _ = density_levels._moments(laws, middle)
+            up = middle * k1 - k0 < depth
+            low, high = np.where(up, middle, low), np.where(up, high, middle)
+        assert np.array_equal(density_levels.saddlepoint(laws, depth, levels), 0.5 * (low + high))
 
 
 class TestIterations:

@@ -25,7 +25,9 @@ from ale_dask.analyses.base_rate import (
     conventions_of,
     cut_of,
     drawn_arrays,
+    field_of,
     survivors,
+    weight_of,
 )
 from ale_dask.analyses.corrections import BASE_RATE_STATISTICS
 from ale_dask.analyses.main_effect import MainEffectPlan, identity_of, plan_main_effect
@@ -34,11 +36,9 @@ from ale_dask.analyses.sensitivity import base_rate_variants
 from ale_dask.analyses.sensitivity.noise_experiments import Noise, noise_of
 from ale_dask.analyses.sensitivity.noise_null import conventions_of as noise_conventions
 from ale_dask.config.inference import Inference
-from ale_dask.datasets.base_rate import density
 from ale_dask.datasets.base_rate.studies import BaseRate, load_base_rate
 from ale_dask.execution.progress import clock
 from ale_dask.numerics.ale import add_row, cell_index, fixed_point_rows
-from ale_dask.numerics.ball_mass import Field, shells
 from ale_dask.numerics.density_levels import Experiments, critical_map, least_z, level_table
 from ale_dask.numerics.draws import NULL, draw_keys
 
@@ -130,11 +130,10 @@ class Steps:
         chunk = self.chunks[number]
         sample, noise = self.sample, self.noise
         mask, (_, kernel) = sample.mask, sample.kernels
-        weight = density(mask, self.base_rate.counts)
         boxes = sample.boxes(self.bits)
-        around = shells(boxes, voxel_size=mask.voxel_size)
-        field = Field(weight, mask.volume, radius=np.abs(around.offset).max(axis=0))
-        drawn = drawn_arrays(weight, self.base_rate.studies)
+        counts, studies = self.base_rate.counts, self.base_rate.studies
+        field, around = field_of(mask, counts, boxes)
+        drawn = drawn_arrays(weight_of(mask, counts), studies)
         above = max(int(box.max()) for box in boxes)
 
         def step(m: int) -> BaseRatePlan:
@@ -157,12 +156,13 @@ class Steps:
                 name, BASE_RATE_KIND, self.step_identity(m), BASE_RATE_STATISTICS, settings, {**arrays, **drawn}
             )
 
+        stay = "" if studies is None else base_rate_variants.STUDIES_STAY
         started = time.perf_counter()
         first = step(chunk[-1])
         seconds = (time.perf_counter() - started) * (len(chunk) - 1) / threads
         log.info(
             f"{name}: thresholds against the base rate with {chunk[0]} to {chunk[-1]} noise experiments, "
-            f"about {clock(seconds)}{base_rate_variants.STUDIES_STAY if self.base_rate.studies is not None else ''}"
+            f"about {clock(seconds)}{stay}"
         )
         whole = replace(self.main, arrays={**self.main.arrays, **self._enlarged(chunk[-1])})
         with ThreadPoolExecutor(threads) as pool:
@@ -189,10 +189,10 @@ def steps_of(sample: Sample, main: MainEffectPlan, *, most: int, series: int, na
         for TFCE, or numbers below 1.
     """
     conventions = noise_conventions(sample, main, most=most, series=series, name=name)
-    bits, inference = int(conventions["scale_bits"]), sample.inference
+    bits = int(conventions["scale_bits"])
     if bits != main.bits:
         main = plan_main_effect(sample, bits=bits, name=name)
-    base_rate = load_base_rate(inference, mask=sample.mask)
+    base_rate = load_base_rate(sample.inference, mask=sample.mask)
     identity = {**conventions, **conventions_of(sample, bits=bits, base_rate=base_rate)}
     noise = noise_of(sample, number=most, base_rate=base_rate)
     return Steps(sample, main, noise, series, bits, base_rate, identity)
