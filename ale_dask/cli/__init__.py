@@ -27,6 +27,7 @@ app = typer.Typer(
 
 for command in (
     inspect.example,
+    inspect.new,
     fetch.fetch,
     inspect.import_jale,
     inspect.check,

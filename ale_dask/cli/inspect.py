@@ -60,8 +60,42 @@ def example(
             transfer.end()
     else:
         write_example(folder)
-    what = "study of published foci" if real else "simulated example"
-    print(f"{what} in {folder}; next: ale-dask run {folder / 'study.toml'} -o {folder / 'out'}")
+    _print_next("study of published foci" if real else "simulated example", folder)
+
+
+def new(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of foci: Excel, CSV, Sleuth text …")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for study.toml and a copy of the file.")],
+    by: Annotated[str | None, typer.Option("--by", help="Column whose values make the samples.")] = None,
+    n: N = None,
+    space: Space = None,
+    columns: Columns = None,
+    verbose: Verbose = False,
+) -> None:
+    """Make a study of a file of foci: samples from a column, main effects, contrasts and conjunctions."""
+    from ale_dask.config.inference import Inference
+    from ale_dask.workflows.new_study import new_study
+    from ale_dask.workflows.notices import file_notices, notice_lines
+
+    mapping = columns_from(columns)
+    made = new_study(file, by=by, n=n, space=space, columns=mapping)
+    made.write(out)
+    notices = file_notices(file, inference=Inference(), n=n, space=space, columns=mapping)
+    for line in notice_lines(notices, verbose=verbose):
+        print(line)
+    for name, count in made.samples.items():
+        print(f"sample {name}: {count} experiments with a focus")
+    for note in made.notes:
+        print(f"  note: {note}")
+    _print_next("study", out)
+
+
+def _print_next(what: str, folder: Path) -> None:
+    from ale_dask.workflows.new_study import next_commands
+
+    print(f"{what} in {folder}; next:")
+    for command in next_commands(folder):
+        print(f"  {command}")
 
 
 def import_jale(

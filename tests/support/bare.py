@@ -70,6 +70,7 @@ def commands(folder: Path) -> list[tuple[int, str]]:
     return [
         (0, "--version"),
         (0, f"example {folder / 'example'}"),
+        (0, f"new {folder / 'study' / 'drug.csv'} -o {folder / 'new'} --by group"),
         (0, f"check {study}"),
         (0, f"describe {study}"),
         (0, f"plan {study}"),

@@ -1,0 +1,282 @@
+"""Make a study of a file of foci: samples from a column, their main effects, contrasts and conjunctions."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ale_dask.analyses.sample import FEWEST
+from ale_dask.config.files import read_regular
+from ale_dask.config.study import parse_study
+from ale_dask.coordinates.expressions import literal
+from ale_dask.coordinates.foci import table
+from ale_dask.coordinates.readers import read_foci
+from ale_dask.coordinates.readers.columns import like
+from ale_dask.errors import InputError
+from ale_dask.storage.location import fill_folder
+
+MOST_SAMPLES = 12
+"""Samples that one column may make: each is a main effect, and a column of more values hardly names groups."""
+MOST_PAIRED = 3
+"""Samples up to which each pair of them is contrasted and joined: four would already make twelve such analyses."""
+_OF_READER = frozenset(("id", "study", "name", "source", "n", "foci", "n_imputed", "pooled_from"))
+"""Columns of a table of experiments that say nothing about groups of them."""
+_BY_ITSELF = 6
+"""Values up to which a column is thought to name groups without being asked for."""
+
+
+@dataclass(frozen=True)
+class NewStudy:
+    """A study that can be written: the text of its study.toml, its file of foci, and what was decided."""
+
+    source: Path
+    """The file of foci."""
+    toml: str
+    """The text of study.toml."""
+    samples: Mapping[str, int]
+    """The number of experiments with a focus of each sample, by its name."""
+    notes: tuple[str, ...]
+    """Sentences on what was decided, and how to decide otherwise."""
+
+    def write(self, folder: str | Path) -> None:
+        """Write study.toml and a copy of the file of foci into a folder, made if need be.
+
+        Raises
+        ------
+        InputError
+            When the folder cannot be written, or holds another file of one of these names: then nothing is written.
+        """
+        content = {"study.toml": self.toml.encode(), self.source.name: read_regular(self.source)}
+        fill_folder(Path(folder), content, what="the study")
+
+
+def new_study(
+    file: str | Path,
+    *,
+    by: str | None = None,
+    n: int | None = None,
+    space: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> NewStudy:
+    """Return a study of a file of foci, with a sample for each value of a column.
+
+    Each sample has a main effect, and up to three samples have a contrast and a conjunction of each pair. Without
+    `by`, the only column with two to six values that several experiments share makes the samples; if there is none, or
+    several, all experiments are one sample.
+
+    Parameters
+    ----------
+    file
+        A file of foci in any form that `read_foci` reads, such as an Excel sheet.
+    by
+        The column whose values make the samples.
+    n, space
+        The sample size and the space of experiments for which the file states none.
+    columns
+        The names of columns of a table that differ from the expected ones.
+
+    Returns
+    -------
+    NewStudy
+        The study, whose `write` makes a folder of it.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read, has no such column, or no value of it has two experiments with a focus.
+
+    Examples
+    --------
+    >>> new = ale.new_study("drug.txt")
+    >>> dict(new.samples)
+    {'drug': 6}
+    """
+    path = Path(file)
+    experiments = table(read_foci(path, n=n, space=space, columns=columns, require_n=False))
+    experiments = experiments[experiments["foci"] > 0]
+    chosen, notes = _column(experiments, by)
+    groups: dict[str, tuple[object, int]] = {}
+    if chosen is not None:
+        groups, left_out = _groups(experiments, chosen)
+        notes += left_out
+    samples = {name: count for name, (_, count) in groups.items()} or {_name(path.name.split(".")[0]): len(experiments)}
+    if without := int((experiments["n"] == 0).sum()) if n is None else 0:
+        notes.append(
+            f"{without} experiment(s) state no sample size, which the width of their kernels follows from: add a "
+            "column n, or set n for all of them in study.toml"
+        )
+    given = {"n": n, "space": space, "columns": dict(columns or {})}
+    source = {key: value for key, value in given.items() if value}
+    text = _toml(path, samples, {name: value for name, (value, _) in groups.items()}, by=chosen, source=source)
+    parse_study(text)
+    return NewStudy(path, text, samples, tuple(notes))
+
+
+def _column(experiments: pd.DataFrame, by: str | None) -> tuple[str | None, list[str]]:
+    """Return the column that makes the samples, None for one sample of all, and notes on the choice."""
+    if by is not None and by not in experiments.columns:
+        names = [str(c) for c in experiments.columns]
+        raise InputError(f"by '{by}': no such column{like(by, names)}; there are {', '.join(names)}")
+    if by is not None:
+        return by, []
+    usable = {str(c): counts for c in experiments.columns if (counts := _counts(experiments[c])) is not None}
+    listed = [f"{name} ({', '.join(f'{v} {k}' for v, k in of.items())})" for name, of in usable.items()]
+    if len(usable) == 1:
+        return next(iter(usable)), [f"samples are the values of {listed[0]}; --by NAME takes another column"]
+    if usable:
+        return None, [f"all experiments are one sample; --by makes samples of a column: {'; '.join(listed)}"]
+    return None, ["all experiments are one sample: no column has two to six values that several experiments share"]
+
+
+def _counts(column: pd.Series[Any]) -> dict[str, int] | None:
+    """Return the experiments per value of a column that may name groups, else None."""
+    if column.name in _OF_READER or pd.api.types.is_numeric_dtype(column):
+        return None
+    known = column[column.astype(str).str.strip() != ""].astype(str)
+    counts = known.value_counts(sort=False)
+    if not 2 <= len(counts) <= _BY_ITSELF or (counts < FEWEST).any():
+        return None
+    return {str(value): int(count) for value, count in counts.items()}
+
+
+def _groups(experiments: pd.DataFrame, by: str) -> tuple[dict[str, tuple[object, int]], list[str]]:
+    """Return the value and the number of experiments of each sample by its name, and notes on what is in none."""
+    column = experiments[by]
+    known = column.notna() & (column.astype(str).str.strip() != "")
+    values = sorted(column[known].unique().tolist(), key=str)
+    if len(values) > MOST_SAMPLES:
+        raise InputError(
+            f"by '{by}': {len(values)} values, {MOST_SAMPLES} at most; take another column, or `ale-dask subgroups`"
+        )
+    groups: dict[str, tuple[object, int]] = {}
+    notes = (
+        [f"{int((~known).sum())} experiment(s) without a value of '{by}' are in no sample"] if not known.all() else []
+    )
+    for value in values:
+        count = int((column == value).sum())
+        if count < FEWEST:
+            notes.append(f"{by} '{value}': {count} experiment with a focus is too few for a sample")
+            continue
+        name = _name(str(value))
+        groups[name if name not in groups else f"{name}-{len(groups) + 1}"] = value, count
+    if not groups:
+        raise InputError(f"by '{by}': no value has {FEWEST} experiments with a focus")
+    return groups, notes
+
+
+def _name(words: str) -> str:
+    """Return a name of a sample that study.toml allows."""
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-") or "foci"
+
+
+def _toml(
+    path: Path,
+    samples: Mapping[str, int],
+    values: Mapping[str, object],
+    *,
+    by: str | None,
+    source: Mapping[str, object],
+) -> str:
+    """Return the text of study.toml, with a comment on each part."""
+    parts = [_HEAD.format(title=_text(path.name.split(".")[0]))]
+    for name, count in samples.items():
+        parts.append(f"# {count} experiments with a focus.\n[foci.{name}]\nfiles = {_text(path.name)}")
+        parts += [f"{key} = {_value(value)}" for key, value in source.items()]
+        if by is not None:
+            where, why = f"`{by}` == {literal(values[name])}", f"{by}: {values[name]}"
+            parts.append(f"\n[[foci.{name}.select]]\nwhere = {_text(where)}\nwhy = {_text(why)}")
+        parts.append("")
+    parts.append(_INFERENCE)
+    parts += [f'[analysis.{name}]\nkind = "main-effect"\nfoci = {_text(name)}\n' for name in samples]
+    pairs = list(combinations(samples, 2)) if len(samples) <= MOST_PAIRED else []
+    parts += [_PAIR.format(a=a, b=b) for a, b in pairs]
+    if len(samples) > MOST_PAIRED:
+        parts.append(_MANY.format(*list(samples)[:2]))
+    return "\n".join(parts)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_text(k)} = {_text(v)}" for k, v in value.items()) + " }"
+    return _text(value) if isinstance(value, str) else str(value)
+
+
+def _text(words: object) -> str:
+    # The escapes of JSON are those of TOML, but for DEL, which JSON leaves as it is.
+    return json.dumps(str(words), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+_HEAD = """\
+# Made by `ale-dask new`; change whatever you like. `ale-dask check` on this folder says what becomes of each row of the
+# table, and `ale-dask plan` what a run will compute and how long it takes.
+
+# The title of the report.
+title = {title}
+
+# Samples. Each takes the rows of the table that its rules select, in order; the report counts what each rule leaves.
+# Further rules, where the columns are yours:
+#
+#   [[foci.NAME.select]]
+#   where = "patients and days > 1"
+#   why = "patients, a course of treatment; no single doses"
+#
+#   [[foci.NAME.select]]
+#   exclude = ["Smith 2010"]
+#   why = "the same patients as Smith 2012"
+"""
+_INFERENCE = """\
+[inference]
+# Cluster-forming threshold: a voxel counts when its p, uncorrected, is below this.
+voxel_p = 0.001
+# Family-wise error of clusters.
+cluster_p = 0.05
+# Random studies that the family-wise error is estimated from, and relabellings of each contrast.
+iterations = 10000
+# Start of the random numbers. The same seed gives the same result on any computer.
+seed = 1
+# Where foci can lie: "brain", "gm" (grey matter) or an image file.
+mask = "brain"
+# The tests: against foci spread evenly ("uniform"), against where the literature reports foci ("base-rate"), or "both".
+null = "both"
+
+# Analyses.
+"""
+_PAIR = """\
+# Where {a} and {b} differ, in both directions.
+[analysis.{a}-vs-{b}]
+kind = "contrast"
+arms = ["{a}", "{b}"]
+
+# Where both are found.
+[analysis.{a}-and-{b}]
+kind = "conjunction"
+of = ["{a}", "{b}"]
+"""
+_MANY = """\
+# A contrast and a conjunction of two samples, for example:
+#
+#   [analysis.first-vs-second]
+#   kind = "contrast"
+#   arms = ["{0}", "{1}"]
+#
+#   [analysis.first-and-second]
+#   kind = "conjunction"
+#   of = ["{0}", "{1}"]
+"""
+
+
+def next_commands(folder: str | Path) -> Sequence[str]:
+    """Return the three commands that follow on a new study in a folder."""
+    where = str(folder)
+    return (
+        f"ale-dask check {where}    # every decision about the input, and what looks wrong",
+        f"ale-dask plan {where}     # what a run computes, and how long it takes",
+        f"ale-dask run {where} -o {Path(folder) / 'out'}    # maps, tables and report.html",
+    )
