@@ -47,7 +47,6 @@ from ale_dask.workflows.maintain import extend as extend
 from ale_dask.workflows.maintain import run_share as run_share
 from ale_dask.workflows.maintain import status as status
 from ale_dask.workflows.maintain import verify as verify
-from ale_dask.workflows.new_study import NewStudy as NewStudy
 from ale_dask.workflows.new_study import new_study as new_study
 from ale_dask.workflows.run import collect as collect
 from ale_dask.workflows.run import run as run

@@ -11,6 +11,8 @@ Every message states the fault, its place (file:line or key), and the remedy.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class AleError(Exception):
     """Any failure that ale_dask foresees; every other exception is a bug of ale_dask, with exit code 70, too.
@@ -50,3 +52,18 @@ class UnfinishedError(AleError, RuntimeError):
     """A run or a download stopped before its end; nothing is lost, and the same command or call resumes."""
 
     exit_code = 75
+
+
+def did_you_mean(wanted: str, names: Iterable[str]) -> str:
+    """Return "; did you mean '…'?" with the name that is most like the wanted one, "" where none is like it.
+
+    Examples
+    --------
+    >>> did_you_mean("Voxel_P", ["voxel_p", "cluster_p"])
+    "; did you mean 'voxel_p'?"
+    """
+    from difflib import get_close_matches
+
+    by_small = {str(name).lower(): str(name) for name in names}
+    near = get_close_matches(wanted.lower(), by_small, n=1)
+    return f"; did you mean '{by_small[near[0]]}'?" if near else ""

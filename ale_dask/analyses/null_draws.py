@@ -115,3 +115,9 @@ def _grid(keyed: Keyed[DrawnPlan], beyond: bool) -> Geometry:
     inside = np.argwhere(volume).astype(np.int16)
     looked_at = np.argwhere(np.ones_like(volume)).astype(np.int16) if beyond else inside[plan.searched]
     return geometry(looked_at, radius=plan.box_shape // 2, edges=plan.edges, drawn=inside)
+
+
+def forget_tables() -> None:
+    """Forget kernel rows and grids, so that the next plan builds its own: for measurements of a first use."""
+    _rows.cache_clear()
+    _grid.cache_clear()

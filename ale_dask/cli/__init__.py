@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import sys
 import traceback
@@ -90,6 +91,8 @@ def main() -> None:
         try:
             app()
         except AleError as error:
+            if "--json" in sys.argv:
+                print(json.dumps({"error": str(error), "exit_code": error.exit_code}))
             log.error(f"ale-dask: {error}")
             sys.exit(error.exit_code)
         except Stopped as stopped:

@@ -119,8 +119,23 @@ def status(
     statuses = of(out)
     if as_json:
         print(json.dumps([asdict(s) for s in statuses]))
-    elif not watch:
-        print("\n".join(status_lines(statuses)))
+    else:
+        if not watch:
+            print("\n".join(status_lines(statuses)))
+        if all(s.done >= s.iterations for s in statuses):
+            print(_report_of(out))
+
+
+def _report_of(out: str) -> str:
+    """Return where the report of a run is whose iterations are all done, or how to write it."""
+    from ale_dask.storage.location import place
+
+    written = (place(out) / "report.html").is_file()
+    return (
+        f"done; report: {out.rstrip('/')}/report.html"
+        if written
+        else f"done; `ale-dask collect {out}` writes the report"
+    )
 
 
 def cancel(out: Stored) -> None:

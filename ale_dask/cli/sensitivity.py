@@ -20,7 +20,7 @@ from ale_dask.cli.options import (
     stop_on_signals,
     with_settings,
 )
-from ale_dask.errors import InputError
+from ale_dask.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,7 +57,8 @@ def power(
     _, results, _ = collect(out)
     mains = {name: r for name, r in results.items() if model_of(r).kind == "main-effect"}
     if analysis is not None and analysis not in mains:
-        raise InputError(f"{analysis}: no main effect of {out}, which has {', '.join(mains)}")
+        hint = did_you_mean(analysis, mains)
+        raise InputError(f"{analysis}: no main effect of {out}, which has {', '.join(mains)}{hint}")
     numbers = {}
     for name in [analysis] if analysis else mains:
         curve = simulate(mains[name], simulations=simulations, within_mm=within, target=target)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ale_dask.config.files import expand_files, read_regular
 from ale_dask.config.inference import BUILT_IN, EARLIER, IMAGES, Inference, images_of, is_image
 from ale_dask.config.sealed_file import check_sealed
-from ale_dask.errors import InputError
+from ale_dask.errors import InputError, did_you_mean
 
 INPUTS = ("cluster-fwe", "uncorrected")
 """The two thresholded maps that contrasts and conjunctions are run on, as Nord et al. 2021 report both."""
@@ -272,7 +272,7 @@ def _check_references(study: Study, source: str) -> Study:
             if reference not in defined:
                 raise InputError(
                     f"{source}: analysis.{name}.{key}: no {'foci' if key == 'foci' else 'main effect'} named "
-                    f"'{reference}'; there are: {', '.join(defined) or 'none'}"
+                    f"'{reference}'{did_you_mean(reference, defined)}; there are: {', '.join(defined) or 'none'}"
                 )
         if len(set(referenced)) != len(referenced):
             raise InputError(f"{source}: analysis.{name}.{key}: names the same one twice")
@@ -345,13 +345,32 @@ def _message(error: ValidationError, source: str) -> str:
         key = "".join(f"[{p + 1}]" if isinstance(p, int) else f".{p}" for p in parts).removeprefix(".")
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            message = "unknown key"
+            message = f"unknown key{did_you_mean(str(parts[-1]), _keys_beside(problem['loc']))}"
         elif problem["type"] == "missing":
             message = "is missing"
         elif problem["type"].startswith("union_tag"):
             message = "kind must be 'main-effect', 'contrast' or 'conjunction'"
         lines.append(f"{source}{': ' if key[:1] != '[' else ''}{key or 'study'}: {message}")
     return "\n".join(lines)
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that the table of a study has in which an unknown key was found; `location` is pydantic's."""
+    kinds: dict[str, type[BaseModel]] = {
+        "main-effect": MainEffect,
+        "contrast": Contrast,
+        "conjunction": Conjunction,
+    }
+    tables: dict[str, type[BaseModel]] = {"foci": FociSource, "inference": Inference, "backend": Backend}
+    outer = [part for part in location[:-1] if not isinstance(part, int)]
+    if not outer:
+        # The settings of [inference] are given without a table on the command line and in Python.
+        return [*Study.model_fields, *Inference.model_fields]
+    if "select" in outer:
+        return list(Step.model_fields)
+    kind = next((kinds[part] for part in outer if part in kinds), None)
+    found = kind or tables.get(outer[0])
+    return list(found.model_fields) if found is not None else []
 
 
 def load_study(path: str | Path, *, recorded: bool = False) -> Study:

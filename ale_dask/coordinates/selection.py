@@ -19,7 +19,7 @@ from ale_dask.coordinates.foci import n_foci, subset, table
 from ale_dask.coordinates.masks import load_mask
 from ale_dask.coordinates.readers.text import shown
 from ale_dask.coordinates.subject_groups import n_subjects, pool
-from ale_dask.errors import InputError
+from ale_dask.errors import InputError, did_you_mean
 
 FLOW = ("sample", "step", "rule", "why", "studies", "experiments", "foci", "subjects", "removed")
 """The columns of the table that `flow` returns."""
@@ -230,9 +230,8 @@ def _with_focus_among(dataset: xr.Dataset, chosen: npt.NDArray[np.bool_]) -> xr.
 
 def _column(experiments: pd.DataFrame, name: str, *, where: str) -> npt.NDArray[Any]:
     if name not in experiments:
-        near = get_close_matches(name, map(str, experiments.columns), n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise InputError(f"{where}: no column '{name}'; {hint}There are: {', '.join(map(str, experiments.columns))}")
+        names = [str(c) for c in experiments.columns]
+        raise InputError(f"{where}: no column '{name}'{did_you_mean(name, names)}; there are: {', '.join(names)}")
     values: npt.NDArray[Any] = experiments[name].to_numpy()
     return values
 

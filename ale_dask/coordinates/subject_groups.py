@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import xarray as xr
 
 from ale_dask.coordinates.foci import foci_of, table, words_on
 from ale_dask.coordinates.shared_subjects import author_year, of_same_foci, tells_subjects
-from ale_dask.errors import InputError
+from ale_dask.errors import InputError, did_you_mean
 from ale_dask.schema import FOCI, check, describe
 
 BETWEEN = " | "
@@ -67,9 +66,8 @@ def with_groups(dataset: xr.Dataset, column: str, *, where: str = "groups") -> x
     """
     experiments = table(dataset)
     if column not in experiments:
-        near = get_close_matches(column, map(str, experiments.columns), n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise InputError(f"{where}: no column '{column}'; {hint}There are: {', '.join(map(str, experiments.columns))}")
+        names = [str(c) for c in experiments.columns]
+        raise InputError(f"{where}: no column '{column}'{did_you_mean(column, names)}; there are: {', '.join(names)}")
     values = ["" if value != value else str(value).strip() for value in experiments[column].tolist()]
     words = [f"{column}: {value}" if value else "" for value in values]
     return describe(dataset.assign(experiment_group=("experiment", np.array(words, dtype=object))))

@@ -26,7 +26,7 @@ from ale_dask.analyses.sensitivity.base_rate_variants import BaseRateVariantsPla
 from ale_dask.analyses.sensitivity.fail_safe_base_rate import OF_BOTH, AddedBaseRate, Steps, steps_of
 from ale_dask.config.run_record import RunRecord
 from ale_dask.config.study import Backend, Study
-from ale_dask.errors import InputError
+from ale_dask.errors import InputError, did_you_mean
 from ale_dask.execution.backends.connect import cpu_count, threads_of
 from ale_dask.execution.block_store import store_plan
 from ale_dask.execution.plan import P, block_size, of_type
@@ -176,7 +176,8 @@ def plan_fail_safe(
     study, results, record = collect(out)
     names = [name for name in study.analysis if model_of(results[name]).kind in (main_effects.KIND, conjunctions.KIND)]
     if analysis is not None and analysis not in names:
-        raise InputError(f"{analysis}: no main effect or conjunction of {out}, which has {', '.join(names)}")
+        hint = did_you_mean(analysis, names)
+        raise InputError(f"{analysis}: no main effect or conjunction of {out}, which has {', '.join(names)}{hint}")
     chosen = {name: results[name] for name in ([analysis] if analysis else names)}
     asked = _null_asked(study.inference.null, null, out)
     prepared, plans = stored_run(out)

@@ -21,7 +21,7 @@ from ale_dask.analyses.sensitivity import leave_one_out_maps as left_out
 from ale_dask.analyses.study_plans import PreparedStudy
 from ale_dask.config.run_record import RunRecord
 from ale_dask.config.study import main_effects_of
-from ale_dask.errors import InputError, StoreError
+from ale_dask.errors import InputError, StoreError, did_you_mean
 from ale_dask.execution.block_store import StoreSink, segments
 from ale_dask.execution.executors import Job, execute
 from ale_dask.execution.journal import Journal, events
@@ -221,7 +221,8 @@ def leave_one_out(out: str | Place, *, analysis: str | None = None) -> list[str]
     out = place(out)
     prepared, plans = stored_run(out)
     if analysis is not None and analysis not in prepared.samples:
-        raise InputError(f"{analysis}: no main effect of {out}, which has {', '.join(prepared.samples)}")
+        hint = did_you_mean(analysis, prepared.samples)
+        raise InputError(f"{analysis}: no main effect of {out}, which has {', '.join(prepared.samples)}{hint}")
     written = []
     for name in [analysis] if analysis else prepared.samples:
         plan = of_type(MainEffectPlan, plans[name])

@@ -18,8 +18,7 @@ from ale_dask.config.study import parse_study
 from ale_dask.coordinates.expressions import literal
 from ale_dask.coordinates.foci import table
 from ale_dask.coordinates.readers import read_foci
-from ale_dask.coordinates.readers.columns import like
-from ale_dask.errors import InputError
+from ale_dask.errors import InputError, did_you_mean
 from ale_dask.storage.location import fill_folder
 
 MOST_SAMPLES = 12
@@ -123,7 +122,7 @@ def _column(experiments: pd.DataFrame, by: str | None) -> tuple[str | None, list
     """Return the column that makes the samples, None for one sample of all, and notes on the choice."""
     if by is not None and by not in experiments.columns:
         names = [str(c) for c in experiments.columns]
-        raise InputError(f"by '{by}': no such column{like(by, names)}; there are {', '.join(names)}")
+        raise InputError(f"by '{by}': no such column{did_you_mean(by, names)}; there are {', '.join(names)}")
     if by is not None:
         return by, []
     usable = {str(c): counts for c in experiments.columns if (counts := _counts(experiments[c])) is not None}

@@ -14,7 +14,7 @@ from ale_dask.config.study import FociSource, Study, study_from
 from ale_dask.coordinates.expressions import literal
 from ale_dask.coordinates.foci import table
 from ale_dask.coordinates.selection import select
-from ale_dask.errors import InputError
+from ale_dask.errors import InputError, did_you_mean
 from ale_dask.reporting.common.wording import FEWEST
 from ale_dask.workflows.prepare import read_sample
 
@@ -122,7 +122,8 @@ def _analyses(names: list[str]) -> dict[str, dict[str, Any]]:
 def _chosen(study: Study, by: str, sample: str | None) -> tuple[str, FociSource, pd.DataFrame]:
     """Return the name and the source of the only sample with a column, and the columns of its experiments."""
     if sample is not None and sample not in study.foci:
-        raise InputError(f"sample '{sample}': no sample has this name; there are {', '.join(study.foci)}")
+        hint = did_you_mean(sample, study.foci)
+        raise InputError(f"sample '{sample}': no sample has this name; there are {', '.join(study.foci)}{hint}")
     chosen = {}
     known: set[str] = set()
     for name in [sample] if sample else study.foci:
@@ -134,7 +135,8 @@ def _chosen(study: Study, by: str, sample: str | None) -> tuple[str, FociSource,
             chosen[name] = (name, source, columns)
     if len(chosen) != 1:
         what = f"several samples have it, {', '.join(chosen)}: say which" if chosen else "no sample has such a column"
-        raise InputError(f"by '{by}': {what}; there are {', '.join(sorted(known))}")
+        hint = "" if chosen else did_you_mean(by, known)
+        raise InputError(f"by '{by}': {what}; there are {', '.join(sorted(known))}{hint}")
     return next(iter(chosen.values()))
 
 

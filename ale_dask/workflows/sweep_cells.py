@@ -15,7 +15,7 @@ from ale_dask.config.study import Study, study_from
 from ale_dask.coordinates.expressions import literal
 from ale_dask.coordinates.foci import table
 from ale_dask.coordinates.readers.text import shown
-from ale_dask.errors import InputError
+from ale_dask.errors import InputError, did_you_mean
 from ale_dask.workflows.prepare import read_sample
 
 ALL = "*"
@@ -91,7 +91,8 @@ def cells_of(study: Study, axes: Axes) -> list[Cell]:
     for name, listed in axes.items():
         if name not in Inference.model_fields and not name.startswith(_SELECT):
             raise InputError(
-                f"sweep.{name}: no such setting; there are {', '.join(Inference.model_fields)}, and select.COLUMN"
+                f"sweep.{name}: no such setting{did_you_mean(name, Inference.model_fields)}; there are "
+                f"{', '.join(Inference.model_fields)}, and select.COLUMN"
             )
         if len(set(map(str, listed))) < len(listed):
             raise InputError(f"sweep.{name}: names the same value twice")
@@ -147,7 +148,8 @@ def _samples(study: Study, axis: str) -> list[tuple[str, str]]:
     selected = [(name, rest) for name, names in columns.items() if rest in names]
     if not selected:
         known = sorted({c for names in columns.values() for c in names})
-        raise InputError(f"sweep.{axis}: no sample has a column '{rest}'; there are {', '.join(known)}")
+        hint = did_you_mean(rest, known)
+        raise InputError(f"sweep.{axis}: no sample has a column '{rest}'{hint}; there are {', '.join(known)}")
     return selected
 
 

@@ -95,8 +95,11 @@ def test_bad_input_exits_65_and_names_file_and_line(tiny: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("iterations = 60", "iteration = 60", "inference.iteration: unknown key"),
+        ("iterations = 60", "iteration = 60", "inference.iteration: unknown key; did you mean 'iterations'?"),
+        ('files = "drug.txt"', 'file = "drug.txt"', "foci.drug.file: unknown key; did you mean 'files'?"),
         ('arms = ["drug", "therapy"]', 'arms = ["drug", "placebo"]', "no main effect named 'placebo'"),
+        ('arms = ["drug", "therapy"]', 'arms = ["drug", "therpy"]', "named 'therpy'; did you mean 'therapy'?"),
+        ('arms = ["drug", "therapy"]', 'arm = ["drug", "therapy"]', "arm: unknown key; did you mean 'arms'?"),
         ("voxel_p = 0.01", "voxel_p = 7", "inference.voxel_p"),
         ('files = "drug.txt"', 'files = "gone.txt"', "gone.txt"),
         ('mask = "ball.nii.gz"', 'mask = "gone.nii.gz"', "gone.nii.gz"),
@@ -138,6 +141,7 @@ def test_a_run_is_shown_by_status_and_written_again_by_collect(tiny: Path) -> No
     # C(14, 8) = 3,003 relabellings are more than 60: they are drawn.
     names = ("drug", "therapy", "drug-vs-therapy", "drug-vs-therapy_pooled")
     assert {r["analysis"]: (r["done"], r["iterations"]) for r in rows} == dict.fromkeys(names, (60, 60))
+    assert ale("status", out).stdout.endswith(f"done; report: {out}/report.html\n")
     (out / "drug" / "drug_z.nii.gz").unlink()
     again = json.loads(ale("collect", out, "--no-pictures", "--json").stdout)
     assert (out / "drug" / "drug_z.nii.gz").is_file()
@@ -148,6 +152,9 @@ def test_a_run_is_shown_by_status_and_written_again_by_collect(tiny: Path) -> No
 
 def test_status_and_collect_of_nothing_exit_74(tmp_path: Path) -> None:
     assert "holds no run" in ale("status", tmp_path, code=74).stderr
+    failed = json.loads(ale("status", tmp_path, "--json", code=74).stdout)
+    assert failed["exit_code"] == 74
+    assert "holds no run" in failed["error"]
     assert "holds no run" in ale("collect", tmp_path, code=74).stderr
 
 

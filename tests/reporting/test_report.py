@@ -338,13 +338,15 @@ def test_a_picture_that_no_longer_holds_is_removed(study, tmp_path):
 
 def test_without_the_extra_the_rest_is_written_and_the_log_says_what_to_install(study, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(extra, "find_spec", lambda name: None)
-    extra._say_once.cache_clear()
+    for remembered in (extra._say_once, extra._installed):
+        remembered.cache_clear()
     out_of.write_results({"drug": study["drug"]}, tmp_path, title="t", pictures=True)
     assert 'pip install "ale-dask[report]"' in caplog.text
     assert (tmp_path / "study_results.tsv").is_file()
     assert not list(tmp_path.rglob("*.png"))
     assert not (tmp_path / "report.html").exists()
-    extra._say_once.cache_clear()
+    for remembered in (extra._say_once, extra._installed):
+        remembered.cache_clear()
 
 
 def test_description_and_names_stay_inside_the_folder(study, folder, tmp_path):

@@ -29,7 +29,7 @@ from ale_dask.analyses.sensitivity import contrast_jackknife as contrasts
 from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.foci import subset, table
 from ale_dask.coordinates.subject_groups import group_names
-from ale_dask.errors import InputError
+from ale_dask.errors import InputError, did_you_mean
 from ale_dask.execution.backends.connect import cpu_count
 from ale_dask.execution.progress import clock
 from ale_dask.numerics import clusters
@@ -88,9 +88,8 @@ def _labels(sample: Sample, by: str) -> list[str]:
     columns = table(sample.foci)
     name = "id" if by == "experiment" else by
     if name not in columns:
-        raise InputError(
-            f"by '{by}': no such column; there are: group, experiment, {', '.join(map(str, columns.columns))}"
-        )
+        names = ["group", "experiment", *map(str, columns.columns)]
+        raise InputError(f"by '{by}': no such column{did_you_mean(by, names)}; there are: {', '.join(names)}")
     return [str(label) for label in columns[name].astype(str)]
 
 
