@@ -18,6 +18,7 @@ from ale_dask.coordinates.readers import write_foci as write_foci
 from ale_dask.coordinates.selection import flow as flow
 from ale_dask.coordinates.selection import select as select
 from ale_dask.coordinates.subject_groups import with_groups as with_groups
+from ale_dask.coordinates.table_one import table_one as table_one
 from ale_dask.datasets.fetch import fetch as fetch
 from ale_dask.errors import AleError as AleError
 from ale_dask.errors import BackendError as BackendError

@@ -166,16 +166,27 @@ def describe(
     table: Annotated[
         Path | None, typer.Option("-o", "--table", dir_okay=False, help="Write the table to this TSV file.")
     ] = None,
+    first: Annotated[
+        Path | None,
+        typer.Option("--table-1", dir_okay=False, help="Write Table 1 of a paper to this file, .tsv or .html."),
+    ] = None,
     n: N = None,
     space: Space = None,
     columns: Columns = None,
     as_json: Json = False,
 ) -> None:
-    """Describe the samples of a foci file or study, and compare the arms of its contrasts."""
+    """Describe the samples of a foci file or study, and compare the arms of its contrasts.
+
+    Table 1, as a paper prints it, comes first; then every count, quartile and test, one in a row.
+    """
     from ale_dask.coordinates.describe import describe as described
     from ale_dask.coordinates.readers import read_foci
     from ale_dask.coordinates.spreadsheet_cells import escaped
+    from ale_dask.coordinates.table_one import table_one
     from ale_dask.storage.location import replace_file
+
+    if first is not None and first.suffix not in (".tsv", ".html"):
+        raise typer.BadParameter(f"--table-1 {first}: give a file that ends in .tsv or .html")
 
     if path.suffix == ".toml" or (path / "study.toml").is_file():
         from ale_dask.workflows.prepare import samples_and_arms
@@ -186,15 +197,23 @@ def describe(
             {path.name: read_foci(path, n=n, space=space, columns=columns_from(columns), require_n=False)},
             {},
         )
-    description = described(foci, contrasts=contrasts)
+    description, paper = described(foci, contrasts=contrasts), table_one(foci, contrasts=contrasts)
     if table is not None:
         text = escaped(description).to_csv(sep="\t", index=False, lineterminator="\n", float_format="%.6g")
         replace_file(table, text.encode())
+    if first is not None:
+        html = first.suffix == ".html"
+        text = paper.to_html(index=False, border=0) if html else escaped(paper).to_csv(sep="\t", index=False)
+        replace_file(first, text.encode())
     if as_json:
         print(description.to_json(orient="records", double_precision=15))
-    elif table is not None:
-        print(f"{table}: {len(description):,} rows")
-    else:
+        return
+    print(paper.to_string(index=False))
+    for path_written, rows in ((table, len(description)), (first, len(paper))):
+        if path_written is not None:
+            print(f"{path_written}: {rows:,} rows")
+    if table is None:
+        print()
         print(description.to_string(index=False, float_format="{:.6g}".format))
 
 
