@@ -95,7 +95,7 @@ def new_study(
     --------
     >>> new = ale.new_study("drug.txt")
     >>> dict(new.samples)
-    {'drug': 6}
+    {'drug': 8}
     """
     path = Path(file)
     experiments = table(read_foci(path, n=n, space=space, columns=columns, require_n=False))
