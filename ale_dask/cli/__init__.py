@@ -42,6 +42,7 @@ for command in (
     follow.doctor,
     inspect.collect,
     inspect.cite,
+    inspect.checklist,
     exchange.compare,
     exchange.export,
     run.extend,

@@ -286,6 +286,35 @@ def cite(
     print(of(out, bibtex=bibtex), end="")
 
 
+def checklist(
+    out: Stored,
+    file: Annotated[
+        Path | None, typer.Option("-o", "--out", dir_okay=False, help="Write the checklist to this file, .md or .tsv.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Answer the items of reporting guidelines from a finished run, and say what an author has to write."""
+    from ale_dask.coordinates.spreadsheet_cells import escaped
+    from ale_dask.reporting.text.checklist import checklist as of
+    from ale_dask.reporting.text.checklist import checklist_lines
+    from ale_dask.storage.location import replace_file
+
+    if file is not None and file.suffix not in (".md", ".tsv"):
+        raise typer.BadParameter(f"-o {file}: give a file that ends in .md or .tsv")
+    items = of(out)
+    lines = list(checklist_lines(items))
+    if file is not None:
+        markdown = "\n".join([f"# Reporting checklist of {out}", "", *lines]) + "\n"
+        text = markdown if file.suffix == ".md" else escaped(items).to_csv(sep="\t", index=False, lineterminator="\n")
+        replace_file(file, text.encode())
+    if as_json:
+        print(items.to_json(orient="records"))
+    elif file is not None:
+        print(f"{file}: {lines[0]}")
+    else:
+        print("\n".join(lines))
+
+
 def _collect_table(outs: list[str], table: Path, *, as_json: bool) -> None:
     from ale_dask.reporting import long_records, long_table, long_tsv
     from ale_dask.storage.location import replace_file

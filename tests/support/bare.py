@@ -83,6 +83,7 @@ def commands(folder: Path) -> list[tuple[int, str]]:
         (0, f"verify {out}"),
         (0, f"cite {out}"),
         (0, f"cite {out} --bibtex"),
+        (0, f"checklist {out}"),
         (0, f"collect {out} -o {folder / 'all.tsv'}"),
         (0, f"compare {out} {out}"),
         (0, f"leave-one-out {out}"),

@@ -130,27 +130,38 @@ def cite(out_or_record: str | Place | Mapping[str, Any], *, bibtex: bool = False
     if isinstance(out_or_record, Mapping):
         methods = methods_of(cast(RunRecord, out_or_record))
     else:
-        out = place(out_or_record)
-        path = out / "run.json"
-        if not path.is_file():
-            raise StoreError(f"{out}: no finished run (no run.json); `ale-dask run STUDY -o {out}` makes one")
-        try:
-            data = path.read_bytes()
-            check_written(out, "run.json", data)
-            read = json.loads(data)
-            record = cast(RunRecord, read if isinstance(read, dict) else {})
-            if "analyses" in record:
-                prefixes = follow_up_prefixes(record["analyses"])
-                record = with_follow_ups(record, local_copy(out, only=prefixes))
-            methods = methods_of(record)
-        except StoreError as error:
-            message = str(error)
-            raise StoreError(message if message.startswith(str(path)) else f"{path}: {message}") from error
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise StoreError(
-                f"{path}: damaged ({type(error).__name__}: {error}); `ale-dask collect {out}` writes it again"
-            ) from error
+        _, methods = methods_of_run(out_or_record)
     return as_bibtex(methods) if bibtex else as_markdown(methods)
+
+
+def methods_of_run(out: str | Place) -> tuple[RunRecord, Methods]:
+    """Return the record of a finished run, with its follow-up analyses, and its methods text.
+
+    Raises
+    ------
+    StoreError
+        when OUT holds no finished run, or one whose record is damaged or was written by another version.
+    """
+    out = place(out)
+    path = out / "run.json"
+    if not path.is_file():
+        raise StoreError(f"{out}: no finished run (no run.json); `ale-dask run STUDY -o {out}` makes one")
+    try:
+        data = path.read_bytes()
+        check_written(out, "run.json", data)
+        read = json.loads(data)
+        record = cast(RunRecord, read if isinstance(read, dict) else {})
+        if "analyses" in record:
+            prefixes = follow_up_prefixes(record["analyses"])
+            record = with_follow_ups(record, local_copy(out, only=prefixes))
+        return record, methods_of(record)
+    except StoreError as error:
+        message = str(error)
+        raise StoreError(message if message.startswith(str(path)) else f"{path}: {message}") from error
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise StoreError(
+            f"{path}: damaged ({type(error).__name__}: {error}); `ale-dask collect {out}` writes it again"
+        ) from error
 
 
 def _escaped(text: str) -> str:

@@ -1,0 +1,76 @@
+"""Each answer of the checklist stands in the methods text or in a file of the run; what lacks is said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from support.commands import ale as command
+from support.studies import write_tiny
+
+import ale_dask as ale
+from ale_dask.reporting.text.checklist import ANSWERED, LACKING, PARTLY, _guidelines
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a finished run of two samples, their contrast and their conjunction."""
+    folder = write_tiny(tmp_path_factory.mktemp("checklist") / "tiny")
+    command("run", folder, "-o", folder / "out", "-q", "--no-pictures", "-b", "serial")
+    return folder / "out"
+
+
+@pytest.fixture
+def out(finished: Path, tmp_path: Path) -> Path:
+    """Return a copy of the run that a test may change."""
+    return Path(shutil.copytree(finished, tmp_path / "out"))
+
+
+def test_every_item_can_be_answered_or_says_what_to_write():
+    known = _guidelines()
+    for key in known["guidelines"]:
+        for item in known[key]:
+            assert item["asks"]
+            assert ("section" in item) == ("says" in item)
+            assert {"section", "file", "otherwise"} & set(item)
+            assert not item.get("partly") or "otherwise" in item
+
+
+def test_answers_stand_where_they_are_said_to(out):
+    items = ale.checklist(out)
+    assert set(items["status"]) == {ANSWERED, PARTLY, LACKING}
+    text = ale.cite(out).replace("\\", "")
+    for item in items.itertuples():
+        assert item.answer
+        assert (item.status == LACKING) == (item.where == "")
+        for where in filter(None, item.where.split(", ")):
+            assert (out / where.split(":")[0]).is_file()
+        if "logs/CITATION.md" in item.where:
+            assert item.answer.split(" Lacking: ")[0] in text
+
+
+def test_a_file_that_is_gone_no_longer_answers(out):
+    def status():
+        items = ale.checklist(out)
+        return items.loc[items["question"] == "Unthresholded maps", "status"].item()
+
+    assert status() == ANSWERED
+    (out / "drug" / "drug_z.nii.gz").unlink()
+    assert status() == PARTLY
+    (out / "therapy" / "therapy_z.nii.gz").unlink()
+    assert status() == LACKING
+
+
+def test_the_command_prints_and_writes_it(out, tmp_path):
+    items = ale.checklist(out)
+    said = command("checklist", out).stdout
+    assert said.startswith(f"{(items['status'] == ANSWERED).sum()} answered, ")
+    assert json.loads(command("checklist", out, "--json").stdout) == items.to_dict("records")
+    command("checklist", out, "-o", tmp_path / "checklist.md")
+    assert said in (tmp_path / "checklist.md").read_text()
+    command("checklist", out, "-o", tmp_path / "checklist.tsv")
+    assert len((tmp_path / "checklist.tsv").read_text().splitlines()) == len(items) + 1
+    command("checklist", out, "-o", tmp_path / "checklist.docx", code=2)
+    command("checklist", tmp_path, code=74)
