@@ -150,7 +150,8 @@ def contrast(
     Parameters
     ----------
     a, b
-        Main effects of the two arms, computed by `main_effect` with the same settings.
+        Main effects of the two arms, computed by `main_effect` with the same settings, or the foci of both arms, whose
+        main effects are then computed with the settings in `changes`, under the names "first" and "second".
     pooled
         Main effect of both arms' experiments together; computed when not given.
     name
@@ -158,7 +159,8 @@ def contrast(
     client
         Dask client for the relabellings; by default the active client of this process, or none.
     **changes
-        Settings that replace those of the arms: seed, iterations, gate, contrast_p, min_volume, shared, profile.
+        Settings that replace those of the arms: seed, iterations, gate, contrast_p, min_volume, shared, profile. With
+        foci, any setting of `main_effect`, such as mask.
 
     Returns
     -------
@@ -170,7 +172,7 @@ def contrast(
     Raises
     ------
     InputError
-        When the arms were computed with different settings, or share an experiment.
+        When the arms were computed with different settings, share an experiment, or are a result and foci.
 
     Notes
     -----
@@ -185,6 +187,12 @@ def contrast(
     >>> ale.contrast(drug, therapy).attrs["name"]
     'drug-vs-therapy'
     """
+    if not kind_of(a) and not kind_of(b):
+        a, b = (main_effect(foci, name=arm, client=client, **changes) for foci, arm in ((a, "first"), (b, "second")))
+        # The arms have all settings already.
+        changes = {}
+    elif not (kind_of(a) and kind_of(b)):
+        raise InputError("contrast: one arm is a result and the other foci; give two results, or the foci of both")
     base = contrasts.settings_of(a, b)
     if changes.get("same_subjects", base.same_subjects) != base.same_subjects:
         raise InputError(

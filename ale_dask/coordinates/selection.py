@@ -25,7 +25,9 @@ FLOW = ("sample", "step", "rule", "why", "studies", "experiments", "foci", "subj
 """The columns of the table that `flow` returns."""
 
 
-def select(dataset: xr.Dataset, *steps: Step | Mapping[str, Any], name: str = "", where: str = "select") -> xr.Dataset:
+def select(
+    dataset: xr.Dataset, *steps: Step | Mapping[str, Any] | str, name: str = "", where: str = "select"
+) -> xr.Dataset:
     """Return the foci Dataset of the experiments that rules leave, applied in order, with its flow.
 
     Parameters
@@ -33,10 +35,10 @@ def select(dataset: xr.Dataset, *steps: Step | Mapping[str, Any], name: str = ""
     dataset
         A foci Dataset as `read_foci` returns it.
     *steps
-        Rules as in `[[foci.NAME.select]]` of a study.toml: {"where": "patients and weeks >= 4"}, {"drop_empty": True},
-        {"one_per": "study", "rule": "first"}, {"one_per": "study", "rule": "latest", "by": "weeks"}, {"one_per":
-        "study", "rule": "pooled"}, {"exclude": ["Smith 2010"], "why": "reason"}, {"near": [x, y, z], "mm": 10} with
-        coordinates in mm MNI, or {"inside": "image.nii.gz"}.
+        Rules as in `[[foci.NAME.select]]` of a study.toml: {"where": "patients and weeks >= 4"}, or that condition
+        alone as text; {"drop_empty": True}, {"one_per": "study", "rule": "first"}, {"one_per": "study", "rule":
+        "latest", "by": "weeks"}, {"one_per": "study", "rule": "pooled"}, {"exclude": ["Smith 2010"], "why": "reason"},
+        {"near": [x, y, z], "mm": 10} with coordinates in mm MNI, or {"inside": "image.nii.gz"}.
     name
         The name of the sample in the flow.
     where
@@ -61,14 +63,15 @@ def select(dataset: xr.Dataset, *steps: Step | Mapping[str, Any], name: str = ""
     >>> from importlib.resources import files
     >>> from ale_dask import read_foci
     >>> foci = read_foci(files("ale_dask.datasets.example") / "psychotherapy.txt")
-    >>> large = select(foci, {"where": "n >= 20"}, {"one_per": "study", "rule": "first"})
+    >>> large = select(foci, "n >= 20", {"one_per": "study", "rule": "first"})
     >>> flow(large)[["rule", "experiments"]].values.tolist()
     [['read', 17], ['where n >= 20', 5], ['one per study: the first listed', 5]]
     """
     rows = json.loads(dataset.attrs.get("selection", "[]")) or [_row(name, 0, "read", dataset)]
     for number, given in enumerate(steps, 1):
         at = f"{where}[{number}]"
-        step = given if isinstance(given, Step) else step_from(dict(given), source=at)
+        values = {"where": given} if isinstance(given, str) else given
+        step = values if isinstance(values, Step) else step_from(dict(values), source=at)
         rule = next(rule for rule in RULES if getattr(step, rule) is not None)
         before = dataset
         dataset = _APPLY[rule](dataset, step, f"{at}.{rule}")

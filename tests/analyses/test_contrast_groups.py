@@ -204,3 +204,19 @@ def test_arms_that_there_are_cannot_be_pooled_later(tiny: Path, arms: tuple[xr.D
         ale.contrast(a, b, same_subjects="pool")
     # The word of another profile comes too late.
     assert ale.contrast(a, b, profile="recommended").attrs["groups_per_arm"] == [4, 3]
+
+
+def test_foci_are_contrasted_as_their_main_effects_are(tiny: Path) -> None:
+    foci = [ale.read_foci(tiny / f"{name}.txt") for name in ("drug", "therapy")]
+    settings = {
+        "mask": tiny / "ball.nii.gz",
+        "null": "uniform",
+        "iterations": 40,
+        "seed": 1,
+        "gate": "none",
+        **SETTINGS,
+    }
+    mains = [ale.main_effect(f, name=n, **settings) for f, n in zip(foci, ("first", "second"), strict=True)]
+    xr.testing.assert_identical(ale.contrast(*foci, **settings), ale.contrast(*mains))
+    with pytest.raises(InputError, match="one arm is a result and the other foci"):
+        ale.contrast(mains[0], foci[1])

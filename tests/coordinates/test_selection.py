@@ -343,3 +343,8 @@ def test_include_and_exclude_on_the_command_line_are_rules_of_every_sample(tmp_p
     found = pd.read_csv(tmp_path / "out" / "selection.tsv", sep="\t")
     assert found["experiments"].tolist() == [4, 3, 2]
     assert found["rule"].tolist()[1:] == ["where drug == 'ssri'", "where not (n > 10)"]
+
+
+def test_a_condition_alone_is_a_rule():
+    foci = build([Experiment(f"A {2000 + i}", 10 + i, ((1.0, 2.0, 3.0),), "MNI", f"f:{i}") for i in range(4)])
+    assert ale.select(foci, "n >= 12").identical(ale.select(foci, {"where": "n >= 12"}))
