@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ale_dask.config.files import expand_files, read_regular
 from ale_dask.config.inference import BUILT_IN, EARLIER, IMAGES, Inference, images_of, is_image
+from ale_dask.config.records import Records
 from ale_dask.config.sealed_file import check_sealed
 from ale_dask.errors import InputError, did_you_mean
 
@@ -219,6 +220,8 @@ class Study(_Frozen):
         Where the blocks are computed, and by how many workers.
     sweep
         For `sweep`, the values of a setting by its name or by "select.COLUMN".
+    records
+        How the literature was searched and screened, for the methods text.
 
     Notes
     -----
@@ -241,6 +244,7 @@ class Study(_Frozen):
     inference: Inference = Inference()
     backend: Backend = Backend()
     sweep: dict[str, list[Any]] = {}
+    records: Records = Records()
 
     @field_validator("foci", "analysis")
     @classmethod
@@ -361,7 +365,12 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
         "contrast": Contrast,
         "conjunction": Conjunction,
     }
-    tables: dict[str, type[BaseModel]] = {"foci": FociSource, "inference": Inference, "backend": Backend}
+    tables: dict[str, type[BaseModel]] = {
+        "foci": FociSource,
+        "inference": Inference,
+        "backend": Backend,
+        "records": Records,
+    }
     outer = [part for part in location[:-1] if not isinstance(part, int)]
     if not outer:
         # The settings of [inference] are given without a table on the command line and in Python.

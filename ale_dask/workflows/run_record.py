@@ -50,7 +50,7 @@ def run_record(
     study = with_expanded_files(study)
     inputs = {name: _files(source) for name, source in study.foci.items()}
     read = {s["sha256"]: s for r in results.values() for s in json.loads(r.attrs.get("sources", "[]"))}
-    return {
+    record: RunRecord = {
         "schema": SCHEMA,
         "program": {"name": "ale_dask", "version": __version__, "numerics": NUMERICS_VERSION},
         "title": study.title,
@@ -84,6 +84,9 @@ def run_record(
             for name, result in results.items()
         },
     }
+    if given := study.records.given:
+        record["records"] = given
+    return record
 
 
 def _files(source: FociSource) -> list[FileRecord]:

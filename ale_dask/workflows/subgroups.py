@@ -89,6 +89,7 @@ def subgroups(
             "analysis": analysis,
             "inference": study.inference.model_dump(),
             "backend": study.backend.model_dump(),
+            "records": study.records.model_dump(),
         },
         source=f"subgroups by {by}",
     )

@@ -74,3 +74,56 @@ def test_the_command_prints_and_writes_it(out, tmp_path):
     assert len((tmp_path / "checklist.tsv").read_text().splitlines()) == len(items) + 1
     command("checklist", out, "-o", tmp_path / "checklist.docx", code=2)
     command("checklist", tmp_path, code=74)
+
+
+RECORDS = """
+[records]
+question = "Do drugs and therapy change the same regions?"
+registration = "PROSPERO CRD42020000000"
+databases = ["PubMed", "Embase"]
+searched = "2025-01-31"
+query = "(fMRI OR PET) AND depression"
+criteria = "patients, before and after treatment"
+coverage = "the whole brain in all experiments"
+identified = 120
+duplicates = 20
+screened = 100
+excluded = { "no coordinates" = 60 }
+assessed = 40
+not_eligible = { "regions of interest" = 20, "children" = 6 }
+included = 14
+extraction = "A. B. extracted and C. D. checked all coordinates"
+risk_of_bias = "Newcastle-Ottawa scale, judged by two people"
+availability = "https://osf.io/example"
+"""
+
+
+def test_what_the_study_says_of_its_literature_is_in_methods_and_checklist(tmp_path):
+    folder = write_tiny(tmp_path / "tiny")
+    study = folder / "study.toml"
+    study.write_text(study.read_text() + RECORDS)
+    command("run", folder, "-o", folder / "out", "-q", "--no-pictures", "-b", "serial")
+    text = ale.cite(folder / "out")
+    assert "120 records were identified; 20 duplicates were removed; 100 records were screened, of which 60" in text
+    assert "26 were excluded (regions of interest, 20; children, 6); 14 studies were included." in text
+    assert "PubMed and Embase were searched, last on 2025-01-31." in text
+    lacking = ale.checklist(folder / "out").query("status == 'not answered'")["question"].tolist()
+    assert not {
+        "Is the research question specific?",
+        "How was the literature searched, and where?",
+        "Did all experiments search the whole brain?",
+        "Flow of studies, and excluded studies with reasons",
+        "Registration, protocol and amendments",
+        "Risk of bias in the studies",
+    } & set(lacking)
+
+
+def test_numbers_of_the_flow_have_to_add_up(tmp_path):
+    folder = write_tiny(tmp_path / "tiny")
+    study = folder / "study.toml"
+    whole = study.read_text() + RECORDS
+    study.write_text(whole.replace("screened = 100", "screened = 99"))
+    said = command("check", folder, code=65).stderr
+    assert "records: identified 120 - duplicates 20 = 100, but screened is 99" in said
+    study.write_text(whole.replace("screened = 100", "screned = 100"))
+    assert "records.screned: unknown key; did you mean 'screened'?" in command("check", folder, code=65).stderr

@@ -16,6 +16,7 @@ from ale_dask.reporting.common.presentation import presentations
 from ale_dask.reporting.common.written import check_written
 from ale_dask.reporting.text.follow_up_files import follow_up_prefixes, with_follow_ups
 from ale_dask.reporting.text.follow_ups import regions, robustness
+from ale_dask.reporting.text.literature import literature
 from ale_dask.reporting.text.references import REFERENCES, Reference
 from ale_dask.reporting.text.study import SIMULATED, coordinates, experiments, model, software
 from ale_dask.storage.location import Place, local_copy, place
@@ -25,6 +26,7 @@ LICENCE = (
     "(https://creativecommons.org/publicdomain/zero/1.0/): copy and change it freely."
 )
 _FIRST_SECTIONS = {
+    "Literature": literature,
     "Experiments": experiments,
     "Coordinates and mask": coordinates,
     "Activation likelihood estimation": model,
