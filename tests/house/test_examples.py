@@ -13,6 +13,7 @@ import pytest
 from support.studies import write_tiny
 
 import ale_dask as ale
+from ale_dask.workflows.run import write
 
 PUBLIC = {name: getattr(ale, name) for name in ale.__all__} | {"ale": ale}
 WITH_EXAMPLES = [name for name in ale.__all__ if ">>>" in (getattr(ale, name).__doc__ or "")]
@@ -26,7 +27,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     toml = folder / "study.toml"
     # Nothing has to be started for the plain loop.
     toml.write_text(toml.read_text() + '[backend]\nname = "serial"\n')
-    ale.run(ale.load_study(toml), folder / "out", quiet=True)
+    loaded = ale.load_study(toml)
+    results, record = ale.run(loaded, folder / "out", quiet=True)
+    write(results, record, folder / "out", study=loaded, pictures=False)
     return folder
 
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import ale_dask as ale
 from ale_dask.cli import app
 from ale_dask.config.inference import EARLIER, Inference
+from ale_dask.config.records import Records
 from ale_dask.config.study import Backend, Conjunction, Contrast, FociSource, MainEffect, Step, Study, study_from
 from ale_dask.errors import StoreError
 from ale_dask.reporting.text.methods import as_markdown, methods_of
@@ -122,6 +123,20 @@ def step(number, **values):
     return change
 
 
+def given(name, value):
+    """A change of [records]; reasons are told beside the number that they are taken from."""
+    beside = {"excluded": {"screened": 9}, "not_eligible": {"assessed": 9}}.get(name, {})
+    return lambda v: v.update(records={name: value, **beside})
+
+
+WORDS = ("question", "registration", "searched", "query", "criteria", "coverage")
+OF_RECORDS = {
+    **dict.fromkeys((*WORDS, "extraction", "risk_of_bias", "availability"), "some words"),
+    **dict.fromkeys(("identified", "duplicates", "screened", "assessed", "included"), 7),
+    "databases": ["PubMed"],
+    "excluded": {"animals": 2},
+    "not_eligible": {"animals": 2},
+}
 CHANGES = {
     (Inference, "voxel_p"): inference("voxel_p", 0.02),
     (Inference, "cluster_p"): inference("cluster_p", 0.04),
@@ -181,7 +196,8 @@ CHANGES = {
     (Study, "foci"): lambda v: v["foci"].update(spare=v["foci"]["therapy"]),
     (Study, "analysis"): lambda v: v["analysis"].pop("all"),
     (Study, "inference"): inference("seed", 5),
-}
+    (Study, "records"): lambda v: v.update(records={"question": "Which regions change?"}),
+} | {(Records, name): given(name, value) for name, value in OF_RECORDS.items()}
 NOT_IN_TEXT = {
     (Study, "backend"): "where blocks are computed changes no result",
     (Study, "sweep"): "is of another command; a run has one value of each setting",
@@ -189,7 +205,7 @@ NOT_IN_TEXT = {
     (Contrast, "kind"): "has one value: another kind is another model",
     (Conjunction, "kind"): "has one value: another kind is another model",
 } | {(Backend, field): "where blocks are computed changes no result" for field in Backend.model_fields}
-MODELS = (Inference, FociSource, Step, MainEffect, Contrast, Conjunction, Study, Backend)
+MODELS = (Inference, FociSource, Step, MainEffect, Contrast, Conjunction, Records, Study, Backend)
 FIELDS = [(model, field) for model in MODELS for field in model.model_fields]
 
 
