@@ -6,6 +6,7 @@ The null is one more of a main effect: its plan has the experiments, kernels and
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from dataclasses import replace
 from functools import lru_cache
@@ -178,7 +179,9 @@ def plan_base_rate(
     inference, mask, bits = sample.inference, sample.mask, main.bits
     base_rate = base_rate or load_base_rate(inference, mask=mask)
     weight = weight_of(mask, base_rate.counts)
-    key = (sample.key_without("voxel_p", "seed", bits=bits), base_rate.counts.sha256)
+    # S may come from a plan that another CPU stored, whose last bits differ.
+    s = hashlib.sha256(main.s.tobytes()).digest()
+    key = (sample.key_without("voxel_p", "seed", bits=bits), base_rate.counts.sha256, s)
     observed = Keyed(key, (sample, main.s, base_rate.counts))
     table = _level_table(observed, bits)
     conventions = conventions_of(sample, bits=bits, base_rate=base_rate)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from ale_dask.config.names import name_from
 from ale_dask.execution.backends.registry import names_in_words
 
 if TYPE_CHECKING:
@@ -345,8 +345,3 @@ def names_of(files: list[Path]) -> list[str]:
         stem = name_from(file.name.split(".")[0])
         names.append(stem if stem not in names else f"{stem}-{len(names) + 1}")
     return names
-
-
-def name_from(text: str) -> str:
-    """Return the name of a sample made of the letters and digits of a text, or "foci" if it has none."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "foci"

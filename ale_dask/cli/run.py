@@ -29,7 +29,6 @@ from ale_dask.cli.options import (
     Workers,
     columns_from,
     load,
-    name_from,
     names_of,
     of_files,
     show_messages,
@@ -39,6 +38,7 @@ from ale_dask.cli.options import (
     with_settings,
 )
 from ale_dask.cli.output import finish, print_answer, print_costs, print_sweep
+from ale_dask.config.names import name_from
 from ale_dask.errors import InputError
 
 if TYPE_CHECKING:

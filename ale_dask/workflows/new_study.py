@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -14,6 +13,7 @@ import pandas as pd
 
 from ale_dask.analyses.sample import FEWEST
 from ale_dask.config.files import read_regular
+from ale_dask.config.names import name_from
 from ale_dask.config.study import parse_study
 from ale_dask.coordinates.expressions import literal
 from ale_dask.coordinates.foci import table
@@ -105,7 +105,9 @@ def new_study(
     if chosen is not None:
         groups, left_out = _groups(experiments, chosen)
         notes += left_out
-    samples = {name: count for name, (_, count) in groups.items()} or {_name(path.name.split(".")[0]): len(experiments)}
+    samples = {name: count for name, (_, count) in groups.items()} or {
+        name_from(path.name.split(".")[0]): len(experiments)
+    }
     if without := int((experiments["n"] == 0).sum()) if n is None else 0:
         notes.append(
             f"{without} experiment(s) state no sample size, which the width of their kernels follows from: add a "
@@ -163,16 +165,11 @@ def _groups(experiments: pd.DataFrame, by: str) -> tuple[dict[str, tuple[object,
         if count < FEWEST:
             notes.append(f"{by} '{value}': {count} experiment with a focus is too few for a sample")
             continue
-        name = _name(str(value))
+        name = name_from(str(value))
         groups[name if name not in groups else f"{name}-{len(groups) + 1}"] = value, count
     if not groups:
         raise InputError(f"by '{by}': no value has {FEWEST} experiments with a focus")
     return groups, notes
-
-
-def _name(words: str) -> str:
-    """Return a name of a sample that study.toml allows."""
-    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-") or "foci"
 
 
 def _toml(

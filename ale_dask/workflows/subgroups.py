@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 
+from ale_dask.config.names import name_from
 from ale_dask.config.study import FociSource, Study, study_from
 from ale_dask.coordinates.expressions import literal
 from ale_dask.coordinates.foci import table
@@ -178,7 +178,7 @@ def _text(value: Any) -> str:
 
 def _name(words: str, taken: Sequence[str]) -> str:
     """Return a name for a group that is allowed in study.toml and not yet taken."""
-    stem = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-") or "group"
+    stem = name_from(words, otherwise="group")
     return stem if stem not in taken else f"{stem}-{len(taken) + 1}"
 
 
