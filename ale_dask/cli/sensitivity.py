@@ -157,6 +157,14 @@ def fail_safe(
     as_json: Json = False,
     quiet: Quiet = False,
     null: NoiseNull = None,
+    every: Annotated[
+        int | None,
+        typer.Option(
+            "--every",
+            min=1,
+            help="Test after every so many noise experiments, by default 1, and more beyond 72 noise experiments.",
+        ),
+    ] = None,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw an SVG of the curves.")] = True,
 ) -> None:
     """Say how many experiments without convergence the clusters of a finished run withstand (Acar 2018).
@@ -176,7 +184,9 @@ def fail_safe(
     show_messages(quiet=quiet)
     if cold("noise.noise_iterations"):
         log.info("compiling the kernels of noise, once on this machine: about 20 s")
-    planned = plan_fail_safe(out, analysis=analysis, most=most, series=series, iterations=iterations, null=null)
+    planned = plan_fail_safe(
+        out, analysis=analysis, most=most, series=series, iterations=iterations, null=null, every=every
+    )
     settings = with_settings(planned.study, backend=backend, workers=workers).backend
     show_messages(quiet=quiet and not dry_run)
     for line in planned.lines(workers=settings.most or cpu_count()):

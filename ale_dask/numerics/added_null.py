@@ -1,7 +1,8 @@
-"""Cluster-forming values of a sample to which experiments are added one by one, at one transform for each of them."""
+"""Cluster-forming values of a sample to which experiments are added step by step, at one transform for each of them."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -30,24 +31,28 @@ def _longest(laws: Sequence[F64]) -> int:
     return min(math.ceil((float(mean.sum()) + beyond) / STEP), sum(len(law) - 1 for law in laws)) + 2
 
 
-def critical_values(laws: Sequence[F64], added: Sequence[F64], *, p: float, bits: int) -> npt.NDArray[np.int64]:
-    """Return the smallest S whose analytic p is below `p` (step), int64, with none, one, … all of `added`.
+def critical_values(
+    laws: Sequence[F64], added: Sequence[F64], *, number: npt.NDArray[np.int64], p: float, bits: int
+) -> npt.NDArray[np.int64]:
+    """Return the smallest S whose analytic p is below `p` (step), int64, with the first number (step) of `added`.
 
-    `laws` and `added` are the histograms (bin) of experiments; each value is `NullTable.critical` of `analytic_null`.
+    `number` begins with 0 and rises to the number of `added`. `laws` and `added` are the histograms (bin) of
+    experiments; each value is `NullTable.critical` of `analytic_null`.
     """
     if p < _SMALL:
         whole = [*laws, *added]
         top = math.ceil(sum(len(law) for law in whole) * STEP * 2.0**bits)
-        steps = range(len(laws), len(whole) + 1)
-        nulls = (analytic_null(whole[:n], bits=bits, s_max=min(top, 2**31 - 1)) for n in steps)
+        s_max = min(top, 2**31 - 1)
+        nulls = (analytic_null(whole[: len(laws) + n], bits=bits, s_max=s_max) for n in number)
         return np.array([null.critical(p) for null in nulls], dtype=np.int64)
     bins = fft.next_fast_len(_longest([*laws, *added]), real=True)
     spectrum = np.ones(bins // 2 + 1, dtype=np.complex128)
     for law in laws:
         spectrum *= fft.rfft(law, bins)
     out = [_critical(spectrum, bins, p=p, bits=bits)]
-    for law in added:
-        spectrum *= fft.rfft(law, bins)
+    for first, last in itertools.pairwise(number):
+        for law in added[first:last]:
+            spectrum *= fft.rfft(law, bins)
         out.append(_critical(spectrum, bins, p=p, bits=bits))
     return np.array(out, dtype=np.int64)
 

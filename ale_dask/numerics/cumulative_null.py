@@ -1,13 +1,13 @@
-"""Samples that grow by one experiment at a time: the voxels that pass at each step, for each pair of planes in turn.
+"""Samples that grow by some experiments at a time: the voxels that pass at each step, for each pair of planes in turn.
 
-    planes 1, 2:  S of the sample | + experiment 1: rows that it reaches | + experiment 2: … | …
+    planes 1, 2:  S of the sample | + experiments 1, 2: rows they reach | + experiments 3, 4: … | …
                   voxels that pass -> log    only these rows are scanned   -> log
     planes 3, 4:  …
 
 S grows with every experiment, and so does the cluster-forming value: a voxel that does not pass can only come to pass
 where foci have just been added. Two planes are followed through all experiments before the next ones begin, so that
-they stay in the first caches; after each experiment only the rows that it has reached are scanned, and the few voxels
-that pass, a thousandth of the brain, are written down. tests/numerics/test_noise.py holds each step to
+they stay in the first caches; at each step only the rows that its experiments have reached are scanned, and the few
+voxels that pass, a thousandth of the brain, are written down. tests/numerics/test_noise.py holds each step to
 `permutation_null.null_iterations` of its experiments.
 """
 
@@ -166,12 +166,12 @@ def _merge(x, n, n_fresh, least, mark, geometry, plane, steps):  # type: ignore[
 
 
 @numba.njit(cache=True, nogil=True)
-def collect_steps(limits, base, noise, rows, geometry, work, added, steps, log, mark):  # type: ignore[no-untyped-def]
+def collect_steps(limits, number, base, noise, rows, geometry, work, added, steps, log, mark):  # type: ignore[no-untyped-def]
     """Write down the voxels with S >= limits[step] of each step; return the log and the last mark, int64.
 
     `limits` (step), int32, never fall. Step 0 is the sample, whose foci `work` holds or whose S is base (cell), int32;
-    each further step has one more experiment of `noise`, whose foci `added` holds. steps.best gets the largest S of
-    each step. Marks above `mark`, int64, are not in steps.seen yet.
+    step has the first number[step], int64, experiments of `noise` in addition, whose foci `added` holds. steps.best
+    gets the largest S of each step. Marks above `mark`, int64, are not in steps.seen yet.
     """
     n_steps = limits.shape[0]
     steps.best[:] = 0
@@ -194,7 +194,7 @@ def collect_steps(limits, base, noise, rows, geometry, work, added, steps, log, 
         alone, paired = np.uint64(0), np.uint64(added.visit.shape[0])
         for step in range(n_steps):
             if step > 0:
-                end = noise.focus_begin[step]
+                end = noise.focus_begin[number[step]]
                 alone_from, paired_to = alone, paired
                 while alone < alone_end and added.visit[alone, FOCUS] < end:
                     alone += np.uint64(1)

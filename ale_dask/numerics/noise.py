@@ -1,4 +1,4 @@
-"""Noise added to a sample one experiment at a time: the null of each step, and its surviving clusters, in one pass.
+"""Noise experiments added to a sample step by step: the null of each step, and its surviving clusters, in one pass.
 
     S of a voxel         high ┤■ ■    ■  ■        joined to clusters once
     (several values)     low  ┤  □  □    □  □     pairs with one of these are kept aside and joined value by value
@@ -159,29 +159,34 @@ def _largest(n, statistic, threshold, order, geometry, passing, pending, before,
 class Values(NamedTuple):
     """Cluster-forming values, ordered for `noise_iterations`.
 
-    threshold (step, series), the series from the highest value on (step, series), and limit (step), the least value of
-    each step and all later ones, from which on voxels are collected.
+    threshold (step, series), the series from the highest value on (step, series), limit (step), the least value of each
+    step and all later ones, from which on voxels are collected, and number (step), the noise experiments of each step.
     """
 
     threshold: I32
     order: I64
     limit: I32
+    number: I64
 
 
-def values_of(threshold: I32) -> Values:
-    """Return the cluster-forming values (series, step), int32, ordered for `noise_iterations`."""
+def values_of(threshold: I32, *, number: I64) -> Values:
+    """Return the cluster-forming values (series, step), int32, ordered for `noise_iterations`.
+
+    `number` (step), int64, are the noise experiments of each step, from 0; it rises.
+    """
     by_step = np.ascontiguousarray(threshold.T)
     limit = np.minimum.accumulate(by_step.min(axis=1)[::-1])[::-1]
     order = np.argsort(-by_step.astype(np.int64), axis=1, kind="stable")
-    return Values(by_step, order, np.ascontiguousarray(limit))
+    return Values(by_step, order, np.ascontiguousarray(limit), np.ascontiguousarray(number, dtype=np.int64))
 
 
 @numba.njit(cache=True, nogil=True)
 def noise_iterations(first, count, statistic, values, design, noise, rows, geometry, out) -> None:  # type: ignore[no-untyped-def]
     """Fill out (iteration, step, series), int64, with the largest S, cluster size or cluster mass at each step.
 
-    The integers are those of `permutation_null.null_iterations` for `design` and the first `step` experiments of
-    `noise`, another `Design`, at the value values.threshold[step, series]; the largest S is the same for all series.
+    The integers are those of `permutation_null.null_iterations` for `design` and the first values.number[step]
+    experiments of `noise`, another `Design`, at the value values.threshold[step, series]; the largest S is the same for
+    all series.
     `statistic` is VOXEL, SIZE or MASS.
     """
     n_steps = values.threshold.shape[0]
@@ -195,7 +200,9 @@ def noise_iterations(first, count, statistic, values, design, noise, rows, geome
         list_foci(design, rows, geometry, work)
         draw_foci(first + b, noise, geometry, added)
         list_foci_by_experiment(noise, rows, geometry, added)
-        log, last_mark = collect_steps(values.limit, base, noise, rows, geometry, work, added, steps, log, last_mark)
+        log, last_mark = collect_steps(
+            values.limit, values.number, base, noise, rows, geometry, work, added, steps, log, last_mark
+        )
         for step in range(n_steps):
             if statistic == VOXEL:
                 out[b, step] = steps.best[step]
@@ -213,7 +220,9 @@ def _surviving(series, statistic, values, cut, base, design, noise, rows, geomet
     passing, pending, before = passing_memory(geometry), _pending_memory(geometry), np.zeros(9, dtype=np.int64)
     draw_foci(series, noise, geometry, added)
     list_foci_by_experiment(noise, rows, geometry, added)
-    log, _ = collect_steps(values.limit, base, noise, rows, geometry, work, added, steps, log, np.int64(0))
+    log, _ = collect_steps(
+        values.limit, values.number, base, noise, rows, geometry, work, added, steps, log, np.int64(0)
+    )
     cell = np.empty(log.begin.max(), dtype=np.int64)
     begin = np.zeros(n_steps + 1, dtype=np.int64)
     n_cells = 0
@@ -235,12 +244,14 @@ def _surviving(series, statistic, values, cut, base, design, noise, rows, geomet
 class SignificanceRule(NamedTuple):
     """What survives at each step: clusters of S >= threshold (step) whose size in voxels or mass is cut (step) or more.
 
-    For the statistic VOXEL each voxel with S >= threshold survives, and `cut` is not read.
+    Step number `step` has number (step) noise experiments. For the statistic VOXEL each voxel with S >= threshold
+    survives, and `cut` is not read.
     """
 
     statistic: int
     threshold: I32
     cut: I64
+    number: I64
 
 
 def surviving(
@@ -248,12 +259,12 @@ def surviving(
 ) -> tuple[I64, I64]:
     """Return the voxels of surviving clusters, int64, and where those of each step begin (step + 1), int64.
 
-    Step 0 is the sample, whose S is `s` (voxel) in fixed point, and each further step has one more experiment of
-    `noise`, with the foci of series number `series`.
+    Step 0 is the sample, whose S is `s` (voxel) in fixed point; the experiments of `noise`, which further steps add,
+    have the foci of series number `series`.
     """
     base = np.zeros(geometry.size, dtype=np.int32)
     base[geometry.cell] = s
     nothing = Design(np.zeros(1, dtype=np.int64), noise.kernel[:0], noise.key[:0], noise.additive)
-    values = values_of(rule.threshold[None])
+    values = values_of(rule.threshold[None], number=rule.number)
     cell, begin = _surviving(series, rule.statistic, values, rule.cut, base, nothing, noise, rows, geometry)
     return np.searchsorted(geometry.cell, cell), begin

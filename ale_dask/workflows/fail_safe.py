@@ -118,7 +118,7 @@ class FailSafeRun:
     def _uniform_line(self, name: str, timed: TimedPlan[noise_null.FailSafePlan], workers: int) -> str:
         plan, bits = timed.plan, timed.plan.bits
         line = (
-            f"{name}: up to {plan.most} noise experiments beside {plan.n_experiments}, "
+            f"{name}: up to {plan.most} noise experiments beside {plan.n_experiments}{_tests(plan.tested)}, "
             f"{plan.series} series, {timed.iterations:,} iterations of "
             f"{1e3 * timed.seconds_per_iteration:.3g} ms, about {clock(timed.seconds / workers)}"
         )
@@ -128,12 +128,17 @@ class FailSafeRun:
 
 def _base_rate_line(name: str, noise: BaseRateNoise, workers: int) -> str:
     steps = noise.steps
-    clusters = _CLUSTER_SECONDS * steps.series * (steps.most + 1)
+    clusters = _CLUSTER_SECONDS * steps.series * len(steps.tested)
     return (
-        f"{name}, against the base rate: up to {steps.most} noise experiments beside {len(steps.sample.key)}, "
-        f"{steps.series} series, {noise.passes[0].iterations:,} iterations in {len(noise.passes)} passes, about "
-        f"{clock(noise.seconds / workers)}, and {clock(clusters)} for the clusters"
+        f"{name}, against the base rate: up to {steps.most} noise experiments beside {len(steps.sample.key)}"
+        f"{_tests(steps.tested)}, {steps.series} series, {noise.passes[0].iterations:,} iterations in "
+        f"{len(noise.passes)} passes, about {clock(noise.seconds / workers)}, and {clock(clusters)} for the clusters"
     )
+
+
+def _tests(tested: npt.NDArray[np.int64]) -> str:
+    """Return how many numbers of noise experiments are tested, if not all are."""
+    return "" if len(tested) == tested[-1] + 1 else f", {len(tested) - 1} numbers of them tested (--every 1 tests all)"
 
 
 _CLUSTER_SECONDS = 0.03
@@ -148,6 +153,7 @@ def plan_fail_safe(
     series: int = 20,
     iterations: int = 1000,
     null: str | None = None,
+    every: int | None = None,
 ) -> FailSafeRun:
     """Store the plans for the fail-safe N of a finished run in OUT, and return them with their measured times.
 
@@ -164,6 +170,8 @@ def plan_fail_safe(
     null
         "uniform", "base-rate" or "both": the null from which noise experiments take their foci, and which clusters must
         survive; by default that of the run.
+    every
+        Test the clusters after every so many noise experiments, as for `fail_safe`.
 
     Raises
     ------
@@ -182,10 +190,17 @@ def plan_fail_safe(
     asked = _null_asked(study.inference.null, null, out)
     prepared, plans = stored_run(out)
     main_plans = {name: of_type(MainEffectPlan, plans[name]) for name in prepared.samples}
+    tested = {
+        name: noise_null.numbers_tested(len(sample.key), most=most, every=every)
+        for name, sample in prepared.samples.items()
+    }
     shown, mains = (chosen, _mains(chosen, results)) if asked != "base-rate" else ({}, {})
     uniform = {
-        name: _timed(_uniform_plan(out, sample, main_plans[name], name=name, most=most, series=series), iterations)
-        for name, sample in ((name, prepared.samples[name]) for name in mains)
+        name: _timed(
+            _uniform_plan(out, prepared.samples[name], main_plans[name], tested=tested[name], series=series, name=name),
+            iterations,
+        )
+        for name in mains
     }
     base_rate: dict[str, BaseRateNoise] = {}
     if asked != "uniform":
@@ -193,15 +208,10 @@ def plan_fail_safe(
         shown = {**shown, **decided}
         for name in _mains(decided, all_mains):
             sample = prepared.samples[name]
-            steps = steps_of(sample, main_plans[name], most=_number(most, sample), series=series, name=name)
+            steps = steps_of(sample, main_plans[name], tested=tested[name], series=series, name=name)
             base_rate[name] = BaseRateNoise(steps, _passes(out, steps, name=name, iterations=iterations))
         mains = {**{name: all_mains[name] for name in base_rate}, **mains}
     return FailSafeRun(out, study, shown, mains, uniform, base_rate, hues_of(results), record)
-
-
-def _number(most: int | None, sample: Sample) -> int:
-    """Return the largest number of noise experiments added to a sample."""
-    return noise_null.TIMES * len(sample.key) if most is None else most
 
 
 def _timed(plan: P, iterations: int) -> TimedPlan[P]:
@@ -248,7 +258,7 @@ def _passes(out: Place, steps: Steps, *, name: str, iterations: int) -> list[Tim
     """Return the passes of a main effect with noise against the base rate, with their plans as stored in OUT."""
     passes = []
     for i, chunk in enumerate(steps.chunks):
-        where = f"{base_rate_name(name)}_fail-safe-{steps.most}x{steps.series}-{i + 1}"
+        where = f"{base_rate_name(name)}_{_plan_suffix(steps.tested, steps.series)}-{i + 1}"
         conventions = steps.conventions(chunk)
         make = partial(steps.plan, i, name=where, threads=cpu_count())
         identity = main_effects.identity_of(base_rate_variants.KIND, conventions)
@@ -258,16 +268,22 @@ def _passes(out: Place, steps: Steps, *, name: str, iterations: int) -> list[Tim
 
 
 def _uniform_plan(
-    out: Place, sample: Sample, main: MainEffectPlan, *, name: str, most: int | None, series: int
+    out: Place, sample: Sample, main: MainEffectPlan, *, name: str, tested: npt.NDArray[np.int64], series: int
 ) -> noise_null.FailSafePlan:
     """Return the plan of a main effect with noise against the uniform null, as stored in OUT."""
-    number = _number(most, sample)
-    # Each number of noise experiments and series is another plan and needs another name.
-    where = f"{name}_fail-safe-{number}x{series}"
-    conventions = noise_null.conventions_of(sample, main, most=number, series=series, name=name)
-    make = partial(noise_null.plan_fail_safe, sample, main, most=number, series=series, name=where, threads=cpu_count())
+    where = f"{name}_{_plan_suffix(tested, series)}"
+    how: dict[str, Any] = {"tested": tested, "series": series}
+    conventions = noise_null.conventions_of(sample, main, name=name, **how)
+    make = partial(noise_null.plan_fail_safe, sample, main, name=where, threads=cpu_count(), **how)
     identity = main_effects.identity_of(noise_null.KIND, conventions)
     return store_plan(out, make, name=where, identity=identity, conventions=conventions)
+
+
+def _plan_suffix(tested: npt.NDArray[np.int64], series: int) -> str:
+    """Return the end of a plan's name: other numbers of noise experiments or series make another plan."""
+    most = int(tested[-1])
+    every = "" if len(tested) == most + 1 else f"-of-{len(tested) - 1}"
+    return f"fail-safe-{most}x{series}{every}"
 
 
 def compute_nulls(
@@ -348,6 +364,7 @@ def fail_safe_of_run(
     backend: Backend | None = None,
     client: Client | None = None,
     quiet: bool = False,
+    every: int | None = None,
 ) -> dict[str, xr.Dataset]:
     """Compute the fail-safe N of the analyses of a finished run, and write a table, its JSON and a figure of each.
 
@@ -373,6 +390,8 @@ def fail_safe_of_run(
         Dask client to compute on, instead of a backend.
     quiet
         Show no progress.
+    every
+        Test the clusters after every so many noise experiments, as for `fail_safe`.
 
     Returns
     -------
@@ -391,5 +410,7 @@ def fail_safe_of_run(
     >>> sorted(ale.fail_safe_of_run("out", analysis="drug", most=2, series=2, iterations=100, quiet=True))
     ['drug']
     """
-    planned = plan_fail_safe(out, analysis=analysis, most=most, series=series, iterations=iterations, null=null)
+    planned = plan_fail_safe(
+        out, analysis=analysis, most=most, series=series, iterations=iterations, null=null, every=every
+    )
     return fail_safe(planned, backend=backend, client=client, quiet=quiet)

@@ -18,7 +18,7 @@ from ale_dask.analyses.sensitivity import base_rate_variants
 from ale_dask.analyses.sensitivity.fail_safe import in_proportion
 from ale_dask.analyses.sensitivity.fail_safe_base_rate import AddedBaseRate, steps_of
 from ale_dask.analyses.sensitivity.noise_experiments import noise_of
-from ale_dask.analyses.sensitivity.noise_null import cluster_forming
+from ale_dask.analyses.sensitivity.noise_null import cluster_forming, numbers_tested
 from ale_dask.coordinates.foci import concat, n_foci, subset
 from ale_dask.coordinates.readers import read_foci
 from ale_dask.errors import InputError
@@ -129,7 +129,7 @@ def test_base_rate_by_definition(tiny: Path, monkeypatch: pytest.MonkeyPatch, co
     column = {"cluster-mass": "base_rate_cut_mass", "voxel": "base_rate_cut_peak"}[correction]
     chosen = sample(result[list(FOCI)], mask=model_of(result).mask, inference=model_of(result).inference)
     bits = found.attrs["scale_bits"][0]
-    steps = steps_of(chosen, plan_main_effect(chosen, bits=bits, name="x"), most=2, series=2, name="x")
+    steps = steps_of(chosen, plan_main_effect(chosen, bits=bits, name="x"), tested=np.arange(3), series=2, name="x")
     plans = [steps.plan(i, name="x") for i in range(2)]
     nulls = [base_rate_variants.block(plan, 0, ITERATIONS)["null"] for plan in plans]
     added = AddedBaseRate(steps, plans, nulls)
@@ -149,6 +149,45 @@ def test_base_rate_by_definition(tiny: Path, monkeypatch: pytest.MonkeyPatch, co
     assert "against the base rate" in summary_lines(result, found)[0]
     uniform, other = (ale.noise_experiments(main_effect(tiny, "therapy"), number=2), noise)
     assert not np.array_equal(uniform["focus_xyz"].values, other["focus_xyz"].values)
+
+
+def test_some_numbers_of_noise_experiments_are_tested_as_all_are(tiny: Path) -> None:
+    parts = [main_effect(tiny, "drug", part=p, voxel_p=0.005) for p in (slice(0, 4), slice(2, 8))]
+    result = ale.conjunction(parts, name="both", min_volume=800)
+    options = {"of": parts, "most": MOST, "series": SERIES, "iterations": ITERATIONS}
+    every, some = (ale.fail_safe(result, **options, every=n) for n in (1, 3))
+    # Every third, 30 % of the 4 or 6 experiments, and the last.
+    assert some["n_added"].values[0].tolist()[:5] == [0, 2, 3, 6, 8]
+    for i, tested in enumerate(([0, 2, 3, 6, 8], [0, 2, 3, 6, 8])):
+        for name in ("cut_added", "threshold_added"):
+            np.testing.assert_array_equal(some[name].values[i], every[name].values[i, tested])
+        np.testing.assert_array_equal(some["survives"].values[i, :5], every["survives"].values[i, tested])
+    # In proportion, with the tested numbers of each main effect up to its share: 1 and 2 of 3 are 0 and 2.
+    assert some["n_added"].values[2].tolist()[:4] == [0, 2, 4, 5]
+    shown = fail_safe_table(result, some)
+    assert shown["tested_every"].tolist()[:2] == [3, 3]
+    assert "tested in steps of up to 3 experiments" in summary_lines(result, some)[0]
+    assert "tested in steps" not in summary_lines(result, every)[0]
+
+
+def test_the_base_rate_too_tests_some_numbers_as_all(tiny: Path) -> None:
+    result = main_effect(tiny, "therapy", null="base-rate", cluster_p=0.5)
+    every, some = (ale.fail_safe(result, most=4, every=n, series=2, iterations=ITERATIONS) for n in (1, 3))
+    tested = some["n_added"].values[0]
+    assert tested.tolist() == [0, 2, 3, 4]
+    for name in ("cut_added", "survives"):
+        np.testing.assert_array_equal(some[name].values[0], every[name].values[0, tested])
+
+
+def test_a_large_sample_is_tested_at_no_more_than_seventy_odd_numbers() -> None:
+    assert numbers_tested(24, most=None).tolist() == list(range(73))
+    large = numbers_tested(216, most=None)
+    assert len(large) == 74
+    assert {0, 9, 65, 648} <= set(large.tolist())
+    assert numbers_tested(216, most=None, every=1).tolist() == list(range(649))
+    assert numbers_tested(10, most=2).tolist() == [0, 1, 2]
+    with pytest.raises(InputError, match="every 0 noise experiments; the number must be 1 or more"):
+        numbers_tested(10, most=2, every=0)
 
 
 @settings(deadline=None, max_examples=50)
@@ -197,7 +236,7 @@ def test_threads_change_no_value(tiny: Path) -> None:
     result = main_effect(tiny, "therapy", iterations=1)
     chosen = sample(result[list(FOCI)], mask=model_of(result).mask, inference=model_of(result).inference)
     noise = noise_of(chosen, number=5)
-    one, many = (cluster_forming(noise, series=4, bits=28, threads=n) for n in (1, 4))
+    one, many = (cluster_forming(noise, tested=np.arange(6), series=4, bits=28, threads=n) for n in (1, 4))
     assert one.shape == (4, 6)
     np.testing.assert_array_equal(one, many)
     assert len(np.unique(one[:, 1:])) == 20

@@ -49,7 +49,9 @@ def made(tiny_study: Study) -> dict[str, Plan]:
         bits=prepared.bits,
         name="without",
     )
-    noise = noise_null.plan_fail_safe(prepared.samples["drug"], mains["drug"], most=2, series=2, name="noise")
+    noise = noise_null.plan_fail_safe(
+        prepared.samples["drug"], mains["drug"], tested=np.arange(3), series=2, name="noise"
+    )
     listed = [*found.values(), one.plan, *one.base_rate_passes, without.plan, noise]
     return {plan.kind: plan for plan in listed}
 

@@ -22,5 +22,8 @@ def test_each_value_is_that_of_the_enlarged_sample_alone(laws, known, p):
     s_max = 1 if p > 1e-7 else 2**30
     nulls = (analytic_null(laws[:n], bits=BITS, s_max=s_max) for n in range(known, len(laws) + 1))
     expected = [null.critical(p) for null in nulls]
-    assert critical_values(laws[:known], laws[known:], p=p, bits=BITS).tolist() == expected
+    every, some = np.arange(len(expected)), np.r_[0, len(expected) - 1]
+    for number in (every, some):
+        found = critical_values(laws[:known], laws[known:], number=number, p=p, bits=BITS)
+        assert found.tolist() == [expected[n] for n in number]
     assert np.all(np.diff(expected) > 0)

@@ -29,7 +29,7 @@ def rows_of(case, known, threshold, statistic, first, count):
     """Return the null (iteration, step, series) of the first `known` experiments and, one by one, the others."""
     n = len(case.n_foci)
     noise, out = cut_off(case.design, known, n), np.full((count, n - known + 1, len(threshold)), -1, dtype=np.int64)
-    values = values_of(np.array(threshold, dtype=np.int32))
+    values = values_of(np.array(threshold, dtype=np.int32), number=np.arange(n - known + 1))
     noise_iterations(
         first, count, statistic, values, cut_off(case.design, 0, known), noise, case.kernel_rows, case.space, out
     )
@@ -69,7 +69,7 @@ def test_what_survives_is_what_survives_in_the_enlarged_map(case, data):
     where = {"s": base.astype(np.int32), "noise": noise, "rows": case.kernel_rows, "geometry": case.space}
     for statistic in (VOXEL, SIZE, MASS):
         least = np.array(cut, dtype=np.int64) * (1 if statistic == SIZE else top // 8 + 1)
-        rule = SignificanceRule(statistic, np.array(threshold, dtype=np.int32), least)
+        rule = SignificanceRule(statistic, np.array(threshold, dtype=np.int32), least, np.arange(steps))
         voxels, starts = surviving(5, rule, **where)
         for step in range(steps):
             end = begin[known + step]
@@ -104,3 +104,18 @@ def test_a_brain_of_ten_experiments_and_twenty_of_noise(statistic):
             null_iterations(0, 2, np.int32(steps[step] + more), design, case.kernel_rows, case.space, out)
             assert (out[:, 1] > 1).all()
             assert found[:, step, series].tolist() == out[:, statistic].tolist()
+
+
+def test_several_experiments_at_a_step_give_the_null_of_one_after_another():
+    case = Case(blob(3, (30, 34, 28), 1.0), SIGMAS[1:2], [0] * 18, [6] * 18)
+    top = int(case.reference_sum(case.drawn(0)).max())
+    number = np.array([0, 1, 4, 5, 11])
+    threshold = np.array([[top // 4 + 20 * k, top // 4 + 23 * k] for k in range(13)], dtype=np.int32).T
+    known, noise = cut_off(case.design, 0, 6), cut_off(case.design, 6, 18)
+    for statistic in (VOXEL, SIZE, MASS):
+        out = np.empty((3, len(number), 2), dtype=np.int64)
+        values = values_of(np.ascontiguousarray(threshold[:, number]), number=number)
+        noise_iterations(0, 3, statistic, values, known, noise, case.kernel_rows, case.space, out)
+        every = rows_of(case, 6, threshold, statistic, 0, 3)
+        assert (out > 1).all()
+        np.testing.assert_array_equal(out, every[:, number])

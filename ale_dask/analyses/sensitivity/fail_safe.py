@@ -4,7 +4,8 @@ Acar et al. 2018, PLoS ONE 13:e0208177.
 
 Noise experiments are added to a sample one by one, in several series. Each enlarged sample has its own cluster-forming
 value, from its analytic null, and its own cut, from its Monte-Carlo null. A cluster survives m noise experiments if a
-significant cluster of the enlarged sample overlaps it; N is the largest m such that it survives 1, 2, … m of them.
+significant cluster of the enlarged sample overlaps it; N is the largest m such that it survives 1, 2, … m of them. In a
+large sample only some of these numbers are tested, and N is the largest of those that it survives with all below it.
 
 A conjunction has one N for noise in each of its main effects alone, and one for noise in all of them in proportion to
 their experiments. The smallest N of one main effect says how many unpublished experiments one literature may have, the
@@ -27,21 +28,19 @@ from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import thresholded
 from ale_dask.analyses.null_draws import null_tables
 from ale_dask.analyses.sensitivity.fail_safe_base_rate import AddedBaseRate
-from ale_dask.analyses.sensitivity.noise_null import KIND, FailSafePlan
+from ale_dask.analyses.sensitivity.noise_null import KIND, SHARE, FailSafePlan
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.noise import SignificanceRule, surviving
 from ale_dask.numerics.space import Mask
 
 I64 = npt.NDArray[np.int64]
-SHARE = 0.3
-"""Smallest share of the number of experiments that N should reach (Acar 2018)."""
 ALL = "all"
 """The name of noise in all main effects of a conjunction, in proportion to their experiments."""
 
 
 @dataclass(frozen=True, eq=False)
 class Added:
-    """A sample with noise experiments: the plan, and the cuts (1 + noise, series) of its nulls."""
+    """A sample with noise experiments: the plan, and the cuts (step, series) of its nulls."""
 
     plan: FailSafePlan
     cut: I64
@@ -49,7 +48,12 @@ class Added:
     @property
     def most(self) -> int:
         """Number of noise experiments."""
-        return len(self.cut) - 1
+        return int(self.tested[-1])
+
+    @property
+    def tested(self) -> I64:
+        """The number of noise experiments at each step (step)."""
+        return self.plan.tested
 
     @property
     def n_experiments(self) -> int:
@@ -68,18 +72,18 @@ class Added:
 
     @property
     def threshold(self) -> I64:
-        """Cluster-forming values (1 + noise, series), int64."""
+        """Cluster-forming values (step, series), int64."""
         return self.plan.threshold.T.astype(np.int64)
 
     def surviving(self, series: int) -> list[I64]:
-        """Return the voxels, int64, of the surviving clusters of one series with 0, 1, … noise experiments."""
+        """Return the voxels, int64, of the surviving clusters of one series at each step."""
         _, rows, space = null_tables(self.plan, in_mask=True)
         cut = np.ascontiguousarray(self.cut[:, series])
         # A voxel survives by itself: the cut is what it must reach.
         least = np.minimum(cut, 2**31 - 1).astype(np.int32) if self.plan.of_voxels else self.plan.threshold[series]
         voxels, begin = surviving(
             series,
-            SignificanceRule(self.plan.measured, least, cut),
+            SignificanceRule(self.plan.measured, least, cut, self.tested),
             s=self.plan.s,
             noise=self.plan.noise(self.plan.noise_place_key),
             rows=rows,
@@ -92,7 +96,7 @@ Noisy = Added | AddedBaseRate
 
 
 def added(plan: FailSafePlan, null: I64) -> Added:
-    """Return a sample with noise experiments from its plan and its nulls (iteration, noise x series)."""
+    """Return a sample with noise experiments from its plan and its nulls (iteration, step x series)."""
     series, steps = plan.threshold.shape
     cuts = np.array([correct.cut(column, alpha=plan.alpha, rule=plan.rule) for column in null.T]).reshape(steps, -1)
     return Added(plan, np.ascontiguousarray(np.broadcast_to(cuts, (steps, series))))
@@ -120,6 +124,8 @@ def collect(
 ) -> xr.Dataset:
     """Return N (noise, series, cluster) and the share of series in which a cluster survives (noise, step, cluster).
 
+    `n_added` (noise, step) is the number of noise experiments at each step, -1 after the last one.
+
     Parameters
     ----------
     result
@@ -133,33 +139,33 @@ def collect(
     """
     mask, names = model_of(result).mask, list(parts)
     labels, number = _labels(result, mask)
-    counts = _counts(result, parts)
-    survives = _survives(result, parts, counts, of=of, labels=(labels, number))
+    ways = _ways(result, parts)
+    survives = _survives(result, parts, ways, of=of, labels=(labels, number))
+    added = [_added(way, parts) for way in ways.values()]
+    n = np.stack([a[_last_kept(s[:, : len(a)])] for s, a in zip(survives, added, strict=True)])
     series, steps = survives.shape[1:3]
-    most = np.array([len(c) - 1 for c in counts.values()])
-    n = np.stack([_first_loss(s[:, : m + 1]) for s, m in zip(survives, most, strict=True)])
     share = survives.mean(axis=1)
-    share[np.arange(steps) > most[:, None]] = np.nan
+    share[np.arange(steps) >= np.array([[len(a)] for a in added])] = np.nan
     own = {name: p.n_experiments for name, p in parts.items()}
-    experiments = [own.get(name, sum(own.values())) for name in counts]
-    longest = max(p.most for p in parts.values()) + 1
+    experiments = [own.get(name, sum(own.values())) for name in ways]
+    longest = max(len(p.tested) for p in parts.values())
     cut = np.stack([_padded(p.cut, longest) for p in parts.values()])
     threshold = np.stack([_padded(p.threshold, longest) for p in parts.values()])
     first = next(iter(parts.values()))
     return xr.Dataset(
         {
             "fail_safe_n": (("noise", "series", "cluster"), n),
-            "survives": (("noise", "added", "cluster"), share),
+            "survives": (("noise", "step", "cluster"), share),
+            "n_added": (("noise", "step"), np.stack([_padded(a[:, None], steps)[:, 0] for a in added])),
             "n_experiments": ("noise", np.array(experiments)),
-            "most": ("noise", most),
-            "cut_added": (("main_effect", "added_alone", "series"), cut),
-            "threshold_added": (("main_effect", "added_alone", "series"), threshold),
+            "most": ("noise", np.array([a[-1] for a in added])),
+            "cut_added": (("main_effect", "step_alone", "series"), cut),
+            "threshold_added": (("main_effect", "step_alone", "series"), threshold),
             "cluster_of_voxel": ("voxel", labels),
         },
         coords={
-            "noise": np.array(list(counts), dtype=object),
+            "noise": np.array(list(ways), dtype=object),
             "main_effect": np.array(names, dtype=object),
-            "added": np.arange(steps),
             "cluster": np.arange(1, number + 1),
         },
         attrs={
@@ -177,19 +183,34 @@ def collect(
     )
 
 
-def _counts(result: xr.Dataset, parts: Mapping[str, Noisy]) -> dict[str, I64]:
-    """Return the numbers of noise experiments (step, main effect) by the name of what gets noise; -1 for no noise."""
-    if model_of(result).kind == main_effects.KIND:
-        ((name, part),) = parts.items()
-        return {name: np.arange(part.most + 1)[:, None]}
-    counts = {name: _alone(i, parts) for i, name in enumerate(parts)}
-    return counts | {ALL: in_proportion([p.n_experiments for p in parts.values()], [p.most for p in parts.values()])}
+def _ways(result: xr.Dataset, parts: Mapping[str, Noisy]) -> dict[str, I64]:
+    """Return the step of each main effect (step, main effect) by the name of what gets noise; -1 for no noise."""
+    alone = {name: _alone(i, parts) for i, name in enumerate(parts)}
+    return alone if model_of(result).kind == main_effects.KIND else alone | {ALL: _steps_of_all(list(parts.values()))}
+
+
+def _steps_of_all(parts: Sequence[Noisy]) -> I64:
+    """Return the step of each main effect (step, main effect) with noise in all of them in proportion.
+
+    Each main effect has the largest tested number up to its share.
+    """
+    shares = in_proportion([p.n_experiments for p in parts], [p.most for p in parts])
+    steps = np.stack(
+        [np.searchsorted(p.tested, share, side="right") - 1 for p, share in zip(parts, shares.T, strict=True)], axis=1
+    )
+    return np.asarray(steps[np.r_[True, (np.diff(steps, axis=0) > 0).any(axis=1)]])
+
+
+def _added(way: I64, parts: Mapping[str, Noisy]) -> I64:
+    """Return the number of noise experiments in all main effects at each step (step)."""
+    number = [np.where(steps < 0, 0, p.tested[steps]) for p, steps in zip(parts.values(), way.T, strict=True)]
+    return np.asarray(np.sum(number, axis=0))
 
 
 def _survives(
     result: xr.Dataset,
     parts: Mapping[str, Noisy],
-    counts: Mapping[str, I64],
+    ways: Mapping[str, I64],
     *,
     of: Mapping[str, xr.Dataset],
     labels: tuple[npt.NDArray[np.int32], int],
@@ -201,11 +222,11 @@ def _survives(
         fixed = np.stack([thresholded(of[name], "cluster-fwe") for name in parts])
         minimum = model_of(result).inference.min_voxels(mask.voxel_volume)
     series = next(iter(parts.values())).series
-    survives = np.zeros((len(counts), series, max(map(len, counts.values())), number), dtype=bool)
+    survives = np.zeros((len(ways), series, max(map(len, ways.values())), number), dtype=bool)
     for j in range(series):
         left = [p.surviving(j) for p in parts.values()]
-        for i, have in enumerate(counts.values()):
-            for step, row in enumerate(have):
+        for i, way in enumerate(ways.values()):
+            for step, row in enumerate(way):
                 voxels = _overlap(left, row, fixed)
                 survives[i, j, step] = _overlapped(voxels, *labels, minimum=minimum, mask=mask)
     # Without noise a cluster survives by the null of the result, which may have more iterations.
@@ -227,15 +248,15 @@ def _labels(result: xr.Dataset, mask: Mask) -> tuple[npt.NDArray[np.int32], int]
 
 
 def _alone(place: int, parts: Mapping[str, Noisy]) -> I64:
-    """Return the numbers of noise experiments (step, main effect) for noise in one main effect; -1 for the others."""
-    most = list(parts.values())[place].most
-    out = np.full((most + 1, len(parts)), -1, dtype=np.int64)
-    out[:, place] = np.arange(most + 1)
+    """Return the step of each main effect (step, main effect) for noise in one main effect; -1 for the others."""
+    steps = len(list(parts.values())[place].tested)
+    out = np.full((steps, len(parts)), -1, dtype=np.int64)
+    out[:, place] = np.arange(steps)
     return out
 
 
 def _overlap(left: Sequence[Sequence[I64]], row: I64, fixed: npt.NDArray[np.bool_]) -> I64:
-    """Return the voxels that survive in every main effect with the numbers of noise experiments of `row`."""
+    """Return the voxels that survive in every main effect at the step of each (main effect) that `row` holds."""
     noisy = [left[i][m] for i, m in enumerate(row) if m >= 0]
     voxels = noisy[0]
     for other in noisy[1:]:
@@ -261,8 +282,8 @@ def _overlapped(
     return np.asarray(np.bincount(here, minlength=number + 1)[1:] > 0)
 
 
-def _first_loss(survives: npt.NDArray[np.bool_]) -> I64:
-    """Return the number of noise experiments (series, cluster) up to which a cluster survives every step."""
+def _last_kept(survives: npt.NDArray[np.bool_]) -> I64:
+    """Return the step (series, cluster) up to which a cluster survives every step."""
     lost = ~survives
     last = survives.shape[1] - 1
     return np.asarray(np.where(lost.any(axis=1), lost.argmax(axis=1) - 1, last), dtype=np.int64)

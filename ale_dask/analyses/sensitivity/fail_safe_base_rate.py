@@ -2,11 +2,12 @@
 
 Each enlarged sample has its own thresholds and its own null, of foci drawn from the base rate. Neither depends on the
 observed foci of noise experiments, so that all series share them. One pass over the draws of the largest sample serves
-32 numbers of noise experiments: the smaller samples leave out its last experiments.
+32 tested numbers of noise experiments: the smaller samples leave out its last experiments.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -55,11 +56,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """A sample with 0, 1, … `most` noise experiments in some series, and a fixed point that holds them all."""
+    """A sample with tested (step) noise experiments in some series, and a fixed point that holds them all."""
 
     sample: Sample
     main: MainEffectPlan
     noise: Noise
+    tested: I64
     series: int
     bits: int
     base_rate: BaseRate
@@ -71,22 +73,22 @@ class Steps:
         return len(self.noise.like)
 
     @property
-    def chunks(self) -> list[range]:
+    def chunks(self) -> list[list[int]]:
         """The numbers of noise experiments of each pass."""
-        size = base_rate_variants.MOST
-        return [range(m, min(m + size, self.most + 1)) for m in range(0, self.most + 1, size)]
+        size, numbers = base_rate_variants.MOST, self.tested.tolist()
+        return [numbers[i : i + size] for i in range(0, len(numbers), size)]
 
     def step_identity(self, step: int) -> str:
         """Return the identity of the base-rate null with `step` noise experiments."""
         return identity_of(BASE_RATE_KIND, {**self.identity, "step": step})
 
-    def conventions(self, chunk: range) -> dict[str, Any]:
+    def conventions(self, chunk: Sequence[int]) -> dict[str, Any]:
         """Return the settings whose hash is the identity of a pass."""
         return base_rate_variants.conventions_of(
             [self.step_identity(m) for m in reversed(chunk)], self._left_out(chunk)
         )
 
-    def _left_out(self, chunk: range) -> list[list[int]]:
+    def _left_out(self, chunk: Sequence[int]) -> list[list[int]]:
         first = len(self.sample.key)
         return [list(range(first + m, first + chunk[-1])) for m in reversed(chunk)]
 
@@ -107,11 +109,11 @@ class Steps:
         )
 
     def sums(self, series: int) -> Iterator[I64]:
-        """Yield S (voxel), int64, with 0, 1, … noise experiments of a series, always as the same array."""
-        s = self.main.s.astype(np.int64)
-        yield s
-        for voxel, value in self.rows(series):
-            add_row(voxel, value, s)
+        """Yield S (voxel), int64, with the noise experiments of a series at each step, always as the same array."""
+        s, rows = self.main.s.astype(np.int64), self.rows(series)
+        for first, last in itertools.pairwise(np.r_[0, self.tested].tolist()):
+            for voxel, value in rows[first:last]:
+                add_row(voxel, value, s)
             yield s
 
     @cached_property
@@ -120,7 +122,7 @@ class Steps:
         ends = [chunk[-1] for chunk in self.chunks]
         out = [np.zeros(self.sample.mask.n_voxels, dtype=np.int64) for _ in ends]
         for j in range(self.series):
-            for m, s in enumerate(self.sums(j)):
+            for m, s in zip(self.tested.tolist(), self.sums(j), strict=True):
                 if m in ends:
                     np.maximum(out[ends.index(m)], s, out=out[ends.index(m)])
         return out
@@ -180,7 +182,7 @@ class Steps:
         }
 
 
-def steps_of(sample: Sample, main: MainEffectPlan, *, most: int, series: int, name: str) -> Steps:
+def steps_of(sample: Sample, main: MainEffectPlan, *, tested: I64, series: int, name: str) -> Steps:
     """Return the steps of the fail-safe N of a main effect against the base rate; `main` is its plan.
 
     Raises
@@ -188,14 +190,14 @@ def steps_of(sample: Sample, main: MainEffectPlan, *, most: int, series: int, na
     InputError
         for TFCE, or numbers below 1.
     """
-    conventions = noise_conventions(sample, main, most=most, series=series, name=name)
+    conventions = noise_conventions(sample, main, tested=tested, series=series, name=name)
     bits = int(conventions["scale_bits"])
     if bits != main.bits:
         main = plan_main_effect(sample, bits=bits, name=name)
     base_rate = load_base_rate(sample.inference, mask=sample.mask)
     identity = {**conventions, **conventions_of(sample, bits=bits, base_rate=base_rate)}
-    noise = noise_of(sample, number=most, base_rate=base_rate)
-    return Steps(sample, main, noise, series, bits, base_rate, identity)
+    noise = noise_of(sample, number=int(tested[-1]), base_rate=base_rate)
+    return Steps(sample, main, noise, tested, series, bits, base_rate, identity)
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,6 +222,11 @@ class AddedBaseRate:
         return self.steps.most
 
     @property
+    def tested(self) -> I64:
+        """The number of noise experiments at each step (step)."""
+        return self.steps.tested
+
+    @property
     def n_experiments(self) -> int:
         """Number of experiments without noise."""
         return len(self.steps.sample.key)
@@ -236,8 +243,8 @@ class AddedBaseRate:
 
     @property
     def threshold(self) -> I64:
-        """Cluster-forming values (1 + noise, series), all -1, because they differ between voxels."""
-        return np.full((self.most + 1, self.series), -1, dtype=np.int64)
+        """Cluster-forming values (step, series), all -1, because they differ between voxels."""
+        return np.full((len(self.tested), self.series), -1, dtype=np.int64)
 
     @property
     def _inference(self) -> Inference:
@@ -245,28 +252,28 @@ class AddedBaseRate:
 
     @cached_property
     def cut(self) -> I64:
-        """Smallest number of voxels, mass or z in steps of 1/4096 that survives (1 + noise, series), int64."""
-        found = [cut_of(self._null(m), self._inference) for m in range(self.most + 1)]
+        """Smallest number of voxels, mass or z in steps of 1/4096 that survives (step, series), int64."""
+        found = [cut_of(self._null(step), self._inference) for step in range(len(self.tested))]
         return np.repeat(np.array(found, dtype=np.int64)[:, None], self.series, axis=1)
 
     def _where(self, step: int) -> tuple[int, int]:
-        number = step // base_rate_variants.MOST
-        return number, self.steps.chunks[number][-1] - step
+        number, place = divmod(step, base_rate_variants.MOST)
+        return number, len(self.steps.chunks[number]) - 1 - place
 
     def _null(self, step: int) -> I64:
         number, variant = self._where(step)
         return base_rate_variants.null_of(self.nulls[number], variant)
 
     def thresholds_of(self, step: int) -> BaseRateThresholds:
-        """Return the thresholds and the table of z with `step` noise experiments."""
+        """Return the thresholds and the table of z at a step."""
         number, variant = self._where(step)
         return base_rate_variants.thresholds_of(self.plans[number], variant)
 
     def surviving(self, series: int) -> list[I64]:
-        """Return the voxels, int64, of the surviving clusters of one series with 0, 1, … noise experiments."""
+        """Return the voxels, int64, of the surviving clusters of one series at each step."""
         mask, inference = self.steps.sample.mask, self._inference
         found = []
-        for m, s in enumerate(self.steps.sums(series)):
-            kept = survivors(s, self._null(m), self.thresholds_of(m), mask=mask, inference=inference)
+        for step, s in enumerate(self.steps.sums(series)):
+            kept = survivors(s, self._null(step), self.thresholds_of(step), mask=mask, inference=inference)
             found.append(np.flatnonzero(kept).astype(np.int64))
         return found

@@ -1,4 +1,4 @@
-"""Compute the nulls of a sample with 0, 1, 2 … noise experiments, and the cluster-forming value of each (Acar 2018).
+"""Compute the nulls of a sample with more and more noise experiments, and each cluster-forming value (Acar 2018).
 
 Each enlarged sample has a cluster-forming value from its own analytic null, which differs a little between series, and
 its own Monte-Carlo null, from the same draws for all series.
@@ -6,6 +6,7 @@ its own Monte-Carlo null, from the same draws for all series.
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -31,6 +32,11 @@ I64 = npt.NDArray[np.int64]
 KIND = "fail-safe"
 TIMES = 3
 """Default largest number of noise experiments per experiment of the sample: ten times what N should be."""
+SHARE = 0.3
+"""Smallest share of the number of experiments that N should reach (Acar 2018)."""
+MOST_TESTED = 72
+"""Most numbers of noise experiments tested by default: all three times 24. Each takes as long whatever the sample is,
+and N of a large sample then is known to one part in 72 of the largest number, less than N differs between series."""
 _SHARED = ("volume", "shape", "s", "focus_begin", "kernel", "draw_key", "box_shape", "boxes")
 
 
@@ -46,7 +52,13 @@ class FailSafePlan(DrawnPlan, kind=KIND):
     noise_place_key = StoredArray[np.uint64]()
     """The key of the places of each noise experiment's foci (noise)."""
     threshold = StoredArray[np.int32]()
-    """The cluster-forming S (series, 1 + noise)."""
+    """The cluster-forming S (series, step)."""
+
+    @property
+    def tested(self) -> I64:
+        """The number of noise experiments at each step (step), from 0."""
+        # Plans that test every number do not store it, as those made before numbers could be left out.
+        return self.arrays.get("tested", np.arange(self.threshold.shape[1]))
 
     @property
     def of_voxels(self) -> bool:
@@ -74,7 +86,7 @@ class FailSafePlan(DrawnPlan, kind=KIND):
     @property
     def most(self) -> int:
         """Number of noise experiments."""
-        return int(self.threshold.shape[1]) - 1
+        return int(self.tested[-1])
 
     @property
     def series(self) -> int:
@@ -91,30 +103,58 @@ class FailSafePlan(DrawnPlan, kind=KIND):
         return self.noise(self.arrays["noise_draw_key"])
 
 
-def plan_fail_safe(
-    sample: Sample, main: MainEffectPlan, *, most: int, series: int, name: str, threads: int = 1
-) -> FailSafePlan:
-    """Return the frozen plan of the nulls of a sample with 0 … `most` noise experiments in some series.
+def least_of(experiments: int, *, share: float = SHARE) -> int:
+    """Return the smallest whole N that is at least a share of the experiments."""
+    return math.ceil(share * experiments - 1e-9)
 
-    `main` is the plan of the sample. Its fixed-point scale is used if all experiments together fit into it.
+
+def numbers_tested(experiments: int, *, most: int | None = None, every: int | None = None) -> I64:
+    """Return the numbers of noise experiments (step), int64, after which the clusters of a sample are tested.
+
+    They are 0, `every`, twice `every` and so on, 30 % of the `experiments`, and `most`, by default three times the
+    `experiments`. By default `every` is 1 up to 72 noise experiments, and beyond that the least number with which there
+    are no more than 72 tests.
+
+    Raises
+    ------
+    InputError
+        for numbers below 1.
+    """
+    most = TIMES * experiments if most is None else most
+    if most < 1 or (every is not None and every < 1):
+        what = f"{most} noise experiments" if most < 1 else f"every {every} noise experiments"
+        raise InputError(f"{what}; the number must be 1 or more")
+    regular = np.arange(0, most, every or -(-most // MOST_TESTED))
+    least = [n for n in (least_of(experiments),) if n < most]
+    return np.unique(np.r_[regular, np.array(least, dtype=np.int64), most])
+
+
+def plan_fail_safe(
+    sample: Sample, main: MainEffectPlan, *, tested: I64, series: int, name: str, threads: int = 1
+) -> FailSafePlan:
+    """Return the frozen plan of the nulls of a sample with each number of noise experiments in some series.
+
+    `tested` are the numbers, from `numbers_tested`. `main` is the plan of the sample. Its fixed-point scale is used if
+    all experiments together fit into it.
 
     Raises
     ------
     InputError
         for TFCE, whose null needs every voxel of each map.
     """
-    conventions = conventions_of(sample, main, most=most, series=series, name=name)
+    conventions = conventions_of(sample, main, tested=tested, series=series, name=name)
+    most = int(tested[-1])
     bits, noise = int(conventions["scale_bits"]), noise_of(sample, number=most)
     if bits != main.bits:
         main = plan_main_effect(sample, bits=bits, name=name)
-    threshold = cluster_forming(noise, series=series, bits=bits, threads=threads)
+    threshold = cluster_forming(noise, tested=tested, series=series, bits=bits, threads=threads)
     statistic = sample.inference.correction
     columns = 1 if CORRECTION_OF[statistic].of_single_voxels else series
     return FailSafePlan(
         name=name,
         kind=KIND,
         identity=identity_of(KIND, conventions),
-        statistics=tuple(f"{m}:{j}" for m in range(most + 1) for j in range(columns)),
+        statistics=tuple(f"{m}:{j}" for m in tested for j in range(columns)),
         settings={
             "conventions": conventions,
             "bits": bits,
@@ -130,11 +170,12 @@ def plan_fail_safe(
             "noise_draw_key": draw_keys(noise.key, seed=sample.inference.seed, stream=NULL),
             "noise_place_key": noise.place_key,
             "threshold": threshold,
+            **({} if len(tested) == most + 1 else {"tested": tested}),
         },
     )
 
 
-def conventions_of(sample: Sample, main: MainEffectPlan, *, most: int, series: int, name: str) -> dict[str, Any]:
+def conventions_of(sample: Sample, main: MainEffectPlan, *, tested: I64, series: int, name: str) -> dict[str, Any]:
     """Return every setting that changes a number of the plan; the identity of the plan is a hash of them.
 
     Raises
@@ -148,19 +189,21 @@ def conventions_of(sample: Sample, main: MainEffectPlan, *, most: int, series: i
         raise InputError(f"{name}: no fail-safe N with {what}; run with correction cluster-size, cluster-mass or voxel")
     if sample.inference.null_cut == "own":
         raise InputError(f"{name}: no fail-safe N with null_cut own; run with null_cut observed")
-    if most < 1 or series < 1:
-        raise InputError(f"{name}: {most} noise experiments in {series} series; both must be 1 or more")
+    if series < 1:
+        raise InputError(f"{name}: noise experiments in {series} series; the number must be 1 or more")
+    most = int(tested[-1])
     peaks = sample.peaks()
     begin = np.r_[0, np.cumsum(sample.n_foci if sample.additive else np.ones(len(sample.key), dtype=np.int64))]
     like = noise_of(sample, number=most).like
     added = [peaks[begin[e] : begin[e + 1]] for e in like]
     bits = min(main.bits, scale_bits(np.concatenate([peaks, *added])))
     own = sample.conventions(bits)
-    return {**own, "statistic": correction.word, "noise": most, "series": series}
+    left_out = {} if len(tested) == most + 1 else {"tested": tested.tolist()}
+    return {**own, "statistic": correction.word, "noise": most, "series": series, **left_out}
 
 
-def cluster_forming(noise: Noise, *, series: int, bits: int, threads: int = 1) -> npt.NDArray[np.int32]:
-    """Return the cluster-forming values (series, 1 + noise), int32, of a sample with 0, 1, … all noise experiments.
+def cluster_forming(noise: Noise, *, tested: I64, series: int, bits: int, threads: int = 1) -> npt.NDArray[np.int32]:
+    """Return the cluster-forming values (series, step), int32, of a sample with tested (step) noise experiments.
 
     They equal those of main effects of the enlarged samples.
     """
@@ -181,7 +224,7 @@ def cluster_forming(noise: Noise, *, series: int, bits: int, threads: int = 1) -
             kernel=sample.inference.kernel,
         )
         added = [histogram(value, n_voxels=n_voxels, bits=bits) for _, value in rows]
-        return critical_values(laws, added, p=sample.inference.voxel_p, bits=bits)
+        return critical_values(laws, added, number=tested, p=sample.inference.voxel_p, bits=bits)
 
     with ThreadPoolExecutor(threads) as pool:
         return np.stack(list(pool.map(values, range(series)))).astype(np.int32)
@@ -194,5 +237,6 @@ def block(plan: FailSafePlan, first: int, count: int) -> dict[str, I64]:
     if plan.of_voxels:
         threshold = threshold.min(axis=0, keepdims=True)
     out = np.empty((count, threshold.shape[1], threshold.shape[0]), dtype=np.int64)
-    noise_iterations(first, count, plan.measured, values_of(threshold), design, plan.noise_draws, rows, space, out)
+    values = values_of(threshold, number=plan.tested)
+    noise_iterations(first, count, plan.measured, values, design, plan.noise_draws, rows, space, out)
     return {"null": out.reshape(count, -1)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -19,6 +18,7 @@ from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import thresholded
 from ale_dask.analyses.sensitivity.fail_safe import ALL
+from ale_dask.analyses.sensitivity.noise_null import least_of
 from ale_dask.reporting.common.extra import available
 from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.maps import stem
@@ -45,6 +45,7 @@ COLUMNS = (
     "reached",
     "share_at_least",
     "added_at_most",
+    "tested_every",
     "series",
     "iterations",
 )
@@ -66,6 +67,8 @@ def fail_safe_table(result: xr.Dataset, curves: xr.Dataset) -> pd.DataFrame:
         One row per cluster and way of adding noise. N is the median over series (the lower of two), N_low and N_high
         the smallest and largest; ">=72" where a cluster survives all 72 experiments that were added. `least` is 30 % of
         the experiments, `reached` whether N is that many, `share_at_least` the share of series in which N is.
+        N is the largest tested number; `tested_every` is the largest step between two tested numbers, so that the
+        largest number that a cluster withstands is less than that above N.
 
     Examples
     --------
@@ -90,6 +93,7 @@ def as_records(result: xr.Dataset, curves: xr.Dataset) -> list[dict[str, Any]]:
         curve = curves.sel(noise=noise)
         experiments, most = int(curve["n_experiments"]), int(curve["most"])
         least = least_of(experiments, share=curves.attrs["share"])
+        every = int(np.diff(_tested(curve)).max())
         for cluster in clusters_in(result):
             n = np.sort(curve["fail_safe_n"].sel(cluster=cluster.number).values)
             x, y, z = (round(float(v), 2) + 0.0 for v in cluster.peak_mm)
@@ -112,6 +116,7 @@ def as_records(result: xr.Dataset, curves: xr.Dataset) -> list[dict[str, Any]]:
                     "reached": median >= least,
                     "share_at_least": float((n >= least).mean()),
                     "added_at_most": most,
+                    "tested_every": every,
                     "series": len(n),
                     "iterations": int(curves.attrs["iterations"]),
                 }
@@ -119,9 +124,10 @@ def as_records(result: xr.Dataset, curves: xr.Dataset) -> list[dict[str, Any]]:
     return records
 
 
-def least_of(experiments: int, *, share: float) -> int:
-    """Return the smallest whole N that is at least a share of the experiments."""
-    return math.ceil(share * experiments - 1e-9)
+def _tested(curve: xr.Dataset) -> npt.NDArray[np.int64]:
+    """Return the tested numbers of noise experiments (step) of one way of adding noise."""
+    number = curve["n_added"].values
+    return np.asarray(number[number >= 0])
 
 
 def clusters_in(result: xr.Dataset) -> list[Cluster]:
@@ -146,9 +152,14 @@ def summary_lines(result: xr.Dataset, curves: xr.Dataset) -> list[str]:
         reached = "reached" if row["reached"] == "yes" else "not reached"
         lines.append(
             f"{name} {row['cluster']}{null}, {where}{noise}: N {median} {series}; "
-            f"30 % of {row['experiments']} is {row['least']}: {reached}"
+            f"30 % of {row['experiments']} is {row['least']}: {reached}{_steps(row['tested_every'])}"
         )
     return lines
+
+
+def _steps(every: int) -> str:
+    """Return what is said where not every number of noise experiments is tested."""
+    return f"; tested in steps of up to {every} experiments" if every > 1 else ""
 
 
 def write_fail_safe(
@@ -180,9 +191,10 @@ def write_fail_safe(
 
 
 def _json(result: xr.Dataset, curves: xr.Dataset, origin: Sequence[Any]) -> bytes:
+    tested = {str(noise): _tested(curves.sel(noise=noise)) for noise in curves["noise"].values}
     shares = {
-        str(noise): curves["survives"].sel(noise=noise).values[: int(most) + 1].round(6).T.tolist()
-        for noise, most in zip(curves["noise"].values, curves["most"].values, strict=True)
+        noise: curves["survives"].sel(noise=noise).values[: len(numbers)].round(6).T.tolist()
+        for noise, numbers in tested.items()
     }
     base_rate = curves.attrs["null"] == "base-rate"
     null = " against the base rate" if base_rate else ""
@@ -192,9 +204,11 @@ def _json(result: xr.Dataset, curves: xr.Dataset, origin: Sequence[Any]) -> byte
         "title": f"Fail-safe N{null}: how many experiments without convergence each cluster withstands "
         "(Acar et al. 2018)",
         "says": f"{where}N: the median over series of such experiments, the lower one of two, N_low to N_high its "
-        "range; least: 30 % of the experiments, reached: whether N is that many.",
+        "range; least: 30 % of the experiments, reached: whether N is that many; survives: the share of series in "
+        "which a cluster survives each tested number of noise experiments.",
         "of_results": list(origin),
         "clusters": as_records(result, curves),
+        "tested": {noise: numbers.tolist() for noise, numbers in tested.items()},
         "survives": shares,
     }
     return f"{json.dumps(content, indent=1, ensure_ascii=False)}\n".encode()
@@ -262,11 +276,13 @@ def _legend(number: int) -> str:
 
 def _curve(axes: Any, curve: xr.Dataset, cluster: Cluster, colour: str) -> None:
     most, experiments = int(curve["most"]), int(curve["n_experiments"])
-    share: npt.NDArray[np.float64] = curve["survives"].sel(cluster=cluster.number).values[: most + 1]
+    tested = _tested(curve)
+    share: npt.NDArray[np.float64] = curve["survives"].sel(cluster=cluster.number).values[: len(tested)]
     n = np.sort(curve["fail_safe_n"].sel(cluster=cluster.number).values)
     median = int(n[(len(n) - 1) // 2])
     starts = np.flatnonzero(np.r_[True, np.diff(share) != 0])
-    edges = np.r_[starts - 0.5, most + 0.5]
+    # A share holds up to the middle between its tested number and the next one.
+    edges = np.r_[-0.5, (tested[1:] + tested[:-1]) / 2, most + 0.5][np.r_[starts, len(tested)]]
     axes.stairs(share[starts], edges, fill=True, color=colour, alpha=0.3, linewidth=0)
     axes.stairs(share[starts], edges, color=colour, linewidth=1.2, baseline=None)
     axes.axvline(curve.attrs["share"] * experiments, color=INK, linestyle=(0, (4, 3)), linewidth=0.9)
