@@ -12,9 +12,11 @@ from ale_dask.numerics.space import mni_to_talairach, talairach_to_mni
     [
         ((22, -6, -12), "AAL", "Amygdala R"),
         ((-21, -1, -24), "AAL", "Amygdala L"),
-        ((-21, -1, -24), "Brodmann Area", "Amygdala"),
+        ((-21, -1, -24), "Nucleus", "Amygdala"),
+        # A nucleus has no Brodmann area, however near one is.
+        ((-21, -1, -24), "Brodmann Area", ""),
         # As Nord et al. 2021 print it; read as if it lay in MNI, the image says Brodmann area 10.
-        ((10, 62.7, 16.7), "Brodmann Area", "near Brodmann area 9"),
+        ((10, 62.7, 16.7), "Brodmann Area", "near Brodmann area 9 (2 mm)"),
         ((-52, 10, 11), "Gyrus", "Inferior Frontal Gyrus"),
         ((0, -90, 90), "AAL", ""),
         ((500, 0, 0), "Gyrus", ""),
@@ -38,7 +40,18 @@ def test_the_shares_of_a_cluster_are_of_all_its_voxels():
     found = atlas("AAL")
     inside = np.argwhere(found.volume == next(k for k, v in found.names.items() if v == "Amygdala R"))[:30]
     mm = inside @ found.affine[:3, :3].T + found.affine[:3, 3]
-    assert found.shares(np.vstack([mm, np.full((10, 3), 500.0)])) == "Amygdala R 75%; unlabelled 25%"
+    assert found.shares(np.vstack([mm, np.full((10, 3), 500.0)]), "AAL") == "Amygdala R 75%; unlabelled 25%"
+
+
+def test_areas_and_nuclei_of_one_image_have_a_column_each():
+    found = atlas("Nucleus")
+    label = {name: number for number, name in found.names.items()}
+    chosen = {"Amygdala": 10, "Brodmann area 9": 30}
+    own = np.vstack([np.argwhere(found.volume == label[name])[:n] for name, n in chosen.items()])
+    mm = talairach_to_mni(own @ found.affine[:3, :3].T + found.affine[:3, 3])
+    assert found.shares(mm, "Nucleus") == "unlabelled 75%; Amygdala 25%"
+    assert found.shares(mm, "Brodmann Area") == "Brodmann area 9 75%; unlabelled 25%"
+    assert found.shares(mm[:10], "Brodmann Area") == ""
 
 
 def test_talairach_and_back():

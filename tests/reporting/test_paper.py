@@ -122,4 +122,5 @@ def test_every_label_of_the_atlases_has_words_without_side_or_abbreviation() -> 
     assert {"9", "Amygdala", "Medial globus pallidus"} <= set(areas)
     assert not any("rodmann" in words for words in areas)
     assert region_words("Cerebelum 4 5 L") == "Cerebellum, lobules 4-5"
-    assert area_words("near Brodmann area 9") == "near 9"
+    assert area_words("near Brodmann area 9 (2 mm)") == "near 9 (2 mm)"
+    assert region_words("near Rectus L (2 mm)") == "near gyrus rectus (2 mm)"

@@ -33,6 +33,11 @@ QUIET = (
 )
 in_browser = pytest.mark.skipif(EXECUTABLE is None, reason=f"none of {', '.join(BROWSERS)} is installed")
 DRUG, CONTRAST = 0, 3
+RUN_OFF = """() => [...document.querySelectorAll("body *")].filter((e) => {
+    const box = e.getBoundingClientRect();
+    return box.width && !e.matches(".skip") && (box.left < -1 || box.right > innerWidth + 1
+        || (e.matches(".wide") && e.scrollWidth > e.clientWidth));
+}).map((e) => e.outerHTML.slice(0, 80))"""
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +239,7 @@ def test_a_row_of_the_studys_table_shows_its_own_map(opened, results):
     assert len(rows)
     page.locator("summary", has_text="Every cluster of the contrasts").click()
     row = page.locator("#overlap ~ details tr[data-at]", has_text="voxel-fwe").first
+    assert row.locator("td").nth(2).inner_text() == "voxel-fwe"
     row.get_by_role("button").click()
     found = viewer(page, CONTRAST)
     assert "Voxel FWE" in found.locator("option:checked").inner_text()
@@ -253,6 +259,68 @@ def test_every_image_has_a_text_and_every_control_a_name(opened):
     assert nameless == []
     assert page.locator("img").count() > 10
     assert page.evaluate("() => [...document.images].every((i) => i.complete && i.naturalWidth)")
+
+
+@in_browser
+def test_ten_columns_are_shown_and_all_at_a_press(opened, results):
+    page = opened()
+    tools = page.locator(".tools", has=page.get_by_role("button", name="columns")).first
+    table = page.locator(".tools + .wide table").first
+    assert table.locator("th:visible").count() == 10
+    assert page.evaluate("() => [...document.querySelectorAll('th')].every((h) => h.title.length > 5)")
+    button = tools.get_by_role("button", name="columns")
+    number = table.locator("th").count()
+    assert 30 < number <= len(cluster_table(results[0]).columns)
+    assert button.inner_text() == f"All {number} columns"
+    for pressed, shown in (("true", number), ("false", 10)):
+        button.focus()
+        page.keyboard.press("Enter")
+        assert button.get_attribute("aria-pressed") == pressed
+        assert table.locator("th:visible").count() == shown
+
+
+@in_browser
+def test_a_table_is_searched_and_filtered(opened):
+    page = opened()
+    page.locator("summary", has_text="18 experiments").first.click()
+    box = page.locator("details[open]", has=page.locator("caption, .caption", has_text="Experiments in this")).first
+    rows = box.locator("tbody tr:visible")
+    subjects = sorted(int(text) for text in box.locator("tbody td:nth-child(2)").all_inner_texts())
+    assert len(subjects) == 18
+    texts = box.locator("tbody tr").all_inner_texts()
+    # Every word is looked for by itself.
+    box.get_by_label("Search this table").fill("DRUG 13")
+    assert rows.all_inner_texts() == [text for text in texts if "drug" in text and "13" in text]
+    assert 0 < rows.count() < 18
+    assert box.locator(".tools output").inner_text() == f"{rows.count()} of 18"
+    box.get_by_label("Search this table").fill("")
+    box.get_by_label("Filter by a column").select_option(label="Subjects")
+    box.get_by_label("from").fill(str(subjects[9]))
+    assert rows.count() == sum(n >= subjects[9] for n in subjects)
+    box.get_by_label("Filter by a column").select_option(label="Filter by …")
+    assert rows.count() == 18
+
+
+@in_browser
+def test_the_navigation_stays_in_view(opened):
+    for width, shown in ((1600, True), (400, False)):
+        page = opened(width)
+        link = page.locator("nav a", has_text="Provenance")
+        assert link.is_visible() == shown
+        if not shown:
+            page.locator("nav summary").click()
+        link.click()
+        assert page.evaluate("() => scrollY") > 1000
+        assert page.locator("nav").bounding_box()["y"] >= 0
+        assert link.is_visible() == shown
+
+
+@in_browser
+def test_every_link_to_a_file_leads_to_one(opened, report):
+    page = opened()
+    addresses = page.locator("a.file").evaluate_all("all => all.map((a) => a.getAttribute('href'))")
+    assert all((report.parent / address).is_file() for address in addresses)
+    assert {address.rpartition(".")[2] for address in addresses} >= {"tsv", "gz", "png", "svg", "html"}
 
 
 @in_browser
@@ -290,12 +358,17 @@ def test_sub_peaks_stay_with_their_cluster_and_what_is_empty_comes_last(browser)
 @in_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1600])
-def test_the_page_is_never_wider_than_the_window(opened, width, scheme):
+def test_nothing_is_wider_than_the_window_and_no_table_than_its_box(opened, width, scheme):
     page = opened(width, color_scheme=scheme)
     page.evaluate("() => document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     viewer(page)
     viewer(page, CONTRAST)
-    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    for tables_with_every_column in (0, 10):
+        settle(page)
+        assert page.locator("table.all").count() >= tables_with_every_column
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+        assert page.evaluate(RUN_OFF) == []
+        page.evaluate("() => document.querySelectorAll('.tools button').forEach((b) => b.click())")
     dark = page.evaluate("() => getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 28)"
     assert dark == (scheme == "dark")
 
@@ -304,10 +377,12 @@ def test_the_page_is_never_wider_than_the_window(opened, width, scheme):
 def test_paper_gets_pictures_and_what_is_folded(opened):
     # A4 at 96 dots an inch.
     page = opened(794)
+    page.get_by_role("button", name="columns").first.click()
     viewer(page)
     page.emulate_media(media="print")
     assert page.locator(".viewer").first.is_hidden()
     assert page.locator("details.picture img").first.bounding_box()["height"] > 100
+    assert page.locator("table.all").first.locator("th:visible").count() == 10
     assert page.locator("td", has_text="therapy 3").first.bounding_box()["height"] > 5
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 794
     page.emulate_media(media="screen")

@@ -22,8 +22,13 @@ from ale_dask.analyses.keyed import Keyed
 from ale_dask.numerics.space import invert, mni_to_talairach
 from ale_dask.storage.prepared import prepared
 
-ATLASES = {"AAL": "aal", "Gyrus": "talairach_gyrus", "Brodmann Area": "talairach_ba"}
-"""Columns of a table, and the image of each: AAL2 (Rolls 2015), Talairach Daemon (Lancaster 2000)."""
+ATLASES = {"AAL": "aal", "Gyrus": "talairach_gyrus", "Brodmann Area": "talairach_ba", "Nucleus": "talairach_ba"}
+"""Columns of a table, and the image of each: AAL2 (Rolls 2015), Talairach Daemon (Lancaster 2000).
+
+The last image holds Brodmann areas and nuclei, which have a column each.
+"""
+SHARED = ("Brodmann Area", "Nucleus")
+BRODMANN = "Brodmann area "
 NEAR_MM = 5.0
 """A position without a label has that of the nearest labelled voxel up to here."""
 LEAST = 0.05
@@ -53,28 +58,50 @@ class Atlas:
         return np.where(inside, found, 0).astype(np.int64)
 
     def name_at(self, mm: npt.NDArray[np.float64]) -> str:
-        """Return the region at one position in mm MNI (axis); "near …" up to 5 mm away, else ""."""
+        """Return the region at one position in mm MNI (axis); "near … (3 mm)" up to 5 mm away, else ""."""
         label = int(self.at(mm[None, :])[0])
         if label:
             return self.names.get(label, "")
         return self._near(self._voxels(mm[None, :])[0])
 
     def _near(self, at: npt.NDArray[np.float64]) -> str:
-        """Return "near …" with the labelled voxel nearest to a position in voxels (axis); of equal ones the first."""
+        """Return "near …" and the distance of the nearest labelled voxel's centre in whole mm; of equal ones the first.
+
+        `at` is a position in voxels (axis).
+        """
         reach = np.ceil(NEAR_MM / np.linalg.norm(self.affine[:3, :3], axis=0)).astype(int) + 1
         ijk = np.rint(at).astype(np.int64) + np.indices(2 * reach + 1).reshape(3, -1).T - reach
         labels = self._labels(ijk)
         distance = np.linalg.norm((ijk - at) @ self.affine[:3, :3].T, axis=1)
         distance[(labels == 0) | (distance >= NEAR_MM)] = np.inf
         nearest = int(distance.argmin())
-        return f"near {self.names[int(labels[nearest])]}" if np.isfinite(distance[nearest]) else ""
+        if not np.isfinite(distance[nearest]):
+            return ""
+        return f"near {self.names[int(labels[nearest])]} ({max(1, round(float(distance[nearest])))} mm)"
 
-    def shares(self, mm: npt.NDArray[np.float64]) -> str:
-        """Return the regions of a cluster's voxels in mm MNI (voxel, axis), each with its share, largest first."""
+    def shares(self, mm: npt.NDArray[np.float64], column: str) -> str:
+        """Return the regions of a cluster's voxels in mm MNI (voxel, axis), each with its share, largest first.
+
+        Only regions of one column count as labelled.
+        """
         labels, counts = np.unique(self.at(mm), return_counts=True)
         listed = sorted(zip(counts.tolist(), labels.tolist(), strict=True), key=lambda pair: (-pair[0], pair[1]))
-        parts = [(self.names.get(label, "unlabelled"), n / len(mm)) for n, label in listed]
+        number: dict[str, int] = {}
+        for n, label in listed:
+            name = self.names.get(label, "")
+            name = name if name and belongs(name, column) else "unlabelled"
+            number[name] = number.get(name, 0) + n
+        if column in SHARED and list(number) == ["unlabelled"]:
+            return ""
+        parts = [(name, n / len(mm)) for name, n in sorted(number.items(), key=lambda part: -part[1])]
         return "; ".join(f"{name} {share:.0%}" for name, share in parts if share >= LEAST)
+
+
+def belongs(name: str, column: str) -> bool:
+    """Return whether a region belongs into a column: the columns of Brodmann areas and of nuclei share an image."""
+    if column not in SHARED:
+        return True
+    return name.removeprefix("near ").startswith(BRODMANN) == (column == "Brodmann Area")
 
 
 @cache
@@ -116,7 +143,9 @@ def _regions(of: Keyed[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | 
     peak, voxels = of.value
     found = {}
     for column in ATLASES:
-        found[column] = atlas(column).name_at(peak)
+        # In a nucleus a Brodmann area up to 5 mm away says nothing, and the other way round.
+        name = atlas(column).name_at(peak)
+        found[column] = name if belongs(name, column) else ""
         if voxels is not None:
-            found[f"{column} shares"] = atlas(column).shares(voxels)
+            found[f"{column} shares"] = atlas(column).shares(voxels, column)
     return found

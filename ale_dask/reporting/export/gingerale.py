@@ -230,7 +230,7 @@ def _row(row: Mapping[Any, Any], extrema: str, contributors: Mapping[str, str]) 
         **{axis: f"{row[axis.upper()] + 0.0:.6g}" for axis in "xyz"},
         "P": f"{p:.4g}",
         "Z": f"{z:.4f}",
-        "Label": ". ".join(str(v) for v in (row.get("Gyrus"), row.get("Brodmann Area")) if isinstance(v, str) and v),
+        "Label": ". ".join(v for v in map(row.get, ("Gyrus", "Brodmann Area", "Nucleus")) if isinstance(v, str) and v),
         "Contributors": contributors.get(number, "") if peak else "",
     }
     if peak:

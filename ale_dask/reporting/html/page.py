@@ -32,12 +32,13 @@ from ale_dask.reporting.html.provenance_tables import (
     settings_table,
 )
 from ale_dask.reporting.html.viewer import Viewers
-from ale_dask.reporting.tables.clusters import study_table, table_of_map
+from ale_dask.reporting.tables.clusters import study_table, table_end, table_of_map
 from ale_dask.reporting.tables.page_tables import (
     PlaceOfRow,
     cells,
     experiments_table,
     image_size,
+    links_to,
     peak_place,
 )
 from ale_dask.reporting.text.follow_up_files import follow_ups_of, with_follow_ups
@@ -111,9 +112,10 @@ def write_page(
         script=Markup(script),
         # By this hash the browser runs no other script, not even one that a name smuggles in.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        **_study_sections(results),
+        **_study_sections(results, folder),
         **_analysis_sections(results, folder, source, figures),
         **_provenance_sections(results, source),
+        table=links_to(folder, *(folder / f"table.{end}" for end in ("html", "docx", "tsv"))),
     )
     path = folder / PAGE
     replace_file(path, text.encode())
@@ -124,13 +126,15 @@ def _template_text(name: str) -> str:
     return (files("ale_dask.reporting") / "templates" / name).read_text(encoding="utf-8")
 
 
-def _study_sections(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
+def _study_sections(results: Mapping[str, xr.Dataset], folder: Path) -> dict[str, Any]:
+    study = _contrasts_and_conjunctions(results)
+    links = links_to(folder, folder / "study_results.tsv")
     return {
         "summary": summary_of(results),
         "numbers": {name: i for i, name in enumerate(results, 1)},
-        "study": cells(_contrasts_and_conjunctions(results), place_of_row=_places_in_study(results)),
-        "selections": _selections(results),
-        "overlap": _overlap(results),
+        "study": cells(study, place_of_row=_places_in_study(results), links=links),
+        "selections": _selections(results, folder),
+        "overlap": _overlap(results, folder),
     }
 
 
@@ -159,23 +163,25 @@ def _provenance_sections(results: Mapping[str, xr.Dataset], source: RunSource) -
     }
 
 
-def _overlap(results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
+def _overlap(results: Mapping[str, xr.Dataset], folder: Path) -> dict[str, Any]:
     figure = overlap_svg(results).encode()
     return {
         "figure": base64.b64encode(figure).decode(),
         "alt": overlap_alt(results),
         "size": image_size(figure),
-        "table": cells(overlap_table(results)),
+        "table": cells(overlap_table(results), links=links_to(folder, folder / "overlap.tsv")),
+        "links": links_to(folder, folder / "overlap.svg"),
     }
 
 
-def _selections(results: Mapping[str, xr.Dataset]) -> list[dict[str, Any]]:
+def _selections(results: Mapping[str, xr.Dataset], folder: Path) -> list[dict[str, Any]]:
     colours, simulated = sample_colours(results), is_simulated(*results.values())
     return [
         {
             "sample": name,
             "figure": flow_svg(steps, simulated=simulated, colour=colours.get(str(name), "currentColor")),
-            "table": cells(steps.drop(columns="sample")),
+            "table": cells(steps.drop(columns="sample"), links=links_to(folder, folder / "selection.tsv")),
+            "links": links_to(folder, folder / f"selection_{stem(str(name))}.svg"),
         }
         for name, steps in flow_table(results).groupby("sample", sort=False)
     ]
@@ -211,11 +217,19 @@ def _analysis(
             _part(result, spec, folder, figures, place_of_row=peak_place(viewer, number))
             for number, spec in enumerate(specs)
         ],
+        "maps": [(spec.suffix, *link) for spec in map_specs_of(result) for link in _map_links(result, spec, folder)],
         "plots": [plot for plot in plots if not plot["diagnostic"]],
         "diagnostics": [plot for plot in plots if plot["diagnostic"]],
-        "shares": cells(pd.DataFrame() if context.shares is None else context.shares),
+        "shares": cells(
+            pd.DataFrame() if context.shares is None else context.shares,
+            links=links_to(folder.parent, folder / f"{stem(name)}_contributions.tsv"),
+        ),
         "experiments": cells(experiments_table(result)),
     }
+
+
+def _map_links(result: xr.Dataset, spec: MapSpec, folder: Path) -> list[tuple[str, str]]:
+    return links_to(folder.parent, folder / f"{stem(result.attrs['name'])}_{spec.suffix}.nii.gz")
 
 
 def _contrasts_and_conjunctions(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
@@ -246,6 +260,7 @@ def _plots(result: xr.Dataset, folder: Path, figures: PageFigures, context: Stud
             "media": "image/svg+xml" if plot.ending == "svg" else "image/png",
             "data": base64.b64encode(image).decode(),
             "size": image_size(image),
+            "links": links_to(folder.parent, plot_path(result, plot, folder)),
         }
         for plot, image in images.items()
         if image
@@ -253,9 +268,8 @@ def _plots(result: xr.Dataset, folder: Path, figures: PageFigures, context: Stud
 
 
 def _peak_stat(result: xr.Dataset, spec: MapSpec) -> str:
-    if model_of(result).kind == "contrast" and spec.level != "uncorrected":
-        return "z of the uncorrected p (Peak Stat)"
-    return "z (Peak Stat)"
+    contrast = model_of(result).kind == "contrast" and spec.level != "uncorrected"
+    return "z value of the uncorrected p" if contrast else "z value"
 
 
 def _part(
@@ -267,17 +281,21 @@ def _part(
     place_of_row: PlaceOfRow,
 ) -> dict[str, Any]:
     words = label(result, spec)
-    image = figures.image(picture_path(result, spec, folder))
-    width, height = image_size(image) if image else (0, 0)
     by_mass = model_of(result).correction.by_mass
+    end, picture = table_end(result, spec), picture_path(result, spec, folder)
+    tsv = [] if end is None else [folder / f"{stem(result.attrs['name'])}_clusters{end}.tsv"]
+    image = figures.image(picture)
+    width, height = image_size(image) if image else (0, 0)
+    drawn = [picture] if image else []
+    links = [*links_to(folder.parent, *tsv), *_map_links(result, spec, folder), *links_to(folder.parent, *drawn)]
     return {
         "label": words[:1].upper() + words[1:],
         "controls": controls(result, spec),
         # Uncorrected maps are folded away below the corrected ones.
         "folded": "uncorrected" in (spec.source or spec.level),
-        "caption": f"Clusters, largest first; X, Y, Z and {_peak_stat(result, spec)} of peaks, “1a” a sub-peak of "
+        "caption": f"Clusters, largest first; x, y, z (mm) and {_peak_stat(result, spec)} of peaks, “1a” a sub-peak of "
         f"cluster 1.{decision_words(spec)}",
-        "table": cells(table_of_map(result, spec), place_of_row=place_of_row, by_mass=by_mass),
+        "table": cells(table_of_map(result, spec), place_of_row=place_of_row, by_mass=by_mass, links=links),
         "picture": base64.b64encode(image).decode(),
         "alt": alt_text(result, spec) if image else "",
         "width": width,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _AAL = {
     "Precentral": "Precentral gyrus",
     "Frontal Sup 2": "Superior frontal gyrus",
@@ -43,21 +45,38 @@ _AAL = {
     "Temporal Inf": "Inferior temporal gyrus",
 }
 _SIDES = (" L", " R")
-_NEAR = "near "
+_NEAR = re.compile(r"near (?P<name>.*?)(?P<distance> \(\d+ mm\))?")
 
 
 def region_words(label: str) -> str:
-    """Return an AAL label in words, without its side: "Rectus L" is "Gyrus rectus"."""
-    near, name = (_NEAR, label.removeprefix(_NEAR)) if label.startswith(_NEAR) else ("", label)
+    """Return an AAL label in words, without its side: "near Rectus L (2 mm)" is "near gyrus rectus (2 mm)"."""
+    near = _NEAR.fullmatch(label)
+    if near is None:
+        return _region(label)
+    words = _region(near["name"])
+    small = words if words.startswith("Heschl") else words[:1].lower() + words[1:]
+    return f"near {small}{near['distance'] or ''}"
+
+
+def sided_words(label: str) -> str:
+    """Return an AAL label in words with its side: "near Amygdala R (2 mm)" is "near right amygdala (2 mm)"."""
+    near = _NEAR.fullmatch(label)
+    name = label if near is None else near["name"]
+    words = _region(name)
+    if name.endswith(_SIDES):
+        small = words if words.startswith("Heschl") else words[:1].lower() + words[1:]
+        words = f"{'Left' if name.endswith(' L') else 'Right'} {small}"
+    return words if near is None else f"near {words[:1].lower()}{words[1:]}{near['distance'] or ''}"
+
+
+def _region(name: str) -> str:
     if name.endswith(_SIDES):
         name = name[:-2]
     if name.startswith(("Cerebelum ", "Vermis ")):
         where, lobule = name.split(" ", 1)
         part = "Cerebellar vermis" if where == "Vermis" else "Cerebellum"
-        words = f"{part}, {_lobule(lobule)}"
-    else:
-        words = _AAL.get(name, name)
-    return f"{near}{words[:1].lower() + words[1:]}" if near and not words.startswith("Heschl") else f"{near}{words}"
+        return f"{part}, {_lobule(lobule)}"
+    return _AAL.get(name, name)
 
 
 def _lobule(text: str) -> str:
@@ -67,8 +86,9 @@ def _lobule(text: str) -> str:
 
 
 def area_words(label: str) -> str:
-    """Return a label of a Brodmann area or nucleus in words: "9", "near 9" or "Lateral globus pallidus"."""
-    near, name = (_NEAR, label.removeprefix(_NEAR)) if label.startswith(_NEAR) else ("", label)
-    name = name.removeprefix("Brodmann area ").replace("Substania", "Substantia")
-    words = name[:1] + name[1:].lower()
-    return f"{near}{words.lower() if near else words}"
+    """Return a Brodmann area or a nucleus in words: "9", "near 9 (2 mm)" or "Lateral globus pallidus"."""
+    near = _NEAR.fullmatch(label)
+    name = (label if near is None else near["name"]).removeprefix("Brodmann area ").replace("Substania", "Substantia")
+    if near is not None:
+        return f"near {name.lower()}{near['distance'] or ''}"
+    return name[:1] + name[1:].lower()

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.base_rate import nulls_of
 from ale_dask.analyses.findings.atlas import regions
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
@@ -18,7 +19,7 @@ from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.numerics.density_levels import Z_UNIT
 from ale_dask.numerics.space import Mask
-from ale_dask.reporting.common.base_rate_maps import AGAINST
+from ale_dask.reporting.common.base_rate_maps import AGAINST, is_base_rate
 from ale_dask.reporting.common.extra import LABELS, available
 from ale_dask.reporting.common.maps import MapSpec, find_map_spec, main_clusters, map_specs_of
 from ale_dask.reporting.common.once import made_once
@@ -338,6 +339,17 @@ def cluster_tables(result: xr.Dataset) -> dict[str, pd.DataFrame]:
         )
         for level, source in levels_of(result)
     }
+
+
+def table_end(result: xr.Dataset, spec: MapSpec) -> str | None:
+    """Return the end of the name of the file with the cluster table of a map, as `cluster_tables` has it; else None."""
+    if model_of(result).kind != "main-effect":
+        return f"{_LEVEL_ENDS[spec.level]}{ENDS.get(spec.source, '')}"
+    if spec.level == "uncorrected":
+        return ENDS["uncorrected"]
+    if is_base_rate(spec):
+        return "_base-rate"
+    return "" if nulls_of(result)[0] == "uniform" else None
 
 
 ENDS = {"cluster-fwe": "", "uncorrected": "_uncorrected"}

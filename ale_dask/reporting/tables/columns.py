@@ -23,7 +23,8 @@ class Column:
     """A column, the tables that have it, its text format (None: text as it is), and where its values come from.
 
     `variable` (cluster) holds the values, after the prefix of the table; `counted` is a thresholded map whose surviving
-    voxels in a cluster are counted; `needs` is a variable without which a result has no such column.
+    voxels in a cluster are counted; `needs` is a variable without which a result has no such column. `says` explains
+    the column where a pointer rests on its header on the page; `heading` is a shorter name for the page.
     """
 
     name: str
@@ -32,6 +33,8 @@ class Column:
     variable: str = ""
     counted: str = ""
     needs: str = ""
+    says: str = ""
+    heading: str = ""
 
 
 def _mm(value: float) -> str:
@@ -45,57 +48,90 @@ def _volume(value: float) -> str:
 _four_digits, _percent, _three_decimals = "{:.4g}".format, "{:.1f}".format, "{:.3f}".format
 _ALL, _FOCI, _TESTED = (MAIN, BASE_RATE, CONTRAST, CONJUNCTION), (MAIN, BASE_RATE), (MAIN, BASE_RATE, CONTRAST)
 CENTER = ("Center X", "Center Y", "Center Z")
+SIDES_OF = {"X": "left is negative", "Y": "back is negative", "Z": "below is negative"}
+_MASS = "Sum over the cluster of what its voxels have beyond the cluster-forming value."
+_ATLAS = {
+    "AAL": ("Region", "by AAL2 (Rolls 2015)"),
+    "Gyrus": ("Gyrus", "by the Talairach Daemon (Lancaster 2000)"),
+    "Brodmann Area": ("Brodmann area", "by the Talairach Daemon; empty where the place is a nucleus"),
+    "Nucleus": ("Nucleus", "by the Talairach Daemon; empty where the place is a Brodmann area"),
+}
 
 
 def _tests(measure: str, suffix: str) -> tuple[Column, ...]:
     """Return the columns of the family-wise p by a measure, its 95 % interval, its bound and its decision."""
+    p = f"p of the cluster by its {measure}, family-wise"
+    says = {
+        "FWE": f"{p}: the share of random studies whose largest {measure} is at least as large.",
+        "low": f"{p}: lower end of the 95 % interval from the number of iterations.",
+        "high": f"{p}: upper end of the 95 % interval from the number of iterations.",
+        "bound": f"{p}: the most that it can be at any number of iterations.",
+    }
     ends = {"FWE": "p", "low": "p_low", "high": "p_high", "bound": "p_bound"}
-    p = (Column(f"p {measure} {end}", _TESTED, _four_digits, f"{measure}_{value}") for end, value in ends.items())
-    return (*p, Column(f"decision{suffix}", _TESTED, variable=f"{measure}_decision"))
+    columns = (
+        Column(f"p {measure} {end}", _TESTED, _four_digits, f"{measure}_{value}", says=says[end])
+        for end, value in ends.items()
+    )
+    decision = f"Whether the p by {measure} is below the level (significant), above it (not), or undecided so far."
+    return (*columns, Column(f"decision{suffix}", _TESTED, variable=f"{measure}_decision", says=decision))
 
 
-def _against_base_rate(name: str, value: str, format: Format | None = None) -> Column:
+def _against_base_rate(name: str, value: str, says: str, format: Format | None = None) -> Column:
     """Return a column of a cluster of the uniform null that was tested against the base rate, too."""
     variable = f"base_rate_{value}"
-    return Column(name, (MAIN,), format, variable, needs=f"{_PREFIX[MAIN]}{variable}")
+    return Column(name, (MAIN,), format, variable, needs=f"{_PREFIX[MAIN]}{variable}", says=says)
 
 
+def _voxels(name: str, counted: str, by: str) -> Column:
+    return Column(name, (MAIN,), _volume, counted=counted, says=f"Voxels of the cluster that survive {by}.")
+
+
+def _of_atlas(name: str) -> tuple[Column, Column]:
+    """Return the column of the region at a peak, and of the shares of a cluster's voxels; empty without an atlas."""
+    heading, by = _ATLAS[name]
+    at_peak = f"{heading} at the peak {by}. “Near” where the peak has none: the nearest within 5 mm, with its distance."
+    shares = f"{heading} of the cluster's voxels {by}, from the largest share down to 5 %."
+    return Column(name, _ALL, says=at_peak, heading=heading), Column(f"{name} shares", _ALL, says=shares)
+
+
+_P = "Family-wise p against the base rate"
 COLUMNS = (
     # The first six are nilearn's.
-    Column("Cluster ID", _ALL),
-    *(Column(axis, _ALL, _mm) for axis in "XYZ"),
-    Column("Peak Stat", _ALL, _three_decimals),
-    Column("Cluster Size (mm3)", _ALL, _volume),
-    Column("Direction", (CONTRAST,)),
-    Column("p", (CONTRAST,), _four_digits),
-    Column("p uncorrected", (CONTRAST,), _four_digits),
-    Column("Peak Difference", (CONTRAST,), _four_digits),
-    Column("Peak ALE", (MAIN, BASE_RATE, CONJUNCTION), _four_digits),
-    Column("Cluster Size (voxels)", _ALL, _volume),
-    Column("Cluster Mass", (CONTRAST,), _four_digits),
+    Column("Cluster ID", _ALL, says="Number of the cluster; “1a” is a sub-peak of cluster 1.", heading="Cluster"),
+    *(Column(a, _ALL, _mm, says=f"Peak, mm in MNI space: {SIDES_OF[a]}.", heading=a.lower()) for a in "XYZ"),
+    Column("Peak Stat", _ALL, _three_decimals, says="z at the peak.", heading="Peak z"),
+    Column("Cluster Size (mm3)", _ALL, _volume, says="Volume of the cluster in mm³.", heading="mm³"),
+    Column("Direction", (CONTRAST,), says="The arm in which foci converge more, before “>”."),
+    Column("p", (CONTRAST,), _four_digits, says="p of the cluster where clusters are tested, else of the peak."),
+    Column("p uncorrected", (CONTRAST,), _four_digits, says="p of the peak, not corrected for multiple comparisons."),
+    Column("Peak Difference", (CONTRAST,), _four_digits, says="ALE of the first arm minus the second at the peak."),
+    Column("Peak ALE", (MAIN, BASE_RATE, CONJUNCTION), _four_digits, says="ALE at the peak."),
+    Column("Cluster Size (voxels)", _ALL, _volume, says="Number of voxels of the cluster.", heading="Voxels"),
+    Column("Cluster Mass", (CONTRAST,), _four_digits, says=_MASS),
     *_tests("size", ""),
-    Column("Cluster Mass", (MAIN, BASE_RATE), _four_digits),
+    Column("Cluster Mass", (MAIN, BASE_RATE), _four_digits, says=_MASS),
     *_tests("mass", " mass"),
-    _against_base_rate("p size base rate", "size_p", _four_digits),
-    _against_base_rate("p mass base rate", "mass_p", _four_digits),
-    _against_base_rate("p peak base rate", "peak_p", _four_digits),
-    _against_base_rate("p TFCE base rate", "tfce_p", _four_digits),
-    _against_base_rate("decision base rate", "size_decision"),
-    _against_base_rate("decision mass base rate", "mass_decision"),
-    _against_base_rate("Share base rate (%)", "share", _percent),
-    Column("Voxels FWE", (MAIN,), _volume, counted="z_voxel_fwe"),
-    Column("Voxels FDR BH", (MAIN,), _volume, counted="z_fdr_bh"),
-    Column("Voxels FDR BY", (MAIN,), _volume, counted="z_fdr_by"),
-    *(Column(c.table_column, (MAIN,), _volume, counted=c.uniform.map) for c in CORRECTIONS if c.only_if_asked),
-    Column("p peak FWE", (BASE_RATE,), _four_digits, "peak_p"),
-    Column("p TFCE FWE", (BASE_RATE,), _four_digits, needs="base_rate_tfce_p"),
-    Column("Uniform null", (BASE_RATE,)),
-    *(Column(axis, _ALL, _mm) for axis in CENTER),
-    Column("Bounds (mm)", _ALL),
-    # At the peak, and shares of the cluster's voxels; empty without an atlas.
-    *(Column(f"{atlas}{end}", _ALL) for atlas in ATLASES for end in ("", " shares")),
-    Column("Experiments", _FOCI, _volume),
-    Column("Foci", _FOCI, _volume),
+    _against_base_rate("p size base rate", "size_p", f"{_P}, by size.", _four_digits),
+    _against_base_rate("p mass base rate", "mass_p", f"{_P}, by mass.", _four_digits),
+    _against_base_rate("p peak base rate", "peak_p", f"{_P}, of the largest z.", _four_digits),
+    _against_base_rate("p TFCE base rate", "tfce_p", f"{_P}, by TFCE.", _four_digits),
+    _against_base_rate("decision base rate", "size_decision", "Decision on the p by size against the base rate."),
+    _against_base_rate("decision mass base rate", "mass_decision", "Decision on the p by mass against the base rate."),
+    _against_base_rate(
+        "Share base rate (%)", "share", "Share of the cluster's voxels that survive against the base rate.", _percent
+    ),
+    _voxels("Voxels FWE", "z_voxel_fwe", "voxel FWE"),
+    _voxels("Voxels FDR BH", "z_fdr_bh", "the FDR of Benjamini and Hochberg"),
+    _voxels("Voxels FDR BY", "z_fdr_by", "the FDR of Benjamini and Yekutieli"),
+    *(_voxels(c.table_column, c.uniform.map, c.label) for c in CORRECTIONS if c.only_if_asked),
+    Column("p peak FWE", (BASE_RATE,), _four_digits, "peak_p", says=f"{_P}, of the largest z."),
+    Column("p TFCE FWE", (BASE_RATE,), _four_digits, needs="base_rate_tfce_p", says=f"{_P}, by TFCE."),
+    Column("Uniform null", (BASE_RATE,), says="Whether the uniform null finds a cluster here, too."),
+    *(Column(c, _ALL, _mm, says="Centre of the cluster, weighted by its values, mm in MNI space.") for c in CENTER),
+    Column("Bounds (mm)", _ALL, says="Least and largest x, y and z of the cluster's voxels."),
+    *(column for atlas in ATLASES for column in _of_atlas(atlas)),
+    Column("Experiments", _FOCI, _volume, says="Experiments with a focus inside the cluster."),
+    Column("Foci", _FOCI, _volume, says="Foci inside the cluster."),
 )
 FORMATS: dict[str, Format] = {
     **{column.name: column.format for column in COLUMNS if column.format is not None},
@@ -155,25 +191,27 @@ LONG_NAMES_BASE_RATE = {
     "p_tfce_base_rate": "p TFCE FWE",
 }
 """Columns of the long table that come from other columns for a cluster of the base-rate null."""
+MOST_FIRST = 10
+"""Columns that the page shows before a reader asks for all."""
 FIRST_ON_PAGE = (
     "Cluster ID",
     "Direction",
+    "AAL",
     *"XYZ",
     "Peak Stat",
     "Cluster Size (mm3)",
     "p",
     "p size FWE",
-    "decision",
     "p size base rate",
-    "decision base rate",
-    "Share base rate (%)",
     "Uniform null",
-    "AAL",
-    "Brodmann Area",
     "Experiments",
-    "Foci",
+    "decision",
+    "Peak ALE",
+    "Brodmann Area",
+    "Nucleus",
+    "Peak Difference",
 )
-"""Columns that the page shows first, in its order."""
+"""Columns of clusters of which the page shows the first ten that a table has, in this order."""
 FIRST_BY_MASS = {
     "p size FWE": "p mass FWE",
     "p size base rate": "p mass base rate",

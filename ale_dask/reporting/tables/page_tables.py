@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -13,38 +15,52 @@ import xarray as xr
 
 from ale_dask.coordinates.foci import n_foci, words_on
 from ale_dask.coordinates.subject_groups import BETWEEN
+from ale_dask.reporting.tables.anatomy import sided_words
 from ale_dask.reporting.tables.clusters import formatted
-from ale_dask.reporting.tables.columns import FIRST_BY_MASS, FIRST_ON_PAGE
+from ale_dask.reporting.tables.headings import first_columns, heading
 
 LONG = 34
 """Cells of more characters than this are broken into lines."""
+_ENDINGS = {".tsv": "TSV", ".nii.gz": "NIfTI", ".png": "PNG", ".svg": "SVG", ".html": "HTML", ".docx": "Word"}
 PlaceOfRow = Callable[[dict[Any, Any]], str]
 """Takes a row to its place in a viewer, "" for none."""
 
 
-def cells(table: pd.DataFrame, *, place_of_row: PlaceOfRow | None = None, by_mass: bool = False) -> dict[str, Any]:
-    """Return a table for the template: columns, rows of (text, whether long), and a place in a viewer for each row.
+def cells(
+    table: pd.DataFrame,
+    *,
+    place_of_row: PlaceOfRow | None = None,
+    by_mass: bool = False,
+    links: Sequence[tuple[str, str]] = (),
+) -> dict[str, Any]:
+    """Return a table for the template: headings, rows of (text, whether long), and a place in a viewer for each row.
 
-    "main" counts the columns that there is room for on paper; "go" is the column with the cluster's number. `by_mass`
-    has the p and decision by mass among the first columns, not those by size.
+    "main" counts the columns that are shown before a reader asks for all; "go" is the column with the cluster's number;
+    "links" are names and addresses of files beside the page. `by_mass` has the p and decision by mass among the first
+    columns, not those by size.
     """
     text = formatted(table)
     # A column that is empty in all rows only takes width.
     shown = [c for c in text.columns if (text[c] != "").any()]
-    main = len(shown)
-    if "Peak Stat" in shown:
-        first = [
-            c for c in (FIRST_BY_MASS.get(name, name) if by_mass else name for name in FIRST_ON_PAGE) if c in shown
-        ]
-        shown, main = first + [c for c in shown if c not in first], len(first)
+    first = first_columns(shown, by_mass=by_mass)
+    shown = first + [c for c in shown if c not in first]
+    if "AAL" in shown:
+        text["AAL"] = [sided_words(label) for label in text["AAL"]]
     rows = text[shown].to_numpy().tolist() if len(text) else []
     return {
-        "columns": shown,
+        "columns": [heading(str(name)) for name in shown],
         "rows": [[(cell, len(cell) > LONG) for cell in row] for row in rows],
-        "main": main,
+        "main": len(first),
         "go": next((shown.index(c) for c in ("Cluster ID", "cluster") if c in shown), 0),
         "places": [place_of_row(row) if place_of_row else "" for row in table.to_dict("records")],
+        "links": links,
     }
+
+
+def links_to(folder: Path, *paths: Path) -> list[tuple[str, str]]:
+    """Return the kinds and addresses, relative to a page's folder, of those of some files that are there."""
+    endings = ((path, next((name for end, name in _ENDINGS.items() if path.name.endswith(end)), "")) for path in paths)
+    return [(name, quote(path.relative_to(folder).as_posix())) for path, name in endings if name and path.is_file()]
 
 
 def peak_place(viewer: int, number: int, axes: str = "XYZ") -> PlaceOfRow:

@@ -23,7 +23,7 @@ from ale_dask.errors import StoreError
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.phrases import inference_of_record
 from ale_dask.reporting.common.written import check_written, rewrite_hint
-from ale_dask.reporting.tables.page_tables import cells, image_size
+from ale_dask.reporting.tables.page_tables import cells, image_size, links_to
 
 _ENDS = ("fail-safe.", "fail-safe-base-rate.", "leave-out-", "power.")
 
@@ -87,7 +87,10 @@ def follow_ups_of(result: xr.Dataset, out: Path, record: RunRecord) -> list[dict
             {
                 "title": about["title"],
                 "says": about["says"],
-                "table": cells(pd.read_csv(text, sep="\t", dtype=str, keep_default_na=False, na_values=[""])),
+                "table": cells(
+                    pd.read_csv(text, sep="\t", dtype=str, keep_default_na=False, na_values=[""]),
+                    links=links_to(out, table, figure),
+                ),
                 "figure": base64.b64encode(image).decode(),
                 "size": image_size(image) if image else (0, 0),
             }

@@ -21,6 +21,7 @@ _ATLASES = {
     "AAL": "AAL2 [@rolls2015]",
     "Gyrus": "the gyri of the Talairach Daemon [@lancaster2000]",
     "Brodmann Area": "its Brodmann areas",
+    "Nucleus": "its nuclei",
 }
 
 

@@ -17,6 +17,7 @@ from ale_dask.reporting.common.palette import pooled_names
 from ale_dask.reporting.common.phrases import counted
 from ale_dask.reporting.common.presentation import presentation_of
 from ale_dask.reporting.common.wording import label
+from ale_dask.reporting.tables.anatomy import sided_words
 from ale_dask.reporting.tables.contributions import surviving_clusters
 
 LISTED = 3
@@ -55,7 +56,9 @@ def cluster_words(clusters: Sequence[Cluster], result: xr.Dataset) -> str:
     for cluster in ordered[:LISTED]:
         x, y, z = (f"{v + 0.0:.0f}" for v in cluster.peak_mm.round())
         region = regions(cluster.peak_mm)[next(iter(ATLASES))] if available(*LABELS) else ""
-        where = f" ({region.replace('_', ' ')})" if region else ""
+        # The distance of what is near stands behind a comma inside these parentheses.
+        words = sided_words(region).replace(" (", ", ").removesuffix(")")
+        where = f" ({words[:1].lower()}{words[1:]})" if region else ""
         places.append(f"{len(cluster.voxels) * mask.voxel_volume:,.0f} mm³ at {x},\u00a0{y},\u00a0{z}{where}")
     rest = [f"{len(ordered) - LISTED} more"] if len(ordered) > LISTED else []
     total = sum(len(c.voxels) for c in ordered) * mask.voxel_volume
