@@ -14,6 +14,7 @@ from ale_dask.coordinates.foci import foci_alone
 from ale_dask.execution.backends.connect import active_client, usable
 from ale_dask.execution.executors import BlockArrays, Job, MemorySink, execute, pending
 from ale_dask.execution.plan import Plan, Segment, block_size
+from ale_dask.execution.progress import Progress, in_notebook
 from ale_dask.numerics.space import Mask
 
 if TYPE_CHECKING:
@@ -58,7 +59,10 @@ def run_plan(
     )
     segment = Segment(0, plan.id, first, iterations, size)
     sink = MemorySink(segment)
-    execute(pending([Job(plan, segment, PLANS[plan.kind].block, sink)]), client=client)
+    # A program that calls this has a terminal of its own to write to; a notebook's cell would show nothing.
+    progress = Progress(iterations, quiet=not in_notebook())
+    execute(pending([Job(plan, segment, PLANS[plan.kind].block, sink)]), client=client, report=progress)
+    progress.end()
     return sink.arrays()
 
 

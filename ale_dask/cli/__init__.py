@@ -45,6 +45,7 @@ for command in (
     inspect.checklist,
     exchange.compare,
     exchange.export,
+    exchange.figure,
     run.extend,
     run.sweep,
     run.subgroups,

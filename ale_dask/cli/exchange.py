@@ -1,4 +1,4 @@
-"""Commands that compare finished runs and export them to other programs: compare, export."""
+"""Commands that take finished runs to a paper or another program: compare, export, figure."""
 
 from __future__ import annotations
 
@@ -72,3 +72,53 @@ def export(
     with staged(place(where)) as local:
         written = of(results, local, to=to)
     print(f"{len(written)} files in {where}")
+
+
+def figure(
+    out: Stored,
+    analyses: Annotated[
+        list[str], typer.Argument(metavar="ANALYSIS", help="Name of an analysis; several stand below each other.")
+    ],
+    file: Annotated[Path, typer.Option("-o", "--out", dir_okay=False, help="File to write: .pdf, .svg or .png.")],
+    style: Annotated[str, typer.Option("--style", help="slices, glass, surface, subcortex or composite.")] = "slices",
+    map_name: Annotated[
+        str,
+        typer.Option("--map", help="Level, such as voxel or uncorrected, or the end of the name of a map's file."),
+    ] = "",
+    values: Annotated[str, typer.Option("--values", help="What is coloured: z, logp, ale or difference.")] = "",
+    background: Annotated[str, typer.Option("--background", help="white or black.")] = "white",
+    width: Annotated[float, typer.Option("--width", min=40, max=1000, help="Width in mm.")] = 180.0,
+    dpi: Annotated[int, typer.Option("--dpi", min=50, max=1200, help="Dots per inch of PNG and of brains.")] = 300,
+) -> None:
+    """Draw a map of a finished run for print: the scale begins at the threshold, clusters are numbered as in the table.
+
+    What the figure shows is printed in words, for its caption.
+    """
+    from io import BytesIO
+
+    from ale_dask.errors import InputError, did_you_mean
+    from ale_dask.reporting.figures.print.plot import check_style, plot_map
+    from ale_dask.storage.location import replace_file
+
+    if file.suffix.lower() not in (".pdf", ".svg", ".png"):
+        raise typer.BadParameter(f"-o {file}: give a file that ends in .pdf, .svg or .png")
+    check_style(style, background)
+    _, results, _ = _collected(out)
+    for name in analyses:
+        if name not in results:
+            hint = did_you_mean(name, results)
+            raise InputError(f"{out} has no analysis '{name}'{hint}; it has {', '.join(results)}")
+    chosen = [results[name] for name in dict.fromkeys(analyses)]
+    drawn = plot_map(
+        chosen,
+        style=style,
+        map_name=map_name,
+        values=values,
+        background=background,
+        width=width,
+        study=results,
+    )
+    content = BytesIO()
+    drawn.savefig(content, format=file.suffix.lower().lstrip("."), dpi=dpi)
+    replace_file(file, content.getvalue())
+    print(f"{file}: {drawn.alt}")

@@ -18,6 +18,7 @@ from ale_dask.config.study import load_study, parse_study
 from ale_dask.coordinates.expressions import holds
 from ale_dask.coordinates.foci import Experiment, build, foci_of, table
 from ale_dask.errors import InputError
+from ale_dask.reporting.figures.canvas import width_of
 from ale_dask.reporting.figures.flow import flow_svg, flow_table
 
 TABLE = pd.DataFrame(
@@ -348,3 +349,26 @@ def test_include_and_exclude_on_the_command_line_are_rules_of_every_sample(tmp_p
 def test_a_condition_alone_is_a_rule():
     foci = build([Experiment(f"A {2000 + i}", 10 + i, ((1.0, 2.0, 3.0),), "MNI", f"f:{i}") for i in range(4)])
     assert ale.select(foci, "n >= 12").identical(ale.select(foci, {"where": "n >= 12"}))
+
+
+def test_long_texts_of_the_figure_stay_inside_their_boxes():
+    rule = "where known(`Duration of the treatment in weeks`) and diagnosis in ('MDD', 'bipolar disorder')"
+    counts = {"studies": 1234, "experiments": 23456, "foci": 123456, "subjects": 1234567}
+    why = "see https://example.org/" + "a-long-address-without-a-space-in-it/" * 3
+    first = {"sample": "S" * 80, "step": 0, "rule": "read", "why": "", **counts, "removed": ""}
+    steps = pd.DataFrame([first, first | {"step": 1, "rule": rule, "why": why, "experiments": 1}])
+    svg = ElementTree.fromstring(flow_svg(steps, simulated=False))
+    name = "{http://www.w3.org/2000/svg}"
+    boxes = [box for box in svg.iter(f"{name}rect") if box.get("class") == "box"]
+    texts = [text for text in svg.iter(f"{name}text") if len(text)]
+    assert len(boxes) == len(texts) == 3
+    for box, text in zip(boxes, texts, strict=True):
+        right, bottom = (float(box.get(a)) + float(box.get(b)) for a, b in (("x", "width"), ("y", "height")))
+        for line in text:
+            # Measured in DejaVu Sans, which is wider than the usual fonts; an inch of letters of 14 points is 72 units.
+            assert float(line.get("x")) + 72 * width_of(line.text, 14) < right, line.text
+            assert float(line.get("y")) < bottom
+    said = " ".join(svg.itertext())
+    assert "1,234 studies, 23,456 experiments," in said
+    assert "1 experiment," in said
+    assert why.replace(" ", "") in "".join("".join(text.itertext()) for text in texts).replace(" ", "")

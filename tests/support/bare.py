@@ -86,6 +86,7 @@ def commands(folder: Path) -> list[tuple[int, str]]:
         (0, f"checklist {out}"),
         (0, f"collect {out} -o {folder / 'all.tsv'}"),
         (0, f"compare {out} {out}"),
+        (69, f"figure {out} drug -o {folder / 'drug.pdf'}"),
         (0, f"leave-one-out {out}"),
         (0, f"fail-safe {out} --max 4 --series 2"),
         (0, f"power {out} --simulations 20"),

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from html import escape
-from textwrap import wrap
 
 import pandas as pd
 import xarray as xr
 
 from ale_dask.coordinates.selection import FLOW
 from ale_dask.reporting.common.palette import hues_of
+from ale_dask.reporting.common.phrases import counted
+from ale_dask.reporting.common.svg import lines_of
 
-_COUNTED = ("studies", "experiments", "foci", "subjects")
-_WIDTH, _BOX, _LINE, _GAP = 760, 380, 20, 26
-_CHARACTERS = 46
-"""Characters that fit into a line of a box 380 units wide, at a font size of 14 units."""
+_COUNTED = {"studies": "study", "experiments": "experiment", "foci": "focus", "subjects": "subject"}
+_WIDTH, _BOX, _LINE, _GAP, _SIZE = 760, 380, 20, 26, 14
+_BESIDE = 20
+"""Space in a box left and right of its text, together."""
 
 
 def flow_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
@@ -48,39 +49,50 @@ def flow_svg(steps: pd.DataFrame, *, simulated: bool, colour: str = "currentColo
     """
     sample = str(steps["sample"].iloc[0])
     parts: list[str] = []
-    y = 40
+    left_width, removed_width = _BOX - 20, _WIDTH - _BOX // 2 - 40
+    title = lines_of(f"SIMULATED: {sample}" if simulated else sample, width=0.9 * _WIDTH, size=_SIZE)
+    heading = "".join(
+        f'<text x="10" y="{22 + _LINE * i}" font-weight="bold">{escape(line)}</text>' for i, line in enumerate(title)
+    )
+    y = 20 + _LINE * len(title)
     before: pd.Series | None = None
     for _, row in steps.iterrows():
-        left = ["Experiments read" if before is None else "Left", _counts(row)]
+        left = ["Experiments read" if before is None else "Left", *_counts(row, left_width)]
         if before is not None:
             removed = int(before["experiments"]) - int(row["experiments"])
             share = f"{removed:,} of {int(before['experiments']):,} experiments"
             words = f"{share} pooled" if "pooled" in row["rule"] else f"{share} removed"
-            text = [*wrap(row["rule"], _CHARACTERS), *wrap(row["why"], _CHARACTERS), words]
+            text = [line for each in (row["rule"], row["why"], words) for line in _lines(each, removed_width)]
             height = _LINE * len(text) + 12
             middle = _BOX // 2
             parts.append(f'<path d="M{middle} {y - _GAP} V{y + height + _GAP}" class="arrow"/>')
             parts.append(f'<path d="M{middle} {y + height // 2} H{middle + 28}" class="arrow"/>')
-            parts.append(_box(middle + 30, y, text, width=_WIDTH - middle - 40))
+            parts.append(_box(middle + 30, y, text, width=removed_width))
             y += height + _GAP
-        parts.append(_box(10, y, left, width=_BOX - 20))
+        parts.append(_box(10, y, left, width=left_width))
         parts.append(f'<rect x="10" y="{y}" width="5" height="{_LINE * len(left) + 12}" rx="2" fill="{colour}"/>')
         y += _LINE * len(left) + 12 + _GAP
         before = row
-    title = f"SIMULATED: {sample}" if simulated else sample
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y}" role="img" '
-        f'aria-label="Selection of {escape(sample)}" font-family="system-ui, sans-serif" font-size="14" '
+        f'aria-label="Selection of {escape(sample)}" font-family="system-ui, sans-serif" font-size="{_SIZE}" '
         f'fill="currentColor"><style>.box {{ fill: none; stroke: currentColor; }} '
         ".arrow { fill: none; stroke: currentColor; marker-end: url(#head); }</style>"
         '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
         '<path d="M0 0 L8 4 L0 8 z" fill="currentColor"/></marker></defs>'
-        f'<text x="10" y="22" font-weight="bold">{escape(title)}</text>{"".join(parts)}</svg>\n'
+        f"{heading}{''.join(parts)}</svg>\n"
     )
 
 
-def _counts(row: pd.Series) -> str:
-    return ", ".join(f"{int(row[c]):,} {c}" for c in _COUNTED)
+def _counts(row: pd.Series, width: int) -> list[str]:
+    """Return the counts in one line, or in two where they are long."""
+    counts = [counted(int(row[column]), word) for column, word in _COUNTED.items()]
+    line = ", ".join(counts)
+    return [line] if len(_lines(line, width)) == 1 else [f"{', '.join(counts[:2])},", ", ".join(counts[2:])]
+
+
+def _lines(words: str, width: int) -> list[str]:
+    return lines_of(words, width=width - _BESIDE, size=_SIZE)
 
 
 def _box(x: int, y: int, text: list[str], *, width: int) -> str:
