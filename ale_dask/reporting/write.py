@@ -15,7 +15,7 @@ from ale_dask.analyses.main_effect import EPS, decision_variables
 from ale_dask.analyses.sensitivity.power import with_power
 from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.errors import InputError
-from ale_dask.reporting.common.extra import PAGE, PICTURES, available
+from ale_dask.reporting.common.extra import PAGE, PICTURES, WORD, available
 from ale_dask.reporting.common.map_files import SIMULATED, write_maps
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.once import each_table_once
@@ -36,7 +36,8 @@ from ale_dask.reporting.tables.clusters import (
     tsv,
 )
 from ale_dask.reporting.tables.contributions import contribution_table
-from ale_dask.reporting.tables.paper import article_html, article_table
+from ale_dask.reporting.tables.paper import article_html, article_table, printed
+from ale_dask.reporting.tables.word import article_docx
 from ale_dask.reporting.text.base_rate import base_rate_lines
 from ale_dask.storage.location import replace_file
 from ale_dask.version import __version__
@@ -78,6 +79,8 @@ def write_results(
         _write_study_files(results, out, title=title)
         for written in maps:
             written.result()
+    if available(*WORD):
+        replace_file(out / "table.docx", article_docx(printed(results, title=title)))
     if available(*PAGE):
         replace_file(out / "table.html", article_html(results, title=title).encode())
         figures = PageFigures(figure_paths, contexts, template() if pictures and available(*PICTURES) else None)

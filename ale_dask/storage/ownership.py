@@ -10,7 +10,18 @@ from ale_dask.errors import InputError
 from ale_dask.storage.location import Place, files
 
 _TOP = (
-    *("study.toml", "sweep.toml", "foci", "plans", "store.zarr", "run.json", "report.html", "table.tsv", "table.html"),
+    *(
+        "study.toml",
+        "sweep.toml",
+        "foci",
+        "plans",
+        "store.zarr",
+        "run.json",
+        "report.html",
+        "table.tsv",
+        "table.html",
+        "table.docx",
+    ),
     *("study_results.tsv", "overlap.tsv", "overlap.svg", "selection.tsv", "dataset_description.json"),
     *("sweep.json", "sweep.tsv", "sweep.parquet", "stability", "axes", "robustness.tsv", "places", "cells"),
 )

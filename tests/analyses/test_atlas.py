@@ -15,6 +15,9 @@ from ale_dask.numerics.space import mni_to_talairach, talairach_to_mni
         ((-21, -1, -24), "Nucleus", "Amygdala"),
         # A nucleus has no Brodmann area, however near one is.
         ((-21, -1, -24), "Brodmann Area", ""),
+        # Nor has a place with a region the nucleus of the same name 2 mm away.
+        ((24, -4, -14), "AAL", "Amygdala R"),
+        ((24, -4, -14), "Nucleus", ""),
         # As Nord et al. 2021 print it; read as if it lay in MNI, the image says Brodmann area 10.
         ((10, 62.7, 16.7), "Brodmann Area", "near Brodmann area 9 (2 mm)"),
         ((-52, 10, 11), "Gyrus", "Inferior Frontal Gyrus"),

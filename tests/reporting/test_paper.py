@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from io import BytesIO
 
 import pandas as pd
 import pytest
@@ -13,7 +14,8 @@ from support.samples import EVIL
 from ale_dask.analyses.findings.atlas import atlas
 from ale_dask.reporting.tables.anatomy import area_words, region_words
 from ale_dask.reporting.tables.clusters import cluster_table, contrast_table
-from ale_dask.reporting.tables.paper import COLUMNS, MINUS, UNDECIDED, article_html, article_table
+from ale_dask.reporting.tables.paper import COLUMNS, MINUS, UNDECIDED, article_html, article_table, printed
+from ale_dask.reporting.tables.word import article_docx
 
 Study = dict[str, xr.Dataset]
 
@@ -52,14 +54,27 @@ def test_rows_are_the_clusters_of_the_tables(study: Study) -> None:
     assert tuple(table.columns) == COLUMNS
     mine = table[table["Analysis"] == "affect"]
     ours = cluster_table(study["affect"])
-    ours = ours[ours["Cluster Size (mm3)"].notna()]
-    assert len(ours) == 2
-    assert mine["Volume (mm3)"].astype(float).tolist() == ours["Cluster Size (mm3)"].tolist()
+    assert mine["Cluster"].tolist() == ours["Cluster ID"].tolist()
+    assert (ours["Cluster Size (mm3)"].notna()).sum() == 2
+    volumes = pd.to_numeric(mine["Volume (mm3)"])
+    pd.testing.assert_series_equal(
+        volumes, ours["Cluster Size (mm3)"], check_names=False, check_index=False, check_dtype=False
+    )
+    # Sub-peaks have no p and no contributors of their own.
+    sub = mine["Volume (mm3)"] == ""
+    assert (mine[sub][["p", "Contributors"]] == "").to_numpy().all()
+    assert (mine[~sub][["p", "Contributors"]] != "").to_numpy().all()
     assert mine["ALE"].astype(float).tolist() == pytest.approx(ours["Peak ALE"].tolist(), abs=5e-5)
     assert mine["Side"].tolist() == ["L" if x < 0 else "R" for x in ours["X"]]
     found = contrast_table(study["contrast"], source="cluster-fwe")
+    of_contrast = table[table["Analysis"] == "contrast"]
+    corrected = of_contrast["Threshold"].str.contains("FWE p")
+    assert corrected.any()
+    # What is corrected stands above what is not.
+    assert corrected.tolist() == sorted(corrected, reverse=True)
     for direction, rows in found.groupby("Direction"):
-        shown = table[table["Direction"] == direction]
+        shown = of_contrast[~corrected & (of_contrast["Direction"] == direction)]
+        assert shown["Contributors"].str.contains(rf"{direction.split()[0]} [1-9]\d*: \S").all()
         assert shown["Z"].astype(float).tolist() == pytest.approx(rows["Peak Stat"].abs().tolist(), abs=0.005)
     # A conjunction has the overlap of the corrected maps and, beside it, that of the voxel-FWE maps.
     nowhere = table[table["Analysis"] == "nowhere"]
@@ -70,7 +85,7 @@ def test_rows_are_the_clusters_of_the_tables(study: Study) -> None:
 def test_undecided_clusters_are_marked_and_explained(study: Study) -> None:
     # 201 * .95^200 is more than .001: 200 iterations leave every cluster undecided.
     table = article_table(study)
-    main = table[(table["ALE"] != "") & (table["Direction"] == "")]
+    main = table[(table["ALE"] != "") & (table["Direction"] == "") & (table["Volume (mm3)"] != "")]
     assert main["p"].str.endswith(UNDECIDED).all()
     assert not table[table["Direction"] != ""]["p"].str.endswith(UNDECIDED).any()
     assert f"{UNDECIDED} Undecided" in article_html(study, title="ours")
@@ -85,7 +100,8 @@ def test_the_fragment_is_whole_escaped_and_marked(study: Study, marked: Study) -
     table = article_table(marked)
     cells = [row for row in html.rows[1:] if len(row) > 1]
     columns = [name.replace("mm³", "mm3") for name in html.rows[0]]
-    assert set(columns) == set(COLUMNS) - {"Analysis", "Direction", "Threshold"}
+    empty = {name for name in COLUMNS if not (table[name] != "").any()}
+    assert set(columns) == set(COLUMNS) - {"Analysis", "Direction", "Threshold"} - empty
     plain = [[cell.replace(MINUS, "-").replace("< .", "<.") for cell in row] for row in cells]
     assert plain == table[columns].to_numpy().tolist()
     headings = [row[0] for row in html.rows if len(row) == 1]
@@ -103,11 +119,29 @@ def test_every_cell_brings_its_own_style(study: Study) -> None:
     assert len(re.findall(r"<t[hd] (?![^>]*style=)", html)) == len(re.findall(r"<t[hd]>", html)) == 0
 
 
+def test_a_word_document_holds_the_same_table(marked: Study) -> None:
+    from docx import Document
+
+    table = printed(marked, title=f"{EVIL}\x07")
+    data = article_docx(table)
+    assert data == article_docx(table)
+    document = Document(BytesIO(data))
+    (grid,) = document.tables
+    rows = [[cell.text for cell in row.cells] for row in grid.rows]
+    assert rows[0] == [name for name, _ in table.columns]
+    expected = [row for heading, listed in table.groups for row in ([heading] * len(table.columns), *listed)]
+    assert rows[1:] == expected
+    text = "\n".join(paragraph.text for paragraph in document.paragraphs)
+    assert f"SIMULATED DATA. {EVIL}" in text
+    assert all(note in text for note in table.notes)
+
+
 def test_the_notes_say_what_p_is_and_what_is_controlled(study: Study) -> None:
     html = article_html(study, title="ours")
     assert "Main effects: p is of the cluster&#39;s size, family-wise, from 200 iterations" in html
     assert "it does not say which of its voxels are active" in html
-    assert "Contrasts: p is of the peak, uncorrected" in html
+    assert "Contrasts, uncorrected: p is of the peak, uncorrected" in html
+    assert "p is of the peak, family-wise, from" in html
     assert "nothing here is corrected for multiple comparisons" in html
     assert "Conjunctions, overlap of the maps at voxel FWE: no p." in html
 

