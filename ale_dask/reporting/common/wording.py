@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from ale_dask.analyses.corrections import CORRECTION_OF
+from ale_dask.analyses.findings.certainty import FEWEST_EXPERIMENTS
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import EPS
 from ale_dask.analyses.sensitivity.power import BESIDE, THIRDS
@@ -23,8 +24,6 @@ from ale_dask.reporting.common.maps import MapSpec, find_map_spec
 from ale_dask.reporting.common.null_rate import little_power
 from ale_dask.reporting.common.presentation import presentation_of
 
-FEWEST = 17
-"""Fewest experiments of a main effect that is not underpowered (Eickhoff et al. 2016)."""
 UNLIKE = "that alone can reject exchangeability, without any difference in where the effects are"
 """The consequence of arms that differ more than 1.5-fold."""
 KEPT = (
@@ -122,8 +121,8 @@ def notes(result: xr.Dataset) -> list[str]:
     """Return the notes on a result that its readers must know, such as few experiments or unlike arms."""
     notes = []
     attrs = result.attrs
-    if model_of(result).kind == "main-effect" and attrs["n_experiments"] < FEWEST:
-        notes.append(f"Only {attrs['n_experiments']} experiments, fewer than {FEWEST}: underpowered.")
+    if model_of(result).kind == "main-effect" and attrs["n_experiments"] < FEWEST_EXPERIMENTS:
+        notes.append(f"Only {attrs['n_experiments']} experiments, fewer than {FEWEST_EXPERIMENTS}: underpowered.")
     notes += shortfalls(result)
     if "null_voxel_rate" in attrs and (words := little_power(attrs["null_voxel_rate"], model_of(result).inference)):
         notes.append(words)

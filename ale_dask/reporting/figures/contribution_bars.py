@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from ale_dask.analyses.findings.certainty import LARGEST_SHARE
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.palette import FAINT, INK, LINE, REST
 from ale_dask.reporting.common.svg import WIDTH, box, short, svg, text
 from ale_dask.reporting.figures.study_context import Part
-from ale_dask.reporting.tables.contributions import DOMINANT
 
 NAMED = 4
 """Experiments named in a bar; the others are drawn as one."""
@@ -68,7 +68,7 @@ def bars_alt(clusters: Sequence[Cluster], shares: pd.DataFrame) -> str:
     for row in largest.to_dict("records"):
         arm = f" of {row['Arm']}" if several else ""
         words.append(f"cluster {row['Cluster ID']}{arm} {row['Share (%)']:.0f} % {row['Experiment']}")
-    dominant = int((shares["Share (%)"] > DOMINANT).sum())
+    dominant = int((shares["Share (%)"] > LARGEST_SHARE).sum())
     half = f"{dominant} of these are more than half" if dominant else "none is more than half"
     return f"Shares of experiments in {len(clusters)} clusters; the largest: {'; '.join(words)}; {half}."
 
@@ -96,7 +96,7 @@ def _bar(rows: pd.DataFrame, colour: str, y: float) -> tuple[list[str], float]:
         if width > 18:
             drawn.append(text(x + 5, y + 12, str(k + 1), fill="#fff" if k < 2 else INK, bold=True, size=11))
         x += width
-        words.append((f"{k + 1} {row['Experiment']} {share:.1f} %", share > DOMINANT))
+        words.append((f"{k + 1} {row['Experiment']} {share:.1f} %", share > LARGEST_SHARE))
     others = records[len(named) :]
     if others:
         share = sum(float(row["Share (%)"]) for row in others)

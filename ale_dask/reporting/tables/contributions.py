@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.contrast import compared
+from ale_dask.analyses.findings.certainty import LARGEST_SHARE
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.contributions import contributions
 from ale_dask.analyses.findings.model import model_of
@@ -21,8 +22,6 @@ from ale_dask.reporting.common.maps import find_map_spec, main_clusters
 from ale_dask.reporting.common.once import made_once
 
 CONTRIBUTING = ("Cluster ID", "Arm", "Experiment", "Subjects", "Share (%)", "Largest Share (%)", "Foci", "Note")
-DOMINANT = 50.0
-"""Share in percent above which an experiment is marked."""
 
 
 @made_once
@@ -87,7 +86,7 @@ def contribution_table(
         ):
             for i in np.lexsort((names.astype(str), -share)):
                 if share[i] > 0 or foci[i]:
-                    note = "more than half" if share[i] > DOMINANT else ""
+                    note = "more than half" if share[i] > LARGEST_SHARE else ""
                     values = (str(cluster.number), arm, names[i], sizes[i], share[i], 100 * most[i], foci[i], note)
                     rows.append(dict(zip(CONTRIBUTING, values, strict=True)))
     table = pd.DataFrame(rows, columns=list(CONTRIBUTING))
