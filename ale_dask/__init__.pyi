@@ -41,6 +41,7 @@ from ale_dask.reporting.sensitivity.scaling import scaling_table as scaling_tabl
 from ale_dask.reporting.sensitivity.sweep_clusters import robustness_table as robustness_table
 from ale_dask.reporting.text.checklist import checklist as checklist
 from ale_dask.version import __version__ as __version__
+from ale_dask.workflows.evidence import evidence as evidence
 from ale_dask.workflows.fail_safe import fail_safe_of_run as fail_safe_of_run
 from ale_dask.workflows.follow import cancel as cancel
 from ale_dask.workflows.follow import follow as follow

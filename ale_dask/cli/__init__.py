@@ -57,6 +57,7 @@ app.command("base-rate")(base_rate.base_rate)
 app.command("leave-one-out")(sensitivity.leave_one_out)
 app.command("fail-safe")(sensitivity.fail_safe)
 app.command()(sensitivity.power)
+app.command()(sensitivity.evidence)
 app.command("main-effect")(run.command_of_files(None, "Compute the ALE of each foci file, without a study.toml."))
 app.command("contrast")(
     run.command_of_files("contrast", "Contrast two foci files in both directions, without a study.toml.")

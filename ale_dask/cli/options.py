@@ -108,6 +108,10 @@ Verbose = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print no progress.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Discard the run that OUT holds.")]
+WithEvidence = Annotated[
+    bool,
+    typer.Option("--evidence", help="Then compute leave-one-out, fail-safe N … for a card of evidence per cluster."),
+]
 Pictures = Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw a PNG of each thresholded map.")]
 Foci = Annotated[
     list[Path],
@@ -143,6 +147,7 @@ class RunOptions:
     overwrite: Overwrite = False
     pictures: Pictures = True
     verbose: Verbose = False
+    evidence: WithEvidence = False
 
 
 SETTINGS: dict[str, Any] = {

@@ -130,21 +130,25 @@ def finish(
 ) -> Answer:
     """Write the results of a run, print a summary of them, and return what was printed; `notices` are of its input."""
     from ale_dask.reporting import each_table_once, study_table, summary_lines
+    from ale_dask.reporting.sensitivity.evidence_files import as_record, certainty_lines
     from ale_dask.workflows.notices import notice_lines
     from ale_dask.workflows.run import write
     from ale_dask.workflows.unchanged import Answer
 
     log.info("writing maps, tables and pictures" if pictures else "writing maps and tables")
     with each_table_once():
-        write(results, record, out, study=study, pictures=pictures)
+        evidence = write(results, record, out, study=study, pictures=pictures)
         ignore_signals()
         values = {
             "input": [one.record() for one in notices],
             "wall_seconds": record["wall_seconds"],
             "results": json.loads(study_table(results).to_json(orient="records")),
             "analyses": record["analyses"],
+            **(
+                {"evidence": [as_record(card) for each in evidence.values() for card in each.cards]} if evidence else {}
+            ),
         }
-        answer = Answer(notice_lines(notices), summary_lines(results), values)
+        answer = Answer(notice_lines(notices), [*summary_lines(results), *certainty_lines(evidence)], values)
     print_answer(answer, out, as_json=as_json)
     return answer
 

@@ -56,7 +56,7 @@ def _run(study: Study, out: str, options: RunOptions) -> None:
     from ale_dask.storage.location import place
     from ale_dask.workflows.unchanged import keep_answer, request_hash
 
-    request = request_hash(study, pictures=options.pictures)
+    request = request_hash(study, pictures=options.pictures, evidence=options.evidence)
     if not (options.overwrite or options.verbose) and _shown_again(request, out, as_json=options.as_json):
         return
     from ale_dask.execution.backends.registry import backend_of
@@ -68,6 +68,10 @@ def _run(study: Study, out: str, options: RunOptions) -> None:
         study = _array_first(study, out, quiet=options.quiet, overwrite=overwrite)
         overwrite = False
     results, record = runs.run(study, out, overwrite=overwrite, quiet=options.quiet)
+    if options.evidence:
+        from ale_dask.workflows.evidence import make_evidence
+
+        make_evidence(out, compute=True, backend=study.backend, quiet=options.quiet)
     answer = finish(
         results, record, out, study=study, as_json=options.as_json, pictures=options.pictures, notices=notices
     )

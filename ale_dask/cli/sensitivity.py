@@ -1,4 +1,4 @@
-"""Commands on how far the results of a finished run can be relied on: power, leave-one-out, fail-safe."""
+"""Commands on how far the results of a finished run can be relied on: power, leave-one-out, fail-safe, evidence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ale_dask.cli.options import (
     stop_on_signals,
     with_settings,
 )
-from ale_dask.errors import InputError, did_you_mean
+from ale_dask.errors import InputError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,30 +45,19 @@ def power(
     OUT/NAME/NAME_power.tsv holds the power for 0, 1 … all of the experiments. Every run computes it for a main effect
     without clusters, for its report.
     """
-    from ale_dask.analyses.findings.model import model_of
-    from ale_dask.analyses.sensitivity.power import power as simulate
-    from ale_dask.reporting.common.maps import stem
-    from ale_dask.reporting.common.written import writing_results
-    from ale_dask.reporting.sensitivity.power import power_line, power_table
-    from ale_dask.reporting.tables.clusters import tsv
-    from ale_dask.storage.location import place, replace_file
-    from ale_dask.workflows.run import collect
+    from ale_dask.reporting.sensitivity.power import power_line
+    from ale_dask.workflows.power import power_of_run
 
-    _, results, _ = collect(out)
-    mains = {name: r for name, r in results.items() if model_of(r).kind == "main-effect"}
-    if analysis is not None and analysis not in mains:
-        hint = did_you_mean(analysis, mains)
-        raise InputError(f"{analysis}: no main effect of {out}, which has {', '.join(mains)}{hint}")
-    numbers = {}
-    for name in [analysis] if analysis else mains:
-        curve = simulate(mains[name], simulations=simulations, within_mm=within, target=target)
-        with writing_results(place(out)) as folder:
-            replace_file(folder / stem(name) / f"{stem(name)}_power.tsv", tsv(power_table(curve)))
-        numbers[name] = {key: value for key, value in curve.attrs.items() if key.startswith("power_")}
-        if not as_json:
-            print(power_line(curve), flush=True)
+    curves = power_of_run(out, analysis=analysis, simulations=simulations, within_mm=within, target=target)
     if as_json:
+        numbers = {
+            name: {key: value for key, value in curve.attrs.items() if key.startswith("power_")}
+            for name, curve in curves.items()
+        }
         print(json.dumps({"out": out, "analyses": numbers}))
+        return
+    for curve in curves.values():
+        print(power_line(curve))
 
 
 def leave_one_out(
@@ -120,6 +109,51 @@ def leave_one_out(
         return
     for line in jackknife_lines(overlaps):
         print(line)
+    log.info(f"`ale-dask collect {out}` shows it in report.html")
+
+
+def evidence(
+    out: Stored,
+    analysis: Annotated[str | None, typer.Argument(help="Name of a main effect, by default all of them.")] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--by", help="Column on which reports may depend, by default modality and direction; may be repeated."
+        ),
+    ] = None,
+    compute: Annotated[
+        bool, typer.Option("--compute", help="First compute what is lacking; its cost is printed before.")
+    ] = False,
+    backend: Backend = None,
+    workers: Workers = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Print a card of evidence for each cluster of the main effects of a finished run, with its level of certainty.
+
+    OUT/NAME/NAME_evidence.tsv and .json are written.
+    """
+    from ale_dask.analyses.findings.certainty import HOW, RULES
+    from ale_dask.reporting.sensitivity.evidence import COLUMNS
+    from ale_dask.reporting.sensitivity.evidence_files import as_record, card_lines
+    from ale_dask.storage.location import place
+    from ale_dask.workflows.evidence import make_evidence
+    from ale_dask.workflows.run_directory import stored_study
+
+    stop_on_signals()
+    show_messages(quiet=quiet)
+    settings = with_settings(stored_study(place(out)), backend=backend, workers=workers).backend
+    made = make_evidence(out, analysis=analysis, by=by or COLUMNS, compute=compute, backend=settings, quiet=quiet)
+    if as_json:
+        rules = [{"rule": rule.name, "says": rule.says} for rule in RULES]
+        cards = [as_record(card) for each in made for card in each.cards]
+        print(json.dumps({"out": out, "how": HOW, "rules": rules, "cards": cards}))
+        return
+    for each in made:
+        for card in each.cards:
+            print("\n".join(card_lines(card, out=out)))
+        if not each.cards:
+            print(f"{each.analysis}: no cluster")
     log.info(f"`ale-dask collect {out}` shows it in report.html")
 
 

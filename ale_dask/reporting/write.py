@@ -26,6 +26,7 @@ from ale_dask.reporting.figures.overlap import overlap_svg, overlap_table
 from ale_dask.reporting.figures.study_context import study_contexts
 from ale_dask.reporting.figures.viewer_layers import template
 from ale_dask.reporting.html.page import PageFigures, RunSource, write_page
+from ale_dask.reporting.sensitivity.evidence_files import write_evidence
 from ale_dask.reporting.sensitivity.scaling import scaling_table
 from ale_dask.reporting.tables.clusters import (
     ENDS,
@@ -74,6 +75,8 @@ def write_results(
         maps = [pool.submit(write_maps, result, folders[name]) for name, result in results.items()]
         for name, result in results.items():
             _write_analysis_tables(result, results, folders[name])
+            if source is not None and name in source.evidence:
+                write_evidence(source.evidence[name], folders[name])
             if pictures:
                 figure_paths += write_figures(result, folders[name], context=contexts[name])
         _write_study_files(results, out, title=title)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,10 @@ import numpy as np
 import xarray as xr
 
 from ale_dask.analyses.contrast import pooled_name
+from ale_dask.analyses.execute import seconds_of_first, seconds_per_iteration
 from ale_dask.analyses.main_effect import MainEffectPlan
 from ale_dask.analyses.sensitivity import contrast_jackknife
+from ale_dask.config.run_record import RunRecord
 from ale_dask.config.study import Backend, Study, main_effects_of
 from ale_dask.execution.backends.connect import threads_of
 from ale_dask.execution.block_store import store_plan
@@ -81,9 +83,62 @@ def jackknife_of_run(
     """
     out = place(out)
     study, results, record = collect(out)
-    planned = _planned(out, study, results, by=by, k=k)
-    run = Run.at(out)
-    backend = backend or study.backend
+    planned = plan_left_out(out, study=study, results=results, record=record, by=by, k=k)
+    return compute_left_out(planned, backend=backend or study.backend, client=client, quiet=quiet)
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOutRun:
+    """The jackknife of some results of a finished run before it is computed."""
+
+    out: Place
+    study: Study
+    results: Mapping[str, xr.Dataset]
+    record: RunRecord
+    planned: JackknifePlan
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all passes on one CPU like this one; a set with its relabellings of a contrast is one block."""
+        return sum(
+            p.iterations
+            * (seconds_of_first(p.plan) if p.block_size else seconds_per_iteration(p.plan, most=p.iterations))
+            for p in self.planned.passes.values()
+        )
+
+
+def plan_left_out(
+    out: Place,
+    *,
+    study: Study,
+    results: Mapping[str, xr.Dataset],
+    record: RunRecord,
+    by: str = "group",
+    k: int = 1,
+) -> LeftOutRun:
+    """Return the jackknife of some results of a finished run; contrasts and conjunctions need their main effects.
+
+    Raises
+    ------
+    StoreError
+        when OUT holds no run.
+    InputError
+        as `jackknife`.
+    """
+    return LeftOutRun(out, study, results, record, _planned(out, study, results, by=by, k=k))
+
+
+def compute_left_out(
+    left_out: LeftOutRun, *, backend: Backend, client: Client | None = None, quiet: bool = False
+) -> dict[str, xr.Dataset]:
+    """Compute the blocks that OUT lacks, write the tables and figures of every result, and return overlaps by name.
+
+    Raises
+    ------
+    StoreError, BackendError, UnfinishedError
+        after any of which the same call resumes.
+    """
+    planned, run = left_out.planned, Run.at(left_out.out)
     with workers_of(backend, client=client) as connected:
         sizes = Sizes(backend, threads_of(connected, backend))
         jobs = {
@@ -92,12 +147,12 @@ def jackknife_of_run(
         }
         sets = f"{sum(map(len, planned.sets.values()))} sets over {len(planned.sets)} analyses"
         log.info(", ".join(filter(None, (f"leaving out: {sets}", sizes.takes))))
-        carry_out([job for each in jobs.values() for job in each], out, study=study, client=connected, quiet=quiet)
-    read = partial(_read, planned, jobs)
-    overlaps = dict(overlaps_of(planned, read))
-    with writing_results(out) as folder:
+        every = [job for each in jobs.values() for job in each]
+        carry_out(every, left_out.out, study=left_out.study, client=connected, quiet=quiet)
+    overlaps = dict(overlaps_of(planned, partial(_read, planned, jobs)))
+    with writing_results(left_out.out) as folder:
         for name, overlap in overlaps.items():
-            origin = origin_of(results[name], record)
+            origin = origin_of(left_out.results[name], left_out.record)
             write_jackknife(overlap, folder / stem(name), origin=origin)
     return overlaps
 
@@ -112,6 +167,7 @@ def _planned(out: Place, study: Study, results: Mapping[str, xr.Dataset], *, by:
         arms={
             name: Arms(arms, (prepared.samples[pooled_name(name)], mains[pooled_name(name)]))
             for name, arms in prepared.arms.items()
+            if name in results
         },
         by=by,
         k=k,

@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from ale_dask.analyses.contrast import pooled_name
+from ale_dask.analyses.findings.certainty import Evidence
 from ale_dask.analyses.kinds import PLANS, iterations_of, results_of
 from ale_dask.analyses.ma import ale_union, store_ma
 from ale_dask.analyses.main_effect import undecided
@@ -36,6 +37,7 @@ from ale_dask.execution.progress import Progress
 from ale_dask.numerics.warm import compile_beside
 from ale_dask.reporting.common.written import writing_results
 from ale_dask.reporting.html.page import RunSource
+from ale_dask.reporting.sensitivity.evidence import asked_evidence
 from ale_dask.reporting.text.follow_up_files import follow_up_prefixes, with_follow_ups
 from ale_dask.reporting.text.methods import as_bibtex, as_markdown, methods_of
 from ale_dask.reporting.write import write_results
@@ -297,8 +299,10 @@ def write(
     *,
     study: Study,
     pictures: bool,
-) -> None:
+) -> dict[str, Evidence]:
     """Write maps, tables, pictures, the page, run.json and the methods text of a run to OUT, with their checksums.
+
+    Cards of evidence are written again where OUT has some, and are returned by the names of their main effects.
 
     Raises
     ------
@@ -311,18 +315,20 @@ def write(
     follow_ups = follow_up_prefixes(results)
     copy = local_copy(out, only=(*follow_ups, "plans/results.json"))
     methods = methods_of(with_follow_ups(record, copy))
+    evidence = asked_evidence(results, record, copy)
     with writing_results(out, keeping=follow_ups) as folder:
         write_results(
             results,
             folder,
             title=study.title,
             pictures=pictures,
-            source=RunSource(record, copy),
+            source=RunSource(record, copy, evidence),
         )
         replace_file(folder / "logs" / "CITATION.md", as_markdown(methods).encode())
         replace_file(folder / "logs" / "CITATION.bib", as_bibtex(methods).encode())
         replace_file(folder / "run.json", (json.dumps(record, indent=2) + "\n").encode())
     Journal(out)("finished")
+    return evidence
 
 
 def collect(out: str | Place) -> tuple[Study, dict[str, xr.Dataset], RunRecord]:

@@ -197,7 +197,7 @@ def _collect(
     with staged(out) as folder:
 
         def each_cell() -> Iterator[tuple[str, Study, Mapping[str, xr.Dataset], Mapping[str, Any]]]:
-            for label, results, digests[label] in _results(planned, nulls):
+            for label, results, digests[label] in results_of_cells(planned, nulls):
                 cell = planned.cells[label]
                 yield label, cell.study, results, _record_of_cell(results, digests[label])
                 stability.add(results)
@@ -231,7 +231,7 @@ def _record_of_cell(results: Mapping[str, xr.Dataset], digests: Mapping[str, str
     return {"program": {"version": __version__}, "analyses": analyses}
 
 
-def _results(planned: Sweep, nulls: Nulls) -> Iterator[tuple[str, dict[str, xr.Dataset], dict[str, str]]]:
+def results_of_cells(planned: Sweep, nulls: Nulls) -> Iterator[tuple[str, dict[str, xr.Dataset], dict[str, str]]]:
     """Yield the label, the results and the digests of each cell; equal MA maps are added up once."""
     ale: dict[str, Any] = {}
     for label, prepared in planned.prepared.items():

@@ -38,13 +38,13 @@ class Answer:
     values: dict[str, Any]
 
 
-def request_hash(study: Study, *, pictures: bool) -> str:
+def request_hash(study: Study, *, pictures: bool, evidence: bool = False) -> str:
     """Return a hash over all but OUT that the answer of a run follows from, "" where a file cannot be read.
 
     Take it before the run reads these files: what is changed while it computes must not pass for what it read.
     """
     try:
-        values = [_content(study), _program(), _versions(), pictures]
+        values = [_content(study), _program(), _versions(), pictures, evidence]
     # The run itself says what is wrong with a file.
     except (OSError, InputError):
         return ""

@@ -11,12 +11,14 @@ from ale_dask.errors import StoreError
 from ale_dask.storage.checksums import hashes_of, read_seal, write_seal
 from ale_dask.storage.location import Place, files, recording, staged
 
-_COLLECT = "`ale-dask collect {}` writes it again"
+_COLLECT = "`ale-dask collect {0}` writes it again"
 _FOLLOW_UPS = {
     "_fail-safe.": "`ale-dask fail-safe {}` writes it again",
     "_fail-safe-base-rate.": "`ale-dask fail-safe {}` writes it again",
     "_leave-out-": "`ale-dask leave-one-out {}` writes it again",
-    "_power.": "`ale-dask power {}` writes it again",
+    "_power.": "`ale-dask power {0}` writes it again",
+    "_profiles.": "`ale-dask evidence {0} --compute` writes it again",
+    "_evidence.": "`ale-dask evidence {0}` writes it again",
 }
 
 

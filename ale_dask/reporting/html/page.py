@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.corrections import CORRECTION_OF
+from ale_dask.analyses.findings.certainty import Evidence
 from ale_dask.analyses.findings.model import is_simulated, model_of
 from ale_dask.config.run_record import RunRecord
 from ale_dask.reporting.common.maps import MapSpec, corrected_map_specs, map_specs_of, pictured_map_specs, stem
@@ -32,6 +33,7 @@ from ale_dask.reporting.html.provenance_tables import (
     settings_table,
 )
 from ale_dask.reporting.html.viewer import Viewers
+from ale_dask.reporting.sensitivity.evidence_files import for_page
 from ale_dask.reporting.tables.clusters import study_table, table_end, table_of_map
 from ale_dask.reporting.tables.page_tables import (
     PlaceOfRow,
@@ -57,6 +59,8 @@ class RunSource:
 
     record: RunRecord | None = None
     folder: Path | None = None
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    """The cards of evidence of each main effect that has them, by name."""
 
     def follow_ups(self, result: xr.Dataset) -> list[dict[str, Any]]:
         """Return the follow-up analyses of a result, as the page shows them."""
@@ -108,7 +112,7 @@ def write_page(
         title=title,
         simulated=is_simulated(*results.values()),
         version=__version__,
-        style=Markup(_template_text("report.css")),
+        style=Markup(_template_text("report.css") + _template_text("evidence.css")),
         script=Markup(script),
         # By this hash the browser runs no other script, not even one that a name smuggles in.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -145,7 +149,7 @@ def _analysis_sections(
     viewers = Viewers(figures.backdrop)
     analyses = [
         _analysis(name, result, folder / stem(name), figures, contexts[name], viewers)
-        | {"follow_ups": source.follow_ups(result)}
+        | {"follow_ups": source.follow_ups(result), "evidence": for_page(source.evidence.get(name))}
         for name, result in results.items()
     ]
     return {"analyses": analyses, "viewers": viewers.as_json(), "blobs": viewers.blobs()}

@@ -8,7 +8,7 @@ import xarray as xr
 from ale_dask.analyses.sensitivity.power import BESIDE, OF_BASE_RATE, PER_ARM
 from ale_dask.reporting.common.wording import detectable, price
 
-COLUMNS = ("Experiments", "Prevalence (%)", "Power (%)", "Low (%)", "High (%)")
+COLUMNS = ("Reporting", "Prevalence (%)", "Power (%)", "Low (%)", "High (%)")
 _VALUES = ("power", "power_low", "power_high")
 
 

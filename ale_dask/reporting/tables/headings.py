@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ale_dask.config.inference import PROFILES
 from ale_dask.reporting.tables.columns import COLUMNS, FIRST_BY_MASS, FIRST_ON_PAGE, MOST_FIRST
 
 _FIRST = {
@@ -73,6 +74,19 @@ _SAYS = {
     "Weakest Without": "What was left out where the least survives.",
     "Lost Without": "What was left out where nothing of the cluster survives.",
     "Prevalence (%)": "Share of the experiments that report the place.",
+    "Reporting": "Number of experiments that report the place.",
+    "Power (%)": "Share of the simulated studies in which the place is found.",
+    "Low (%)": "Lower end of the exact 95 % interval of the power.",
+    "High (%)": "Upper end of the exact 95 % interval of the power.",
+    "Power Base Rate (%)": "Share of the simulated studies in which the place is found against the base rate.",
+    "Low Base Rate (%)": "Lower end of the exact 95 % interval of the power against the base rate.",
+    "High Base Rate (%)": "Upper end of the exact 95 % interval of the power against the base rate.",
+    "Profiles": "Number of profiles under which the cluster was looked for.",
+    "Found Under": "Number of these under which a significant cluster overlaps it.",
+    **{
+        f"{profile} (%)": f"Share of the cluster's voxels that survives with the profile {profile}."
+        for profile in PROFILES
+    },
     "noise_in": "The main effects that experiments without convergence are added to.",
     "against": "The null that clusters must survive.",
     "N": "Experiments without convergence that the cluster withstands, the median over series.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from ale_dask.reporting.common.phrases import inference_of_record
 from ale_dask.reporting.common.written import check_written, rewrite_hint
 from ale_dask.reporting.tables.page_tables import cells, image_size, links_to
 
-_ENDS = ("fail-safe.", "fail-safe-base-rate.", "leave-out-", "power.")
+EVIDENCE = "evidence"
+"""The end of the files of the cards of evidence, which are written again with every result."""
+_ENDS = ("fail-safe.", "fail-safe-base-rate.", "leave-out-", "power.", "profiles.")
 
 
 def origin_of(result: xr.Dataset, record: RunRecord) -> list[Any]:
@@ -52,18 +54,28 @@ def with_follow_ups(record: RunRecord, out: Path) -> RunRecord:
     follow_ups: list[FollowUpRecord] = []
     for name, entry in record["analyses"].items():
         origin = _origin([name, *(entry.get("arms") or entry.get("of") or ())], record, inference_of_record(record))
-        for prefix in follow_up_prefixes([name]):
-            for path in sorted(out.glob(f"{prefix}*json")):
-                about = _read_about(path, out)
-                if about.get("of_results") == origin:
-                    what = "leave-one-out" if "_leave-out-" in path.name else path.stem.rpartition("_")[2]
-                    follow_ups.append({"analysis": name, "what": what, "title": str(about["title"])})
+        for path in _paths(name, out):
+            about = _read_about(path, out)
+            if about.get("of_results") == origin:
+                what = "leave-one-out" if "_leave-out-" in path.name else path.stem.rpartition("_")[2]
+                follow_ups.append({"analysis": name, "what": what, "title": str(about["title"])})
+        if _evidence_path(name, out).is_file():
+            follow_ups.append({"analysis": name, "what": EVIDENCE, "title": "Evidence on each cluster"})
     return {**record, "follow_ups": follow_ups}
 
 
 def follow_up_prefixes(names: Iterable[str]) -> tuple[str, ...]:
     """Return the beginnings of the paths in OUT of the follow-ups of these analyses."""
-    return tuple(f"{stem(name)}/{stem(name)}_{end}" for name in names for end in _ENDS)
+    return tuple(f"{stem(name)}/{stem(name)}_{end}" for name in names for end in (*_ENDS, f"{EVIDENCE}."))
+
+
+def _paths(name: str, out: Path) -> list[Path]:
+    """Return the paths of the JSON files of the follow-ups of an analysis, without the cards of evidence."""
+    return sorted(path for end in _ENDS for path in (out / stem(name)).glob(f"{stem(name)}_{end}*json"))
+
+
+def _evidence_path(name: str, out: Path) -> Path:
+    return out / stem(name) / f"{stem(name)}_{EVIDENCE}.json"
 
 
 def follow_ups_of(result: xr.Dataset, out: Path, record: RunRecord) -> list[dict[str, Any]]:
@@ -75,27 +87,52 @@ def follow_ups_of(result: xr.Dataset, out: Path, record: RunRecord) -> list[dict
         when a file of a follow-up is not as it was written.
     """
     follow_ups = []
-    prefixes = follow_up_prefixes([result.attrs["name"]])
-    for path in sorted(path for prefix in prefixes for path in out.glob(f"{prefix}*json")):
-        about = _read_about(path, out)
-        table, figure = path.with_suffix(".tsv"), path.with_suffix(".svg")
-        if about.get("of_results") != origin_of(result, record) or not table.is_file():
-            continue
+    for path, about, table in _holding(result, out, record):
+        figure = path.with_suffix(".svg")
         image = _read(figure, out) if figure.is_file() else b""
-        text = io.BytesIO(_read(table, out))
         follow_ups.append(
             {
                 "title": about["title"],
                 "says": about["says"],
-                "table": cells(
-                    pd.read_csv(text, sep="\t", dtype=str, keep_default_na=False, na_values=[""]),
-                    links=links_to(out, table, figure),
-                ),
+                "table": cells(table, links=links_to(out, path.with_suffix(".tsv"), figure)),
                 "figure": base64.b64encode(image).decode(),
                 "size": image_size(image) if image else (0, 0),
             }
         )
     return follow_ups
+
+
+def follow_up_tables(result: xr.Dataset, out: Path, record: RunRecord) -> dict[str, pd.DataFrame]:
+    """Return the tables of the follow-ups of a result, all cells as text, by name: "power", "leave-out-group" ….
+
+    Raises
+    ------
+    StoreError
+        when a file of a follow-up is not as it was written.
+    """
+    before = len(stem(str(result.attrs["name"]))) + 1
+    return {path.stem[before:]: table for path, _, table in _holding(result, out, record)}
+
+
+def _holding(result: xr.Dataset, out: Path, record: RunRecord) -> Iterator[tuple[Path, dict[str, Any], pd.DataFrame]]:
+    """Yield the path, the content and the table of each follow-up that was computed from a result as it is now."""
+    for path in _paths(str(result.attrs["name"]), out):
+        about, table = _read_about(path, out), path.with_suffix(".tsv")
+        if about.get("of_results") == origin_of(result, record) and table.is_file():
+            text = io.BytesIO(_read(table, out))
+            yield path, about, pd.read_csv(text, sep="\t", dtype=str, keep_default_na=False, na_values=[""])
+
+
+def asked_columns(name: str, out: Path) -> list[str] | None:
+    """Return the columns by which the cards of evidence of an analysis look at prevalence; None without cards.
+
+    Raises
+    ------
+    StoreError
+        when the file of the cards is not as it was written.
+    """
+    path = _evidence_path(name, out)
+    return list(map(str, _read_about(path, out).get("by", ()))) if path.is_file() else None
 
 
 def _read(path: Path, out: Path) -> bytes:

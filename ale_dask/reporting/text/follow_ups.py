@@ -16,6 +16,10 @@ _SENTENCES = {
     "clusters of {names}.",
     "power": "What the samples could have found was simulated as the share of simulated studies in which a place that "
     "so many experiments report is found, for {names}.",
+    "profiles": "Clusters were looked for again under the conventions of other programs, for {names}.",
+    "evidence": "The certainty of each cluster is given in four levels, named as GRADE names its own [@guyatt2008] and "
+    "made by fixed rules of this program from prevalence, contributions, leave-one-out, fail-safe N, the conventions "
+    "of other programs, voxel-wise correction, the base rate, power and the decision on the cluster, for {names}.",
 }
 _ATLASES = {
     "AAL": "AAL2 [@rolls2015]",

@@ -50,7 +50,7 @@ class Reference:
             "doi": self.doi,
         }
         fields = ",\n".join(f"  {name} = {{{value}}}" for name, value in values.items() if value)
-        return f"@article{{{self.key},\n{fields}\n}}\n".replace("é", "{\\'e}")
+        return f"@article{{{self.key},\n{fields}\n}}\n".replace("é", "{\\'e}").replace("ü", '{\\"u}')
 
 
 def _read() -> dict[str, Reference]:

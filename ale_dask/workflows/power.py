@@ -1,0 +1,60 @@
+"""Simulate the power of the main effects of a finished run, and write it beside their results."""
+
+from __future__ import annotations
+
+import json
+
+import xarray as xr
+
+from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.sensitivity.power import SIMULATIONS, TARGET, WITHIN_MM, power
+from ale_dask.errors import InputError, did_you_mean
+from ale_dask.reporting.common.maps import stem
+from ale_dask.reporting.common.written import writing_results
+from ale_dask.reporting.sensitivity.power import power_line, power_table
+from ale_dask.reporting.tables.clusters import tsv
+from ale_dask.reporting.text.follow_up_files import origin_of
+from ale_dask.storage.location import Place, place, replace_file
+from ale_dask.workflows.run import collect
+
+
+def power_of_run(
+    out: str | Place,
+    *,
+    analysis: str | None = None,
+    simulations: int = SIMULATIONS,
+    within_mm: float = WITHIN_MM,
+    target: float = TARGET,
+) -> dict[str, xr.Dataset]:
+    """Simulate the power of main effects of a finished run, and return it by name as `power` does.
+
+    The files are OUT/NAME/NAME_power.tsv and .json.
+
+    Raises
+    ------
+    StoreError
+        when OUT holds no finished run.
+    InputError
+        when OUT has no main effect of that name, or as `power`.
+    """
+    _, results, record = collect(out)
+    mains = {name: r for name, r in results.items() if model_of(r).kind == "main-effect"}
+    if analysis is not None and analysis not in mains:
+        hint = did_you_mean(analysis, mains)
+        raise InputError(f"{analysis}: no main effect of {out}, which has {', '.join(mains)}{hint}")
+    curves = {}
+    for name in [analysis] if analysis else mains:
+        curve = power(mains[name], simulations=simulations, within_mm=within_mm, target=target)
+        about = {
+            "title": "Power: how many experiments must report a place for it to be found",
+            "says": power_line(curve),
+            "of_results": origin_of(mains[name], record),
+        }
+        with writing_results(place(out)) as folder:
+            base = folder / stem(name) / f"{stem(name)}_power"
+            replace_file(base.with_name(f"{base.name}.tsv"), tsv(power_table(curve)))
+            replace_file(
+                base.with_name(f"{base.name}.json"), f"{json.dumps(about, indent=1, ensure_ascii=False)}\n".encode()
+            )
+        curves[name] = curve
+    return curves

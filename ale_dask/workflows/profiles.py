@@ -1,0 +1,122 @@
+"""Look for the clusters of a finished run again under the conventions of the other programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ale_dask.analyses.execute import seconds_per_iteration
+from ale_dask.analyses.findings.model import model_of
+from ale_dask.config.inference import PROFILES, PROGRAMS
+from ale_dask.config.run_record import RunRecord
+from ale_dask.config.study import INPUTS, Backend, Study
+from ale_dask.execution.backends.connect import threads_of
+from ale_dask.reporting.common.maps import stem
+from ale_dask.reporting.common.written import writing_results
+from ale_dask.reporting.sensitivity.evidence import profiles_table
+from ale_dask.reporting.tables.clusters import tsv
+from ale_dask.reporting.tables.contributions import surviving_clusters, surviving_map
+from ale_dask.reporting.text.follow_up_files import origin_of
+from ale_dask.storage.location import Place, replace_file
+from ale_dask.workflows.run import carry_out, workers_of
+from ale_dask.workflows.run_directory import Run, Sizes
+from ale_dask.workflows.sweep import Sweep, plan_sweep, results_of_cells
+from ale_dask.workflows.sweep_passes import Nulls, store_passes
+
+
+@dataclass(frozen=True, eq=False)
+class ProfilesRun:
+    """The main effects of a finished run under every other profile, before they are computed."""
+
+    out: Place
+    study: Study
+    results: Mapping[str, xr.Dataset]
+    """The main effects in question by name."""
+    record: RunRecord
+    planned: Sweep
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all passes on one CPU like this one."""
+        passes = self.planned.passes.by_name.values()
+        return sum(p.iterations * seconds_per_iteration(p.plan, most=p.iterations) for p in passes)
+
+
+def plan_profiles(out: Place, *, study: Study, results: Mapping[str, xr.Dataset], record: RunRecord) -> ProfilesRun:
+    """Return the main effects of a finished run under every other profile, with their passes over random draws.
+
+    Settings by which the run departs from its own profile stay. A profile that does not go with them is left out.
+
+    Raises
+    ------
+    InputError
+        when no other profile goes with the settings of the run.
+    """
+    own = study.inference.profile
+    analyses = {name: study.analysis[name] for name in results}
+    alone = study.model_copy(update={"analysis": analyses, "sweep": {}})
+    others = [profile for profile in PROFILES if profile != own]
+    return ProfilesRun(out, study, results, record, plan_sweep(alone, {"profile": others}, keep_going=True))
+
+
+def compute_profiles(run: ProfilesRun, *, backend: Backend, quiet: bool = False) -> None:
+    """Compute the passes that OUT lacks, and write NAME_profiles.tsv and .json of each main effect.
+
+    Raises
+    ------
+    StoreError, BackendError, UnfinishedError
+        after any of which the same call resumes.
+    """
+    passes, blocks = store_passes(run.out, run.planned.passes), Run.at(run.out)
+    with workers_of(backend, client=None) as connected:
+        sizes = Sizes(backend, threads_of(connected, backend))
+        jobs = [
+            job
+            for p in passes.by_name.values()
+            for job in blocks.jobs(p.plan, iterations=p.iterations, size=partial(sizes.of, p.plan, p.iterations))
+        ]
+        carry_out(jobs, run.out, study=run.study, client=connected, quiet=quiet)
+    clusters = {name: surviving_clusters(result, INPUTS[0]) for name, result in run.results.items()}
+    own = str(run.study.inference.profile)
+    retained = {name: {own: [1.0] * len(found)} for name, found in clusters.items()}
+    for label, cells, _ in results_of_cells(run.planned, Nulls(run.out, passes)):
+        profile = str(run.planned.cells[label].values["profile"])
+        for name, found in clusters.items():
+            retained[name][profile] = [_share(run.results[name], c.voxels, cells[name]) for c in found]
+    failed = [str(run.planned.cells[label].values["profile"]) for label in run.planned.failed]
+    with writing_results(run.out) as folder:
+        for name, result in run.results.items():
+            base = f"{stem(name)}_profiles"
+            table = profiles_table(clusters[name], retained[name], voxel_volume=model_of(result).mask.voxel_volume)
+            about = {
+                "title": "The same clusters under the conventions of other programs",
+                "says": _says(own, failed),
+                "of_results": origin_of(result, run.record),
+            }
+            replace_file(folder / stem(name) / f"{base}.tsv", tsv(table))
+            text = f"{json.dumps(about, indent=1, ensure_ascii=False)}\n"
+            replace_file(folder / stem(name) / f"{base}.json", text.encode())
+
+
+def _share(result: xr.Dataset, voxels: npt.NDArray[np.int64], other: xr.Dataset) -> float:
+    """Return the share of some voxels of a result that survive in another result, which may have another mask."""
+    mask = model_of(result).mask
+    there = model_of(other).mask.voxel_at(mask.to_mm(mask.voxel_ijk[voxels]))
+    survives = surviving_map(other, INPUTS[0]) != 0
+    return float((survives[there] & (there >= 0)).mean())
+
+
+def _says(own: str, failed: list[str]) -> str:
+    programs = ", ".join(f"{profile} is {program}" for profile, program in PROGRAMS.items())
+    left_out = f" Left out, because it does not go with the settings of the run: {', '.join(failed)}." if failed else ""
+    return (
+        f"The share of each cluster's voxels (%) that survives the same correction under every profile; {own} is the "
+        f"run itself. Each profile has the conventions of a program ({programs}), with its own nulls; settings by "
+        f"which the run departs from its profile stay.{left_out}"
+    )

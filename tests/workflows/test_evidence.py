@@ -1,0 +1,142 @@
+"""Cards of evidence: their numbers against plain computations and the files of a run, and where they are shown."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from support.commands import ale as command
+from support.studies import table, write_ball, write_tiny
+
+import ale_dask as ale
+from ale_dask.analyses.findings.prevalence import by_column, prevalences
+from ale_dask.reporting.tables.contributions import surviving_clusters
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a mask and foci of 12 experiments that all report one place, of two modalities."""
+    folder = tmp_path_factory.mktemp("sample")
+    write_ball(folder / "ball.nii.gz")
+    table(folder / "drug.csv", 3, 12, (12.0, 4.0, 0.0), modality=["fMRI", "fMRI", "PET"], Direction=["up", ""])
+    return folder
+
+
+def test_prevalence_is_that_of_a_plain_count(sample: Path) -> None:
+    result = ale.main_effect(
+        ale.read_foci(sample / "drug.csv"),
+        mask=str(sample / "ball.nii.gz"),
+        null="uniform",
+        iterations=60,
+        voxel_p=0.01,
+    )
+    clusters = surviving_clusters(result, "uncorrected")
+    assert clusters
+    voxels = (
+        result["voxel_ijk"].values @ np.diag([4.0, 4.0, 4.0]) + np.array(result.attrs["affine"]).reshape(4, 4)[:3, 3]
+    )
+    fwhm = np.sqrt(8.41129**2 + 17.11771**2 / result["experiment_n_subjects"].values)
+    for cluster, found in zip(clusters, prevalences(result, clusters), strict=True):
+        own = voxels[cluster.voxels]
+        chance = []
+        for i, width in enumerate(fwhm):
+            foci = result["focus_xyz"].values[result["focus_experiment"].values == i]
+            away = np.linalg.norm(foci[:, None] - own, axis=2).min(axis=1)
+            assert found.reached[i] == (away <= width / 2).any()
+            near = np.linalg.norm(voxels[:, None] - own, axis=2).min(axis=1) <= width / 2
+            chance.append(1 - (1 - near.mean()) ** len(foci))
+        assert found.by_chance == pytest.approx(np.mean(chance), rel=1e-6)
+    found = prevalences(result, clusters[:1])[0]
+    split, given = by_column(result, found, "Modality"), by_column(result, found, "direction")
+    assert split is not None
+    assert given is not None
+    assert {value: n for value, (_, n) in split.counts.items()} == {"PET": 4, "fMRI": 8}
+    assert sum(within for within, _ in split.counts.values()) == found.number
+    assert (given.counts, given.not_stated, given.p) == ({"up": given.counts["up"]}, 6, None)
+    assert by_column(result, found, "colour") is None
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A run with evidence, and what it printed."""
+    folder = write_tiny(tmp_path_factory.mktemp("evidence") / "tiny")
+    out = folder / "out"
+    ended = command("run", folder, "-o", out, "-b", "serial", "--evidence", "--no-pictures")
+    return out, ended.stdout, ended.stderr
+
+
+def _cards(out: Path, name: str) -> list[dict]:
+    return json.loads((out / name / f"{name}_evidence.json").read_text())["cards"]
+
+
+def test_a_run_with_evidence_tells_its_cost_and_shows_the_cards_everywhere(done: tuple[Path, str, str]) -> None:
+    out, told, messages = done
+    assert "evidence: leave-one-out" in messages
+    page, methods = (out / "report.html").read_text(), (out / "logs" / "CITATION.md").read_text()
+    assert "The certainty of each cluster is given in four levels" in methods
+    assert "for “drug” and “therapy”" in methods
+    for name in ("drug", "therapy"):
+        cards = _cards(out, name)
+        assert [card["cluster"] for card in cards] == list(range(1, len(cards) + 1))
+        for card in cards:
+            assert f"certainty {card['certainty']} ({'; '.join(card['decided_by'])})" in told
+            assert page.count(f"<p>{'; '.join(card['decided_by'])}.</p>") >= 1
+            lacking = [line["question"] for line in card["lines"] if line["finding"].startswith("not computed")]
+            assert lacking == ["Base-rate null"]
+            for line in card["lines"]:
+                assert line["file"] == "" or (out / line["file"]).is_file()
+    assert not (out / "drug-vs-therapy_pooled" / "drug-vs-therapy_pooled_evidence.json").exists()
+    assert "of other programs" in page
+    assert command("collect", out, "--no-pictures").stdout.count("certainty") == told.count("certainty")
+
+
+def test_the_lines_say_what_the_files_say(done: tuple[Path, str, str]) -> None:
+    out = done[0]
+    (card, *_) = _cards(out, "drug")
+    lines = {line["question"]: line for line in card["lines"]}
+    left = pd.read_csv(out / "drug" / "drug_leave-out-group.tsv", sep="\t").iloc[0]
+    assert lines["Without each group"]["values"]["survives"] == left["Survives"]
+    n = pd.read_csv(out / "drug" / "drug_fail-safe.tsv", sep="\t").iloc[0]
+    # Noise is added up to the 30 % mark and no further.
+    assert n["least"] == n["added_at_most"] == lines["Fail-safe N"]["values"]["least"] == 3
+    power = pd.read_csv(out / "drug" / "drug_power.tsv", sep="\t")
+    reached = lines["Experiments within reach"]["values"]["reached"]
+    assert lines["Power for such a place"]["values"]["power"] == pytest.approx(power["Power (%)"][reached] / 100)
+    profiles = pd.read_csv(out / "drug" / "drug_profiles.tsv", sep="\t").iloc[0]
+    kept = lines["Conventions of other programs"]["values"]["retained"]
+    assert list(kept) == ["recommended", "gingerale", "nimare", "matlab", "jale"]
+    assert all(profiles[f"{profile} (%)"] == share for profile, share in kept.items())
+
+
+def test_the_share_under_a_profile_is_that_of_a_run_with_it(done: tuple[Path, str, str], tmp_path: Path) -> None:
+    out = done[0]
+    command("run", out.parent, "-o", tmp_path / "matlab", "-b", "serial", "--profile", "matlab", "--no-pictures", "-q")
+    here, there = (ale.collect(where)[1]["drug"] for where in (out, tmp_path / "matlab"))
+    for row, cluster in zip(_cards(out, "drug"), surviving_clusters(here, "cluster-fwe"), strict=True):
+        kept = next(line for line in row["lines"] if line["question"].startswith("Conventions"))["values"]["retained"]
+        share = (there["z_size_fwe"].values[cluster.voxels] != 0).mean()
+        assert kept["matlab"] == pytest.approx(100 * share, abs=0.05)
+
+
+def test_cards_follow_the_run(done: tuple[Path, str, str], tmp_path: Path) -> None:
+    out = shutil.copytree(done[0], tmp_path / "out")
+    again = command("evidence", out, "--compute")
+    assert "evidence:" not in again.stderr
+    assert "  + Fail-safe N: N at least 3" in again.stdout
+    command("evidence", out, "nothing", code=65)
+    table = ale.evidence(out, by=["colour"])
+    assert table["Question"].tolist().count("Experiments within reach by colour") == table["Cluster ID"].nunique() + 1
+    assert ale.verify(out, blocks=1) == []
+    command("extend", out, "-i", 70, "--no-pictures", "-q")
+    (card, *_) = _cards(out, "drug")
+    findings = {line["question"]: line["finding"] for line in card["lines"]}
+    assert findings["Fail-safe N"] == "not computed: `ale-dask fail-safe OUT drug`"
+    assert findings["Decision"].endswith("after 70 iterations")
+    assert "Experiments within reach by colour" in findings
+    told = json.loads(command("evidence", out, "drug", "--json").stdout)
+    assert [each["certainty"] for each in told["cards"]] == [each["certainty"] for each in _cards(out, "drug")]
+    assert len(told["rules"]) == 6
