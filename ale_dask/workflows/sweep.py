@@ -219,8 +219,7 @@ def _collect(
         write_places(places, folder)
         for axis, values in planned.axes.items():
             svg = axis_svg(whole, axis, [str(v) for v in values])
-            if svg is not None:
-                replace_file(folder / "axes" / f"{stem(axis)}.svg", svg.encode())
+            replace_file(folder / "axes" / f"{stem(axis)}.svg", svg.encode())
         replace_file(folder / "sweep.json", (json.dumps(record, indent=2) + "\n").encode())
     return whole, record
 

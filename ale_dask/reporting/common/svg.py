@@ -41,12 +41,18 @@ def short(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most - 1].rstrip()}…"
 
 
-_NARROW, _WIDE = frozenset(" ,.;:'`|!()[]{}/-ijlftrIJ"), frozenset("mwMWOQGDNU@%&=<>+…→−")
+_EM = {
+    **dict.fromkeys(" ,.;:'|!ijlIJf/\\·²³", 0.41),
+    **dict.fromkeys("`()[]-_rts", 0.53),
+    **dict.fromkeys("ABCDEFGHKLNOPQRSTUVXYZ&=<>+−→#^~×≤", 0.84),
+    **dict.fromkeys("mwMW@%…", 1.0),
+}
+"""Widths of letters as parts of their size, at least those of DejaVu Sans, which is wider than the usual fonts."""
 
 
 def width_of(words: str, size: float) -> float:
-    """Return the most that words in a reader's sans-serif font are wide: DejaVu Sans is wider than the usual ones."""
-    return size * sum(0.42 if c in _NARROW else 1.0 if c in _WIDE else 0.66 for c in words)
+    """Return the most that words are wide in a reader's sans-serif font."""
+    return size * sum(_EM.get(character, 0.645) for character in words)
 
 
 def lines_of(words: str, *, width: float, size: float) -> list[str]:
@@ -64,3 +70,21 @@ def lines_of(words: str, *, width: float, size: float) -> list[str]:
                 lines.append("")
             lines[-1] += character
     return [line for line in lines if line]
+
+
+def fitting(words: str, *, width: float, size: float) -> str:
+    """Return words, cut in their middle so that they fit a width: names often differ at their ends."""
+    if width_of(words, size) <= width:
+        return words
+    for kept in range(len(words) - 1, 1, -1):
+        short = f"{words[: kept - kept // 2].rstrip()}…{words[len(words) - kept // 2 :].lstrip()}"
+        if width_of(short, size) <= width:
+            return short
+    return "…"
+
+
+def titled(parts: list[str], *, lines: list[str], height: float, alt: str, width: int = WIDTH) -> str:
+    """Return a figure as `svg` does, with a title in several lines, 18 units each."""
+    first, *more = lines
+    below = [text(14, 24 + 18 * k, line, size=15) for k, line in enumerate(more, 1)]
+    return svg([*below, *parts], height=height, title=first, alt=alt, width=width)

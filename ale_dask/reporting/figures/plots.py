@@ -30,7 +30,7 @@ from ale_dask.reporting.tables.contributions import surviving_clusters
 from ale_dask.storage.location import replace_file
 
 _MARGINS = {"left": 0.125, "right": 0.975, "bottom": 0.145, "top": 0.92}
-"""Edges of the axes that leave room for six digits on the left."""
+"""Edges of the axes that leave room for six digits on the left; finding them takes five times as long."""
 POINTS = 60
 """Numbers of iterations at which a threshold is drawn."""
 
@@ -179,7 +179,7 @@ def _content(result: xr.Dataset, plot: Plot, context: StudyContext, hue: Hue) ->
         bars = bars_svg(clusters, context.shares, context.parts, mask=model_of(result).mask, title=title, alt=plot.alt)
         return bars.encode()
     draw = {"null": _null, "threshold": _threshold, "design": _design, "power": _power}[plot.suffix]
-    with figure_svg(title, alt=plot.alt, margins=_MARGINS) as (axes, svg):
+    with _figure_svg(title, alt=plot.alt) as (axes, svg):
         draw(axes, result, hue)
     return svg.getvalue().encode()
 
@@ -190,14 +190,8 @@ def _title(result: xr.Dataset, plot: Plot) -> str:
 
 
 @contextmanager
-def figure_svg(
-    title: str, *, alt: str, size: tuple[float, float] = (6.4, 3.6), margins: dict[str, float] | None = None
-) -> Iterator[tuple[Any, StringIO]]:
-    """Yield axes, and a buffer that holds their SVG when the context ends; `size` is in inches, `alt` for the blind.
-
-    Without `margins` (left, right, bottom and top edge of the axes, as parts of the figure), they are found from the
-    words beside the axes, which takes five times as long as to draw the figure.
-    """
+def _figure_svg(title: str, *, alt: str) -> Iterator[tuple[Any, StringIO]]:
+    """Yield axes, and a buffer that holds their SVG when the context ends; `alt` is for the blind."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -205,9 +199,9 @@ def figure_svg(
     svg = StringIO()
     # Text stays text, to be searched and restyled; a fixed salt keeps the file the same from run to run.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ale_dask", "font.size": 10}):
-        figure = Figure(figsize=size, layout="constrained" if margins is None else None)
+        figure = Figure(figsize=(6.4, 3.6))
         FigureCanvasSVG(figure)
-        axes = figure.subplots(gridspec_kw=margins)
+        axes = figure.subplots(gridspec_kw=_MARGINS)
         axes.set_title(title, size=11, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
         yield axes, svg

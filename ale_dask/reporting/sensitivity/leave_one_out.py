@@ -12,13 +12,14 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from ale_dask.analyses.findings.atlas import regions
 from ale_dask.analyses.findings.model import is_simulated
 from ale_dask.config.study import INPUTS
-from ale_dask.reporting.common.extra import available
+from ale_dask.reporting.common.extra import LABELS, available
 from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.maps import stem
-from ale_dask.reporting.common.palette import INK
-from ale_dask.reporting.figures.plots import figure_svg
+from ale_dask.reporting.common.svg import WIDTH, lines_of, text, titled
+from ale_dask.reporting.figures.matrix import Matrix, legend
 from ale_dask.reporting.tables.clusters import tsv
 from ale_dask.storage.location import replace_file
 
@@ -40,8 +41,8 @@ BASE_RATE_INPUT = "base-rate"
 _BASE_RATE_NOTE = (
     " At the input base-rate are the clusters that survive against the base rate, and so do those left of them."
 )
-_MOST_NAMED = 40
-"""Most sets whose names fit below a figure."""
+_MOST_SETS, _MOST_CLUSTERS = 30, 12
+"""Most sets and clusters in a matrix of the figure; the table has all clusters."""
 
 
 def jackknife_table(overlap: xr.Dataset) -> pd.DataFrame:
@@ -110,30 +111,68 @@ def jackknife_lines(by_analysis: Mapping[str, xr.Dataset]) -> list[str]:
 
 
 def jackknife_svg(overlap: xr.Dataset) -> str:
-    """Return as SVG the overlap fraction of each cluster without each set of experiments; needs matplotlib."""
+    """Return as SVG the overlap fraction of each cluster without each of the sets of experiments that matter most."""
     fraction = overlap["overlap_fraction"].values
     n, sets = fraction.shape
     mark = f"{SIMULATED} · " if is_simulated(overlap) else ""
-    with figure_svg(
-        f"{mark}{overlap.attrs['name']} · what is left of each cluster without {_unit(overlap.attrs['by'])}",
-        alt=f"{(fraction > 0).all(axis=1).sum()} of {n} clusters survive whichever of {sets} is left out.",
-        size=(min(14.0, max(7.0, 3.2 + 0.22 * sets)), 1.6 + 0.3 * n + (1.2 if sets <= _MOST_NAMED else 0)),
-    ) as (axes, svg):
-        names = [
-            f"{d + ' ' if d else ''}{number} ({source})"
-            for d, number, source in zip(
-                overlap["cluster_direction"].values,
-                overlap["cluster_number"].values,
-                overlap["cluster_input"].values,
-                strict=True,
-            )
-        ]
-        draw_fractions(axes, fraction, names)
-        if sets <= _MOST_NAMED:
-            axes.set_xticks(range(sets), overlap["left_out"].values.tolist(), rotation=90, fontsize=7)
-        else:
-            axes.set_xlabel(f"{sets} sets of {_unit(overlap.attrs['by'])} left out")
-    return svg.getvalue()
+    title = f"{mark}{overlap.attrs['name']}: what is left of each cluster without each {_unit(overlap.attrs['by'])}"
+    lines = lines_of(title, width=WIDTH - 28, size=15)
+    y = 42.0 + 18 * (len(lines) - 1)
+    parts = legend(y, "of the cluster's voxels are still significant; × none of them")
+    y += 14
+    width = WIDTH
+    sources, directions = (overlap[f"cluster_{what}"].values.astype(str) for what in ("input", "direction"))
+    for source, direction in dict.fromkeys(zip(sources, directions, strict=True)):
+        clusters = np.flatnonzero((sources == source) & (directions == direction))
+        matrix, rest = _matrix(overlap, clusters)
+        for line in lines_of(" · ".join(filter(None, (direction, _INPUTS[source]))), width=WIDTH - 28, size=12):
+            y += 16
+            parts.append(text(14, y, line, bold=True))
+        parts += matrix.draw(y)
+        y += matrix.height + 16
+        for line in rest:
+            parts.append(text(14, y, line, size=11))
+            y += 15
+        width = max(width, matrix.width)
+    alt = f"{(fraction > 0).all(axis=1).sum()} of {n} clusters survive whichever of {sets} is left out."
+    return titled(parts, lines=lines, height=round(y + 4), alt=alt, width=width)
+
+
+_INPUTS = {
+    INPUTS[0]: "clusters of the primary correction",
+    INPUTS[1]: "uncorrected clusters",
+    BASE_RATE_INPUT: "clusters against the base rate",
+}
+
+
+def _matrix(overlap: xr.Dataset, clusters: npt.NDArray[np.int64]) -> tuple[Matrix, list[str]]:
+    """Return clusters as columns and sets as rows, from the one that takes most, and what else there is in words."""
+    shown = clusters[:_MOST_CLUSTERS]
+    fraction = overlap["overlap_fraction"].values[shown].T
+    order = np.lexsort((fraction.mean(axis=1), fraction.min(axis=1)))
+    first, others = order[:_MOST_SETS], order[_MOST_SETS:]
+    labels = overlap["left_out"].values.astype(str)
+    matrix = Matrix(
+        labels[first].tolist(),
+        [_cluster_words(overlap, cluster) for cluster in shown],
+        fraction[first],
+        [[f"{100 * share:.0f}" if share else "×" for share in row] for row in fraction[first]],
+    )
+    rest = []
+    if len(others):
+        least = 100 * fraction[others].min()
+        rest.append(f"Without any of the {len(others):,} others at least {least:.0f} % of each cluster stays.")
+    if len(clusters) > len(shown):
+        rest.append(f"{len(clusters) - len(shown)} smaller clusters are in the table.")
+    return matrix, rest
+
+
+def _cluster_words(overlap: xr.Dataset, cluster: int) -> str:
+    """Return the number of a cluster, the region of its peak, and its place."""
+    xyz = overlap["cluster_xyz"].values[cluster]
+    region = regions(xyz)["AAL"] if available(*LABELS) else ""
+    place = ", ".join(f"{v + 0.0:.0f}" for v in xyz).replace("-", "−")
+    return f"{overlap['cluster_number'].values[cluster]} {region} ({place})".replace("  ", " ")
 
 
 def _unit(by: str) -> str:
@@ -141,18 +180,8 @@ def _unit(by: str) -> str:
     return f"group of subjects{by.removeprefix('group')}" if by.split(" ")[0] == "group" else by
 
 
-def draw_fractions(axes: Any, fraction: npt.NDArray[np.float64], names: Sequence[str]) -> None:
-    """Draw overlap fractions (cluster, column) as colours, and a cross where no voxel of a cluster overlaps."""
-    image = axes.imshow(100 * fraction, vmin=0, vmax=100, cmap="cividis", aspect="auto", interpolation="nearest")
-    for y, x in np.argwhere(fraction == 0):
-        axes.plot(x, y, "x", color="#ffffff", markersize=5)
-    axes.set_yticks(range(len(names)), names)
-    axes.tick_params(colors=INK, length=0)
-    axes.figure.colorbar(image, ax=axes, label="% of its voxels", shrink=0.8)
-
-
 def write_jackknife(overlap: xr.Dataset, folder: Path, *, origin: Sequence[Any] = ()) -> list[Path]:
-    """Write NAME_leave-out-BY.tsv, .json and, with matplotlib, .svg into an analysis's folder; return their paths.
+    """Write NAME_leave-out-BY.tsv, .json and .svg into an analysis's folder; return their paths.
 
     `origin`, from `origin_of`, names the result that was left out of; report.html shows the files only beside that one.
     """
@@ -170,7 +199,7 @@ def write_jackknife(overlap: xr.Dataset, folder: Path, *, origin: Sequence[Any] 
         f"{base}.tsv": tsv(jackknife_table(overlap)),
         f"{base}.json": f"{json.dumps(about, indent=1, ensure_ascii=False)}\n".encode(),
     }
-    if overlap["overlap_fraction"].size and available("matplotlib"):
+    if overlap["overlap_fraction"].size:
         content[f"{base}.svg"] = jackknife_svg(overlap).encode()
     for name, data in content.items():
         replace_file(folder / name, data)

@@ -15,11 +15,11 @@ import xarray as xr
 from ale_dask.analyses.findings.clusters import grid_name
 from ale_dask.analyses.findings.model import is_simulated, model_of
 from ale_dask.config.study import INPUTS
-from ale_dask.reporting.common.extra import available
 from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.maps import stem
-from ale_dask.reporting.common.palette import HUES
-from ale_dask.reporting.figures.plots import figure_svg
+from ale_dask.reporting.common.palette import HUES, OVERLAP
+from ale_dask.reporting.common.svg import WIDTH, lines_of, titled
+from ale_dask.reporting.figures.strips import strips
 from ale_dask.reporting.tables.contributions import surviving_map
 from ale_dask.storage.location import replace_file
 
@@ -90,36 +90,36 @@ def _surviving(result: xr.Dataset) -> Iterator[tuple[str, npt.NDArray[np.bool_]]
             yield f"{name}{side}_input-{source}", sign * values > 0 if model_of(result).two_sided else values != 0
 
 
-def axis_svg(table: pd.DataFrame, axis: str, values: Sequence[str]) -> str | None:
-    """Return as SVG the surviving volume of each analysis along an axis of a sweep, or None without matplotlib.
+def axis_svg(table: pd.DataFrame, axis: str, values: Sequence[str]) -> str:
+    """Return as SVG the surviving volume of each analysis along an axis of a sweep; `table` is its long table.
 
-    Cells are dots and their median is a line; `table` is the long table of the sweep.
+    Cells are dots beside each other, and their median is a line.
     """
-    if not available("matplotlib"):
-        return None
     volumes = _volumes(table, axis)
     names = list(dict.fromkeys(volumes["name"]))
+    by_value = {key: own["mm3"].to_numpy() for key, own in volumes.groupby(["name", "value"], sort=False)}
+    colours = _colours(table)
+    blocks = {
+        name: (
+            colours.get(name.removesuffix(_BASE_RATE).split(" > ")[0], OVERLAP.ramp[0]),
+            [by_value.get((name, value), np.empty(0)) for value in values],
+        )
+        for name in names
+    }
     mark = f"{SIMULATED} · " if (table["simulated"] == "yes").any() else ""
+    lines = lines_of(f"{mark}surviving volume by {axis}: each cell a dot, the median a line", width=WIDTH - 28, size=15)
+    parts, end = strips(blocks, values, y=38.0 + 18 * (len(lines) - 1), unit="mm³")
     alt = f"Surviving volume of {len(names)} analyses in cells with {axis} of {', '.join(values)}."
-    size = (max(6.4, 2.5 + 0.5 * len(values)), 3.2 + 0.25 * len(names))
-    with figure_svg(f"{mark}surviving volume by {axis}", alt=alt, size=size) as (axes, svg):
-        for i, name in enumerate(names):
-            own = volumes[volumes["name"] == name]
-            x = own["value"].map({v: k for k, v in enumerate(values)}).to_numpy(dtype=np.float64)
-            shift = (i - (len(names) - 1) / 2) * 0.6 / max(1, len(names))
-            colour = HUES[i % len(HUES)].flat
-            axes.plot(x + shift, own["mm3"], "o", color=colour, alpha=0.35, markersize=4, markeredgewidth=0)
-            median = own.assign(x=x).groupby("x")["mm3"].median()
-            axes.plot(median.index + shift, median, "-", color=colour, marker=_MARKS[i % len(_MARKS)], label=name)
-        axes.set_xticks(range(len(values)), values)
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel(axis)
-        axes.set_ylabel("mm³ that survive")
-        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    return svg.getvalue()
+    return titled(parts, lines=lines, height=round(end), alt=alt)
 
 
-_MARKS = ("o", "s", "^", "D", "v", "P", "X")
+_BASE_RATE = ", base rate"
+
+
+def _colours(table: pd.DataFrame) -> dict[str, str]:
+    """Return the colour of each main effect, which its contrasts share where it is the greater arm."""
+    mains = table.loc[table["kind"] == "main-effect", "analysis"].drop_duplicates()
+    return {str(name): HUES[i % len(HUES)].flat for i, name in enumerate(mains)}
 
 
 def _volumes(table: pd.DataFrame, axis: str) -> pd.DataFrame:
@@ -130,7 +130,7 @@ def _volumes(table: pd.DataFrame, axis: str) -> pd.DataFrame:
     rows = table[main | contrast | conjunction]
     size: Any = rows["size_mm3"].where(~main.reindex(rows.index) | (rows["survives"] == "yes"), 0.0)
     # Clusters that survive the base rate are counted apart from those that survive the uniform null.
-    null = (rows["against"] == "base-rate").fillna(False).map({True: ", base rate", False: ""})
+    null = (rows["against"] == "base-rate").fillna(False).map({True: _BASE_RATE, False: ""})
     volumes = pd.DataFrame(
         {
             "cell": rows["out"],

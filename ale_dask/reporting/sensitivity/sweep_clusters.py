@@ -19,8 +19,8 @@ from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.extra import LABELS, available
 from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.maps import stem
-from ale_dask.reporting.figures.plots import figure_svg
-from ale_dask.reporting.sensitivity.leave_one_out import draw_fractions
+from ale_dask.reporting.common.svg import WIDTH, lines_of, titled
+from ale_dask.reporting.figures.matrix import Matrix, legend
 from ale_dask.reporting.tables.anatomy import region_words
 from ale_dask.reporting.tables.clusters import tsv
 from ale_dask.reporting.tables.contributions import surviving_clusters
@@ -152,38 +152,32 @@ def _svg(sweep: SweepPlaces, *, simulated: bool) -> str:
     places, columns = sweep.places[:_MOST_SHOWN], sweep.columns
     axes = list(dict.fromkeys(axis for axis, *_ in columns))
     n_cells = sweep.share.shape[1]
-    mean = np.array([[row[has].mean() for *_, has in columns] for row in sweep.share[: len(places)]])
     mark = f"{SIMULATED} · " if simulated else ""
     always = int((sweep.share > 0).all(axis=1).sum())
     more = f", the first {_MOST_SHOWN} of {len(sweep.places)} places" if len(sweep.places) > _MOST_SHOWN else ""
-    title = f"{mark}{sweep.direction or sweep.analysis} · share of each place that survives{more}"
+    title = f"{mark}{sweep.direction or sweep.analysis}: share of each place that survives{more}"
+    counts = [[count for axis in axes for count in sweep.counts(y, axis).values()] for y in range(len(places))]
+    matrix = Matrix(
+        [f"{p.region} ({', '.join(f'{x + 0.0:.0f}' for x in p.xyz)})".strip().replace("-", "−") for p in places],
+        [f"{axis} {value}" for axis, value, _ in columns],
+        np.array([[row[has].mean() for *_, has in columns] for row in sweep.share[: len(places)]]),
+        [[f"{n}/{cells}" if n else "×" for n, cells in row] for row in counts],
+        frozenset(x for x in range(1, len(columns)) if columns[x][0] != columns[x - 1][0]),
+    )
+    lines = lines_of(title, width=WIDTH - 28, size=15)
+    y = 42.0 + 18 * (len(lines) - 1)
+    words = "of the place's voxels survive, the mean of these cells; numbers: cells that have the place, of all; × none"
     alt = f"{always} of {len(sweep.places)} places have a cluster in all {n_cells} cells."
-    size = (min(16.0, 5.2 + 0.62 * len(columns)), 2.0 + 0.32 * len(places))
-    with figure_svg(title, alt=alt, size=size) as (plot, svg):
-        names = [f"{p.region} ({', '.join(f'{x:.0f}' for x in p.xyz)})".strip().replace("-", "−") for p in places]
-        draw_fractions(plot, mean, names)
-        if n_cells > len(columns) or len(axes) > 1:
-            for y in range(len(places)):
-                counts = [count for axis in axes for count in sweep.counts(y, axis).values()]
-                for x, (n, cells) in enumerate(counts):
-                    ink = "#1d2329" if mean[y, x] > 0.6 else "#ffffff"
-                    plot.text(x, y, f"{n}/{cells}" if n else "", ha="center", va="center", color=ink, fontsize=7)
-        ticks = [value if len(axes) == 1 else f"{axis} {value}" for axis, value, _ in columns]
-        plot.set_xticks(range(len(columns)), ticks, rotation=30, ha="right", rotation_mode="anchor")
-        if len(axes) == 1:
-            plot.set_xlabel(axes[0])
-        for x in range(1, len(columns)):
-            if columns[x][0] != columns[x - 1][0]:
-                plot.axvline(x - 0.5, color="#ffffff", linewidth=4)
-    return svg.getvalue()
+    parts = [*legend(y, words), *matrix.draw(y + 10)]
+    return titled(parts, lines=lines, height=round(y + 24 + matrix.height), alt=alt, width=matrix.width)
 
 
 def write_places(places: Places, out: Path) -> None:
-    """Write robustness.tsv and, with matplotlib, places/NAME.svg of each analysis and direction that has a place."""
+    """Write robustness.tsv, and places/NAME.svg of each analysis and direction that has a place."""
     sweeps = places.by_analysis()
     replace_file(out / "robustness.tsv", tsv(_table(sweeps)))
     several = len({each.grid for each in sweeps}) > 1
-    for each in sweeps if available("matplotlib") else []:
+    for each in sweeps:
         if each.places:
             name = "_".join(filter(None, (each.analysis, each.direction, f"grid-{each.grid}" if several else "")))
             svg = _svg(each, simulated=places.simulated)
