@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +16,7 @@ from ale_dask.analyses.findings.model import model_of
 from ale_dask.config.inference import PROFILES, PROGRAMS
 from ale_dask.config.run_record import RunRecord
 from ale_dask.config.study import INPUTS, Backend, Study
+from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import threads_of
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.written import writing_results
@@ -27,6 +28,7 @@ from ale_dask.storage.location import Place, replace_file
 from ale_dask.workflows.run import carry_out, workers_of
 from ale_dask.workflows.run_directory import Run, Sizes
 from ale_dask.workflows.sweep import Sweep, plan_sweep, results_of_cells
+from ale_dask.workflows.sweep_cells import cells_of
 from ale_dask.workflows.sweep_passes import Nulls, store_passes
 
 
@@ -40,6 +42,8 @@ class ProfilesRun:
     """The main effects in question by name."""
     record: RunRecord
     planned: Sweep
+    left_out: Sequence[str]
+    """The profiles that do not go with the settings of the run."""
 
     @property
     def seconds(self) -> float:
@@ -58,11 +62,20 @@ def plan_profiles(out: Place, *, study: Study, results: Mapping[str, xr.Dataset]
     InputError
         when no other profile goes with the settings of the run.
     """
-    own = study.inference.profile
     analyses = {name: study.analysis[name] for name in results}
     alone = study.model_copy(update={"analysis": analyses, "sweep": {}})
-    others = [profile for profile in PROFILES if profile != own]
-    return ProfilesRun(out, study, results, record, plan_sweep(alone, {"profile": others}, keep_going=True))
+    reasons: dict[str, str] = {}
+    for profile in PROFILES:
+        try:
+            cells_of(alone, {"profile": [profile]})
+        except InputError as error:
+            reasons[profile] = str(error)
+    others = [profile for profile in PROFILES if profile not in (study.inference.profile, *reasons)]
+    if not others:
+        raise InputError("\n".join(reasons.values()))
+    planned = plan_sweep(alone, {"profile": others}, keep_going=True)
+    failed = [str(planned.cells[label].values["profile"]) for label in planned.failed]
+    return ProfilesRun(out, study, results, record, planned, [*reasons, *failed])
 
 
 def compute_profiles(run: ProfilesRun, *, backend: Backend, quiet: bool = False) -> None:
@@ -89,14 +102,13 @@ def compute_profiles(run: ProfilesRun, *, backend: Backend, quiet: bool = False)
         profile = str(run.planned.cells[label].values["profile"])
         for name, found in clusters.items():
             retained[name][profile] = [_share(run.results[name], c.voxels, cells[name]) for c in found]
-    failed = [str(run.planned.cells[label].values["profile"]) for label in run.planned.failed]
     with writing_results(run.out) as folder:
         for name, result in run.results.items():
             base = f"{stem(name)}_profiles"
             table = profiles_table(clusters[name], retained[name], voxel_volume=model_of(result).mask.voxel_volume)
             about = {
                 "title": "The same clusters under the conventions of other programs",
-                "says": _says(own, failed),
+                "says": _says(own, run.left_out),
                 "of_results": origin_of(result, run.record),
             }
             replace_file(folder / stem(name) / f"{base}.tsv", tsv(table))
@@ -112,11 +124,11 @@ def _share(result: xr.Dataset, voxels: npt.NDArray[np.int64], other: xr.Dataset)
     return float((survives[there] & (there >= 0)).mean())
 
 
-def _says(own: str, failed: list[str]) -> str:
+def _says(own: str, left_out: Sequence[str]) -> str:
     programs = ", ".join(f"{profile} is {program}" for profile, program in PROGRAMS.items())
-    left_out = f" Left out, because it does not go with the settings of the run: {', '.join(failed)}." if failed else ""
+    without = f" Left out, because they do not go with its settings: {', '.join(left_out)}." if left_out else ""
     return (
         f"The share of each cluster's voxels (%) that survives the same correction under every profile; {own} is the "
         f"run itself. Each profile has the conventions of a program ({programs}), with its own nulls; settings by "
-        f"which the run departs from its profile stay.{left_out}"
+        f"which the run departs from its profile stay.{without}"
     )

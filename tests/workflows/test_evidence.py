@@ -10,11 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from support.commands import ale as command
+from support.runs import with_inference
 from support.studies import table, write_ball, write_tiny
 
 import ale_dask as ale
 from ale_dask.analyses.findings.prevalence import by_column, prevalences
+from ale_dask.config.study import Study
 from ale_dask.reporting.tables.contributions import surviving_clusters
+from ale_dask.workflows.profiles import plan_profiles
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +143,13 @@ def test_cards_follow_the_run(done: tuple[Path, str, str], tmp_path: Path) -> No
     told = json.loads(command("evidence", out, "drug", "--json").stdout)
     assert [each["certainty"] for each in told["cards"]] == [each["certainty"] for each in _cards(out, "drug")]
     assert len(told["rules"]) == 6
+
+
+def test_profiles_that_do_not_go_with_the_settings_are_left_out(tiny_study: Study, tmp_path: Path) -> None:
+    study = with_inference(tiny_study, correction="tfce")
+    planned = plan_profiles(tmp_path, study=study, results={"drug": None}, record={})
+    assert list(planned.left_out) == ["matlab", "jale"]
+    assert [cell.values["profile"] for cell in planned.planned.cells.values()] == ["gingerale", "nimare"]
+    prepared = next(iter(planned.planned.prepared.values()))
+    assert prepared.study.inference.correction == "tfce"
+    assert prepared.samples.keys() == {"drug"}

@@ -20,6 +20,7 @@ from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.findings.prevalence import ByColumn, Prevalence, by_column, prevalences
 from ale_dask.analyses.main_effect import decision_variables
 from ale_dask.analyses.sensitivity.power import TARGET
+from ale_dask.config.inference import PROFILES
 from ale_dask.config.run_record import RunRecord
 from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.maps import stem
@@ -244,10 +245,12 @@ def _profiles(source: Source, cluster: Cluster) -> Line:
         return _lacking(certainty.PROFILES, "ale-dask evidence OUT --compute")
     kept = {name.removesuffix(_KEPT): float(v) for name, v in row.items() if name.endswith(_KEPT) and v == v}
     without = [name for name, share in kept.items() if not share]
+    untried = [name for name in PROFILES if name not in kept]
     words = f"found under {len(kept) - len(without)} of {len(kept)}: {listed(name for name in kept if kept[name])}"
+    words += f"; not under {listed(without)}" if without else ""
     return Line(
         certainty.PROFILES,
-        words + (f"; not under {listed(without)}" if without else ""),
+        words + (f"; {listed(untried)} cannot be run with these settings" if untried else ""),
         _judged(not without),
         file=source.file("profiles"),
         values={"retained": kept},
