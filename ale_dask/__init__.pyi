@@ -40,6 +40,7 @@ from ale_dask.reporting.sensitivity.leave_one_out import jackknife_table as jack
 from ale_dask.reporting.sensitivity.scaling import scaling_table as scaling_table
 from ale_dask.reporting.sensitivity.sweep_clusters import robustness_table as robustness_table
 from ale_dask.reporting.text.checklist import checklist as checklist
+from ale_dask.reporting.text.protocol import protocol as protocol
 from ale_dask.version import __version__ as __version__
 from ale_dask.workflows.evidence import evidence as evidence
 from ale_dask.workflows.fail_safe import fail_safe_of_run as fail_safe_of_run

@@ -34,6 +34,7 @@ for command in (
     inspect.check,
     inspect.describe,
     inspect.plan,
+    inspect.protocol,
     run.run,
     follow.submit,
     follow.status,

@@ -90,6 +90,29 @@ def new(
     _print_next("study", out)
 
 
+def protocol(
+    study: StudyFile,
+    file: Annotated[
+        Path | None, typer.Option("-o", "--out", dir_okay=False, help="Write the protocol to this new file, .md.")
+    ] = None,
+) -> None:
+    """Write the protocol of a study before its data are seen; later runs say how they deviate from it."""
+    from ale_dask.errors import InputError
+    from ale_dask.reporting.text.protocol import protocol as of
+    from ale_dask.storage.location import create_once
+
+    text = of(load(study))
+    if file is None:
+        print(text, end="")
+        return
+    if file.suffix != ".md":
+        raise typer.BadParameter(f"-o {file}: give a file that ends in .md")
+    if create_once(file, text.encode()) != text.encode():
+        raise InputError(f"{file}: exists, and a protocol is not written over; give another -o")
+    print(f"{file}; next: register it, and add to study.toml, so that runs say how they deviate from it:")
+    print(f'  [records]\n  protocol = "{file.name}"')
+
+
 def _print_next(what: str, folder: Path) -> None:
     from ale_dask.workflows.new_study import next_commands
 

@@ -22,6 +22,8 @@ class Records(BaseModel):
     """The research question, in a sentence."""
     registration: str = ""
     """Where the protocol is registered, such as "PROSPERO CRD42020000000", or "none"."""
+    protocol: str = ""
+    """The file that `ale-dask protocol` wrote before the data were seen; the run says how it deviates from it."""
     databases: list[str] = []
     """The databases that were searched."""
     searched: str = ""
@@ -68,5 +70,5 @@ class Records(BaseModel):
 
     @property
     def given(self) -> dict[str, object]:
-        """What is given, by its key."""
-        return self.model_dump(exclude_defaults=True)
+        """What is given of the literature, by its key."""
+        return self.model_dump(exclude_defaults=True, exclude={"protocol"})

@@ -53,6 +53,8 @@ class RunRecord(TypedDict):
     """Numbers of experiments and foci after each step of a sample's selection."""
     records: NotRequired[dict[str, Any]]
     """How the literature was searched and screened, where the study says so."""
+    protocol: NotRequired[dict[str, Any]]
+    """The file and sha256 of the protocol, and the sentences on deviations from it, where the study names one."""
     inference: dict[str, Any]
     """Every setting, and the size of the mask."""
     backend: BackendRecord

@@ -444,8 +444,8 @@ def with_files(study: Study, path_of: Callable[[str, str], str]) -> Study:
     """Return the study with every path in it replaced by `path_of(owner, path)`.
 
     The owner of a file of foci and of an image in a rule of selection is the name of the sample. The owner of an
-    image in a setting, or among the values of a sweep, is ":mask", ":search" or ":base_rate"; no sample has such a
-    name.
+    image in a setting, or among the values of a sweep, is ":mask", ":search" or ":base_rate", that of the protocol
+    ":protocol"; no sample has such a name.
     """
 
     def replaced(step: Step, *, sample: str) -> Step:
@@ -468,7 +468,10 @@ def with_files(study: Study, path_of: Callable[[str, str], str]) -> Study:
         axis: [path_of(f":{axis}", str(v)) if axis in IMAGES and is_image(v) else v for v in values]
         for axis, values in study.sweep.items()
     }
-    return study.model_copy(update={"foci": foci, "inference": inference, "sweep": sweep})
+    records = study.records
+    if records.protocol:
+        records = records.model_copy(update={"protocol": path_of(":protocol", records.protocol)})
+    return study.model_copy(update={"foci": foci, "inference": inference, "sweep": sweep, "records": records})
 
 
 def to_toml(study: Study) -> str:

@@ -11,6 +11,7 @@ import xarray as xr
 
 from ale_dask.analyses.contrast import disjoint_arms
 from ale_dask.config.inference import DATABASES, LITERATURE, Inference
+from ale_dask.config.protocol import deviations, protocol_of
 from ale_dask.config.study import Contrast, MainEffect, Study
 from ale_dask.coordinates.decisions import Decision, add_decisions, decisions
 from ale_dask.coordinates.foci import n_foci
@@ -47,7 +48,7 @@ class Notices:
 
 
 def study_notices(study: Study) -> list[Notices]:
-    """Return the notices of a study: one entry per sample, and one per analysis that adds any.
+    """Return the notices of a study: one entry per sample, one per analysis that adds any, and one of its protocol.
 
     Raises
     ------
@@ -80,6 +81,13 @@ def study_notices(study: Study) -> list[Notices]:
             if study.inference.shared == "exclude":
                 arms = list(disjoint_arms(*arms, shared="exclude", name=f"analysis.{name}"))
             notices.append(_only_new(_notices(name, arms, findings), notices))
+    if (protocol := protocol_of(study)) is not None:
+        differing = [Finding("deviation", d.words(), protocol.file) for d in deviations(study, protocol)]
+        notices.append(
+            Notices(
+                "protocol", {"deviation" if len(differing) == 1 else "deviations": len(differing)}, (), tuple(differing)
+            )
+        )
     return notices
 
 

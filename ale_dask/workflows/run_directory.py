@@ -82,7 +82,7 @@ def stored_study(out: Place) -> Study:
     path = out / "study.toml"
     if not path.is_file() or not holds_run(out):
         raise StoreError(f"{out}: holds no run; `ale-dask run STUDY -o {out}` makes one")
-    only = ("study.toml", "foci/", "mask", "search", "base_rate")
+    only = ("study.toml", "foci/", "mask", "search", "base_rate", "protocol")
     try:
         return load_study(local_copy(out, only=only) / "study.toml", recorded=True)
     except InputError as error:

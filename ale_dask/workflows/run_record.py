@@ -19,6 +19,7 @@ from ale_dask.analyses.contrast_clusters import clusters_name
 from ale_dask.analyses.findings.atlas import ATLASES
 from ale_dask.analyses.findings.model import SIMULATED, model_of
 from ale_dask.config.inference import BUILT_IN
+from ale_dask.config.protocol import deviations, protocol_of
 from ale_dask.config.run_record import SCHEMA, FileRecord, RunRecord
 from ale_dask.config.study import Contrast, FociSource, MainEffect, Study, with_expanded_files
 from ale_dask.coordinates.decisions import ATTRIBUTE, decisions
@@ -86,6 +87,9 @@ def run_record(
     }
     if given := study.records.given:
         record["records"] = given
+    if (protocol := protocol_of(study)) is not None:
+        deviate = [deviation.words() for deviation in deviations(study, protocol)]
+        record["protocol"] = {"file": protocol.file, "sha256": protocol.sha256, "deviations": deviate}
     return record
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +130,13 @@ def given(name, value):
     return lambda v: v.update(records={name: value, **beside})
 
 
+def planned(v):
+    """A protocol, written of the study itself."""
+    path = Path(v["inference"]["mask"]).with_name("protocol.md")
+    path.write_text(ale.protocol(study_from(v)))
+    v.update(records={"protocol": str(path)})
+
+
 WORDS = ("question", "registration", "searched", "query", "criteria", "coverage")
 OF_RECORDS = {
     **dict.fromkeys((*WORDS, "extraction", "risk_of_bias", "availability"), "some words"),
@@ -196,6 +204,7 @@ CHANGES = {
     (Study, "foci"): lambda v: v["foci"].update(spare=v["foci"]["therapy"]),
     (Study, "analysis"): lambda v: v["analysis"].pop("all"),
     (Study, "inference"): inference("seed", 5),
+    (Records, "protocol"): planned,
     (Study, "records"): lambda v: v.update(records={"question": "Which regions change?"}),
 } | {(Records, name): given(name, value) for name, value in OF_RECORDS.items()}
 NOT_IN_TEXT = {

@@ -5,15 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ale_dask.config.run_record import RunRecord
 from ale_dask.reporting.common.phrases import listed
 
 
-def literature(record: RunRecord) -> list[str]:
-    """Return paragraphs on question, search, flow, criteria, extraction and availability; none without [records]."""
+def literature(record: Mapping[str, Any]) -> list[str]:
+    """Return paragraphs on question, protocol, search, flow, criteria and data; none without [records]."""
     given = record.get("records", {})
-    paragraphs = [_question(given), _search(given), _flow(given), _criteria(given), _data(given)]
+    protocol = _protocol(record["protocol"]) if "protocol" in record else ""
+    paragraphs = [_question(given), protocol, _search(given), _flow(given), _criteria(given), _data(given)]
     return [paragraph for paragraph in paragraphs if paragraph]
+
+
+def _protocol(protocol: Mapping[str, Any]) -> str:
+    """Return the sentences on the protocol that was written before the data were seen, and on deviations from it."""
+    frozen = (
+        f"Question, samples, rules of selection and settings were frozen in a protocol before the data were seen "
+        f"(SHA-256 {protocol['sha256'][:12]}…)"
+    )
+    deviations = protocol["deviations"]
+    return (
+        f"{frozen}; the run does not deviate from it."
+        if not deviations
+        else (f"{frozen}. The run deviates from the protocol in {len(deviations)} of these: {'; '.join(deviations)}.")
+    )
 
 
 def _question(given: Mapping[str, Any]) -> str:
