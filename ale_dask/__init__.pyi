@@ -10,6 +10,8 @@ from ale_dask.analyses.sensitivity.power import power as power
 from ale_dask.config.study import Study as Study
 from ale_dask.config.study import load_study as load_study
 from ale_dask.coordinates.describe import describe as describe
+from ale_dask.coordinates.double_extraction import DoubleExtraction as DoubleExtraction
+from ale_dask.coordinates.double_extraction import double_extraction as double_extraction
 from ale_dask.coordinates.lint import lint as lint
 from ale_dask.coordinates.lint import lint_contrast as lint_contrast
 from ale_dask.coordinates.masks import load_mask as load_mask
@@ -30,7 +32,9 @@ from ale_dask.reporting import cluster_table as cluster_table
 from ale_dask.reporting import contribution_table as contribution_table
 from ale_dask.reporting import long_table as long_table
 from ale_dask.reporting import write_report as write_report
+from ale_dask.reporting.common.map_files import image as image
 from ale_dask.reporting.compare.runs import compare as compare
+from ale_dask.reporting.every_table import tables as tables
 from ale_dask.reporting.export.files import export as export
 from ale_dask.reporting.figures.overlap import overlap_table as overlap_table
 from ale_dask.reporting.figures.print.plot import plot_map as plot_map
@@ -42,6 +46,7 @@ from ale_dask.reporting.sensitivity.sweep_clusters import robustness_table as ro
 from ale_dask.reporting.text.checklist import checklist as checklist
 from ale_dask.reporting.text.protocol import protocol as protocol
 from ale_dask.version import __version__ as __version__
+from ale_dask.workflows.data_tree import open as open
 from ale_dask.workflows.evidence import evidence as evidence
 from ale_dask.workflows.fail_safe import fail_safe_of_run as fail_safe_of_run
 from ale_dask.workflows.follow import cancel as cancel

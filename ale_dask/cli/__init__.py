@@ -33,6 +33,7 @@ for command in (
     inspect.import_jale,
     inspect.check,
     inspect.describe,
+    inspect.double_extraction,
     inspect.plan,
     inspect.protocol,
     run.run,

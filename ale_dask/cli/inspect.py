@@ -90,6 +90,41 @@ def new(
     _print_next("study", out)
 
 
+def double_extraction(
+    first: Annotated[Path, typer.Argument(metavar="FIRST", help="The foci as one person extracted them.")],
+    second: Annotated[Path, typer.Argument(metavar="SECOND", help="The foci as another person extracted them.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", dir_okay=False, help="Write the differences to this file, .tsv.")
+    ] = None,
+    space: Space = None,
+    columns: Columns = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two extractions of the same papers: agreement, kappa, and every difference with its lines."""
+    from ale_dask.coordinates.double_extraction import agreement_lines
+    from ale_dask.coordinates.double_extraction import double_extraction as of
+    from ale_dask.coordinates.readers import read_foci
+    from ale_dask.coordinates.spreadsheet_cells import escaped
+    from ale_dask.storage.location import replace_file
+
+    if out is not None and out.suffix != ".tsv":
+        raise typer.BadParameter(f"-o {out}: give a file that ends in .tsv")
+    mapping = columns_from(columns)
+    compared = of(*(read_foci(file, space=space, columns=mapping, require_n=False) for file in (first, second)))
+    differences = escaped(compared.differences).to_csv(sep="\t", index=False, lineterminator="\n")
+    if out is not None:
+        replace_file(out, differences.encode())
+    if as_json:
+        tables = {"agreement": compared.agreement, "differences": compared.differences}
+        print(json.dumps({name: json.loads(t.to_json(orient="records")) for name, t in tables.items()}))
+        return
+    print("\n".join(agreement_lines(compared)))
+    if out is not None:
+        print(f"{out}: {len(compared.differences):,} differences")
+    elif len(compared.differences):
+        print(f"\n{differences}", end="")
+
+
 def protocol(
     study: StudyFile,
     file: Annotated[
@@ -302,11 +337,12 @@ def collect(
 def cite(
     out: Stored,
     bibtex: Annotated[bool, typer.Option("--bibtex", help="Print the references instead of the text.")] = False,
+    short: Annotated[bool, typer.Option("--short", help="Print a text of about 200 words.")] = False,
 ) -> None:
     """Print the methods text of a finished run (CC0) for a paper, or its references as BibTeX."""
     from ale_dask.reporting import cite as of
 
-    print(of(out, bibtex=bibtex), end="")
+    print(of(out, bibtex=bibtex, short=short), end="")
 
 
 def checklist(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -24,6 +25,8 @@ ENOUGH_EXPERIMENTS = 17
 MIN_SUBJECTS, MAX_PLAUSIBLE_SUBJECTS = 5, 1000
 DOMINANT_SHARE = 0.2
 _LISTED = 5
+_COVERAGE_COLUMNS = ("coverage", "search_coverage", "field_of_view", "fov")
+_WHOLE_BRAIN = re.compile(r"whole[ _-]?brain|full|complete|wb|yes", re.IGNORECASE)
 
 
 def lint(dataset: xr.Dataset, *, mask: Mask) -> list[Finding]:
@@ -42,8 +45,9 @@ def lint(dataset: xr.Dataset, *, mask: Mask) -> list[Finding]:
         With code, message, where (file:line) and severity, by code and then in the order of the experiments. Codes:
         few-experiments, empty-experiment, missing-n, implausible-n (below 5 or above 1,000), dominant-experiment
         (more than a fifth of all foci, and more than twice an equal share), outside-mask (distances to the mask in
-        mm), sign-flip, wrong-space and mixed-precision (see `coordinates.misplaced`), duplicate-focus, repeated-name,
-        duplicate-experiment (the same foci and sample size).
+        mm), sign-flip, wrong-space and mixed-precision (see `coordinates.misplaced`), duplicate-focus, coverage (a
+        column of this name says that experiments did not search the whole brain), repeated-name, duplicate-experiment
+        (the same foci and sample size).
 
     Examples
     --------
@@ -66,6 +70,7 @@ def lint(dataset: xr.Dataset, *, mask: Mask) -> list[Finding]:
         *_outside(dataset, far, mask=mask, ids=ids, sources=sources),
         *misplaced(dataset, mask=mask, far=far),
         *_duplicate_foci(foci, ids=ids, sources=sources),
+        *_coverage(dataset, ids=ids, sources=sources),
         *_repeated_names([str(s) for s in dataset["experiment_name"].values], sources=sources),
         *_duplicate_experiments(dataset, foci=foci, ids=ids, sources=sources),
     ]
@@ -168,6 +173,30 @@ def _duplicate_foci(
             listed = ", ".join(_point(p) for p in repeated[:_LISTED])
             message = f"{ids[i]}: {len(repeated)} foci given more than once: {listed}{_more(repeated)}"
             findings.append(Finding("duplicate-focus", message, sources[i]))
+    return findings
+
+
+def _coverage(dataset: xr.Dataset, *, ids: Sequence[str], sources: Sequence[str]) -> list[Finding]:
+    """Return a finding for each column that says that experiments did not search the whole brain."""
+    findings = []
+    for name in map(str, dataset.data_vars):
+        column = name.removeprefix("moderator_")
+        if not name.startswith("moderator_") or column.lower() not in _COVERAGE_COLUMNS:
+            continue
+        words = [str(value).strip() for value in dataset[name].values]
+        part = [i for i, word in enumerate(words) if word and not _WHOLE_BRAIN.fullmatch(word)]
+        if part:
+            listed = ", ".join(f"{ids[i]} ({words[i]})" for i in part[:_LISTED])
+            whole = next((word for word in words if _WHOLE_BRAIN.fullmatch(word)), "whole brain")
+            findings.append(
+                Finding(
+                    "coverage",
+                    f"{len(part):,} of {len(words):,} experiments did not search the whole brain: {listed}"
+                    f"{_more(part)}; they can only find what they looked for, which ALE takes for convergence; "
+                    f"--include \"{column} == '{whole}'\" leaves them out",
+                    _places(part, sources),
+                )
+            )
     return findings
 
 

@@ -27,6 +27,7 @@ from ale_dask.errors import AleError, StoreError
 from ale_dask.storage.location import Place, files, replace_file, storage_errors, zarr_store
 
 SCHEMA = 1
+_GROUP = json.dumps({"attributes": {}, "zarr_format": 3, "node_type": "group"}, indent=2).encode()
 
 
 @contextlib.contextmanager
@@ -130,9 +131,11 @@ def block_array(
     """
     name = f"{analysis}/{kind}/{segment}"
     path = out / "store.zarr" / name / "zarr.json"
-    text, wanted = _description(shape, rows_per_block)
+    text, wanted = _description(shape, rows_per_block, kind=kind, segment=segment)
     with writing(f"{out}/store.zarr/{name}"):
         if not path.is_file():
+            # The folder of the segments is a group, so that other programs see it as a part of the tree.
+            replace_file(out / "store.zarr" / analysis / kind / "zarr.json", _GROUP)
             replace_file(path, text)
         store = zarr_store(out / "store.zarr")
         try:
@@ -159,8 +162,12 @@ def stored_sizes(out: Place, analysis: str, segment: int) -> tuple[int, int] | N
 
 
 @lru_cache(maxsize=128)
-def _description(shape: tuple[int, int], rows_per_block: int) -> tuple[bytes, dict[str, Any]]:
+def _description(
+    shape: tuple[int, int], rows_per_block: int, *, kind: str, segment: int
+) -> tuple[bytes, dict[str, Any]]:
     """Return the zarr.json of an array of blocks, as zarr writes it, and the entries by which chunks are read."""
+    # Segments differ in length, and a dimension has one length in a group.
+    rows, columns = ("iteration", "statistic") if kind == "null" else ("block", "count")
     store = zarr.storage.MemoryStore()
     array = zarr.create_array(
         store,
@@ -168,6 +175,7 @@ def _description(shape: tuple[int, int], rows_per_block: int) -> tuple[bytes, di
         chunks=(rows_per_block, shape[1]),
         dtype="int64",
         fill_value=0,
+        dimension_names=(f"{rows}_{segment}", columns),
         serializer=BytesCodec(),
         compressors=[ZstdCodec(level=1), Crc32cCodec()],
     )

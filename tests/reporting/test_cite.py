@@ -450,3 +450,17 @@ def test_without_sample_sizes_no_number_of_subjects_is_told(record):
     assert "subjects left" not in text
     record["inference"]["fwhm"] = 10.0
     assert not re.search(r"\d subjects?\b", as_markdown(methods_of(record)))
+
+
+def test_the_short_text_is_short_and_cites_what_it_uses(done):
+    out, _, record = done
+    text = ale.cite(out, short=True)
+    assert text == CliRunner().invoke(app, ["cite", str(out), "--short"]).stdout
+    (said,) = next(paragraphs for heading, paragraphs in methods_of(record, short=True).sections)
+    assert 100 < len(said.split()) < 220
+    assert "p < 0.01" in said
+    assert "The contrast compared" in said
+    assert "A conjunction was" in said
+    assert "(Eickhoff et al., 2011)" in said
+    assert "[@" not in text
+    assert len(ale.cite(out, short=True, bibtex=True)) < len(ale.cite(out, bibtex=True))

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses.findings.model import model_of
+from ale_dask.errors import InputError, did_you_mean
 from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.maps import MapSpec, map_specs_of, stem
 from ale_dask.reporting.common.presentation import File as File
@@ -50,6 +51,42 @@ def write_maps(result: xr.Dataset, folder: Path) -> list[Path]:
         return list(pool.map(write, specs))
 
 
+def image(result: xr.Dataset, what: str = "z") -> nib.Nifti1Image:
+    """Return a map of a result as a NIfTI image, for nilearn and other programs.
+
+    Parameters
+    ----------
+    result
+        A main effect, contrast or conjunction.
+    what
+        The map, by the end of the name of its file in a run: "z", "stat" (ALE), "logp" …
+
+    Returns
+    -------
+    nibabel.Nifti1Image
+        The map on the grid of the mask; 0 outside the mask, NaN in a map of p.
+
+    Raises
+    ------
+    InputError
+        When the result has no such map; the message lists those that it has.
+
+    Examples
+    --------
+    >>> foci = ale.read_foci("drug.txt")
+    >>> result = ale.main_effect(foci, mask="ball.nii.gz", null="uniform", iterations=60, seed=1)
+    >>> ale.image(result, "z").shape == ale.load_mask("ball.nii.gz").volume.shape
+    True
+    """
+    specs = {spec.suffix: spec for spec in map_specs_of(result)}
+    if what not in specs:
+        hint = did_you_mean(what, specs)
+        raise InputError(f"'{result.attrs['name']}' has no map '{what}'{hint}; there are: {', '.join(specs)}")
+    spec, model = specs[what], model_of(result)
+    fill = np.nan if spec.units == "p" else 0
+    return _image(spec.read(result).astype(spec.dtype), mask=model.mask, fill=fill, simulated=model.simulated)
+
+
 def to_volume(values: npt.NDArray[Any], *, mask: Mask, fill: float = 0) -> npt.NDArray[Any]:
     """Return values (voxel) on the mask's grid (x, y, z), with `fill` outside the mask."""
     volume = np.full(mask.volume.shape, fill, dtype=values.dtype)
@@ -59,11 +96,16 @@ def to_volume(values: npt.NDArray[Any], *, mask: Mask, fill: float = 0) -> npt.N
 
 def image_bytes(values: npt.NDArray[Any], *, mask: Mask, fill: float = 0, simulated: bool = False) -> bytes:
     """Return values (voxel) as the bytes of a gzipped NIfTI image, equal for equal values."""
-    image = nib.Nifti1Image(to_volume(values, mask=mask, fill=fill), mask.affine)
-    image.set_sform(mask.affine, code=MNI152)
-    image.header.set_xyzt_units("mm")
-    image.header["descrip"] = f"ale_dask {SIMULATED if simulated else ''}".strip().encode()
-    return gzip.compress(image.to_bytes(), compresslevel=3, mtime=0)
+    data = _image(values, mask=mask, fill=fill, simulated=simulated).to_bytes()
+    return gzip.compress(data, compresslevel=3, mtime=0)
+
+
+def _image(values: npt.NDArray[Any], *, mask: Mask, fill: float, simulated: bool) -> nib.Nifti1Image:
+    made = nib.Nifti1Image(to_volume(values, mask=mask, fill=fill), mask.affine)
+    made.set_sform(mask.affine, code=MNI152)
+    made.header.set_xyzt_units("mm")
+    made.header["descrip"] = f"ale_dask {SIMULATED if simulated else ''}".strip().encode()
+    return made
 
 
 def _search(attrs: Mapping[Any, Any]) -> dict[str, Any] | None:

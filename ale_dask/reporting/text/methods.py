@@ -18,6 +18,7 @@ from ale_dask.reporting.text.follow_up_files import follow_up_prefixes, with_fol
 from ale_dask.reporting.text.follow_ups import regions, robustness
 from ale_dask.reporting.text.literature import literature
 from ale_dask.reporting.text.references import REFERENCES, Reference
+from ale_dask.reporting.text.short import short_methods
 from ale_dask.reporting.text.study import SIMULATED, coordinates, experiments, model, software
 from ale_dask.storage.location import Place, local_copy, place
 
@@ -53,8 +54,8 @@ class Methods:
     references: tuple[Reference, ...]
 
 
-def methods_of(record: RunRecord) -> Methods:
-    """Return the methods text of a run's record.
+def methods_of(record: RunRecord, *, short: bool = False) -> Methods:
+    """Return the methods text of a run's record, or one in about 200 words.
 
     Raises
     ------
@@ -67,7 +68,8 @@ def methods_of(record: RunRecord) -> Methods:
             f"the record of this run lacks {', '.join(missing)}: another version wrote it, or it is unfinished; "
             "`ale-dask collect OUT` writes it again"
         )
-    sections_of_kinds = {shown.heading: shown.methods for shown in presentations()}
+    of_kinds = {shown.heading: shown.methods for shown in presentations()}
+    writers = {"Methods in short": short_methods} if short else _FIRST_SECTIONS | of_kinds | _LAST_SECTIONS
     keys: set[str] = set()
 
     def cited(match: re.Match[str]) -> str:
@@ -79,7 +81,7 @@ def methods_of(record: RunRecord) -> Methods:
 
     sections = tuple(
         (heading, tuple(_CITED.sub(cited, plain(text)) for text in paragraphs))
-        for heading, write in (_FIRST_SECTIONS | sections_of_kinds | _LAST_SECTIONS).items()
+        for heading, write in writers.items()
         if (paragraphs := write(record))
     )
     references = tuple(REFERENCES[key] for key in sorted(keys))
@@ -103,7 +105,7 @@ def as_bibtex(methods: Methods) -> str:
     return "\n".join(reference.bibtex() for reference in methods.references)
 
 
-def cite(out_or_record: str | Place | Mapping[str, Any], *, bibtex: bool = False) -> str:
+def cite(out_or_record: str | Place | Mapping[str, Any], *, bibtex: bool = False, short: bool = False) -> str:
     """Return the methods text of a run as Markdown, or the references that it cites as BibTeX.
 
     Parameters
@@ -112,6 +114,8 @@ def cite(out_or_record: str | Place | Mapping[str, Any], *, bibtex: bool = False
         Folder of a finished run, its address in object storage, or the content of its run.json.
     bibtex
         Return the references instead of the text.
+    short
+        Return a text of about 200 words, for a journal that puts the long one into a supplement.
 
     Returns
     -------
@@ -130,13 +134,13 @@ def cite(out_or_record: str | Place | Mapping[str, Any], *, bibtex: bool = False
     # tiny: methods
     """
     if isinstance(out_or_record, Mapping):
-        methods = methods_of(cast(RunRecord, out_or_record))
+        methods = methods_of(cast(RunRecord, out_or_record), short=short)
     else:
-        _, methods = methods_of_run(out_or_record)
+        _, methods = methods_of_run(out_or_record, short=short)
     return as_bibtex(methods) if bibtex else as_markdown(methods)
 
 
-def methods_of_run(out: str | Place) -> tuple[RunRecord, Methods]:
+def methods_of_run(out: str | Place, *, short: bool = False) -> tuple[RunRecord, Methods]:
     """Return the record of a finished run, with its follow-up analyses, and its methods text.
 
     Raises
@@ -156,7 +160,7 @@ def methods_of_run(out: str | Place) -> tuple[RunRecord, Methods]:
         if "analyses" in record:
             prefixes = follow_up_prefixes(record["analyses"])
             record = with_follow_ups(record, local_copy(out, only=prefixes))
-        return record, methods_of(record)
+        return record, methods_of(record, short=short)
     except StoreError as error:
         message = str(error)
         raise StoreError(message if message.startswith(str(path)) else f"{path}: {message}") from error
