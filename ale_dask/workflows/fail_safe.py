@@ -149,7 +149,7 @@ def plan_fail_safe(
     out: str | Place,
     *,
     analysis: str | None = None,
-    most: int | None = None,
+    most: int | Sequence[int] | None = None,
     series: int = 20,
     iterations: int = 1000,
     null: str | None = None,
@@ -357,14 +357,13 @@ def fail_safe_of_run(
     out: str | Place,
     *,
     analysis: str | None = None,
-    most: int | None = None,
+    most: int | Sequence[int] | None = None,
     series: int = 20,
     iterations: int = 1000,
     null: str | None = None,
     backend: Backend | None = None,
     client: Client | None = None,
     quiet: bool = False,
-    every: int | None = None,
 ) -> dict[str, xr.Dataset]:
     """Compute the fail-safe N of the analyses of a finished run, and write a table, its JSON and a figure of each.
 
@@ -377,7 +376,7 @@ def fail_safe_of_run(
     analysis
         Name of a main effect or conjunction; by default all of them.
     most
-        Largest number of noise experiments, as for `fail_safe`.
+        Largest number of noise experiments, or the numbers after which clusters are tested, as for `fail_safe`.
     series
         Number of series of noise experiments.
     iterations
@@ -390,8 +389,6 @@ def fail_safe_of_run(
         Dask client to compute on, instead of a backend.
     quiet
         Show no progress.
-    every
-        Test the clusters after every so many noise experiments, as for `fail_safe`.
 
     Returns
     -------
@@ -410,7 +407,5 @@ def fail_safe_of_run(
     >>> sorted(ale.fail_safe_of_run("out", analysis="drug", most=2, series=2, iterations=100, quiet=True))
     ['drug']
     """
-    planned = plan_fail_safe(
-        out, analysis=analysis, most=most, series=series, iterations=iterations, null=null, every=every
-    )
+    planned = plan_fail_safe(out, analysis=analysis, most=most, series=series, iterations=iterations, null=null)
     return fail_safe(planned, backend=backend, client=client, quiet=quiet)

@@ -87,10 +87,18 @@ def run_record(
     }
     if given := study.records.given:
         record["records"] = given
-    if (protocol := protocol_of(study)) is not None:
-        deviate = [deviation.words() for deviation in deviations(study, protocol)]
-        record["protocol"] = {"file": protocol.file, "sha256": protocol.sha256, "deviations": deviate}
+    if protocol := _protocol(study):
+        record["protocol"] = protocol
     return record
+
+
+def _protocol(study: Study) -> dict[str, Any]:
+    """Return the protocol of a study and the deviations from it; empty without a protocol."""
+    protocol = protocol_of(study)
+    if protocol is None:
+        return {}
+    deviate = [deviation.words() for deviation in deviations(study, protocol)]
+    return {"file": protocol.file, "sha256": protocol.sha256, "deviations": deviate}
 
 
 def _files(source: FociSource) -> list[FileRecord]:

@@ -154,9 +154,8 @@ def test_base_rate_by_definition(tiny: Path, monkeypatch: pytest.MonkeyPatch, co
 def test_some_numbers_of_noise_experiments_are_tested_as_all_are(tiny: Path) -> None:
     parts = [main_effect(tiny, "drug", part=p, voxel_p=0.005) for p in (slice(0, 4), slice(2, 8))]
     result = ale.conjunction(parts, name="both", min_volume=800)
-    options = {"of": parts, "most": MOST, "series": SERIES, "iterations": ITERATIONS}
-    every, some = (ale.fail_safe(result, **options, every=n) for n in (1, 3))
-    # Every third, 30 % of the 4 or 6 experiments, and the last.
+    options = {"of": parts, "series": SERIES, "iterations": ITERATIONS}
+    every, some = (ale.fail_safe(result, **options, most=n) for n in (MOST, [2, 3, 6, MOST]))
     assert some["n_added"].values[0].tolist()[:5] == [0, 2, 3, 6, 8]
     for i, tested in enumerate(([0, 2, 3, 6, 8], [0, 2, 3, 6, 8])):
         for name in ("cut_added", "threshold_added"):
@@ -172,9 +171,9 @@ def test_some_numbers_of_noise_experiments_are_tested_as_all_are(tiny: Path) -> 
 
 def test_the_base_rate_too_tests_some_numbers_as_all(tiny: Path) -> None:
     result = main_effect(tiny, "therapy", null="base-rate", cluster_p=0.5)
-    every, some = (ale.fail_safe(result, most=4, every=n, series=2, iterations=ITERATIONS) for n in (1, 3))
+    every, some = (ale.fail_safe(result, most=n, series=2, iterations=ITERATIONS) for n in (4, [3, 4]))
     tested = some["n_added"].values[0]
-    assert tested.tolist() == [0, 2, 3, 4]
+    assert tested.tolist() == [0, 3, 4]
     for name in ("cut_added", "survives"):
         np.testing.assert_array_equal(some[name].values[0], every[name].values[0, tested])
 
@@ -186,6 +185,9 @@ def test_a_large_sample_is_tested_at_no_more_than_seventy_odd_numbers() -> None:
     assert {0, 9, 65, 648} <= set(large.tolist())
     assert numbers_tested(216, most=None, every=1).tolist() == list(range(649))
     assert numbers_tested(10, most=2).tolist() == [0, 1, 2]
+    assert numbers_tested(10, most=8, every=3).tolist() == [0, 3, 6, 8]
+    with pytest.raises(InputError, match="from 0, one of them above 0, and no step"):
+        numbers_tested(10, most=[0])
     with pytest.raises(InputError, match="every 0 noise experiments; the number must be 1 or more"):
         numbers_tested(10, most=2, every=0)
 

@@ -29,11 +29,10 @@ def fail_safe(
     result: xr.Dataset,
     *,
     of: Sequence[xr.Dataset] = (),
-    most: int | None = None,
+    most: int | Sequence[int] | None = None,
     series: int = 20,
     iterations: int = 1000,
     null: str | None = None,
-    every: int | None = None,
     client: Client | None = None,
 ) -> xr.Dataset:
     """Return the fail-safe N of each cluster of a main effect or conjunction.
@@ -45,7 +44,9 @@ def fail_safe(
     of
         Main effects of a conjunction, in the order in which it was given them.
     most
-        Largest number of noise experiments added to a main effect; by default three times its own experiments.
+        Largest number of noise experiments added to a main effect; by default three times its own experiments. Clusters
+        are tested after each number up to 72, beyond that after at most 72 numbers and 30 % of the experiments. A list
+        of numbers, such as range(649), says after which they are tested.
     series
         Number of series of noise experiments, each with other foci.
     iterations
@@ -54,9 +55,6 @@ def fail_safe(
         "uniform": noise experiments report foci anywhere in the mask, and clusters are tested against such foci;
         "base-rate": they report foci where the literature does, and clusters are tested against the base rate. By
         default the null that decides the result, "uniform" where both were asked for.
-    every
-        Test the clusters after every so many noise experiments, and at 30 % of the experiments. By default 1 up to 72
-        noise experiments, and beyond that the least number with which there are no more than 72 tests.
     client
         Dask client for the iterations, as for `main_effect`.
 
@@ -86,15 +84,13 @@ def fail_safe(
     2
     """
     if _base_rate_decides(result, null):
-        return _against_base_rate(
-            result, of, most=most, every=every, series=series, iterations=iterations, client=client
-        )
+        return _against_base_rate(result, of, most=most, series=series, iterations=iterations, client=client)
     mains = {str(r.attrs["name"]): r for r in main_effects_of(result, of)}
     parts = {}
     for name, main in mains.items():
         chosen = sample_of(main, inference=model_of(main).inference, mask=model_of(main).mask)
         own = plan_main_effect(chosen, bits=int(main.attrs["scale_bits"]), name=name)
-        tested = noise_null.numbers_tested(len(chosen.key), most=most, every=every)
+        tested = noise_null.numbers_tested(len(chosen.key), most=most)
         plan = noise_null.plan_fail_safe(chosen, own, tested=tested, series=series, name=name, threads=cpu_count())
         drawn = run_plan(plan, iterations=iterations, client=client)["null"][:, 1:]
         parts[name] = noisy.added(plan, drawn)
@@ -114,8 +110,7 @@ def _against_base_rate(
     result: xr.Dataset,
     of: Sequence[xr.Dataset],
     *,
-    most: int | None,
-    every: int | None,
+    most: int | Sequence[int] | None,
     series: int,
     iterations: int,
     client: Client | None,
@@ -127,7 +122,7 @@ def _against_base_rate(
     for name, main in mains.items():
         chosen = sample_of(main, inference=model_of(main).inference, mask=model_of(main).mask)
         own = plan_main_effect(chosen, bits=int(main.attrs["scale_bits"]), name=name)
-        tested = noise_null.numbers_tested(len(chosen.key), most=most, every=every)
+        tested = noise_null.numbers_tested(len(chosen.key), most=most)
         steps = steps_of(chosen, own, tested=tested, series=series, name=name)
         plans = [steps.plan(i, name=name, threads=cpu_count()) for i in range(len(steps.chunks))]
         nulls = [run_plan(p, iterations=iterations, client=client)["null"][:, 1:] for p in plans]

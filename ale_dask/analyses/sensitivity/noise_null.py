@@ -7,6 +7,7 @@ its own Monte-Carlo null, from the same draws for all series.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -108,18 +109,24 @@ def least_of(experiments: int, *, share: float = SHARE) -> int:
     return math.ceil(share * experiments - 1e-9)
 
 
-def numbers_tested(experiments: int, *, most: int | None = None, every: int | None = None) -> I64:
+def numbers_tested(experiments: int, *, most: int | Sequence[int] | None = None, every: int | None = None) -> I64:
     """Return the numbers of noise experiments (step), int64, after which the clusters of a sample are tested.
 
     They are 0, `every`, twice `every` and so on, 30 % of the `experiments`, and `most`, by default three times the
     `experiments`. By default `every` is 1 up to 72 noise experiments, and beyond that the least number with which there
-    are no more than 72 tests.
+    are no more than 72 tests. Where `most` is a list of numbers, these are tested, and 0.
 
     Raises
     ------
     InputError
         for numbers below 1.
     """
+    if isinstance(most, Sequence):
+        if every is not None or not most or min(most) < 0 or max(most) < 1:
+            raise InputError(
+                f"{list(most)}: give numbers of noise experiments from 0, one of them above 0, and no step"
+            )
+        return np.unique(np.r_[0, np.array(most, dtype=np.int64)])
     most = TIMES * experiments if most is None else most
     if most < 1 or (every is not None and every < 1):
         what = f"{most} noise experiments" if most < 1 else f"every {every} noise experiments"
