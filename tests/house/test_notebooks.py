@@ -62,3 +62,10 @@ def test_what_is_printed_in_parts_is_kept_whole(script):
     table = nbformat.v4.new_output("display_data", data={"text/plain": "a table"})
     (first, second, third) = script.joined([*parts, table, parts[1]])
     assert (first.text, second, third.text) == ("one\ntwo\n", table, "two\n")
+
+
+def test_a_bar_of_progress_is_not_kept(script):
+    bar = nbformat.v4.new_output("display_data", data={"text/plain": "1 s", "text/html": '<progress value="1">'})
+    table = nbformat.v4.new_output("display_data", data={"text/plain": "a table", "text/html": "<table>"})
+    cell = nbformat.v4.new_code_cell("1", outputs=[bar, table])
+    assert script.cleaned(nbformat.v4.new_notebook(cells=[cell])).cells[0].outputs == [table]

@@ -12,6 +12,7 @@ import xarray as xr
 from scipy import special
 from support.commands import ale as command
 from support.runs import finished_run
+from support.samples import MASK, RIGHT, sample
 from support.studies import write_tiny
 
 import ale_dask as ale
@@ -234,6 +235,29 @@ def test_the_command_writes_the_figure_of_a_run(tmp_path: Path) -> None:
     assert "did you mean 'drug'" in command("figure", out, "drugs", "-o", file, code=65).stderr
     assert "did you mean 'slices'" in command("figure", out, "drug", "--style", "slice", "-o", file, code=65).stderr
     assert ".pdf, .svg or .png" in command("figure", out, "drug", "-o", tmp_path / "a.gif", code=2).stderr
+
+
+def test_long_and_odd_names_stay_on_the_page(study: Study) -> None:
+    drug, therapy = "antidepressants_$of_the^second_generation_in$_major_depression", "psychotherapy_of_all_kinds" * 2
+    contrast = study["contrast"].assign_attrs(name=f"{drug} against {therapy}", arms=[drug, therapy])
+    figure = ale.plot_map([contrast, study["drug"]], style="glass", width=90)
+    figure.canvas.draw()
+    edges = figure.bbox
+    for text in figure.texts:
+        box = text.get_window_extent()
+        assert box.x0 >= edges.x0, text.get_text()
+        assert box.x1 <= edges.x1, text.get_text()
+    assert drug in "".join(words(figure)).replace(" ", "")
+
+
+def test_the_mark_is_that_of_the_null_and_correction() -> None:
+    settings = {"mask": MASK, "iterations": 60, "seed": 1, "null": "both", "voxel_p": 0.01}
+    result = ale.main_effect(sample("both", [RIGHT]), name="both", **settings)
+    of_clusters = shown_map(result, "base-rate-cluster-size")
+    assert (of_clusters.mark, of_clusters.low) == ("p < 0.01", pytest.approx(-special.ndtri(0.01)))
+    of_voxels = shown_map(result, "base-rate-voxel")
+    assert (of_voxels.mark, of_voxels.low) == ("smallest value shown", of_voxels.values[of_voxels.values > 0].min())
+    assert shown_map(result, "fdr-bh").mark == "smallest value shown"
 
 
 def test_a_figure_is_drawn_from_bytes_of_any_format(study: Study) -> None:

@@ -89,4 +89,5 @@ def _section(name: str, result: xr.Dataset, study: Mapping[str, xr.Dataset]) -> 
 def _picture(result: xr.Dataset, study: Mapping[str, xr.Dataset]) -> str:
     figure = plot_map(result, study=study)
     data = base64.b64encode(figure._repr_png_()).decode()
-    return f'<img src="data:image/png;base64,{data}" alt="{escape(figure.alt)}" style="max-width: 100%">'
+    image = f'<img src="data:image/png;base64,{data}" alt="{escape(figure.alt)}" style="max-width: 100%">'
+    return f"<figure>{image}<figcaption>{escape(figure.alt)}</figcaption></figure>"

@@ -85,7 +85,7 @@ class Region:
     def text(self, x: float, y: float, words: str, **options: Any) -> None:
         """Write words at a place in inches; `y` is of their middle."""
         full_width, full_height = self.page.get_size_inches()
-        given = {"size": SIZE, "color": self.look.ink, "va": "center", "family": _FONT}
+        given = {"size": SIZE, "color": self.look.ink, "va": "center", "family": _FONT, "parse_math": False}
         self.page.text((self.left + x) / full_width, 1 - (self.top + y) / full_height, words, **(given | options))
 
 
@@ -160,28 +160,32 @@ _BAR, _WIDE, _ROW = 0.09, 1.7, 0.14
 
 def colour_bar(shown: ShownMap, *, width: float, name: str = "") -> Drawing:
     """Return a bar for each side of a map, from its threshold, which is marked, to its largest value."""
-    top = _ROW if any(side.words for side in shown.sides) else 0.0
+    n, apart = len(shown.sides), 0.7
+    slot = (width - apart) / n
+    words = [wrap(side.words, int(slot / _CHARACTER)) for side in shown.sides]
+    below = _bar_lines(shown, name, width)
+    top = _ROW * max(len(lines) for lines in words)
 
     def paint(region: Region) -> None:
-        apart = 0.7
-        n = len(shown.sides)
-        long = min(_WIDE, (width - apart * (n + 1)) / n)
-        x = (width - long * n - apart * (n - 1)) / 2
-        for side in shown.sides:
-            region.text(x + long / 2, _ROW / 2, side.words, ha="center")
-            _bar(region, shown, side, (x, top + 0.03, long))
-            x += long + apart
-        for k, line in enumerate(_bar_lines(shown, name, region.width)):
-            region.text(region.width / 2, top + 0.34 + _ROW * k, line, ha="center")
+        long = min(_WIDE, slot - apart / 2)
+        between = slot if max(map(len, words)) > 1 else long + apart
+        for k, (side, lines) in enumerate(zip(shown.sides, words, strict=True)):
+            middle = width / 2 + (k - (n - 1) / 2) * between
+            for row, line in enumerate(lines, max(map(len, words)) - len(lines)):
+                region.text(middle, _ROW * (row + 0.5), line, ha="center")
+            _bar(region, shown, side, (middle - long / 2, top + 0.03, long))
+        for row, line in enumerate(below):
+            region.text(width / 2, top + 0.34 + _ROW * row, line, ha="center")
 
-    return Drawing(top + 0.3 + _ROW * len(_bar_lines(shown, name, width)), paint)
+    return Drawing(top + 0.3 + _ROW * len(below), paint)
 
 
 def _bar_lines(shown: ShownMap, name: str, width: float) -> list[str]:
     """Return what the values are and what the mark is, in one line if it is short enough."""
     words = [f"{f'{name}: ' if name else ''}{shown.quantity}", *([f"▲ {shown.mark}"] if shown.mark else [])]
     line = "   ".join(words)
-    return [line] if len(line) * _CHARACTER < width else words
+    most = int(width / _CHARACTER)
+    return [line] if len(line) < most else [part for each in words for part in wrap(each, most)]
 
 
 def _bar(region: Region, shown: ShownMap, side: Side, place: tuple[float, float, float]) -> None:

@@ -48,7 +48,7 @@ def plot_map(
         slices).
     map_name
         A level, such as "cluster-size", "voxel", "uncorrected" or "size-fwe", or the end of the name of a map's file;
-        by default the primary correction.
+        by default what survives the primary correction, of a contrast what is uncorrected inside its gate.
     values
         What is coloured in the voxels of the map: "z", "logp" (−log10 p), "ale" or "difference". By default the
         difference of ALE of a contrast, whose z and p are limited by the number of relabellings, and z of others.
@@ -64,7 +64,7 @@ def plot_map(
     PrintFigure
         A figure of matplotlib without a title. `savefig` writes PDF, SVG or PNG (300 dpi), with equal bytes for equal
         results. The colour bar begins at the threshold, which is marked, and ends at the largest value; clusters have
-        the numbers of the cluster table.
+        the numbers of the table of this map. `alt` says in words what is shown.
 
     Raises
     ------

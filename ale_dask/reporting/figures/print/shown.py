@@ -10,6 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 from scipy import special
 
+from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.config.study import INPUTS
@@ -18,7 +19,7 @@ from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.base_rate_maps import is_base_rate
 from ale_dask.reporting.common.maps import LABELS, MapSpec, map_specs_of, pictured_map_specs
 from ale_dask.reporting.common.palette import HUES, OVERLAP, hues_of
-from ale_dask.reporting.common.wording import label
+from ale_dask.reporting.common.wording import correction_of, label
 
 F64 = npt.NDArray[np.float64]
 QUANTITIES = {"z": "z", "logp": "−log10 p", "ale": "ALE", "difference": "difference of ALE"}
@@ -218,9 +219,9 @@ def _forming_p(result: xr.Dataset, spec: MapSpec) -> float | None:
     if model.kind == "conjunction":
         formed = spec.source == "uncorrected" or (spec.source == INPUTS[0] and model.correction.of_clusters)
         return i.voxel_p if formed else None
-    return (
-        i.voxel_p if "voxel_p" in spec.cuts or (is_base_rate(spec) and "base_rate_cut_peak" not in spec.cuts) else None
-    )
+    level = correction_of(spec)
+    formed = level == "uncorrected" or (level in CORRECTION_OF and CORRECTION_OF[level].of_clusters)
+    return i.voxel_p if formed else None
 
 
 def _capped(result: xr.Dataset, spec: MapSpec, chosen: str, mapped: F64) -> str:
