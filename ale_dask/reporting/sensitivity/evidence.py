@@ -350,11 +350,12 @@ def _decision(source: Source, cluster: Cluster) -> Line:
     said = str(result[variable].values[number - 1])
     iterations = int(result.attrs["iterations"])
     words = {"significant": "decided: significant", "not": "decided: not significant"}.get(said, said)
+    command = f"ale-dask extend OUT -i {10 * iterations}" if said == "undecided" else ""
     return Line(
         certainty.DECISION,
-        f"{words}, after {iterations:,} iterations",
+        f"{words}, after {iterations:,} iterations" + (f"; `{command}` goes on" if command else ""),
         _judged(said == "significant"),
         file=source.file("clusters"),
-        command="" if said == "significant" else f"ale-dask extend OUT -i {10 * iterations}",
+        command=command,
         values={"decision": said, "iterations": iterations},
     )

@@ -75,7 +75,7 @@ def card_lines(card: Card, *, out: str = "OUT") -> list[str]:
     """Return a card in lines for a terminal: + for it, - against it, ? not known; commands name the folder `out`."""
     lines = [
         f"  {_SIGNS[line.verdict]} {title_of(line)}: "
-        + (line.finding.replace(" OUT", f" {out}") if line.open else line.finding)
+        + (line.finding.replace(" OUT", f" {out}") if line.command else line.finding)
         for line in card.lines
     ]
     return [head_of(card), *lines, f"  {reasons_of(card)}"]
