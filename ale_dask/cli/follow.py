@@ -20,13 +20,18 @@ from ale_dask.cli.options import (
     Pictures,
     Stored,
     StudyFile,
+    SubgroupCut,
+    SubgroupSample,
+    SubgroupsBy,
+    SweepAxis,
     Workers,
+    is_sweep,
     load,
     show_messages,
     taking_settings,
     with_settings,
 )
-from ale_dask.errors import UnfinishedError
+from ale_dask.errors import InputError, UnfinishedError
 
 if TYPE_CHECKING:
     from ale_dask.workflows.maintain import AnalysisStatus
@@ -44,17 +49,31 @@ def submit(
     ] = False,
     overwrite: Overwrite = False,
     pictures: Pictures = True,
+    axis: SweepAxis = None,
+    by: SubgroupsBy = None,
+    cut: SubgroupCut = None,
+    sample: SubgroupSample = None,
 ) -> None:
-    """Start a run in the background, on this machine or a queue, and return at once."""
+    """Start a run in the background, on this machine or a queue, and return at once.
+
+    With --set it is a sweep, with --by a run of the subgroups of a sample.
+    """
     from ale_dask.workflows.follow import describe
+    from ale_dask.workflows.subgroups import subgroups
     from ale_dask.workflows.submit import job_scripts
     from ale_dask.workflows.submit import submit as start
+    from ale_dask.workflows.sweep_cells import axis_from
 
+    if axis and by is not None:
+        raise InputError("submit: --set is for a sweep and --by for subgroups; give one of them")
     chosen = with_settings(load(study), **settings)
+    if by is not None:
+        chosen = subgroups(chosen, by=by, cuts=cut or (), sample=sample)
     if dry_run:
         print(job_scripts(chosen, out), end="")
         return
-    submission = start(chosen, out, overwrite=overwrite, pictures=pictures)
+    axes = dict(map(axis_from, axis)) if axis else {} if is_sweep(study) else None
+    submission = start(chosen, out, overwrite=overwrite, pictures=pictures, axes=axes)
     print(f"submitted: {describe(submission)}")
     where = shlex.quote(out)
     print(f"  ale-dask status {where} --watch\n  ale-dask logs {where}\n  ale-dask cancel {where}")

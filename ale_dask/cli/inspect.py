@@ -320,16 +320,22 @@ def collect(
     pictures: Pictures = True,
     quiet: Quiet = False,
 ) -> None:
-    """Write maps, tables, pictures and run.json of a run again; with -o, one table of the clusters of many runs."""
+    """Write the files of a run or a sweep again: maps, tables, pictures, report; with -o, one table of many runs."""
     show_messages(quiet=quiet)
     if table is not None:
         _collect_table(outs, table, as_json=as_json)
         return
     if len(outs) > 1:
         raise typer.BadParameter(f"{len(outs)} runs: give -o TABLE.tsv for one table of them all, or one OUT")
-    from ale_dask.cli.output import finish
+    from ale_dask.cli.output import finish, print_sweep_result
+    from ale_dask.storage.location import place
     from ale_dask.workflows.run import collect as of
+    from ale_dask.workflows.run_directory import holds_sweep
+    from ale_dask.workflows.sweep import collect_sweep
 
+    if holds_sweep(place(outs[0])):
+        print_sweep_result(*collect_sweep(outs[0]), outs[0], as_json=as_json)
+        return
     study, results, record = of(outs[0])
     finish(results, record, outs[0], study=study, as_json=as_json, pictures=pictures)
 
@@ -339,7 +345,7 @@ def cite(
     bibtex: Annotated[bool, typer.Option("--bibtex", help="Print the references instead of the text.")] = False,
     short: Annotated[bool, typer.Option("--short", help="Print a text of about 200 words.")] = False,
 ) -> None:
-    """Print the methods text of a finished run (CC0) for a paper, or its references as BibTeX."""
+    """Print the methods text of a finished run or sweep (CC0) for a paper, or its references as BibTeX."""
     from ale_dask.reporting import cite as of
 
     print(of(out, bibtex=bibtex, short=short), end="")

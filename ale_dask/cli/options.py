@@ -274,6 +274,30 @@ def tell_input(study: Study, *, verbose: bool = False) -> list[Notices]:
     return notices
 
 
+SweepAxis = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Values of a setting or of select.COLUMN, NAME=VALUE,VALUE … or NAME=1..20; once per axis."
+    ),
+]
+SubgroupsBy = Annotated[str | None, typer.Option("--by", help="Column whose values form the subgroups.")]
+SubgroupCut = Annotated[
+    list[float] | None,
+    typer.Option("--cut", help="Number at which a numeric column is cut into ranges instead; may be given repeatedly."),
+]
+SubgroupSample = Annotated[
+    str | None, typer.Option("--sample", help="Name of the sample, needed where several have the column.")
+]
+
+
+def is_sweep(study: str) -> bool:
+    """Return whether a STUDY is the folder or URL of a sweep."""
+    from ale_dask.storage.location import place
+    from ale_dask.workflows.run_directory import holds_sweep
+
+    return not Path(study).is_file() and holds_sweep(place(study))
+
+
 def load(study: str) -> Study:
     """Return the study of a study.toml, or of the folder or URL of a run."""
     from ale_dask.config.study import load_study

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ale_dask.cli.options import ignore_signals
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ale_dask.config.run_record import RunRecord
     from ale_dask.config.study import Study
     from ale_dask.workflows.notices import Notices
@@ -49,6 +51,25 @@ def print_sweep(planned: Sweep, *, as_json: bool) -> None:
         f"{core_seconds / 3600:.3g} core-hours ({clock(core_seconds)} on one core like this one's)"
     )
     print(descriptive(planned))
+
+
+def print_sweep_result(
+    table: pd.DataFrame, record: Mapping[str, Any], out: str, *, as_json: bool, notices: Sequence[Notices] = ()
+) -> None:
+    """Print what a sweep found in sentences, and where its page is; `notices` are of its input."""
+    from ale_dask.storage.location import place
+
+    if as_json:
+        shown = {key: value for key, value in record.items() if key != "run"}
+        print(json.dumps({"input": [one.record() for one in notices], **shown}))
+        return
+    for name, words in record["shares"].items():
+        print(f"{name}: {words}")
+    for sentence in record["summary"]:
+        print(sentence)
+    print(f"{len(table):,} rows: {out}/sweep.tsv")
+    if (place(out) / "report.html").is_file():
+        print(f"report: {out.rstrip('/')}/report.html")
 
 
 def print_costs(study: Study, *, as_json: bool, price: float | None = None) -> None:

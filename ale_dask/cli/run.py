@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,9 +24,13 @@ from ale_dask.cli.options import (
     Space,
     Stored,
     StudyFile,
+    SubgroupCut,
+    SubgroupSample,
+    SweepAxis,
     Verbose,
     Workers,
     columns_from,
+    is_sweep,
     load,
     names_of,
     of_files,
@@ -37,7 +40,7 @@ from ale_dask.cli.options import (
     tell_input,
     with_settings,
 )
-from ale_dask.cli.output import finish, print_answer, print_costs, print_sweep
+from ale_dask.cli.output import finish, print_answer, print_costs, print_sweep, print_sweep_result
 from ale_dask.config.names import name_from
 from ale_dask.errors import InputError
 
@@ -109,8 +112,23 @@ def run(
     settings: dict[str, Any],
     options: RunOptions,
 ) -> None:
-    """Run a study to its end; the same command again resumes."""
+    """Run a study to its end; the same command again resumes. With the folder of a sweep, run that to its end."""
+    if is_sweep(study):
+        _finish_sweep(with_settings(load(study), **settings), out, options, given=study)
+        return
     _run(with_settings(load(study), **settings), out, options)
+
+
+def _finish_sweep(study: Study, out: str, options: RunOptions, *, given: str) -> None:
+    from ale_dask.storage.location import place
+    from ale_dask.workflows.sweep import sweep as run_sweep
+
+    if place(given) != place(out):
+        raise InputError(f"{given}: holds a sweep; `ale-dask run {given} -o {given}` runs it to its end")
+    stop_on_signals()
+    show_messages(quiet=options.quiet)
+    table, record = run_sweep(study, out, keep_going=True, quiet=options.quiet)
+    print_sweep_result(table, record, out, as_json=options.as_json)
 
 
 def extend(
@@ -148,12 +166,7 @@ def sweep(
     study: StudyFile,
     out: Out,
     settings: dict[str, Any],
-    axis: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", help="Values of a setting or of select.COLUMN, NAME=VALUE,VALUE … or NAME=1..20; once per axis."
-        ),
-    ] = None,
+    axis: SweepAxis = None,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Leave out the combinations that cannot be run, and name them.")
     ] = False,
@@ -185,13 +198,7 @@ def sweep(
         maps=maps,
         quiet=quiet,
     )
-    if as_json:
-        print(json.dumps({"input": [one.record() for one in notices], **record}))
-        return
-    for name, words in record["shares"].items():
-        print(f"{name}: {words}")
-    print(record["descriptive"])
-    print(f"{len(table):,} rows: {out}/sweep.tsv")
+    print_sweep_result(table, record, out, as_json=as_json, notices=notices)
 
 
 sweep = taking_settings(sweep)
@@ -203,15 +210,8 @@ def subgroups(
     settings: dict[str, Any],
     options: RunOptions,
     by: Annotated[str, typer.Option("--by", help="Column whose values form the subgroups.")],
-    cut: Annotated[
-        list[float] | None,
-        typer.Option(
-            "--cut", help="Number at which a numeric column is cut into ranges instead; may be given repeatedly."
-        ),
-    ] = None,
-    sample: Annotated[
-        str | None, typer.Option("--sample", help="Name of the sample, needed where several have the column.")
-    ] = None,
+    cut: SubgroupCut = None,
+    sample: SubgroupSample = None,
 ) -> None:
     """Run a main effect of each subgroup of a sample, and its contrast with the rest; descriptive, not corrected."""
     from ale_dask.workflows.subgroups import subgroups as study_of_subgroups

@@ -11,7 +11,7 @@ from ale_dask.execution.backends.base import Submission
 from ale_dask.execution.backends.registry import follower_of
 from ale_dask.execution.journal import events
 from ale_dask.storage.location import Place, files, place
-from ale_dask.workflows.maintain import AnalysisStatus, StatusReader
+from ale_dask.workflows.maintain import AnalysisStatus, status_reader
 
 _WATCH_SECONDS = 2.0
 _TAIL = 20
@@ -108,7 +108,7 @@ def follow(
     """
     out = place(out)
     submission = submitted(out)
-    read_status = StatusReader(out)
+    read_status = status_reader(out)
     while True:
         # Asked before the blocks are counted: a run that has ended by now has written its last block.
         runs_on = going() if going else alive(submission, out) if submission else None

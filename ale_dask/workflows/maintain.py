@@ -6,7 +6,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,9 @@ from ale_dask.numerics import correct
 from ale_dask.reporting.common.written import differing_results
 from ale_dask.storage.location import Place, place
 from ale_dask.workflows.run import run
-from ale_dask.workflows.run_directory import Run, jobs_of, stored_run
+from ale_dask.workflows.run_directory import Run, holds_sweep, jobs_of, stored_run, stored_study
+from ale_dask.workflows.sweep import plan_sweep
+from ale_dask.workflows.sweep_passes import Pass, store_passes
 
 _RECENT_SECONDS = 60.0
 
@@ -253,6 +255,47 @@ class AnalysisStatus:
     """Number of blocks that failed for good under the last driver."""
 
 
+class SweepStatusReader:
+    """Reads how many iterations of each pass of a sweep are done; the thresholds differ between its combinations."""
+
+    def __init__(self, out: Place) -> None:
+        self.out, self.run = out, Run.at(out)
+        planned = plan_sweep(stored_study(out), keep_going=True)
+        self.passes = store_passes(out, planned.passes)
+        self.names: dict[str, str] = {}
+        for name in self.passes.by_name:
+            served = [
+                (analysis, label)
+                for label, plans in planned.plans.items()
+                for analysis, plan in plans.items()
+                if self.passes.where[plan.identity] == name
+            ]
+            analyses = ", ".join(dict.fromkeys(analysis for analysis, _ in served))
+            self.names[name] = f"{analyses} in {len({label for _, label in served})} combination(s)"
+
+    def __call__(self) -> list[AnalysisStatus]:
+        """Return the status of every pass."""
+        failed = _failed(self.out)
+        return [self._status(name, each, failed=failed[name]) for name, each in self.passes.by_name.items()]
+
+    def _status(self, name: str, each: Pass, *, failed: int) -> AnalysisStatus:
+        done, recent, now = 0, 0, time.time()
+        have = segments(self.out, each.plan)
+        for segment in have:
+            for block, changed in self.run.sink(each.plan, segment).present().items():
+                iterations = segment.range_of(block)[1]
+                done += iterations
+                recent += iterations if now - changed < _RECENT_SECONDS else 0
+        total = max(sum(s.iterations for s in have), each.iterations)
+        return AnalysisStatus(self.names[name], done, total, recent / _RECENT_SECONDS, None, "", None, failed)
+
+
+def status_reader(out: str | Place) -> Callable[[], list[AnalysisStatus]]:
+    """Return a function that returns how far the run or the sweep in OUT is, and that may be called repeatedly."""
+    out = place(out)
+    return SweepStatusReader(out) if holds_sweep(out) else StatusReader(out)
+
+
 class StatusReader:
     """Reads the status of a run repeatedly; a block that was once read whole is not read again."""
 
@@ -320,12 +363,12 @@ def _failed(out: Place) -> Counter[str]:
 
 
 def status(out: str | Place) -> list[AnalysisStatus]:
-    """Return the progress of each main effect and contrast of a run.
+    """Return the progress of each main effect and contrast of a run, or of each pass of a sweep.
 
     Parameters
     ----------
     out
-        Folder of the run, or its address in object storage.
+        Folder of the run or sweep, or its address in object storage.
 
     Returns
     -------
@@ -342,4 +385,4 @@ def status(out: str | Place) -> list[AnalysisStatus]:
     >>> next((each.analysis, each.done) for each in ale.status("out"))
     ('drug', 60)
     """
-    return StatusReader(out)()
+    return status_reader(out)()

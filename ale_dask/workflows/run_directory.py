@@ -71,20 +71,26 @@ def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "stud
     replace_file(out / name, sealed(to_toml(resolved), hashes).encode())
 
 
+def holds_sweep(out: Place) -> bool:
+    """Return whether OUT holds a sweep and not a run."""
+    return (out / "sweep.toml").is_file() and not (out / "study.toml").is_file()
+
+
 def stored_study(out: Place) -> Study:
-    """Return the study that OUT holds, with its files on this machine.
+    """Return the study that OUT holds, of a sweep with its axes, with its files on this machine.
 
     Raises
     ------
     StoreError
         when OUT holds no run, or its study or a copy of an input file is damaged or was changed.
     """
-    path = out / "study.toml"
+    name = "sweep.toml" if holds_sweep(out) else "study.toml"
+    path = out / name
     if not path.is_file() or not holds_run(out):
         raise StoreError(f"{out}: holds no run; `ale-dask run STUDY -o {out}` makes one")
-    only = ("study.toml", "foci/", "mask", "search", "base_rate", "protocol")
+    only = (name, "foci/", "mask", "search", "base_rate", "protocol")
     try:
-        return load_study(local_copy(out, only=only) / "study.toml", recorded=True)
+        return load_study(local_copy(out, only=only) / name, recorded=True)
     except InputError as error:
         raise StoreError(
             f"{error}\n{path}: damaged or changed; run the original study again with the same -o"
@@ -254,5 +260,10 @@ def stored_run(out: Place) -> tuple[PreparedStudy, dict[str, Plan]]:
     StoreError
         when OUT holds no run.
     """
+    if holds_sweep(out):
+        raise StoreError(
+            f"{out}: holds a sweep, and this is for the folder of a run; status, logs, collect and cite take both, and "
+            "`ale-dask sweep --maps` writes the results of each combination"
+        )
     prepared = prepare(stored_study(out))
     return prepared, make_plans(prepared, out=out)

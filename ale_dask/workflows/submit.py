@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ale_dask.config.study import Study
-from ale_dask.errors import UnfinishedError
+from ale_dask.errors import InputError, UnfinishedError
 from ale_dask.execution.backends.base import DetachedRun, Submission, cancelled_on_error
 from ale_dask.execution.backends.registry import backend_of
 from ale_dask.execution.executors import Step
@@ -26,14 +27,23 @@ from ale_dask.workflows import run
 from ale_dask.workflows.follow import alive, describe, follow, submitted
 from ale_dask.workflows.maintain import AnalysisStatus
 from ale_dask.workflows.prepare import prepare
-from ale_dask.workflows.run_directory import create_run, folders_of, run_token, stored_study
+from ale_dask.workflows.run_directory import create_run, folders_of, holds_sweep, run_token, stored_study
+from ale_dask.workflows.sweep import create_sweep, plan_sweep, run_planned
+from ale_dask.workflows.sweep_cells import Axes
 
 _STOP_SECONDS = 2.0
 _SUBMIT_SECONDS = 300.0
 
 
-def submit(study: Study, out: str | Place, *, overwrite: bool = False, pictures: bool = True) -> Submission:
-    """Submit a study: start a run in the background that ends with maps, tables and report.
+def submit(
+    study: Study,
+    out: str | Place,
+    *,
+    overwrite: bool = False,
+    pictures: bool = True,
+    axes: Axes | None = None,
+) -> Submission:
+    """Submit a study: start a run in the background that ends with maps, tables and report, or a sweep of it.
 
     Parameters
     ----------
@@ -45,6 +55,8 @@ def submit(study: Study, out: str | Place, *, overwrite: bool = False, pictures:
         Replace a run of another study or of other settings; it is an error otherwise.
     pictures
         Draw the figures of the report.
+    axes
+        Values of each setting of a sweep by its name; `{}` takes `[sweep]` of the study. By default it is a run.
 
     Returns
     -------
@@ -68,13 +80,12 @@ def submit(study: Study, out: str | Place, *, overwrite: bool = False, pictures:
     """
     out = place(out)
     _refuse_second(out)
-    prepared = prepare(study)
-    claim(out, folders_of(prepared))
+    write = _run_writer(study, out, overwrite=overwrite) if axes is None else _sweep_writer(study, out, axes)
     with _submission_lock(out):
         _refuse_second(out)
 
         def create() -> str:
-            create_run(prepared, out, overwrite=overwrite, backend=study.backend)
+            write()
             return run_token(out)
 
         options = () if pictures else ("--no-pictures",)
@@ -82,6 +93,24 @@ def submit(study: Study, out: str | Place, *, overwrite: bool = False, pictures:
         submission = backend_of(study.backend).submit(run)
         replace_file(out / "logs" / "submitted.json", (json.dumps(asdict(submission), indent=2) + "\n").encode())
         return submission
+
+
+def _run_writer(study: Study, out: Place, *, overwrite: bool) -> Callable[[], Any]:
+    """Return the function that writes the plans of a run to OUT; the study has been read by then."""
+    prepared = prepare(study)
+    claim(out, folders_of(prepared))
+    return partial(create_run, prepared, out, overwrite=overwrite, backend=study.backend)
+
+
+def _sweep_writer(study: Study, out: Place, axes: Axes) -> Callable[[], Any]:
+    """Return the function that writes the plans of a sweep to OUT; all combinations have been checked by then."""
+    if backend_of(study.backend).array_first:
+        raise InputError(
+            f"[backend] {study.backend.kind}: its jobs compute the blocks of runs; give a sweep another backend"
+        )
+    planned = plan_sweep(study, axes or None)
+    claim(out, ())
+    return partial(create_sweep, planned, out)
 
 
 def _refuse_second(out: Place) -> None:
@@ -151,6 +180,9 @@ def _run_on_worker(submission: str, *, out: Place, pictures: bool) -> None:
 
     study = stored_study(out)
     with worker_client() as client:
+        if holds_sweep(out):
+            run_planned(plan_sweep(study, keep_going=True), out, quiet=True, client=client, on_step=stop)
+            return
         results, record = run.run(study, out, quiet=True, client=client, on_step=stop)
     run.write(results, record, out, study=study, pictures=pictures)
 

@@ -8,6 +8,7 @@ OUT/stability/      for each analysis the share of cells in which a voxel surviv
 OUT/axes/           a figure per axis
 OUT/robustness.tsv  the places where any cell has a cluster, how many cells have one, and on which axis that depends
 OUT/places/         a figure of these places for each analysis
+OUT/report.html     the page of the sweep: what it found in sentences, maps of stability, the table of places
 OUT/cells/          with maps=True a folder per cell
 """
 
@@ -20,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -30,22 +32,30 @@ from ale_dask.analyses.kinds import iterations_of, results_of
 from ale_dask.analyses.ma import ale_union, ma_maps
 from ale_dask.analyses.study_plans import Null, PreparedStudy
 from ale_dask.config.inference import Inference
+from ale_dask.config.run_record import RunRecord
 from ale_dask.config.study import Study
 from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import cpu_count, threads_of
+from ale_dask.execution.executors import Report
+from ale_dask.execution.journal import Journal
 from ale_dask.execution.plan import Plan
 from ale_dask.numerics.warm import compile_beside
+from ale_dask.reporting.common.extra import PAGE, PICTURES, available
 from ale_dask.reporting.common.maps import stem
+from ale_dask.reporting.figures.viewer_layers import template
+from ale_dask.reporting.html.sweep_page import SweepPage, write_sweep_page
 from ale_dask.reporting.sensitivity.stability import Stability, axis_svg
 from ale_dask.reporting.sensitivity.sweep_clusters import Places, write_places
+from ale_dask.reporting.sensitivity.sweep_words import sweep_sentences
 from ale_dask.reporting.tables.long import long_table, long_tsv
 from ale_dask.reporting.write import write_results
-from ale_dask.storage.location import Place, place, replace_file, staged
+from ale_dask.storage.location import Place, files, place, replace_file, staged
 from ale_dask.storage.ownership import claim
 from ale_dask.version import __version__
 from ale_dask.workflows.prepare import kernels_of, make_plans, prepare
 from ale_dask.workflows.run import carry_out, workers_of
-from ale_dask.workflows.run_directory import Run, Sizes, run_token, save_inputs
+from ale_dask.workflows.run_directory import Run, Sizes, run_token, save_inputs, stored_study
+from ale_dask.workflows.run_record import run_record
 from ale_dask.workflows.sweep_cells import Axes, Cell, cell_hash, cells_of, shown_axes
 from ale_dask.workflows.sweep_passes import Nulls, Passes, plan_passes, store_passes
 
@@ -155,13 +165,25 @@ def sweep(
     >>> table["sweep.voxel_p"].unique().tolist()
     ['0.01', '0.005']
     """
-    started = time.time()
-    out = place(out)
     planned = plan_sweep(study, axes, keep_going=keep_going)
+    return run_planned(planned, place(out), maps=maps, client=client, quiet=quiet)
+
+
+def run_planned(
+    planned: Sweep,
+    out: Place,
+    *,
+    maps: bool = False,
+    client: Client | None = None,
+    quiet: bool = False,
+    on_step: Report = lambda step: None,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Run a planned sweep to its end and return its table and its record; `on_step` is called after each block."""
+    started, study = time.time(), planned.study
     for label, why in planned.failed.items():
         log.info(f"left out: cell {label}: {why}")
     compiler = compile_beside(set().union(*(kernels_of(each) for each in planned.prepared.values())))
-    passes = _create_sweep(planned, out)
+    passes = create_sweep(planned, out)
     log.info(f"{len(planned.prepared)} cells, {planned.passes.asked} nulls in {len(passes.by_name)} passes")
     with workers_of(study.backend, client=client) as connected:
         if compiler is not None:
@@ -174,13 +196,29 @@ def sweep(
         ]
         if sizes.takes:
             log.info(sizes.takes)
-        carry_out(jobs, out, study=study, client=connected, quiet=quiet)
+        carry_out(jobs, out, study=study, client=connected, quiet=quiet, on_step=on_step)
     return _collect(planned, passes, out, maps=maps, started=started)
 
 
-def _create_sweep(planned: Sweep, out: Place) -> Passes:
+def collect_sweep(out: str | Place) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Write the files of a finished sweep again from its folder alone, and return its table and its record.
+
+    Raises
+    ------
+    StoreError
+        when the folder holds no sweep, or one that is not finished.
+    """
+    started, out = time.time(), place(out)
+    planned = plan_sweep(stored_study(out), keep_going=True)
+    passes = store_passes(out, planned.passes)
+    return _collect(planned, passes, out, maps=bool(files(out / "cells")), started=started)
+
+
+def create_sweep(planned: Sweep, out: Place) -> Passes:
     """Write the study of a sweep with its axes and the plans of its passes to OUT, and return the stored passes."""
     claim(out, ())
+    if (out / "study.toml").is_file():
+        raise InputError(f"{out}: holds a run; give the sweep another -o")
     run_token(out)
     axes = {name: list(values) for name, values in planned.given.items()}
     study = planned.study.model_copy(update={"sweep": axes})
@@ -194,6 +232,7 @@ def _collect(
     """Write the files of a sweep from the nulls in OUT, and return its table and its record."""
     nulls, stability, places = Nulls(out, passes), Stability(), Places()
     digests: dict[str, dict[str, str]] = {}
+    methods: list[RunRecord] = []
     with staged(out) as folder:
 
         def each_cell() -> Iterator[tuple[str, Study, Mapping[str, xr.Dataset], Mapping[str, Any]]]:
@@ -202,6 +241,8 @@ def _collect(
                 yield label, cell.study, results, _record_of_cell(results, digests[label])
                 stability.add(results)
                 places.add(label, cell.values, results)
+                if not methods:
+                    methods.append(run_record(cell.study, results, digests=digests[label], segments={}, seconds=0.0))
                 if maps:
                     write_results(results, folder / "cells" / cell_hash(cell.values), title=label, pictures=False)
 
@@ -216,12 +257,29 @@ def _collect(
         else:
             replace_file(folder / "sweep.parquet", whole.to_parquet(index=False))
         stability.write(folder / "stability")
-        write_places(places, folder)
-        for axis, values in planned.axes.items():
-            svg = axis_svg(whole, axis, [str(v) for v in values])
-            replace_file(folder / "axes" / f"{stem(axis)}.svg", svg.encode())
+        sweeps = places.by_analysis()
+        figures = [*_axis_figures(planned, whole, folder), *write_places(sweeps, folder, simulated=places.simulated)]
+        record["summary"] = sweep_sentences(
+            sweeps, axes=planned.axes, cells=len(planned.prepared), tests=planned.tests, failed=len(planned.failed)
+        )
+        # The text for a paper describes the first combination, and then what was varied.
+        record["run"] = methods[0]
         replace_file(folder / "sweep.json", (json.dumps(record, indent=2) + "\n").encode())
+        if available(*PAGE):
+            page = SweepPage(record, record["summary"], figures, template() if available(*PICTURES) else None)
+            write_sweep_page(page, sweeps, stability, folder)
+    Journal(out)("finished")
     return whole, record
+
+
+def _axis_figures(planned: Sweep, whole: pd.DataFrame, folder: Path) -> list[tuple[str, Path]]:
+    """Write the figure of each axis and return their titles and paths."""
+    figures = []
+    for axis, values in planned.axes.items():
+        path = folder / "axes" / f"{stem(axis)}.svg"
+        replace_file(path, axis_svg(whole, axis, [str(v) for v in values]).encode())
+        figures.append((f"Surviving volume by {axis}", path))
+    return figures
 
 
 def _record_of_cell(results: Mapping[str, xr.Dataset], digests: Mapping[str, str]) -> dict[str, Any]:

@@ -254,6 +254,16 @@ def test_a_comparison_is_said_in_lines(both: list[dict[str, xr.Dataset]]) -> Non
     assert re.search(r"Dice 0\.\d{3}, \d+ and \d+ voxels, \d+ in both; clusters: \d+ ", drug)
     assert "drug [ALE]: r 1.0000, largest difference 0 at -36 0 0" in said
     assert "all: voxel_p 0.01 | 0.03" in said
+    # A sentence first, then the maps, those least alike first.
+    assert re.match(
+        r"The two runs agree least in .+ \(Dice 0\.\d{3}\).*: of \d+ clusters? in the first and \d+ ", said[0]
+    )
+    assert said[0].endswith("What differs is voxel_p.") or "voxel_p" in said[0].partition("What differs is")[2]
+    alike = [float(each[1]) for line in said[1:] if (each := re.search(r"\]: Dice (\d\.\d{3})", line))]
+    assert len(alike) > 2
+    assert alike == sorted(alike)
+    (same,) = comparison_lines(compare(both[0], both[0]))[:1]
+    assert same == "The two runs find the same voxels at their primary corrections. No setting differs."
 
 
 def test_maps_that_hold_anything_are_drawn(both: list[dict[str, xr.Dataset]], tmp_path: Path) -> None:

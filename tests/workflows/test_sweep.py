@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from pathlib import Path
@@ -18,10 +19,11 @@ from support.studies import ANALYSES, table, write_ball
 import ale_dask as ale
 from ale_dask.analyses.main_effect import thresholded
 from ale_dask.config.study import INPUTS, Study, load_study
-from ale_dask.errors import InputError
+from ale_dask.errors import InputError, StoreError
 from ale_dask.reporting.tables.contributions import surviving_clusters
+from ale_dask.workflows.maintain import status
 from ale_dask.workflows.run import run
-from ale_dask.workflows.sweep import plan_sweep
+from ale_dask.workflows.sweep import collect_sweep, plan_sweep
 from ale_dask.workflows.sweep_cells import axis_from, cells_of
 
 SIZE = "Cluster Size (mm3)"
@@ -95,7 +97,7 @@ def test_nulls_against_one_base_rate_share_a_pass_and_are_those_of_separate_runs
 
 def test_stability_is_the_share_of_cells_and_the_long_table_is_parquet_too(study: Study, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    whole, _ = ale.sweep(study, out, axes={"voxel_p": [0.01, 0.02, 0.05]}, maps=True, quiet=True)
+    whole, record = ale.sweep(study, out, axes={"voxel_p": [0.01, 0.02, 0.05]}, maps=True, quiet=True)
     cells = cells_of(study, {"voxel_p": [0.01, 0.02, 0.05]})
     results = [run(cell.study, tmp_path / f"alone{i}", quiet=True)[0] for i, cell in enumerate(cells)]
     for source in INPUTS:
@@ -110,6 +112,45 @@ def test_stability_is_the_share_of_cells_and_the_long_table_is_parquet_too(study
     pd.testing.assert_frame_equal(again, whole, check_dtype=False)
     assert len(list((out / "cells").iterdir())) == 3
     assert (out / "axes" / "voxel_p.svg").read_text().count("SIMULATED") >= 1
+    page = (out / "report.html").read_text()
+    assert "SIMULATED DATA" in page
+    assert 3 <= len(record["summary"]) <= 5
+    assert all(html.escape(sentence) in page for sentence in record["summary"])
+    places = pd.read_csv(out / "robustness.tsv", sep="\t", keep_default_na=False)
+    # A row of the table leads to its place on its map of stability.
+    assert len(re.findall(r'<tr data-at="0 \d+ ', page)) == len(places)
+    always, some = (places["Survives"] == 3).sum(), (places["Survives"] < 3).sum()
+    assert record["summary"][1].startswith(f"{always or 'None'} of ")
+    assert any(sentence.startswith(f"{some} ha") for sentence in record["summary"]) == bool(some)
+    for address in re.findall(r'class="file" href="([^"]+)"', page):
+        assert (out / address).is_file()
+    # The text for a paper is that of the first combination, and says what the sweep varied.
+    text = ale.cite(out)
+    assert "voxel_p (0.01, 0.02, 0.05)" in text
+    assert record["summary"][1].split(":")[0] in text
+    again, collected = collect_sweep(out)
+    # The copy of the mask in OUT has a name of its own.
+    pd.testing.assert_frame_equal(again.drop(columns="mask"), whole.drop(columns="mask"), check_dtype=False)
+    assert collected["cells"] == record["cells"]
+    assert (out / "report.html").read_text() == page.replace(*_seconds(record, collected))
+    assert all(each.done == each.iterations > 0 for each in status(out))
+    with pytest.raises(StoreError, match="holds a sweep"):
+        ale.verify(out)
+
+
+def test_a_sweep_that_was_submitted_ends_as_one_that_was_waited_for(study: Study, tmp_path: Path) -> None:
+    axes = {"voxel_p": [0.01, 0.05]}
+    ale.submit(study, tmp_path / "later", axes=axes, pictures=False)
+    assert ale.follow(tmp_path / "later", lambda statuses: None)
+    later = json.loads((tmp_path / "later" / "sweep.json").read_text())
+    _, record = ale.sweep(study, tmp_path / "now", axes=axes, quiet=True)
+    assert later["cells"] == record["cells"]
+    assert later["summary"] == record["summary"]
+
+
+def _seconds(*records: dict[str, object]) -> list[str]:
+    """Return how the page prints the wall time of each record."""
+    return [f"<dd>{record['wall_seconds']:,.0f} s</dd>" for record in records]
 
 
 def test_places_are_where_any_cell_has_a_cluster(study: Study, tmp_path: Path) -> None:

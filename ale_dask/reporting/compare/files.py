@@ -14,6 +14,7 @@ import xarray as xr
 from ale_dask.analyses.findings.clusters import find_clusters
 from ale_dask.analyses.findings.matching import CHANGES
 from ale_dask.analyses.findings.model import is_simulated, model_of
+from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask
@@ -21,6 +22,7 @@ from ale_dask.reporting.common.base_rate_maps import is_base_rate
 from ale_dask.reporting.common.extra import PICTURES, available
 from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.maps import pictured_map_specs, stem
+from ale_dask.reporting.common.phrases import counted, listed
 from ale_dask.reporting.common.wording import label
 from ale_dask.reporting.compare.runs import Comparison, Pair, pairs_of
 from ale_dask.reporting.figures.canvas import shades
@@ -32,6 +34,8 @@ from ale_dask.storage.location import replace_file
 COLOURS = ("#d55e00", "#56b4e9", "#f0e442")
 TABLES = ("clusters", "summary", "maps", "settings")
 ONLY_1, ONLY_2, BOTH = 1, 2, 3
+_SEVERAL = {change: "vanish" if change == "vanishes" else change.removesuffix("s") for change in CHANGES}
+"""What several clusters do, by what one does."""
 
 
 def write_comparison(
@@ -84,9 +88,9 @@ def as_records(comparison: Comparison) -> dict[str, list[dict[str, Any]]]:
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:
-    """Return a comparison in lines for a terminal: each map's voxels, Dice and changes, then differing settings."""
-    lines = []
-    for row in long_records(comparison.summary):
+    """Return a comparison in lines for a terminal: a sentence, the maps, those least alike first, then settings."""
+    lines = comparison_sentences(comparison)
+    for row in sorted(long_records(comparison.summary), key=lambda row: 2.0 if row["dice"] is None else row["dice"]):
         place = ", ".join(row[key] for key in ("level", "input", "direction") if row[key])
         changes = ", ".join(f"{row[change]} {change}" for change in CHANGES if row[change])
         dice = "no voxel in either" if row["dice"] is None else f"Dice {row['dice']:.3f}"
@@ -101,6 +105,31 @@ def comparison_lines(comparison: Comparison) -> list[str]:
     for row in long_records(comparison.settings):
         lines.append(f"{row['analysis'] or 'all'}: {row['setting']} {row['value_1'] or '-'} | {row['value_2'] or '-'}")
     return lines
+
+
+def comparison_sentences(comparison: Comparison) -> list[str]:
+    """Return in two sentences how far two runs agree at their primary corrections, and how many settings differ."""
+    decisive = [
+        row
+        for row in long_records(comparison.summary)
+        if row["primary"] == "yes" or (row["primary"] == "" and row["input"] == INPUTS[0])
+    ]
+    ranked = sorted((row for row in decisive if row["dice"] is not None), key=lambda row: -row["dice"])
+    settings = dict.fromkeys(row["setting"] for row in long_records(comparison.settings))
+    differ = "No setting differs." if not settings else f"What differs is {listed(settings)}."
+    if not ranked:
+        return [f"Neither run has a cluster at its primary correction. {differ}"]
+    if all(row["dice"] == 1 for row in ranked):
+        return [f"The two runs find the same voxels at their primary corrections. {differ}"]
+    most, least = (f"{row['direction'] or row['analysis']} (Dice {row['dice']:.3f})" for row in (ranked[0], ranked[-1]))
+    agree = f"The two runs agree least in {least}" + (f" and most in {most}" if len(ranked) > 1 else "")
+    first, second = (sum(row[f"clusters_{side}"] for row in decisive) for side in "12")
+    counts = {change: sum(row[change] for row in decisive) for change in CHANGES}
+    changes = listed(f"{n} {change if n == 1 else _SEVERAL[change]}" for change, n in counts.items() if n)
+    return [
+        f"{agree}, at their primary corrections: of {counted(first, 'cluster')} in the first and "
+        f"{counted(second, 'cluster')} in the second, {changes}. {differ}"
+    ]
 
 
 def overlay(first: npt.NDArray[Any], second: npt.NDArray[Any], *, sign: int = 1) -> npt.NDArray[np.float32]:

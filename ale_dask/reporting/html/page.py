@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from ale_dask.reporting.html.provenance_tables import (
     provenance_facts,
     settings_table,
 )
+from ale_dask.reporting.html.rendering import rendered
 from ale_dask.reporting.html.viewer import Viewers
 from ale_dask.reporting.sensitivity.evidence_files import for_page
 from ale_dask.reporting.tables.clusters import study_table, table_end, table_of_map
@@ -47,9 +46,7 @@ from ale_dask.reporting.text.follow_up_files import follow_ups_of, with_follow_u
 from ale_dask.reporting.text.methods import LICENCE, Methods, methods_of
 from ale_dask.reporting.text.summary import summary_of
 from ale_dask.storage.location import replace_file
-from ale_dask.version import __version__
 
-SCRIPTS = ("tables", "viewer")
 PAGE = "report.html"
 
 
@@ -102,32 +99,18 @@ def write_page(
     figures: PageFigures = _FIGURES_IN_FOLDERS,
 ) -> Path:
     """Write one self-contained HTML page of all results into a folder and return its path; needs jinja2."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    script = "".join(_template_text(f"{name}.js") for name in SCRIPTS)
-    # Titles and names come from users' files: everything is escaped.
-    environment = Environment(loader=PackageLoader("ale_dask.reporting"), autoescape=True, undefined=StrictUndefined)
-    text = environment.get_template("report.html.j2").render(
+    text = rendered(
+        "report.html.j2",
         title=title,
         simulated=is_simulated(*results.values()),
-        version=__version__,
-        style=Markup(_template_text("report.css") + _template_text("evidence.css")),
-        script=Markup(script),
-        # By this hash the browser runs no other script, not even one that a name smuggles in.
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         **_study_sections(results, folder),
         **_analysis_sections(results, folder, source, figures),
         **_provenance_sections(results, source),
         table=links_to(folder, *(folder / f"table.{end}" for end in ("html", "docx", "tsv"))),
     )
     path = folder / PAGE
-    replace_file(path, text.encode())
+    replace_file(path, text)
     return path
-
-
-def _template_text(name: str) -> str:
-    return (files("ale_dask.reporting") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _study_sections(results: Mapping[str, xr.Dataset], folder: Path) -> dict[str, Any]:

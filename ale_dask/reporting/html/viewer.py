@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses.findings.model import model_of
+from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.maps import MapSpec, map_specs_of
+from ale_dask.reporting.common.palette import HUES
 from ale_dask.reporting.common.presentation import presentation_of
 from ale_dask.reporting.common.wording import label
 from ale_dask.reporting.figures.maps import ramps_of
@@ -67,6 +70,36 @@ class Viewers:
             "colours": [positive, negative],
             "sides": list(model_of(result).sides.values()) if two_sided else [],
             "at": _first_place(result, values, spec, thresholded=start is None) if top else None,
+            "data": None if blob is None else self._blobs.setdefault(blob, len(self._blobs)),
+        }
+
+    def add_shares(self, name: str, shares: Mapping[str, npt.NDArray[Any]], *, mask: Mask) -> int:
+        """Add a viewer of the share of repetitions, in percent, in which each voxel survives; return its number.
+
+        `shares` are maps (x, y, z) from 0 to 1 by their label.
+        """
+        grid = {"shape": list(mask.volume.shape), "inverse": inverse_of(mask.affine), "edge": min(mask.voxel_size)}
+        self._grids.setdefault(mask.sha256, grid)
+        if self._backdrop is None:
+            self._backdrop = silhouette(mask)
+        maps = [self._share(words, 100 * share[mask.volume], mask) for words, share in shares.items()]
+        shown = next((i for i, m in enumerate(maps) if m["data"] is not None), 0)
+        self._viewers.append({"name": name, "maps": maps, "shown": shown, "grid": list(self._grids).index(mask.sha256)})
+        return len(self._viewers) - 1
+
+    def _share(self, words: str, percent: npt.NDArray[Any], mask: Mask) -> dict[str, Any]:
+        blob = sparse(percent, mask=mask, step=1.0) if percent.any() else None
+        at = mask.to_mm(mask.voxel_ijk[[int(np.argmax(percent))]])[0]
+        return {
+            "label": words,
+            "unit": "% of combinations",
+            "digits": 0,
+            "step": 1.0,
+            "top": 100.0,
+            "cut": 1.0,
+            "colours": [HUES[0].ramp, ()],
+            "sides": [],
+            "at": None if blob is None else [round(v, 1) + 0.0 for v in at.tolist()],
             "data": None if blob is None else self._blobs.setdefault(blob, len(self._blobs)),
         }
 

@@ -15,6 +15,7 @@ import xarray as xr
 from ale_dask.analyses.findings.clusters import grid_name
 from ale_dask.analyses.findings.model import is_simulated, model_of
 from ale_dask.config.study import INPUTS
+from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.palette import HUES, OVERLAP
@@ -31,6 +32,8 @@ class Stability:
         self._grids: dict[str, npt.NDArray[np.float64]] = {}
         self._counts: dict[tuple[str, str], npt.NDArray[np.int32]] = {}
         self._cells: dict[tuple[str, str], int] = {}
+        self._words: dict[str, str] = {}
+        self._inside: dict[str, npt.NDArray[np.bool_]] = {}
         self._simulated = False
 
     def add(self, results: Mapping[str, xr.Dataset]) -> None:
@@ -39,8 +42,10 @@ class Stability:
         for result in results.values():
             grid, shape = grid_name(result), tuple(result.attrs["shape"])
             self._grids[grid] = np.array(result.attrs["affine"], dtype=np.float64).reshape(4, 4)
+            self._inside[grid] = self._inside.get(grid, False) | model_of(result).mask.volume
             ijk = tuple(result["voxel_ijk"].values.T)
-            for name, survives in _surviving(result):
+            for name, words, survives in _surviving(result):
+                self._words[name] = words
                 key = grid, name
                 counts = self._counts.setdefault(key, np.zeros(shape, dtype=np.int32))
                 counts[tuple(axis[survives] for axis in ijk)] += 1
@@ -55,6 +60,13 @@ class Stability:
                 (counts / self._cells[grid, name]).astype(np.float32),
                 self._grids[grid],
             )
+
+    def by_grid(self) -> Iterator[tuple[str, Mask, dict[str, npt.NDArray[np.float32]]]]:
+        """Yield each grid with the union of its masks and the shares (x, y, z) of cells by the words on each map."""
+        for grid, affine in self._grids.items():
+            own = {name: counts for (g, name), counts in self._counts.items() if g == grid}
+            shares = {self._words[n]: (c / self._cells[grid, n]).astype(np.float32) for n, c in own.items()}
+            yield grid, Mask(self._inside[grid], affine), shares
 
     def write(self, folder: Path) -> list[Path]:
         """Write NAME_stability.nii.gz for each analysis, direction and input, and return their paths."""
@@ -76,18 +88,23 @@ def _gzipped(image: nib.Nifti1Image) -> bytes:
     return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
 
-def _surviving(result: xr.Dataset) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+def _surviving(result: xr.Dataset) -> Iterator[tuple[str, str, npt.NDArray[np.bool_]]]:
+    """Yield for each map of a result the end of its file name, words on it, and which voxels survive (voxel)."""
     name = str(result.attrs["name"])
     if "z_base_rate" in result:
-        yield (
-            f"{name}_against-base-rate",
-            result[model_of(result).correction.base_rate.map].values != 0,
-        )
+        survives = result[model_of(result).correction.base_rate.map].values != 0
+        yield f"{name}_against-base-rate", f"{name}, against the base rate", survives
     for source in INPUTS:
         values = surviving_map(result, source)
         for sign, words in model_of(result).sides.items():
             side = f"_{words.replace(' > ', '-over-')}" if words else ""
-            yield f"{name}{side}_input-{source}", sign * values > 0 if model_of(result).two_sided else values != 0
+            survives = sign * values > 0 if model_of(result).two_sided else values != 0
+            yield f"{name}{side}_input-{source}", words_on(words or name, source), survives
+
+
+def words_on(name: str, source: str) -> str:
+    """Return the words on the map of an analysis or direction at an input."""
+    return f"{name}, {'at the primary correction' if source == INPUTS[0] else 'uncorrected'}"
 
 
 def axis_svg(table: pd.DataFrame, axis: str, values: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.svg import WIDTH, lines_of, titled
 from ale_dask.reporting.figures.matrix import Matrix, legend
-from ale_dask.reporting.tables.anatomy import region_words
+from ale_dask.reporting.tables.anatomy import sided_words
 from ale_dask.reporting.tables.clusters import tsv
 from ale_dask.reporting.tables.contributions import surviving_clusters
 from ale_dask.storage.location import replace_file
@@ -93,7 +93,7 @@ class Places:
                 for cluster, voxels in own:
                     if not any(np.isin(voxels, place.voxels, assume_unique=True).any() for place in known):
                         mm3 = len(voxels) * model_of(result).mask.voxel_volume
-                        region = region_words(regions(cluster.peak_mm)["AAL"]) if available(*LABELS) else ""
+                        region = sided_words(regions(cluster.peak_mm)["AAL"]) if available(*LABELS) else ""
                         known.append(Place(voxels, label, cluster.peak_mm, mm3, region))
                 none = np.empty(0, dtype=np.int64)
                 self._surviving.setdefault(key, {})[number] = np.concatenate([none, *(voxels for _, voxels in own)])
@@ -113,6 +113,11 @@ class Places:
             own = [self._cells[cell][axis] for cell in surviving]
             columns += [(axis, value, np.array([v == value for v in own])) for value in dict.fromkeys(own)]
         return SweepPlaces(analysis, direction, grid, [places[i] for i in order], share[order], columns)
+
+
+def table_of_places(sweeps: Sequence[SweepPlaces]) -> pd.DataFrame:
+    """Return the places of a sweep, one row each, with the cells that have them and the setting they depend on."""
+    return pd.DataFrame([_row(each, i) for each in sweeps for i in range(len(each.places))])
 
 
 def _row(sweep: SweepPlaces, i: int) -> dict[str, Any]:
@@ -143,10 +148,6 @@ def _row(sweep: SweepPlaces, i: int) -> dict[str, Any]:
     }
 
 
-def _table(sweeps: Sequence[SweepPlaces]) -> pd.DataFrame:
-    return pd.DataFrame([_row(each, i) for each in sweeps for i in range(len(each.places))])
-
-
 def _svg(sweep: SweepPlaces, *, simulated: bool) -> str:
     """Return as SVG the share of each place that survives under each value of each axis, averaged over cells."""
     places, columns = sweep.places[:_MOST_SHOWN], sweep.columns
@@ -172,16 +173,21 @@ def _svg(sweep: SweepPlaces, *, simulated: bool) -> str:
     return titled(parts, lines=lines, height=round(y + 24 + matrix.height), alt=alt, width=matrix.width)
 
 
-def write_places(places: Places, out: Path) -> None:
-    """Write robustness.tsv, and places/NAME.svg of each analysis and direction that has a place."""
-    sweeps = places.by_analysis()
-    replace_file(out / "robustness.tsv", tsv(_table(sweeps)))
+def write_places(sweeps: Sequence[SweepPlaces], out: Path, *, simulated: bool) -> list[tuple[str, Path]]:
+    """Write robustness.tsv, and places/NAME.svg of each analysis and direction that has a place.
+
+    The titles and the paths of the figures are returned.
+    """
+    figures = []
+    replace_file(out / "robustness.tsv", tsv(table_of_places(sweeps)))
     several = len({each.grid for each in sweeps}) > 1
     for each in sweeps:
         if each.places:
             name = "_".join(filter(None, (each.analysis, each.direction, f"grid-{each.grid}" if several else "")))
-            svg = _svg(each, simulated=places.simulated)
-            replace_file(out / "places" / f"{stem(name)}.svg", svg.encode())
+            path = out / "places" / f"{stem(name)}.svg"
+            replace_file(path, _svg(each, simulated=simulated).encode())
+            figures.append((f"{each.direction or each.analysis}: share of each place that survives", path))
+    return figures
 
 
 def robustness_table(cells: Mapping[str, Results], *, axis: str = "cell") -> pd.DataFrame:
@@ -210,4 +216,4 @@ def robustness_table(cells: Mapping[str, Results], *, axis: str = "cell") -> pd.
     places = Places()
     for label, results in cells.items():
         places.add(label, {axis: label}, by_name(results))
-    return _table(places.by_analysis())
+    return table_of_places(places.by_analysis())

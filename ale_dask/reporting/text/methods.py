@@ -6,7 +6,7 @@ import html
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from ale_dask.config.run_record import RunRecord
@@ -150,6 +150,8 @@ def methods_of_run(out: str | Place, *, short: bool = False) -> tuple[RunRecord,
     """
     out = place(out)
     path = out / "run.json"
+    if not path.is_file() and (out / "sweep.json").is_file():
+        return _methods_of_sweep(out, short=short)
     if not path.is_file():
         raise StoreError(f"{out}: no finished run (no run.json); `ale-dask run STUDY -o {out}` makes one")
     try:
@@ -167,6 +169,23 @@ def methods_of_run(out: str | Place, *, short: bool = False) -> tuple[RunRecord,
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise StoreError(
             f"{path}: damaged ({type(error).__name__}: {error}); `ale-dask collect {out}` writes it again"
+        ) from error
+
+
+def _methods_of_sweep(out: Place, *, short: bool) -> tuple[RunRecord, Methods]:
+    """Return the record of the first combination of a sweep and its methods text, with a section on what was varied."""
+    path = out / "sweep.json"
+    try:
+        sweep = json.loads(path.read_bytes())
+        record, first = cast(RunRecord, sweep["run"]), next(iter(sweep["cells"]))
+        methods = methods_of(record, short=short)
+        begin = f"The text above describes the analyses with {first}. They were repeated with other settings: "
+        paragraph = begin + " ".join(sweep["summary"])
+        return record, replace(methods, sections=(*methods.sections, ("Other settings", (plain(paragraph),))))
+    except (KeyError, ValueError, TypeError, AttributeError, StopIteration) as error:
+        raise StoreError(
+            f"{path}: damaged, or of an earlier version ({type(error).__name__}: {error}); `ale-dask collect "
+            f"{out}` writes it again"
         ) from error
 
 
