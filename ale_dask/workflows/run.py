@@ -24,6 +24,7 @@ from ale_dask.analyses.study_plans import Null, PreparedStudy
 from ale_dask.config.inference import Inference
 from ale_dask.config.run_record import RunRecord
 from ale_dask.config.study import Backend, Study, main_effects_of
+from ale_dask.coordinates.masks import load_space
 from ale_dask.errors import StoreError
 from ale_dask.execution.backends.connect import connect, noticing_loss, threads_of, usable
 from ale_dask.execution.backends.registry import backend_of
@@ -196,6 +197,10 @@ def carry_out(
         on_step(step)
 
     analyses = {} if client is None else _monitor_states(jobs, todo, study.inference)
+    if analyses and "mask" not in study.sweep:
+        voxel = load_space(study.inference).voxel_volume
+        for each in analyses.values():
+            each.mm3 = voxel
     with (
         performance_of(client, out, wanted=study.backend.dask_report),
         monitored(client, token=uuid.uuid4().hex[:12], title=study.title, analyses=analyses) as token,

@@ -186,6 +186,14 @@ def test_the_page_moves_while_a_run_goes_on(there: Cluster, tmp_path: Path) -> N
             return len(seen) > 3 or not thread.is_alive()
 
         wait_until(moving, seconds=90, what="figures that change")
+        wait_until(lambda: not thread.is_alive(), seconds=240, what="the run's end")
+        page.wait_for_selector("text=mm³", timeout=30_000)
+        for width, scheme, colour in ((1600, "light", "rgb(255, 255, 255)"), (400, "dark", "rgb(20, 24, 28)")):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.emulate_media(color_scheme=scheme)
+            page.wait_for_timeout(1500)
+            assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+            assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") == colour
         browser.close()
     thread.join()
     assert not failed

@@ -65,6 +65,8 @@ class Analysis:
     statistic: Statistic | None = None
     observed: I64 | None = None
     """The statistic of each observed cluster (cluster), or None where it is not a statistic of clusters."""
+    mm3: float | None = None
+    """Volume of a voxel in mm³, where it is known: thresholds in voxels are then shown as volumes."""
     eps: float = 0.0
     """Error probability of the confidence sequence of each cluster."""
     decided: Counter[str] | None = None
@@ -177,6 +179,7 @@ def _begin(run: Run, message: Mapping[str, Any]) -> None:
         analysis = run.analyses.setdefault(name, Analysis())
         analysis.wanted, analysis.earlier = int(each["wanted"]), int(each["earlier"])
         analysis.statistic = Statistic(**each["statistic"]) if each["statistic"] else None
+        analysis.mm3 = each.get("mm3")
         if each.get("observed") is not None:
             analysis.observed, analysis.eps = np.array(each["observed"], dtype=np.int64), float(each["eps"])
         if each["top"]:
@@ -217,6 +220,7 @@ def _standing(token: str, run: Run) -> dict[str, Any]:
             "clusters": None if a.decided is None else {each: a.decided[each] for each in DECISIONS},
             "observed": _shown(a),
             "unit": a.statistic.unit if a.statistic else "",
+            "mm3": a.mm3,
             "history": a.history,
         }
     rate = run.per_second()
@@ -316,6 +320,7 @@ def begin(token: str, title: str, analyses: Mapping[str, Analysis], *, client: s
                 "statistic": asdict(a.statistic) if a.statistic else None,
                 "observed": None if a.observed is None else a.observed.tolist(),
                 "eps": a.eps,
+                "mm3": a.mm3,
                 "top": np.concatenate(a.top).astype("<i8").tobytes() if a.top else b"",
             }
             for name, a in analyses.items()
