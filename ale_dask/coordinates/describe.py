@@ -61,7 +61,7 @@ def describe(
     --------
     >>> from importlib.resources import files
     >>> from ale_dask import read_foci
-    >>> described = describe(read_foci(files("ale_dask.datasets.example") / "psychotherapy.txt"))
+    >>> described = describe(read_foci(files("ale_dask.datasets.example") / "psychotherapy.csv"))
     >>> described.loc[described["column"] == "", ["statistic", "value"]].values.tolist()
     [['experiments', 17.0], ['studies', 17.0], ['foci', 120.0], ['subjects', 276.0]]
     """

@@ -53,7 +53,7 @@ def lint(dataset: xr.Dataset, *, mask: Mask) -> list[Finding]:
     --------
     >>> from importlib.resources import files
     >>> from ale_dask import load_mask, read_foci
-    >>> foci = read_foci(files("ale_dask.datasets.example") / "psychotherapy.txt")
+    >>> foci = read_foci(files("ale_dask.datasets.example") / "psychotherapy.csv")
     >>> [finding.code for finding in lint(foci, mask=load_mask("brain"))][:2]
     ['outside-mask', 'outside-mask']
     """

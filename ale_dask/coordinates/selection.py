@@ -62,7 +62,7 @@ def select(
     --------
     >>> from importlib.resources import files
     >>> from ale_dask import read_foci
-    >>> foci = read_foci(files("ale_dask.datasets.example") / "psychotherapy.txt")
+    >>> foci = read_foci(files("ale_dask.datasets.example") / "psychotherapy.csv")
     >>> large = select(foci, "n >= 20", {"one_per": "study", "rule": "first"})
     >>> flow(large)[["rule", "experiments"]].values.tolist()
     [['read', 17], ['where n >= 20', 5], ['one per study: the first listed', 5]]
@@ -125,7 +125,7 @@ def flow(dataset: xr.Dataset) -> pd.DataFrame:
     --------
     >>> from importlib.resources import files
     >>> from ale_dask import read_foci
-    >>> foci = read_foci(files("ale_dask.datasets.example") / "psychotherapy.txt")
+    >>> foci = read_foci(files("ale_dask.datasets.example") / "psychotherapy.csv")
     >>> flow(select(foci, {"drop_empty": True}))["experiments"].tolist()
     [17, 17]
     """

@@ -94,6 +94,8 @@ def _range(name: str, column: str, cells: Cells) -> str:
 
 
 def _share(name: str, column: str, category: str, cells: Cells) -> str:
+    if not any(key[:2] == (name, column) and key[3] == "experiments" and key[2] and cells[key] for key in cells):
+        return "not known"
     number = cells.get((name, column, category, "experiments"), 0.0)
     return f"{number:.0f} ({number / cells[name, '', '', 'experiments']:.0%})"
 

@@ -43,7 +43,7 @@ BIN = {"nimare": 1e-5, "jale": 1e-4}
 
 def example(profile: str, **settings: Any) -> Sample:
     """The example's antidepressants as an analysis under a profile takes them."""
-    foci = ale.read_foci(Path(str(files("ale_dask.datasets.example"))) / "antidepressants.txt")
+    foci = ale.read_foci(Path(str(files("ale_dask.datasets.example"))) / "antidepressants.csv")
     inference = inference_from({"profile": profile, **settings})
     return sample(foci, mask=ale.load_mask(inference.mask), inference=inference)
 

@@ -11,6 +11,7 @@ from ale_dask.errors import InputError
 
 EXAMPLE = Path(__file__).parents[2] / "ale_dask" / "datasets" / "example"
 SCRIPT = Path(__file__).parents[2] / "scripts" / "make_example"
+FILE_OF = {name.rpartition(".")[0]: name for name in FILES}
 SAMPLES = {"antidepressants": (24, 200, 343), "psychotherapy": (17, 120, 276), "affect": (216, 3869, 3587)}
 
 
@@ -21,7 +22,7 @@ def script(load_script):
 
 @pytest.mark.parametrize(("name", "sizes"), SAMPLES.items())
 def test_the_example_has_the_sizes_of_the_published_samples(name, sizes):
-    foci = read_foci(EXAMPLE / f"{name}.txt")
+    foci = read_foci(EXAMPLE / FILE_OF[name])
     n = foci["experiment_n_subjects"].values
     assert (foci.sizes["experiment"], foci.sizes["focus"], n.sum()) == sizes
     assert n.min() >= 6
@@ -30,7 +31,7 @@ def test_the_example_has_the_sizes_of_the_published_samples(name, sizes):
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_every_experiment_is_named_as_simulated(name):
-    ids = read_foci(EXAMPLE / f"{name}.txt")["experiment_id"].values
+    ids = read_foci(EXAMPLE / FILE_OF[name])["experiment_id"].values
     assert all("imulated" in i and "not real data" in i for i in ids)
     assert len(set(ids)) == len(ids)
     assert not any(";" in i for i in ids)
@@ -61,7 +62,7 @@ def test_the_script_makes_the_committed_bytes(script, tmp_path):
 
 def test_another_seed_makes_other_foci(script):
     one, two = script.generate(1), script.generate(2)
-    assert all(one[f"{name}.txt"] != two[f"{name}.txt"] for name in SAMPLES)
+    assert all(one[FILE_OF[name]] != two[FILE_OF[name]] for name in SAMPLES)
     assert one["study.toml"] == two["study.toml"]
 
 
@@ -116,3 +117,10 @@ def test_write_example_into_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         write_example(tmp_path / "file")
+
+
+def test_the_samples_that_are_contrasted_have_columns_to_describe_and_select_by():
+    drug, therapy = (read_foci(EXAMPLE / FILE_OF[name]) for name in ("antidepressants", "psychotherapy"))
+    for foci, own in ((drug, "drug_class"), (therapy, "therapy")):
+        assert {f"moderator_{c}" for c in (own, "diagnosis", "weeks", "modality")} <= set(foci.data_vars)
+    assert 2 <= len(set(drug["moderator_drug_class"].values)) <= 6

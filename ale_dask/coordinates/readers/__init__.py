@@ -91,7 +91,7 @@ def read_foci(
     Examples
     --------
     >>> from importlib.resources import files
-    >>> foci = read_foci(files("ale_dask.datasets.example") / "antidepressants.txt")
+    >>> foci = read_foci(files("ale_dask.datasets.example") / "antidepressants.csv")
     >>> foci.sizes["experiment"], foci["focus_xyz"].dims, foci["experiment_n_subjects"].values[:2].tolist()
     (24, ('focus', 'axis'), [12, 30])
     """

@@ -65,7 +65,7 @@ def write_foci(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
     >>> import tempfile
     >>> from importlib.resources import files
     >>> from ale_dask import read_foci
-    >>> foci = read_foci(files("ale_dask.datasets.example") / "psychotherapy.txt")
+    >>> foci = read_foci(files("ale_dask.datasets.example") / "psychotherapy.csv")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_foci(foci, f"{folder}/foci.csv")
     ...     again = read_foci(f"{folder}/foci.csv")

@@ -9,7 +9,7 @@ from ale_dask.datasets.download import Progress
 from ale_dask.datasets.published import fetch_published, published
 from ale_dask.storage.location import fill_folder
 
-FILES = ("antidepressants.txt", "psychotherapy.txt", "affect.txt", "study.toml")
+FILES = ("antidepressants.csv", "psychotherapy.csv", "affect.txt", "study.toml")
 REAL = "children-language"
 """The published set of coordinates that the real example is made of."""
 
