@@ -40,6 +40,7 @@ from ale_dask.reporting.tables.contributions import contribution_table
 from ale_dask.reporting.tables.paper import article_html, article_table, printed
 from ale_dask.reporting.tables.word import article_docx
 from ale_dask.reporting.text.base_rate import base_rate_lines
+from ale_dask.reporting.text.subgroups import subgroup_sentences
 from ale_dask.storage.location import replace_file
 from ale_dask.version import __version__
 
@@ -172,7 +173,7 @@ def write_report(
 
 def summary_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
     """Return the clusters of each analysis in lines for a terminal, main effects first."""
-    lines = []
+    lines = subgroup_sentences(results)
     for name, result in results.items():
         if model_of(result).kind != "main-effect":
             continue

@@ -16,6 +16,7 @@ from ale_dask.coordinates.expressions import literal
 from ale_dask.coordinates.foci import table
 from ale_dask.coordinates.selection import select
 from ale_dask.errors import InputError, did_you_mean
+from ale_dask.reporting.text.subgroups import GROUP
 from ale_dask.workflows.prepare import read_sample
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def subgroups(
         raise InputError(f"by '{by}': {len(named)} group(s) with a focus; a comparison needs two")
     foci: dict[str, Any] = {}
     for group, (words, condition, _) in named.items():
-        foci[group] = _selected(source, condition, f"subgroup: {words}")
+        foci[group] = _selected(source, condition, f"{GROUP}{words}")
         # With two groups, each is the rest of the other.
         if len(named) > 2:
             others = " or ".join(f"({other})" for w, other, _ in groups if w != words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ale_dask.coordinates.foci import table as columns_of
 from ale_dask.coordinates.selection import select
 from ale_dask.errors import InputError
 from ale_dask.execution.plan import digest
+from ale_dask.reporting.text.subgroups import subgroup_sentences
 from ale_dask.workflows.prepare import prepare, read_sample
 
 STUDY = """
@@ -80,14 +82,30 @@ def test_ranges_of_a_number_stand_each_against_the_rest(study: Study) -> None:
 
 
 def test_the_command_runs_subgroups_and_says_that_they_are_descriptive(study: Study, tmp_path: Path) -> None:
-    _, said = command(
+    printed, said = command(
         "subgroups", tmp_path / "study.toml", "--by", "weeks", "--cut", 8, "--sample", "drug", "-o", tmp_path / "out"
     )
     assert "underpowered" in said
     results = pd.read_csv(tmp_path / "out" / "study_results.tsv", sep="\t")
     contrasts = results[results["kind"] == "contrast"]
     assert set(contrasts["analysis"]) == {"weeks-below-8-vs-weeks-from-8"}
-    assert "descriptive" in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "descriptive" in page
+    # What the page and the terminal say of the subgroups, in their first sentence which and how large they are.
+    found = ale.collect(tmp_path / "out")[1]
+    sentences = subgroup_sentences(found)
+    assert 3 <= len(sentences) <= 5
+    assert sentences[0].startswith(
+        "2 subgroups stand beside each other: weeks-below-8 (3 experiments) and weeks-from-8 ("
+    )
+    assert "2 of them have fewer than 17 experiments" in sentences[0]
+    with_clusters = [n for n in ("weeks-below-8", "weeks-from-8") if len(ale.cluster_table(found[n]))]
+    assert sentences[1].startswith(f"{len(with_clusters) or 'None'} of them ha")
+    assert all(f"{name} (" in sentences[1] for name in with_clusters)
+    for sentence in sentences:
+        assert html.escape(sentence) in page
+        assert sentence in printed
+    assert subgroup_sentences({"weeks-below-8": found["weeks-below-8"]}) == []
     analyses = json.loads((tmp_path / "out" / "run.json").read_text())["analyses"]
     for name, group in {"weeks-below-8": (1, 5, 9)}.items():
         assert (tmp_path / "out" / name / f"{name}_clusters_base-rate.tsv").is_file()

@@ -44,6 +44,7 @@ from ale_dask.reporting.tables.page_tables import (
 )
 from ale_dask.reporting.text.follow_up_files import follow_ups_of, with_follow_ups
 from ale_dask.reporting.text.methods import LICENCE, Methods, methods_of
+from ale_dask.reporting.text.subgroups import subgroup_sentences
 from ale_dask.reporting.text.summary import summary_of
 from ale_dask.storage.location import replace_file
 
@@ -117,6 +118,7 @@ def _study_sections(results: Mapping[str, xr.Dataset], folder: Path) -> dict[str
     study = _contrasts_and_conjunctions(results)
     links = links_to(folder, folder / "study_results.tsv")
     return {
+        "sentences": subgroup_sentences(results),
         "summary": summary_of(results),
         "numbers": {name: i for i, name in enumerate(results, 1)},
         "study": cells(study, place_of_row=_places_in_study(results), links=links),
