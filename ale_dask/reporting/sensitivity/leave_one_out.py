@@ -150,7 +150,9 @@ def _matrix(overlap: xr.Dataset, clusters: npt.NDArray[np.int64]) -> tuple[Matri
     shown = clusters[:_MOST_CLUSTERS]
     fraction = overlap["overlap_fraction"].values[shown].T
     order = np.lexsort((fraction.mean(axis=1), fraction.min(axis=1)))
-    first, others = order[:_MOST_SETS], order[_MOST_SETS:]
+    # Sets without which every cluster stays whole are counted, not listed; one row is always there.
+    listed = min(_MOST_SETS, max(1, int((fraction.min(axis=1) < 1).sum())))
+    first, others = order[:listed], order[listed:]
     labels = overlap["left_out"].values.astype(str)
     matrix = Matrix(
         labels[first].tolist(),
@@ -160,8 +162,9 @@ def _matrix(overlap: xr.Dataset, clusters: npt.NDArray[np.int64]) -> tuple[Matri
     )
     rest = []
     if len(others):
-        least = 100 * fraction[others].min()
-        rest.append(f"Without any of the {len(others):,} others at least {least:.0f} % of each cluster stays.")
+        least = fraction[others].min()
+        what = "each cluster stays whole" if least == 1 else f"at least {100 * least:.0f} % of each cluster stays"
+        rest.append(f"Without {'the other one' if len(others) == 1 else f'any of the {len(others):,} others'} {what}.")
     if len(clusters) > len(shown):
         rest.append(f"{len(clusters) - len(shown)} smaller clusters are in the table.")
     return matrix, rest
