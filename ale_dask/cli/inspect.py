@@ -228,6 +228,10 @@ def describe(
         Path | None,
         typer.Option("--table-1", dir_okay=False, help="Write Table 1 of a paper to this file, .tsv or .html."),
     ] = None,
+    bias: Annotated[
+        Path | None,
+        typer.Option("--risk-of-bias", dir_okay=False, help="Draw the columns rob_DOMAIN to this file, .svg."),
+    ] = None,
     n: N = None,
     space: Space = None,
     columns: Columns = None,
@@ -245,6 +249,8 @@ def describe(
 
     if first is not None and first.suffix not in (".tsv", ".html"):
         raise typer.BadParameter(f"--table-1 {first}: give a file that ends in .tsv or .html")
+    if bias is not None and bias.suffix != ".svg":
+        raise typer.BadParameter(f"--risk-of-bias {bias}: give a file that ends in .svg")
 
     if path.suffix == ".toml" or (path / "study.toml").is_file():
         from ale_dask.workflows.prepare import samples_and_arms
@@ -255,6 +261,11 @@ def describe(
             {path.name: read_foci(path, n=n, space=space, columns=columns_from(columns), require_n=False)},
             {},
         )
+    if bias is not None:
+        from ale_dask.coordinates.foci import concat
+        from ale_dask.reporting.figures.risk_of_bias import risk_of_bias
+
+        replace_file(bias, risk_of_bias(concat(list(foci.values()))).encode())
     description, paper = described(foci, contrasts=contrasts), table_one(foci, contrasts=contrasts)
     if table is not None:
         text = escaped(description).to_csv(sep="\t", index=False, lineterminator="\n", float_format="%.6g")
