@@ -110,12 +110,13 @@ def new_study(
     }
     if without := int((experiments["n"] == 0).sum()) if n is None else 0:
         notes.append(
-            f"{without} experiment(s) state no sample size, which the width of their kernels follows from: add a "
-            "column n, or set n for all of them in study.toml"
+            f"{without} experiment(s) state no sample size, which the width of their kernels follows from: write "
+            "it in their rows, or set n for all of them in study.toml, where it is commented out"
         )
     given = {"n": n, "space": space, "columns": dict(columns or {})}
     source = {key: value for key, value in given.items() if value}
-    text = _toml(path, samples, {name: value for name, (value, _) in groups.items()}, by=chosen, source=source)
+    values = {name: value for name, (value, _) in groups.items()}
+    text = _toml(path, samples, values, by=chosen, source=source, lacks_n=without > 0)
     parse_study(text)
     return NewStudy(path, text, samples, tuple(notes))
 
@@ -179,12 +180,17 @@ def _toml(
     *,
     by: str | None,
     source: Mapping[str, object],
+    lacks_n: bool,
 ) -> str:
-    """Return the text of study.toml, with a comment on each part."""
+    """Return the text of study.toml, with a comment on each part; `lacks_n` of experiments without a sample size."""
     parts = [_HEAD.format(title=_text(path.name.split(".")[0]))]
     for name, count in samples.items():
         parts.append(f"# {count} experiments with a focus.\n[foci.{name}]\nfiles = {_text(path.name)}")
         parts += [f"{key} = {_value(value)}" for key, value in source.items()]
+        if lacks_n:
+            parts.append(
+                "# The sample size of experiments whose rows state none; without it they are an error.\n# n = 20"
+            )
         if by is not None:
             where, why = f"`{by}` == {literal(values[name])}", f"{by}: {values[name]}"
             parts.append(f"\n[[foci.{name}.select]]\nwhere = {_text(where)}\nwhy = {_text(why)}")

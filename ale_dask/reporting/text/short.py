@@ -108,8 +108,8 @@ def _compared(record: RunRecord, i: Inference) -> list[str]:
 
 
 def _followed(record: RunRecord) -> list[str]:
-    whats = dict.fromkeys(entry["what"] for entry in record.get("follow_ups", ()))
-    named = [_FOLLOW_UPS[what] for what in whats if what in _FOLLOW_UPS]
+    done = dict.fromkeys(entry["what"] for entry in record.get("follow_ups", ()))
+    named = [_FOLLOW_UPS[what] for what in done if what in _FOLLOW_UPS]
     return [f"Robustness was examined by {listed(named)}."] if named else []
 
 
