@@ -33,6 +33,8 @@ from ale_dask.cli.options import (
 from ale_dask.cli.output import print_costs
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from ale_dask.config.study import Study
     from ale_dask.reporting.tables.long import Run
 
@@ -219,6 +221,28 @@ def _study_at(path: Path, *, n: int | None, space: str | None, columns: str | No
     return load(str(path))
 
 
+def _samples_at(
+    path: Path, *, n: int | None, space: str | None, columns: str | None
+) -> tuple[dict[str, xr.Dataset], dict[str, tuple[str, str]]]:
+    """Return the foci Datasets of a file or of a study by name, and the arms of the study's contrasts."""
+    if path.suffix == ".toml" or (path / "study.toml").is_file():
+        from ale_dask.workflows.prepare import samples_and_arms
+
+        return samples_and_arms(_study_at(path, n=n, space=space, columns=columns))
+    from ale_dask.coordinates.readers import read_foci
+
+    return {path.name: read_foci(path, n=n, space=space, columns=columns_from(columns), require_n=False)}, {}
+
+
+def _write_bias(foci: dict[str, xr.Dataset], file: Path) -> None:
+    """Draw the risk of bias of all experiments to a file."""
+    from ale_dask.coordinates.foci import concat
+    from ale_dask.reporting.figures.risk_of_bias import risk_of_bias
+    from ale_dask.storage.location import replace_file
+
+    replace_file(file, risk_of_bias(concat(list(foci.values()))).encode())
+
+
 def describe(
     path: Annotated[Path, typer.Argument(help="A foci file or study.toml.")],
     table: Annotated[
@@ -242,7 +266,6 @@ def describe(
     Table 1, as a paper prints it, comes first; then every count, quartile and test, one in a row.
     """
     from ale_dask.coordinates.describe import describe as described
-    from ale_dask.coordinates.readers import read_foci
     from ale_dask.coordinates.spreadsheet_cells import escaped
     from ale_dask.coordinates.table_one import table_one
     from ale_dask.storage.location import replace_file
@@ -252,20 +275,9 @@ def describe(
     if bias is not None and bias.suffix != ".svg":
         raise typer.BadParameter(f"--risk-of-bias {bias}: give a file that ends in .svg")
 
-    if path.suffix == ".toml" or (path / "study.toml").is_file():
-        from ale_dask.workflows.prepare import samples_and_arms
-
-        foci, contrasts = samples_and_arms(_study_at(path, n=n, space=space, columns=columns))
-    else:
-        foci, contrasts = (
-            {path.name: read_foci(path, n=n, space=space, columns=columns_from(columns), require_n=False)},
-            {},
-        )
+    foci, contrasts = _samples_at(path, n=n, space=space, columns=columns)
     if bias is not None:
-        from ale_dask.coordinates.foci import concat
-        from ale_dask.reporting.figures.risk_of_bias import risk_of_bias
-
-        replace_file(bias, risk_of_bias(concat(list(foci.values()))).encode())
+        _write_bias(foci, bias)
     description, paper = described(foci, contrasts=contrasts), table_one(foci, contrasts=contrasts)
     if table is not None:
         text = escaped(description).to_csv(sep="\t", index=False, lineterminator="\n", float_format="%.6g")
