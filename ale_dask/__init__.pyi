@@ -10,7 +10,6 @@ from ale_dask.analyses.sensitivity.power import power as power
 from ale_dask.config.study import Study as Study
 from ale_dask.config.study import load_study as load_study
 from ale_dask.coordinates.describe import describe as describe
-from ale_dask.coordinates.double_extraction import DoubleExtraction as DoubleExtraction
 from ale_dask.coordinates.double_extraction import double_extraction as double_extraction
 from ale_dask.coordinates.lint import lint as lint
 from ale_dask.coordinates.lint import lint_contrast as lint_contrast

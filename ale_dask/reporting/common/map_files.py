@@ -59,7 +59,7 @@ def image(result: xr.Dataset, what: str = "z") -> nib.Nifti1Image:
     result
         A main effect, contrast or conjunction.
     what
-        The map, by the end of the name of its file in a run: "z", "stat" (ALE), "logp" …
+        The map, by the end of the name of its file in a run, such as "z", "logp", or "stat" for ALE.
 
     Returns
     -------
