@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import thresholded
 from ale_dask.config.study import INPUTS
-from ale_dask.coordinates.spreadsheet_cells import escaped
+from ale_dask.coordinates.spreadsheet_cells import escaped_cell
 from ale_dask.numerics.density_levels import Z_UNIT
 from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.base_rate_maps import AGAINST, is_base_rate
@@ -325,7 +327,13 @@ def formatted(table: pd.DataFrame) -> pd.DataFrame:
 
 def tsv(table: pd.DataFrame) -> bytes:
     """Return a table as tab-separated UTF-8 text with rounded numbers and texts that are safe in a spreadsheet."""
-    return str(escaped(formatted(table)).to_csv(sep="\t", index=False, lineterminator="\n")).encode()
+    text = formatted(table)
+    lines = StringIO()
+    # DataFrame.to_csv, which writes the same bytes, takes more than twice as long for so few rows of so many columns.
+    writer = csv.writer(lines, delimiter="\t", lineterminator="\n")
+    for row in (list(text.columns), *text.to_numpy().tolist()):
+        writer.writerow([escaped_cell(cell) for cell in row])
+    return lines.getvalue().encode()
 
 
 def cluster_tables(result: xr.Dataset) -> dict[str, pd.DataFrame]:
