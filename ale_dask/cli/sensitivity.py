@@ -129,7 +129,7 @@ def evidence(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Print a card of evidence for each cluster of the main effects of a finished run, with its level of certainty.
+    """Print a card of evidence for each cluster of a finished run, with its level of certainty.
 
     OUT/NAME/NAME_evidence.tsv and .json are written.
     """

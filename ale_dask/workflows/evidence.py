@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import xarray as xr
 
 from ale_dask.analyses.base_rate import nulls_of
 from ale_dask.analyses.findings.certainty import Evidence
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.sensitivity.noise_null import least_of
 from ale_dask.analyses.sensitivity.power import SIMULATIONS
 from ale_dask.config.inference import ENHANCED
@@ -24,7 +25,7 @@ from ale_dask.execution.progress import clock
 from ale_dask.numerics.warm import cold
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.written import writing_results
-from ale_dask.reporting.sensitivity.evidence import COLUMNS, evidence_of_result, main_effects_with_cards
+from ale_dask.reporting.sensitivity.evidence import COLUMNS, analyses_with_cards, evidence_of_result
 from ale_dask.reporting.sensitivity.evidence_files import evidence_table, write_evidence
 from ale_dask.reporting.tables.contributions import surviving_clusters
 from ale_dask.reporting.text.follow_up_files import follow_up_prefixes, follow_up_tables
@@ -36,6 +37,9 @@ from ale_dask.workflows.profiles import compute_profiles, plan_profiles
 from ale_dask.workflows.run import collect
 
 log = logging.getLogger(__name__)
+_ALL = ("main-effect", "contrast", "conjunction")
+_NOISY = ("main-effect", "conjunction")
+"""The kinds of analyses that have a fail-safe N."""
 _SETS = ("leave-out-group", "leave-out-experiment", "leave-out-study")
 _POWER_SECONDS = 5e-9
 """Seconds per voxel of one simulation of power, for each number of experiments that report the place."""
@@ -53,44 +57,48 @@ class Missing:
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """A finished run: its folder, or a copy of its follow-ups, its study, record and main effects with a cluster."""
+    """A finished run: its folder, a copy of its follow-ups, its study, its record and its results."""
 
     out: Place
     copy: Path
     study: Study
     record: RunRecord
     results: Mapping[str, xr.Dataset]
+    """The results whose clusters get cards."""
+    every: Mapping[str, xr.Dataset]
+    """All results of the run."""
 
     @classmethod
     def at(cls, out: Place, *, analysis: str | None) -> Held:
-        """Return the finished run in OUT, with one or all of its main effects.
+        """Return the finished run in OUT, with one or all of its analyses.
 
         Raises
         ------
         StoreError
             when OUT holds no finished run.
         InputError
-            when OUT has no main effect of that name.
+            when OUT has no analysis of that name.
         """
         study, results, record = collect(out)
-        names = main_effects_with_cards(results)
+        names = analyses_with_cards(results)
         if analysis is not None and analysis not in names:
             hint = did_you_mean(analysis, names)
-            raise InputError(f"{analysis}: no main effect of {out}, which has {', '.join(names)}{hint}")
+            raise InputError(f"{analysis}: no analysis of {out}, which has {', '.join(names)}{hint}")
         chosen = {name: results[name] for name in ([analysis] if analysis else names)}
-        return cls(out, local_copy(out, only=_copied(chosen)), study, record, chosen)
+        return cls(out, local_copy(out, only=_copied(results)), study, record, chosen, results)
 
     @property
     def enhanced(self) -> bool:
         """Whether voxels survive by TFCE, for which there is no leave-one-out and no fail-safe N."""
         return self.study.inference.correction in ENHANCED
 
-    def lacking(self, *names: str) -> list[str]:
-        """Return the main effects with a cluster that have none of some follow-ups."""
+    def lacking(self, *names: str, kinds: Sequence[str]) -> list[str]:
+        """Return the analyses of some kinds with a cluster that have none of some follow-ups."""
         return [
             name
             for name, result in self.results.items()
-            if surviving_clusters(result, INPUTS[0])
+            if model_of(result).kind in kinds
+            and surviving_clusters(result, INPUTS[0])
             and not set(names) & set(follow_up_tables(result, self.copy, self.record))
         ]
 
@@ -107,7 +115,7 @@ def evidence(
     compute: bool = False,
     quiet: bool = False,
 ) -> pd.DataFrame:
-    """Return the evidence on each cluster of the main effects of a finished run, with its level of certainty.
+    """Return the evidence on each cluster of a finished run, with its level of certainty.
 
     The same is written to OUT/NAME/NAME_evidence.tsv and, with the rules and all numbers, NAME_evidence.json.
 
@@ -116,7 +124,7 @@ def evidence(
     out
         Folder of the run, or its address in object storage.
     analysis
-        Name of a main effect; by default all of them.
+        Name of an analysis; by default all of them.
     by
         Columns of the files by which it is tested whether reports of a cluster depend on them.
     compute
@@ -136,7 +144,7 @@ def evidence(
     StoreError
         When the folder holds no finished run, or a file of a follow-up is damaged.
     InputError
-        When the run has no main effect of that name.
+        When the run has no analysis of that name.
 
     Notes
     -----
@@ -164,12 +172,14 @@ def make_evidence(
     backend: Backend | None = None,
     quiet: bool = False,
 ) -> list[Evidence]:
-    """Write the cards of evidence of a finished run, as `evidence` does, and return them by main effect."""
+    """Write the cards of evidence of a finished run, as `evidence` does, and return them by analysis."""
     held = Held.at(place(out), analysis=analysis)
     if compute:
         compute_missing(held, backend=backend or held.study.backend, quiet=quiet)
-        held = Held(held.out, local_copy(held.out, only=_copied(held.results)), held.study, held.record, held.results)
-    made = [evidence_of_result(r, held.copy, held.record, columns=by) for r in held.results.values()]
+        held = replace(held, copy=local_copy(held.out, only=_copied(held.every)))
+    made = [
+        evidence_of_result(r, held.copy, held.record, columns=by, results=held.every) for r in held.results.values()
+    ]
     with writing_results(held.out) as folder:
         for each in made:
             write_evidence(each, folder / stem(each.analysis))
@@ -184,7 +194,7 @@ def compute_missing(held: Held, *, backend: Backend, quiet: bool = False) -> Non
     StoreError, BackendError, UnfinishedError
         after any of which the same call resumes.
     """
-    if not quiet and held.lacking("fail-safe", "fail-safe-base-rate") and cold("noise.noise_iterations"):
+    if not quiet and held.lacking("fail-safe", "fail-safe-base-rate", kinds=_NOISY) and cold("noise.noise_iterations"):
         log.info("compiling the kernels of noise, once on this machine: about 20 s")
     lacking = [part for make in (_left_out, _fail_safe, _power, _profiles) for part in make(held)]
     if not lacking:
@@ -199,9 +209,10 @@ def compute_missing(held: Held, *, backend: Backend, quiet: bool = False) -> Non
 
 def _left_out(held: Held) -> Iterator[Missing]:
     """Yield what leaves out each group of subjects, of the main effects that lack it."""
-    names = [] if held.enhanced else held.lacking(*_SETS)
+    names = [] if held.enhanced else held.lacking(*_SETS, kinds=_ALL)
     if names:
-        results = {name: held.results[name] for name in names}
+        needed = dict.fromkeys(part for name in names for part in (*model_of(held.results[name]).parts, name))
+        results = {name: held.every[name] for name in needed}
         planned = plan_left_out(held.out, study=held.study, results=results, record=held.record)
         yield Missing(
             "leave-one-out",
@@ -212,9 +223,9 @@ def _left_out(held: Held) -> Iterator[Missing]:
 
 def _fail_safe(held: Held) -> Iterator[Missing]:
     """Yield what adds noise experiments up to the 30 % mark to each main effect that has no fail-safe N."""
-    for name in [] if held.enhanced else held.lacking("fail-safe", "fail-safe-base-rate"):
+    for name in [] if held.enhanced else held.lacking("fail-safe", "fail-safe-base-rate", kinds=_NOISY):
         result = held.results[name]
-        mark = least_of(int(result.attrs["n_experiments"]))
+        mark = least_of(sum(int(held.every[part].attrs["n_experiments"]) for part in model_of(result).parts))
         planned = plan_fail_safe(held.out, analysis=name, most=mark, null=nulls_of(result)[0])
         seconds = sum(timed.seconds for timed in planned.plans.values())
         yield Missing(
@@ -234,7 +245,7 @@ def _simulate_power(out: Place, name: str, backend: Backend, quiet: bool) -> Non
 
 def _power(held: Held) -> Iterator[Missing]:
     """Yield what simulates the power of each main effect that lacks it."""
-    for name in held.lacking("power"):
+    for name in held.lacking("power", kinds=_ALL[:1]):
         result = held.results[name]
         simulated = SIMULATIONS * (1 + int(result.attrs["n_experiments"])) * len(nulls_of(result))
         yield Missing(
@@ -246,7 +257,7 @@ def _power(held: Held) -> Iterator[Missing]:
 
 def _profiles(held: Held) -> Iterator[Missing]:
     """Yield what looks for the clusters under the other profiles, of the main effects that lack it."""
-    names = held.lacking("profiles")
+    names = held.lacking("profiles", kinds=_ALL[:1])
     if names:
         results = {name: held.results[name] for name in names}
         planned = plan_profiles(held.out, study=held.study, results=results, record=held.record)

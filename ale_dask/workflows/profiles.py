@@ -20,7 +20,7 @@ from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import threads_of
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.written import writing_results
-from ale_dask.reporting.sensitivity.evidence import profiles_table
+from ale_dask.reporting.sensitivity.evidence_lines import profiles_table
 from ale_dask.reporting.tables.clusters import tsv
 from ale_dask.reporting.tables.contributions import surviving_clusters, surviving_map
 from ale_dask.reporting.text.follow_up_files import origin_of

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from scipy import stats
 from support.commands import ale as command
 from support.runs import with_inference
@@ -18,6 +19,7 @@ import ale_dask as ale
 from ale_dask.analyses.findings.certainty import title_of
 from ale_dask.analyses.findings.prevalence import by_column, prevalences
 from ale_dask.config.study import Study
+from ale_dask.coordinates.foci import subset
 from ale_dask.reporting.sensitivity.evidence import evidence_of_result
 from ale_dask.reporting.tables.contributions import surviving_clusters
 from ale_dask.workflows.profiles import plan_profiles
@@ -92,6 +94,59 @@ def test_a_place_that_one_modality_reports_alone_is_of_less_certainty(sample: Pa
 
 
 @pytest.fixture(scope="module")
+def mains(tmp_path_factory: pytest.TempPathFactory) -> dict[str, xr.Dataset]:
+    """Two main effects of overlapping experiments, which report one place, and one of another place."""
+    folder = write_tiny(tmp_path_factory.mktemp("mains") / "tiny")
+    foci = ale.read_foci(folder / "drug.txt")
+    settings = {"mask": str(folder / "ball.nii.gz"), "null": "uniform", "iterations": 60, "seed": 3, "voxel_p": 0.005}
+    place = np.arange(foci.sizes["experiment"])
+    chosen = {"few": place < 4, "more": place >= 2}
+    made = {name: ale.main_effect(subset(foci, keep), name=name, **settings) for name, keep in chosen.items()}
+    return made | {"other": ale.main_effect(ale.read_foci(folder / "therapy.txt"), name="other", **settings)}
+
+
+def test_a_conjunction_is_judged_by_each_of_its_main_effects(mains: dict[str, xr.Dataset], tmp_path: Path) -> None:
+    both = ale.conjunction([mains["few"], mains["more"]], name="both", min_volume=800)
+    (card,) = evidence_of_result(both, tmp_path, {}, results=mains).cards
+    lines = {title_of(line): line for line in card.lines}
+    (cluster,) = surviving_clusters(both, "cluster-fwe")
+    for name in ("few", "more"):
+        (found,) = prevalences(mains[name], [cluster])
+        assert lines[f"Experiments within reach in {name}"].values["reached"] == found.number > 0
+        n = mains[name].sizes["experiment"]
+        assert lines[f"Experiments in {name}"].finding.startswith(f"{n} in the main effect, fewer than 17")
+        kept = (mains[name]["z_voxel_fwe"].values[cluster.voxels] != 0).sum()
+        assert lines[f"Voxel-wise FWE in {name}"].values["voxels"] == kept
+        assert lines[f"Contributors in {name}"].values["inside"] > 0
+    assert lines["Fail-safe N"].finding == "not computed: `ale-dask fail-safe OUT both`"
+    assert {line.question for line in card.lines if line.open} >= {"leave-one-out", "fail-safe N", "power"}
+    assert any("design" in reason for reason in card.reasons)
+
+
+def test_a_contrast_is_judged_by_how_many_of_each_arm_report_it(mains: dict[str, xr.Dataset], tmp_path: Path) -> None:
+    result = ale.contrast(mains["more"], mains["other"], name="c")
+    cards = evidence_of_result(result, tmp_path, {}, results=mains).cards
+    assert {card.lines[0].question for card in cards} == {"prevalence"}
+    for card, cluster in zip(cards, surviving_clusters(result, "cluster-fwe"), strict=True):
+        greater = "more" if cluster.sign > 0 else "other"
+        counts = {
+            name: (prevalences(mains[name], [cluster])[0].number, mains[name].sizes["experiment"])
+            for name in ("more", "other")
+        }
+        reports = card.lines[0]
+        assert reports.values["counts"] == counts
+        (a, n), (b, m) = counts.values()
+        assert reports.values["p"] == pytest.approx(stats.fisher_exact([[a, n - a], [b, m - b]]).pvalue)
+        titles = [title_of(line) for line in card.lines]
+        assert f"Contributors in {greater}" in titles
+        assert "Conventions of other programs" not in titles
+        corrected = result["z_contrast_voxel_fwe"].sel(input="cluster-fwe").values[cluster.voxels] != 0
+        voxels = next(line for line in card.lines if line.question == "voxel level")
+        assert voxels.verdict == ("favours" if corrected.any() else "against")
+    assert {cluster.sign for cluster in surviving_clusters(result, "cluster-fwe")} == {1, -1}
+
+
+@pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     """A run with evidence, and what it printed."""
     folder = write_tiny(tmp_path_factory.mktemp("evidence") / "tiny")
@@ -160,7 +215,10 @@ def test_cards_follow_the_run(done: tuple[Path, str, str], tmp_path: Path) -> No
     assert "  + Fail-safe N: N at least 3" in again.stdout
     command("evidence", out, "nothing", code=65)
     table = ale.evidence(out, by=["colour"])
-    assert table["Question"].tolist().count("Experiments within reach by colour") == table["Cluster ID"].nunique() + 1
+    cards = table[["Analysis", "Cluster ID"]].drop_duplicates()
+    assert set(cards["Analysis"]) >= {"drug", "therapy", "drug-vs-therapy"}
+    of_mains = int(cards["Analysis"].isin(["drug", "therapy"]).sum())
+    assert table["Question"].tolist().count("Experiments within reach by colour") == of_mains
     assert ale.verify(out, blocks=1) == []
     command("extend", out, "-i", 70, "--no-pictures", "-q")
     (card, *_) = _cards(out, "drug")

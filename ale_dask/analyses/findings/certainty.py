@@ -80,7 +80,8 @@ RULES = (
         "many experiments",
         (PREVALENCE, BY_COLUMN, SHARES, LEFT_OUT),
         1,
-        "One level lower if the interval of its prevalence reaches down to what chance gives, if reports of it depend "
+        "One level lower if the interval of its prevalence reaches down to what chance gives (of a contrast, if "
+        f"Fisher's test does not show more reports in the greater arm, p below {SMALLEST_P:g}), if reports depend "
         f"on a column (Fisher's p times the number of columns below {SMALLEST_P:g}), if one experiment has more than "
         f"{LARGEST_SHARE:.0f} % of it (Eickhoff et al. 2016), or if it is lost without one of the sets of experiments.",
     ),
@@ -144,7 +145,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The cards of the clusters of a main effect, and the columns by which they look at prevalence."""
+    """The cards of the clusters of a result, and the columns by which they look at prevalence."""
 
     analysis: str
     columns: tuple[str, ...]

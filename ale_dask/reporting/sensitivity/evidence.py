@@ -1,103 +1,80 @@
-"""Make the card of evidence of every cluster of a main effect from its result and the follow-ups of its run."""
+"""Make the card of evidence of every cluster of a result from the result and the follow-ups of its run."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.base_rate import nulls_of
-from ale_dask.analyses.corrections import CORRECTION_OF
-from ale_dask.analyses.findings import certainty
-from ale_dask.analyses.findings.certainty import Card, Evidence, Line, Verdict
+from ale_dask.analyses.findings.certainty import Card, Evidence, Line
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
-from ale_dask.analyses.findings.prevalence import ByColumn, Prevalence, by_column, prevalences
-from ale_dask.analyses.main_effect import decision_variables
-from ale_dask.analyses.sensitivity.power import TARGET
-from ale_dask.config.inference import PROFILES
+from ale_dask.analyses.findings.prevalence import Prevalence, prevalences
 from ale_dask.config.run_record import RunRecord
 from ale_dask.config.study import INPUTS
-from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.palette import pooled_names
-from ale_dask.reporting.common.phrases import counted, listed
+from ale_dask.reporting.sensitivity import evidence_lines as lines
+from ale_dask.reporting.sensitivity import evidence_of_arms as of_arms
+from ale_dask.reporting.sensitivity.evidence_lines import Source
 from ale_dask.reporting.tables.contributions import contribution_table, surviving_clusters
 from ale_dask.reporting.text.follow_up_files import asked_columns, follow_up_tables
 
 COLUMNS = ("modality", "direction")
 """The columns by which prevalence is looked at, unless others are asked for."""
-_SETS = ("group", "experiment", "study")
-"""The sets of experiments whose leave-one-out a card shows, in the order of preference."""
-_NOT_COMPUTED = "not computed: `{}`"
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
-    """All that the cards of one main effect are made of."""
+class _Run:
+    """The results of a run by name, its folder or a copy of it, its record, and the columns that are looked at."""
 
-    result: xr.Dataset
-    tables: Mapping[str, pd.DataFrame]
-    """Tables of the follow-ups that hold, by name."""
-    shares: pd.DataFrame
+    results: Mapping[str, xr.Dataset]
+    out: Path
+    record: RunRecord
     columns: Sequence[str]
 
-    @property
-    def name(self) -> str:
-        """The name of the main effect."""
-        return model_of(self.result).name
-
-    @property
-    def null(self) -> str:
-        """The null that decides."""
-        return nulls_of(self.result)[0]
-
-    def file(self, name: str) -> str:
-        """Return the path below OUT of a table of the main effect."""
-        return f"{stem(self.name)}/{stem(self.name)}_{name}.tsv"
-
-    def row(self, table: str, column: str, cluster: Cluster) -> dict[str, Any] | None:
-        """Return the row of a cluster in the table of a follow-up; None where there is none."""
-        rows = self.tables.get(table, pd.DataFrame({column: []}))
-        if "Input" in rows:
-            rows = rows[rows["Input"] == INPUTS[0]]
-        own = rows[rows[column].astype(str) == str(cluster.number)].to_dict("records")
-        return {str(k): v for k, v in own[0].items()} if own else None
+    def source(self, name: str) -> Source:
+        """Return all that the cards of one result are made of."""
+        result = self.results[name]
+        tables = follow_up_tables(result, self.out, self.record)
+        return Source(result, tables, contribution_table(result, self.results), self.columns)
 
 
 def asked_evidence(results: Mapping[str, xr.Dataset], record: RunRecord, out: Path) -> dict[str, Evidence]:
-    """Return the cards of the main effects of a run for which cards were made before, by name.
+    """Return the cards of the analyses of a run for which cards were made before, by name.
 
     Raises
     ------
     StoreError
         when a file of a follow-up is not as it was written.
     """
-    asked = {name: asked_columns(name, out) for name in main_effects_with_cards(results)}
+    asked = {name: asked_columns(name, out) for name in analyses_with_cards(results)}
     return {
-        name: evidence_of_result(results[name], out, record, columns=columns)
+        name: evidence_of_result(results[name], out, record, columns=columns, results=results)
         for name, columns in asked.items()
         if columns is not None
     }
 
 
-def main_effects_with_cards(results: Mapping[str, xr.Dataset]) -> list[str]:
-    """Return the names of the main effects of a run, without those that were pooled for a contrast."""
+def analyses_with_cards(results: Mapping[str, xr.Dataset]) -> list[str]:
+    """Return the names of the analyses of a run, without the main effects that were pooled for a contrast."""
     pooled = pooled_names(results)
-    return [name for name, r in results.items() if model_of(r).kind == "main-effect" and name not in pooled]
+    return [name for name in results if name not in pooled]
 
 
 def evidence_of_result(
-    result: xr.Dataset, out: Path, record: RunRecord, *, columns: Sequence[str] = COLUMNS
+    result: xr.Dataset,
+    out: Path,
+    record: RunRecord,
+    *,
+    columns: Sequence[str] = COLUMNS,
+    results: Mapping[str, xr.Dataset] | None = None,
 ) -> Evidence:
-    """Return a card for each cluster of a main effect that survives its primary correction.
+    """Return a card for each cluster of a result at its primary correction; of a contrast inside the gate.
 
     `out` is the folder of the run, or a copy of it, that holds the follow-ups; `columns` are those by which prevalence
-    is looked at.
+    is looked at; `results` are the main effects of a contrast or conjunction by name.
 
     Raises
     ------
@@ -107,255 +84,37 @@ def evidence_of_result(
     name, clusters = model_of(result).name, surviving_clusters(result, INPUTS[0])
     if not clusters:
         return Evidence(name, tuple(columns), ())
-    tables = follow_up_tables(result, out, record)
-    source = Source(result, tables, contribution_table(result), columns)
+    held = _Run({**(results or {}), name: result}, out, record, columns)
+    source = held.source(name)
+    # By main effect, then by cluster.
+    reached = {part: prevalences(held.results[part], clusters) for part in model_of(result).parts}
+    parts = {part: source if part == name else held.source(part) for part in reached}
     volume = model_of(result).mask.voxel_volume
     cards = []
-    for cluster, prevalence in zip(clusters, prevalences(result, clusters), strict=True):
+    for i, cluster in enumerate(clusters):
         x, y, z = (round(float(v), 2) + 0.0 for v in cluster.peak_mm)
-        lines = _lines(source, cluster, prevalence)
-        cards.append(Card(name, cluster.number, (x, y, z), len(cluster.voxels) * volume, lines))
+        own = {part: (parts[part], found[i]) for part, found in reached.items()}
+        cards.append(Card(name, cluster.number, (x, y, z), len(cluster.voxels) * volume, _lines(source, cluster, own)))
     return Evidence(name, tuple(columns), tuple(cards))
 
 
-def _lines(source: Source, cluster: Cluster, prevalence: Prevalence) -> tuple[Line, ...]:
+def _lines(source: Source, cluster: Cluster, parts: Mapping[str, tuple[Source, Prevalence]]) -> tuple[Line, ...]:
+    kind = model_of(source.result).kind
+    if kind == "contrast":
+        return of_arms.of_contrast(source, cluster, parts)
+    if kind == "conjunction":
+        return of_arms.of_conjunction(source, cluster, parts)
+    _, found = parts[source.name]
     return (
-        _prevalence(prevalence),
-        *_by_columns(source, prevalence),
-        _contributors(source, cluster),
-        *_left_out(source, cluster),
-        _fail_safe(source, cluster),
-        _profiles(source, cluster),
-        _voxel_level(source, cluster),
-        _base_rate(source, cluster),
-        _experiments(source),
-        _power(source, prevalence),
-        _decision(source, cluster),
-    )
-
-
-def _judged(favours: bool) -> Verdict:
-    return "favours" if favours else "against"
-
-
-def _lacking(question: str, command: str, **values: Any) -> Line:
-    return Line(question, _NOT_COMPUTED.format(command), "unknown", command=command, values=values)
-
-
-def _prevalence(found: Prevalence) -> Line:
-    n, (low, high) = len(found.reached), found.interval
-    return Line(
-        certainty.PREVALENCE,
-        f"{found.number} of {n} ({100 * found.number / n:.0f} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %); "
-        f"by chance {100 * found.by_chance:.0f} %",
-        _judged(low > found.by_chance),
-        values={
-            "reached": found.number,
-            "experiments": n,
-            "low": low,
-            "high": high,
-            "by_chance": found.by_chance,
-        },
-    )
-
-
-def _by_columns(source: Source, prevalence: Prevalence) -> list[Line]:
-    found = {column: by_column(source.result, prevalence, column) for column in source.columns}
-    tested = sum(each is not None and each.p is not None for each in found.values())
-    return [_of_column(column, each, tested) for column, each in found.items()]
-
-
-def _of_column(column: str, found: ByColumn | None, tested: int) -> Line:
-    if found is None:
-        return Line(certainty.BY_COLUMN, "the files have no such column", "unknown", values={"of": column})
-    counts = "; ".join(f"{value} {within} of {n}" for value, (within, n) in found.counts.items())
-    values = {"of": column, "counts": found.counts, "not_stated": found.not_stated, "p": found.p}
-    rest = f"; not stated for {counted(found.not_stated, 'experiment')}" if found.not_stated else ""
-    if found.p is None:
-        why = "one value" if len(found.counts) < 2 else "too many values"
-        return Line(certainty.BY_COLUMN, f"{counts}{rest}; {why}, not tested", "unknown", values=values)
-    words = f"{counts}{rest}; Fisher's p {found.p:.3g}"
-    return Line(certainty.BY_COLUMN, words, _judged(found.p * tested >= certainty.SMALLEST_P), values=values)
-
-
-def _contributors(source: Source, cluster: Cluster) -> Line:
-    own = source.shares[source.shares["Cluster ID"] == str(cluster.number)]
-    largest = own.iloc[0]
-    share = float(largest["Share (%)"])
-    inside = int((own["Foci"] > 0).sum())
-    return Line(
-        certainty.SHARES,
-        f"{counted(inside, 'experiment')} with a focus inside; the largest share is {share:.0f} % "
-        f"({largest['Experiment']})",
-        _judged(share <= certainty.LARGEST_SHARE),
-        file=source.file("contributions"),
-        values={"inside": inside, "largest_share": share, "largest": str(largest["Experiment"])},
-    )
-
-
-def _enhanced(source: Source) -> bool:
-    return model_of(source.result).correction.enhanced
-
-
-def _left_out(source: Source, cluster: Cluster) -> list[Line]:
-    if _enhanced(source):
-        return []
-    lines = []
-    for by in _SETS:
-        row = source.row(f"leave-out-{by}", "Cluster ID", cluster)
-        if row is None:
-            continue
-        lost = str(row["Lost Without"]) if isinstance(row["Lost Without"], str) else ""
-        survives, sets, least = int(float(row["Survives"])), int(float(row["Sets"])), float(row["Least Retained (%)"])
-        rest = f"; lost without {lost}" if lost else f"; at least {least:.0f} % of it stays"
-        lines.append(
-            Line(
-                certainty.LEFT_OUT,
-                f"survives {survives} of {sets}{rest}",
-                _judged(survives == sets),
-                file=source.file(f"leave-out-{by}"),
-                values={"of": by, "survives": survives, "sets": sets, "least_retained": least, "lost_without": lost},
-            )
-        )
-    return lines or [_lacking(certainty.LEFT_OUT, "ale-dask leave-one-out OUT", of=_SETS[0])]
-
-
-def _fail_safe(source: Source, cluster: Cluster) -> Line:
-    if _enhanced(source):
-        return Line(certainty.FAIL_SAFE, "there is none with TFCE", "tells")
-    name = "fail-safe-base-rate" if source.null == "base-rate" else "fail-safe"
-    row = source.row(name, "cluster", cluster)
-    if row is None:
-        return _lacking(certainty.FAIL_SAFE, f"ale-dask fail-safe OUT {source.name}")
-    n, least, experiments = str(row["N"]).replace(">=", "at least "), int(float(row["least"])), row["experiments"]
-    share = float(row["share_at_least"])
-    return Line(
-        certainty.FAIL_SAFE,
-        f"N {n}; 30 % of {experiments} experiments is {least}, which {100 * share:.0f} % of {row['series']} series "
-        "reach",
-        _judged(row["reached"] == "yes"),
-        file=source.file(name),
-        values={"N": str(row["N"]), "least": least, "share_at_least": share},
-    )
-
-
-def _profiles(source: Source, cluster: Cluster) -> Line:
-    row = source.row("profiles", "Cluster ID", cluster)
-    if row is None:
-        return _lacking(certainty.PROFILES, "ale-dask evidence OUT --compute")
-    kept = {name.removesuffix(_KEPT): float(v) for name, v in row.items() if name.endswith(_KEPT) and v == v}
-    without = [name for name, share in kept.items() if not share]
-    untried = [name for name in PROFILES if name not in kept]
-    words = f"found under {len(kept) - len(without)} of {len(kept)}: {listed(name for name in kept if kept[name])}"
-    words += f"; not under {listed(without)}" if without else ""
-    return Line(
-        certainty.PROFILES,
-        words + (f"; {listed(untried)} cannot be run with these settings" if untried else ""),
-        _judged(not without),
-        file=source.file("profiles"),
-        values={"retained": kept},
-    )
-
-
-_KEPT = " (%)"
-
-
-def profiles_table(
-    clusters: Sequence[Cluster], retained: Mapping[str, Sequence[float]], *, voxel_volume: float
-) -> pd.DataFrame:
-    """Return for each cluster the share (%) of its voxels that is significant under each profile (profile: cluster)."""
-    rows = [
-        {
-            "Cluster ID": cluster.number,
-            **dict(zip("XYZ", cluster.peak_mm.tolist(), strict=True)),
-            "Cluster Size (mm3)": len(cluster.voxels) * voxel_volume,
-            "Profiles": len(retained),
-            "Found Under": sum(shares[i] > 0 for shares in retained.values()),
-            **{f"{profile}{_KEPT}": round(100 * shares[i], 1) for profile, shares in retained.items()},
-        }
-        for i, cluster in enumerate(clusters)
-    ]
-    return pd.DataFrame(rows)
-
-
-def _voxel_level(source: Source, cluster: Cluster) -> Line:
-    row = CORRECTION_OF["voxel"]
-    name = (row.base_rate if source.null == "base-rate" else row.uniform).map
-    n = int((source.result[name].values[cluster.voxels] != 0).sum())
-    volume, size = model_of(source.result).mask.voxel_volume, len(cluster.voxels)
-    return Line(
-        certainty.VOXELS,
-        f"{n * volume:,.0f} of {size * volume:,.0f} mm³ survive" if n else "no voxel survives",
-        _judged(n > 0),
-        file=source.file("clusters"),
-        values={"voxels": n, "of_voxels": size},
-    )
-
-
-def _base_rate(source: Source, cluster: Cluster) -> Line:
-    result = source.result
-    nulls = nulls_of(result)
-    if nulls == ("base-rate",):
-        return Line(certainty.BASE_RATE, "it is the null that decides", "favours", file=source.file("clusters"))
-    if "base-rate" not in nulls:
-        return _lacking(certainty.BASE_RATE, "ale-dask run OUT -o OUT --null both")
-    correction = model_of(result).correction
-    kept = result[correction.base_rate.map].values[cluster.voxels] != 0
-    values: dict[str, Any] = {"share": float(kept.mean())}
-    words = f"{100 * kept.mean():.0f} % of it survives" if kept.any() else "nothing of it survives"
-    number = int(result["cluster_of_voxel"].values[cluster.peak])
-    p = f"cluster_base_rate_{correction.base_rate_short}_p"
-    if number and p in result and math.isfinite(values["share"]):
-        values["p"] = float(result[p].values[number - 1])
-        words += f", p {values['p']:.3g}" if math.isfinite(values["p"]) else ""
-    return Line(certainty.BASE_RATE, words, _judged(bool(kept.any())), file=source.file("clusters"), values=values)
-
-
-def _experiments(source: Source) -> Line:
-    n = int(source.result.attrs["n_experiments"])
-    enough = n >= certainty.FEWEST_EXPERIMENTS
-    words = f"{n} in the main effect" + ("" if enough else f", fewer than {certainty.FEWEST_EXPERIMENTS}")
-    return Line(certainty.EXPERIMENTS, words, _judged(enough), values={"experiments": n})
-
-
-def _power(source: Source, prevalence: Prevalence) -> Line:
-    table = source.tables.get("power")
-    if table is None:
-        return _lacking(certainty.POWER, f"ale-dask power OUT {source.name}")
-    low_m = int(prevalence.interval[0] * len(prevalence.reached))
-    at, least = (table.iloc[m] for m in (prevalence.number, low_m))
-    power, low, high = (float(at[c]) for c in ("Power (%)", "Low (%)", "High (%)"))
-    return Line(
-        certainty.POWER,
-        f"{power:.0f} % (95 % interval {low:.0f} to {high:.0f} %) if {prevalence.number} experiments report it, "
-        f"{float(least['Power (%)']):.0f} % if {low_m} do, the lower end of its prevalence",
-        _judged(power >= 100 * TARGET),
-        file=source.file("power"),
-        values={
-            "power": power / 100,
-            "low": low / 100,
-            "high": high / 100,
-            "at_low_end": float(least["Power (%)"]) / 100,
-        },
-    )
-
-
-def _decision(source: Source, cluster: Cluster) -> Line:
-    result = source.result
-    variable = decision_variables(result).get(source.null)
-    labels = "base_rate_cluster_of_voxel" if source.null == "base-rate" else "cluster_of_voxel"
-    number = int(result[labels].values[cluster.peak])
-    if variable is None or not number:
-        return Line(certainty.DECISION, "this correction decides voxels, not clusters", "tells")
-    said = str(result[variable].values[number - 1])
-    iterations = int(result.attrs["iterations"])
-    words = {"significant": "decided: significant", "not": "decided: not significant"}.get(said, said)
-    command = f"ale-dask extend OUT -i {10 * iterations}" if said == "undecided" else ""
-    return Line(
-        certainty.DECISION,
-        f"{words}, after {iterations:,} iterations" + (f"; `{command}` goes on" if command else ""),
-        _judged(said == "significant"),
-        file=source.file("clusters"),
-        command=command,
-        values={"decision": said, "iterations": iterations},
+        lines.prevalence(found),
+        *lines.by_columns(source, found),
+        lines.contributors(source, cluster),
+        *lines.left_out(source, cluster),
+        lines.fail_safe(source, cluster),
+        lines.profiles(source, cluster),
+        lines.voxel_level(source, cluster),
+        lines.base_rate(source, cluster),
+        lines.experiments(source),
+        lines.power(source, found),
+        lines.decision(source, cluster),
     )

@@ -1,0 +1,141 @@
+"""Say line by line what is known of a cluster of a contrast or a conjunction, for its card of evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from ale_dask.analyses.findings import certainty
+from ale_dask.analyses.findings.certainty import Line
+from ale_dask.analyses.findings.clusters import Cluster
+from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.findings.prevalence import Prevalence, fisher_p
+from ale_dask.config.study import INPUTS
+from ale_dask.reporting.common.phrases import listed
+from ale_dask.reporting.sensitivity import evidence_lines as lines
+from ale_dask.reporting.sensitivity.evidence_lines import Source, judged, lacking
+from ale_dask.reporting.tables.contributions import foci_used
+
+Parts = Mapping[str, tuple[Source, Prevalence]]
+"""Of each main effect by name: what its cards are made of, and the experiments within reach of the cluster."""
+
+
+def of_conjunction(source: Source, cluster: Cluster, parts: Parts) -> tuple[Line, ...]:
+    """Return the lines on a cluster of a conjunction: those of each main effect, and those of the overlap itself."""
+    of_each = [
+        *(_in(lines.prevalence(found), name) for name, (_, found) in parts.items()),
+        *(_in(lines.contributors(source, cluster, arm=name), name) for name in parts),
+        *lines.left_out(source, cluster),
+        _fail_safe(source, cluster),
+    ]
+    for name, (own, found) in parts.items():
+        judged_alone = (lines.voxel_level(own, cluster), lines.base_rate(own, cluster), lines.experiments(own))
+        of_each += [_in(line, name) for line in (*judged_alone, lines.power(own, found), lines.decision(own, cluster))]
+    return tuple(sorted(of_each, key=lambda line: list(certainty.TITLES).index(line.question)))
+
+
+def of_contrast(source: Source, cluster: Cluster, parts: Parts) -> tuple[Line, ...]:
+    """Return the lines on a cluster of a contrast: both arms beside each other, and the greater arm by itself."""
+    first, second = parts
+    greater = first if cluster.sign > 0 else second
+    own, _ = parts[greater]
+    return (
+        _reports_differ(source, parts, greater=greater),
+        _in(lines.contributors(source, cluster, arm=greater), greater),
+        *lines.left_out(source, cluster),
+        _corrected(source, cluster),
+        _in(lines.base_rate(own, cluster), greater),
+        *(_in(lines.experiments(arm), name) for name, (arm, _) in parts.items()),
+        _decision(source, cluster),
+    )
+
+
+def _in(line: Line, name: str) -> Line:
+    """Return a line that says in its title which main effect it is about."""
+    return replace(line, values={**line.values, "of": f"in {name}"})
+
+
+def _fail_safe(source: Source, cluster: Cluster) -> Line:
+    """Return the line on the fail-safe N of a conjunction: with noise in each main effect alone, and in all."""
+    if model_of(source.result).correction.enhanced:
+        return Line(certainty.FAIL_SAFE, "there is none with TFCE", "tells")
+    name = "fail-safe-base-rate" if source.null == "base-rate" else "fail-safe"
+    rows = source.rows(name, "cluster", cluster)
+    if not rows:
+        return lacking(certainty.FAIL_SAFE, f"ale-dask fail-safe OUT {source.name}")
+    said = [
+        f"N {str(row['N']).replace('>=', 'at least ')} with noise in {row['noise_in']}, whose 30 % mark is "
+        f"{row['least']}"
+        for row in rows
+    ]
+    return Line(
+        certainty.FAIL_SAFE,
+        "; ".join(said),
+        judged(all(row["reached"] == "yes" for row in rows)),
+        file=source.file(name),
+        values={"N": {str(row["noise_in"]): str(row["N"]) for row in rows}},
+    )
+
+
+def _reports_differ(source: Source, parts: Parts, *, greater: str) -> Line:
+    """Return the line on how many experiments of each arm report the cluster, and whether the arms differ in that."""
+    used = foci_used(source.result, {name: own.result for name, (own, _) in parts.items()})
+    counts = {}
+    for name, (own, found) in parts.items():
+        # Experiments that both arms share take no part in the contrast, where its settings say so.
+        taken = np.isin(own.result["experiment_key"].values, used[name]["experiment_key"].values)
+        counts[name] = (int(found.reached[taken].sum()), int(taken.sum()))
+    p = fisher_p(list(counts.values()))
+    (within, n), *rest = (counts[name] for name in (greater, *(name for name in counts if name != greater)))
+    more = all(within * number > other * n for other, number in rest)
+    said = listed(f"{reached} of {number} in {name}" for name, (reached, number) in counts.items())
+    if p is None:
+        return Line(certainty.PREVALENCE, f"{said}; too many experiments to test", "unknown", values={"counts": counts})
+    return Line(
+        certainty.PREVALENCE,
+        f"{said}; Fisher's p {p:.3g}",
+        judged(more and p < certainty.SMALLEST_P),
+        values={"counts": counts, "p": p},
+    )
+
+
+def _corrected(source: Source, cluster: Cluster) -> Line:
+    """Return the line on how much of a contrast's cluster survives voxel-wise FWE."""
+    kept = source.result["z_contrast_voxel_fwe"].sel(input=INPUTS[0]).values[cluster.voxels] != 0
+    volume = model_of(source.result).mask.voxel_volume
+    n, size = int(kept.sum()), len(cluster.voxels)
+    words = f"{n * volume:,.0f} of {size * volume:,.0f} mm³ survive" if n else "no voxel survives"
+    return Line(
+        certainty.VOXELS,
+        words,
+        judged(n > 0),
+        file=source.file("clusters_level-voxel"),
+        values={"voxels": n, "of_voxels": size},
+    )
+
+
+def _decision(source: Source, cluster: Cluster) -> Line:
+    """Return the line on the decision of the tested cluster of a contrast in which the peak of a cluster lies."""
+    result, correction = source.result, model_of(source.result).correction
+    variable = f"contrast_cluster_{correction.short}_decision"
+    if variable not in result:
+        return Line(certainty.DECISION, "no cluster of the contrast was tested", "tells")
+    number = int(result["contrast_cluster_of_voxel"].values[0 if cluster.sign > 0 else 1, cluster.peak])
+    said = str(result[variable].sel(input=INPUTS[0]).values[number - 1]) if number else ""
+    if not said:
+        words = "its peak lies in no cluster at the cluster-forming p, so that no corrected p decides"
+        return Line(certainty.DECISION, words, "against")
+    words = {"significant": "decided: significant", "not": "decided: not significant"}.get(said, said)
+    iterations = int(result.attrs["iterations"])
+    command = f"ale-dask extend OUT -i {10 * iterations}" if said == "undecided" else ""
+    return Line(
+        certainty.DECISION,
+        f"{words} by cluster {correction.short}, after {iterations:,} relabellings"
+        + (f"; `{command}` goes on" if command else ""),
+        judged(said == "significant"),
+        file=source.file(f"clusters_desc-{correction.short}_level-cluster"),
+        command=command,
+        values={"decision": said, "iterations": iterations},
+    )
