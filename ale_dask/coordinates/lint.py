@@ -92,9 +92,9 @@ def lint_contrast(a: xr.Dataset, b: xr.Dataset) -> list[Finding]:
 
     Examples
     --------
-    >>> from importlib.resources import files
     >>> from ale_dask import read_foci
-    >>> arms = [read_foci(files("ale_dask.datasets.example") / f"{name}.txt") for name in ("psychotherapy", "affect")]
+    >>> from ale_dask.datasets.example import sample_file
+    >>> arms = [read_foci(sample_file(name)) for name in ("psychotherapy", "affect")]
     >>> lint_contrast(*arms), lint_contrast(arms[0], arms[0])[0].code
     ([], 'shared-experiment')
     """

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +67,9 @@ def _from_example(name: str, mask: Any) -> Foci:
     from scipy.spatial import cKDTree
 
     from ale_dask import read_foci
+    from ale_dask.datasets.example import sample_file
 
-    foci = read_foci(str(files("ale_dask.datasets.example") / f"{EXAMPLE[name]}.txt"))
+    foci = read_foci(sample_file(EXAMPLE[name]))
     owner = foci["focus_experiment"].values
     order = np.argsort(owner, kind="stable")
     _, nearest = cKDTree(mask.voxel_ijk).query(mask.to_grid(foci["focus_xyz"].values[order]))

@@ -102,7 +102,7 @@ def run(toml: Path, out: str, *options: str) -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    text, errors = process.communicate(timeout=240)
+    text, errors = process.communicate(timeout=1200)
     return process.returncode, text, errors
 
 

@@ -47,7 +47,7 @@ def chunks(out: Path) -> int:
 
 
 def finished(process: subprocess.Popen[str]) -> dict[str, str]:
-    text, errors = process.communicate(timeout=240)
+    text, errors = process.communicate(timeout=1200)
     assert process.returncode == 0, errors
     return digests_of(text)
 

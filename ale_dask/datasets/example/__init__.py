@@ -14,6 +14,11 @@ REAL = "children-language"
 """The published set of coordinates that the real example is made of."""
 
 
+def sample_file(sample: str) -> Path:
+    """Return the file of simulated foci of a sample of the example, such as "affect"."""
+    return Path(str(resources.files(__name__))) / next(name for name in FILES if Path(name).stem == sample)
+
+
 def write_example(folder: Path) -> None:
     """Copy the study.toml and the three files of simulated foci of the example into a folder, made if need be.
 
