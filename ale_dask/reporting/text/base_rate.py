@@ -34,8 +34,9 @@ def base_rate_overlap_words(result: xr.Dataset) -> str:
         only_against_base_rate(result, uniform).astype(int), level=f"{AGAINST}{correction.word}"
     )
     volume = model_of(result).mask.voxel_volume
+    meet = "meets" if len(surviving) == 1 else "meet"
     words = (
-        f"{len(surviving)} of {counted(len(clusters), 'cluster')} meet one that survives"
+        f"{len(surviving)} of {counted(len(clusters), 'cluster')} {meet} one that survives"
         if clusters
         else "nothing to test"
     )
