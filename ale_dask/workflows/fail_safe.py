@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -282,7 +283,8 @@ def _uniform_plan(
 def _plan_suffix(tested: npt.NDArray[np.int64], series: int) -> str:
     """Return the end of a plan's name: other numbers of noise experiments or series make another plan."""
     most = int(tested[-1])
-    every = "" if len(tested) == most + 1 else f"-of-{len(tested) - 1}"
+    chosen = hashlib.sha256(tested.astype("<i8").tobytes()).hexdigest()[:8]
+    every = "" if len(tested) == most + 1 else f"-{chosen}"
     return f"fail-safe-{most}x{series}{every}"
 
 
