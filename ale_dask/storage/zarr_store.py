@@ -140,7 +140,8 @@ def block_array(
         store = zarr_store(out / "store.zarr")
         try:
             array = zarr.open_array(store, path=name, mode="r+", zarr_format=3)
-            if _layout_of(array) == wanted:
+            written = path.read_bytes()
+            if json.loads(written) == json.loads(text) or _is_of_an_earlier_version(written, array, wanted):
                 return array
         except (PermissionError, ConnectionError):
             raise
@@ -183,9 +184,24 @@ def _description(
 
 
 def _layout_of(array: zarr.Array[Any]) -> dict[str, Any]:
-    deciding = ("shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs")
+    deciding = ("shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs", "dimension_names")
     metadata = array.metadata.to_dict()
     return {key: metadata.get(key) for key in deciding}
+
+
+def _is_of_an_earlier_version(text: bytes, array: zarr.Array[Any], wanted: dict[str, Any]) -> bool:
+    """Return whether an array is laid out as wanted but for the names of its dimensions, which it never had.
+
+    `text` is its zarr.json: one whose names are damaged has a key that no version wrote, or a list of other words.
+    """
+    return set(json.loads(text)) == _KEYS_BEFORE and _layout_of(array) == {**wanted, "dimension_names": None}
+
+
+_KEYS_BEFORE = {
+    *("shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs"),
+    *("attributes", "zarr_format", "node_type", "storage_transformers"),
+}
+"""The keys of a zarr.json without names of dimensions."""
 
 
 def write_rows(array: zarr.Array[Any], first: int, rows: npt.NDArray[np.int64]) -> None:
