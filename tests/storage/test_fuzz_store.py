@@ -13,5 +13,5 @@ def test_damage_is_noticed_or_mended(load_script, tmp_path: Path) -> None:
     found = list(fuzz.trials(range(TRIALS), seed=7, folder=tmp_path))
     assert len({one.file for one in found}) > TRIALS / 2
     assert [(one.number, one.how, one.file, one.said) for one in found if one.silent or one.bug] == []
-    # Some cannot be mended and are told; some are mended or do no harm.
-    assert {any(one.codes) for one in found} == {True, False}
+    # What cannot be mended is told; tests/storage/test_stored_maps.py has what is mended without a word.
+    assert any(any(one.codes) for one in found)
