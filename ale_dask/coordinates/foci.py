@@ -191,6 +191,10 @@ def subset(dataset: xr.Dataset, keep: npt.ArrayLike) -> xr.Dataset:
     return describe(cut.assign(focus_experiment=("focus", position[owner[foci]])))
 
 
+OF_READER = frozenset(("id", "study", "name", "source", "n", "foci", "n_imputed", "pooled_from"))
+"""The columns of `table` that every reader makes; all others are columns or tags of the files."""
+
+
 def table(dataset: xr.Dataset) -> pd.DataFrame:
     """Return a row per experiment: id, study, name, source, n (0 if not known), number of foci, tags, moderators."""
     check(dataset, *FOCI)
@@ -205,6 +209,15 @@ def table(dataset: xr.Dataset) -> pd.DataFrame:
     moderators = {str(v).removeprefix("moderator_"): v for v in dataset.data_vars if str(v).startswith("moderator_")}
     # Columns of the file with one of the names above are left out.
     return pd.DataFrame(columns | {c: dataset[v].values for c, v in moderators.items() if c not in columns})
+
+
+def word_of(value: Any) -> str:
+    """Return a value of a column of `table` as text, a tag as yes or no; "" where it is not stated."""
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, float | np.floating):
+        return "" if pd.isna(value) else f"{value:g}"
+    return str(value).strip()
 
 
 def words_on(dataset: xr.Dataset, name: str) -> list[str]:

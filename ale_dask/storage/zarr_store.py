@@ -133,15 +133,17 @@ def block_array(
     path = out / "store.zarr" / name / "zarr.json"
     text, wanted = _description(shape, rows_per_block, kind=kind, segment=segment)
     with writing(f"{out}/store.zarr/{name}"):
-        if not path.is_file():
+        try:
+            written = path.read_bytes()
+        except FileNotFoundError:
             # The folder of the segments is a group, so that other programs see it as a part of the tree.
             replace_file(out / "store.zarr" / analysis / kind / "zarr.json", _GROUP)
             replace_file(path, text)
+            written = text
         store = zarr_store(out / "store.zarr")
         try:
             array = zarr.open_array(store, path=name, mode="r+", zarr_format=3)
-            written = path.read_bytes()
-            if json.loads(written) == json.loads(text) or _is_of_an_earlier_version(written, array, wanted):
+            if _describes(written, text) and _layout_of(array) == wanted:
                 return array
         except (PermissionError, ConnectionError):
             raise
@@ -184,24 +186,15 @@ def _description(
 
 
 def _layout_of(array: zarr.Array[Any]) -> dict[str, Any]:
-    deciding = ("shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs", "dimension_names")
+    deciding = ("shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs")
     metadata = array.metadata.to_dict()
     return {key: metadata.get(key) for key in deciding}
 
 
-def _is_of_an_earlier_version(text: bytes, array: zarr.Array[Any], wanted: dict[str, Any]) -> bool:
-    """Return whether an array is laid out as wanted but for the names of its dimensions, which it never had.
-
-    `text` is its zarr.json: one whose names are damaged has a key that no version wrote, or a list of other words.
-    """
-    return set(json.loads(text)) == _KEYS_BEFORE and _layout_of(array) == {**wanted, "dimension_names": None}
-
-
-_KEYS_BEFORE = {
-    *("shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs"),
-    *("attributes", "zarr_format", "node_type", "storage_transformers"),
-}
-"""The keys of a zarr.json without names of dimensions."""
+def _describes(written: bytes, wanted: bytes) -> bool:
+    """Return whether a zarr.json is the wanted one, or has its keys but the names of dimensions, as in version 0.1."""
+    found, described = json.loads(written), json.loads(wanted)
+    return bool(found == described or found.keys() == described.keys() - {"dimension_names"})
 
 
 def write_rows(array: zarr.Array[Any], first: int, rows: npt.NDArray[np.int64]) -> None:

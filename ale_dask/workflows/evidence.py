@@ -37,9 +37,10 @@ from ale_dask.workflows.profiles import compute_profiles, plan_profiles
 from ale_dask.workflows.run import collect
 
 log = logging.getLogger(__name__)
-_ALL = ("main-effect", "contrast", "conjunction")
-_NOISY = ("main-effect", "conjunction")
+_MAIN = ("main-effect",)
+_NOISY = (*_MAIN, "conjunction")
 """The kinds of analyses that have a fail-safe N."""
+_ALL = (*_NOISY, "contrast")
 _SETS = ("leave-out-group", "leave-out-experiment", "leave-out-study")
 _POWER_SECONDS = 5e-9
 """Seconds per voxel of one simulation of power, for each number of experiments that report the place."""
@@ -208,7 +209,7 @@ def compute_missing(held: Held, *, backend: Backend, quiet: bool = False) -> Non
 
 
 def _left_out(held: Held) -> Iterator[Missing]:
-    """Yield what leaves out each group of subjects, of the main effects that lack it."""
+    """Yield what leaves out each group of subjects, of the analyses that lack it."""
     names = [] if held.enhanced else held.lacking(*_SETS, kinds=_ALL)
     if names:
         needed = dict.fromkeys(part for name in names for part in (*model_of(held.results[name]).parts, name))
@@ -222,7 +223,7 @@ def _left_out(held: Held) -> Iterator[Missing]:
 
 
 def _fail_safe(held: Held) -> Iterator[Missing]:
-    """Yield what adds noise experiments up to the 30 % mark to each main effect that has no fail-safe N."""
+    """Yield what adds noise experiments up to the 30 % mark to each analysis that has no fail-safe N."""
     for name in [] if held.enhanced else held.lacking("fail-safe", "fail-safe-base-rate", kinds=_NOISY):
         result = held.results[name]
         mark = least_of(sum(int(held.every[part].attrs["n_experiments"]) for part in model_of(result).parts))
@@ -245,7 +246,7 @@ def _simulate_power(out: Place, name: str, backend: Backend, quiet: bool) -> Non
 
 def _power(held: Held) -> Iterator[Missing]:
     """Yield what simulates the power of each main effect that lacks it."""
-    for name in held.lacking("power", kinds=_ALL[:1]):
+    for name in held.lacking("power", kinds=_MAIN):
         result = held.results[name]
         simulated = SIMULATIONS * (1 + int(result.attrs["n_experiments"])) * len(nulls_of(result))
         yield Missing(
@@ -257,7 +258,7 @@ def _power(held: Held) -> Iterator[Missing]:
 
 def _profiles(held: Held) -> Iterator[Missing]:
     """Yield what looks for the clusters under the other profiles, of the main effects that lack it."""
-    names = held.lacking("profiles", kinds=_ALL[:1])
+    names = held.lacking("profiles", kinds=_MAIN)
     if names:
         results = {name: held.results[name] for name in names}
         planned = plan_profiles(held.out, study=held.study, results=results, record=held.record)

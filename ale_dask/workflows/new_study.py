@@ -16,7 +16,7 @@ from ale_dask.config.files import read_regular
 from ale_dask.config.names import name_from
 from ale_dask.config.study import parse_study
 from ale_dask.coordinates.expressions import literal
-from ale_dask.coordinates.foci import table
+from ale_dask.coordinates.foci import OF_READER, table
 from ale_dask.coordinates.readers import read_foci
 from ale_dask.errors import InputError, did_you_mean
 from ale_dask.storage.location import fill_folder
@@ -25,8 +25,6 @@ MOST_SAMPLES = 12
 """Samples that one column may make: each is a main effect, and a column of more values hardly names groups."""
 MOST_PAIRED = 3
 """Samples up to which each pair of them is contrasted and joined: four would already make twelve such analyses."""
-_OF_READER = frozenset(("id", "study", "name", "source", "n", "foci", "n_imputed", "pooled_from"))
-"""Columns of a table of experiments that say nothing about groups of them."""
 _BY_ITSELF = 6
 """Values up to which a column is thought to name groups without being asked for."""
 
@@ -139,7 +137,7 @@ def _column(experiments: pd.DataFrame, by: str | None) -> tuple[str | None, list
 
 def _counts(column: pd.Series[Any]) -> dict[str, int] | None:
     """Return the experiments per value of a column that may name groups, else None."""
-    if column.name in _OF_READER or pd.api.types.is_numeric_dtype(column):
+    if column.name in OF_READER or pd.api.types.is_numeric_dtype(column):
         return None
     known = column[column.astype(str).str.strip() != ""].astype(str)
     counts = known.value_counts(sort=False)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import xarray as xr
 
 from ale_dask.analyses.findings.model import model_of
@@ -12,9 +10,8 @@ from ale_dask.errors import InputError, did_you_mean
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.written import writing_results
 from ale_dask.reporting.sensitivity.power import power_line, power_table
-from ale_dask.reporting.tables.clusters import tsv
-from ale_dask.reporting.text.follow_up_files import origin_of
-from ale_dask.storage.location import Place, place, replace_file
+from ale_dask.reporting.text.follow_up_files import origin_of, write_follow_up
+from ale_dask.storage.location import Place, place
 from ale_dask.workflows.run import collect
 
 
@@ -51,10 +48,6 @@ def power_of_run(
             "of_results": origin_of(mains[name], record),
         }
         with writing_results(place(out)) as folder:
-            base = folder / stem(name) / f"{stem(name)}_power"
-            replace_file(base.with_name(f"{base.name}.tsv"), tsv(power_table(curve)))
-            replace_file(
-                base.with_name(f"{base.name}.json"), f"{json.dumps(about, indent=1, ensure_ascii=False)}\n".encode()
-            )
+            write_follow_up(folder / stem(name) / f"{stem(name)}_power", power_table(curve), about)
         curves[name] = curve
     return curves

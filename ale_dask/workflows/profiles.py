@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +19,14 @@ from ale_dask.execution.backends.connect import threads_of
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.written import writing_results
 from ale_dask.reporting.sensitivity.evidence_lines import profiles_table
-from ale_dask.reporting.tables.clusters import tsv
 from ale_dask.reporting.tables.contributions import surviving_clusters, surviving_map
-from ale_dask.reporting.text.follow_up_files import origin_of
-from ale_dask.storage.location import Place, replace_file
+from ale_dask.reporting.text.follow_up_files import origin_of, write_follow_up
+from ale_dask.storage.location import Place
 from ale_dask.workflows.run import carry_out, workers_of
-from ale_dask.workflows.run_directory import Run, Sizes
+from ale_dask.workflows.run_directory import Sizes
 from ale_dask.workflows.sweep import Sweep, plan_sweep, results_of_cells
 from ale_dask.workflows.sweep_cells import cells_of
-from ale_dask.workflows.sweep_passes import Nulls, store_passes
+from ale_dask.workflows.sweep_passes import Nulls, jobs_of_passes, store_passes
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,14 +83,10 @@ def compute_profiles(run: ProfilesRun, *, backend: Backend, quiet: bool = False)
     StoreError, BackendError, UnfinishedError
         after any of which the same call resumes.
     """
-    passes, blocks = store_passes(run.out, run.planned.passes), Run.at(run.out)
+    passes = store_passes(run.out, run.planned.passes)
     with workers_of(backend, client=None) as connected:
         sizes = Sizes(backend, threads_of(connected, backend))
-        jobs = [
-            job
-            for p in passes.by_name.values()
-            for job in blocks.jobs(p.plan, iterations=p.iterations, size=partial(sizes.of, p.plan, p.iterations))
-        ]
+        jobs = jobs_of_passes(passes, run.out, sizes=sizes)
         carry_out(jobs, run.out, study=run.study, client=connected, quiet=quiet)
     clusters = {name: surviving_clusters(result, INPUTS[0]) for name, result in run.results.items()}
     own = str(run.study.inference.profile)
@@ -104,16 +97,13 @@ def compute_profiles(run: ProfilesRun, *, backend: Backend, quiet: bool = False)
             retained[name][profile] = [_share(run.results[name], c.voxels, cells[name]) for c in found]
     with writing_results(run.out) as folder:
         for name, result in run.results.items():
-            base = f"{stem(name)}_profiles"
             table = profiles_table(clusters[name], retained[name], voxel_volume=model_of(result).mask.voxel_volume)
             about = {
                 "title": "The same clusters under the conventions of other programs",
                 "says": _says(own, run.left_out),
                 "of_results": origin_of(result, run.record),
             }
-            replace_file(folder / stem(name) / f"{base}.tsv", tsv(table))
-            text = f"{json.dumps(about, indent=1, ensure_ascii=False)}\n"
-            replace_file(folder / stem(name) / f"{base}.json", text.encode())
+            write_follow_up(folder / stem(name) / f"{stem(name)}_profiles", table, about)
 
 
 def _share(result: xr.Dataset, voxels: npt.NDArray[np.int64], other: xr.Dataset) -> float:

@@ -307,7 +307,7 @@ def write(
 ) -> dict[str, Evidence]:
     """Write maps, tables, pictures, the page, run.json and the methods text of a run to OUT, with their checksums.
 
-    Cards of evidence are written again where OUT has some, and are returned by the names of their main effects.
+    Cards of evidence are written again where OUT has some, and are returned by the names of their analyses.
 
     Raises
     ------

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from ale_dask.analyses.findings.certainty import FEWEST_EXPERIMENTS
 from ale_dask.config.names import name_from
 from ale_dask.config.study import FociSource, Study, study_from
 from ale_dask.coordinates.expressions import literal
 from ale_dask.coordinates.foci import table
+from ale_dask.coordinates.lint import ENOUGH_EXPERIMENTS
 from ale_dask.coordinates.selection import select
 from ale_dask.errors import InputError, did_you_mean
 from ale_dask.reporting.text.subgroups import GROUP
@@ -104,8 +104,8 @@ def _with_foci(groups: Sequence[Group], n_foci: pd.Series[int], by: str) -> dict
         if not n_foci[inside].sum():
             log.info(f"{words}: {int(inside.sum())} experiment(s) without any focus: no analysis")
             continue
-        if (with_foci := int((n_foci[inside] > 0).sum())) < FEWEST_EXPERIMENTS:
-            log.info(f"{words}: {with_foci} experiments, fewer than {FEWEST_EXPERIMENTS}: underpowered")
+        if (with_foci := int((n_foci[inside] > 0).sum())) < ENOUGH_EXPERIMENTS:
+            log.info(f"{words}: {with_foci} experiments, fewer than {ENOUGH_EXPERIMENTS}: underpowered")
         named[_name(f"{by}-{words}", list(named))] = group
     return named
 

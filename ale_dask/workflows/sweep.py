@@ -54,10 +54,10 @@ from ale_dask.storage.ownership import claim
 from ale_dask.version import __version__
 from ale_dask.workflows.prepare import kernels_of, make_plans, prepare
 from ale_dask.workflows.run import carry_out, workers_of
-from ale_dask.workflows.run_directory import Run, Sizes, run_token, save_inputs, stored_study
+from ale_dask.workflows.run_directory import Sizes, run_token, save_inputs, stored_study
 from ale_dask.workflows.run_record import run_record
 from ale_dask.workflows.sweep_cells import Axes, Cell, cell_hash, cells_of, shown_axes
-from ale_dask.workflows.sweep_passes import Nulls, Passes, plan_passes, store_passes
+from ale_dask.workflows.sweep_passes import Nulls, Passes, jobs_of_passes, plan_passes, store_passes
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -188,12 +188,8 @@ def run_planned(
     with workers_of(study.backend, client=client) as connected:
         if compiler is not None:
             compiler.wait()
-        sizes, run = Sizes(study.backend, threads_of(connected, study.backend)), Run.at(out)
-        jobs = [
-            job
-            for p in passes.by_name.values()
-            for job in run.jobs(p.plan, iterations=p.iterations, size=partial(sizes.of, p.plan, p.iterations))
-        ]
+        sizes = Sizes(study.backend, threads_of(connected, study.backend))
+        jobs = jobs_of_passes(passes, out, sizes=sizes)
         if sizes.takes:
             log.info(sizes.takes)
         carry_out(jobs, out, study=study, client=connected, quiet=quiet, on_step=on_step)

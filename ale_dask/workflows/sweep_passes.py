@@ -22,9 +22,10 @@ from ale_dask.analyses.sensitivity.base_rate_variants import BaseRateVariantsPla
 from ale_dask.analyses.study_plans import Null, PreparedStudy
 from ale_dask.execution.backends.connect import cpu_count
 from ale_dask.execution.block_store import store_plan
+from ale_dask.execution.executors import Job
 from ale_dask.execution.plan import Plan, digest, of_type
 from ale_dask.storage.location import Place
-from ale_dask.workflows.run_directory import Run
+from ale_dask.workflows.run_directory import Run, Sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +120,16 @@ def store_passes(out: Place, passes: Passes) -> Passes:
     with ThreadPoolExecutor(cpu_count()) as pool:
         plans = list(pool.map(stored, passes.by_name.values()))
     return replace(passes, by_name=dict(zip(passes.by_name, plans, strict=True)))
+
+
+def jobs_of_passes(passes: Passes, out: Place, *, sizes: Sizes) -> list[Job]:
+    """Return the jobs of all passes in OUT, in blocks of the sizes that suit the backend."""
+    run = Run.at(out)
+    return [
+        job
+        for p in passes.by_name.values()
+        for job in run.jobs(p.plan, iterations=p.iterations, size=partial(sizes.of, p.plan, p.iterations))
+    ]
 
 
 class Nulls:

@@ -189,6 +189,10 @@ def test_the_lines_say_what_the_files_say(done: tuple[Path, str, str]) -> None:
     n = pd.read_csv(out / "drug" / "drug_fail-safe.tsv", sep="\t").iloc[0]
     # Noise is added up to the 30 % mark and no further.
     assert n["least"] == n["added_at_most"] == lines["Fail-safe N"]["values"]["least"] == 3
+    (both, *_) = _cards(out, "drug-and-therapy")
+    said = next(line for line in both["lines"] if line["question"] == "Fail-safe N")
+    assert set(said["values"]["N"]) == {"drug", "therapy", "all"}
+    assert "with noise in therapy, whose 30 % mark is " in said["finding"]
     power = pd.read_csv(out / "drug" / "drug_power.tsv", sep="\t")
     reached = lines["Experiments within reach"]["values"]["reached"]
     assert lines["Power for such a place"]["values"]["power"] == pytest.approx(power["Power (%)"][reached] / 100)

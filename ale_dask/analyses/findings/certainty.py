@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ale_dask.analyses.sensitivity.power import TARGET
+from ale_dask.coordinates.lint import ENOUGH_EXPERIMENTS
 
 Verdict = Literal["favours", "against", "unknown", "tells"]
 """What a line says of a cluster: for it, against it, nothing yet, or something that no rule judges."""
@@ -14,8 +15,6 @@ LEVELS = ("high", "moderate", "low", "very low")
 """The four levels, named as GRADE names its own (Guyatt et al. 2008); they are this program's and no GRADE rating."""
 LARGEST_SHARE = 50.0
 """Percent of a cluster's ALE that one experiment may have (Eickhoff et al. 2016)."""
-FEWEST_EXPERIMENTS = 17
-"""Fewest experiments of a main effect that is not underpowered (Eickhoff et al. 2016)."""
 SMALLEST_P = 0.05
 """Fisher's p, times the number of columns tested, below which reports of a place depend on a column."""
 OPEN_MODERATE, OPEN_LOW = 1, 3
@@ -108,7 +107,7 @@ RULES = (
         "design",
         (EXPERIMENTS, POWER),
         1,
-        f"One level lower if the main effect has fewer than {FEWEST_EXPERIMENTS} experiments (Eickhoff et al. 2016), "
+        f"One level lower if the main effect has fewer than {ENOUGH_EXPERIMENTS} experiments (Eickhoff et al. 2016), "
         f"or less than {100 * TARGET:.0f} % power for a place that as many experiments report.",
     ),
 )

@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb, prod
-from typing import Any
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import xarray as xr
 from scipy.spatial import cKDTree
 
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.sample import sample
-from ale_dask.coordinates.foci import table
+from ale_dask.coordinates.describe import fisher
+from ale_dask.coordinates.foci import table, word_of
 from ale_dask.numerics import correct
 from ale_dask.numerics.gaussian import FWHM_PER_SIGMA
 
 MOST_TABLES = 1_000_000
-"""Largest number of tables that the exact test of a column enumerates."""
+"""Largest number of tables, whatever their margins, with which a column is tested."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +91,7 @@ def by_column(result: xr.Dataset, prevalence: Prevalence, column: str) -> ByColu
     name = next((str(c) for c in columns if str(c).lower() == column.lower()), None)
     if name is None:
         return None
-    values = [_word(value) for value in columns[name]]
+    values = [word_of(value) for value in columns[name]]
     total = Counter(value for value in values if value)
     within = Counter(value for value, reached in zip(values, prevalence.reached, strict=True) if value and reached)
     counts = {value: (within[value], total[value]) for value in sorted(total)}
@@ -102,37 +101,13 @@ def by_column(result: xr.Dataset, prevalence: Prevalence, column: str) -> ByColu
 def fisher_p(counts: Sequence[tuple[int, int]]) -> float | None:
     """Return the two-sided p of Fisher's exact test of (number within reach, number) per value.
 
-    The sum of the probabilities of all tables with the same margins that are no more probable than the observed one,
-    in whole numbers and so without rounding (Freeman and Halton 1951 for more than two values). None with fewer than
-    two values, or with more than 1,000,000 tables.
+    The test is that of `describe`. None with fewer than two values, or with more than 1,000,000 tables.
     """
     if len(counts) < 2 or prod(n + 1 for _, n in counts) > MOST_TABLES:
         return None
-    # Tables by the number within reach so far, and by weight, the number of ways to get the table.
-    ways: dict[int, Counter[int]] = {0: Counter({1: 1})}
-    for _, n in counts:
-        grown: dict[int, Counter[int]] = {}
-        for sofar, weights in ways.items():
-            for x in range(n + 1):
-                into = grown.setdefault(sofar + x, Counter())
-                for weight, number in weights.items():
-                    into[weight * comb(n, x)] += number
-        ways = grown
-    observed = prod(comb(n, x) for x, n in counts)
-    within = ways[sum(x for x, _ in counts)]
-    as_extreme = sum(weight * number for weight, number in within.items() if weight <= observed)
-    return as_extreme / comb(sum(n for _, n in counts), sum(x for x, _ in counts))
+    return fisher(np.array([[within for within, _ in counts], [n - within for within, n in counts]], dtype=np.int64))
 
 
 def _columns(result: xr.Dataset) -> xr.Dataset:
     """Return the experiments of a result with their columns and tags, without its maps."""
     return result[[name for name in result.data_vars if str(name).startswith(("experiment_", "focus_", "moderator_"))]]
-
-
-def _word(value: Any) -> str:
-    """Return a value of a column as text, "" where it is not stated."""
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if isinstance(value, float | np.floating):
-        return "" if pd.isna(value) else f"{value:g}"
-    return str(value).strip()

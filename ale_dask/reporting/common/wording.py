@@ -10,12 +10,12 @@ import numpy as np
 import xarray as xr
 
 from ale_dask.analyses.corrections import CORRECTION_OF
-from ale_dask.analyses.findings.certainty import FEWEST_EXPERIMENTS
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import EPS
 from ale_dask.analyses.sensitivity.power import BESIDE, THIRDS
 from ale_dask.config.inference import OF_CLUSTERS, Inference
 from ale_dask.coordinates.decisions import decisions
+from ale_dask.coordinates.lint import ENOUGH_EXPERIMENTS
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.correct import UNREACHABLE, clopper_pearson
 from ale_dask.reporting.common.base_rate import PRICE, base_rate_notes
@@ -121,8 +121,8 @@ def notes(result: xr.Dataset) -> list[str]:
     """Return the notes on a result that its readers must know, such as few experiments or unlike arms."""
     notes = []
     attrs = result.attrs
-    if model_of(result).kind == "main-effect" and attrs["n_experiments"] < FEWEST_EXPERIMENTS:
-        notes.append(f"Only {attrs['n_experiments']} experiments, fewer than {FEWEST_EXPERIMENTS}: underpowered.")
+    if model_of(result).kind == "main-effect" and attrs["n_experiments"] < ENOUGH_EXPERIMENTS:
+        notes.append(f"Only {attrs['n_experiments']} experiments, fewer than {ENOUGH_EXPERIMENTS}: underpowered.")
     notes += shortfalls(result)
     if "null_voxel_rate" in attrs and (words := little_power(attrs["null_voxel_rate"], model_of(result).inference)):
         notes.append(words)

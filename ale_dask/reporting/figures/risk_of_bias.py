@@ -6,10 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import xarray as xr
 
-from ale_dask.coordinates.foci import table
+from ale_dask.coordinates.foci import table, word_of
 from ale_dask.errors import InputError
 from ale_dask.reporting.common.palette import FAINT, LINE
 from ale_dask.reporting.common.svg import WIDTH, box, fitting, svg, text
@@ -109,10 +108,8 @@ def _level(values: Sequence[object], study: str, column: str) -> _Level:
 
 def _word(value: object) -> str:
     # A column of yes and no is read as true and false; "no" bias is a yes to a criterion that is met.
-    if isinstance(value, (bool, np.bool_)):
-        return "yes" if value else "no"
-    word = str(value).strip()
-    return "" if word.lower() in ("", "nan", "na", "n/a", "not reported") else word
+    word = word_of(value)
+    return "" if word.lower() in ("nan", "na", "n/a", "not reported") else word
 
 
 def _cell(x: float, y: float, width: float, level: _Level, *, alt: str) -> list[str]:

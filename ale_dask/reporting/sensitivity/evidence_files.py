@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,7 @@ import pandas as pd
 
 from ale_dask.analyses.findings.certainty import HOW, RULES, Card, Evidence, title_of
 from ale_dask.reporting.common.maps import stem
-from ale_dask.reporting.tables.clusters import tsv
-from ale_dask.reporting.text.follow_up_files import EVIDENCE
-from ale_dask.storage.location import replace_file
+from ale_dask.reporting.text.follow_up_files import EVIDENCE, write_follow_up
 
 TABLE = (
     *("Analysis", "Cluster ID", "X", "Y", "Z", "Cluster Size (mm3)"),
@@ -96,7 +93,7 @@ def for_page(evidence: Evidence | None) -> dict[str, Any]:
 
 
 def write_evidence(evidence: Evidence, folder: Path) -> None:
-    """Write NAME_evidence.tsv and .json into the folder of a main effect."""
+    """Write NAME_evidence.tsv and .json into the folder of an analysis."""
     content = {
         "title": "Evidence on each cluster",
         "says": HOW,
@@ -104,6 +101,4 @@ def write_evidence(evidence: Evidence, folder: Path) -> None:
         "by": list(evidence.columns),
         "cards": [as_record(card) for card in evidence.cards],
     }
-    base = f"{stem(evidence.analysis)}_{EVIDENCE}"
-    replace_file(folder / f"{base}.tsv", tsv(evidence_table(evidence.cards)))
-    replace_file(folder / f"{base}.json", f"{json.dumps(content, indent=1, ensure_ascii=False)}\n".encode())
+    write_follow_up(folder / f"{stem(evidence.analysis)}_{EVIDENCE}", evidence_table(evidence.cards), content)

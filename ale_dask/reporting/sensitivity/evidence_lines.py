@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
@@ -21,6 +23,7 @@ from ale_dask.analyses.main_effect import decision_variables
 from ale_dask.analyses.sensitivity.power import TARGET
 from ale_dask.config.inference import PROFILES
 from ale_dask.config.study import INPUTS
+from ale_dask.coordinates.lint import ENOUGH_EXPERIMENTS
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.phrases import counted, listed
 
@@ -161,23 +164,34 @@ def left_out(source: Source, cluster: Cluster) -> list[Line]:
 
 
 def fail_safe(source: Source, cluster: Cluster) -> Line:
-    """Return the line on the fail-safe N."""
+    """Return the line on the fail-safe N; of a conjunction with noise in each main effect alone, and in all."""
     if _enhanced(source):
         return Line(certainty.FAIL_SAFE, "there is none with TFCE", "tells")
     name = "fail-safe-base-rate" if source.null == "base-rate" else "fail-safe"
-    row = source.row(name, "cluster", cluster)
-    if row is None:
+    rows = source.rows(name, "cluster", cluster)
+    if not rows:
         return lacking(certainty.FAIL_SAFE, f"ale-dask fail-safe OUT {source.name}")
-    n, least, experiments = str(row["N"]).replace(">=", "at least "), int(float(row["least"])), row["experiments"]
-    share = float(row["share_at_least"])
-    return Line(
-        certainty.FAIL_SAFE,
-        f"N {n}; 30 % of {experiments} experiments is {least}, which {100 * share:.0f} % of {row['series']} series "
-        "reach",
-        judged(row["reached"] == "yes"),
-        file=source.file(name),
-        values={"N": str(row["N"]), "least": least, "share_at_least": share},
+    words, values = _of_one_sample(rows[0]) if len(rows) == 1 else _of_each_sample(rows)
+    reached = judged(all(row["reached"] == "yes" for row in rows))
+    return Line(certainty.FAIL_SAFE, words, reached, file=source.file(name), values=values)
+
+
+def _of_one_sample(row: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    least, share = int(float(row["least"])), float(row["share_at_least"])
+    words = (
+        f"N {_at_least(row['N'])}; 30 % of {row['experiments']} experiments is {least}, which {100 * share:.0f} % of "
+        f"{row['series']} series reach"
     )
+    return words, {"N": str(row["N"]), "least": least, "share_at_least": share}
+
+
+def _of_each_sample(rows: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Any]]:
+    words = (f"N {_at_least(r['N'])} with noise in {r['noise_in']}, whose 30 % mark is {r['least']}" for r in rows)
+    return "; ".join(words), {"N": {str(row["noise_in"]): str(row["N"]) for row in rows}}
+
+
+def _at_least(n: object) -> str:
+    return str(n).replace(">=", "at least ")
 
 
 def profiles(source: Source, cluster: Cluster) -> Line:
@@ -224,13 +238,17 @@ def voxel_level(source: Source, cluster: Cluster) -> Line:
     """Return the line on voxel-wise FWE."""
     row = CORRECTION_OF["voxel"]
     name = (row.base_rate if source.null == "base-rate" else row.uniform).map
-    n = int((source.result[name].values[cluster.voxels] != 0).sum())
-    volume, size = model_of(source.result).mask.voxel_volume, len(cluster.voxels)
+    return surviving_voxels(source, source.result[name].values[cluster.voxels] != 0, table="clusters")
+
+
+def surviving_voxels(source: Source, kept: npt.NDArray[np.bool_], *, table: str) -> Line:
+    """Return the line on how many voxels of a cluster survive voxel-wise FWE, `kept` (voxel of the cluster)."""
+    n, size, volume = int(kept.sum()), len(kept), model_of(source.result).mask.voxel_volume
     return Line(
         certainty.VOXELS,
         f"{n * volume:,.0f} of {size * volume:,.0f} mm³ survive" if n else "no voxel survives",
         judged(n > 0),
-        file=source.file("clusters"),
+        file=source.file(table),
         values={"voxels": n, "of_voxels": size},
     )
 
@@ -258,8 +276,8 @@ def base_rate(source: Source, cluster: Cluster) -> Line:
 def experiments(source: Source) -> Line:
     """Return the line on the number of experiments."""
     n = int(source.result.attrs["n_experiments"])
-    enough = n >= certainty.FEWEST_EXPERIMENTS
-    words = f"{n} in the main effect" + ("" if enough else f", fewer than {certainty.FEWEST_EXPERIMENTS}")
+    enough = n >= ENOUGH_EXPERIMENTS
+    words = f"{n} in the main effect" + ("" if enough else f", fewer than {ENOUGH_EXPERIMENTS}")
     return Line(certainty.EXPERIMENTS, words, judged(enough), values={"experiments": n})
 
 
@@ -294,15 +312,19 @@ def decision(source: Source, cluster: Cluster) -> Line:
     number = int(result[labels].values[cluster.peak])
     if variable is None or not number:
         return Line(certainty.DECISION, "this correction decides voxels, not clusters", "tells")
-    said = str(result[variable].values[number - 1])
-    iterations = int(result.attrs["iterations"])
+    return decided(source, str(result[variable].values[number - 1]), after="iterations", table="clusters")
+
+
+def decided(source: Source, said: str, *, after: str, table: str, by: str = "") -> Line:
+    """Return the line on a decision as results have it: significant, not or undecided, `after` so many iterations."""
+    iterations = int(source.result.attrs["iterations"])
     words = {"significant": "decided: significant", "not": "decided: not significant"}.get(said, said)
     command = f"ale-dask extend OUT -i {10 * iterations}" if said == "undecided" else ""
     return Line(
         certainty.DECISION,
-        f"{words}, after {iterations:,} iterations" + (f"; `{command}` goes on" if command else ""),
+        f"{words}{by}, after {iterations:,} {after}" + (f"; `{command}` goes on" if command else ""),
         judged(said == "significant"),
-        file=source.file("clusters"),
+        file=source.file(table),
         command=command,
         values={"decision": said, "iterations": iterations},
     )

@@ -15,7 +15,7 @@ from ale_dask.analyses.findings.prevalence import Prevalence, fisher_p
 from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.phrases import listed
 from ale_dask.reporting.sensitivity import evidence_lines as lines
-from ale_dask.reporting.sensitivity.evidence_lines import Source, judged, lacking
+from ale_dask.reporting.sensitivity.evidence_lines import Source, judged
 from ale_dask.reporting.tables.contributions import foci_used
 
 Parts = Mapping[str, tuple[Source, Prevalence]]
@@ -28,7 +28,7 @@ def of_conjunction(source: Source, cluster: Cluster, parts: Parts) -> tuple[Line
         *(_in(lines.prevalence(found), name) for name, (_, found) in parts.items()),
         *(_in(lines.contributors(source, cluster, arm=name), name) for name in parts),
         *lines.left_out(source, cluster),
-        _fail_safe(source, cluster),
+        lines.fail_safe(source, cluster),
     ]
     for name, (own, found) in parts.items():
         judged_alone = (lines.voxel_level(own, cluster), lines.base_rate(own, cluster), lines.experiments(own))
@@ -57,28 +57,6 @@ def _in(line: Line, name: str) -> Line:
     return replace(line, values={**line.values, "of": f"in {name}"})
 
 
-def _fail_safe(source: Source, cluster: Cluster) -> Line:
-    """Return the line on the fail-safe N of a conjunction: with noise in each main effect alone, and in all."""
-    if model_of(source.result).correction.enhanced:
-        return Line(certainty.FAIL_SAFE, "there is none with TFCE", "tells")
-    name = "fail-safe-base-rate" if source.null == "base-rate" else "fail-safe"
-    rows = source.rows(name, "cluster", cluster)
-    if not rows:
-        return lacking(certainty.FAIL_SAFE, f"ale-dask fail-safe OUT {source.name}")
-    said = [
-        f"N {str(row['N']).replace('>=', 'at least ')} with noise in {row['noise_in']}, whose 30 % mark is "
-        f"{row['least']}"
-        for row in rows
-    ]
-    return Line(
-        certainty.FAIL_SAFE,
-        "; ".join(said),
-        judged(all(row["reached"] == "yes" for row in rows)),
-        file=source.file(name),
-        values={"N": {str(row["noise_in"]): str(row["N"]) for row in rows}},
-    )
-
-
 def _reports_differ(source: Source, parts: Parts, *, greater: str) -> Line:
     """Return the line on how many experiments of each arm report the cluster, and whether the arms differ in that."""
     used = foci_used(source.result, {name: own.result for name, (own, _) in parts.items()})
@@ -104,16 +82,7 @@ def _reports_differ(source: Source, parts: Parts, *, greater: str) -> Line:
 def _corrected(source: Source, cluster: Cluster) -> Line:
     """Return the line on how much of a contrast's cluster survives voxel-wise FWE."""
     kept = source.result["z_contrast_voxel_fwe"].sel(input=INPUTS[0]).values[cluster.voxels] != 0
-    volume = model_of(source.result).mask.voxel_volume
-    n, size = int(kept.sum()), len(cluster.voxels)
-    words = f"{n * volume:,.0f} of {size * volume:,.0f} mm³ survive" if n else "no voxel survives"
-    return Line(
-        certainty.VOXELS,
-        words,
-        judged(n > 0),
-        file=source.file("clusters_level-voxel"),
-        values={"voxels": n, "of_voxels": size},
-    )
+    return lines.surviving_voxels(source, kept, table="clusters_level-voxel")
 
 
 def _decision(source: Source, cluster: Cluster) -> Line:
@@ -127,15 +96,10 @@ def _decision(source: Source, cluster: Cluster) -> Line:
     if not said:
         words = "its peak lies in no cluster at the cluster-forming p, so that no corrected p decides"
         return Line(certainty.DECISION, words, "against")
-    words = {"significant": "decided: significant", "not": "decided: not significant"}.get(said, said)
-    iterations = int(result.attrs["iterations"])
-    command = f"ale-dask extend OUT -i {10 * iterations}" if said == "undecided" else ""
-    return Line(
-        certainty.DECISION,
-        f"{words} by cluster {correction.short}, after {iterations:,} relabellings"
-        + (f"; `{command}` goes on" if command else ""),
-        judged(said == "significant"),
-        file=source.file(f"clusters_desc-{correction.short}_level-cluster"),
-        command=command,
-        values={"decision": said, "iterations": iterations},
+    return lines.decided(
+        source,
+        said,
+        after="relabellings",
+        table=f"clusters_desc-{correction.short}_level-cluster",
+        by=f" by cluster {correction.short}",
     )

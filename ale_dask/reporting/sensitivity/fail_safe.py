@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -23,8 +22,7 @@ from ale_dask.reporting.common.extra import available
 from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.palette import FAINT, HUES, INK, Hue
-from ale_dask.reporting.tables.clusters import tsv
-from ale_dask.storage.location import replace_file
+from ale_dask.reporting.text.follow_up_files import write_follow_up
 
 MOST_ROWS = 12
 """Largest clusters that a figure shows; the table has them all."""
@@ -182,15 +180,14 @@ def write_fail_safe(
         when a file cannot be written.
     """
     base = f"{stem(curves.attrs['name'])}_fail-safe{'-base-rate' if curves.attrs['null'] == 'base-rate' else ''}"
-    content = {f"{base}.tsv": tsv(fail_safe_table(result, curves)), f"{base}.json": _json(result, curves, origin)}
-    if pictures and curves.sizes["cluster"] and available("matplotlib"):
-        content[f"{base}.svg"] = fail_safe_svg(result, curves, hues=hues).encode()
-    for name, data in content.items():
-        replace_file(folder / name, data)
-    return [folder / name for name in content]
+    drawn = pictures and curves.sizes["cluster"] and available("matplotlib")
+    figure = fail_safe_svg(result, curves, hues=hues) if drawn else ""
+    return write_follow_up(
+        folder / base, fail_safe_table(result, curves), _about(result, curves, origin), figure=figure
+    )
 
 
-def _json(result: xr.Dataset, curves: xr.Dataset, origin: Sequence[Any]) -> bytes:
+def _about(result: xr.Dataset, curves: xr.Dataset, origin: Sequence[Any]) -> dict[str, Any]:
     tested = {str(noise): _tested(curves.sel(noise=noise)) for noise in curves["noise"].values}
     shares = {
         noise: curves["survives"].sel(noise=noise).values[: len(numbers)].round(6).T.tolist()
@@ -199,7 +196,7 @@ def _json(result: xr.Dataset, curves: xr.Dataset, origin: Sequence[Any]) -> byte
     base_rate = curves.attrs["null"] == "base-rate"
     null = " against the base rate" if base_rate else ""
     where = "Their foci are where the literature reports them. " if base_rate else ""
-    content: Mapping[str, Any] = {
+    return {
         **{str(k): v for k, v in curves.attrs.items()},
         "title": f"Fail-safe N{null}: how many experiments without convergence each cluster withstands "
         "(Acar et al. 2018)",
@@ -211,7 +208,6 @@ def _json(result: xr.Dataset, curves: xr.Dataset, origin: Sequence[Any]) -> byte
         "tested": {noise: numbers.tolist() for noise, numbers in tested.items()},
         "survives": shares,
     }
-    return f"{json.dumps(content, indent=1, ensure_ascii=False)}\n".encode()
 
 
 def fail_safe_svg(

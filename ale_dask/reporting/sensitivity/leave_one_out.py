@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,7 @@ from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.svg import WIDTH, lines_of, text, titled
 from ale_dask.reporting.figures.matrix import Matrix, legend
-from ale_dask.reporting.tables.clusters import tsv
-from ale_dask.storage.location import replace_file
+from ale_dask.reporting.text.follow_up_files import write_follow_up
 
 COLUMNS = (
     "Cluster ID",
@@ -198,12 +196,5 @@ def write_jackknife(overlap: xr.Dataset, folder: Path, *, origin: Sequence[Any] 
         + (_BASE_RATE_NOTE if BASE_RATE_INPUT in overlap["cluster_input"].values else ""),
         "of_results": list(origin),
     }
-    content = {
-        f"{base}.tsv": tsv(jackknife_table(overlap)),
-        f"{base}.json": f"{json.dumps(about, indent=1, ensure_ascii=False)}\n".encode(),
-    }
-    if overlap["overlap_fraction"].size:
-        content[f"{base}.svg"] = jackknife_svg(overlap).encode()
-    for name, data in content.items():
-        replace_file(folder / name, data)
-    return [folder / name for name in content]
+    figure = jackknife_svg(overlap) if overlap["overlap_fraction"].size else ""
+    return write_follow_up(folder / base, jackknife_table(overlap), about, figure=figure)

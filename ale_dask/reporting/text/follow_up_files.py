@@ -1,4 +1,4 @@
-"""Read the follow-up analyses of a finished run, such as leave-one-out and fail-safe N, for its page and methods text.
+"""Write the follow-up analyses of a finished run, such as leave-one-out, and read them for its page and methods text.
 
 Each has a file NAME_WHAT.json that says which results it was computed from. After `extend` or with another setting
 there may be other clusters; a follow-up of earlier results is then left out.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from ale_dask.errors import StoreError
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.phrases import inference_of_record
 from ale_dask.reporting.common.written import check_written, rewrite_hint
+from ale_dask.reporting.tables.clusters import tsv
 from ale_dask.reporting.tables.page_tables import cells, image_size, links_to
+from ale_dask.storage.location import replace_file
 
 EVIDENCE = "evidence"
 """The end of the files of the cards of evidence, which are written again with every result."""
@@ -41,6 +43,25 @@ def _origin(names: Iterable[str], record: RunRecord, inference: Inference) -> li
     digests += [entry["digest_base_rate"] for entry in entries if "digest_base_rate" in entry]
     # The paths of mask and region differ between machines; the null's digest depends on their content.
     return [*digests, inference.model_dump(mode="json", exclude={"mask", "search"})]
+
+
+def write_follow_up(base: Path, table: pd.DataFrame, about: Mapping[str, Any], *, figure: str = "") -> list[Path]:
+    """Write a table, what is said of it, and an SVG if there is one, to BASE.tsv, .json and .svg; return their paths.
+
+    `about` has a title, and below "of_results" what `origin_of` returns of the result that the follow-up is of.
+
+    Raises
+    ------
+    StoreError
+        when a file cannot be written.
+    """
+    content = {"tsv": tsv(table), "json": f"{json.dumps(about, indent=1, ensure_ascii=False)}\n".encode()}
+    if figure:
+        content["svg"] = figure.encode()
+    paths = [base.with_name(f"{base.name}.{ending}") for ending in content]
+    for path, data in zip(paths, content.values(), strict=True):
+        replace_file(path, data)
+    return paths
 
 
 def with_follow_ups(record: RunRecord, out: Path) -> RunRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,13 +45,14 @@ def protocol(study: Study, *, date: str | None = None) -> str:
     >>> text.splitlines()[0]
     '# Protocol: tiny'
     """
+    plan = plan_of(study)
     day = date or datetime.now(UTC).date().isoformat()
     # A plan says nothing of a protocol that it is written to itself.
     searched = literature({"records": study.records.model_dump(exclude={"protocol"}, exclude_defaults=True)})
     sections = {
         "Question and literature": searched or [_NO_RECORDS],
-        "Samples": [_sample(name, source) for name, source in plan_of(study)["foci"].items()],
-        "Analyses": [_analysis(name, values) for name, values in plan_of(study)["analysis"].items()],
+        "Samples": [_sample(name, source) for name, source in plan["foci"].items()],
+        "Analyses": [_analysis(name, values) for name, values in plan["analysis"].items()],
         "Inference": [
             "Every setting stands in the plan below; `ale-dask cite` writes them as methods text after a run."
         ],
@@ -64,20 +66,20 @@ def protocol(study: Study, *, date: str | None = None) -> str:
     ]
     for heading, paragraphs in sections.items():
         blocks += [f"## {heading}", *paragraphs]
-    return "\n\n".join([*blocks, plan_block(plan_of(study))])
+    return "\n\n".join([*blocks, plan_block(plan)])
 
 
-def _sample(name: str, source: dict[str, Any]) -> str:
-    rules = source.pop("select", [])
-    settings = listed(f"{key} = {value}" for key, value in source.items()) if source else ""
-    words = [f"**{name}**" + (f" ({settings})" if settings else "")]
+def _sample(name: str, source: Mapping[str, Any]) -> str:
+    rules = source.get("select", [])
+    settings = [f"{key} = {value}" for key, value in source.items() if key != "select"]
+    words = [f"**{name}**" + (f" ({listed(settings)})" if settings else "")]
     for number, rule in enumerate(rules, 1):
-        why = f" (reason: {rule.pop('why')})" if rule.get("why") else ""
-        words.append(f"{number}. {', '.join(f'{key}: {value}' for key, value in rule.items())}{why}")
+        why = f" (reason: {rule['why']})" if "why" in rule else ""
+        words.append(f"{number}. {', '.join(f'{k}: {v}' for k, v in rule.items() if k != 'why')}{why}")
     return "\n".join(words if rules else [f"{words[0]}: every experiment of its files"])
 
 
-def _analysis(name: str, values: dict[str, Any]) -> str:
+def _analysis(name: str, values: Mapping[str, Any]) -> str:
     words = {
         "main-effect": lambda v: f"ALE of {listed(v['foci'])}",
         "contrast": lambda v: f"{' against '.join(v['arms'])}, in both directions",

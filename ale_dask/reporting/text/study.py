@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from ale_dask.analyses.findings.certainty import FEWEST_EXPERIMENTS
 from ale_dask.config.inference import BUILT_IN
 from ale_dask.config.run_record import RunRecord
+from ale_dask.coordinates.lint import ENOUGH_EXPERIMENTS
 from ale_dask.numerics.gaussian import SUBJECT_FWHM, TEMPLATE_FWHM
 from ale_dask.reporting.common.phrases import counted, inference_of_record, knows_n, listed, mains_of
 
@@ -52,10 +52,10 @@ def experiments(record: RunRecord) -> list[str]:
     sizes = listed(_sized(name, entry, record) for name, entry in mains.items())
     paragraphs.append(_subjects(record))
     paragraphs.append(f"Main effects were computed for {sizes}.")
-    few = [f"{name} ({e['n_experiments']})" for name, e in mains.items() if e["n_experiments"] < FEWEST_EXPERIMENTS]
+    few = [f"{name} ({e['n_experiments']})" for name, e in mains.items() if e["n_experiments"] < ENOUGH_EXPERIMENTS]
     if few:
         paragraphs.append(
-            f"Analyses of fewer than {FEWEST_EXPERIMENTS} experiments are underpowered [@eickhoff2016]; this applied "
+            f"Analyses of fewer than {ENOUGH_EXPERIMENTS} experiments are underpowered [@eickhoff2016]; this applied "
             f"to {listed(few)}."
         )
     return [paragraph for paragraph in paragraphs if paragraph]

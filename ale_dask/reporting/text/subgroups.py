@@ -9,9 +9,9 @@ from functools import reduce
 import numpy as np
 import xarray as xr
 
-from ale_dask.analyses.findings.certainty import FEWEST_EXPERIMENTS
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.config.study import INPUTS
+from ale_dask.coordinates.lint import ENOUGH_EXPERIMENTS
 from ale_dask.reporting.common.maps import corrected_map_specs
 from ale_dask.reporting.common.palette import pooled_names
 from ale_dask.reporting.common.phrases import counted, listed
@@ -30,9 +30,9 @@ def subgroup_sentences(results: Mapping[str, xr.Dataset]) -> list[str]:
     if len(groups) < 2:
         return []
     experiments = [f"{name} ({counted(int(r.attrs['n_experiments']), 'experiment')})" for name, r in groups.items()]
-    few = sum(int(r.attrs["n_experiments"]) < FEWEST_EXPERIMENTS for r in groups.values())
+    few = sum(int(r.attrs["n_experiments"]) < ENOUGH_EXPERIMENTS for r in groups.values())
     power = (
-        f" {few} of them {'has' if few == 1 else 'have'} fewer than {FEWEST_EXPERIMENTS} experiments." if few else ""
+        f" {few} of them {'has' if few == 1 else 'have'} fewer than {ENOUGH_EXPERIMENTS} experiments." if few else ""
     )
     return [
         f"{len(groups)} subgroups stand beside each other: {_some(experiments)}; nothing corrects for the number of "
