@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from ale_dask.coordinates.foci import as_stated, n_foci, table
+from ale_dask.coordinates.foci import OF_READER, as_stated, n_foci, table
 from ale_dask.schema import FOCI, check
 
 F64 = npt.NDArray[np.float64]
@@ -20,10 +21,7 @@ SAME_MM = 0.5
 """Distance in mm up to which two foci are the same one: papers give whole millimetres, or one decimal."""
 AGREEMENT = ("what", "agree", "of", "share", "kappa")
 DIFFERENCES = ("experiment", "what", "first", "second", "where_first", "where_second")
-_NO_COLUMN = frozenset(("id", "study", "name", "source", "n", "foci", "n_imputed", "pooled_from"))
 _NOT_IN_A_NAME = re.compile(r"[\W_]+")
-
-
 _Difference = tuple[str, str, str, str, str, str]
 
 
@@ -94,7 +92,7 @@ def double_extraction(first: xr.Dataset, second: xr.Dataset) -> DoubleExtraction
         )
     )
     agreement.append(_entries("space", [a.space[i] for i, _ in pairs], [b.space[j] for _, j in pairs]))
-    shared = [c for c in a.table.columns if c in b.table.columns and c not in _NO_COLUMN]
+    shared = [c for c in a.table.columns if c in b.table.columns and c not in OF_READER]
     for column in shared:
         agreement.append(_entries(column, *_column(a, b, column, pairs)))
     same, number = 0, 0
@@ -124,7 +122,7 @@ def _extraction(dataset: xr.Dataset) -> _Extraction:
 
 def _paired(a: _Extraction, b: _Extraction) -> tuple[list[tuple[int, int]], list[_Difference]]:
     """Return the positions of experiments in both extractions, and the differences that the others are."""
-    names = [[_NOT_IN_A_NAME.sub("", str(name).casefold()) for name in e.table["id"]] for e in (a, b)]
+    names = [_plain_names(e) for e in (a, b)]
     at = {name: j for j, name in enumerate(names[1])}
     pairs = [(i, at[name]) for i, name in enumerate(names[0]) if name in at]
     found = {name for name in names[0] if name in at}
@@ -140,6 +138,14 @@ def _paired(a: _Extraction, b: _Extraction) -> tuple[list[tuple[int, int]], list
         if name not in found
     ]
     return pairs, only
+
+
+def _plain_names(extraction: _Extraction) -> list[str]:
+    """Return names without case, spaces and punctuation; as they are where two experiments would have the same one."""
+    ids = [str(name) for name in extraction.table["id"]]
+    plain = [_NOT_IN_A_NAME.sub("", name.casefold()) for name in ids]
+    number = Counter(plain)
+    return [short if number[short] == 1 else name for name, short in zip(ids, plain, strict=True)]
 
 
 def _places(first: bool, where: str) -> tuple[str, str]:

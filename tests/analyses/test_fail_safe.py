@@ -186,6 +186,8 @@ def test_a_large_sample_is_tested_at_no_more_than_seventy_odd_numbers() -> None:
     assert numbers_tested(216, most=None, every=1).tolist() == list(range(649))
     assert numbers_tested(10, most=2).tolist() == [0, 1, 2]
     assert numbers_tested(10, most=8, every=3).tolist() == [0, 3, 6, 8]
+    assert numbers_tested(10, most=range(3, 9, 5)).tolist() == [0, 3, 8]
+    assert numbers_tested(10, most=np.array([8, 3])).tolist() == [0, 3, 8]
     with pytest.raises(InputError, match="from 0, one of them above 0, and no step"):
         numbers_tested(10, most=[0])
     with pytest.raises(InputError, match="every 0 noise experiments; the number must be 1 or more"):

@@ -56,6 +56,15 @@ def test_each_difference_is_found_with_both_of_its_lines(files: tuple[Path, Path
     assert counts == {"experiments": (3, 4), "sample size": (2, 3), "space": (2, 3), "modality": (1, 3), "foci": (3, 6)}
 
 
+def test_names_that_differ_in_punctuation_alone_are_not_taken_for_one_another(tmp_path: Path) -> None:
+    rows = "study,n,space,x,y,z\n{},20,MNI,1,2,3\n{},30,MNI,4,5,6\n"
+    (tmp_path / "first.csv").write_text(rows.format("Smith 2010 a", "Smith 2010-a"))
+    (tmp_path / "second.csv").write_text(rows.format("Smith 2010 a", "Smith 2010-a"))
+    first, second = (ale.read_foci(tmp_path / name) for name in ("first.csv", "second.csv"))
+    assert ale.double_extraction(first, second).differences.empty
+    assert ale.double_extraction(first, second).agreement["agree"].tolist()[:2] == [2, 2]
+
+
 def test_kappa_is_that_of_a_known_table() -> None:
     # Cohen 1960's formula by hand: 20 + 15 of 50 agree; 25 and 30 of 50 say yes: (.7 - .5) / .5 = .4.
     a = ["yes"] * 25 + ["no"] * 25

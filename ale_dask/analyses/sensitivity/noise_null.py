@@ -121,8 +121,8 @@ def numbers_tested(experiments: int, *, most: int | Sequence[int] | None = None,
     InputError
         for numbers below 1.
     """
-    if isinstance(most, Sequence):
-        if every is not None or not most or min(most) < 0 or max(most) < 1:
+    if isinstance(most, Sequence | np.ndarray):
+        if every is not None or not len(most) or min(most) < 0 or max(most) < 1:
             raise InputError(
                 f"{list(most)}: give numbers of noise experiments from 0, one of them above 0, and no step"
             )
@@ -132,8 +132,7 @@ def numbers_tested(experiments: int, *, most: int | Sequence[int] | None = None,
         what = f"{most} noise experiments" if most < 1 else f"every {every} noise experiments"
         raise InputError(f"{what}; the number must be 1 or more")
     regular = np.arange(0, most, every or -(-most // MOST_TESTED))
-    least = [n for n in (least_of(experiments),) if n < most]
-    return np.unique(np.r_[regular, np.array(least, dtype=np.int64), most])
+    return np.unique(np.r_[regular, min(least_of(experiments), most), most])
 
 
 def plan_fail_safe(
