@@ -1,4 +1,4 @@
-"""The three analyses from Python: Dataset in, Dataset out, nothing written."""
+"""The analyses from Python: Dataset in, Dataset out, nothing written."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
 from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses import subsampled as subsamples_
 from ale_dask.analyses.execute import run_plan, sample_of
 from ale_dask.analyses.findings.model import kind_of, model_of
 from ale_dask.analyses.ma import ale_union, ma_maps
 from ale_dask.analyses.sample import Sample, enough, sample, study_bits
 from ale_dask.analyses.sensitivity import leave_one_out_maps as left_out
 from ale_dask.config.inference import changed
-from ale_dask.config.study import inference_from
+from ale_dask.config.study import Subsampled, analysis_from, inference_from
 from ale_dask.coordinates import foci as foci_data
 from ale_dask.coordinates.masks import load_space
 from ale_dask.coordinates.pooling import by_subjects
@@ -316,3 +317,70 @@ def conjunction(results: Sequence[xr.Dataset], *, name: str = "conjunction", **c
     if changes and results:
         inference = inference_from(changed(model_of(results[0]).inference.model_dump(), changes))
     return conjunctions.collect(results, name=name, inference=inference)
+
+
+def subsampled(
+    result: xr.Dataset,
+    *,
+    size: int,
+    subsamples: int = 100,
+    share: float = 0.5,
+    name: str | None = None,
+    client: Client | None = None,
+) -> xr.Dataset:
+    """Return the share of subsamples of a main effect in which each voxel survives.
+
+    Parameters
+    ----------
+    result
+        Main effect, computed by `main_effect`; its settings, iterations and seed are those of each subsample.
+    size
+        Number of groups of subjects in each subsample, from 2 to one fewer than there are.
+    subsamples
+        Number of subsamples, drawn at random; where there are no more than these, all are taken.
+    share
+        Least share, in (0, 1], of the subsamples in which voxels of the tables' clusters survive.
+    name
+        Name of the result; by default that of the main effect with "-subsampled".
+    client
+        Dask client for the iterations; by default the active client of this process, or none.
+
+    Returns
+    -------
+    xr.Dataset
+        Maps (input, voxel): subsample_share in [0, 1] at the primary correction and uncorrected, subsample_share_low
+        and subsample_share_high, its exact 95 % interval, and subsample_clusters, the share where it is at least
+        `share` in clusters of the minimum volume; maps (voxel): subsample_share_voxel_fwe, and subsample_ale, the mean
+        ALE; subsample_has (subsample, group), bool.
+
+    Raises
+    ------
+    InputError
+        For a result that is no main effect, a size that leaves out no group, TFCE, or the base rate as the only null.
+
+    Notes
+    -----
+    Subsample s has the k groups with the smallest of one random number per group and s (Eickhoff 2016). Each has its
+    own analytic null and cluster-forming value. Its null of clusters is that of the sample's own iterations without
+    the foci of the groups left out, the one that it would have alone; JALE holds all subsamples to one cut.
+
+    Examples
+    --------
+    >>> foci = ale.read_foci("drug.txt")
+    >>> result = ale.main_effect(foci, mask="ball.nii.gz", null="uniform", iterations=60, seed=1)
+    >>> found = ale.subsampled(result, size=7)
+    >>> found.sizes["subsample"], bool(found.attrs["enumerated"])
+    (8, True)
+    """
+    if kind_of(result) != "main-effect":
+        raise InputError(f"'{result.attrs.get('name')}' is no main effect: subsamples are of the groups of one")
+    of = str(result.attrs["name"])
+    title = name or f"{of}-subsampled"
+    given = {"kind": subsamples_.KIND, "of": of, "size": size, "subsamples": subsamples, "share": share}
+    analysis = analysis_from(Subsampled, given, source=title)
+    chosen = sample_of(result, inference=model_of(result).inference, mask=model_of(result).mask)
+    subsamples_.check_subsampled(chosen, analysis, name=title)
+    whole = main_effects.plan_main_effect(chosen, bits=int(result.attrs["scale_bits"]), name=of)
+    plan = subsamples_.plan_subsampled(chosen, whole, analysis, name=title)
+    null = run_plan(plan, iterations=chosen.inference.iterations, client=client)["null"][:, 1:]
+    return subsamples_.collect(chosen, plan, null, analysis=analysis)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses import base_rate, contrast, contrast_clusters, main_effect, study_plans
+from ale_dask.analyses import base_rate, contrast, contrast_clusters, main_effect, study_plans, subsampled
 from ale_dask.analyses.findings.model import with_origin
 from ale_dask.analyses.sensitivity import base_rate_variants, contrast_jackknife, noise_null, variant_null
 from ale_dask.analyses.study_plans import KeepPlan, Nulls, PreparedStudy
@@ -63,6 +63,7 @@ PLANS: dict[str, PlanKind[Any]] = {
     base_rate_variants.KIND: PlanKind(base_rate_variants.block),
     contrast_jackknife.KIND: PlanKind(contrast_jackknife.block, counts=_exceedances),
     noise_null.KIND: PlanKind(noise_null.block),
+    subsampled.KIND: PlanKind(variant_null.block),
 }
 
 
@@ -76,6 +77,8 @@ class AnalysisKind:
     """(study, analysis, nulls and earlier results) -> its result."""
     reserved: Callable[[str, Inference], dict[str, str]] = lambda name, inference: {}
     """Names that no other analysis may have, each with what is stored under it."""
+    check: Callable[[PreparedStudy, str], None] = lambda study, name: None
+    """Raises an InputError for an analysis that cannot be made of the experiments there are."""
 
 
 ANALYSES: dict[str, AnalysisKind] = {
@@ -84,6 +87,9 @@ ANALYSES: dict[str, AnalysisKind] = {
     ),
     "contrast": AnalysisKind(study_plans.plan_contrast, study_plans.collect_contrast, study_plans.reserved_by_contrast),
     "conjunction": AnalysisKind(lambda study, name, made, keep: {}, study_plans.collect_conjunction),
+    "subsampled": AnalysisKind(
+        study_plans.plan_subsampled, study_plans.collect_subsampled, check=study_plans.check_subsampled
+    ),
 }
 
 

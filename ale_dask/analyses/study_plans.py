@@ -1,4 +1,4 @@
-"""The plans that the analyses of a study take, and their results: main effects, contrasts and conjunctions."""
+"""The plans that the analyses of a study take, and their results."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import xarray as xr
 from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
-from ale_dask.analyses import contrast_clusters, main_effect
+from ale_dask.analyses import contrast_clusters, main_effect, subsampled
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.sample import Sample
 from ale_dask.config.inference import Inference
-from ale_dask.config.study import Conjunction, Contrast, Study
+from ale_dask.config.study import Conjunction, Contrast, Study, Subsampled
 from ale_dask.execution.backends.connect import cpu_count
 from ale_dask.execution.plan import P, Plan, of_type
 from ale_dask.numerics.space import Mask
@@ -43,6 +43,18 @@ class PreparedStudy:
         analysis = self.study.analysis[name]
         assert isinstance(analysis, Contrast)
         return analysis
+
+    def subsampled(self, name: str) -> Subsampled:
+        """Return the configuration of subsamples."""
+        analysis = self.study.analysis[name]
+        assert isinstance(analysis, Subsampled)
+        return analysis
+
+    def samples_of(self, name: str) -> tuple[Sample, ...]:
+        """Return the experiments of a main effect, of the arms of a contrast, or of that which subsamples are of."""
+        if name in self.samples:
+            return (self.samples[name],)
+        return self.arms[name] if name in self.arms else (self.samples[self.subsampled(name).of],)
 
 
 class KeepPlan(Protocol):
@@ -158,3 +170,25 @@ def collect_conjunction(study: PreparedStudy, name: str, nulls: Nulls) -> xr.Dat
     assert isinstance(analysis, Conjunction)
     results = [nulls.results[of] for of in analysis.of]
     return conjunctions.collect(results, name=name, inference=study.study.inference)
+
+
+def check_subsampled(study: PreparedStudy, name: str) -> None:
+    """Raise an InputError for subsamples that cannot be taken."""
+    analysis = study.subsampled(name)
+    subsampled.check_subsampled(study.samples[analysis.of], analysis, name=name)
+
+
+def plan_subsampled(study: PreparedStudy, name: str, made: Mapping[str, Plan], keep: KeepPlan) -> dict[str, Plan]:
+    """Return the plan of the nulls of all subsamples of a main effect."""
+    analysis = study.subsampled(name)
+    sample, whole = study.samples[analysis.of], of_type(main_effect.MainEffectPlan, made[analysis.of])
+    conventions = subsampled.conventions_of(whole, sample, analysis)
+    make = partial(subsampled.plan_subsampled, sample, whole, analysis, name=name)
+    return {name: keep(name, subsampled.KIND, conventions, make)}
+
+
+def collect_subsampled(study: PreparedStudy, name: str, nulls: Nulls) -> xr.Dataset:
+    """Return the result of the subsamples of a main effect."""
+    analysis = study.subsampled(name)
+    plan = of_type(subsampled.SubsampledPlan, nulls.plans[name])
+    return subsampled.collect(study.samples[analysis.of], plan, nulls.read(name)[0], analysis=analysis)

@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -133,7 +133,31 @@ class Conjunction(_Frozen):
     of: Annotated[list[str], Field(min_length=2)]
 
 
-Analysis = Annotated[MainEffect | Contrast | Conjunction, Field(discriminator="kind")]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Subsampled(_Frozen):
+    """ALE of many subsamples of one main effect: how often each voxel survives in them."""
+
+    kind: Literal["subsampled"]
+    of: str
+    size: Annotated[int, Field(ge=2)]
+    """Groups of subjects in each subsample."""
+    subsamples: Annotated[int, Field(ge=2, le=10_000)] = 100
+    """Subsamples that are drawn; where there are no more than these, all are taken."""
+    share: Share = 0.5
+    """Least share of the subsamples in which a voxel must survive to be in a cluster of the tables."""
+
+
+Analysis = Annotated[MainEffect | Contrast | Conjunction | Subsampled, Field(discriminator="kind")]
+_KINDS: dict[str, type[_Frozen]] = {
+    "main-effect": MainEffect,
+    "contrast": Contrast,
+    "conjunction": Conjunction,
+    "subsampled": Subsampled,
+}
+_NAMES_OTHERS = {"main-effect": "foci", "contrast": "arms", "conjunction": "of", "subsampled": "of"}
+"""The key of each kind of analysis that names samples or main effects."""
 
 
 class Backend(_Frozen):
@@ -213,7 +237,7 @@ class Study(_Frozen):
     foci
         Samples by name: the files of each, and how to read and select its experiments.
     analysis
-        Analyses by name: main effects of samples, contrasts and conjunctions of main effects.
+        Analyses by name: main effects of samples, and contrasts, conjunctions and subsamples of main effects.
     inference
         Settings of the statistics, such as the cluster-forming p, the correction and the number of iterations.
     backend
@@ -266,12 +290,10 @@ def main_effects_of(study: Study) -> dict[str, MainEffect]:
 def _check_references(study: Study, source: str) -> Study:
     main_effects = list(main_effects_of(study))
     for name, analysis in study.analysis.items():
-        if isinstance(analysis, MainEffect):
-            key, referenced, defined = "foci", analysis.foci, list(study.foci)
-        elif isinstance(analysis, Contrast):
-            key, referenced, defined = "arms", analysis.arms, main_effects
-        else:
-            key, referenced, defined = "of", analysis.of, main_effects
+        key = _NAMES_OTHERS[analysis.kind]
+        named = getattr(analysis, key)
+        referenced = [named] if isinstance(named, str) else named
+        defined = list(study.foci) if key == "foci" else main_effects
         for reference in referenced:
             if reference not in defined:
                 raise InputError(
@@ -333,6 +355,17 @@ def step_from(values: dict[str, Any], *, source: str = "select") -> Step:
         raise InputError(_message(error, source)) from error
 
 
+A = TypeVar("A", bound=BaseModel)
+
+
+def analysis_from(kind: type[A], values: dict[str, Any], *, source: str) -> A:
+    """Return the configuration of an analysis of keyword values; errors name the key."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise InputError(_message(error, source)) from error
+
+
 def inference_from(values: dict[str, Any], *, source: str = "settings") -> Inference:
     """Return the inference settings of keyword values; errors name the key."""
     try:
@@ -344,7 +377,7 @@ def inference_from(values: dict[str, Any], *, source: str = "settings") -> Infer
 def _message(error: ValidationError, source: str) -> str:
     lines = []
     for problem in error.errors():
-        parts = [p for p in problem["loc"] if p not in ("main-effect", "contrast", "conjunction")]
+        parts = [p for p in problem["loc"] if p not in _KINDS]
         # People count the tables of a list from 1.
         key = "".join(f"[{p + 1}]" if isinstance(p, int) else f".{p}" for p in parts).removeprefix(".")
         message = problem["msg"].removeprefix("Value error, ")
@@ -353,18 +386,14 @@ def _message(error: ValidationError, source: str) -> str:
         elif problem["type"] == "missing":
             message = "is missing"
         elif problem["type"].startswith("union_tag"):
-            message = "kind must be 'main-effect', 'contrast' or 'conjunction'"
+            *first, last = (f"'{kind}'" for kind in _KINDS)
+            message = f"kind must be {', '.join(first)} or {last}"
         lines.append(f"{source}{': ' if key[:1] != '[' else ''}{key or 'study'}: {message}")
     return "\n".join(lines)
 
 
 def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
     """Return the keys that the table of a study has in which an unknown key was found; `location` is pydantic's."""
-    kinds: dict[str, type[BaseModel]] = {
-        "main-effect": MainEffect,
-        "contrast": Contrast,
-        "conjunction": Conjunction,
-    }
     tables: dict[str, type[BaseModel]] = {
         "foci": FociSource,
         "inference": Inference,
@@ -377,7 +406,7 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
         return [*Study.model_fields, *Inference.model_fields]
     if "select" in outer:
         return list(Step.model_fields)
-    kind = next((kinds[part] for part in outer if part in kinds), None)
+    kind = next((_KINDS[part] for part in outer if part in _KINDS), None)
     found = kind or tables.get(outer[0])
     return list(found.model_fields) if found is not None else []
 

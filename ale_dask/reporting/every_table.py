@@ -8,6 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.kinds import ANALYSES
 from ale_dask.errors import InputError
 from ale_dask.reporting.sensitivity.fail_safe import fail_safe_table
 from ale_dask.reporting.sensitivity.leave_one_out import jackknife_table
@@ -59,7 +60,7 @@ def tables(result: xr.Dataset, results: Mapping[str, xr.Dataset] | None = None) 
                 f"'{name}': the table of a fail-safe N needs its result; give results={{'{name}': result}}"
             )
         return {"fail-safe": fail_safe_table(others[name], result)}
-    if kind not in ("main-effect", "contrast", "conjunction"):
+    if kind not in ANALYSES:
         raise InputError(
             f"'{name}': no result of an analysis (kind {kind!r}); give what main_effect, contrast … return"
         )

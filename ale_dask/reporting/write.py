@@ -191,7 +191,7 @@ def summary_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
     table = study_table({name: r for name, r in results.items() if model_of(r).kind != "main-effect"})
     for row in formatted(table[table["input"] != "uncorrected"]).to_dict("records"):
         where = f"{row['volume_mm3']} mm³ at {row['x']} {row['y']} {row['z']}"
-        values = [f"{column} {row[column]}" for column in ("Z", "ALE", "p") if row[column]]
+        values = [f"{column} {row[column]}" for column in ("Z", "ALE", "share", "p") if row.get(column)]
         words = "none" if row["cluster"] == "none" else ", ".join([where, *values])
         level = "" if row["level"] == "thresholded" or row["level"] == row["input"] else f", {row['level']}"
         lines.append(f"{row['direction']} [{row['input']}{level}]: {words}")

@@ -95,7 +95,10 @@ def prepare(study: Study) -> PreparedStudy:
         a, b = contrasts.disjoint_arms(a, b, shared=inference.shared, name=f"analysis.{name}")
         arms[name] = (make(a, name=f"analysis.{name}"), make(b, name=f"analysis.{name}"))
         samples[pooled_name(name)] = make(foci_data.concat([a, b]), name=f"analysis.{name}")
-    return PreparedStudy(study, mask, bits, sources, samples, arms)
+    prepared = PreparedStudy(study, mask, bits, sources, samples, arms)
+    for name, analysis in study.analysis.items():
+        ANALYSES[analysis.kind].check(prepared, name)
+    return prepared
 
 
 def samples_and_arms(study: Study) -> tuple[dict[str, xr.Dataset], dict[str, tuple[str, str]]]:
@@ -230,8 +233,9 @@ def cost(prepared: PreparedStudy, plan: Plan, *, name: str, workers: int) -> Cos
     written = 8 * (iterations * (1 + len(plan.statistics)) + blocks * sum(1 + n for n in counts_of(plan).values()))
     analysis = name
     for ending in (clusters_name(""), base_rate_name("")):
-        analysis = analysis if analysis in (*prepared.samples, *prepared.arms) else name.removesuffix(ending)
-    samples = [prepared.samples[analysis]] if analysis in prepared.samples else list(prepared.arms[analysis])
+        known = analysis in prepared.samples or analysis in prepared.study.analysis
+        analysis = analysis if known else name.removesuffix(ending)
+    samples = prepared.samples_of(analysis)
     return Cost(
         name,
         plan.kind,

@@ -231,7 +231,7 @@ def model_of(result: xr.Dataset) -> Result:
     """
     kind = kind_of(result)
     if kind not in _MODELS:
-        raise InputError(f"a Dataset of kind '{kind}' is no main effect, contrast or conjunction")
+        raise InputError(f"a Dataset of kind '{kind}' is the result of no analysis")
     return _MODELS[kind](result)
 
 

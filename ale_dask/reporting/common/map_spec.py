@@ -11,6 +11,8 @@ import numpy.typing as npt
 import xarray as xr
 
 Read = Callable[[xr.Dataset], npt.NDArray[Any]]
+SHARE = "share of subsamples"
+"""The unit of maps of how often a voxel survives in subsamples."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,10 @@ def _numbered(spec: MapSpec) -> MapSpec:
             labels[cluster.voxels] = cluster.number
         return labels
 
-    suffix, what = f"label{spec.suffix.removeprefix('z')}", "numbers of the clusters, as in their table, of the map: "
+    suffix, what = (
+        f"label{spec.suffix.removeprefix('z').removeprefix('stat')}",
+        "numbers of the clusters, as in their table, of the map: ",
+    )
     level, units = f"{LABELS}{spec.level}", "cluster"
     return replace(spec, suffix=suffix, read=read, what=what + spec.what, level=level, units=units, dtype="int16")
 
@@ -65,7 +68,7 @@ def map_specs_of(result: xr.Dataset) -> list[MapSpec]:
 
 def find_map_spec(result: xr.Dataset, *, level: str, source: str = "") -> MapSpec:
     """Return the map of a result at a level, and at an input if there are several."""
-    return next(v for v in map_specs_of(result) if v.level == level and source in ("", v.source))
+    return next(v for v in map_specs_of(result) if v.level == level and (source in ("", v.source) or not v.source))
 
 
 def pictured_map_specs(result: xr.Dataset) -> list[MapSpec]:

@@ -77,7 +77,7 @@ def ramps_of(result: xr.Dataset, context: StudyContext) -> tuple[tuple[str, ...]
     hues = [part.hue for part in context.parts.values()] or list(HUES)
     if model_of(result).kind == "contrast":
         return hues[0].ramp, hues[1].ramp
-    return (hues[0].ramp if model_of(result).kind == "main-effect" else OVERLAP.ramp), ()
+    return (hues[0].ramp if len(model_of(result).parts) == 1 else OVERLAP.ramp), ()
 
 
 def _by_size(clusters: list[Cluster]) -> list[Cluster]:
@@ -102,6 +102,6 @@ def _draw(values: npt.NDArray[Any], result: xr.Dataset, spec: MapSpec, context: 
             shades((*negative[::-1], *positive), SHADES),
             low=-top if negative else 0.0,
             high=top,
-            label="z",
+            label=spec.units,
         ),
     )

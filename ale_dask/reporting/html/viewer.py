@@ -11,6 +11,7 @@ import xarray as xr
 
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.numerics.space import Mask
+from ale_dask.reporting.common.map_spec import SHARE
 from ale_dask.reporting.common.maps import MapSpec, map_specs_of
 from ale_dask.reporting.common.palette import HUES
 from ale_dask.reporting.common.presentation import presentation_of
@@ -19,9 +20,9 @@ from ale_dask.reporting.figures.maps import ramps_of
 from ale_dask.reporting.figures.study_context import StudyContext
 from ale_dask.reporting.figures.viewer_layers import INT16, Backdrop, inverse_of, silhouette, sparse
 
-Z_STEP, ALE_STEP = 0.01, 1e-5
-"""Steps to which values are rounded in a viewer, so that the value it prints is the value it holds."""
-_UNITS = {"z": "z value", "probability": "ALE"}
+_UNITS = {"z": ("z value", 2), "probability": ("ALE", 5), SHARE: (SHARE, 3)}
+"""What values of each unit are called, and the digits to which they are rounded: what a viewer prints is what it holds.
+"""
 
 
 class Viewers:
@@ -57,13 +58,14 @@ class Viewers:
         # A one-sided z below 0 says nothing.
         values = values if two_sided else np.maximum(values, 0)
         top = float(np.abs(values).max(initial=0))
-        step = max(Z_STEP if spec.units == "z" else ALE_STEP, top / INT16)
+        unit, digits = _UNITS[spec.units]
+        step = max(10.0**-digits, top / INT16)
         blob = sparse(values, mask=model_of(result).mask, step=step) if top else None
         positive, negative = ramps_of(result, context)
         return {
             "label": words[:1].upper() + words[1:],
-            "unit": _UNITS[spec.units] + (" difference" if two_sided and spec.units != "z" else ""),
-            "digits": 2 if spec.units == "z" else 5,
+            "unit": unit + (" difference" if two_sided and spec.units == "probability" else ""),
+            "digits": digits,
             "step": step,
             "top": top,
             "cut": start,

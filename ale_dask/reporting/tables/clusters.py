@@ -34,6 +34,7 @@ from ale_dask.reporting.tables.columns import (
     CONTRAST,
     FORMATS,
     MAIN,
+    SHARE,
     columns_of,
     variables_of,
 )
@@ -41,7 +42,7 @@ from ale_dask.schema import check
 
 _KEY = ("analysis", "kind", "input", "level", "direction", "cluster")
 STUDY = (*_KEY, "Z", "ALE", "p", "x", "y", "z", "volume_mm3", "controls")
-"""Columns of the table of a study."""
+"""Columns of the table of a study; one with subsamples has the share behind them."""
 
 
 def cluster_table(result: xr.Dataset, *, source: str = "cluster-fwe", null: str | None = None) -> pd.DataFrame:
@@ -217,6 +218,26 @@ def untested_table(result: xr.Dataset, z: npt.NDArray[Any], ale: npt.NDArray[Any
     return _frame(rows, [column.name for column in columns_of(CONJUNCTION)])
 
 
+def share_table(
+    result: xr.Dataset, share: npt.NDArray[Any], low: npt.NDArray[Any], high: npt.NDArray[Any]
+) -> pd.DataFrame:
+    """Return the clusters of a thresholded map of shares of subsamples (voxel), with the interval at the peak.
+
+    `share` has the sign of the direction; `low` and `high` (voxel) have none.
+    """
+    model = model_of(result)
+    rows = []
+    for cluster in model.clusters(share):
+        at_peak = {
+            "Peak Share": abs(share[cluster.peak]),
+            "Share low": low[cluster.peak],
+            "Share high": high[cluster.peak],
+        }
+        direction = model.directions[0 if cluster.sign > 0 else 1]
+        rows.append({**_place(cluster, model.mask, np.abs(share)), **at_peak, "Direction": direction})
+    return _frame(rows, [column.name for column in columns_of(SHARE)])
+
+
 @made_once
 def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     """Return every cluster of a study's analyses, one row each, at both inputs and each level.
@@ -239,7 +260,7 @@ def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
                 rows += [{**fixed, "direction": direction, **_study_row(r)} for r in clusters.to_dict("records")]
                 if clusters.empty:
                     rows.append({**fixed, "direction": direction, "cluster": "none", "volume_mm3": 0.0})
-    return _frame(rows, list(STUDY))
+    return _frame(rows, [*STUDY, *(["share"] if any("share" in row for row in rows) else [])])
 
 
 def table_of_map(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:
@@ -289,8 +310,9 @@ _STUDY_NAMES = {
 
 def _study_row(row: Mapping[Any, Any]) -> dict[str, Any]:
     values = {new: row.get(old, np.nan) for new, old in _STUDY_NAMES.items()}
+    share = {"share": row["Peak Share"]} if "Peak Share" in row else {}
     # Z has no sign, since the direction is a column of its own.
-    return {**values, "Z": abs(values["Z"])}
+    return {**values, "Z": abs(values["Z"]), **share}
 
 
 def _place(cluster: Cluster, mask: Mask, weight: npt.NDArray[Any]) -> dict[str, Any]:

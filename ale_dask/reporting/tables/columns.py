@@ -13,7 +13,7 @@ from ale_dask.analyses.corrections import CORRECTIONS
 from ale_dask.analyses.findings.atlas import ATLASES
 
 Format = Callable[[float], str]
-MAIN, BASE_RATE, CONTRAST, CONJUNCTION = "main", "base-rate", "contrast", "conjunction"
+MAIN, BASE_RATE, CONTRAST, CONJUNCTION, SHARE = "main", "base-rate", "contrast", "conjunction", "share"
 _PREFIX = {MAIN: "cluster_", BASE_RATE: "base_rate_cluster_", CONTRAST: "contrast_cluster_"}
 """Before the name of a variable (cluster) of each table."""
 
@@ -46,7 +46,8 @@ def _volume(value: float) -> str:
 
 
 _four_digits, _percent, _three_decimals = "{:.4g}".format, "{:.1f}".format, "{:.3f}".format
-_ALL, _FOCI, _TESTED = (MAIN, BASE_RATE, CONTRAST, CONJUNCTION), (MAIN, BASE_RATE), (MAIN, BASE_RATE, CONTRAST)
+_FOCI, _TESTED, _OF_Z = (MAIN, BASE_RATE), (MAIN, BASE_RATE, CONTRAST), (MAIN, BASE_RATE, CONTRAST, CONJUNCTION)
+_ALL = (*_OF_Z, SHARE)
 CENTER = ("Center X", "Center Y", "Center Z")
 SIDES_OF = {"X": "left is negative", "Y": "back is negative", "Z": "below is negative"}
 _MASS = "Sum over the cluster of what its voxels have beyond the cluster-forming value."
@@ -95,13 +96,17 @@ def _of_atlas(name: str) -> tuple[Column, Column]:
 
 
 _P = "Family-wise p against the base rate"
+_SHARE = "Share of the subsamples in which the peak survives"
 COLUMNS = (
     # The first six are nilearn's.
     Column("Cluster ID", _ALL, says="Number of the cluster; “1a” is a sub-peak of cluster 1.", heading="Cluster"),
     *(Column(a, _ALL, _mm, says=f"Peak, mm in MNI space: {SIDES_OF[a]}.", heading=a.lower()) for a in "XYZ"),
-    Column("Peak Stat", _ALL, _three_decimals, says="z at the peak.", heading="Peak z"),
+    Column("Peak Stat", _OF_Z, _three_decimals, says="z at the peak.", heading="Peak z"),
+    Column("Peak Share", (SHARE,), _three_decimals, says=f"{_SHARE}.", heading="Share"),
+    Column("Share low", (SHARE,), _three_decimals, says=f"{_SHARE}: lower end of its 95 % interval."),
+    Column("Share high", (SHARE,), _three_decimals, says=f"{_SHARE}: upper end of its 95 % interval."),
     Column("Cluster Size (mm3)", _ALL, _volume, says="Volume of the cluster in mm³.", heading="mm³"),
-    Column("Direction", (CONTRAST,), says="The arm in which foci converge more, before “>”."),
+    Column("Direction", (CONTRAST, SHARE), says="The arm in which foci converge more, before “>”."),
     Column("p", (CONTRAST,), _four_digits, says="p of the cluster where clusters are tested, else of the peak."),
     Column("p uncorrected", (CONTRAST,), _four_digits, says="p of the peak, not corrected for multiple comparisons."),
     Column("Peak Difference", (CONTRAST,), _four_digits, says="ALE of the first arm minus the second at the peak."),
@@ -140,6 +145,7 @@ FORMATS: dict[str, Format] = {
     **dict.fromkeys(("volume_mm3", "mm3_1", "mm3_2", "mm3_both"), _volume),
     **dict.fromkeys(("Share (%)", "Largest Share (%)", "Least Retained (%)", "Mean Retained (%)", "By (%)"), _percent),
     "ALE": _four_digits,
+    "share": _three_decimals,
     "dice": _three_decimals,
 }
 
@@ -199,6 +205,9 @@ FIRST_ON_PAGE = (
     "AAL",
     *"XYZ",
     "Peak Stat",
+    "Peak Share",
+    "Share low",
+    "Share high",
     "Cluster Size (mm3)",
     "p",
     "p size FWE",

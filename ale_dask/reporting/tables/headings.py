@@ -37,6 +37,7 @@ _SAYS = {
     "volume_mm3": "Volume of the cluster in mm³.",
     "Z": "z at the peak, without a sign.",
     "ALE": "ALE at the peak.",
+    "share": "Share of the subsamples in which the peak survives.",
     "Arm": "The main effect that the experiment belongs to.",
     "Experiment": "Name of the experiment, as its file has it.",
     "Subjects": "Number of subjects.",
@@ -137,7 +138,7 @@ def first_columns(columns: Sequence[str], *, by_mass: bool = False) -> list[str]
 
     `by_mass` takes the p and decision by mass instead of those by size.
     """
-    if "Peak Stat" in columns:
+    if {"Peak Stat", "Peak Share"} & set(columns):
         wanted: Sequence[str] = [FIRST_BY_MASS.get(name, name) if by_mass else name for name in FIRST_ON_PAGE]
     else:
         wanted = next((first for key, first in _FIRST.items() if key in columns), columns)

@@ -236,9 +236,13 @@ def _cut(result: xr.Dataset, statistic: NullStatistic) -> dict[str, Any]:
     }
 
 
+_PEAK = ("Peak ALE", "Peak Difference", "Peak Share")
+"""Columns of which the first that a cluster table has holds the statistic at the peak."""
+
+
 def _cluster(row: Mapping[Any, Any], result: xr.Dataset, *, level: str) -> dict[str, Any]:
-    z = row["Peak Stat"]
-    statistic = row["Peak ALE"] if "Peak ALE" in row else (-1 if z < 0 else 1) * row["Peak Difference"]
+    z = row.get("Peak Stat", float("nan"))
+    statistic = row[next(column for column in _PEAK if column in row)] * (-1 if z < 0 else 1)
     columns = {
         **{new: row[old] for new, old in LONG_NAMES.items() if old in row},
         "cluster": int(row["Cluster ID"]),

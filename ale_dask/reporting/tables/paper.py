@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ COLUMNS = (
     "Side",
     "Z",
     "ALE",
+    "Share",
     "p",
     "x",
     "y",
@@ -42,7 +44,7 @@ MIDLINE_MM = 2.0
 """A peak closer to x = 0 has no side."""
 UNDECIDED = "†"
 MINUS = "−"
-_NUMBERS = frozenset(("Cluster", "Z", "ALE", "p", "x", "y", "z", "Volume (mm3)"))
+_NUMBERS = frozenset(("Cluster", "Z", "ALE", "Share", "p", "x", "y", "z", "Volume (mm3)"))
 _NAMED = 3
 """Contributors that a row names; the table of contributions has them all."""
 
@@ -65,7 +67,9 @@ def article_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
             named = contributors if _is_shown(result, spec) else {}
             clusters = [_row(row, result, spec, named) for row in table.to_dict("records")]
             rows += [fixed | row for row in clusters] or [fixed | {"Region": "no cluster"}]
-    return pd.DataFrame([dict.fromkeys(COLUMNS, "") | row for row in rows], columns=list(COLUMNS), dtype=object)
+    # Only subsamples have shares.
+    columns = [c for c in COLUMNS if c != "Share" or any(row.get(c) for row in rows)]
+    return pd.DataFrame([dict.fromkeys(columns, "") | row for row in rows], columns=columns, dtype=object)
 
 
 def _is_shown(result: xr.Dataset, spec: MapSpec) -> bool:
@@ -99,8 +103,9 @@ def _row(row: Mapping[Any, Any], result: xr.Dataset, spec: MapSpec, contributors
         "Nucleus": area_words(row["Nucleus"]) if isinstance(row["Nucleus"], str) else "",
         "Side": "" if abs(x) < MIDLINE_MM else "L" if x < 0 else "R",
         # Z has no sign, since the direction is a column of its own.
-        "Z": f"{abs(row['Peak Stat']):.2f}",
+        "Z": _number(abs(row.get("Peak Stat", math.nan)), "{:.2f}"),
         "ALE": _number(row.get("Peak ALE"), "{:.4f}"),
+        "Share": _number(row.get("Peak Share"), "{:.2f}"),
         "p": _p(row.get(p)) + (UNDECIDED if row.get(decision) == "undecided" else "") if peak else "",
         **{axis: f"{round(row[axis.upper()]) + 0:d}" for axis in "xyz"},
         "Volume (mm3)": f"{volume:.0f}" if peak else "",
@@ -141,7 +146,7 @@ class Printed:
 def printed(results: Mapping[str, xr.Dataset], *, title: str) -> Printed:
     """Return the table of a paper ready to print; columns that are empty in all rows are left out."""
     table = article_table(results)
-    shown = [c for c in COLUMNS if c not in ("Analysis", "Direction", "Threshold") and (table[c] != "").any()]
+    shown = [c for c in table.columns if c not in ("Analysis", "Direction", "Threshold") and (table[c] != "").any()]
     cells = table[shown].map(_printed)
     return Printed(
         title,

@@ -84,5 +84,6 @@ def _analysis(name: str, values: Mapping[str, Any]) -> str:
         "main-effect": lambda v: f"ALE of {listed(v['foci'])}",
         "contrast": lambda v: f"{' against '.join(v['arms'])}, in both directions",
         "conjunction": lambda v: f"conjunction of {listed(v['of'])}",
+        "subsampled": lambda v: f"{v['subsamples']} subsamples of {v['size']} groups of subjects of {v['of']}",
     }
     return f"**{name}**: {words[values['kind']](values)}"

@@ -246,7 +246,7 @@ def _sides(result: xr.Dataset, shown: F64, study: Mapping[str, xr.Dataset] | Non
     known = hues_of(study or {})
     hues = [known.get(name, HUES[k % len(HUES)]) for k, name in enumerate(model.parts)]
     if not model.two_sided:
-        hue = OVERLAP if model.kind == "conjunction" else hues[0]
+        hue = hues[0] if len(hues) == 1 else OVERLAP
         return (Side(1, model.directions[0], hue.ramp),)
     pairs = zip(model.sides.items(), hues, strict=False)
     return tuple(Side(sign, words, hue.ramp) for (sign, words), hue in pairs if (sign * shown > 0).any())

@@ -1,0 +1,269 @@
+"""ALE of many subsamples of a main effect: in what share of them does each voxel survive? (Eickhoff 2016)
+
+Each subsample has its own analytic null, cluster-forming value and null of clusters. All these nulls share the drawn
+foci of the sample's iterations: an iteration of a subsample lacks the foci of the groups that are left out, and no
+other focus moves. The null of a subsample is hence the one that it would have as a main effect of its own.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ale_dask.analyses.corrections import CORRECTION_OF, STATISTICS, Observed
+from ale_dask.analyses.findings.model import Result
+from ale_dask.analyses.main_effect import UNIFORM_ALONE, MainEffectPlan, identity_of, result_attrs, search_variables
+from ale_dask.analyses.null_draws import draws_of
+from ale_dask.analyses.null_threshold import null_specific_threshold
+from ale_dask.analyses.sample import Sample
+from ale_dask.analyses.sensitivity.variant_null import VariantsPlan, null_of
+from ale_dask.analyses.subsamples import Subsamples, check_size, n_groups, n_subsamples, ranked, shares, subsamples_of
+from ale_dask.config.study import INPUTS, Subsampled
+from ale_dask.coordinates.foci import subset
+from ale_dask.coordinates.subject_groups import group_names
+from ale_dask.errors import InputError
+from ale_dask.execution.backends.connect import cpu_count
+from ale_dask.execution.plan import StoredArray
+from ale_dask.numerics import clusters, correct
+from ale_dask.numerics.ale import Row, add_row, ale_from_s
+from ale_dask.numerics.null import analytic_null, histogram
+from ale_dask.schema import Variable, describe
+
+KIND = "subsampled"
+VOXEL = "voxel-fwe"
+LEVELS = (*INPUTS, VOXEL)
+"""What a voxel of a subsample survives: its primary correction, its uncorrected p, its voxel FWE."""
+CONTROLS = (
+    "nothing beyond each subsample: every one of them controls its own error, and a share of subsamples is no p; it "
+    "shows how far a finding hangs on which groups of subjects there happen to be"
+)
+Bools = npt.NDArray[np.bool_]
+I64 = npt.NDArray[np.int64]
+_OWN = (
+    *(
+        Variable(f"subsample_share{end}", ("input", "voxel"), "f", "share of subsamples", f"in which it survives{what}")
+        for end, what in (("", ""), ("_low", ", 95 % interval, lower end"), ("_high", ", 95 % interval, upper end"))
+    ),
+    Variable("subsample_share_voxel_fwe", ("voxel",), "f", "share of subsamples", "in which it survives voxel FWE"),
+    Variable("subsample_clusters", ("input", "voxel"), "f", "share of subsamples", "where it is large enough"),
+    Variable("subsample_clusters_voxel_fwe", ("voxel",), "f", "share of subsamples", "where it is large enough"),
+    Variable("subsample_ale", ("voxel",), "f", "probability", "mean ALE of the subsamples"),
+    Variable("subsample_has", ("subsample", "group"), "b", "", "whether a subsample has the group of subjects"),
+    Variable("subsample_volume", ("input", "subsample"), "i", "voxels", "that survive in the subsample"),
+    Variable("subsample_threshold_ale", ("subsample",), "f", "probability", "cluster-forming ALE of the subsample"),
+    Variable("subsample_cut", ("subsample",), "i", "", "least whole number that survives the primary correction"),
+)
+
+
+class SubsampledResult(Result, kind=KIND):
+    """View a Dataset as the subsamples of a main effect."""
+
+    title = "Subsamples"
+
+    @property
+    def parts(self) -> list[str]:
+        """The name of the main effect that subsamples are of."""
+        return [str(name) for name in self.dataset.attrs["of"]]
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """The only direction: the subsamples of the main effect."""
+        return (f"subsamples of {self.parts[0]}",)
+
+    def _rank(self, values: npt.NDArray[Any], level: str) -> npt.NDArray[Any]:
+        # Many voxels survive in every subsample: of these the one with the largest mean ALE is the peak.
+        return ranked(values, self.dataset["subsample_ale"].values)
+
+
+class SubsampledPlan(VariantsPlan, kind=KIND):
+    """Plan of the nulls of the subsamples of a main effect, which share their draws."""
+
+    forming = StoredArray[np.int32]()
+    """The cluster-forming S of each subsample in the observed map (subsample)."""
+
+
+def check_subsampled(sample: Sample, analysis: Subsampled, *, name: str) -> None:
+    """Raise an error for subsamples that cannot be taken of a main effect.
+
+    Raises
+    ------
+    InputError
+        for a size that leaves no group out, TFCE, or the base rate as the only null.
+    """
+    check_size(sample, size=analysis.size, name=name, of=analysis.of)
+    inference = sample.inference
+    if CORRECTION_OF[inference.correction].only_if_asked:
+        raise InputError(
+            f"analysis.{name}: subsamples need a cluster or voxel correction, since one pass over the draws serves "
+            f"them all; set another than {inference.correction}"
+        )
+    if inference.null == "base-rate":
+        raise InputError(f"analysis.{name}: {UNIFORM_ALONE.format('each subsample')}")
+
+
+def conventions_of(whole: MainEffectPlan, sample: Sample, analysis: Subsampled) -> dict[str, Any]:
+    """Return every setting that changes a number of the plan; a hash over it is the identity."""
+    possible = n_subsamples(sample, size=analysis.size)
+    groups = sample.groups.tolist()
+    return {
+        "whole": whole.identity,
+        "size": analysis.size,
+        "subsamples": min(possible, analysis.subsamples),
+        "enumerate": possible <= analysis.subsamples,
+        # Only where a group has several experiments: otherwise they are counted up.
+        **({"groups": groups} if n_groups(sample) < len(groups) else {}),
+    }
+
+
+def plan_subsampled(sample: Sample, whole: MainEffectPlan, analysis: Subsampled, *, name: str) -> SubsampledPlan:
+    """Return the frozen plan of the nulls of all subsamples of a main effect with the plan `whole`."""
+    conventions = conventions_of(whole, sample, analysis)
+    has = _chosen(sample, analysis).members(sample)
+    forming = _forming_values(sample, has, bits=whole.bits)
+    left_out = [np.flatnonzero(~members) for members in has]
+    return SubsampledPlan(
+        name=name,
+        kind=KIND,
+        identity=identity_of(KIND, conventions),
+        statistics=tuple(f"{what}:{s}" for s in range(len(has)) for what in STATISTICS),
+        settings={"conventions": conventions, "bits": whole.bits, "additive": whole.additive},
+        arrays={
+            **draws_of(whole),
+            "forming": forming,
+            "threshold": _null_values(sample, has, forming, bits=whole.bits),
+            "begin": np.r_[0, np.cumsum([len(m) for m in left_out])].astype(np.int64),
+            "member": np.concatenate(left_out).astype(np.int64),
+        },
+    )
+
+
+def _chosen(sample: Sample, analysis: Subsampled) -> Subsamples:
+    return subsamples_of(sample, size=analysis.size, number=analysis.subsamples)
+
+
+def _forming_values(sample: Sample, has: Bools, *, bits: int) -> npt.NDArray[np.int32]:
+    """Return the cluster-forming S of each subsample (subsample), by its own analytic null."""
+    n_voxels, rows = sample.mask.n_voxels, list(sample.rows(bits))
+    laws = [histogram(value, n_voxels=n_voxels, bits=bits) for _, value in rows]
+
+    def forming(members: Bools) -> int:
+        most = int(_sum(rows, members, n_voxels).max(initial=1))
+        null = analytic_null([laws[i] for i in np.flatnonzero(members)], bits=bits, s_max=most)
+        return null.critical(sample.inference.voxel_p)
+
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        return np.array(list(pool.map(forming, has)), dtype=np.int32)
+
+
+def _null_values(sample: Sample, has: Bools, forming: npt.NDArray[np.int32], *, bits: int) -> npt.NDArray[np.int32]:
+    """Return the S at which clusters are formed in the null of each subsample (subsample)."""
+    if sample.inference.null_cut == "observed":
+        return forming
+    smaller = (Sample(subset(sample.foci, members), sample.mask, sample.inference) for members in has)
+    return np.array([null_specific_threshold(each, bits=bits) for each in smaller], dtype=np.int32)
+
+
+def _sum(rows: list[Row], members: Bools, n_voxels: int) -> I64:
+    """Return the observed sum S (voxel) of the experiments of a subsample."""
+    s = np.zeros(n_voxels, dtype=np.int64)
+    for i in np.flatnonzero(members):
+        add_row(*rows[i], s)
+    return s
+
+
+def collect(sample: Sample, plan: SubsampledPlan, null: I64, *, analysis: Subsampled) -> xr.Dataset:
+    """Return the result: the share of subsamples (input, voxel) in which a voxel survives, with its 95 % interval.
+
+    `null` is (iteration, subsample x statistic). Each subsample is thresholded as a main effect of its own would be.
+    """
+    inference, mask = sample.inference, sample.mask
+    chosen = _chosen(sample, analysis)
+    has, rows = chosen.members(sample), list(sample.rows(plan.bits))
+    n = len(has)
+    counts = np.zeros((len(LEVELS), mask.n_voxels), dtype=np.int64)
+    volume, cuts = np.zeros((len(LEVELS), n), dtype=np.int64), np.zeros(n, dtype=np.int64)
+    ale = np.zeros(mask.n_voxels)
+    for s, members in enumerate(has):
+        observed = _sum(rows, members, mask.n_voxels)
+        found, cuts[s] = _surviving(plan, null_of(null, s), observed, number=s, sample=sample)
+        counts += found
+        ale += ale_from_s(observed, bits=plan.bits)
+        volume[:, s] = found.sum(axis=1)
+    share, low, high = (ends.astype(np.float32) for ends in shares(counts, n, complete=chosen.complete))
+    shown = np.array([_large_enough(each, analysis.share, sample) for each in share])
+    inputs = ("input", "voxel")
+    result = xr.Dataset(
+        {
+            "subsample_share": (inputs, share[:2]),
+            "subsample_share_low": (inputs, low[:2]),
+            "subsample_share_high": (inputs, high[:2]),
+            "subsample_share_voxel_fwe": ("voxel", share[2]),
+            "subsample_clusters": (inputs, shown[:2]),
+            "subsample_clusters_voxel_fwe": ("voxel", shown[2]),
+            "subsample_ale": ("voxel", (ale / n).astype(np.float32)),
+            "subsample_has": (("subsample", "group"), chosen.chosen),
+            "subsample_volume": (("input", "subsample"), volume[:2]),
+            "subsample_threshold_ale": ("subsample", ale_from_s(plan.forming.astype(np.int64), bits=plan.bits)),
+            "subsample_cut": ("subsample", cuts),
+            "voxel_ijk": (("voxel", "axis"), mask.voxel_ijk),
+            **search_variables(mask),
+        },
+        coords={"input": np.array(INPUTS, dtype=object), "group": _names(sample)},
+    )
+    return describe(result, *_OWN).assign_attrs(
+        **result_attrs(mask, inference, plan),
+        of=[analysis.of],
+        controls=CONTROLS,
+        iterations=len(null),
+        size=analysis.size,
+        n_groups=n_groups(sample),
+        subsamples=n,
+        distinct=len(np.unique(chosen.chosen, axis=0)),
+        possible=min(chosen.possible, 2**62),
+        enumerated=chosen.complete,
+        share=analysis.share,
+        with_any=(volume > 0).sum(axis=1).tolist(),
+        largest_share=share.max(axis=1).astype(float).tolist(),
+    )
+
+
+def _names(sample: Sample) -> npt.NDArray[np.object_]:
+    """Return the name of each group of subjects (group)."""
+    names = np.empty(n_groups(sample), dtype=object)
+    names[sample.groups] = group_names(sample.foci, sample.groups)
+    return names
+
+
+def _surviving(plan: SubsampledPlan, null: I64, s: I64, *, number: int, sample: Sample) -> tuple[Bools, int]:
+    """Return which voxels of a subsample with the sum `s` (voxel) survive (level, voxel), and its primary cut."""
+    inference, inside, volume = sample.inference, plan.searched, sample.mask.volume
+    threshold = int(plan.forming[number])
+    labels = clusters.label_clusters((s >= threshold) & inside, volume=volume, connectivity=inference.connectivity)
+    seen = Observed(s, threshold, labels, inside, volume)
+
+    def corrected(word: str) -> tuple[Bools, int]:
+        correction = CORRECTION_OF[word]
+        column = null[:, STATISTICS.index(correction.uniform.statistic)]
+        cut = correct.cut(column, alpha=inference.cluster_p, rule=inference.cluster_cut)
+        return correction.survives(seen, correction.measure(seen), cut), cut
+
+    primary, cut = corrected(inference.correction)
+    least = inference.min_voxels(sample.mask.voxel_volume)
+    uncorrected = clusters.keep_clusters(labels, clusters.sizes(labels) >= least)
+    return np.array([primary, uncorrected, corrected("voxel")[0]]), cut
+
+
+def _large_enough(share: npt.NDArray[np.float32], least: float, sample: Sample) -> npt.NDArray[np.float32]:
+    """Return a share (voxel) where it is at least `least`, in clusters of the minimum volume; 0 elsewhere."""
+    inference, mask = sample.inference, sample.mask
+    kept = clusters.at_least(
+        share >= np.float32(least),
+        volume=mask.volume,
+        minimum=inference.min_voxels(mask.voxel_volume),
+        connectivity=inference.connectivity,
+    )
+    return np.where(kept, share, 0).astype(np.float32)

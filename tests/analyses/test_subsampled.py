@@ -1,0 +1,126 @@
+"""Subsamples: each equals the main effect of its experiments alone, and a voxel's share counts those it survives in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+from support.effects import effect
+
+import ale_dask as ale
+from ale_dask.analyses.main_effect import thresholded
+from ale_dask.config.study import INPUTS, load_study
+from ale_dask.coordinates.foci import subset
+from ale_dask.errors import InputError
+from ale_dask.workflows.prepare import prepare
+
+
+def alone(foci: xr.Dataset, found: xr.Dataset, tiny: Path, **changes: object) -> list[xr.Dataset]:
+    """Return the main effect of each subsample, run by itself with the same seed."""
+    labels = foci["experiment_id"].values.astype(str)
+    kept = [np.isin(labels, found["group"].values[has].astype(str)) for has in found["subsample_has"].values]
+    return [effect(subset(foci, keep), tiny, "part", **changes) for keep in kept]
+
+
+@pytest.mark.parametrize(
+    ("size", "subsamples", "changes"),
+    [
+        (7, 8, {}),
+        (5, 6, {"correction": "cluster-mass"}),
+        (4, 6, {"correction": "voxel", "within": "additive"}),
+        (6, 3, {"null_cut": "own"}),
+    ],
+    ids=str,
+)
+def test_each_subsample_is_its_main_effect(tiny: Path, size: int, subsamples: int, changes: dict[str, str]) -> None:
+    foci = ale.read_foci(tiny / "drug.txt")
+    found = ale.subsampled(effect(foci, tiny, "drug", **changes), size=size, subsamples=subsamples)
+    assert (found["subsample_has"].values.sum(axis=1) == size).all()
+    parts = alone(foci, found, tiny, **changes)
+    for source in INPUTS:
+        survives = np.array([thresholded(part, source) for part in parts])
+        share = found["subsample_share"].sel(input=source).values
+        np.testing.assert_array_equal(share, survives.mean(axis=0).astype(np.float32))
+        assert found["subsample_volume"].sel(input=source).values.tolist() == survives.sum(axis=1).tolist()
+        assert share.max() > 0
+    by_voxel = np.mean([part["z_voxel_fwe"].values != 0 for part in parts], axis=0)
+    np.testing.assert_array_equal(found["subsample_share_voxel_fwe"].values, by_voxel.astype(np.float32))
+    thresholds = [part.attrs["threshold_ale"] for part in parts]
+    np.testing.assert_allclose(found["subsample_threshold_ale"].values, thresholds, rtol=1e-12)
+    assert len(set(thresholds)) > 1
+    # The ALE map of a main effect has whole kernels, S those that end at 4 standard deviations.
+    mean = np.mean([part["ale"].values for part in parts], axis=0)
+    np.testing.assert_allclose(found["subsample_ale"].values, mean, atol=1e-4)
+
+
+def test_few_subsamples_are_enumerated_and_have_no_interval(tiny: Path) -> None:
+    foci = ale.read_foci(tiny / "drug.txt")
+    whole = effect(foci, tiny, "drug")
+    every, some = (ale.subsampled(whole, size=7, subsamples=number) for number in (8, 7))
+    assert every.attrs["enumerated"]
+    assert every.attrs["distinct"] == 8
+    for end in ("low", "high"):
+        np.testing.assert_array_equal(every[f"subsample_share_{end}"].values, every["subsample_share"].values)
+    assert not some.attrs["enumerated"]
+    at = int(some["subsample_share"].values[0].argmax())
+    r = round(float(some["subsample_share"][0, at]) * 7)
+    ends = [float(some[f"subsample_share_{end}"][0, at]) for end in ("low", "high")]
+    np.testing.assert_allclose(ends, stats.binomtest(r, 7).proportion_ci(0.95, "exact"), rtol=1e-5)
+
+
+def test_a_subsample_depends_on_seed_group_and_number_alone(tiny: Path) -> None:
+    """More subsamples begin with the same ones, and the order of experiments changes none."""
+    foci = ale.read_foci(tiny / "drug.txt")
+    few, many = (ale.subsampled(effect(foci, tiny, "drug"), size=4, subsamples=n)["subsample_has"] for n in (5, 30))
+    np.testing.assert_array_equal(few.values, many.values[:5])
+    # Each of the 8 groups is in half of the subsamples, within four standard deviations of 30 of them.
+    assert (abs(many.values.mean(axis=0) - 0.5) < 4 * 0.5 / np.sqrt(30)).all()
+    turned = effect(ale.select(foci, {"where": "n > 0"}).isel(experiment=slice(None)), tiny, "drug", seed=2)
+    assert (ale.subsampled(turned, size=4, subsamples=5)["subsample_has"].values != few.values).any()
+
+
+def test_clusters_hold_the_least_share_and_the_minimum_volume(tiny: Path) -> None:
+    foci = ale.read_foci(tiny / "drug.txt")
+    found = ale.subsampled(effect(foci, tiny, "drug", min_volume=640.0), size=5, subsamples=10, share=0.8)
+    share, shown = found["subsample_share"].values, found["subsample_clusters"].values
+    assert shown.any()
+    np.testing.assert_array_equal(shown[shown > 0], share[shown > 0])
+    assert shown[shown > 0].min() >= np.float32(0.8)
+    tables = ale.tables(found)
+    assert (tables["clusters"]["Cluster Size (mm3)"] >= 640).all()
+    assert tables["clusters"]["Peak Share"].max() == share[0].max()
+
+
+@pytest.mark.parametrize(
+    ("changes", "size", "message"),
+    [
+        ({}, 8, r"analysis\.part\.size: 8 of the 8 groups of subjects of 'drug'.*give a size from 2 to 7"),
+        ({}, 1, r"part: size: Input should be greater than or equal to 2"),
+        ({"correction": "tfce"}, 5, r"subsamples need a cluster or voxel correction"),
+    ],
+    ids=str,
+)
+def test_mistakes(tiny: Path, changes: dict[str, str], size: int, message: str) -> None:
+    whole = effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug", **changes)
+    with pytest.raises(InputError, match=message):
+        ale.subsampled(whole, size=size, name="part")
+
+
+def test_mistakes_in_a_study(tiny: Path) -> None:
+    toml = tiny / "study.toml"
+    text = toml.read_text()
+
+    def fails(lines: str, message: str, replaced: tuple[str, str] = ("", "")) -> None:
+        toml.write_text(text.replace(*replaced) + f'[analysis.part]\nkind = "subsampled"\n{lines}\n')
+        with pytest.raises(InputError, match=message):
+            prepare(load_study(toml))
+
+    fails('of = "drug"', r"analysis\.part\.size: is missing")
+    fails('of = "drag"\nsize = 4', r"analysis\.part\.of: no main effect named 'drag'; did you mean 'drug'")
+    fails('of = "drug-vs-therapy"\nsize = 4', r"analysis\.part\.of: no main effect named 'drug-vs-therapy'")
+    fails('of = "drug"\nsize = 4\nsubsample = 9', r"analysis\.part\.subsample: unknown key; did you mean 'subsamples'")
+    fails('of = "drug"\nsize = 8', r"analysis\.part\.size: 8 of the 8 groups")
+    fails('of = "drug"\nsize = 4', r"analysis\.part: each subsample is of the test", ('"uniform"', '"base-rate"'))
