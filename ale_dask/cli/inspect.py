@@ -352,8 +352,8 @@ def collect(
         raise typer.BadParameter(f"{len(outs)} runs: give -o TABLE.tsv for one table of them all, or one OUT")
     from ale_dask.cli.output import finish, print_sweep_result
     from ale_dask.storage.location import place
+    from ale_dask.storage.ownership import holds_sweep
     from ale_dask.workflows.run import collect as of
-    from ale_dask.workflows.run_directory import holds_sweep
     from ale_dask.workflows.sweep import collect_sweep
 
     if holds_sweep(place(outs[0])):

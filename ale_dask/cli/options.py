@@ -293,7 +293,7 @@ SubgroupSample = Annotated[
 def is_sweep(study: str) -> bool:
     """Return whether a STUDY is the folder or URL of a sweep."""
     from ale_dask.storage.location import place
-    from ale_dask.workflows.run_directory import holds_sweep
+    from ale_dask.storage.ownership import holds_sweep
 
     return not Path(study).is_file() and holds_sweep(place(study))
 

@@ -164,6 +164,18 @@ def _plan_of(path: Place, data: bytes) -> Plan:
         raise StoreError(f"{path}: {error}") from error
 
 
+def stored_plan(out: Place, name: str) -> Plan:
+    """Return the plan that OUT holds under a name.
+
+    Raises
+    ------
+    StoreError
+        when it is damaged.
+    """
+    path = out / "plans" / name / "plan.npz"
+    return _plan_of(path, path.read_bytes())
+
+
 def segments(out: Place, plan: Plan) -> list[Segment]:
     """Return the segments planned so far, in order.
 

@@ -40,6 +40,11 @@ def holds_run(out: Place) -> bool:
     return False
 
 
+def holds_sweep(out: Place) -> bool:
+    """Return whether OUT holds a sweep and not a run."""
+    return (out / "sweep.toml").is_file() and not (out / "study.toml").is_file()
+
+
 def claim(out: Place, folders: Iterable[str]) -> None:
     """Check that OUT may be written: it holds a run, or no file under a name that a run writes.
 

@@ -30,10 +30,11 @@ from ale_dask.execution.plan import Plan, compute_block, of_type
 from ale_dask.numerics import correct
 from ale_dask.reporting.common.written import differing_results
 from ale_dask.storage.location import Place, place
+from ale_dask.storage.ownership import holds_sweep
 from ale_dask.workflows.run import run
-from ale_dask.workflows.run_directory import Run, holds_sweep, jobs_of, stored_run, stored_study
+from ale_dask.workflows.run_directory import Run, jobs_of, stored_run, stored_study
 from ale_dask.workflows.sweep import plan_sweep
-from ale_dask.workflows.sweep_passes import Pass, store_passes
+from ale_dask.workflows.sweep_passes import KeptPass, kept_passes, list_passes, store_passes
 
 _RECENT_SECONDS = 60.0
 
@@ -260,25 +261,19 @@ class SweepStatusReader:
 
     def __init__(self, out: Place) -> None:
         self.out, self.run = out, Run.at(out)
-        planned = plan_sweep(stored_study(out), keep_going=True)
-        self.passes = store_passes(out, planned.passes)
-        self.names: dict[str, str] = {}
-        for name in self.passes.by_name:
-            served = [
-                (analysis, label)
-                for label, plans in planned.plans.items()
-                for analysis, plan in plans.items()
-                if self.passes.where[plan.identity] == name
-            ]
-            analyses = ", ".join(dict.fromkeys(analysis for analysis, _ in served))
-            self.names[name] = f"{analyses} in {len({label for _, label in served})} combination(s)"
+        self.passes = kept_passes(out) or self._planned()
+
+    def _planned(self) -> list[KeptPass]:
+        """Return the passes of a sweep that keeps no list of them; planning every combination takes a while."""
+        planned = plan_sweep(stored_study(self.out), keep_going=True)
+        return list_passes(store_passes(self.out, planned.passes), planned.plans)
 
     def __call__(self) -> list[AnalysisStatus]:
         """Return the status of every pass."""
         failed = _failed(self.out)
-        return [self._status(name, each, failed=failed[name]) for name, each in self.passes.by_name.items()]
+        return [self._status(each, failed=failed[each.plan.name]) for each in self.passes]
 
-    def _status(self, name: str, each: Pass, *, failed: int) -> AnalysisStatus:
+    def _status(self, each: KeptPass, *, failed: int) -> AnalysisStatus:
         done, recent, now = 0, 0, time.time()
         have = segments(self.out, each.plan)
         for segment in have:
@@ -287,7 +282,7 @@ class SweepStatusReader:
                 done += iterations
                 recent += iterations if now - changed < _RECENT_SECONDS else 0
         total = max(sum(s.iterations for s in have), each.iterations)
-        return AnalysisStatus(self.names[name], done, total, recent / _RECENT_SECONDS, None, "", None, failed)
+        return AnalysisStatus(each.serves, done, total, recent / _RECENT_SECONDS, None, "", None, failed)
 
 
 def status_reader(out: str | Place) -> Callable[[], list[AnalysisStatus]]:

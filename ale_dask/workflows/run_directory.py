@@ -36,7 +36,7 @@ from ale_dask.execution.plan import Plan, Segment, block_size
 from ale_dask.execution.progress import clock
 from ale_dask.reporting.common.maps import stem
 from ale_dask.storage.location import Place, create_once, local_copy, remove, replace_file, tidy
-from ale_dask.storage.ownership import claim, holds_run
+from ale_dask.storage.ownership import claim, holds_run, holds_sweep
 from ale_dask.workflows.prepare import cost, make_plans, prepare
 
 
@@ -69,11 +69,6 @@ def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "stud
         study = study.model_copy(update={"inference": named})
     resolved = with_files(with_expanded_files(study), copied).model_copy(update={"backend": backend})
     replace_file(out / name, sealed(to_toml(resolved), hashes).encode())
-
-
-def holds_sweep(out: Place) -> bool:
-    """Return whether OUT holds a sweep and not a run."""
-    return (out / "sweep.toml").is_file() and not (out / "study.toml").is_file()
 
 
 def stored_study(out: Place) -> Study:

@@ -22,12 +22,12 @@ from ale_dask.execution.backends.base import DetachedRun, Submission, cancelled_
 from ale_dask.execution.backends.registry import backend_of
 from ale_dask.execution.executors import Step
 from ale_dask.storage.location import Place, create_once, place, remove_file, replace_file
-from ale_dask.storage.ownership import claim
+from ale_dask.storage.ownership import claim, holds_sweep
 from ale_dask.workflows import run
 from ale_dask.workflows.follow import alive, describe, follow, submitted
 from ale_dask.workflows.maintain import AnalysisStatus
 from ale_dask.workflows.prepare import prepare
-from ale_dask.workflows.run_directory import create_run, folders_of, holds_sweep, run_token, stored_study
+from ale_dask.workflows.run_directory import create_run, folders_of, run_token, stored_study
 from ale_dask.workflows.sweep import create_sweep, plan_sweep, run_planned
 from ale_dask.workflows.sweep_cells import Axes
 

@@ -57,7 +57,15 @@ from ale_dask.workflows.run import carry_out, workers_of
 from ale_dask.workflows.run_directory import Sizes, run_token, save_inputs, stored_study
 from ale_dask.workflows.run_record import run_record
 from ale_dask.workflows.sweep_cells import Axes, Cell, cell_hash, cells_of, shown_axes
-from ale_dask.workflows.sweep_passes import Nulls, Passes, jobs_of_passes, plan_passes, store_passes
+from ale_dask.workflows.sweep_passes import (
+    Nulls,
+    Passes,
+    jobs_of_passes,
+    keep_passes,
+    list_passes,
+    plan_passes,
+    store_passes,
+)
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -219,7 +227,9 @@ def create_sweep(planned: Sweep, out: Place) -> Passes:
     axes = {name: list(values) for name, values in planned.given.items()}
     study = planned.study.model_copy(update={"sweep": axes})
     save_inputs(study, out, backend=study.backend, name="sweep.toml")
-    return store_passes(out, planned.passes)
+    passes = store_passes(out, planned.passes)
+    keep_passes(out, list_passes(passes, planned.plans))
+    return passes
 
 
 def _collect(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,10 +22,12 @@ from ale_dask.analyses.sensitivity import base_rate_variants, variant_null
 from ale_dask.analyses.sensitivity.base_rate_variants import BaseRateVariantsPlan
 from ale_dask.analyses.study_plans import Null, PreparedStudy
 from ale_dask.execution.backends.connect import cpu_count
-from ale_dask.execution.block_store import store_plan
+from ale_dask.execution.block_store import store_plan, stored_plan
 from ale_dask.execution.executors import Job
 from ale_dask.execution.plan import Plan, digest, of_type
-from ale_dask.storage.location import Place
+from ale_dask.storage.checksums import whole, with_hash
+from ale_dask.storage.location import Place, replace_file
+from ale_dask.version import __version__
 from ale_dask.workflows.run_directory import Run, Sizes
 
 
@@ -120,6 +123,54 @@ def store_passes(out: Place, passes: Passes) -> Passes:
     with ThreadPoolExecutor(cpu_count()) as pool:
         plans = list(pool.map(stored, passes.by_name.values()))
     return replace(passes, by_name=dict(zip(passes.by_name, plans, strict=True)))
+
+
+@dataclass(frozen=True, eq=False)
+class KeptPass:
+    """A stored pass as `status` shows it: its plan, the number of its iterations, and in words what it serves."""
+
+    plan: Plan
+    iterations: int
+    serves: str
+
+
+def list_passes(passes: Passes, plans: Mapping[str, Mapping[str, Plan]]) -> list[KeptPass]:
+    """Return the stored passes, each with the analyses and the number of combinations of `plans` that it serves."""
+    served: dict[str, tuple[dict[str, None], set[str]]] = {name: ({}, set()) for name in passes.by_name}
+    for label, of_study in plans.items():
+        for analysis, plan in of_study.items():
+            analyses, labels = served[passes.where[plan.identity]]
+            analyses[analysis] = None
+            labels.add(label)
+    return [
+        KeptPass(each.plan, each.iterations, f"{', '.join(served[name][0])} in {len(served[name][1])} combination(s)")
+        for name, each in passes.by_name.items()
+    ]
+
+
+_KEPT = "plans/passes.json"
+
+
+def keep_passes(out: Place, passes: Sequence[KeptPass]) -> None:
+    """Write the list of the stored passes to OUT, so that `status` need not plan every combination again."""
+    listed = {each.plan.name: [each.iterations, each.serves] for each in passes}
+    replace_file(out / _KEPT, json.dumps(with_hash({"of": _sweep_hash(out), "passes": listed})).encode())
+
+
+def kept_passes(out: Place) -> list[KeptPass] | None:
+    """Return the passes that OUT lists, or None where the list is missing, damaged or of another study or version."""
+    try:
+        content = json.loads((out / _KEPT).read_bytes())
+        if not whole(content) or content["of"] != _sweep_hash(out):
+            return None
+        return [KeptPass(stored_plan(out, name), *told) for name, told in content["passes"].items()]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _sweep_hash(out: Place) -> str:
+    """Return a hash over the study and the axes of a sweep, which sweep.toml holds, and the version of the program."""
+    return hashlib.sha256((out / "sweep.toml").read_bytes() + __version__.encode()).hexdigest()
 
 
 def jobs_of_passes(passes: Passes, out: Place, *, sizes: Sizes) -> list[Job]:

@@ -142,6 +142,13 @@ def test_a_sweep_that_was_submitted_ends_as_one_that_was_waited_for(study: Study
     axes = {"voxel_p": [0.01, 0.05]}
     ale.submit(study, tmp_path / "later", axes=axes, pictures=False)
     assert ale.follow(tmp_path / "later", lambda statuses: None)
+    told = status(tmp_path / "later")
+    # Without the copies of its files nothing can be planned again: status reads what the sweep keeps of its passes.
+    (tmp_path / "later" / "foci").rename(tmp_path / "foci")
+    assert status(tmp_path / "later") == told
+    (tmp_path / "foci").rename(tmp_path / "later" / "foci")
+    (tmp_path / "later" / "plans" / "passes.json").write_text("{}")
+    assert status(tmp_path / "later") == told
     later = json.loads((tmp_path / "later" / "sweep.json").read_text())
     _, record = ale.sweep(study, tmp_path / "now", axes=axes, quiet=True)
     assert later["cells"] == record["cells"]
