@@ -55,6 +55,7 @@ from ale_dask.workflows.follow import follow as follow
 from ale_dask.workflows.follow import logs as logs
 from ale_dask.workflows.jackknife import jackknife as jackknife
 from ale_dask.workflows.leave_one_out import jackknife_of_run as jackknife_of_run
+from ale_dask.workflows.macm import macm as macm
 from ale_dask.workflows.maintain import extend as extend
 from ale_dask.workflows.maintain import run_share as run_share
 from ale_dask.workflows.maintain import status as status

@@ -59,6 +59,9 @@ _MAIN_EFFECT = (
     Variable("z_voxel_fwe", ("voxel",), "f", "z", "z where the voxel survives FWE by the maximum ALE"),
     Variable("z_fdr_bh", ("voxel",), "f", "z", "z where the voxel survives Benjamini-Hochberg FDR"),
     Variable("z_fdr_by", ("voxel",), "f", "z", "z where the voxel survives Benjamini-Yekutieli FDR"),
+    Variable("seed_s", ("voxel",), "i", "2^-scale_bits", "S of the foci in the place that selected the experiments"),
+    Variable("seed_reach", ("voxel",), "b", "", "whether these foci alone reach the cluster-forming S"),
+    Variable("seed_reach_base_rate", ("voxel",), "b", "", "whether they alone reach that of the base rate"),
 )
 _BASE_RATE = (
     Variable("z_base_rate", ("voxel",), "f", "z", "of the p when foci are drawn from the base rate"),

@@ -23,6 +23,7 @@ from ale_dask.analyses.keyed import Keyed
 from ale_dask.analyses.main_effect import MainEffectPlan, eps_of, identity_of, tested
 from ale_dask.analyses.null_draws import DrawnPlan, draws_of, null_tables
 from ale_dask.analyses.sample import Sample
+from ale_dask.analyses.seed_reach import base_rate_reach
 from ale_dask.config.inference import Inference
 from ale_dask.datasets.base_rate import Counts, density
 from ale_dask.datasets.base_rate.studies import BaseRate, Studies, load_base_rate
@@ -338,7 +339,7 @@ def with_base_rate(result: xr.Dataset, sample: Sample, plan: BaseRatePlan, null:
     if TFCE in plan.statistics:
         keep["z_base_rate_tfce_fwe"], enhanced, told = _enhanced(plan, units, null, sample=sample)
         found, attrs = found | enhanced, attrs | told
-    z = units / Z_UNIT
+    z, reach = units / Z_UNIT, base_rate_reach(result, plan.threshold)
     out = result.assign(
         {
             "z_base_rate": ("voxel", z.astype(np.float32)),
@@ -347,6 +348,7 @@ def with_base_rate(result: xr.Dataset, sample: Sample, plan: BaseRatePlan, null:
             "base_rate_cluster_of_voxel": ("voxel", labels),
             **found,
             "null_base_rate": (("iteration", "base_rate_statistic"), null),
+            **reach,
         }
     ).assign_coords(base_rate_statistic=np.array(plan.statistics, dtype=object))
     kept = keep[CORRECTION_OF[inference.correction].base_rate.map]
@@ -355,6 +357,7 @@ def with_base_rate(result: xr.Dataset, sample: Sample, plan: BaseRatePlan, null:
         base_rate_sha256=plan.base_rate_sha256,
         base_rate_plan=plan.id,
         base_rate_raised=_raised(plan),
+        **{f"{name}_voxels": int(voxels.sum()) for name, (_, voxels) in reach.items()},
         **{f"base_rate_draw_{what}": number for what, number in plan.studies.items()},
         **attrs,
     )

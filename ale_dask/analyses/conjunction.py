@@ -11,6 +11,7 @@ import xarray as xr
 
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import search_attrs, search_variables, thresholded
+from ale_dask.analyses.seed_reach import reach_of_parts
 from ale_dask.config.inference import Inference
 from ale_dask.config.study import INPUTS
 from ale_dask.errors import InputError
@@ -56,6 +57,7 @@ def collect(results: Sequence[xr.Dataset], *, name: str, inference: Inference | 
             "z_min_unthresholded": ("voxel", z),
             "voxel_ijk": (("voxel", "axis"), mask.voxel_ijk),
             **search_variables(mask),
+            **reach_of_parts(results),
         },
         coords={"input": np.array(INPUTS, dtype=object)},
         attrs={

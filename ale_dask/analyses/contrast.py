@@ -22,6 +22,7 @@ from ale_dask.analyses.contrast_rows import rows_by_candidate
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import MainEffectPlan, identity_of, result_attrs, search_variables, thresholded
 from ale_dask.analyses.sample import Sample
+from ale_dask.analyses.seed_reach import reach_of_parts
 from ale_dask.config.inference import Inference, RelabelP
 from ale_dask.config.study import INPUTS
 from ale_dask.coordinates import foci as foci_data
@@ -291,6 +292,7 @@ def collect(
             **of_clusters,
             "voxel_ijk": (("voxel", "axis"), mask.voxel_ijk),
             **search_variables(mask),
+            **reach_of_parts(arms),
         },
         coords={"input": np.array(INPUTS, dtype=object)},
     )

@@ -21,6 +21,7 @@ from ale_dask.analyses.keyed import Keyed
 from ale_dask.analyses.null_draws import DrawnPlan, null_tables
 from ale_dask.analyses.null_threshold import null_specific_threshold
 from ale_dask.analyses.sample import Sample
+from ale_dask.analyses.seed_reach import seed_attrs, seed_variables
 from ale_dask.config.inference import Inference
 from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.subject_groups import count_of_pooled, n_subjects, subject_groups
@@ -234,6 +235,7 @@ def collect(
     z = z_of_log_p(log_p)
     keep = _uncorrected(seen, log_p, sample) | {c.uniform.map: c.survives(seen, measured[c], cut[c]) for c in tests}
     enhanced = {c.short: tfce_of(measured[c], levels=seen.levels) for c in tests if c.only_if_asked and seen.levels}
+    seed = seed_variables(sample, plan.threshold, bits=plan.bits)
     result = sample.foci.assign(
         {
             "ale": ("voxel", np.asarray(ale, dtype=np.float32)),
@@ -247,6 +249,7 @@ def collect(
             "null": (("iteration", "statistic"), null),
             "voxel_ijk": (("voxel", "axis"), mask.voxel_ijk),
             **search_variables(mask),
+            **seed,
         }
     ).assign_coords(statistic=np.array(plan.statistics, dtype=object))
     return describe(result).assign_attrs(
@@ -259,6 +262,7 @@ def collect(
         iterations=len(null),
         null_voxel_rate=null_voxel_rate(plan),
         **_sample_attrs(sample),
+        **seed_attrs(sample, seed),
     )
 
 

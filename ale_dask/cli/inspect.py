@@ -62,7 +62,7 @@ def example(
             transfer.end()
     else:
         write_example(folder)
-    _print_next("study of published foci" if real else "simulated example", folder)
+    print_next("study of published foci" if real else "simulated example", folder)
 
 
 def new(
@@ -89,7 +89,7 @@ def new(
         print(f"sample {name}: {count} experiments with a focus")
     for note in made.notes:
         print(f"  note: {note}")
-    _print_next("study", out)
+    print_next("study", out)
 
 
 def double_extraction(
@@ -150,7 +150,8 @@ def protocol(
     print(f'  [records]\n  protocol = "{file.name}"')
 
 
-def _print_next(what: str, folder: Path) -> None:
+def print_next(what: str, folder: Path) -> None:
+    """Print the commands that follow on a new study in a folder."""
     from ale_dask.workflows.new_study import next_commands
 
     print(f"{what} in {folder}; next:")

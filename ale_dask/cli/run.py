@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def _run(study: Study, out: str, options: RunOptions) -> None:
+def run_study(study: Study, out: str, options: RunOptions) -> None:
+    """Run a study to its end and write what people read, or print what it would cost."""
     if options.dry_run:
         print_costs(study, as_json=options.as_json)
         return
@@ -116,7 +117,7 @@ def run(
     if is_sweep(study):
         _finish_sweep(with_settings(load(study), **settings), out, options, given=study)
         return
-    _run(with_settings(load(study), **settings), out, options)
+    run_study(with_settings(load(study), **settings), out, options)
 
 
 def _finish_sweep(study: Study, out: str, options: RunOptions, *, given: str) -> None:
@@ -145,7 +146,7 @@ def extend(
     from ale_dask.workflows.run_directory import stored_study
 
     study = with_settings(stored_study(place(out)), backend=backend, workers=workers, iterations=iterations)
-    _run(study, out, RunOptions(as_json=as_json, quiet=quiet, pictures=pictures))
+    run_study(study, out, RunOptions(as_json=as_json, quiet=quiet, pictures=pictures))
 
 
 def verify(
@@ -217,7 +218,7 @@ def subgroups(
     from ale_dask.workflows.subgroups import subgroups as study_of_subgroups
 
     chosen = study_of_subgroups(with_settings(load(study), **settings), by=by, cuts=cut or (), sample=sample)
-    _run(chosen, out, options)
+    run_study(chosen, out, options)
 
 
 subgroups = taking_settings(subgroups)
@@ -278,7 +279,7 @@ def command_of_files(kind: str | None, doc: str) -> Any:
         show_messages(quiet=options.quiet)
         if kind is None and len(names) > 1:
             log.info(f"{len(names)} samples, one per file; --pool makes one sample of all")
-        _run(study, out, options)
+        run_study(study, out, options)
 
     command.__doc__ = doc
     return taking_settings(command, further={"pool": Pool, "name": SampleName} if kind is None else {})

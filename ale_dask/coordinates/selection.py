@@ -18,6 +18,7 @@ from ale_dask.coordinates.expressions import holds
 from ale_dask.coordinates.foci import n_foci, subset, table
 from ale_dask.coordinates.masks import load_mask
 from ale_dask.coordinates.readers.text import shown
+from ale_dask.coordinates.seeds import seed_record
 from ale_dask.coordinates.subject_groups import n_subjects, pool
 from ale_dask.errors import InputError, did_you_mean
 
@@ -79,7 +80,7 @@ def select(
         if not dataset.sizes["experiment"]:
             raise InputError(f"{at}.{rule}: no experiment is left of {before.sizes['experiment']}; {words}")
         row = _row(name, len(rows), words, dataset, removed=_removed(before, dataset))
-        rows.append(row | {"why": step.why})
+        rows.append(row | {"why": step.why} | seed_record(step))
     return dataset.assign_attrs(selection=json.dumps(rows))
 
 

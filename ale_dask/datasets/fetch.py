@@ -218,7 +218,7 @@ def fetched(what: str) -> Path:
     folder = cache() / source.name
     downloads = [folder / source.coordinates, folder / source.metadata]
     if not all(path.is_file() for path in downloads):
-        raise InputError(f"base_rate '{what}': not in {folder} yet; `ale-dask fetch {what}` fetches it")
+        raise InputError(f"{what}: not in {folder} yet; `ale-dask fetch {what}` fetches it")
     path = folder / f"{what}_foci.csv.gz"
     if not path.is_file() or path.stat().st_mtime_ns < max(file.stat().st_mtime_ns for file in downloads):
         table, _ = _table(source, downloads, _Choice())

@@ -31,27 +31,29 @@ _BY_ITSELF = 6
 
 @dataclass(frozen=True)
 class NewStudy:
-    """A study that can be written: the text of its study.toml, its file of foci, and what was decided."""
+    """A study that can be written: its files, and what was decided."""
 
-    source: Path
-    """The file of foci."""
-    toml: str
-    """The text of study.toml."""
+    files: Mapping[str, bytes]
+    """The files of the study by their names, study.toml among them."""
     samples: Mapping[str, int]
     """The number of experiments with a focus of each sample, by its name."""
     notes: tuple[str, ...]
     """Sentences on what was decided, and how to decide otherwise."""
 
+    @property
+    def toml(self) -> str:
+        """The text of study.toml."""
+        return self.files["study.toml"].decode()
+
     def write(self, folder: str | Path) -> None:
-        """Write study.toml and a copy of the file of foci into a folder, made if need be.
+        """Write study.toml and the files that it names into a folder, made if need be.
 
         Raises
         ------
         InputError
             When the folder cannot be written, or holds another file of one of these names: then nothing is written.
         """
-        content = {"study.toml": self.toml.encode(), self.source.name: read_regular(self.source)}
-        fill_folder(Path(folder), content, what="the study")
+        fill_folder(Path(folder), self.files, what="the study")
 
 
 def new_study(
@@ -116,7 +118,7 @@ def new_study(
     values = {name: value for name, (value, _) in groups.items()}
     text = _toml(path, samples, values, by=chosen, source=source, lacks_n=without > 0)
     parse_study(text)
-    return NewStudy(path, text, samples, tuple(notes))
+    return NewStudy({"study.toml": text.encode(), path.name: read_regular(path)}, samples, tuple(notes))
 
 
 def _column(experiments: pd.DataFrame, by: str | None) -> tuple[str | None, list[str]]:
@@ -181,9 +183,9 @@ def _toml(
     lacks_n: bool,
 ) -> str:
     """Return the text of study.toml, with a comment on each part; `lacks_n` of experiments without a sample size."""
-    parts = [_HEAD.format(title=_text(path.name.split(".")[0]))]
+    parts = [_HEAD.format(title=quoted(path.name.split(".")[0]))]
     for name, count in samples.items():
-        parts.append(f"# {count} experiments with a focus.\n[foci.{name}]\nfiles = {_text(path.name)}")
+        parts.append(f"# {count} experiments with a focus.\n[foci.{name}]\nfiles = {quoted(path.name)}")
         parts += [f"{key} = {_value(value)}" for key, value in source.items()]
         if lacks_n:
             parts.append(
@@ -191,12 +193,12 @@ def _toml(
             )
         if by is not None:
             where, why = f"`{by}` == {literal(values[name])}", f"{by}: {values[name]}"
-            parts.append(f"\n[[foci.{name}.select]]\nwhere = {_text(where)}\nwhy = {_text(why)}")
+            parts.append(f"\n[[foci.{name}.select]]\nwhere = {quoted(where)}\nwhy = {quoted(why)}")
         parts.append("")
     parts.append(_INFERENCE)
-    parts += [f'[analysis.{name}]\nkind = "main-effect"\nfoci = {_text(name)}\n' for name in samples]
+    parts += [f'[analysis.{name}]\nkind = "main-effect"\nfoci = {quoted(name)}\n' for name in samples]
     pairs = list(combinations(samples, 2)) if len(samples) <= MOST_PAIRED else []
-    parts += [_PAIR.format(a=a, b=b) for a, b in pairs]
+    parts += [PAIR.format(a=a, b=b) for a, b in pairs]
     if len(samples) > MOST_PAIRED:
         parts.append(_MANY.format(*list(samples)[:2]))
     return "\n".join(parts)
@@ -204,11 +206,12 @@ def _toml(
 
 def _value(value: object) -> str:
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_text(k)} = {_text(v)}" for k, v in value.items()) + " }"
-    return _text(value) if isinstance(value, str) else str(value)
+        return "{ " + ", ".join(f"{quoted(k)} = {quoted(v)}" for k, v in value.items()) + " }"
+    return quoted(value) if isinstance(value, str) else str(value)
 
 
-def _text(words: object) -> str:
+def quoted(words: object) -> str:
+    """Return a text as a string of TOML."""
     # The escapes of JSON are those of TOML, but for DEL, which JSON leaves as it is.
     return json.dumps(str(words), ensure_ascii=False).replace("\x7f", "\\u007f")
 
@@ -248,7 +251,7 @@ null = "both"
 
 # Analyses.
 """
-_PAIR = """\
+PAIR = """\
 # Where {a} and {b} differ, in both directions.
 [analysis.{a}-vs-{b}]
 kind = "contrast"

@@ -71,6 +71,7 @@ def commands(folder: Path) -> list[tuple[int, str]]:
         (0, "--version"),
         (0, f"example {folder / 'example'}"),
         (0, f"new {folder / 'study' / 'drug.csv'} -o {folder / 'new'} --by group"),
+        (0, f"macm 12,4,0,12 --database {folder / 'study' / 'drug.csv'} -o {folder / 'macm'}"),
         (0, f"check {study}"),
         (0, f"describe {study}"),
         (0, f"plan {study}"),

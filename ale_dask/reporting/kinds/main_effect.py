@@ -17,6 +17,7 @@ from ale_dask.analyses.corrections import CORRECTION_OF, CORRECTIONS, Correction
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import MainEffectResult, model_of
 from ale_dask.analyses.main_effect import KIND, decision_variables
+from ale_dask.analyses.seed_reach import deciding_reach
 from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.base_rate import base_rate_facts
 from ale_dask.reporting.common.base_rate_maps import BASE_RATE_MAP_SPECS, is_base_rate
@@ -132,6 +133,7 @@ def _facts(result: xr.Dataset) -> list[tuple[str, str]]:
         ("Experiments", f"{attrs['n_experiments']}" + subject_words(attrs)),
         ("Foci", f"{attrs['n_foci']}" + (f" ({outside} outside the mask)" if outside else "")),
         ("Subjects", f"{attrs['n_subjects']}"),
+        *_seed(result),
         ("Cluster-forming", f"p < {i.voxel_p:g}, ALE ≥ {attrs['threshold_ale']:.4g}"),
         *_null_rate(attrs),
         *(
@@ -144,6 +146,14 @@ def _facts(result: xr.Dataset) -> list[tuple[str, str]]:
         ("Primary correction", CORRECTION_OF[i.correction].label),
         ("Mask", mask_words(result)),
     ]
+
+
+def _seed(result: xr.Dataset) -> list[tuple[str, str]]:
+    reach = deciding_reach(result)
+    if reach is None:
+        return []
+    mm3 = int(reach.sum()) * model_of(result).mask.voxel_volume
+    return [("Seed", f"{counted(result.attrs['seed_foci'], 'focus')}, which reach {mm3:,.0f} mm³ alone")]
 
 
 def _null_rate(attrs: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -166,7 +176,14 @@ def _summary(result: xr.Dataset, clusters: Sequence[Cluster]) -> list[tuple[str,
     lines = [("", cluster_words(clusters, result) + _undecided(result, deciding_null))]
     if other_nulls:
         lines.append(("against the base rate", base_rate_overlap_words(result) + _undecided(result, "base-rate")))
+    reach = deciding_reach(result)
+    if reach is not None and clusters:
+        beyond = sum(not reach[cluster.peak] for cluster in clusters)
+        lines.append(("beyond the seed", f"{counted(beyond, 'cluster')} of {len(clusters)} with a peak that {_BEYOND}"))
     return lines
+
+
+_BEYOND = "foci in the seed do not reach alone; the others converge there by the selection of their experiments"
 
 
 def _undecided(result: xr.Dataset, null: str) -> str:

@@ -17,6 +17,7 @@ from ale_dask.analyses.findings.atlas import regions
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import thresholded
+from ale_dask.analyses.seed_reach import deciding_reach
 from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.spreadsheet_cells import escaped_cell
 from ale_dask.numerics.density_levels import Z_UNIT
@@ -34,6 +35,7 @@ from ale_dask.reporting.tables.columns import (
     CONTRAST,
     FORMATS,
     MAIN,
+    SEED_SHARE,
     SHARE,
     columns_of,
     variables_of,
@@ -95,15 +97,24 @@ def _main_effect_table(result: xr.Dataset, source: str, base_rate: bool, beside_
             own = _uniform_values(values, cluster, attrs=result.attrs)
         inside = np.isin(voxel_of_focus, cluster.voxels)
         foci = {"Foci": int(inside.sum()), "Experiments": len(np.unique(experiment_of_focus[inside]))}
-        row = {**_place(cluster, mask, ale), **foci, **own}
+        row = {**_place(cluster, mask, ale), **foci, **own, **_seed_share(result, cluster, base_rate=base_rate)}
         rows.append({**row, "Peak Stat": float(z[cluster.peak]), "Peak ALE": float(ale[cluster.peak])})
         for letter, voxel in zip("abc", cluster.sub_peaks, strict=False):
             x, y, height = at = mask.to_mm(mask.voxel_ijk[voxel])
             sub = {"Cluster ID": f"{cluster.number}{letter}", "X": x, "Y": y, "Z": height, **_regions(at)}
             rows.append({**sub, "Peak Stat": float(z[voxel]), "Peak ALE": float(ale[voxel])})
-    return _frame(
-        rows, [c.name for c in columns_of(BASE_RATE if base_rate else MAIN) if not c.needs or c.needs in result]
-    )
+    return _frame(rows, _names_of(BASE_RATE if base_rate else MAIN, result))
+
+
+def _names_of(table: str, result: xr.Dataset) -> list[str]:
+    """Return the names of the columns of a table that a result has, in their order."""
+    return [column.name for column in columns_of(table) if not column.needs or column.needs in result]
+
+
+def _seed_share(result: xr.Dataset, cluster: Cluster, *, base_rate: bool | None = None) -> dict[str, float]:
+    """Return the share of a cluster's voxels that foci in the seed reach alone; {} without a seed."""
+    reach = deciding_reach(result, base_rate=base_rate)
+    return {} if reach is None else {SEED_SHARE: 100 * float(reach[cluster.voxels].mean())}
 
 
 _Values = Mapping[str, npt.NDArray[Any]]
@@ -170,6 +181,7 @@ def contrast_table(result: xr.Dataset, *, source: str, level: str = "uncorrected
         rows.append(
             {
                 **_place(cluster, mask, z),
+                **_seed_share(result, cluster),
                 **tests,
                 "Peak Stat": float(z[cluster.peak]),
                 "Direction": model_of(result).directions[0 if cluster.sign > 0 else 1],
@@ -178,7 +190,7 @@ def contrast_table(result: xr.Dataset, *, source: str, level: str = "uncorrected
                 "Peak Difference": float(difference[cluster.peak]),
             }
         )
-    return _frame(rows, [column.name for column in columns_of(CONTRAST)])
+    return _frame(rows, _names_of(CONTRAST, result))
 
 
 def contrast_p(result: xr.Dataset, cluster: Cluster, *, source: str, level: str) -> float:
@@ -214,8 +226,8 @@ def untested_table(result: xr.Dataset, z: npt.NDArray[Any], ale: npt.NDArray[Any
     for cluster in model_of(result).clusters(z):
         row = {**_place(cluster, mask, z if ale is None else ale), "Peak Stat": float(z[cluster.peak])}
         row["Peak ALE"] = np.nan if ale is None else float(ale[cluster.peak])
-        rows.append(row)
-    return _frame(rows, [column.name for column in columns_of(CONJUNCTION)])
+        rows.append(row | _seed_share(result, cluster))
+    return _frame(rows, _names_of(CONJUNCTION, result))
 
 
 def share_table(

@@ -48,6 +48,7 @@ def _volume(value: float) -> str:
 _four_digits, _percent, _three_decimals = "{:.4g}".format, "{:.1f}".format, "{:.3f}".format
 _FOCI, _TESTED, _OF_Z = (MAIN, BASE_RATE), (MAIN, BASE_RATE, CONTRAST), (MAIN, BASE_RATE, CONTRAST, CONJUNCTION)
 _ALL = (*_OF_Z, SHARE)
+SEED_SHARE = "Share seed (%)"
 CENTER = ("Center X", "Center Y", "Center Z")
 SIDES_OF = {"X": "left is negative", "Y": "back is negative", "Z": "below is negative"}
 _MASS = "Sum over the cluster of what its voxels have beyond the cluster-forming value."
@@ -106,6 +107,13 @@ COLUMNS = (
     Column("Share low", (SHARE,), _three_decimals, says=f"{_SHARE}: lower end of its 95 % interval."),
     Column("Share high", (SHARE,), _three_decimals, says=f"{_SHARE}: upper end of its 95 % interval."),
     Column("Cluster Size (mm3)", _ALL, _volume, says="Volume of the cluster in mm³.", heading="mm³"),
+    Column(
+        SEED_SHARE,
+        _OF_Z,
+        _percent,
+        needs="seed_reach",
+        says="Share of the cluster's voxels that foci in the seed reach alone: convergence there is by selection.",
+    ),
     Column("Direction", (CONTRAST, SHARE), says="The arm in which foci converge more, before “>”."),
     Column("p", (CONTRAST,), _four_digits, says="p of the cluster where clusters are tested, else of the peak."),
     Column("p uncorrected", (CONTRAST,), _four_digits, says="p of the peak, not corrected for multiple comparisons."),
@@ -209,6 +217,7 @@ FIRST_ON_PAGE = (
     "Share low",
     "Share high",
     "Cluster Size (mm3)",
+    SEED_SHARE,
     "p",
     "p size FWE",
     "p size base rate",

@@ -10,7 +10,14 @@ from ale_dask.config.inference import BUILT_IN
 from ale_dask.config.run_record import RunRecord
 from ale_dask.coordinates.lint import ENOUGH_EXPERIMENTS
 from ale_dask.numerics.gaussian import SUBJECT_FWHM, TEMPLATE_FWHM
-from ale_dask.reporting.common.phrases import counted, inference_of_record, knows_n, listed, mains_of
+from ale_dask.reporting.common.phrases import (
+    counted,
+    inference_of_record,
+    knows_n,
+    listed,
+    mains_of,
+    voxel_mm3,
+)
 
 SIMULATED = "SIMULATED DATA: the coordinates were made up by a program. Nothing here is a finding."
 _VARIANT = {"other": "software other than FSL and SPM", "fsl": "FSL", "spm": "SPM"}
@@ -46,6 +53,7 @@ def experiments(record: RunRecord) -> list[str]:
     paragraphs = [SIMULATED] if record["simulated"] else []
     paragraphs += [_read(name, record) for name in record["samples"]]
     paragraphs += [_selected(name, record) for name in record["samples"]]
+    paragraphs.append(_seeded(record))
     paragraphs.append(_decided(record))
     paragraphs.append("Experiments that reported no focus did not enter the analyses.")
     mains = mains_of(record)
@@ -112,6 +120,24 @@ def _selected(name: str, record: RunRecord) -> str:
     return (
         f"From “{name}”, with {_flow(rows[0], record)}, experiments were selected by these rules, in this order: "
         f"{'; '.join(clauses)}."
+    )
+
+
+def _seeded(record: RunRecord) -> str:
+    """Return the sentences on convergence that a selection by place alone makes; "" without such a selection."""
+    mains = {name: entry for name, entry in mains_of(record).items() if "seed_foci" in entry}
+    if not mains:
+        return ""
+    against = inference_of_record(record).null == "base-rate"
+    reached = [
+        f"{counted(e['seed_foci'], 'focus')} of {name} lie there, which alone reach the cluster-forming value in "
+        f"{e.get('seed_reach_base_rate_voxels' if against else 'seed_voxels', 0) * voxel_mm3(record):,.0f} mm³"
+        for name, e in mains.items()
+    ]
+    return (
+        "Experiments were selected by a focus in a seed, as in meta-analytic connectivity modelling [@robinson2010]. "
+        f"They converge there whatever they studied: {listed(reached)}. Tables of clusters have the share of voxels "
+        "for which this is so; only the others speak of regions that are active together with the seed."
     )
 
 
