@@ -1,10 +1,11 @@
-"""Commands on how far the results of a finished run can be relied on: power, leave-one-out, fail-safe, evidence."""
+"""Commands on how far the results of a finished run can be relied on, and what lies behind them."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,6 +59,56 @@ def power(
         return
     for curve in curves.values():
         print(power_line(curve))
+
+
+def clustering(
+    out: Stored,
+    analysis: Annotated[str | None, typer.Argument(help="Name of a main effect, by default all of them.")] = None,
+    k: Annotated[
+        int | None, typer.Option("--k", min=2, help="Number of experiment clusters whose members are written.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option("--method", help="For --k: medoids (k-medoids) or average (average linkage).")
+    ] = "medoids",
+    k_max: Annotated[
+        int | None, typer.Option("--k-max", min=2, help="Largest number that the criteria are given for, usually 10.")
+    ] = None,
+    subsamples: Annotated[
+        int, typer.Option("--subsamples", min=1, help="Number of subsamples of 80 % of the experiments.")
+    ] = 100,
+    study: Annotated[
+        Path | None, typer.Option("--study", help="With --k, write a study of the experiment clusters into a folder.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Group the experiments of a finished run's main effects by how alike their MA maps are.
+
+    Such a group is called an experiment cluster. OUT/NAME/NAME_experiment-clusters-criteria.tsv, .json and .svg say
+    what silhouette, variation of information and stability speak for; the number is yours: with --k the groups, their
+    members and the columns that go with membership are written as well.
+    """
+    from ale_dask.reporting.sensitivity.experiment_clusters import criteria_lines, criteria_table, group_lines
+    from ale_dask.workflows.experiment_clusters import clustering_of_run, write_study_of_groups
+
+    if study is not None and (k is None or analysis is None):
+        raise InputError("--study: say with --k how many experiment clusters, and name the analysis")
+    found = {}
+    made = clustering_of_run(out, analysis=analysis, k=k, method=method, k_max=k_max, subsamples=subsamples)
+    for stored, result, solutions in made:
+        name = str(result.attrs["name"])
+        found[name] = json.loads(criteria_table(solutions).to_json(orient="records"))
+        lines = [f"{name}: {line}" for line in criteria_lines(solutions)]
+        if k is not None:
+            lines += [f"{name}: {line}" for line in group_lines(result, solutions, method=method, k=k)]
+            if study is not None:
+                write_study_of_groups(stored, result, solutions, method=method, k=k, folder=study)
+                log.info(f"`ale-dask run {study} -o OUT` computes the ALE of each experiment cluster")
+        if not as_json:
+            print("\n".join(lines))
+    if as_json:
+        print(json.dumps({"out": out, "analyses": found}))
+    else:
+        log.info(f"`ale-dask collect {out}` shows it in report.html")
 
 
 def leave_one_out(

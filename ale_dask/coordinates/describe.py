@@ -113,7 +113,7 @@ def _sample(experiments: pd.DataFrame, *, subjects: int) -> Iterator[tuple[str, 
         words = values.astype(str).str.strip()
         counted = words[words != ""].value_counts().sort_index()
         yield column, "", "categories", len(counted)
-        if not _is_identifier(words):
+        if not is_identifier(words):
             yield from ((column, str(c), "experiments", n) for c, n in counted.items())
             if (words == "").any():
                 yield column, _NOT_KNOWN, "experiments", int((words == "").sum())
@@ -133,7 +133,7 @@ def _comparison(first: pd.DataFrame, second: pd.DataFrame) -> Iterator[tuple[str
             continue
         words = [v.astype(str).str.strip() for v in (a, b)]
         words = [w[w != ""] for w in words]
-        if _is_identifier(pd.concat(words)):
+        if is_identifier(pd.concat(words)):
             continue
         counts = pd.DataFrame([w.value_counts() for w in words]).fillna(0).to_numpy(np.int64)
         if counts.shape[1] > 1 and (counts.sum(axis=1) > 0).all():
@@ -144,7 +144,8 @@ def _is_number(values: pd.Series) -> bool:
     return values.dtype.kind in "iuf"
 
 
-def _is_identifier(words: pd.Series) -> bool:
+def is_identifier(words: pd.Series) -> bool:
+    """Return whether a column of words names experiments rather than groups of them."""
     known = words[words != ""]
     return known.nunique() > max(_MAX_CATEGORIES, len(known) / 2)
 

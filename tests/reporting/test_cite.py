@@ -391,7 +391,9 @@ def test_what_is_cited_is_in_the_bibtex_and_the_other_way_round(record):
     record["inference"]["within"] = "additive"
     assert "pooled (Turkeltaub et al., 2012)" in ale.cite(record)
     record["inference"].update(correction="cluster-size", null="both")
-    record["follow_ups"] = [{"analysis": "drug", "what": what, "title": what} for what in ("fail-safe", "evidence")]
+    record["follow_ups"] = [
+        {"analysis": "drug", "what": what, "title": what} for what in ("fail-safe", "evidence", "experiment-clusters")
+    ]
     seen |= set(keys(ale.cite(record, bibtex=True)))
     assert seen == set(REFERENCES)
 

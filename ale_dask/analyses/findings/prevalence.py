@@ -65,7 +65,9 @@ class ByColumn:
 def prevalences(result: xr.Dataset, clusters: Sequence[Cluster]) -> list[Prevalence]:
     """Return for each cluster which experiments of a main effect have a focus within reach of it."""
     mask = model_of(result).mask
-    chosen = sample(_columns(result), mask=mask, inference=model_of(result).inference, name=model_of(result).name)
+    chosen = sample(
+        experiments_alone(result), mask=mask, inference=model_of(result).inference, name=model_of(result).name
+    )
     reach = chosen.sigma[:, 0] * mask.voxel_size[0] * FWHM_PER_SIGMA / 2
     owner = np.repeat(np.arange(len(reach)), chosen.n_foci)
     foci, voxels = mask.to_mm(np.concatenate(chosen.points)), mask.to_mm(mask.voxel_ijk)
@@ -87,7 +89,7 @@ def by_column(result: xr.Dataset, prevalence: Prevalence, column: str) -> ByColu
 
     Upper and lower case of the column's name are the same.
     """
-    columns = table(_columns(result))
+    columns = table(experiments_alone(result))
     name = next((str(c) for c in columns if str(c).lower() == column.lower()), None)
     if name is None:
         return None
@@ -108,6 +110,6 @@ def fisher_p(counts: Sequence[tuple[int, int]]) -> float | None:
     return fisher(np.array([[within for within, _ in counts], [n - within for within, n in counts]], dtype=np.int64))
 
 
-def _columns(result: xr.Dataset) -> xr.Dataset:
+def experiments_alone(result: xr.Dataset) -> xr.Dataset:
     """Return the experiments of a result with their columns and tags, without its maps."""
     return result[[name for name in result.data_vars if str(name).startswith(("experiment_", "focus_", "moderator_"))]]

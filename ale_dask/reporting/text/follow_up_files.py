@@ -29,7 +29,9 @@ from ale_dask.storage.location import replace_file
 
 EVIDENCE = "evidence"
 """The end of the files of the cards of evidence, which are written again with every result."""
-_ENDS = ("fail-safe.", "fail-safe-base-rate.", "leave-out-", "power.", "profiles.")
+_ENDS = ("experiment-clusters-", "fail-safe.", "fail-safe-base-rate.", "leave-out-", "power.", "profiles.")
+_KINDS = {"leave-out-": "leave-one-out", "experiment-clusters-": "experiment-clusters"}
+"""The word for follow-ups whose files have several ends, by how these begin."""
 
 
 def origin_of(result: xr.Dataset, record: RunRecord) -> list[Any]:
@@ -78,11 +80,17 @@ def with_follow_ups(record: RunRecord, out: Path) -> RunRecord:
         for path in _paths(name, out):
             about = _read_about(path, out)
             if about.get("of_results") == origin:
-                what = "leave-one-out" if "_leave-out-" in path.name else path.stem.rpartition("_")[2]
+                what = _kind_of(path)
                 follow_ups.append({"analysis": name, "what": what, "title": str(about["title"])})
         if _evidence_path(name, out).is_file():
             follow_ups.append({"analysis": name, "what": EVIDENCE, "title": "Evidence on each cluster"})
     return {**record, "follow_ups": follow_ups}
+
+
+def _kind_of(path: Path) -> str:
+    """Return the word by which the methods text knows a follow-up."""
+    end = path.stem.rpartition("_")[2]
+    return next((word for begin, word in _KINDS.items() if end.startswith(begin)), end)
 
 
 def follow_up_prefixes(names: Iterable[str]) -> tuple[str, ...]:

@@ -16,6 +16,10 @@ _SENTENCES = {
     "clusters of {names}.",
     "power": "What the samples could have found was simulated as the share of simulated studies in which a place that "
     "so many experiments report is found, for {names}.",
+    "experiment-clusters": "Experiments were grouped by 1 - Spearman's rho of their MA maps, by average linkage and by "
+    "k-medoids, and the number of groups was judged by silhouettes [@rousseeuw1987], by the variation of information "
+    "between a number and the next [@meila2007], and by the adjusted Rand index [@hubert1985] of subsamples with the "
+    "whole sample, for {names}. The ALE of a group converges by construction, and describes it only.",
     "profiles": "Clusters were looked for again under the conventions of other programs, for {names}.",
     "evidence": "The certainty of each cluster is given in four levels, named as GRADE names its own [@guyatt2008] and "
     "made by fixed rules of this program from prevalence, contributions, leave-one-out, fail-safe N, the conventions "
@@ -34,10 +38,12 @@ def robustness(record: RunRecord) -> list[str]:
     names: dict[tuple[str, str], list[str]] = {}
     for entry in record.get("follow_ups", ()):
         by = entry["title"].removeprefix("Without each ") if entry["what"] == "leave-one-out" else ""
-        names.setdefault((entry["what"], by), []).append(f"“{entry['analysis']}”")
+        analyses = names.setdefault((entry["what"], by), [])
+        if (name := f"“{entry['analysis']}”") not in analyses:
+            analyses.append(name)
     return [
-        _SENTENCES[what].format(by=by, names=listed(analyses))
-        for (what, by), analyses in names.items()
+        _SENTENCES[what].format(by=by, names=listed(of_what))
+        for (what, by), of_what in names.items()
         if what in _SENTENCES
     ]
 

@@ -32,6 +32,7 @@ _FOLLOW_UPS = {
     "fail-safe": "fail-safe N [@acar2018]",
     "fail-safe-base-rate": "fail-safe N against the base rate [@acar2018]",
     "power": "simulated power",
+    "experiment-clusters": "groups of experiments with alike maps",
 }
 
 
