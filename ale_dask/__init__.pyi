@@ -1,5 +1,6 @@
 """The exported names, each with the module that defines it: `__init__.py` loads them from this list."""
 
+from ale_dask.analyses.api import balanced_contrast as balanced_contrast
 from ale_dask.analyses.api import conjunction as conjunction
 from ale_dask.analyses.api import contrast as contrast
 from ale_dask.analyses.api import leave_one_out as leave_one_out

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ale_dask.analyses import balanced
 from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
@@ -21,7 +22,7 @@ from ale_dask.analyses.ma import ale_union, ma_maps
 from ale_dask.analyses.sample import Sample, enough, sample, study_bits
 from ale_dask.analyses.sensitivity import leave_one_out_maps as left_out
 from ale_dask.config.inference import changed
-from ale_dask.config.study import Subsampled, analysis_from, inference_from
+from ale_dask.config.study import BalancedContrast, Subsampled, analysis_from, inference_from
 from ale_dask.coordinates import foci as foci_data
 from ale_dask.coordinates.masks import load_space
 from ale_dask.coordinates.pooling import by_subjects
@@ -384,3 +385,74 @@ def subsampled(
     plan = subsamples_.plan_subsampled(chosen, whole, analysis, name=title)
     null = run_plan(plan, iterations=chosen.inference.iterations, client=client)["null"][:, 1:]
     return subsamples_.collect(chosen, plan, null, analysis=analysis)
+
+
+def balanced_contrast(
+    a: xr.Dataset,
+    b: xr.Dataset,
+    *,
+    size: int | None = None,
+    subsamples: int = 100,
+    share: float = 0.5,
+    name: str | None = None,
+    client: Client | None = None,
+) -> xr.Dataset:
+    """Return the share of pairs of equally large subsamples of two main effects in which each voxel differs.
+
+    Parameters
+    ----------
+    a, b
+        Main effects of the two arms, computed by `main_effect` with the same settings.
+    size
+        Number of groups of subjects in each subsample; by default one fewer than the smaller arm has.
+    subsamples
+        Number of pairs, drawn at random; where there are no more than these, all are taken.
+    share
+        Least share, in (0, 1], of the pairs in which voxels of the tables' clusters survive.
+    name
+        Name of the result; by default the names of the arms, joined by "-vs-", with "-balanced".
+    client
+        Dask client for the pairs; by default the active client of this process, or none.
+
+    Returns
+    -------
+    xr.Dataset
+        Maps (level, direction, voxel): balanced_share in [0, 1] by voxel FWE and uncorrected, with balanced_share_low
+        and balanced_share_high, its exact 95 % interval; balanced_clusters (level, voxel), signed, where the share is
+        at least `share` in clusters of the minimum volume; balanced_difference (voxel), the mean difference of ALE;
+        pair_has_first and pair_has_second (pair, group), bool.
+
+    Raises
+    ------
+    InputError
+        When the arms were computed with different settings, may share subjects, or are too small.
+
+    Notes
+    -----
+    The groups of each pair are relabelled by themselves, as those of `contrast` are, and all relabellings enumerated
+    where that is possible. Voxels are compared where the experiments of both arms together have an uncorrected p below
+    `contrast_floor`, and corrected by the largest difference there, each direction by itself at `contrast_p`.
+
+    Examples
+    --------
+    >>> settings = {"mask": "ball.nii.gz", "null": "uniform", "iterations": 60, "seed": 1}
+    >>> drug = ale.main_effect(ale.read_foci("drug.txt"), name="drug", **settings)
+    >>> therapy = ale.main_effect(ale.read_foci("therapy.txt"), name="therapy", **settings)
+    >>> found = ale.balanced_contrast(drug, therapy, subsamples=10)
+    >>> found.attrs["size"], found.attrs["n_groups"]
+    (5, [8, 6])
+    """
+    if kind_of(a) != "main-effect" or kind_of(b) != "main-effect":
+        raise InputError("balanced_contrast: both arms must be main effects, as main_effect returns them")
+    inference, mask = contrasts.settings_of(a, b), model_of(a).mask
+    names = [str(arm.attrs["name"]) for arm in (a, b)]
+    title = name or f"{'-vs-'.join(names)}-balanced"
+    given = {"kind": balanced.KIND, "arms": names, "size": size, "subsamples": subsamples, "share": share}
+    analysis = analysis_from(BalancedContrast, given, source=title)
+    foci = contrasts.disjoint_arms(*map(foci_data.foci_alone, (a, b)), shared=inference.shared, name=title)
+    one, two, both = (sample(f, mask=mask, inference=inference, name=title) for f in (*foci, foci_data.concat(foci)))
+    balanced.check_balanced(one, two, analysis, name=title)
+    plan = balanced.plan_balanced(one, two, analysis, bits=study_bits([both]), name=title)
+    arrays = run_plan(plan, iterations=plan.pairs, client=client)
+    counts = arrays[balanced.SURVIVES][:, 1:].sum(axis=0).reshape(len(plan.statistics), -1)
+    return balanced.collect(one, two, plan, arrays["null"][:, 1:], counts, analysis=analysis)

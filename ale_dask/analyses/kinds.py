@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses import base_rate, contrast, contrast_clusters, main_effect, study_plans, subsampled
+from ale_dask.analyses import balanced, base_rate, contrast, contrast_clusters, main_effect, study_plans, subsampled
 from ale_dask.analyses.findings.model import with_origin
 from ale_dask.analyses.sensitivity import base_rate_variants, contrast_jackknife, noise_null, variant_null
 from ale_dask.analyses.study_plans import KeepPlan, Nulls, PreparedStudy
@@ -64,6 +64,11 @@ PLANS: dict[str, PlanKind[Any]] = {
     contrast_jackknife.KIND: PlanKind(contrast_jackknife.block, counts=_exceedances),
     noise_null.KIND: PlanKind(noise_null.block),
     subsampled.KIND: PlanKind(variant_null.block),
+    balanced.KIND: PlanKind(
+        balanced.block,
+        iterations=lambda plan, inference: plan.pairs,
+        counts=lambda plan: {balanced.SURVIVES: len(plan.statistics) * len(plan.candidate)},
+    ),
 }
 
 
@@ -89,6 +94,9 @@ ANALYSES: dict[str, AnalysisKind] = {
     "conjunction": AnalysisKind(lambda study, name, made, keep: {}, study_plans.collect_conjunction),
     "subsampled": AnalysisKind(
         study_plans.plan_subsampled, study_plans.collect_subsampled, check=study_plans.check_subsampled
+    ),
+    "balanced-contrast": AnalysisKind(
+        study_plans.plan_balanced, study_plans.collect_balanced, check=study_plans.check_balanced
     ),
 }
 

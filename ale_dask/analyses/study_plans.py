@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ale_dask.analyses import balanced as balanced_contrasts
 from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
@@ -18,7 +19,7 @@ from ale_dask.analyses import contrast_clusters, main_effect, subsampled
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.sample import Sample
 from ale_dask.config.inference import Inference
-from ale_dask.config.study import Conjunction, Contrast, Study, Subsampled
+from ale_dask.config.study import BalancedContrast, Conjunction, Contrast, Study, Subsampled
 from ale_dask.execution.backends.connect import cpu_count
 from ale_dask.execution.plan import P, Plan, of_type
 from ale_dask.numerics.space import Mask
@@ -29,7 +30,10 @@ Null = tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64]]]
 
 @dataclass(frozen=True, eq=False)
 class PreparedStudy:
-    """A study read and checked: foci by name, experiments per main effect, pooled ones too, and arms per contrast."""
+    """A study read and checked: foci by name, experiments per main effect, pooled ones too, and arms per contrast.
+
+    `balanced` has the arms of the balanced contrasts, of which there are no pooled ones.
+    """
 
     study: Study
     mask: Mask
@@ -37,6 +41,7 @@ class PreparedStudy:
     foci: dict[str, xr.Dataset]
     samples: dict[str, Sample]
     arms: dict[str, tuple[Sample, Sample]]
+    balanced: dict[str, tuple[Sample, Sample]] = field(default_factory=dict)
 
     def contrast(self, name: str) -> Contrast:
         """Return the configuration of a contrast."""
@@ -54,7 +59,14 @@ class PreparedStudy:
         """Return the experiments of a main effect, of the arms of a contrast, or of that which subsamples are of."""
         if name in self.samples:
             return (self.samples[name],)
-        return self.arms[name] if name in self.arms else (self.samples[self.subsampled(name).of],)
+        arms = self.arms | self.balanced
+        return arms[name] if name in arms else (self.samples[self.subsampled(name).of],)
+
+    def balanced_contrast(self, name: str) -> BalancedContrast:
+        """Return the configuration of a balanced contrast."""
+        analysis = self.study.analysis[name]
+        assert isinstance(analysis, BalancedContrast)
+        return analysis
 
 
 class KeepPlan(Protocol):
@@ -192,3 +204,29 @@ def collect_subsampled(study: PreparedStudy, name: str, nulls: Nulls) -> xr.Data
     analysis = study.subsampled(name)
     plan = of_type(subsampled.SubsampledPlan, nulls.plans[name])
     return subsampled.collect(study.samples[analysis.of], plan, nulls.read(name)[0], analysis=analysis)
+
+
+def check_balanced(study: PreparedStudy, name: str) -> None:
+    """Raise an InputError for arms of which no subsamples can be taken."""
+    balanced_contrasts.check_balanced(*study.balanced[name], study.balanced_contrast(name), name=name)
+
+
+def plan_balanced(study: PreparedStudy, name: str, made: Mapping[str, Plan], keep: KeepPlan) -> dict[str, Plan]:
+    """Return the plan of all pairs of subsamples of a balanced contrast."""
+    arms, analysis = study.balanced[name], study.balanced_contrast(name)
+    conventions = balanced_contrasts.conventions_of(*arms, analysis, bits=study.bits)
+    # What survives depends on the number of relabellings of each pair: each number has a plan of its own.
+    stored = f"{name}-{study.study.inference.iterations}"
+    make = partial(balanced_contrasts.plan_balanced, *arms, analysis, bits=study.bits, name=stored)
+    return {name: keep(stored, balanced_contrasts.KIND, conventions, make)}
+
+
+def collect_balanced(study: PreparedStudy, name: str, nulls: Nulls) -> xr.Dataset:
+    """Return the result of a balanced contrast."""
+    plan = of_type(balanced_contrasts.BalancedPlan, nulls.plans[name])
+    null, counts = nulls.read(name)
+    found = counts[balanced_contrasts.SURVIVES].reshape(len(plan.statistics), -1)
+    result = balanced_contrasts.collect(
+        *study.balanced[name], plan, null, found, analysis=study.balanced_contrast(name)
+    )
+    return result.assign_attrs(name=name)

@@ -21,10 +21,19 @@ from ale_dask.analyses.null_draws import draws_of
 from ale_dask.analyses.null_threshold import null_specific_threshold
 from ale_dask.analyses.sample import Sample
 from ale_dask.analyses.sensitivity.variant_null import VariantsPlan, null_of
-from ale_dask.analyses.subsamples import Subsamples, check_size, n_groups, n_subsamples, ranked, shares, subsamples_of
+from ale_dask.analyses.subsamples import (
+    Subsamples,
+    check_size,
+    large_enough,
+    n_groups,
+    n_subsamples,
+    names_of_groups,
+    ranked,
+    shares,
+    subsamples_of,
+)
 from ale_dask.config.study import INPUTS, Subsampled
 from ale_dask.coordinates.foci import subset
-from ale_dask.coordinates.subject_groups import group_names
 from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import cpu_count
 from ale_dask.execution.plan import StoredArray
@@ -194,7 +203,7 @@ def collect(sample: Sample, plan: SubsampledPlan, null: I64, *, analysis: Subsam
         ale += ale_from_s(observed, bits=plan.bits)
         volume[:, s] = found.sum(axis=1)
     share, low, high = (ends.astype(np.float32) for ends in shares(counts, n, complete=chosen.complete))
-    shown = np.array([_large_enough(each, analysis.share, sample) for each in share])
+    shown = np.array([large_enough(each, analysis.share, sample) for each in share])
     inputs = ("input", "voxel")
     result = xr.Dataset(
         {
@@ -212,7 +221,7 @@ def collect(sample: Sample, plan: SubsampledPlan, null: I64, *, analysis: Subsam
             "voxel_ijk": (("voxel", "axis"), mask.voxel_ijk),
             **search_variables(mask),
         },
-        coords={"input": np.array(INPUTS, dtype=object), "group": _names(sample)},
+        coords={"input": np.array(INPUTS, dtype=object), "group": names_of_groups(sample)},
     )
     return describe(result, *_OWN).assign_attrs(
         **result_attrs(mask, inference, plan),
@@ -229,13 +238,6 @@ def collect(sample: Sample, plan: SubsampledPlan, null: I64, *, analysis: Subsam
         with_any=(volume > 0).sum(axis=1).tolist(),
         largest_share=share.max(axis=1).astype(float).tolist(),
     )
-
-
-def _names(sample: Sample) -> npt.NDArray[np.object_]:
-    """Return the name of each group of subjects (group)."""
-    names = np.empty(n_groups(sample), dtype=object)
-    names[sample.groups] = group_names(sample.foci, sample.groups)
-    return names
 
 
 def _surviving(plan: SubsampledPlan, null: I64, s: I64, *, number: int, sample: Sample) -> tuple[Bools, int]:
@@ -255,15 +257,3 @@ def _surviving(plan: SubsampledPlan, null: I64, s: I64, *, number: int, sample: 
     least = inference.min_voxels(sample.mask.voxel_volume)
     uncorrected = clusters.keep_clusters(labels, clusters.sizes(labels) >= least)
     return np.array([primary, uncorrected, corrected("voxel")[0]]), cut
-
-
-def _large_enough(share: npt.NDArray[np.float32], least: float, sample: Sample) -> npt.NDArray[np.float32]:
-    """Return a share (voxel) where it is at least `least`, in clusters of the minimum volume; 0 elsewhere."""
-    inference, mask = sample.inference, sample.mask
-    kept = clusters.at_least(
-        share >= np.float32(least),
-        volume=mask.volume,
-        minimum=inference.min_voxels(mask.voxel_volume),
-        connectivity=inference.connectivity,
-    )
-    return np.where(kept, share, 0).astype(np.float32)

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.analyses.sample import Sample
-from ale_dask.coordinates.subject_groups import group_keys
+from ale_dask.coordinates.subject_groups import group_keys, group_names
 from ale_dask.errors import InputError
-from ale_dask.numerics import correct
+from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.contrast import relabellings
 from ale_dask.numerics.draws import draw_keys
 
@@ -42,6 +42,13 @@ class Subsamples:
 def n_groups(sample: Sample) -> int:
     """Return the number of groups of subjects of a sample."""
     return int(sample.groups.max()) + 1
+
+
+def names_of_groups(sample: Sample) -> npt.NDArray[np.object_]:
+    """Return the name of each group of subjects (group)."""
+    names = np.empty(n_groups(sample), dtype=object)
+    names[sample.groups] = group_names(sample.foci, sample.groups)
+    return names
 
 
 def n_subsamples(sample: Sample, *, size: int) -> int:
@@ -92,3 +99,15 @@ def ranked(share: npt.NDArray[np.generic], second: npt.NDArray[np.generic]) -> n
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     return rank
+
+
+def large_enough(share: npt.NDArray[np.float32], least: float, sample: Sample) -> npt.NDArray[np.float32]:
+    """Return a share (voxel) where it is at least `least`, in clusters of the minimum volume; 0 elsewhere."""
+    inference, mask = sample.inference, sample.mask
+    kept = clusters.at_least(
+        share >= np.float32(least),
+        volume=mask.volume,
+        minimum=inference.min_voxels(mask.voxel_volume),
+        connectivity=inference.connectivity,
+    )
+    return np.where(kept, share, 0).astype(np.float32)

@@ -70,6 +70,12 @@ app.command("contrast")(
 app.command("conjunction")(
     run.command_of_files("conjunction", "Compute the conjunction of two or more foci files, without a study.toml.")
 )
+app.command("subsampled")(
+    run.command_of_files("subsampled", "Show how often each voxel survives in subsamples, without a study.toml.")
+)
+app.command("balanced-contrast")(
+    run.command_of_files("balanced-contrast", "Contrast two foci files in pairs of equally large subsamples.")
+)
 
 
 def _version(wanted: bool) -> None:

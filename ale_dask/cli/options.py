@@ -123,6 +123,14 @@ Pool = Annotated[bool | None, typer.Option("--pool", help="Make one sample of al
 SampleName = Annotated[
     str | None, typer.Option("--name", help="Name of the sample, by default that of the first file.")
 ]
+SUBSAMPLES = {
+    "size": Annotated[int | None, typer.Option("--size", min=2, help="Groups of subjects in each subsample.")],
+    "subsamples": Annotated[int | None, typer.Option("--subsamples", min=2, help="Number of subsamples, or of pairs.")],
+    "share": Annotated[
+        float | None, typer.Option("--share", min=0, max=1, help="Least share in which voxels of the tables survive.")
+    ],
+}
+"""Options of the commands that take subsamples, by their keys in study.toml."""
 N = Annotated[int | None, typer.Option("--n", min=1, help="Sample size of experiments whose file states none.")]
 Space = Annotated[
     str | None, typer.Option("--space", help="Space of experiments whose file states none: MNI or Talairach.")

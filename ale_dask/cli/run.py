@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ale_dask.cli.options import (
+    SUBSAMPLES,
     Backend,
     Columns,
     DryRun,
@@ -248,7 +249,7 @@ def block(
 
 
 def command_of_files(kind: str | None, doc: str) -> Any:
-    """Return the command that analyses files of foci: their main effects, or their contrast or conjunction as well."""
+    """Return the command that analyses files of foci: their main effects, or an analysis of these as well."""
 
     def command(
         foci: Foci,
@@ -260,16 +261,20 @@ def command_of_files(kind: str | None, doc: str) -> Any:
         columns: Columns = None,
     ) -> None:
         pool, name = (settings.pop(key, None) for key in ("pool", "name"))
+        taken = {key: value for key in SUBSAMPLES if (value := settings.pop(key, None)) is not None}
         names = names_of(foci)
         if name is not None and len(foci) > 1 and not pool:
             raise typer.BadParameter(f"--name is for one sample; {len(foci)} files are one only with --pool")
         if pool or name is not None:
             names = [name_from(name) if name is not None else names[0]]
         analyses: dict[str, dict[str, Any]] = {}
-        if kind == "contrast":
+        if kind in ("contrast", "balanced-contrast"):
             if len(foci) != 2:
-                raise InputError(f"contrast: needs two foci files, got {len(foci)}")
-            analyses = {f"{names[0]}-vs-{names[1]}": {"kind": kind, "arms": names}}
+                raise InputError(f"{kind}: needs two foci files, got {len(foci)}")
+            balanced = "" if kind == "contrast" else "-balanced"
+            analyses = {f"{names[0]}-vs-{names[1]}{balanced}": {"kind": kind, "arms": names, **taken}}
+        elif kind == "subsampled":
+            analyses = {f"{each}-subsampled": {"kind": kind, "of": each, **taken} for each in names}
         elif kind == "conjunction":
             if len(foci) < 2:
                 raise InputError(f"conjunction: needs two or more foci files, got {len(foci)}")
@@ -282,4 +287,7 @@ def command_of_files(kind: str | None, doc: str) -> Any:
         run_study(study, out, options)
 
     command.__doc__ = doc
-    return taking_settings(command, further={"pool": Pool, "name": SampleName} if kind is None else {})
+    further = {"pool": Pool, "name": SampleName} if kind in (None, "subsampled") else {}
+    return taking_settings(
+        command, further=further | (SUBSAMPLES if kind in ("subsampled", "balanced-contrast") else {})
+    )

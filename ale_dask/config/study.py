@@ -149,14 +149,34 @@ class Subsampled(_Frozen):
     """Least share of the subsamples in which a voxel must survive to be in a cluster of the tables."""
 
 
-Analysis = Annotated[MainEffect | Contrast | Conjunction | Subsampled, Field(discriminator="kind")]
+class BalancedContrast(_Frozen):
+    """Two main effects compared in many pairs of equally large subsamples, in both directions."""
+
+    kind: Literal["balanced-contrast"]
+    arms: Annotated[list[str], Field(min_length=2, max_length=2)]
+    size: Annotated[int, Field(ge=2)] | None = None
+    """Groups of subjects in each subsample; by default one fewer than the smaller arm has."""
+    subsamples: Annotated[int, Field(ge=2, le=10_000)] = 100
+    """Pairs of subsamples that are drawn; where there are no more than these, all are taken."""
+    share: Share = 0.5
+    """Least share of the pairs in which a voxel must survive to be in a cluster of the tables."""
+
+
+Analysis = Annotated[MainEffect | Contrast | Conjunction | Subsampled | BalancedContrast, Field(discriminator="kind")]
 _KINDS: dict[str, type[_Frozen]] = {
     "main-effect": MainEffect,
     "contrast": Contrast,
     "conjunction": Conjunction,
     "subsampled": Subsampled,
+    "balanced-contrast": BalancedContrast,
 }
-_NAMES_OTHERS = {"main-effect": "foci", "contrast": "arms", "conjunction": "of", "subsampled": "of"}
+_NAMES_OTHERS = {
+    "main-effect": "foci",
+    "contrast": "arms",
+    "conjunction": "of",
+    "subsampled": "of",
+    "balanced-contrast": "arms",
+}
 """The key of each kind of analysis that names samples or main effects."""
 
 

@@ -193,8 +193,8 @@ def summary_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
         where = f"{row['volume_mm3']} mm³ at {row['x']} {row['y']} {row['z']}"
         values = [f"{column} {row[column]}" for column in ("Z", "ALE", "share", "p") if row.get(column)]
         words = "none" if row["cluster"] == "none" else ", ".join([where, *values])
-        level = "" if row["level"] == "thresholded" or row["level"] == row["input"] else f", {row['level']}"
-        lines.append(f"{row['direction']} [{row['input']}{level}]: {words}")
+        level = "" if row["level"] in ("thresholded", row["input"]) else row["level"]
+        lines.append(f"{row['direction']} [{', '.join(filter(None, (row['input'], level)))}]: {words}")
     return lines
 
 

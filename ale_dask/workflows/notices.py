@@ -12,7 +12,7 @@ import xarray as xr
 from ale_dask.analyses.contrast import disjoint_arms
 from ale_dask.config.inference import DATABASES, LITERATURE, Inference
 from ale_dask.config.protocol import deviations, protocol_of
-from ale_dask.config.study import Contrast, MainEffect, Study
+from ale_dask.config.study import BalancedContrast, Contrast, MainEffect, Study
 from ale_dask.coordinates.decisions import Decision, add_decisions, decisions
 from ale_dask.coordinates.foci import n_foci
 from ale_dask.coordinates.lint import Finding, lint, lint_contrast
@@ -75,7 +75,7 @@ def study_notices(study: Study) -> list[Notices]:
                     decisions=(*notices[at].decisions, *added.decisions),
                     findings=(*notices[at].findings, *added.findings),
                 )
-        elif isinstance(analysis, Contrast):
+        elif isinstance(analysis, Contrast | BalancedContrast):
             arms = [samples[arm].foci for arm in analysis.arms]
             findings = lint_contrast(*arms)
             if study.inference.shared == "exclude":

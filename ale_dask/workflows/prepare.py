@@ -20,7 +20,7 @@ from ale_dask.analyses.main_effect import MainEffectPlan, identity_of, null_voxe
 from ale_dask.analyses.sample import Sample, enough, sample, study_bits
 from ale_dask.analyses.study_plans import PreparedStudy
 from ale_dask.config.files import expand_files
-from ale_dask.config.study import Contrast, FociSource, Study, main_effects_of
+from ale_dask.config.study import BalancedContrast, Contrast, FociSource, Study, main_effects_of
 from ale_dask.coordinates import foci as foci_data
 from ale_dask.coordinates.masks import load_space
 from ale_dask.coordinates.pooling import by_subjects
@@ -88,14 +88,19 @@ def prepare(study: Study) -> PreparedStudy:
     pooled = {name: by_subjects(foci, inference.same_subjects, name=name) for name, foci in sources.items()}
     bits = study_bits([make(foci, name=f"foci.{name}") for name, foci in pooled.items()])
     arms: dict[str, tuple[Sample, Sample]] = {}
+    balanced: dict[str, tuple[Sample, Sample]] = {}
     for name, analysis in study.analysis.items():
-        if not isinstance(analysis, Contrast):
+        if not isinstance(analysis, Contrast | BalancedContrast):
             continue
         a, b = (samples[arm].foci for arm in analysis.arms)
         a, b = contrasts.disjoint_arms(a, b, shared=inference.shared, name=f"analysis.{name}")
-        arms[name] = (make(a, name=f"analysis.{name}"), make(b, name=f"analysis.{name}"))
+        pair = (make(a, name=f"analysis.{name}"), make(b, name=f"analysis.{name}"))
+        if isinstance(analysis, BalancedContrast):
+            balanced[name] = pair
+            continue
+        arms[name] = pair
         samples[pooled_name(name)] = make(foci_data.concat([a, b]), name=f"analysis.{name}")
-    prepared = PreparedStudy(study, mask, bits, sources, samples, arms)
+    prepared = PreparedStudy(study, mask, bits, sources, samples, arms, balanced)
     for name, analysis in study.analysis.items():
         ANALYSES[analysis.kind].check(prepared, name)
     return prepared
@@ -143,7 +148,7 @@ def kernels_of(prepared: PreparedStudy) -> set[str]:
     foci = [int(sample.n_foci.sum()) for sample in prepared.samples.values()]
     needed = {"many" if n >= MANY else "few" for n in foci}
     needed |= {"base-rate"} if wants_base_rate(prepared.study.inference) else set()
-    return needed | ({"contrast"} if prepared.arms else set())
+    return needed | ({"contrast"} if prepared.arms or prepared.balanced else set())
 
 
 def _time_and_size(file: str) -> tuple[int, int] | None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -15,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.runs import MACHINES, chunks, digests, finished, with_backend, with_inference
+from support.runs import MACHINES, chunks, digests, finished, run_command, with_backend, with_inference
 from support.studies import experiments, write_sample
 
 from ale_dask.config.study import Study, load_study
@@ -98,14 +95,6 @@ def test_the_first_iterations_of_a_longer_run_are_the_shorter_run(
     _, null = next(iter(json.loads((out / "plans/drug/0.json").read_text()).items()))
     assert null == 0
     assert [json.loads((out / f"plans/drug/{i}.json").read_text())["iterations"] for i in (0, 1)] == [25, 75]
-
-
-def run_command(tiny: Path, out: Path, *, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "ale_dask.cli", "run", str(tiny / "study.toml"), "-o", str(out), "-q"]
-    command += ["--no-pictures", "-b", "serial", "--json", "-i", "60"]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
-    )
 
 
 def test_sigkill_at_three_points_and_resume_gives_the_same_digest(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -50,6 +52,15 @@ def finished(process: subprocess.Popen[str]) -> dict[str, str]:
     text, errors = process.communicate(timeout=1200)
     assert process.returncode == 0, errors
     return digests_of(text)
+
+
+def run_command(tiny: Path, out: Path, *, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start the command that runs a study for 60 iterations in a plain loop."""
+    command = [sys.executable, "-m", "ale_dask.cli", "run", str(tiny / "study.toml"), "-o", str(out), "-q"]
+    command += ["--no-pictures", "-b", "serial", "--json", "-i", "60"]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
+    )
 
 
 MACHINES = {

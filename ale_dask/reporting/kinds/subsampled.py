@@ -168,12 +168,13 @@ def _methods(record: RunRecord) -> list[str]:
         "the foci of the groups that the subsample leaves out. (Other programs hold all subsamples to one cut, from "
         "random foci of random subsamples, whatever groups a subsample has.) The share of the subsamples in which a "
         "voxel survives was mapped, with its exact (Clopper–Pearson) 95 % interval for the finite number of "
-        f"subsamples. Tables list voxels with {_leasts(entries)} in clusters of at least {volume(i, record)}. A share "
+        f"subsamples. Tables list voxels with {leasts(entries)} in clusters of at least {volume(i, record)}. A share "
         f"controls {CONTROLS}.",
     ]
 
 
-def _leasts(entries: Mapping[str, Any]) -> str:
+def leasts(entries: Mapping[str, Any]) -> str:
+    """Return the least shares of the analyses in a record in words."""
     each = sorted({entry["share"] for entry in entries.values()})
     return "a share of at least " + " or ".join(percent(share) for share in each)
 
@@ -181,7 +182,7 @@ def _leasts(entries: Mapping[str, Any]) -> str:
 def _one(name: str, entry: Mapping[str, Any]) -> str:
     number = counted(entry["subsamples"], "subsample")
     how = f"all {number}" if entry["enumerated"] else number
-    drawn = "" if entry["enumerated"] else f", drawn at random from {_many(entry['possible'])} possible ones,"
+    drawn = "" if entry["enumerated"] else f", drawn at random from {many(entry['possible'])} possible ones,"
     found = entry["with_any"][0]
     return (
         f"“{name}” took {how} of {entry['size']} of the {entry['n_groups']} groups of “{entry['of'][0]}”{drawn} and "
@@ -189,7 +190,8 @@ def _one(name: str, entry: Mapping[str, Any]) -> str:
     )
 
 
-def _many(number: int) -> str:
+def many(number: int) -> str:
+    """Return a number in words where it is large."""
     return f"{number:,}" if number < 10**6 else f"more than {10 ** (len(str(number)) - 1):.0e}"
 
 

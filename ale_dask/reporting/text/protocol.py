@@ -85,5 +85,8 @@ def _analysis(name: str, values: Mapping[str, Any]) -> str:
         "contrast": lambda v: f"{' against '.join(v['arms'])}, in both directions",
         "conjunction": lambda v: f"conjunction of {listed(v['of'])}",
         "subsampled": lambda v: f"{v['subsamples']} subsamples of {v['size']} groups of subjects of {v['of']}",
+        "balanced-contrast": lambda v: (
+            f"{' against '.join(v['arms'])} in {v['subsamples']} pairs of equally large subsamples"
+        ),
     }
     return f"**{name}**: {words[values['kind']](values)}"

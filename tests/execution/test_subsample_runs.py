@@ -1,0 +1,130 @@
+"""Runs with subsamples and a balanced contrast: the same bits from any backend and after a kill, and their files."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import xarray as xr
+from support.runs import Record, Results, chunks, digests, digests_of, finished, run_command, with_backend
+from support.studies import write_tiny
+
+import ale_dask as ale
+from ale_dask.config.study import Study, load_study
+from ale_dask.workflows.run import run, write
+
+SUBSAMPLES = """[analysis.subsamples]
+kind = "subsampled"
+of = "drug"
+size = 5
+subsamples = 12
+[analysis.pairs]
+kind = "balanced-contrast"
+arms = ["drug", "therapy"]
+subsamples = 12
+[backend]
+block_size = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a study with two main effects, subsamples and a balanced contrast."""
+    folder = write_tiny(tmp_path_factory.mktemp("subsamples") / "tiny")
+    toml = folder / "study.toml"
+    toml.write_text(toml.read_text().partition("[analysis.drug-vs-therapy]")[0] + SUBSAMPLES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(folder: Path) -> tuple[Path, Study, Results, Record]:
+    """Return the finished run in a plain loop with blocks of 16 iterations."""
+    study = with_backend(load_study(folder / "study.toml"), name="serial", block_size=16)
+    results, record = run(study, folder / "out", quiet=True)
+    write(results, record, folder / "out", study=study, pictures=True)
+    return folder / "out", study, results, record
+
+
+def test_same_digest_in_two_processes(folder: Path, done: tuple[Path, Study, Results, Record], tmp_path: Path) -> None:
+    study = with_backend(load_study(folder / "study.toml"), name="processes", workers=2, block_size=7)
+    found = digests(study, tmp_path / "o")
+    assert found == digests_of(done[3])
+    assert {"subsamples", "pairs"} <= set(found)
+
+
+def test_same_digest_after_a_kill(folder: Path, done: tuple[Path, Study, Results, Record], tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    process = run_command(folder, out)
+    deadline = time.monotonic() + 120
+    while chunks(out) <= 125 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
+    # Both main effects and the subsamples have 60 blocks each, and the pairs 12.
+    assert 125 < chunks(out) < 192
+    assert finished(run_command(folder, out)) == digests_of(done[3])
+
+
+def test_the_run_is_collected_from_its_folder(done: tuple[Path, Study, Results, Record]) -> None:
+    out, _, results, record = done
+    _, again, _ = ale.collect(out)
+    for name in ("subsamples", "pairs"):
+        xr.testing.assert_identical(results[name], again[name])
+    assert not ale.verify(out, blocks=200)
+    assert record["analyses"]["pairs"]["size"] == 5
+
+
+def test_files_tables_and_figures(done: tuple[Path, Study, Results, Record]) -> None:
+    out, _, results, _ = done
+    shown = pd.read_csv(out / "subsamples" / "subsamples_clusters.tsv", sep="\t")
+    assert shown["Peak Share"].between(0.5, 1).all()
+    assert (shown["Share low"] < shown["Peak Share"]).all()
+    assert (out / "subsamples" / "subsamples_stat_desc-subsampleClusters_input-clusterFWE.png").is_file()
+    pairs = pd.read_csv(out / "pairs" / "pairs_clusters.tsv", sep="\t")
+    assert set(pairs["Direction"]) <= {"drug > therapy, balanced", "therapy > drug, balanced"}
+    assert len(pairs) == len(results_table := ale.tables(results["pairs"])["clusters"])
+    assert results_table["Peak Share"].max() == pytest.approx(float(results["pairs"]["balanced_share"][1].max()))
+    table = pd.read_csv(out / "study_results.tsv", sep="\t")
+    assert set(table.loc[table["share"].notna(), "analysis"]) <= {"subsamples", "pairs"}
+    page = (out / "report.html").read_text()
+    for words in (
+        "In 50 % or more of 12 subsamples",
+        "In 50 % or more of 12 pairs of subsamples",
+        "share of subsamples",
+    ):
+        assert words in page
+    sidecar = (out / "pairs" / "pairs_stat_desc-group1MinusGroup2Clusters_level-voxel_corr-FWE.json").read_text()
+    assert "a share of pairs is no p" in sidecar
+
+
+def test_methods_text_protocol_and_checklist(done: tuple[Path, Study, Results, Record]) -> None:
+    out, study, results, record = done
+    text = ale.cite(record)
+    attrs = results["subsamples"].attrs
+    assert (
+        "“subsamples” took 12 subsamples of 5 of the 8 groups of “drug”, drawn at random from 56 possible ones" in text
+    )
+    assert f"anything survived in {attrs['with_any'][0]} of them" in text
+    assert (
+        "“pairs” took 12 pairs, drawn at random from 336 possible, of 5 of the 8 groups of “drug” and of the 6" in text
+    )
+    for words in ("Eickhoff et al., 2016", "Eickhoff et al., 2011", "Clopper–Pearson", "a share of pairs is no p"):
+        assert words in text
+    protocol = ale.protocol(study, date="2026-11-30")
+    assert "**subsamples**: 12 subsamples of 5 groups of subjects of drug" in protocol
+    assert "**pairs**: drug against therapy in 12 pairs of equally large subsamples" in protocol
+    assert not ale.checklist(out).empty
+
+
+def test_compared_and_exported(done: tuple[Path, Study, Results, Record], tmp_path: Path) -> None:
+    out, _, results, _ = done
+    assert ale.compare(results, results).maps["largest_difference"].max() == 0
+    for kind in ("nimare", "gingerale"):
+        assert ale.export(results, tmp_path / kind, to=kind)
+    long = ale.long_table([("out", *ale.collect(out))])
+    rows = long[long["kind"] == "subsampled"]
+    assert rows["peak_statistic"].max() == pytest.approx(float(results["subsamples"]["subsample_share"].max()))
