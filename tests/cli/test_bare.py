@@ -56,7 +56,7 @@ def test_every_command_works_without_extras_or_names_the_extra_first(tmp_path):
     (tmp_path / "site" / "sitecustomize.py").write_text(HIDING.format(hidden=sorted(hidden)))
     env = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
     ended = subprocess.run(
-        [sys.executable, str(BARE), str(tmp_path / "bare")], env=env, capture_output=True, text=True, timeout=900
+        [sys.executable, str(BARE), str(tmp_path / "bare")], env=env, capture_output=True, text=True, timeout=1200
     )
     assert ended.returncode == 0, "\n".join(re.findall(r"(?ms)^WRONG.*?(?=^ok |\Z)", ended.stdout)) + ended.stderr
     assert ended.stdout.count("\nok ") > 25

@@ -448,7 +448,7 @@ def cli(*arguments, code=0, **environment):
         capture_output=True,
         text=True,
         env=os.environ | environment,
-        timeout=280,
+        timeout=1200,
     )
     assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done

@@ -105,7 +105,7 @@ def test_sigkill_at_three_points_and_resume_gives_the_same_digest(
     out = tmp_path / "killed"
     for wanted in (0, 20, 120):
         process = run_command(tiny, out)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 1200
         while chunks(out) <= wanted and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
@@ -116,6 +116,7 @@ def test_sigkill_at_three_points_and_resume_gives_the_same_digest(
     assert finished(run_command(tiny, out)) == reference
 
 
+@pytest.mark.slow
 def test_same_digest_without_avx2_and_fma(tiny: Path, tmp_path: Path, reference: dict[str, str]) -> None:
     environment = MACHINES["no AVX2, no FMA"]
     assert finished(run_command(tiny, tmp_path / "generic", environment=environment)) == reference

@@ -322,7 +322,7 @@ def test_the_driver_runs_again_after_the_ends_that_pass(tiny_study: Study, tmp_p
     with scheduler(tmp_path / "there") as there:
         environment = {"PATH": f"{tools}:{os.environ['PATH']}", "DASK_SCHEDULER_ADDRESS": there.address}
         command = [*driver["command"], *driver["args"], "--no-pictures"]
-        done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=280)
+        done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert digests_of(record) == expected
@@ -338,6 +338,6 @@ def test_the_driver_ends_with_what_would_come_back_the_same(tmp_path: Path, code
         env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=1200,
     )
     assert (done.returncode, done.stdout) == (code, "once\n")

@@ -51,7 +51,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def web(there: Cluster, path: str) -> str:
     with there.client() as client:
         port = client.scheduler_info(n_workers=0)["services"]["dashboard"]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=1200) as answer:
         return str(answer.read().decode())
 
 
@@ -70,7 +70,7 @@ def ran(there: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def look(line: str) -> None:
         if found := re.fullmatch(r"dashboard (http://127\.0\.0\.1:\d+/ale-dask)", line):
-            with urllib.request.urlopen(found[1], timeout=30) as answer:
+            with urllib.request.urlopen(found[1], timeout=1200) as answer:
                 shown.append(answer.status)
 
     with messages(look):
@@ -80,7 +80,9 @@ def ran(there: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_json_tells_what_the_run_did(there: Cluster, ran: Path) -> None:
-    wait_until(lambda: bool(standings(there)) and bool(standings(there)[0]["ended"]), seconds=30, what="the run's end")
+    wait_until(
+        lambda: bool(standings(there)) and bool(standings(there)[0]["ended"]), seconds=1200, what="the run's end"
+    )
     last = standings(there)[0]
     assert last["title"] == "tiny"
     assert last["ended"] == "finished"
@@ -141,7 +143,7 @@ def test_a_resumed_run_counts_what_was_there(there: Cluster, tmp_path: Path) -> 
     loaded = with_backend(load_study(study), name=there.address)
     run(with_inference(loaded, iterations=20), tmp_path / "out", quiet=True)
     run(with_inference(loaded, iterations=100), tmp_path / "out", quiet=True)
-    wait_until(lambda: bool(standings(there)[0]["ended"]), seconds=30, what="the run's end")
+    wait_until(lambda: bool(standings(there)[0]["ended"]), seconds=1200, what="the run's end")
     last = standings(there)[0]["analyses"]["drug"]
     assert (last["iterations"], last["wanted"], last["blocks"]) == (100, 100, 16)
     assert last["threshold"]["iterations"] == 100
@@ -175,19 +177,19 @@ def test_the_page_moves_while_a_run_goes_on(there: Cluster, tmp_path: Path) -> N
         page.on("console", lambda m: said.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda e: said.append(str(e)))
         thread.start()
-        wait_until(lambda: any(not r["ended"] for r in standings(there)), seconds=240, what="a run that has begun")
+        wait_until(lambda: any(not r["ended"] for r in standings(there)), seconds=1200, what="a run that has begun")
         page.goto(f"http://127.0.0.1:{port}/ale-dask")
-        page.wait_for_selector("text=iterations/s", timeout=30_000)
-        page.wait_for_selector("canvas", timeout=60_000)
+        page.wait_for_selector("text=iterations/s", timeout=600_000)
+        page.wait_for_selector("canvas", timeout=600_000)
         seen: set[str] = set()
 
         def moving() -> bool:
             seen.update(page.locator("td", has_text="of 800").all_inner_texts())
             return len(seen) > 3 or not thread.is_alive()
 
-        wait_until(moving, seconds=90, what="figures that change")
-        wait_until(lambda: not thread.is_alive(), seconds=240, what="the run's end")
-        page.wait_for_selector("text=mm³", timeout=30_000)
+        wait_until(moving, seconds=1200, what="figures that change")
+        wait_until(lambda: not thread.is_alive(), seconds=1200, what="the run's end")
+        page.wait_for_selector("text=mm³", timeout=600_000)
         for width, scheme, colour in ((1600, "light", "rgb(255, 255, 255)"), (400, "dark", "rgb(20, 24, 28)")):
             page.set_viewport_size({"width": width, "height": 900})
             page.emulate_media(color_scheme=scheme)
@@ -276,9 +278,9 @@ def test_a_driver_that_dies_ends_its_run(there: Cluster) -> None:
     with there.client() as client:
         assert served(client)
         client.log_event(TOPIC, begin("dead", "a title", {"x": Analysis(wanted=10)}, client=client.id))
-        wait_until(lambda: standings(there)[0]["run"] == "dead", seconds=30, what="the run")
+        wait_until(lambda: standings(there)[0]["run"] == "dead", seconds=1200, what="the run")
         assert standings(there)[0]["ended"] == ""
-    wait_until(lambda: standings(there)[0]["ended"] == "its driver was lost", seconds=30, what="its end")
+    wait_until(lambda: standings(there)[0]["ended"] == "its driver was lost", seconds=1200, what="its end")
     assert standings(there)[0]["advice"] == "ended with 0 of 10 iterations: the same command goes on"
 
 
@@ -309,7 +311,7 @@ def test_a_scheduler_without_bokeh_and_prometheus_serves_json(tmp_path: Path) ->
         assert served(client) == ["json"]
         with monitored(client, token="a", title="t", analyses={}) as token:
             assert token == "a"
-            wait_until(lambda: bool(standings(there)), seconds=30, what="the run")
+            wait_until(lambda: bool(standings(there)), seconds=1200, what="the run")
         with pytest.raises(urllib.error.HTTPError, match="404"):
             web(there, "/ale-dask")
 

@@ -26,7 +26,7 @@ quick.end()
 @pytest.mark.integration
 def test_a_notebook_shows_one_bar_and_none_for_what_is_quickly_done() -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=1200, kernel_name="python3").execute()
     (output,) = notebook.cells[0].outputs
     assert output.output_type == "display_data"
     assert '<progress value="1.0000"' in output.data["text/html"]

@@ -112,7 +112,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def ask(cluster: dict[str, str], *command: object, folder: Path | None = None) -> str:
     done = subprocess.run(
-        [str(part) for part in command], env=cluster, cwd=folder, capture_output=True, text=True, timeout=400
+        [str(part) for part in command], env=cluster, cwd=folder, capture_output=True, text=True, timeout=1200
     )
     assert done.returncode == 0, f"{command}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout.strip()
@@ -142,7 +142,7 @@ def field(cluster: dict[str, str], job: str, key: str) -> str:
 def wait_for_all(cluster: dict[str, str], folder: Path) -> None:
     """Return when no job is left in the queue, and fail with the jobs' logs if some stay."""
     try:
-        wait_until(lambda: not ask(cluster, "squeue", "-h", "-o", "%i"), seconds=280, what="an empty queue")
+        wait_until(lambda: not ask(cluster, "squeue", "-h", "-o", "%i"), seconds=1200, what="an empty queue")
     except AssertionError as error:
         queue = ask(cluster, "squeue")
         raise AssertionError(f"{error}\n{queue}\n{logs(folder)}") from error
@@ -170,7 +170,7 @@ def laid_out(study: Study, out: Path) -> Path:
 def started(study: Study, out: Path) -> str:
     """Return the id of an array of two tasks that have stopped amid the blocks of OUT."""
     job = backend_of(study.backend).start_array(laid_out(study, out)).jobs[0]
-    wait_until(lambda: len(stopped(out.parent)) == 2, seconds=240, what=f"blocks of job {job}")
+    wait_until(lambda: len(stopped(out.parent)) == 2, seconds=1200, what=f"blocks of job {job}")
     return job
 
 
@@ -205,6 +205,7 @@ def test_the_commands_of_the_readme(
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".out")]
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_by_hand(
     cluster: dict[str, str], tmp_path: Path, long: Study, out: Path, expected: dict[str, str]
 ) -> None:
@@ -274,7 +275,7 @@ def test_tasks_out_of_time_or_without_their_node_queue_again_and_go_on(
     ask(here, "scancel", "--signal=TERM", "--batch", f"{job}_0")
     ask(here, "scontrol", "update", f"nodename={nodes[1]}", "state=down", "reason=test")
     try:
-        wait_until(lambda: field(here, f"{job}_1", "JobState") == "PENDING", seconds=20, what="a requeued task")
+        wait_until(lambda: field(here, f"{job}_1", "JobState") == "PENDING", seconds=1200, what="a requeued task")
     finally:
         ask(here, "scontrol", "update", f"nodename={nodes[1]}", "state=resume")
     assert chunks(out) < BLOCKS
@@ -288,6 +289,7 @@ def test_tasks_out_of_time_or_without_their_node_queue_again_and_go_on(
     assert digests_of(run.collect(out)[2]) == expected
 
 
+@pytest.mark.slow
 def test_tasks_that_take_too_much_memory_are_killed_and_the_last_job_takes_over(
     here: dict[str, str], tmp_path: Path, paused: Study, out: Path, expected: dict[str, str]
 ) -> None:
@@ -297,7 +299,7 @@ def test_tasks_that_take_too_much_memory_are_killed_and_the_last_job_takes_over(
     study = with_backend(paused, memory="400 MB", prologue=[*(paused.backend.prologue or []), greedy])
     made = submit.submit(study, out, pictures=False)
     array, last = made.jobs
-    wait_until(lambda: field(here, last, "JobState") != "PENDING", seconds=240, what="the end of the array")
+    wait_until(lambda: field(here, last, "JobState") != "PENDING", seconds=1200, what="the end of the array")
     killed = chunks(out)
     assert SOME < killed < BLOCKS
     for i in (0, 1):
@@ -308,13 +310,14 @@ def test_tasks_that_take_too_much_memory_are_killed_and_the_last_job_takes_over(
     assert written(out) == expected
 
 
+@pytest.mark.slow
 def test_a_cancelled_submission_is_gone_and_goes_on_with_dask_workers(
     here: dict[str, str], tmp_path: Path, paused: Study, out: Path, expected: dict[str, str]
 ) -> None:
     made = submit.submit(paused, out, pictures=False)
     with pytest.raises(UnfinishedError, match="a run is under way"):
         submit.submit(paused, out)
-    wait_until(lambda: len(stopped(tmp_path)) == 2, seconds=240, what="blocks")
+    wait_until(lambda: len(stopped(tmp_path)) == 2, seconds=1200, what="blocks")
     assert "cancelled: Slurm job " in ale("cancel", out)
     wait_for_all(here, out / "logs")
     assert {field(here, job, "JobState") for job in (f"{made.jobs[0]}_0", f"{made.jobs[0]}_1", made.jobs[1])} == {
@@ -338,6 +341,7 @@ def test_a_cancelled_submission_is_gone_and_goes_on_with_dask_workers(
     wait_for_all(here, out / "logs")
 
 
+@pytest.mark.slow
 def test_run_waits_for_the_array_and_takes_it_with_it_when_stopped(
     here: dict[str, str],
     tmp_path: Path,
@@ -364,6 +368,7 @@ def test_run_waits_for_the_array_and_takes_it_with_it_when_stopped(
     assert written(out) == expected
 
 
+@pytest.mark.slow
 def test_the_sweep_script_runs_as_a_job(here: dict[str, str], tmp_path: Path, long: Study, out: Path) -> None:
     study, script = tmp_path / "tiny" / "study.toml", tmp_path / "sweep"
     options = f'options = {{interface = "lo", log_directory = "{tmp_path / "workers"}"}}'

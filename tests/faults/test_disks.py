@@ -35,7 +35,7 @@ def nothing_is_half_written(out: Path) -> None:
         return [p for p in out.rglob("*") if p.name.startswith(".") or p.name.endswith(".partial")]
 
     # zarr writes in threads: when one fails, another may still be about to delete its own temporary file.
-    wait_until(lambda: not temporary(), seconds=10, what=f"no temporary file, there are {temporary()}")
+    wait_until(lambda: not temporary(), seconds=1200, what=f"no temporary file, there are {temporary()}")
     found = [path for path in out.rglob("*") if path.is_file()]
     for path in found:
         if path.suffix == ".json":

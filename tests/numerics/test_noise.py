@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.permutations import SIGMAS, SOME, Case, blob, cases
 
@@ -36,7 +36,7 @@ def rows_of(case, known, threshold, statistic, first, count):
     return out
 
 
-@SOME
+@settings(SOME, max_examples=12)
 @given(cases(), st.data())
 def test_each_step_is_the_null_of_the_enlarged_sample(case, data):
     n = len(case.n_foci)

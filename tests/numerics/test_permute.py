@@ -192,7 +192,7 @@ def test_another_machine_gives_the_same_rows(typical):
         running[name] = subprocess.Popen(
             command, env=environment, cwd=os.path.dirname(here), stdout=subprocess.PIPE, text=True
         )
-    found = {name: json.loads(process.communicate(timeout=900)[0]) for name, process in running.items()}
+    found = {name: json.loads(process.communicate(timeout=1200)[0]) for name, process in running.items()}
     expected = typical.rows(0, 30, 40000).tolist()
     assert found == {"plain": [True, *[expected] * 3], "no AVX2, no FMA": [False, *[expected] * 3]}
 

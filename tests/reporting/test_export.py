@@ -123,7 +123,7 @@ print(json.dumps({
     "apart": float(np.abs(p_to_z(read("p"), tail="one") - read("z")).max()),
 }))
 """
-    done = subprocess.run([nimare, "-W", "ignore", "-c", code, base], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([nimare, "-W", "ignore", "-c", code, base], capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     foci = sample("drug", [(-18.0, -18.0, 2.0)])

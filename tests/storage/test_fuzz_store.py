@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-TRIALS = int(os.environ.get("ALE_DASK_FUZZ_TRIALS", "6"))
+TRIALS = int(os.environ.get("ALE_DASK_FUZZ_TRIALS", "3"))
 
 
 def test_damage_is_noticed_or_mended(load_script, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def start(command: str, *arguments: object, under: Sequence[str] = (), **options
     )
 
 
-def ended(process: subprocess.Popen[str], *, code: int = 0, seconds: float = 280) -> tuple[str, str]:
+def ended(process: subprocess.Popen[str], *, code: int = 0, seconds: float = 1200) -> tuple[str, str]:
     """Return standard output and error of a command that ends with an exit code; it is killed if it does not end."""
     try:
         text, errors = process.communicate(timeout=seconds)
@@ -76,7 +76,7 @@ def recorded(out: Path) -> dict[str, str]:
     return digests_of((out / "run.json").read_text())
 
 
-def ale(command: str, *arguments: object, code: int = 0, seconds: float = 280, **options: Any) -> tuple[str, str]:
+def ale(command: str, *arguments: object, code: int = 0, seconds: float = 1200, **options: Any) -> tuple[str, str]:
     """Return standard output and error of a command that runs to its end."""
     return ended(start(command, *arguments, **options), code=code, seconds=seconds)
 
@@ -95,7 +95,7 @@ def amid_blocks(out: Path, process: subprocess.Popen[str] | None = None, *, more
     """Return the number of blocks in OUT as soon as there are more than some, while a command still runs."""
     wait_until(
         lambda: chunks(out) > more_than or (process is not None and process.poll() is not None),
-        seconds=280,
+        seconds=1200,
         what="a run amid its blocks",
     )
     assert process is None or process.poll() is None, f"ended too early: {process.communicate()}"
@@ -125,7 +125,7 @@ class Cluster:
                 return False
             return True
 
-        wait_until(found, seconds=240, what="a scheduler's address")
+        wait_until(found, seconds=1200, what="a scheduler's address")
 
     def start_worker(
         self, name: str, *options: str, under: Sequence[str] = (), environment: Mapping[str, str] | None = None
@@ -154,11 +154,11 @@ class Cluster:
     def wait_for(self, number: int) -> None:
         """Wait until there are this many workers."""
         with self.client() as client:
-            client.wait_for_workers(number, timeout=90)
+            client.wait_for_workers(number, timeout=1200)
 
     def client(self) -> Client:
         """Return a new client."""
-        return Client(self.address, timeout=30, set_as_default=False)
+        return Client(self.address, timeout=1200, set_as_default=False)
 
     def pids(self) -> dict[str, int]:
         """Return the process of every worker that the scheduler knows, by the worker's name."""

@@ -66,7 +66,7 @@ def gateway(folder: Path) -> Iterator[dict[str, str]]:
             return False
 
     try:
-        wait_until(answers, seconds=240, what="a gateway that answers")
+        wait_until(answers, seconds=1200, what="a gateway that answers")
         yield {
             "DASK_GATEWAY__ADDRESS": f"http://127.0.0.1:{web}",
             "DASK_GATEWAY__PROXY_ADDRESS": f"tls://127.0.0.1:{tcp}",

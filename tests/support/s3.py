@@ -116,7 +116,7 @@ def bucket() -> Iterator[Proxy]:
 
 
 def _port_of(server: subprocess.Popen[bytes], log: int) -> int:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 1200
     while time.monotonic() < deadline and server.poll() is None:
         said = os.pread(log, 100_000, 0)
         if found := re.search(rb"http://127\.0\.0\.1:(\d+)", said):
@@ -129,7 +129,7 @@ def ask(
     port: int, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
 ) -> tuple[int, list[tuple[str, str]], bytes]:
     """Return status, headers and body of the answer to one request; moto takes it unsigned."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1200)
     with contextlib.closing(connection):
         connection.request(method, path, body, dict(headers or {}))
         answer = connection.getresponse()

@@ -66,10 +66,10 @@ def scheduler(folder: Path, *, protocol: str = "tcp", threads: int = 2) -> Itera
 
     processes = [start("scheduler", "--port", "0"), start("worker", "--nthreads", str(threads))]
     try:
-        wait_until(lambda: bool(address()), seconds=240, what="a whole scheduler file")
+        wait_until(lambda: bool(address()), seconds=1200, what="a whole scheduler file")
         assert address().startswith(protocol)
-        with Client(address(), security=security, timeout=30, set_as_default=False) as client:
-            client.wait_for_workers(1, timeout=240)
+        with Client(address(), security=security, timeout=1200, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=1200)
         yield Scheduler(address(), file, environment)
     finally:
         for process in reversed(processes):

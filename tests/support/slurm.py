@@ -88,7 +88,7 @@ def slurm(*, nodes: int = 2, cpus: int = 2) -> Iterator[dict[str, str]]:
 
         own = [f"--{what}-file={folder}/munge.{what}" for what in ("key", "pid", "log", "seed")]
         start("munged", "--foreground", "--force", *own, f"--socket={folder}/munge.socket")
-        wait_until((folder / "munge.socket").exists, seconds=10, what="munge's socket")
+        wait_until((folder / "munge.socket").exists, seconds=1200, what="munge's socket")
         start("slurmctld", "-D", "-c", "-f", environment["SLURM_CONF"])
         for i in range(nodes):
             start("slurmd", "-D", "-f", environment["SLURM_CONF"], "-N", f"node{i}")
@@ -99,13 +99,13 @@ def slurm(*, nodes: int = 2, cpus: int = 2) -> Iterator[dict[str, str]]:
         def idle() -> bool:
             return ask("sinfo", "-h", "-N", "-o", "%t") == ["idle"] * nodes
 
-        wait_until(idle, seconds=30, what="idle nodes")
+        wait_until(idle, seconds=1200, what="idle nodes")
         try:
             yield environment
         finally:
             ask("scancel", "--user=root")
             with suppress(AssertionError):
-                wait_until(lambda: not ask("squeue", "-h", "-o", "%i"), seconds=15, what="an empty queue")
+                wait_until(lambda: not ask("squeue", "-h", "-o", "%i"), seconds=1200, what="an empty queue")
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -32,7 +32,7 @@ def sshd(folder: Path) -> Iterator[dict[str, Any]]:
             stderr=log,
         )
     try:
-        wait_until((folder / "port").exists, seconds=30, what="an SSH server")
+        wait_until((folder / "port").exists, seconds=1200, what="an SSH server")
         port = int((folder / "port").read_text())
         known = folder / "known_hosts"
         known.write_text(f"[127.0.0.1]:{port} {(folder / 'host.pub').read_text()}")

@@ -127,7 +127,7 @@ def test_a_killed_command_goes_on_where_it_was(out: Path, told: list[dict]) -> N
     call = ("fail-safe", out, "one", "--max", 7, "--series", 3, "-i", 500, "-q", "--json", "--no-pictures")
     process = subprocess.Popen([*ALE, *map(str, call)], start_new_session=True, stdout=subprocess.PIPE)
     pattern = "store.zarr/one_fail-safe-7x3/null/0/c/*/0"
-    wait_until(lambda: len(list(out.glob(pattern))) > 10, seconds=240, what="a command amid its blocks")
+    wait_until(lambda: len(list(out.glob(pattern))) > 10, seconds=1200, what="a command amid its blocks")
     assert process.poll() is None
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()

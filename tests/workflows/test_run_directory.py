@@ -238,7 +238,7 @@ def test_a_forked_process_runs_serially_and_refuses_threads(study: Study, tmp_pa
         queue = context.Queue()
         child = context.Process(target=_in_child, args=(with_backend(study, name=name), tmp_path / name, queue))
         child.start()
-        said = queue.get(timeout=300)
+        said = queue.get(timeout=1200)
         child.join()
         assert said == found if found else "forked" in str(said)
 
