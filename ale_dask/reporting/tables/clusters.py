@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from io import StringIO
 from typing import Any
 
@@ -265,13 +265,13 @@ def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
             continue
         for level, source in levels_of(result):
             spec = find_map_spec(result, level=level, source=source)
-            words, table = controls(result, spec), directed_table(result, spec)
+            words, clusters = controls(result, spec), rows_of(directed_table(result, spec))
             fixed = {"analysis": name, "kind": kind, "input": source, "level": level, "controls": words}
             for direction in model_of(result).directions:
-                clusters = table[table["Direction"] == direction]
-                rows += [{**fixed, "direction": direction, **_study_row(r)} for r in clusters.to_dict("records")]
-                if clusters.empty:
-                    rows.append({**fixed, "direction": direction, "cluster": "none", "volume_mm3": 0.0})
+                own = [
+                    {**fixed, "direction": direction, **_study_row(r)} for r in clusters if r["Direction"] == direction
+                ]
+                rows += own or [{**fixed, "direction": direction, "cluster": "none", "volume_mm3": 0.0}]
     return _frame(rows, [*STUDY, *(["share"] if any("share" in row for row in rows) else [])])
 
 
@@ -295,7 +295,7 @@ def _main_effect_rows(name: str, result: xr.Dataset) -> list[dict[str, Any]]:
         fixed = {"analysis": name, "kind": "main-effect", "input": source, "level": level, "controls": words}
         table = cluster_table(result, source=source)
         # Sub-peaks, which have no volume, are listed in the table of the analysis alone.
-        clusters = table[table["Cluster Size (mm3)"].notna()].to_dict("records")
+        clusters = rows_of(table[table["Cluster Size (mm3)"].notna()])
         rows += [{**fixed, **_study_row({**row, "p": row.get(p, np.nan)})} for row in clusters]
         if not clusters:
             rows.append({**fixed, "cluster": "none", "volume_mm3": 0.0})
@@ -346,26 +346,44 @@ def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame({c: np.array(v, dtype=np.float64) if c in FORMATS else v for c, v in listed.items()})
 
 
-def formatted(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table as text: z to 3 decimals, p to 4 digits, mm to 1 decimal, missing values empty."""
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table; `to_dict("records")` takes several times as long where columns are many."""
+    columns = [str(column) for column in table.columns]
+    return [dict(zip(columns, row, strict=True)) for row in _values(table)]
+
+
+def text_of(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the columns of a table as text: z to 3 decimals, p to 4 digits, mm to 1 decimal, missing values empty."""
+    columns = [str(column) for column in table.columns]
     # "Z" is a coordinate in the table of an analysis and the statistic in the table of a study.
-    formats = {**FORMATS, "Z": FORMATS["Peak Stat"]} if "analysis" in table.columns else FORMATS
+    formats = {**FORMATS, "Z": FORMATS["Peak Stat"]} if "analysis" in columns else FORMATS
+    values = zip(*_values(table), strict=True) if len(table) else ((),) * len(columns)
+    return {column: _texts(of, formats.get(column)) for column, of in zip(columns, values, strict=True)}
 
-    def text(column: str, value: Any) -> str:
-        if value is None or value != value:
-            return ""
-        return formats[column](float(value)) if column in formats else str(value)
 
-    return pd.DataFrame({c: [text(str(c), v) for v in table[c]] for c in table.columns})
+def _values(table: pd.DataFrame) -> list[list[Any]]:
+    """Return the values of a table, row by row: all columns at once, which pandas is slow to give one by one."""
+    return table.to_numpy(dtype=object).tolist()
+
+
+def _texts(values: Iterable[Any], number: Callable[[float], str] | None) -> list[str]:
+    if number is None:
+        return ["" if v is None or v != v else str(v) for v in values]
+    return ["" if v is None or v != v else number(float(v)) for v in values]
+
+
+def formatted(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table as text, as `text_of` makes it."""
+    return pd.DataFrame(text_of(table))
 
 
 def tsv(table: pd.DataFrame) -> bytes:
     """Return a table as tab-separated UTF-8 text with rounded numbers and texts that are safe in a spreadsheet."""
-    text = formatted(table)
+    text = text_of(table)
     lines = StringIO()
     # DataFrame.to_csv, which writes the same bytes, takes more than twice as long for so few rows of so many columns.
     writer = csv.writer(lines, delimiter="\t", lineterminator="\n")
-    for row in (list(text.columns), *text.to_numpy().tolist()):
+    for row in (text.keys(), *zip(*text.values(), strict=True)):
         writer.writerow([escaped_cell(cell) for cell in row])
     return lines.getvalue().encode()
 

@@ -16,7 +16,7 @@ import xarray as xr
 from ale_dask.coordinates.foci import n_foci, words_on
 from ale_dask.coordinates.subject_groups import BETWEEN
 from ale_dask.reporting.tables.anatomy import sided_words
-from ale_dask.reporting.tables.clusters import formatted
+from ale_dask.reporting.tables.clusters import rows_of, text_of
 from ale_dask.reporting.tables.headings import first_columns, heading
 
 LONG = 34
@@ -39,20 +39,19 @@ def cells(
     "links" are names and addresses of files beside the page. `by_mass` has the p and decision by mass among the first
     columns, not those by size.
     """
-    text = formatted(table)
+    text = text_of(table)
     # A column that is empty in all rows only takes width.
-    shown = [c for c in text.columns if (text[c] != "").any()]
+    shown = [c for c, of in text.items() if any(of)]
     first = first_columns(shown, by_mass=by_mass)
     shown = first + [c for c in shown if c not in first]
     if "AAL" in shown:
         text["AAL"] = [sided_words(label) for label in text["AAL"]]
-    rows = text[shown].to_numpy().tolist() if len(text) else []
     return {
-        "columns": [heading(str(name)) for name in shown],
-        "rows": [[(cell, len(cell) > LONG) for cell in row] for row in rows],
+        "columns": [heading(name) for name in shown],
+        "rows": [[(text[c][i], len(text[c][i]) > LONG) for c in shown] for i in range(len(table))],
         "main": len(first),
         "go": next((shown.index(c) for c in ("Cluster ID", "cluster") if c in shown), 0),
-        "places": [place_of_row(row) if place_of_row else "" for row in table.to_dict("records")],
+        "places": [place_of_row(row) for row in rows_of(table)] if place_of_row else [""] * len(table),
         "links": links,
     }
 

@@ -19,6 +19,7 @@ from ale_dask.reporting.common.once import made_once
 from ale_dask.reporting.common.presentation import presentation_of, presentations
 from ale_dask.reporting.common.wording import label
 from ale_dask.reporting.tables.anatomy import area_words, region_words
+from ale_dask.reporting.tables.clusters import rows_of
 from ale_dask.reporting.tables.contributions import contribution_table
 
 COLUMNS = (
@@ -65,7 +66,7 @@ def article_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
         for direction, spec, table in presentation_of(result).listed(result):
             fixed = {"Analysis": mark, "Direction": direction, "Threshold": label(result, spec)}
             named = contributors if _is_shown(result, spec) else {}
-            clusters = [_row(row, result, spec, named) for row in table.to_dict("records")]
+            clusters = [_row(row, result, spec, named) for row in rows_of(table)]
             rows += [fixed | row for row in clusters] or [fixed | {"Region": "no cluster"}]
     # Only subsamples have shares.
     columns = [c for c in COLUMNS if c != "Share" or any(row.get(c) for row in rows)]
