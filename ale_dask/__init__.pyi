@@ -8,6 +8,7 @@ from ale_dask.analyses.api import main_effect as main_effect
 from ale_dask.analyses.api import subsampled as subsampled
 from ale_dask.analyses.sensitivity.api import fail_safe as fail_safe
 from ale_dask.analyses.sensitivity.api import noise_experiments as noise_experiments
+from ale_dask.analyses.sensitivity.design import design as design
 from ale_dask.analyses.sensitivity.experiment_clusters import clustering as clustering
 from ale_dask.analyses.sensitivity.power import power as power
 from ale_dask.config.study import Study as Study

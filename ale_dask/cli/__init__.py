@@ -62,6 +62,7 @@ app.command("leave-one-out")(sensitivity.leave_one_out)
 app.command("fail-safe")(sensitivity.fail_safe)
 app.command()(sensitivity.power)
 app.command()(sensitivity.clustering)
+app.command()(sensitivity.design)
 app.command()(sensitivity.evidence)
 app.command("main-effect")(run.command_of_files(None, "Compute the ALE of each foci file, without a study.toml."))
 app.command("contrast")(

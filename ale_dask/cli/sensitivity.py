@@ -6,10 +6,11 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ale_dask.cli import options
 from ale_dask.cli.options import (
     Backend,
     DryRun,
@@ -109,6 +110,64 @@ def clustering(
         print(json.dumps({"out": out, "analyses": found}))
     else:
         log.info(f"`ale-dask collect {out}` shows it in report.html")
+
+
+def design(
+    experiments: Annotated[int, typer.Option("--experiments", min=2, help="Number of experiments.")] = 20,
+    foci: Annotated[int, typer.Option("--foci", min=1, help="Foci of each experiment.")] = 8,
+    n: Annotated[int, typer.Option("--n", min=1, help="Subjects of each experiment.")] = 18,
+    at: Annotated[
+        list[str] | None, typer.Option("--at", help="A place, x,y,z in mm MNI, with power of its own; may be repeated.")
+    ] = None,
+    simulations: Annotated[int, typer.Option("--simulations", min=1, help="Number of simulations per place.")] = 300,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder for table, curves, figure and methods text.")
+    ] = None,
+    null: options.Null = None,
+    iterations: options.Iterations = None,
+    correction: options.Correction = None,
+    voxel_p: options.VoxelP = None,
+    cluster_p: options.ClusterP = None,
+    mask: options.MaskName = None,
+    base_rate: options.BaseRate = None,
+    seed: options.Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Simulate what a meta-analysis of so many experiments could find, before there are data.
+
+    Against foci anywhere and against the base rate, unless --null says otherwise; 1,000 iterations unless -i does.
+    """
+    from ale_dask.analyses.sensitivity.design import design as simulate
+    from ale_dask.reporting.sensitivity.design import design_lines, design_table, write_design
+
+    settings = {
+        "null": null,
+        "iterations": iterations,
+        "correction": correction,
+        "voxel_p": voxel_p,
+        "cluster_p": cluster_p,
+        "mask": mask,
+        "base_rate": base_rate,
+        "seed": seed,
+    }
+    chosen: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+    places = [_place(words) for words in at or ()]
+    made = simulate(experiments=experiments, foci=foci, n=n, at=places, simulations=simulations, **chosen)
+    if out is not None:
+        write_design(made, out)
+    if as_json:
+        print(json.dumps({"design": made.attrs, "places": json.loads(design_table(made).to_json(orient="records"))}))
+        return
+    print("\n".join(design_lines(made)))
+
+
+def _place(words: str) -> tuple[float, float, float]:
+    """Return the place that is written as x,y,z."""
+    try:
+        x, y, z = map(float, words.split(","))
+    except ValueError as error:
+        raise InputError(f"--at {words}: give x,y,z in mm, such as --at 22,-4,-18") from error
+    return x, y, z
 
 
 def leave_one_out(

@@ -75,6 +75,7 @@ def commands(folder: Path) -> list[tuple[int, str]]:
         (0, f"check {study}"),
         (0, f"describe {study}"),
         (0, f"plan {study}"),
+        (0, f"design --experiments 6 --foci 4 --mask {study / 'ball.nii.gz'} -i 40 --simulations 5 --null uniform"),
         (0, f"protocol {study} -o {folder / 'protocol.md'}"),
         (0, f"double-extraction {folder / 'study' / 'drug.csv'} {foci}"),
         (0, "doctor -b serial"),

@@ -46,6 +46,7 @@ def power(
     within_mm: float = WITHIN_MM,
     target: float = TARGET,
     threads: int | None = None,
+    at: tuple[float, float, float] | None = None,
 ) -> xr.Dataset:
     """Return the power of the design of a main effect for a place that 0, 1, … K of its K experiments report.
 
@@ -66,6 +67,8 @@ def power(
         Power to reach, between 0 and 1.
     threads
         Number of threads; the result is the same for any.
+    at
+        The place in mm; by default each simulation draws one from all voxels.
 
     Returns
     -------
@@ -78,7 +81,8 @@ def power(
     Raises
     ------
     InputError
-        For a result that is no main effect, an impossible number, or a base rate that can no longer be read.
+        For a result that is no main effect, an impossible number, a place outside the mask, or a base rate that can no
+        longer be read.
 
     Notes
     -----
@@ -104,7 +108,7 @@ def power(
             "or more, 0 mm or more, and a power between 0 and 1"
         )
     check(result, *FOCI)
-    return _power(result, {}, simulations=simulations, within_mm=within_mm, target=target, threads=threads)
+    return _power(result, {}, simulations=simulations, within_mm=within_mm, target=target, threads=threads, at=at)
 
 
 def _power(
@@ -115,13 +119,14 @@ def _power(
     within_mm: float = WITHIN_MM,
     target: float = TARGET,
     threads: int | None,
+    at: tuple[float, float, float] | None = None,
 ) -> xr.Dataset:
     """Return what `power` does; the plan of a null is taken from `plans` by its name, or made."""
     inference = model_of(result).inference
     chosen = sample(foci_alone(result), mask=model_of(result).mask, inference=inference, name=result.attrs["name"])
     found = {
         null: _FOUND[null](
-            chosen, result, plans, simulations=simulations, within_mm=within_mm, threads=threads or cpu_count()
+            chosen, result, plans, simulations=simulations, within_mm=within_mm, threads=threads or cpu_count(), at=at
         )
         for null in nulls_of(result)
     }

@@ -21,8 +21,11 @@ from ale_dask.numerics.density_levels import least_sums, z_map
 from ale_dask.numerics.power import Work, detections, draw, kernels_of, offsets_within, space_of, trial_of, uniform_rule
 from ale_dask.numerics.power_base_rate import base_rate_detections, draw_from, local_rule, place_voxels
 from ale_dask.numerics.power_tfce import tfce_detections
+from ale_dask.numerics.space import Mask
 
 Bools = npt.NDArray[np.bool_]
+Place = tuple[float, float, float] | None
+"""The place of all simulations in mm; None where each draws its own."""
 
 
 class Found(NamedTuple):
@@ -35,12 +38,16 @@ class Found(NamedTuple):
     third: npt.NDArray[np.int64] | None
 
 
-def _tables(chosen: Sample, *, bits: int, within_mm: float, threads: int) -> dict[str, Any]:
+def _tables(chosen: Sample, *, bits: int, within_mm: float, threads: int, at: Place) -> dict[str, Any]:
     mask = chosen.mask
     distinct, kernel = chosen.kernels
+    space = space_of(mask.voxel_ijk, near=offsets_within(within_mm, affine=mask.affine), searched=mask.search)
+    if at is not None:
+        # The draw of a place among one is that place.
+        space = space._replace(target=_voxel_of(at, mask=mask))
     return {
         "kernels": kernels_of(chosen.boxes(bits), sigma=distinct),
-        "space": space_of(mask.voxel_ijk, near=offsets_within(within_mm, affine=mask.affine), searched=mask.search),
+        "space": space,
         "trial": trial_of(
             np.r_[0, np.cumsum(chosen.n_foci)].astype(np.int64),
             kernel=kernel,
@@ -52,6 +59,20 @@ def _tables(chosen: Sample, *, bits: int, within_mm: float, threads: int) -> dic
     }
 
 
+def _voxel_of(at: tuple[float, float, float], *, mask: Mask) -> npt.NDArray[np.int64]:
+    """Return the voxel (1) of a place in mm.
+
+    Raises
+    ------
+    InputError
+        when no cluster could be found there.
+    """
+    voxel = mask.voxel_at(np.array([at], dtype=np.float64))
+    if voxel[0] < 0 or not mask.searched[voxel[0]]:
+        raise InputError(f"place {' '.join(f'{v:g}' for v in at)}: outside the mask or the region of inference")
+    return voxel
+
+
 def _main_plan(chosen: Sample, result: xr.Dataset, plans: Mapping[str, Plan]) -> main_effects.MainEffectPlan:
     """Return the plan of a main effect by its name, or make it again."""
     name = str(result.attrs["name"])
@@ -61,7 +82,14 @@ def _main_plan(chosen: Sample, result: xr.Dataset, plans: Mapping[str, Plan]) ->
 
 
 def uniform_found(
-    chosen: Sample, result: xr.Dataset, plans: Mapping[str, Plan], *, simulations: int, within_mm: float, threads: int
+    chosen: Sample,
+    result: xr.Dataset,
+    plans: Mapping[str, Plan],
+    *,
+    simulations: int,
+    within_mm: float,
+    threads: int,
+    at: Place = None,
 ) -> Found:
     """Return whether a place is found in simulated maps against the uniform null, with foci planted one by one."""
     inference = chosen.inference
@@ -69,7 +97,7 @@ def uniform_found(
     cut, bits = int(result.attrs[correction.uniform.cut]), int(result.attrs["scale_bits"])
     if cut >= UNREACHABLE:
         return Found(np.zeros((simulations, 1 + len(chosen.key)), dtype=bool), None)
-    tables = _tables(chosen, bits=bits, within_mm=within_mm, threads=threads)
+    tables = _tables(chosen, bits=bits, within_mm=within_mm, threads=threads, at=at)
     if correction.only_if_asked:
         plan = _main_plan(chosen, result, plans)
         trial, kernels, space = (tables[name] for name in ("trial", "kernels", "space"))
@@ -93,7 +121,14 @@ def uniform_found(
 
 
 def base_rate_found(
-    chosen: Sample, result: xr.Dataset, plans: Mapping[str, Plan], *, simulations: int, within_mm: float, threads: int
+    chosen: Sample,
+    result: xr.Dataset,
+    plans: Mapping[str, Plan],
+    *,
+    simulations: int,
+    within_mm: float,
+    threads: int,
+    at: Place = None,
 ) -> Found:
     """Return whether a place is found in simulated maps against the base-rate null, with foci planted one by one.
 
@@ -111,12 +146,12 @@ def base_rate_found(
     )
     if plan.base_rate_sha256 != result.attrs["base_rate_sha256"]:
         raise InputError(f"base_rate '{inference.base_rate}': not the one that '{name}' was computed with")
-    tables = _tables(chosen, bits=bits, within_mm=within_mm, threads=threads)
+    tables = _tables(chosen, bits=bits, within_mm=within_mm, threads=threads, at=at)
     space, trial = tables["space"], tables["trial"]
     # The position of a voxel between the levels of the table rises with the number of foci reported around it.
     position = plan.table.position
     third = np.searchsorted(np.quantile(position[space.target], [1 / 3, 2 / 3]), position, side="right")
-    of_place = third[place_voxels(simulations, trial=trial, space=space)]
+    of_place = third[place_voxels(simulations, trial=trial, space=space)] if at is None else None
     correction = CORRECTION_OF[inference.correction]
     cut = int(result.attrs[correction.base_rate.cut])
     if cut >= UNREACHABLE:

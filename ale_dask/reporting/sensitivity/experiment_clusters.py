@@ -26,10 +26,10 @@ from ale_dask.analyses.sensitivity.experiment_clusters import (
 )
 from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.maps import stem
-from ale_dask.reporting.common.palette import FAINT, HUES, INK, LINE
+from ale_dask.reporting.common.palette import FAINT, HUES, INK
+from ale_dask.reporting.common.panel import Line, Panel
 from ale_dask.reporting.common.phrases import listed
 from ale_dask.reporting.common.svg import WIDTH, svg, text
-from ale_dask.reporting.common.ticks import tick_words, ticks
 from ale_dask.reporting.figures.matrix import shade
 from ale_dask.reporting.text.follow_up_files import write_follow_up
 
@@ -171,30 +171,13 @@ def criteria_svg(solutions: xr.Dataset) -> str:
 def _criteria(solutions: xr.Dataset, top: float) -> list[str]:
     k = solutions["k"].values.astype(float).tolist()
     parts = []
-    for panel, criterion in enumerate(CRITERIA):
-        left, width, height = 52 + 242 * panel, 190.0, 140.0
-        values = {m: solutions[criterion].sel(grouping=m).values for m in METHODS}
-        every = np.concatenate(list(values.values()))
-        low, high = min(0.0, float(every.min())), max(float(every.max()) * 1.05, 1e-3)
-
-        def x(at: float, left: float = left, width: float = width) -> float:
-            return float(left + width * (at - k[0]) / max(k[-1] - k[0], 1))
-
-        def y(at: float, low: float = low, high: float = high, height: float = height) -> float:
-            return float(top + 20 + height * (high - at) / (high - low))
-
-        parts.append(text(left - 30, top + 8, _CRITERION_WORDS[criterion], size=11))
-        for at in ticks(low, high, most=5):
-            parts.append(f'<path d="M{left} {y(at):.1f}h{width:g}" stroke="{LINE}"/>')
-            parts.append(text(left - 5, y(at) + 4, tick_words(at), size=10, fill=FAINT, anchor="end"))
-        for at in ticks(k[0], k[-1], most=8) if len(k) > 1 else k[:1]:
-            parts.append(text(x(at), top + height + 36, tick_words(at), size=10, fill=FAINT, anchor="middle"))
-        for hue, (method, line) in zip(HUES, values.items(), strict=False):
-            points = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in zip(k, line, strict=True))
-            dash = "" if method == METHODS[0] else ' stroke-dasharray="5 3"'
-            parts.append(f'<polyline points="{points}" fill="none" stroke="{hue.flat}" stroke-width="1.8"{dash}/>')
-            best = int(solutions["best_k"].sel(grouping=method, criterion=criterion))
-            parts.append(f'<circle cx="{x(best):.1f}" cy="{y(line[best - int(k[0])]):.1f}" r="4" fill="{hue.flat}"/>')
+    for number, criterion in enumerate(CRITERIA):
+        lines = []
+        for hue, dash, method in zip(HUES, ("", "5 3"), METHODS, strict=False):
+            best = k.index(int(solutions["best_k"].sel(grouping=method, criterion=criterion)))
+            lines.append(Line(solutions[criterion].sel(grouping=method).values.tolist(), hue.flat, dash, best))
+        panel = Panel(52 + 242 * number, top + 20, 190, 140, _CRITERION_WORDS[criterion])
+        parts += panel.draw(k, lines)
     words = "number of experiment clusters; a point is where the criterion is best"
     parts.append(text(52, top + 194, words, size=11, fill=FAINT))
     for n, (hue, method) in enumerate(zip(HUES, METHODS, strict=False)):
