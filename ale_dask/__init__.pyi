@@ -5,6 +5,7 @@ from ale_dask.analyses.api import conjunction as conjunction
 from ale_dask.analyses.api import contrast as contrast
 from ale_dask.analyses.api import leave_one_out as leave_one_out
 from ale_dask.analyses.api import main_effect as main_effect
+from ale_dask.analyses.api import moderator as moderator
 from ale_dask.analyses.api import subsampled as subsampled
 from ale_dask.analyses.sensitivity.api import fail_safe as fail_safe
 from ale_dask.analyses.sensitivity.api import noise_experiments as noise_experiments

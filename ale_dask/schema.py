@@ -137,6 +137,20 @@ _CONTRAST = (
     Variable("z_contrast_size_fwe", ("input", "voxel"), "f", "z", "inside clusters of cluster-size FWE; signed"),
     Variable("z_contrast_mass_fwe", ("input", "voxel"), "f", "z", "inside clusters of cluster-mass FWE; signed"),
 )
+_MODERATOR = (
+    Variable("t_moderator", ("voxel",), "f", "sd", "sum of z X over its permutation sd; 0: not tested"),
+    Variable("z_moderator", ("voxel",), "f", "z", "uncorrected p, minimum volume; signed"),
+    Variable("z_moderator_voxel_fwe", ("voxel",), "f", "z", "voxel FWE by the largest T / sd; signed"),
+    Variable("effect", ("voxel",), "f", "moderator", "MA-weighted mean of the moderator minus its mean"),
+    Variable("effect_low", ("voxel",), "f", "moderator", "95 % jackknife interval over groups, lower end"),
+    Variable("effect_high", ("voxel",), "f", "moderator", "95 % jackknife interval over groups, upper end"),
+    Variable("pair", ("voxel",), "i", "", "pair of levels that differs most, from 1; negative: its first has more"),
+    Variable("moderator_cluster_of_voxel", ("direction", "voxel"), "i", "", "cluster of each direction; 0 in none"),
+    Variable("moderator_cluster_size", ("moderator_cluster",), "i", "voxels", "size"),
+    Variable("moderator_cluster_mass", ("moderator_cluster",), "i", "2^-24 sd", "sum of T / sd beyond the forming one"),
+    Variable("z_moderator_size_fwe", ("voxel",), "f", "z", "inside clusters of cluster-size FWE; signed"),
+    Variable("z_moderator_mass_fwe", ("voxel",), "f", "z", "inside clusters of cluster-mass FWE; signed"),
+)
 _CONJUNCTION = (
     Variable(
         "ale_min",
@@ -150,7 +164,8 @@ _CONJUNCTION = (
     Variable("z_min_unthresholded", ("voxel",), "f", "z", "minimum of the z maps before any threshold"),
 )
 VARIABLES: dict[str, Variable] = {
-    v.name: v for v in _FOCI + _MAPS + _MAIN_EFFECT + _BASE_RATE + _POWER + _CONTRIBUTIONS + _CONTRAST + _CONJUNCTION
+    v.name: v
+    for v in _FOCI + _MAPS + _MAIN_EFFECT + _BASE_RATE + _POWER + _CONTRIBUTIONS + _CONTRAST + _CONJUNCTION + _MODERATOR
 }
 OPTIONAL = ("experiment_group", "experiment_imputed", "experiment_pooled")
 """Variables (experiment) of text, "" where they do not apply, that a foci Dataset may lack."""

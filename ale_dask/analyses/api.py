@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses import balanced
+from ale_dask.analyses import balanced, moderator_clusters
 from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
 from ale_dask.analyses import main_effect as main_effects
+from ale_dask.analyses import moderator as moderators
 from ale_dask.analyses import subsampled as subsamples_
 from ale_dask.analyses.execute import run_plan, sample_of
 from ale_dask.analyses.findings.model import kind_of, model_of
 from ale_dask.analyses.ma import ale_union, ma_maps
+from ale_dask.analyses.moderator_columns import Moderated, moderated
 from ale_dask.analyses.sample import Sample, enough, sample, study_bits
 from ale_dask.analyses.sensitivity import leave_one_out_maps as left_out
+from ale_dask.analyses.study_moderators import with_clusters
 from ale_dask.config.inference import changed
-from ale_dask.config.study import BalancedContrast, Subsampled, analysis_from, inference_from
+from ale_dask.config.study import BalancedContrast, Moderator, Subsampled, analysis_from, inference_from
 from ale_dask.coordinates import foci as foci_data
 from ale_dask.coordinates.masks import load_space
 from ale_dask.coordinates.pooling import by_subjects
@@ -92,23 +95,30 @@ def main_effect(
     >>> float(result["ale"].max()) < 1
     True
     """
-    if mask is not None:
-        settings["mask"] = mask.name if isinstance(mask, Mask) else str(mask)
-    if search is not None:
-        settings["search"] = search.name if isinstance(search, Mask) else str(search)
-    inference = inference_from(settings)
-    grid = load_space(
-        inference,
-        mask=mask if isinstance(mask, Mask) else None,
-        search=search if isinstance(search, Mask) else None,
-    )
+    given = {"mask": mask, "search": search}
+    settings |= {key: value for key, value in given.items() if value is not None}
     if kind_of(foci):
         # A result's foci are analysed anew: what another null has left beside them is none of this one's.
         foci = foci.drop_dims(set(foci.dims) - {"experiment", "focus", "axis", "tag"})
-    used = by_subjects(foci, inference.same_subjects, name=name)
-    chosen = enough(sample(used, mask=grid, inference=inference, name=name), name=name)
+    chosen = _chosen(foci, None, settings, name=name)
     plan = main_effects.plan_main_effect(chosen, bits=scale_bits or study_bits([chosen]), name=name)
     return _main_effect(chosen, plan, client=client)
+
+
+def _chosen(foci: xr.Dataset, grid: Mask | None, settings: Mapping[str, Any], *, name: str) -> Sample:
+    """Return the sample of foci under settings, whose mask and search may be a `Mask`; on a grid that is known, if any.
+
+    Raises
+    ------
+    InputError
+        for foci or settings that cannot be used.
+    """
+    images = {key: image for key in ("mask", "search") if isinstance(image := settings.get(key), Mask)}
+    files = {key: str(value) for key, value in settings.items() if key in ("mask", "search") and value is not None}
+    inference = inference_from({**settings, **files, **{key: image.name for key, image in images.items()}})
+    grid = grid or load_space(inference, **images)
+    used = by_subjects(foci, inference.same_subjects, name=name)
+    return enough(sample(used, mask=grid, inference=inference, name=name), name=name)
 
 
 def _main_effect(chosen: Sample, plan: main_effects.MainEffectPlan, *, client: Client | None) -> xr.Dataset:
@@ -229,6 +239,104 @@ def contrast(
         inference=inference,
         second=clusters,
     )
+
+
+def moderator(
+    foci: xr.Dataset,
+    on: str | Sequence[str],
+    *,
+    name: str | None = None,
+    of: str = "main-effect",
+    client: Client | None = None,
+    **changes: Any,
+) -> xr.Dataset:
+    """Return where the experiments of a sample report foci the more, the larger a column of theirs is.
+
+    Parameters
+    ----------
+    foci
+        Foci Dataset, mm in MNI space, from `read_foci`, whose files have the column; or a main effect of it, whose
+        settings and mask are then used.
+    on
+        The column: numbers, yes and no, or names of groups; or two columns, whose interaction is tested. "n" and "foci"
+        are the numbers of subjects and of foci; "year" is read from the names of studies if the files have no such
+        column.
+    name
+        Name of the result; by default that of the column.
+    of
+        Name of the sample in the report; that of the main effect, if one is given.
+    client
+        Dask client for the permutations; by default the active client of this process, or none.
+    **changes
+        Of the moderator: levels (values of the column in their order), ranks (of numbers), nuisance (columns whose
+        linear effect is taken out) and strata (the column within whose values is permuted). All others are settings of
+        `main_effect`: mask, search, iterations, seed, voxel_p, cluster_p, correction, contrast_p, contrast_floor ….
+
+    Returns
+    -------
+    xr.Dataset
+        Maps (voxel): t_moderator, in permutation standard deviations; p_greater and p_less, one-sided, uncorrected and
+        NaN where not tested; p_voxel_fwe_greater and p_voxel_fwe_less; signed z_moderator, z_moderator_voxel_fwe,
+        z_moderator_size_fwe …, 0 where nothing survives; effect, effect_low and effect_high in the unit of the column.
+        Per cluster (moderator_cluster): moderator_cluster_size_p, moderator_cluster_size_decision ….
+
+    Raises
+    ------
+    InputError
+        For a column that there is not or that is of no use, too few groups of subjects, or a setting.
+
+    Notes
+    -----
+    T(v) = sum_i z_i X_i(v) over groups of subjects, z_i the centred column and X_i = -ln(1 - MA_i), in whole numbers.
+    p = (1 + r) / (1 + B), where r of B permutations of the column over groups have a T at least as large; all different
+    permutations are enumerated where that is possible. With nuisance columns, residuals are permuted as Freedman & Lane
+    (1983) do (Winkler 2014). The family-wise p of a voxel is that of the largest T / sd, sd(v) the standard deviation
+    of T over permutations. A contrast of two arms is the special case of a column of two values.
+
+    Examples
+    --------
+    >>> foci = ale.read_foci("drug.txt")
+    >>> result = ale.moderator(foci, "n", mask="ball.nii.gz", iterations=100, seed=1)
+    >>> result.attrs["directions"]
+    ['higher n', 'lower n']
+    """
+    given: dict[str, Any] = {
+        key: changes.pop(key) for key in ("levels", "ranks", "nuisance", "strata") if key in changes
+    }
+    if kind_of(foci):
+        model = model_of(foci)
+        if kind_of(foci) != "main-effect":
+            raise InputError(f"moderator: '{model.name}' is no main effect; give one, or foci")
+        of, mask = model.name, None if {"mask", "search"} & set(changes) else model.mask
+        changes = changed(model.inference.model_dump(), changes)
+        foci = foci.drop_dims(set(foci.dims) - {"experiment", "focus", "axis", "tag"})
+    else:
+        mask = None
+    spec = analysis_from(Moderator, {"kind": "moderator", "of": of, "on": on, **given}, source="moderator")
+    title = name or "-by-".join(spec.on)
+    chosen = _chosen(foci, mask, changes, name=of)
+    scores = moderated(chosen, spec, name=title)
+    return _moderator(scores, bits=study_bits([chosen]), name=title, client=client)
+
+
+def _moderator(scores: Moderated, *, bits: int, name: str, client: Client | None) -> xr.Dataset:
+    inference = scores.sample.inference
+    plan = moderators.plan_moderator(scores, bits=bits, name=name)
+    iterations = moderators.how_many(plan, inference.iterations)
+    arrays = run_plan(plan, iterations=iterations, client=client)
+    clusters = None
+    if moderator_clusters.second_pass(plan, inference, iterations=iterations):
+        again = moderator_clusters.plan_clusters(
+            plan,
+            mask=scores.sample.mask,
+            inference=inference,
+            iterations=iterations,
+            name=name,
+            threads=cpu_count(),
+        )
+        clusters = again, run_plan(again, iterations=iterations, client=client)["null"][:, 1:]
+    exceed = arrays[moderators.EXCEED][:, 1:].sum(axis=0)
+    return with_clusters(plan, arrays["null"][:, 1:], exceed, moderated=scores, name=name, clusters=clusters)
 
 
 def _contrast_plans(

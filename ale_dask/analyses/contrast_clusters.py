@@ -179,7 +179,7 @@ def family_wise_p(r: I64, n: int, *, complete: bool) -> npt.NDArray[np.float64]:
     return np.asarray(r / n if complete else (1 + r) / (1 + n))
 
 
-def _decided(r: I64, n: int, *, alpha: float, eps: float, complete: bool) -> tuple[npt.NDArray[np.float64], list[str]]:
+def decided(r: I64, n: int, *, alpha: float, eps: float, complete: bool) -> tuple[npt.NDArray[np.float64], list[str]]:
     """Return the upper bound of each p at any number of relabellings, and its decision; where complete, p itself."""
     if complete:
         p = family_wise_p(r, n, complete=True)
@@ -289,7 +289,7 @@ def _tests(
             r = correct.exceedances(largest[:, d, parts].max(axis=1), measured[at])
             exact = family_wise_p(r, n, complete=level.complete)
             interval = (exact, exact) if level.complete else correct.clopper_pearson(r, n)
-            bound, decisions = _decided(r, n, alpha=level.alpha, eps=level.eps, complete=level.complete)
+            bound, decisions = decided(r, n, alpha=level.alpha, eps=level.eps, complete=level.complete)
             p[:, i, at] = exact, *interval, bound
             decision[i, at] = decisions
     return p, decision

@@ -15,7 +15,18 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses import balanced, base_rate, contrast, contrast_clusters, main_effect, study_plans, subsampled
+from ale_dask.analyses import (
+    balanced,
+    base_rate,
+    contrast,
+    contrast_clusters,
+    main_effect,
+    moderator,
+    moderator_clusters,
+    study_moderators,
+    study_plans,
+    subsampled,
+)
 from ale_dask.analyses.findings.model import with_origin
 from ale_dask.analyses.sensitivity import base_rate_variants, contrast_jackknife, noise_null, variant_null
 from ale_dask.analyses.study_plans import KeepPlan, Nulls, PreparedStudy
@@ -59,6 +70,12 @@ PLANS: dict[str, PlanKind[Any]] = {
         counts=_exceedances,
     ),
     contrast_clusters.KIND: PlanKind(contrast_clusters.block, iterations=lambda plan, inference: plan.iterations),
+    moderator.KIND: PlanKind(
+        moderator.block,
+        iterations=lambda plan, inference: moderator.how_many(plan, inference.iterations),
+        counts=lambda plan: {moderator.EXCEED: plan.observed.size},
+    ),
+    moderator_clusters.KIND: PlanKind(moderator_clusters.block, iterations=lambda plan, inference: plan.iterations),
     variant_null.KIND: PlanKind(variant_null.block),
     base_rate_variants.KIND: PlanKind(base_rate_variants.block),
     contrast_jackknife.KIND: PlanKind(contrast_jackknife.block, counts=_exceedances),
@@ -97,6 +114,12 @@ ANALYSES: dict[str, AnalysisKind] = {
     ),
     "balanced-contrast": AnalysisKind(
         study_plans.plan_balanced, study_plans.collect_balanced, check=study_plans.check_balanced
+    ),
+    "moderator": AnalysisKind(
+        study_moderators.plan_moderator,
+        study_moderators.collect_moderator,
+        study_moderators.reserved_by_moderator,
+        check=study_moderators.check_moderator,
     ),
 }
 

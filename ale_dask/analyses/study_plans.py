@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,9 +17,10 @@ from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters, main_effect, subsampled
 from ale_dask.analyses.contrast import pooled_name
+from ale_dask.analyses.moderator_columns import Moderated, moderated
 from ale_dask.analyses.sample import Sample
 from ale_dask.config.inference import Inference
-from ale_dask.config.study import BalancedContrast, Conjunction, Contrast, Study, Subsampled
+from ale_dask.config.study import BalancedContrast, Conjunction, Contrast, Moderator, Study, Subsampled
 from ale_dask.execution.backends.connect import cpu_count
 from ale_dask.execution.plan import P, Plan, of_type
 from ale_dask.numerics.space import Mask
@@ -55,10 +56,21 @@ class PreparedStudy:
         assert isinstance(analysis, Subsampled)
         return analysis
 
+    @cached_property
+    def moderated(self) -> dict[str, Moderated]:
+        """The groups of subjects and the scores of each moderator by name."""
+        return {
+            name: moderated(self.samples[analysis.of], analysis, name=f"analysis.{name}")
+            for name, analysis in self.study.analysis.items()
+            if isinstance(analysis, Moderator)
+        }
+
     def samples_of(self, name: str) -> tuple[Sample, ...]:
-        """Return the experiments of a main effect, of the arms of a contrast, or of that which subsamples are of."""
+        """Return the experiments of a main effect, a contrast's arms, a moderator, or what subsamples are of."""
         if name in self.samples:
             return (self.samples[name],)
+        if name in self.moderated:
+            return (self.moderated[name].sample,)
         arms = self.arms | self.balanced
         return arms[name] if name in arms else (self.samples[self.subsampled(name).of],)
 

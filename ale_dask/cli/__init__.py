@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ale_dask.cli import base_rate, exchange, fetch, follow, inspect, macm, run, sensitivity
+from ale_dask.cli import base_rate, exchange, fetch, follow, inspect, macm, moderator, run, sensitivity
 from ale_dask.cli.options import Stopped, printed_messages
 from ale_dask.errors import AleError, UnfinishedError
 
@@ -77,6 +77,7 @@ app.command("subsampled")(
 app.command("balanced-contrast")(
     run.command_of_files("balanced-contrast", "Contrast two foci files in pairs of equally large subsamples.")
 )
+app.command()(moderator.moderator)
 
 
 def _version(wanted: bool) -> None:

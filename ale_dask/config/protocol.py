@@ -66,7 +66,7 @@ def plan_of(study: Study) -> dict[str, Any]:
     return {
         "records": records,
         "foci": foci,
-        "analysis": {name: analysis.model_dump(mode="json") for name, analysis in study.analysis.items()},
+        "analysis": {name: each.model_dump(mode="json", exclude_none=True) for name, each in study.analysis.items()},
         "inference": {**inference, **{key: _content(inference[key]) for key in IMAGES if key in inference}},
     }
 

@@ -162,13 +162,53 @@ class BalancedContrast(_Frozen):
     """Least share of the pairs in which a voxel must survive to be in a cluster of the tables."""
 
 
-Analysis = Annotated[MainEffect | Contrast | Conjunction | Subsampled | BalancedContrast, Field(discriminator="kind")]
+class Moderator(_Frozen):
+    """Where the experiments of a main effect report foci the more, the larger a column of theirs is."""
+
+    kind: Literal["moderator"]
+    of: str
+    on: Annotated[list[str], Field(min_length=1, max_length=2)]
+    """The column; or two columns, whose interaction is tested."""
+    levels: Annotated[list[str | int | float], Field(min_length=2)] | None = None
+    """The values of the column in their order, which become 0, 1, 2 …; experiments with another value are left out."""
+    ranks: bool = False
+    """Take the ranks of numbers instead of the numbers."""
+    nuisance: list[str] = []
+    """Columns whose linear effect is taken out of the moderator."""
+    strata: str | None = None
+    """The column within whose values the moderator is permuted."""
+
+    @field_validator("on", "nuisance", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Moderator:
+        # An interaction is what a factor leaves within its values, so that it may be permuted within one of its own.
+        own = self.strata in self.on and len(self.on) > 1
+        used = [*self.on, *self.nuisance, *([] if self.strata is None or own else [self.strata])]
+        if twice := [column for column in used if used.count(column) > 1]:
+            raise ValueError(f"names the column '{twice[0]}' twice")
+        if len(self.on) > 1 and (self.levels or self.ranks):
+            raise ValueError("levels and ranks are of one column, not of two")
+        if self.levels and self.ranks:
+            raise ValueError("levels are ranks already; leave out one of the two")
+        if self.levels and len(set(map(str, self.levels))) < len(self.levels):
+            raise ValueError("levels names a value twice")
+        return self
+
+
+Analysis = Annotated[
+    MainEffect | Contrast | Conjunction | Subsampled | BalancedContrast | Moderator, Field(discriminator="kind")
+]
 _KINDS: dict[str, type[_Frozen]] = {
     "main-effect": MainEffect,
     "contrast": Contrast,
     "conjunction": Conjunction,
     "subsampled": Subsampled,
     "balanced-contrast": BalancedContrast,
+    "moderator": Moderator,
 }
 _NAMES_OTHERS = {
     "main-effect": "foci",
@@ -176,6 +216,7 @@ _NAMES_OTHERS = {
     "conjunction": "of",
     "subsampled": "of",
     "balanced-contrast": "arms",
+    "moderator": "of",
 }
 """The key of each kind of analysis that names samples or main effects."""
 
@@ -257,7 +298,7 @@ class Study(_Frozen):
     foci
         Samples by name: the files of each, and how to read and select its experiments.
     analysis
-        Analyses by name: main effects of samples, and contrasts, conjunctions and subsamples of main effects.
+        Analyses by name: main effects of samples; contrasts, conjunctions, moderators and subsamples of main effects.
     inference
         Settings of the statistics, such as the cluster-forming p, the correction and the number of iterations.
     backend

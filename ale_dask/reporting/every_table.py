@@ -25,10 +25,10 @@ def tables(result: xr.Dataset, results: Mapping[str, xr.Dataset] | None = None) 
     Parameters
     ----------
     result
-        A main effect, contrast or conjunction, or what `power`, `jackknife` or `fail_safe` returned of one.
+        A main effect, contrast, conjunction or moderator, or what `power`, `jackknife` or `fail_safe` returned of one.
     results
-        Other results by name: the main effects of a contrast or conjunction, whose experiments contribute to its
-        clusters, and for a fail-safe N the result that it is of.
+        Other results by name: the main effects of a contrast, conjunction or moderator, whose experiments contribute to
+        its clusters, and for a fail-safe N the result that it is of.
 
     Returns
     -------

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from ale_dask.analyses import moderator
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.execute import seconds_of_first, seconds_per_iteration
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import MainEffectPlan
 from ale_dask.analyses.sensitivity import contrast_jackknife
 from ale_dask.config.run_record import RunRecord
@@ -82,7 +84,10 @@ def jackknife_of_run(
     ['drug', 'drug-and-therapy', 'drug-vs-therapy', 'therapy']
     """
     out = place(out)
-    study, results, record = collect(out)
+    study, every, record = collect(out)
+    results = {name: result for name, result in every.items() if model_of(result).kind != moderator.KIND}
+    if others := [name for name in every if name not in results]:
+        log.info(f"leave-one-out is not of moderators, whose largest leverage the report states: {', '.join(others)}")
     planned = plan_left_out(out, study=study, results=results, record=record, by=by, k=k)
     return compute_left_out(planned, backend=backend or study.backend, client=client, quiet=quiet)
 

@@ -10,9 +10,10 @@ from typing import Any
 import xarray as xr
 
 from ale_dask.analyses.contrast import disjoint_arms
+from ale_dask.analyses.moderator_columns import moderated, moderator_findings
 from ale_dask.config.inference import DATABASES, LITERATURE, Inference
 from ale_dask.config.protocol import deviations, protocol_of
-from ale_dask.config.study import BalancedContrast, Contrast, MainEffect, Study
+from ale_dask.config.study import BalancedContrast, Contrast, MainEffect, Moderator, Study
 from ale_dask.coordinates.decisions import Decision, add_decisions, decisions
 from ale_dask.coordinates.foci import n_foci
 from ale_dask.coordinates.lint import Finding, lint, lint_contrast
@@ -30,7 +31,7 @@ WORST = 5
 
 @dataclass(frozen=True)
 class Notices:
-    """The counts, decisions and findings of one sample, main effect or contrast."""
+    """The counts, decisions and findings of one sample, main effect, contrast or moderator."""
 
     name: str
     counts: dict[str, int]
@@ -81,6 +82,10 @@ def study_notices(study: Study) -> list[Notices]:
             if study.inference.shared == "exclude":
                 arms = list(disjoint_arms(*arms, shared="exclude", name=f"analysis.{name}"))
             notices.append(_only_new(_notices(name, arms, findings), notices))
+        elif isinstance(analysis, Moderator):
+            scores = moderated(samples[analysis.of], analysis, name=f"analysis.{name}")
+            used = add_decisions(scores.sample.foci, scores.decisions)
+            notices.append(_only_new(_notices(name, [used], moderator_findings(scores)), notices))
     if (protocol := protocol_of(study)) is not None:
         differing = [Finding("deviation", d.words(), protocol.file) for d in deviations(study, protocol)]
         notices.append(

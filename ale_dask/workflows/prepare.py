@@ -262,6 +262,6 @@ def scheduler_share(costs: Sequence[Cost], *, workers: int) -> float:
 
 
 def costs(prepared: PreparedStudy, *, workers: int | None = None) -> list[Cost]:
-    """Return the cost of every main effect and contrast of a study."""
+    """Return the cost of every plan of a study."""
     plans = make_plans(prepared)
     return [cost(prepared, plan, name=name, workers=workers or cpu_count()) for name, plan in plans.items()]

@@ -21,7 +21,7 @@ from ale_dask.analyses.findings.model import SIMULATED, model_of
 from ale_dask.config.inference import BUILT_IN
 from ale_dask.config.protocol import deviations, protocol_of
 from ale_dask.config.run_record import SCHEMA, FileRecord, RunRecord
-from ale_dask.config.study import Contrast, FociSource, MainEffect, Study, with_expanded_files
+from ale_dask.config.study import Contrast, FociSource, MainEffect, Moderator, Study, with_expanded_files
 from ale_dask.coordinates.decisions import ATTRIBUTE, decisions
 from ale_dask.numerics import NUMERICS_VERSION
 from ale_dask.reporting.common.extra import LABELS, available
@@ -161,12 +161,14 @@ def _source_record(source: FociSource, read: Sequence[Mapping[str, Any]]) -> dic
 
 
 def _made_of(study: Study, name: str, result: xr.Dataset) -> dict[str, Any]:
-    """Return the sources of a main effect, the number of clusters of a contrast, or the contrast of pooled arms."""
+    """Return the sources of a main effect, the number of tested clusters, or the contrast of pooled arms."""
     analysis = study.analysis.get(name)
     if isinstance(analysis, MainEffect):
         return {"foci": analysis.foci}
     if isinstance(analysis, Contrast):
         return {"clusters_tested": result.sizes.get("contrast_cluster")}
+    if isinstance(analysis, Moderator):
+        return {"clusters_tested": result.sizes.get("moderator_cluster")}
     contrasts = [c for c, a in study.analysis.items() if isinstance(a, Contrast) and pooled_name(c) == name]
     return {"pooled_for": contrasts[0]} if contrasts else {}
 

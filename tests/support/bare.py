@@ -108,6 +108,7 @@ def commands(folder: Path) -> list[tuple[int, str]]:
         (0, f"conjunction {folder / 'study' / 'drug.csv'} {foci} -o {folder / 'conjunction'} {alone}"),
         (0, f"subsampled {foci} --size 5 --subsamples 4 -o {folder / 'subsampled'} {alone}"),
         (0, f"balanced-contrast {folder / 'study' / 'drug.csv'} {foci} --subsamples 4 -o {folder / 'pairs'} {alone}"),
+        (0, f"moderator {folder / 'study' / 'drug.csv'} --on group -o {folder / 'moderator'} {alone}"),
         # What lies behind an extra says so before anything is computed.
         (69, f"run {study} -o s3://bucket/run"),
         (69, f"run {study} -o {folder / 'pbs'} -b pbs -w 2"),

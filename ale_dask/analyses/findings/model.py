@@ -37,13 +37,16 @@ class Result:
     kind: ClassVar[str]
     title: ClassVar[str]
     """The name of the kind of analysis."""
-    signs: ClassVar[tuple[int, ...]] = (1,)
-    """The signs that values of its thresholded maps have."""
 
     def __init_subclass__(cls, *, kind: str) -> None:
         """Make a class the view of the results of a kind of analysis."""
         cls.kind = kind
         _MODELS[kind] = cls
+
+    @property
+    def signs(self) -> tuple[int, ...]:
+        """The signs that values of its thresholded maps have."""
+        return (1,)
 
     @property
     def parts(self) -> list[str]:
@@ -147,7 +150,11 @@ class ContrastResult(Result, kind="contrast"):
     """View a Dataset as a contrast."""
 
     title = "Contrast"
-    signs = (1, -1)
+
+    @property
+    def signs(self) -> tuple[int, ...]:
+        """Those of both directions."""
+        return 1, -1
 
     @property
     def parts(self) -> list[str]:
@@ -203,6 +210,43 @@ class ConjunctionResult(Result, kind="conjunction"):
         if self.inference.conjunction_of == "ale":
             return np.asarray(self.dataset["ale_min"].values.max(axis=0))
         return np.asarray(np.abs(values))
+
+
+class ModeratorResult(Result, kind="moderator"):
+    """View a Dataset as a regression of MA maps on a moderator."""
+
+    title = "Moderator"
+
+    @property
+    def signs(self) -> tuple[int, ...]:
+        """Those of its directions: both, or of k groups the only one."""
+        return (1, -1)[: len(self.directions)]
+
+    @property
+    def parts(self) -> list[str]:
+        """The name of the main effect whose experiments have the moderator."""
+        return [str(self.dataset.attrs["of"])]
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """The directions in words, such as ("higher dose", "lower dose")."""
+        return tuple(str(words) for words in np.atleast_1d(self.dataset.attrs["directions"]))
+
+    @property
+    def sides(self) -> dict[int, str]:
+        """What each sign says in words."""
+        return dict(zip(self.signs, self.directions, strict=True))
+
+    def shown_level(self, source: str) -> str:
+        """Return the primary correction, by voxel where no cluster is tested; or "uncorrected" at that input."""
+        if source != INPUTS[0]:
+            return "uncorrected"
+        of_clusters = f"z_moderator_{self.correction.short}_fwe" in self.dataset
+        return f"{self.correction.short if of_clusters else 'voxel'}-fwe"
+
+    def _rank(self, values: npt.NDArray[Any], level: str) -> npt.NDArray[Any]:
+        # The smallest possible p is shared by many voxels: the peak is where T / sd is largest.
+        return np.asarray(np.sign(values) * np.nan_to_num(self.dataset["t_moderator"].values))
 
 
 def kind_of(dataset: xr.Dataset) -> str:

@@ -12,6 +12,7 @@ import xarray as xr
 from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import EPS
+from ale_dask.analyses.moderator_columns import follows_foci
 from ale_dask.analyses.sensitivity.power import BESIDE, THIRDS
 from ale_dask.config.inference import OF_CLUSTERS, Inference
 from ale_dask.coordinates.decisions import decisions
@@ -36,7 +37,7 @@ _DECISION_AND_BOUND = (
     "from it by so few iterations (undecided: run more with `extend`); it may be looked at as often as one likes. "
     "Bound: the most that p can be on the same terms."
 )
-_GIVEN_FORMING_VALUES = " In a contrast both take the cluster-forming values of its relabellings as given."
+_GIVEN_FORMING_VALUES = " Both take the cluster-forming values, which come from the same relabellings, as given."
 
 
 def decision_words(spec: MapSpec) -> str:
@@ -138,6 +139,8 @@ def notes(result: xr.Dataset) -> list[str]:
         )
     if attrs.get("unbalanced"):
         notes.append(f"The arms differ more than 1.5-fold in foci or subjects per experiment; {UNLIKE}.")
+    if model_of(result).kind == "moderator" and "foci" not in (*attrs["on"], *attrs["nuisance"]):
+        notes += [words[:1].upper() + words[1:] for words in (follows_foci(attrs.get("foci_r")),) if words]
     notes += [f"{d.where}: {d.message}" if d.where else d.message for d in decisions(result)]
     return notes
 
@@ -156,20 +159,24 @@ def shortfalls(result: xr.Dataset) -> list[str]:
     attrs, i = result.attrs, model_of(result).inference
     if model_of(result).kind == "main-effect" and _plain(attrs["cut_size"]) is None:
         return [f"{attrs['iterations']:,} iterations are too few for family-wise error at {i.cluster_p:g}."]
-    if model_of(result).kind != "contrast":
+    kind = model_of(result).kind
+    if kind not in ("contrast", "moderator"):
         return []
     n, reasons = attrs["iterations"], []
+    what = "relabellings" if kind == "contrast" else "permutations"
     least = 1 / n if attrs["enumerated"] else 1 / (1 + n)
     if least > i.contrast_p:
-        reasons.append(f"{n:,} relabellings are too few for any voxel's p to reach {i.contrast_p:g}.")
+        reasons.append(f"{n:,} {what} are too few for any voxel's p to reach {i.contrast_p:g}.")
     if i.correction in OF_CLUSTERS:
-        if not attrs["components"]:
+        if not attrs["components" if kind == "contrast" else "candidates"]:
             reasons.append(
                 "The pooled experiments have no voxel above the cluster-forming value: no cluster is tested."
+                if kind == "contrast"
+                else "The experiments together have no voxel below the floor: none is tested."
             )
-        elif "z_contrast_size_fwe" not in result:
+        elif f"z_{kind}_size_fwe" not in result:
             reasons.append(
-                f"{n:,} relabellings are too few for any voxel's p to fall below {i.voxel_p:g}: no cluster is tested."
+                f"{n:,} {what} are too few for any voxel's p to fall below {i.voxel_p:g}: no cluster is tested."
             )
     return reasons
 

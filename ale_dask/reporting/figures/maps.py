@@ -73,10 +73,11 @@ def alt_text(result: xr.Dataset, spec: MapSpec) -> str:
 
 
 def ramps_of(result: xr.Dataset, context: StudyContext) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the colours of an analysis's maps from weak to strong, above 0 and below; none below unless a contrast."""
+    """Return the colours of an analysis's maps from weak to strong, above 0 and, of two directions, below."""
     hues = [part.hue for part in context.parts.values()] or list(HUES)
     if model_of(result).two_sided:
-        return hues[0].ramp, hues[1].ramp
+        # A moderator is of one main effect: below 0 it has a colour of none.
+        return hues[0].ramp, (hues[1] if len(hues) > 1 else OVERLAP).ramp
     return (hues[0].ramp if len(model_of(result).parts) == 1 else OVERLAP.ramp), ()
 
 

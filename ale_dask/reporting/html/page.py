@@ -257,8 +257,8 @@ def _plots(result: xr.Dataset, folder: Path, figures: PageFigures, context: Stud
 
 
 def _peak_stat(result: xr.Dataset, spec: MapSpec) -> str:
-    contrast = model_of(result).kind == "contrast" and spec.level != "uncorrected"
-    return "z value of the uncorrected p" if contrast else "z value"
+    permuted = model_of(result).kind in ("contrast", "moderator") and spec.level != "uncorrected"
+    return "z value of the uncorrected p" if permuted else "z value"
 
 
 def _part(

@@ -20,7 +20,7 @@ from ale_dask.reporting.figures.maps import ramps_of
 from ale_dask.reporting.figures.study_context import StudyContext
 from ale_dask.reporting.figures.viewer_layers import INT16, Backdrop, inverse_of, silhouette, sparse
 
-_UNITS = {"z": ("z value", 2), "probability": ("ALE", 5), SHARE: (SHARE, 3)}
+_UNITS = {"z": ("z value", 2), "sd": ("T / sd", 2), "probability": ("ALE", 5), SHARE: (SHARE, 3)}
 """What values of each unit are called, and the digits to which they are rounded: what a viewer prints is what it holds.
 """
 

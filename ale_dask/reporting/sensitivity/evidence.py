@@ -58,9 +58,9 @@ def asked_evidence(results: Mapping[str, xr.Dataset], record: RunRecord, out: Pa
 
 
 def analyses_with_cards(results: Mapping[str, xr.Dataset]) -> list[str]:
-    """Return the names of the analyses of a run, without the main effects that were pooled for a contrast."""
+    """Return the names of the analyses of a run, without moderators and main effects pooled for a contrast."""
     pooled = pooled_names(results)
-    return [name for name in results if name not in pooled]
+    return [name for name, result in results.items() if name not in pooled and model_of(result).kind != "moderator"]
 
 
 def evidence_of_result(

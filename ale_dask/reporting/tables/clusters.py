@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterable, Mapping
 from io import StringIO
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from ale_dask.analyses.seed_reach import deciding_reach
 from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.spreadsheet_cells import escaped_cell
 from ale_dask.numerics.density_levels import Z_UNIT
+from ale_dask.numerics.moderator import UNIT_BITS
 from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.base_rate_maps import AGAINST, is_base_rate
 from ale_dask.reporting.common.extra import LABELS, available
@@ -35,6 +37,7 @@ from ale_dask.reporting.tables.columns import (
     CONTRAST,
     FORMATS,
     MAIN,
+    MODERATOR,
     SEED_SHARE,
     SHARE,
     columns_of,
@@ -211,6 +214,54 @@ def _contrast_cluster(result: xr.Dataset, cluster: Cluster, *, source: str) -> d
 
 
 @made_once
+def moderator_table(result: xr.Dataset, *, level: str = "uncorrected") -> pd.DataFrame:
+    """Return the clusters of a moderator in each direction.
+
+    `level` "uncorrected" has the uncorrected p of the peak, "voxel-fwe" its family-wise p, "size-fwe" and "mass-fwe"
+    the clusters' own; mass is the sum of T / sd beyond the cluster-forming value. Peak stat is z of the uncorrected p,
+    the peak where T / sd is largest.
+    """
+    check(result, "t_moderator", "z_moderator", "z_moderator_voxel_fwe")
+    mask = model_of(result).mask
+    z = find_map_spec(result, level=level).read(result)
+    rows = []
+    for cluster in model_of(result).clusters(z, level=level):
+        d, peak = (0 if cluster.sign > 0 else 1), cluster.peak
+        side = ("greater", "less")[d]
+        tests = _moderator_cluster(result, d, peak) if level in ("size-fwe", "mass-fwe") else {}
+        own = result[f"p_voxel_fwe_{side}" if level == "voxel-fwe" else f"p_{side}"].values[peak]
+        row = {
+            **_place(cluster, mask, z),
+            **tests,
+            "Peak Stat": float(z[peak]),
+            "Direction": model_of(result).directions[d],
+            "Pair": _pair_at(result, peak),
+            "p": tests.get(f"p {level[:4]} FWE", float(own)),
+            "p uncorrected": np.nan if level == "uncorrected" else float(result[f"p_{side}"].values[peak]),
+            "Peak T": float(result["t_moderator"].values[peak]),
+        }
+        ends = {"Effect": "effect", "Effect low": "effect_low", "Effect high": "effect_high"}
+        rows.append(row | {c: float(result[v].values[peak]) for c, v in ends.items() if v in result})
+    return _frame(rows, [c.name for c in columns_of(MODERATOR) if not c.needs or c.needs in result])
+
+
+def _moderator_cluster(result: xr.Dataset, direction: int, peak: int) -> dict[str, Any]:
+    around = int(result["moderator_cluster_of_voxel"].values[direction, peak]) - 1
+    tested = result.isel(moderator_cluster=around)
+    mass = {"Cluster Mass": float(tested["moderator_cluster_mass"]) * 2.0**-UNIT_BITS}
+    return mass | {column: tested[variable].item() for column, variable in variables_of(MODERATOR).items()}
+
+
+def _pair_at(result: xr.Dataset, peak: int) -> str:
+    if "pair" not in result:
+        return ""
+    number = int(result["pair"].values[peak])
+    first, second = list(combinations(result.attrs["levels"], 2))[abs(number) - 1]
+    # Scores are of the second level minus the first.
+    return f"{second} > {first}" if number > 0 else f"{first} > {second}"
+
+
+@made_once
 def conjunction_table(result: xr.Dataset, *, source: str) -> pd.DataFrame:
     """Return the clusters of a conjunction at an input or "voxel-fwe", with minimum z and ALE at the peak."""
     check(result, "ale_min", "z_min", "z_min_voxel_fwe")
@@ -281,7 +332,7 @@ def table_of_map(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:
 
 
 def directed_table(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:
-    """Return the cluster table of a map of a contrast or conjunction, with the direction of each cluster in words."""
+    """Return the cluster table of a map of a contrast, conjunction …, with the direction of each cluster in words."""
     table = table_of_map(result, spec)
     return table if "Direction" in table else table.assign(Direction=model_of(result).directions[0])
 
@@ -303,7 +354,7 @@ def _main_effect_rows(name: str, result: xr.Dataset) -> list[dict[str, Any]]:
 
 
 def levels_of(result: xr.Dataset) -> list[tuple[str, str]]:
-    """Return the level and input of every thresholded map of a contrast or conjunction that has a table."""
+    """Return the level and input of every thresholded map of a contrast, conjunction … that has a table."""
     present = {(v.level, v.source) for v in map_specs_of(result)}
     return [pair for pair in presentation_of(result).levels if pair in present]
 

@@ -14,7 +14,13 @@ from ale_dask.analyses.findings.atlas import ATLASES
 
 Format = Callable[[float], str]
 MAIN, BASE_RATE, CONTRAST, CONJUNCTION, SHARE = "main", "base-rate", "contrast", "conjunction", "share"
-_PREFIX = {MAIN: "cluster_", BASE_RATE: "base_rate_cluster_", CONTRAST: "contrast_cluster_"}
+MODERATOR = "moderator"
+_PREFIX = {
+    MAIN: "cluster_",
+    BASE_RATE: "base_rate_cluster_",
+    CONTRAST: "contrast_cluster_",
+    MODERATOR: "moderator_cluster_",
+}
 """Before the name of a variable (cluster) of each table."""
 
 
@@ -46,7 +52,8 @@ def _volume(value: float) -> str:
 
 
 _four_digits, _percent, _three_decimals = "{:.4g}".format, "{:.1f}".format, "{:.3f}".format
-_FOCI, _TESTED, _OF_Z = (MAIN, BASE_RATE), (MAIN, BASE_RATE, CONTRAST), (MAIN, BASE_RATE, CONTRAST, CONJUNCTION)
+_FOCI, _TESTED = (MAIN, BASE_RATE), (MAIN, BASE_RATE, CONTRAST, MODERATOR)
+_OF_Z, _PERMUTED = (MAIN, BASE_RATE, CONTRAST, CONJUNCTION, MODERATOR), (CONTRAST, MODERATOR)
 _ALL = (*_OF_Z, SHARE)
 SEED_SHARE = "Share seed (%)"
 CENTER = ("Center X", "Center Y", "Center Z")
@@ -98,6 +105,7 @@ def _of_atlas(name: str) -> tuple[Column, Column]:
 
 _P = "Family-wise p against the base rate"
 _SHARE = "Share of the subsamples in which the peak survives"
+_EFFECT = "Mean of the moderator at the peak, weighted by MA, minus its mean, in its own unit"
 COLUMNS = (
     # The first six are nilearn's.
     Column("Cluster ID", _ALL, says="Number of the cluster; “1a” is a sub-peak of cluster 1.", heading="Cluster"),
@@ -114,13 +122,22 @@ COLUMNS = (
         needs="seed_reach",
         says="Share of the cluster's voxels that foci in the seed reach alone: convergence there is by selection.",
     ),
-    Column("Direction", (CONTRAST, SHARE), says="The arm in which foci converge more, before “>”."),
-    Column("p", (CONTRAST,), _four_digits, says="p of the cluster where clusters are tested, else of the peak."),
-    Column("p uncorrected", (CONTRAST,), _four_digits, says="p of the peak, not corrected for multiple comparisons."),
+    Column(
+        "Direction",
+        (*_PERMUTED, SHARE),
+        says="The arm in which foci converge more, before “>”; or of the moderator.",
+    ),
+    Column("Pair", (MODERATOR,), needs="pair", says="The two levels that differ most at the peak, the greater first."),
+    Column("p", _PERMUTED, _four_digits, says="p of the cluster where clusters are tested, else of the peak."),
+    Column("p uncorrected", _PERMUTED, _four_digits, says="p of the peak, not corrected for multiple comparisons."),
     Column("Peak Difference", (CONTRAST,), _four_digits, says="ALE of the first arm minus the second at the peak."),
+    Column("Peak T", (MODERATOR,), _four_digits, says="T over its permutation standard deviation at the peak."),
+    Column("Effect", (MODERATOR,), _four_digits, needs="effect", says=f"{_EFFECT}."),
+    Column("Effect low", (MODERATOR,), _four_digits, needs="effect", says=f"{_EFFECT}: lower end of its interval."),
+    Column("Effect high", (MODERATOR,), _four_digits, needs="effect", says=f"{_EFFECT}: upper end of its interval."),
     Column("Peak ALE", (MAIN, BASE_RATE, CONJUNCTION), _four_digits, says="ALE at the peak."),
     Column("Cluster Size (voxels)", _ALL, _volume, says="Number of voxels of the cluster.", heading="Voxels"),
-    Column("Cluster Mass", (CONTRAST,), _four_digits, says=_MASS),
+    Column("Cluster Mass", _PERMUTED, _four_digits, says=_MASS),
     *_tests("size", ""),
     Column("Cluster Mass", (MAIN, BASE_RATE), _four_digits, says=_MASS),
     *_tests("mass", " mass"),
@@ -228,6 +245,9 @@ FIRST_ON_PAGE = (
     "Brodmann Area",
     "Nucleus",
     "Peak Difference",
+    "Peak T",
+    "Effect",
+    "Pair",
 )
 """Columns of clusters of which the page shows the first ten that a table has, in this order."""
 FIRST_BY_MASS = {

@@ -206,6 +206,8 @@ def _numbers(result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> dict[str,
         arms = disjoint_arms(*foci, shared=model_of(result).inference.shared, name=attrs["name"])
         numbers = {f"experiments_{side}": arm.sizes["experiment"] for side, arm in zip("ab", arms, strict=True)}
         return numbers | {f"foci_{side}": int(n_foci(arm).sum()) for side, arm in zip("ab", arms, strict=True)}
+    if model_of(result).kind == "moderator":
+        return {"experiments": attrs["n_experiments"], "foci": attrs["n_foci"]}
     if model_of(result).kind != "main-effect":
         return {}
     present = [n for c in CORRECTIONS for n in (c.uniform, c.base_rate) if n.cut in attrs]
@@ -236,7 +238,7 @@ def _cut(result: xr.Dataset, statistic: NullStatistic) -> dict[str, Any]:
     }
 
 
-_PEAK = ("Peak ALE", "Peak Difference", "Peak Share")
+_PEAK = ("Peak ALE", "Peak Difference", "Peak T", "Peak Share")
 """Columns of which the first that a cluster table has holds the statistic at the peak."""
 
 

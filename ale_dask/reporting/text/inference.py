@@ -262,7 +262,7 @@ def _contrasted(name: str, entry: Mapping[str, Any], record: RunRecord) -> str:
     pooled = next(e for e in record["analyses"].values() if e.get("pooled_for") == name)
     n = entry["iterations"]
     # The record holds no number above 2^62.
-    possible = f" of the {_many(entry['relabellings'])} possible" if entry["relabellings"] < UNREACHABLE else ""
+    possible = f" of the {many(entry['relabellings'])} possible" if entry["relabellings"] < UNREACHABLE else ""
     how = (
         f"all N = {n:,} relabellings were enumerated, so that p = r/N is exact"
         if entry["enumerated"]
@@ -335,7 +335,8 @@ def inputs(i: Inference) -> str:
     return f"{CORRECTION_OF[i.correction].label} and at an uncorrected p < {decimal(i.voxel_p)}"
 
 
-def _many(number: int) -> str:
+def many(number: int) -> str:
+    """Return a number in words, beyond a million as a power of ten."""
     if number < 10**6:
         return f"{number:,}"
     power = len(str(number)) - 1

@@ -88,5 +88,17 @@ def _analysis(name: str, values: Mapping[str, Any]) -> str:
         "balanced-contrast": lambda v: (
             f"{' against '.join(v['arms'])} in {v['subsamples']} pairs of equally large subsamples"
         ),
+        "moderator": _moderator,
     }
     return f"**{name}**: {words[values['kind']](values)}"
+
+
+def _moderator(values: Mapping[str, Any]) -> str:
+    further = {
+        "levels in the order": listed(map(str, values.get("levels") or [])) if values.get("levels") else "",
+        "by ranks": "by ranks" if values.get("ranks") else "",
+        "nuisance": listed(values["nuisance"]) if values.get("nuisance") else "",
+        "permuted within": values.get("strata") or "",
+    }
+    words = [f"{name} {value}" if name != value else name for name, value in further.items() if value]
+    return "; ".join([f"{' × '.join(values['on'])} as a moderator of {values['of']}, in both directions", *words])

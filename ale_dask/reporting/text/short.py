@@ -105,6 +105,13 @@ def _compared(record: RunRecord, i: Inference) -> list[str]:
     if entries := of_kind(record, "conjunction"):
         noun = "A conjunction was" if len(entries) == 1 else f"{len(entries)} conjunctions were"
         sentences.append(f"{noun} the voxels significant in every main effect, with the least of their values.")
+    if entries := of_kind(record, "moderator"):
+        columns = listed(dict.fromkeys(entry["moderator"] for entry in entries.values()))
+        numbers = sorted({entry["iterations"] for entry in entries.values()})
+        sentences.append(
+            f"Whether foci follow {columns} was tested by {' or '.join(f'{n:,}' for n in numbers)} permutations of the "
+            f"moderator over groups of subjects [@winkler2014], at p < {decimal(i.contrast_p)}."
+        )
     return sentences
 
 

@@ -181,7 +181,9 @@ def _values(result: xr.Dataset, spec: MapSpec, mapped: F64, chosen: str) -> F64:
         return np.nan_to_num(result["ale_min"].sel(input=spec.source).values.astype(np.float64))
     if chosen == "difference" and kind == "contrast":
         return np.asarray(result["difference"].values, dtype=np.float64)
-    known = {"main-effect": "z, logp, ale", "contrast": "difference, z, logp", "conjunction": "z, ale"}[kind]
+    known = {"main-effect": "z, logp, ale", "contrast": "difference, z, logp", "conjunction": "z, ale"}.get(
+        kind, "z, logp"
+    )
     raise InputError(
         f"values '{chosen}'{did_you_mean(chosen, QUANTITIES)}: the map {spec.level or spec.suffix} of "
         f"{result.attrs['name']} has {known}"
@@ -214,7 +216,7 @@ def _threshold(result: xr.Dataset, spec: MapSpec, chosen: str, shown: F64) -> tu
 def _forming_p(result: xr.Dataset, spec: MapSpec) -> float | None:
     """Return the uncorrected p that every voxel of a map is below; None where the map's threshold is another one."""
     model, i = model_of(result), model_of(result).inference
-    if model.kind == "contrast":
+    if model.kind in ("contrast", "moderator"):
         return {"uncorrected": i.contrast_p, "size-fwe": i.voxel_p, "mass-fwe": i.voxel_p}.get(spec.level)
     if model.kind == "conjunction":
         formed = spec.source == "uncorrected" or (spec.source == INPUTS[0] and model.correction.of_clusters)
@@ -225,9 +227,9 @@ def _forming_p(result: xr.Dataset, spec: MapSpec) -> float | None:
 
 
 def _capped(result: xr.Dataset, spec: MapSpec, chosen: str, mapped: F64) -> str:
-    """Return ", at most …" where relabellings limit the z that a contrast can have; "" elsewhere."""
+    """Return ", at most …" where permutations limit the z that a result can have; "" elsewhere."""
     model = model_of(result)
-    if model.kind != "contrast" or chosen not in ("z", "logp") or not spec.level:
+    if model.kind not in ("contrast", "moderator") or chosen not in ("z", "logp") or not spec.level:
         return ""
     attrs = result.attrs
     n = int(attrs["iterations"])
@@ -237,7 +239,8 @@ def _capped(result: xr.Dataset, spec: MapSpec, chosen: str, mapped: F64) -> str:
     capped = float((of > most - 1e-4).mean())
     limit = most if chosen == "z" else -np.log10(least)
     reached = f"; {100 * capped:.0f} % of voxels have it" if capped else ""
-    return f" (at most {limit:.2f} of {n:,} relabellings{reached})"
+    what = "relabellings" if model.kind == "contrast" else "permutations"
+    return f" (at most {limit:.2f} of {n:,} {what}{reached})"
 
 
 def _sides(result: xr.Dataset, shown: F64, study: Mapping[str, xr.Dataset] | None) -> tuple[Side, ...]:
@@ -248,5 +251,6 @@ def _sides(result: xr.Dataset, shown: F64, study: Mapping[str, xr.Dataset] | Non
     if not model.two_sided:
         hue = hues[0] if len(hues) == 1 else OVERLAP
         return (Side(1, model.directions[0], hue.ramp),)
-    pairs = zip(model.sides.items(), hues, strict=False)
+    # A moderator is of one main effect: below 0 it has a colour of none.
+    pairs = zip(model.sides.items(), (*hues, OVERLAP), strict=False)
     return tuple(Side(sign, words, hue.ramp) for (sign, words), hue in pairs if (sign * shown > 0).any())

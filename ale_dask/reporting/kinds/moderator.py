@@ -1,0 +1,213 @@
+"""Show moderators: their maps and facts, and what tables, methods text and exports say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+import xarray as xr
+from scipy import special
+
+from ale_dask.analyses.corrections import CLUSTER_SHORTS, CORRECTIONS
+from ale_dask.analyses.findings.clusters import Cluster
+from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.moderator import KIND
+from ale_dask.config.study import INPUTS
+from ale_dask.reporting.common.map_spec import MapSpec, of
+from ale_dask.reporting.common.maps import corrected_map_specs, find_map_spec, with_cluster_numbers
+from ale_dask.reporting.common.phrases import listed
+from ale_dask.reporting.common.presentation import Presentation
+from ale_dask.reporting.common.wording import controls, label, mask_words
+from ale_dask.reporting.tables.clusters import moderator_table
+from ale_dask.reporting.text.moderators import left_out_words, leverage_words, moderators, range_words
+from ale_dask.reporting.text.summary import cluster_words
+
+_REGION = "over the tested voxels, a region that no permutation changes"
+_FWE = f"family-wise error of voxels at {{contrast_p:g}}, each direction by itself, {_REGION}"
+_CLUSTER = (
+    f"family-wise error of clusters at {{cluster_p:g}}, each direction by itself, {_REGION}; it does not say in which "
+    "of its voxels foci follow the moderator"
+)
+_CORRECTED = {f"{correction.short}-fwe": correction.label for correction in CORRECTIONS}
+_ONE_SIDED = "one-sided p, {}; NaN: not tested"
+_OWN = "{} of the MA-weighted mean of the moderator minus its mean, in its own unit"
+_MAPS = (
+    MapSpec(
+        f"stat_desc-{KIND}",
+        of("t_moderator"),
+        "sum over groups of the centred moderator times -ln(1 - MA), over its permutation standard deviation; 0: not "
+        "tested",
+        units="sd",
+    ),
+    MapSpec(f"p_desc-{KIND}", of("p_greater"), _ONE_SIDED.format("first direction"), None, units="p"),
+    MapSpec(
+        f"p_desc-{KIND}Reversed",
+        of("p_less"),
+        _ONE_SIDED.format("second direction"),
+        None,
+        units="p",
+        optional="p_less",
+    ),
+    MapSpec(
+        f"stat_desc-{KIND}Effect",
+        of("effect"),
+        "MA-weighted mean of the moderator minus its mean, in its own unit",
+        units="moderator",
+        optional="effect",
+    ),
+    *(
+        MapSpec(
+            f"stat_desc-{KIND}Effect{end.title()}",
+            of(f"effect_{end}"),
+            _OWN.format(f"{word} end of the 95 % jackknife interval"),
+            units="moderator",
+            optional=f"effect_{end}",
+        )
+        for end, word in (("low", "lower"), ("high", "upper"))
+    ),
+    *(
+        MapSpec(
+            f"z_desc-{KIND}{what.title()}_level-cluster_corr-FWE",
+            of(f"z_moderator_{what}_fwe"),
+            f"signed z in clusters that survive cluster-{what} FWE",
+            _CLUSTER,
+            f"{what}-fwe",
+            INPUTS[0],
+            cuts=("voxel_p", "cluster_p"),
+            optional=f"z_moderator_{what}_fwe",
+        )
+        for what in CLUSTER_SHORTS
+    ),
+    MapSpec(
+        f"z_desc-{KIND}_level-voxel_corr-FWE",
+        of("z_moderator_voxel_fwe"),
+        "signed z where the voxel survives FWE by the largest statistic",
+        _FWE,
+        "voxel-fwe",
+        INPUTS[0],
+        cuts=("contrast_p",),
+    ),
+    MapSpec(
+        f"z_desc-{KIND}",
+        of("z_moderator"),
+        "signed z of the uncorrected p, in clusters of the minimum volume",
+        None,
+        "uncorrected",
+        INPUTS[1],
+        cuts=("contrast_p", "min_volume"),
+    ),
+)
+
+
+def _label(result: xr.Dataset, spec: MapSpec) -> str:
+    i = model_of(result).inference
+    if spec.level in ("size-fwe", "mass-fwe"):
+        return f"cluster-{spec.level[:4]} FWE p ≤ {i.cluster_p:g}, cluster-forming p < {i.voxel_p:g}"
+    if spec.level == "voxel-fwe":
+        return f"voxel FWE p ≤ {i.contrast_p:g}"
+    return f"uncorrected p < {i.contrast_p:g}"
+
+
+def _facts(result: xr.Dataset) -> list[tuple[str, str]]:
+    attrs, i = result.attrs, model_of(result).inference
+    permutations = "all permutations" if attrs["enumerated"] else "permutations"
+    further = {
+        "Nuisance": listed(attrs["nuisance"]) if attrs["nuisance"] else "",
+        "Permuted within": attrs["strata"],
+        "Left out": left_out_words(attrs),
+        "Correlation with the number of foci": f"{attrs['foci_r']:.2f}" if "foci_r" in attrs else "",
+        "Largest leverage": leverage_words(attrs),
+        "Variance that nuisance leaves": f"{100 * attrs['nuisance_left']:.0f} %" if attrs["nuisance"] else "",
+    }
+    return [
+        ("Moderator", f"{attrs['moderator']} ({attrs['moderator_kind']}) of “{attrs['of']}”"),
+        ("Groups of subjects", f"{attrs['groups']:,}: {range_words(attrs)}"),
+        *((name, words) for name, words in further.items() if words),
+        (
+            "Level, each direction",
+            f"uncorrected p < {i.contrast_p:g}, at least {i.min_volume:g} mm³; voxel FWE p ≤ {i.contrast_p:g}",
+        ),
+        *_clusters(result),
+        ("Tested voxels", f"{attrs['candidates']:,}"),
+        ("Permutations", f"{attrs['iterations']:,} {permutations}, seed {i.seed}"),
+        ("Mask", mask_words(result)),
+    ]
+
+
+def _clusters(result: xr.Dataset) -> list[tuple[str, str]]:
+    if "moderator_cluster_size" not in result:
+        return []
+    i, n = model_of(result).inference, result.sizes["moderator_cluster"]
+    return [("Clusters tested", f"{n}, formed where p < {i.voxel_p:g} among all permutations; FWE p ≤ {i.cluster_p:g}")]
+
+
+def _summary(result: xr.Dataset, clusters: Sequence[Cluster]) -> list[tuple[str, str]]:
+    return [
+        (direction, cluster_words([c for c in clusters if c.sign == sign], result) + _others(result, sign))
+        for sign, direction in model_of(result).sides.items()
+    ]
+
+
+def _others(result: xr.Dataset, sign: int) -> str:
+    """Return the volume of one direction that survives the other corrections, in words."""
+    model, words = model_of(result), []
+    for spec in corrected_map_specs(result):
+        if spec.level != model.shown_level(INPUTS[0]):
+            clusters = [c for c in model.clusters(spec.read(result), level=spec.level) if c.sign == sign]
+            volume = sum(len(c.voxels) for c in clusters) * model.mask.voxel_volume
+            words.append(f"by {_CORRECTED[spec.level]} {f'{volume:,.0f} mm³' if clusters else 'nothing'}")
+    return f". {listed(words).capitalize()}" if words else ""
+
+
+def _table(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:
+    return moderator_table(result, level=spec.level)
+
+
+def _listed(result: xr.Dataset) -> Iterator[tuple[str, MapSpec, pd.DataFrame]]:
+    """Yield what a paper lists: the primary correction, voxel FWE, then uncorrected."""
+    shown = model_of(result).shown_level
+    for level in dict.fromkeys((shown(INPUTS[0]), "voxel-fwe", "uncorrected")):
+        table = moderator_table(result, level=level)
+        for direction in model_of(result).directions:
+            yield direction, find_map_spec(result, level=level), table[table["Direction"] == direction]
+
+
+def _note(result: xr.Dataset, spec: MapSpec) -> str:
+    attrs, i = result.attrs, model_of(result).inference
+    n = int(attrs["iterations"])
+    permutations = f"{n:,} permutations{', which are all' if attrs['enumerated'] else ''}"
+    if spec.level != "uncorrected":
+        of_what = "peak" if spec.level == "voxel-fwe" else f"cluster's {spec.level[:4]}"
+        return (
+            f"Moderators, {label(result, spec)}: p is of the {of_what}, family-wise, from {permutations}. Controlled "
+            f"is the {controls(result, spec)}."
+        )
+    least = 1 / n if attrs["enumerated"] or i.relabel_p == "share" else 1 / (1 + n)
+    return (
+        f"Moderators, uncorrected: p is of the peak, uncorrected, from {permutations}, so that Z is at most "
+        f"{-special.ndtri(least):.2f}. Shown is {controls(result, spec)}."
+    )
+
+
+PRESENTATION = Presentation(
+    kind=KIND,
+    maps=with_cluster_numbers(_MAPS),
+    label=_label,
+    facts=_facts,
+    summary=_summary,
+    levels=(
+        ("uncorrected", INPUTS[1]),
+        ("voxel-fwe", INPUTS[0]),
+        ("size-fwe", INPUTS[0]),
+        ("mass-fwe", INPUTS[0]),
+    ),
+    table=_table,
+    listed=_listed,
+    note=_note,
+    heading="Moderators",
+    methods=moderators,
+    unthresholded={f"stat_desc-{KIND}": "unthresholded T / sd of the moderator"},
+    compared={"T / sd of the moderator": "t_moderator"},
+    # GingerALE has no such analysis.
+    gingerale=lambda name, result, results: [],
+)
