@@ -57,13 +57,19 @@ class UnfinishedError(AleError, RuntimeError):
 def did_you_mean(wanted: str, names: Iterable[str]) -> str:
     """Return "; did you mean '…'?" with the name that is most like the wanted one, "" where none is like it.
 
+    Names are compared by their letters and digits, without case.
+
     Examples
     --------
-    >>> did_you_mean("Voxel_P", ["voxel_p", "cluster_p"])
+    >>> did_you_mean("Voxel-P", ["voxel_p", "cluster_p"])
     "; did you mean 'voxel_p'?"
     """
     from difflib import get_close_matches
 
-    by_small = {str(name).lower(): str(name) for name in names}
-    near = get_close_matches(wanted.lower(), by_small, n=1)
-    return f"; did you mean '{by_small[near[0]]}'?" if near else ""
+    by_key = {_key(str(name)): str(name) for name in names}
+    near = get_close_matches(_key(wanted), by_key, n=1)
+    return f"; did you mean '{by_key[near[0]]}'?" if near else ""
+
+
+def _key(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower())) or name

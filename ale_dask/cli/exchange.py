@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -77,9 +80,15 @@ def export(
 def figure(
     out: Stored,
     analyses: Annotated[
-        list[str], typer.Argument(metavar="ANALYSIS", help="Name of an analysis; several stand below each other.")
-    ],
-    file: Annotated[Path, typer.Option("-o", "--out", dir_okay=False, help="File to write: .pdf, .svg or .png.")],
+        list[str] | None,
+        typer.Argument(metavar="[ANALYSIS…]", help="Name of an analysis; several stand below each other."),
+    ] = None,
+    *,
+    file: Annotated[Path, typer.Option("-o", "--out", help="File to write: .pdf, .svg or .png; with --all a folder.")],
+    every: Annotated[
+        bool, typer.Option("--all", help="Draw every thresholded map, of all analyses or those named, each in a file.")
+    ] = False,
+    kind: Annotated[str, typer.Option("--format", help="Of the files of --all: pdf, svg or png.")] = "pdf",
     style: Annotated[str, typer.Option("--style", help="slices, glass, surface, subcortex or composite.")] = "slices",
     map_name: Annotated[
         str,
@@ -90,35 +99,83 @@ def figure(
     width: Annotated[float, typer.Option("--width", min=40, max=1000, help="Width in mm.")] = 180.0,
     dpi: Annotated[int, typer.Option("--dpi", min=50, max=1200, help="Dots per inch of PNG and of brains.")] = 300,
 ) -> None:
-    """Draw a map of a finished run for print: the scale begins at the threshold, clusters are numbered as in the table.
+    """Draw a map of a finished run for print, or with --all every map: the scale begins at the threshold.
 
-    What the figure shows is printed in words, for its caption.
+    Clusters are numbered as in the table. What a figure shows is printed in words, for its caption.
     """
-    from io import BytesIO
+    from ale_dask.reporting.figures.print.plot import check_style
 
-    from ale_dask.errors import InputError, did_you_mean
-    from ale_dask.reporting.figures.print.plot import check_style, plot_map
-    from ale_dask.storage.location import replace_file
-
-    if file.suffix.lower() not in (".pdf", ".svg", ".png"):
-        raise typer.BadParameter(f"-o {file}: give a file that ends in .pdf, .svg or .png")
+    _check_written(file, kind, every=every, named=bool(analyses))
     check_style(style, background)
     _, results, _ = _collected(out)
+    names = _named(out, analyses or [], results)
+    draw = partial(_draw, study=results, dpi=dpi, style=style, values=values, background=background, width=width)
+    if not every:
+        print(f"{file}: {draw(file, [results[name] for name in names], map_name=map_name)}")
+        return
+    maps = _maps_of(results, names, map_name)
+    file.mkdir(parents=True, exist_ok=True)
+    for i, (name, map_, to) in enumerate(maps, 1):
+        path = file / f"{to}.{kind}"
+        print(f"{i} of {len(maps)} · {path}: {draw(path, [results[name]], map_name=map_)}", flush=True)
+
+
+def _check_written(file: Path, kind: str, *, every: bool, named: bool) -> None:
+    formats = ("pdf", "svg", "png")
+    if every and kind not in formats:
+        raise typer.BadParameter(f"--format {kind}: give one of {', '.join(formats)}")
+    if every and (file.is_file() or file.suffix.lower().lstrip(".") in formats):
+        raise typer.BadParameter(f"-o {file}: --all writes several files; give a folder")
+    if not every and not named:
+        raise typer.BadParameter("name an analysis of the run, or --all for every map of it")
+    if not every and file.suffix.lower().lstrip(".") not in formats:
+        raise typer.BadParameter(f"-o {file}: give a file that ends in .pdf, .svg or .png")
+
+
+def _named(out: str, analyses: Sequence[str], results: Mapping[str, xr.Dataset]) -> list[str]:
+    """Return the analyses that are named, without those named twice; without any, all but those made for a contrast."""
+    from ale_dask.errors import InputError, did_you_mean
+    from ale_dask.reporting.sensitivity.evidence import analyses_with_cards
+
     for name in analyses:
         if name not in results:
             hint = did_you_mean(name, results)
             raise InputError(f"{out} has no analysis '{name}'{hint}; it has {', '.join(results)}")
-    chosen = [results[name] for name in dict.fromkeys(analyses)]
-    drawn = plot_map(
-        chosen,
-        style=style,
-        map_name=map_name,
-        values=values,
-        background=background,
-        width=width,
-        study=results,
-    )
+    return list(dict.fromkeys(analyses)) or analyses_with_cards(results)
+
+
+def _maps_of(results: Mapping[str, xr.Dataset], names: Sequence[str], only: str) -> list[tuple[str, str, str]]:
+    """Return the analysis, the name of the map and the name of the file of each map that can be drawn.
+
+    Maps in which no voxel survives are named on stderr.
+    """
+    from ale_dask.errors import InputError
+    from ale_dask.reporting.common.maps import stem
+    from ale_dask.reporting.figures.print.shown import surviving_maps
+
+    found: list[tuple[str, str, str]] = []
+    empty: list[tuple[str, str, str]] = []
+    for name in names:
+        for map_name, (spec, survives) in surviving_maps(results[name]).items():
+            if only in ("", map_name, spec.suffix):
+                where = (name, map_name, f"{stem(name)}_{spec.suffix}")
+                (found if survives else empty).append(where)
+    if not found and not empty:
+        raise InputError(f"no analysis has a thresholded map '{only}'")
+    for name, map_name, _ in empty:
+        print(f"{name}, {map_name}: no voxel survives, so there is nothing to draw", file=sys.stderr)
+    return found
+
+
+def _draw(file: Path, chosen: Sequence[xr.Dataset], *, study: Mapping[str, xr.Dataset], dpi: int, **how: Any) -> str:
+    """Write a figure for print to a file, and return in words what it shows."""
+    from io import BytesIO
+
+    from ale_dask.reporting.figures.print.plot import plot_map
+    from ale_dask.storage.location import replace_file
+
+    drawn = plot_map(chosen, study=study, **how)
     content = BytesIO()
     drawn.savefig(content, format=file.suffix.lower().lstrip("."), dpi=dpi)
     replace_file(file, content.getvalue())
-    print(f"{file}: {drawn.alt}")
+    return drawn.alt

@@ -77,12 +77,11 @@ def new(
     """Make a study of a file of foci: samples from a column, main effects, contrasts and conjunctions."""
     from ale_dask.config.inference import Inference
     from ale_dask.workflows.new_study import new_study
-    from ale_dask.workflows.notices import file_notices, notice_lines
+    from ale_dask.workflows.notices import foci_notices, notice_lines
 
-    mapping = columns_from(columns)
-    made = new_study(file, by=by, n=n, space=space, columns=mapping)
+    made = new_study(file, by=by, n=n, space=space, columns=columns_from(columns))
     made.write(out)
-    notices = file_notices(file, inference=Inference(), n=n, space=space, columns=mapping)
+    notices = [] if made.foci is None else foci_notices(made.foci, name=file.name, inference=Inference())
     for line in notice_lines(notices, verbose=verbose):
         print(line)
     for name, count in made.samples.items():

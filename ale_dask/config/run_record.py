@@ -51,6 +51,8 @@ class RunRecord(TypedDict):
     """Settings of each sample, and the numbers of experiments in Talairach space and without a sample size."""
     selection: list[dict[str, Any]]
     """Numbers of experiments and foci after each step of a sample's selection."""
+    columns: NotRequired[dict[str, Any]]
+    """What columns of the files say of search coverage, extraction and the source of the data, where there are any."""
     records: NotRequired[dict[str, Any]]
     """How the literature was searched and screened, where the study says so."""
     protocol: NotRequired[dict[str, Any]]

@@ -7,7 +7,6 @@ import operator
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ale_dask.coordinates.readers.text import shown
-from ale_dask.errors import InputError
+from ale_dask.errors import InputError, did_you_mean
 
 Values = npt.NDArray[Any]
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*"|`([^`]*)`""")
@@ -134,9 +133,9 @@ class _Evaluation:
 
     def column(self, name: str) -> Values:
         if name not in self.table:
-            near = get_close_matches(name, map(str, self.table.columns), n=1)
-            hint = f"did you mean '{near[0]}'?" if near else "text is written in quotes"
-            raise self.wrong(f"no column '{name}'; {hint} There are: {', '.join(map(str, self.table.columns))};")
+            names = [str(column) for column in self.table.columns]
+            hint = did_you_mean(name, names) or "; text is written in quotes"
+            raise self.wrong(f"no column '{name}'{hint}; there are: {', '.join(names)};")
         values = self.table[name].to_numpy()
         return values.astype(np.float64) if values.dtype.kind in "iuf" else values
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.coordinates.foci import foci_of, n_foci
+from ale_dask.coordinates.expressions import literal
+from ale_dask.coordinates.foci import foci_of, n_foci, table, word_of
 from ale_dask.coordinates.misplaced import Finding, misplaced
+from ale_dask.coordinates.readers.known_columns import whole_brain
 from ale_dask.coordinates.shared_subjects import shared
 from ale_dask.numerics.space import Mask
 from ale_dask.schema import FOCI, check
@@ -25,8 +26,6 @@ ENOUGH_EXPERIMENTS = 17
 MIN_SUBJECTS, MAX_PLAUSIBLE_SUBJECTS = 5, 1000
 DOMINANT_SHARE = 0.2
 _LISTED = 5
-_COVERAGE_COLUMNS = ("coverage", "search_coverage", "field_of_view", "fov")
-_WHOLE_BRAIN = re.compile(r"whole[ _-]?brain|full|complete|wb|yes", re.IGNORECASE)
 
 
 def lint(dataset: xr.Dataset, *, mask: Mask) -> list[Finding]:
@@ -177,27 +176,26 @@ def _duplicate_foci(
 
 
 def _coverage(dataset: xr.Dataset, *, ids: Sequence[str], sources: Sequence[str]) -> list[Finding]:
-    """Return a finding for each column that says that experiments did not search the whole brain."""
-    findings = []
-    for name in map(str, dataset.data_vars):
-        column = name.removeprefix("moderator_")
-        if not name.startswith("moderator_") or column.lower() not in _COVERAGE_COLUMNS:
-            continue
-        words = [str(value).strip() for value in dataset[name].values]
-        part = [i for i, word in enumerate(words) if word and not _WHOLE_BRAIN.fullmatch(word)]
-        if part:
-            listed = ", ".join(f"{ids[i]} ({words[i]})" for i in part[:_LISTED])
-            whole = next((word for word in words if _WHOLE_BRAIN.fullmatch(word)), "whole brain")
-            findings.append(
-                Finding(
-                    "coverage",
-                    f"{len(part):,} of {len(words):,} experiments did not search the whole brain: {listed}"
-                    f"{_more(part)}; they can only find what they looked for, which ALE takes for convergence; "
-                    f"--include \"{column} == '{whole}'\" leaves them out",
-                    _places(part, sources),
-                )
-            )
-    return findings
+    """Return the finding that experiments did not search the whole brain, where a column says so."""
+    experiments = table(dataset)
+    known = whole_brain(experiments)
+    part = [i for i, whole in enumerate(known[1]) if whole is False] if known else []
+    if known is None or not part:
+        return []
+    values = experiments[known[0]].tolist()
+    listed = ", ".join(f"{ids[i]} ({word_of(values[i])})" for i in part[:_LISTED])
+    whole = next((values[i] for i, searched in enumerate(known[1]) if searched), None)
+    column = known[0] if known[0].isidentifier() else f"`{known[0]}`"
+    # In single quotes, because a shell runs what stands in backticks within double ones.
+    keep = "" if whole is None else f"; --include '{column} == {literal(whole)}' leaves them out"
+    return [
+        Finding(
+            "coverage",
+            f"{len(part):,} of {len(values):,} experiments did not search the whole brain: {listed}{_more(part)} "
+            f"(column '{known[0]}'); they can only find what they looked for, which ALE takes for convergence{keep}",
+            _places(part, sources),
+        )
+    ]
 
 
 def _repeated_names(names: Sequence[str], *, sources: Sequence[str]) -> list[Finding]:

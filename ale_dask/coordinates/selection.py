@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -178,9 +177,9 @@ def _exclude(dataset: xr.Dataset, step: Step, where: str) -> xr.Dataset:
     for wanted in step.exclude:
         named = np.logical_or.reduce([values == wanted for values in names])
         if not named.any():
-            near = get_close_matches(wanted, sorted({str(v) for values in names for v in values}), n=1)
-            hint = f"did you mean {shown(near[0])}?" if near else "it may have been removed by an earlier step"
-            raise InputError(f"{where}: no experiment or study is named {shown(wanted)}; {hint}")
+            known = sorted({str(v) for values in names for v in values})
+            hint = did_you_mean(wanted, known) or "; it may have been removed by an earlier step"
+            raise InputError(f"{where}: no experiment or study is named {shown(wanted)}{hint}")
         excluded |= named
     return subset(dataset, ~excluded)
 

@@ -257,8 +257,8 @@ def _power(held: Held) -> Iterator[Missing]:
 
 
 def _profiles(held: Held) -> Iterator[Missing]:
-    """Yield what looks for the clusters under the other profiles, of the main effects that lack it."""
-    names = held.lacking("profiles", kinds=_MAIN)
+    """Yield what looks for the clusters under the other profiles, of the analyses that lack it."""
+    names = held.lacking("profiles", kinds=_ALL)
     if names:
         results = {name: held.results[name] for name in names}
         planned = plan_profiles(held.out, study=held.study, results=results, record=held.record)

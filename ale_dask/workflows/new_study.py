@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import xarray as xr
 
 from ale_dask.analyses.sample import FEWEST
 from ale_dask.config.files import read_regular
@@ -18,6 +19,7 @@ from ale_dask.config.study import parse_study
 from ale_dask.coordinates.expressions import literal
 from ale_dask.coordinates.foci import OF_READER, table
 from ale_dask.coordinates.readers import read_foci
+from ale_dask.coordinates.readers.known_columns import known_columns
 from ale_dask.errors import InputError, did_you_mean
 from ale_dask.storage.location import fill_folder
 
@@ -39,6 +41,8 @@ class NewStudy:
     """The number of experiments with a focus of each sample, by its name."""
     notes: tuple[str, ...]
     """Sentences on what was decided, and how to decide otherwise."""
+    foci: xr.Dataset | None = field(default=None, repr=False, compare=False)
+    """The experiments and foci of its file, as `read_foci` returns them, where there is one file."""
 
     @property
     def toml(self) -> str:
@@ -98,7 +102,8 @@ def new_study(
     {'drug': 8}
     """
     path = Path(file)
-    experiments = table(read_foci(path, n=n, space=space, columns=columns, require_n=False))
+    foci = read_foci(path, n=n, space=space, columns=columns, require_n=False)
+    experiments = table(foci)
     experiments = experiments[experiments["foci"] > 0]
     chosen, notes = _column(experiments, by)
     groups: dict[str, tuple[object, int]] = {}
@@ -118,7 +123,7 @@ def new_study(
     values = {name: value for name, (value, _) in groups.items()}
     text = _toml(path, samples, values, by=chosen, source=source, lacks_n=without > 0)
     parse_study(text)
-    return NewStudy({"study.toml": text.encode(), path.name: read_regular(path)}, samples, tuple(notes))
+    return NewStudy({"study.toml": text.encode(), path.name: read_regular(path)}, samples, tuple(notes), foci)
 
 
 def _column(experiments: pd.DataFrame, by: str | None) -> tuple[str | None, list[str]]:
@@ -128,7 +133,9 @@ def _column(experiments: pd.DataFrame, by: str | None) -> tuple[str | None, list
         raise InputError(f"by '{by}': no such column{did_you_mean(by, names)}; there are {', '.join(names)}")
     if by is not None:
         return by, []
-    usable = {str(c): counts for c in experiments.columns if (counts := _counts(experiments[c])) is not None}
+    known = known_columns(map(str, experiments.columns)).values()
+    others = [c for c in experiments.columns if c not in known]
+    usable = {str(c): counts for c in others if (counts := _counts(experiments[c])) is not None}
     listed = [f"{name} ({', '.join(f'{v} {k}' for v, k in of.items())})" for name, of in usable.items()]
     if len(usable) == 1:
         return next(iter(usable)), [f"samples are the values of {listed[0]}; --by NAME takes another column"]

@@ -121,14 +121,19 @@ def file_notices(
         when the file cannot be read.
     """
     dataset = read_foci(path, n=n, space=space, columns=columns, require_n=False)
+    return foci_notices(dataset, name=path.name, inference=inference)
+
+
+def foci_notices(dataset: xr.Dataset, *, name: str, inference: Inference) -> list[Notices]:
+    """Return the notices of the foci of one file; of the settings, mask, outside and same_subjects are used."""
     mask = load_space(inference)
     if inference.outside == "drop":
-        dataset = placed(dataset, mask=mask, outside="drop", name=path.name)
+        dataset = placed(dataset, mask=mask, outside="drop", name=name)
     # An analysis with these settings would pool experiments of the same subjects, and say so.
     if inference.same_subjects != "refuse":
-        used = by_subjects(dataset, inference.same_subjects, name=path.name)
+        used = by_subjects(dataset, inference.same_subjects, name=name)
         dataset = add_decisions(dataset, decisions(used))
-    return [_notices(path.name, [dataset], lint(dataset, mask=mask))]
+    return [_notices(name, [dataset], lint(dataset, mask=mask))]
 
 
 def notice_lines(notices: Iterable[Notices], *, verbose: bool = False) -> list[str]:

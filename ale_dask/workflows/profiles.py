@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from ale_dask.analyses.execute import seconds_per_iteration
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.config.inference import PROFILES, PROGRAMS
 from ale_dask.config.run_record import RunRecord
-from ale_dask.config.study import INPUTS, Backend, Study
+from ale_dask.config.study import INPUTS, Backend, Conjunction, Contrast, Study
 from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import threads_of
 from ale_dask.reporting.common.maps import stem
@@ -31,12 +31,12 @@ from ale_dask.workflows.sweep_passes import Nulls, jobs_of_passes, store_passes
 
 @dataclass(frozen=True, eq=False)
 class ProfilesRun:
-    """The main effects of a finished run under every other profile, before they are computed."""
+    """Analyses of a finished run under every other profile, before they are computed."""
 
     out: Place
     study: Study
     results: Mapping[str, xr.Dataset]
-    """The main effects in question by name."""
+    """The analyses in question by name."""
     record: RunRecord
     planned: Sweep
     left_out: Sequence[str]
@@ -50,8 +50,9 @@ class ProfilesRun:
 
 
 def plan_profiles(out: Place, *, study: Study, results: Mapping[str, xr.Dataset], record: RunRecord) -> ProfilesRun:
-    """Return the main effects of a finished run under every other profile, with their passes over random draws.
+    """Return analyses of a finished run under every other profile, with their passes over random draws.
 
+    A contrast or a conjunction comes with the main effects that it is made of.
     Settings by which the run departs from its own profile stay. A profile that does not go with them is left out.
 
     Raises
@@ -59,7 +60,7 @@ def plan_profiles(out: Place, *, study: Study, results: Mapping[str, xr.Dataset]
     InputError
         when no other profile goes with the settings of the run.
     """
-    analyses = {name: study.analysis[name] for name in results}
+    analyses = {name: study.analysis[name] for name in dict.fromkeys(_with_parts(study, results))}
     alone = study.model_copy(update={"analysis": analyses, "sweep": {}})
     reasons: dict[str, str] = {}
     for profile in PROFILES:
@@ -75,8 +76,19 @@ def plan_profiles(out: Place, *, study: Study, results: Mapping[str, xr.Dataset]
     return ProfilesRun(out, study, results, record, planned, [*reasons, *failed])
 
 
+def _with_parts(study: Study, names: Iterable[str]) -> Iterator[str]:
+    """Yield the names of analyses, each after those of the main effects that it is made of."""
+    for name in names:
+        analysis = study.analysis[name]
+        if isinstance(analysis, Contrast):
+            yield from analysis.arms
+        elif isinstance(analysis, Conjunction):
+            yield from analysis.of
+        yield name
+
+
 def compute_profiles(run: ProfilesRun, *, backend: Backend, quiet: bool = False) -> None:
-    """Compute the passes that OUT lacks, and write NAME_profiles.tsv and .json of each main effect.
+    """Compute the passes that OUT lacks, and write NAME_profiles.tsv and .json of each analysis.
 
     Raises
     ------
@@ -107,11 +119,14 @@ def compute_profiles(run: ProfilesRun, *, backend: Backend, quiet: bool = False)
 
 
 def _share(result: xr.Dataset, voxels: npt.NDArray[np.int64], other: xr.Dataset) -> float:
-    """Return the share of some voxels of a result that survive in another result, which may have another mask."""
+    """Return the share of some voxels of a result that survive in another, which may have another mask.
+
+    In a contrast a voxel survives if the same arm is greater there.
+    """
     mask = model_of(result).mask
     there = model_of(other).mask.voxel_at(mask.to_mm(mask.voxel_ijk[voxels]))
-    survives = surviving_map(other, INPUTS[0]) != 0
-    return float((survives[there] & (there >= 0)).mean())
+    own, others = (np.sign(surviving_map(each, INPUTS[0])) for each in (result, other))
+    return float(((others[there] == own[voxels]) & (there >= 0)).mean())
 
 
 def _says(own: str, left_out: Sequence[str]) -> str:

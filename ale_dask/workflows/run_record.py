@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import xarray as xr
 
@@ -23,6 +23,7 @@ from ale_dask.config.protocol import deviations, protocol_of
 from ale_dask.config.run_record import SCHEMA, FileRecord, RunRecord
 from ale_dask.config.study import Contrast, FociSource, MainEffect, Moderator, Study, with_expanded_files
 from ale_dask.coordinates.decisions import ATTRIBUTE, decisions
+from ale_dask.coordinates.readers.known_columns import described
 from ale_dask.numerics import NUMERICS_VERSION
 from ale_dask.reporting.common.extra import LABELS, available
 from ale_dask.reporting.figures.flow import flow_table
@@ -85,11 +86,14 @@ def run_record(
             for name, result in results.items()
         },
     }
-    if given := study.records.given:
-        record["records"] = given
-    if protocol := _protocol(study):
-        record["protocol"] = protocol
-    return record
+    return cast(RunRecord, record | _of_literature(study, results))
+
+
+def _of_literature(study: Study, results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
+    """Return what is known of the literature, from columns of the files, [records] and a protocol; without the rest."""
+    mains = [result for result in results.values() if model_of(result).kind == "main-effect"]
+    known = {"columns": described(mains), "records": study.records.given, "protocol": _protocol(study)}
+    return {key: value for key, value in known.items() if value}
 
 
 def _protocol(study: Study) -> dict[str, Any]:

@@ -247,7 +247,7 @@ def test_a_row_without_coordinates_is_an_experiment_without_foci():
 
 def test_quotes_line_breaks_short_rows_and_the_row_numbers_of_pandas():
     a, b = table(',study,n,space,x,y,z,note\n0,"A, ""B""\nC",9,MNI,1,2,3,"x\ny"\n1,D,9,MNI,1,2,3\n')
-    assert (a.name, a.source, b.source) == ('A, "B"\nC', "t.csv:2", "t.csv:5")
+    assert (a.name, a.source, b.source) == ('A, "B" C', "t.csv:2", "t.csv:5")
     assert "" not in a.columns
 
 

@@ -198,7 +198,7 @@ def test_a_mapping_of_columns():
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"n": "Anzhal"}, "no column 'Anzhal' for n, did you mean 'Anzahl'?"),
+        ({"n": "Anzhal"}, "no column 'Anzhal' for n; did you mean 'Anzahl'?"),
         ({"size": "Anzahl"}, "'size' is none of study, contrast, n, space, x, y, z"),
     ],
 )
@@ -297,3 +297,46 @@ def test_a_mapping_finds_the_coordinates_beside_an_id(tmp_path):
     (tmp_path / "t.csv").write_text("id,n,space,Rechts,Vorn,Oben\n7,9,MNI,1,2,3\n")
     columns = {"x": "Rechts", "y": "Vorn", "z": "Oben"}
     assert read_foci(tmp_path / "t.csv", columns=columns)["focus_xyz"].values.tolist() == [[1, 2, 3]]
+
+
+def test_lines_with_the_same_fault_are_one_message():
+    rows = [*(f"A,9,Tailarach,{i},2,3" for i in range(3)), "B,9,MNI,1,2,3", "C,9,Tailarach,1,2,3"]
+    with pytest.raises(InputError) as caught:
+        read("\n".join(["study,n,space,x,y,z", *rows]))
+    assert str(caught.value).splitlines() == [
+        "t.csv:2-4,6: unknown space 'Tailarach'; did you mean 'Talairach'?",
+        "4 lines in all cannot be read",
+    ]
+
+
+@pytest.mark.parametrize("name", ["No. of participants", "Number of individuals", "Participants N", "Nr subjects"])
+def test_ways_to_name_the_sample_size(name):
+    (found,), _ = read(f"study,{name},space,x,y,z\nA,9,MNI,1,2,3\n")
+    assert found.n == 9
+
+
+def test_a_footnote_below_a_table_is_no_study():
+    (found,), told = read("study,n,space,x,y,z\nA,9,MNI,1,2,3\n,,,,,\n* from the authors,,,,,\nNote: n of both,,,,,\n")
+    assert found.name == "A"
+    assert [(d.code, d.where) for d in told] == [("note-left", "t.csv:4"), ("note-left", "t.csv:5")]
+
+
+def test_a_study_without_foci_needs_no_space():
+    found, _ = read("study,n,space,x,y,z\nA,9,MNI,1,2,3\nB,,,,,\n")
+    assert [(e.name, e.xyz) for e in found] == [("A", ((1, 2, 3),)), ("B", ())]
+
+
+def test_columns_that_describe_foci_are_left_out_and_told():
+    (found,), told = read("study,n,space,x,y,z,Region,t,drug\nA,9,MNI,1,2,3,Insula,4,x\nA,9,MNI,4,5,6,IFG,5,x\n")
+    assert found.columns == {"drug": "x"}
+    assert [d.message for d in told if d.code == "columns-of-foci"] == [
+        "these columns differ between the foci of an experiment and were left out: 'Region', 't'"
+    ]
+
+
+def test_a_column_that_may_tell_contrasts_apart_is_an_error_that_says_how():
+    text = "study,n,space,x,y,z,Comparison\nA,9,MNI,1,2,3,a\nA,9,MNI,4,5,6,b\n"
+    with pytest.raises(InputError, match=r"t\.csv:3: column 'Comparison' has another.*--columns contrast='Comparison'"):
+        read(text)
+    found, _ = read(text, columns={"contrast": "Comparison"})
+    assert [e.name for e in found] == ["A; a", "A; b"]

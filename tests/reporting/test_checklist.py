@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from support.commands import ale as command
 from support.studies import write_tiny
@@ -98,9 +100,21 @@ availability = "https://osf.io/example"
 """
 
 
+def with_columns(path):
+    """Write a file of foci as a table with columns on coverage, extraction and data from authors."""
+    ale.write_foci(ale.read_foci(path), table := path.with_suffix(".csv"))
+    rows = pd.read_csv(table)
+    first = rows["study"] == rows["study"].iloc[0]
+    rows["Whole brain"], rows["Extracted by"] = np.where(first, "no", "yes"), np.where(first, "AB", "CD")
+    rows["Data from authors"] = np.where(first, "personal communication", "paper")
+    rows.to_csv(path, index=False)
+    table.unlink()
+
+
 def test_what_the_study_says_of_its_literature_is_in_methods_and_checklist(tmp_path):
     folder = write_tiny(tmp_path / "tiny")
     study = folder / "study.toml"
+    with_columns(folder / "drug.txt")
     study.write_text(study.read_text() + RECORDS)
     command("run", folder, "-o", folder / "out", "-q", "--no-pictures", "-b", "serial")
     text = ale.cite(folder / "out")
@@ -108,7 +122,11 @@ def test_what_the_study_says_of_its_literature_is_in_methods_and_checklist(tmp_p
     assert "26 were excluded (regions of interest, 20; children, 6); 14 studies were included." in text
     assert "PubMed and Embase were searched, last on 2025-01-31." in text
     lacking = ale.checklist(folder / "out").query("status == 'not answered'")["question"].tolist()
+    assert "Search coverage: 7 of 14 experiments searched the whole brain, 1 a part of it, and of 6 it is not" in text
+    assert "Extraction of coordinates: of 14 experiments, 1 by AB and 7 by CD were extracted." in text
+    assert "The data of 1 of 8 experiments came from their authors (" in text
     assert not {
+        "Were data obtained from, or confirmed by, the authors of the studies?",
         "Is the research question specific?",
         "How was the literature searched, and where?",
         "Did all experiments search the whole brain?",

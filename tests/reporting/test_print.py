@@ -235,6 +235,31 @@ def test_the_command_writes_the_figure_of_a_run(tmp_path: Path) -> None:
     assert "did you mean 'drug'" in command("figure", out, "drugs", "-o", file, code=65).stderr
     assert "did you mean 'slices'" in command("figure", out, "drug", "--style", "slice", "-o", file, code=65).stderr
     assert ".pdf, .svg or .png" in command("figure", out, "drug", "-o", tmp_path / "a.gif", code=2).stderr
+    assert "--all for every map" in command("figure", out, "-o", file, code=2).stderr
+
+
+def test_one_command_writes_all_maps_of_a_run(tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path / "tiny")
+    out, maps = tmp_path / "out", tmp_path / "maps"
+    results, _ = finished_run(ale.load_study(folder / "study.toml"), out, folder=folder)
+    assert "give a folder" in command("figure", out, "--all", "-o", tmp_path / "a.pdf", code=2).stderr
+    ended = command("figure", out, "--all", "-o", maps, "--format", "png", "--dpi", 50, "--width", 60)
+    written = sorted(path.name for path in maps.iterdir())
+    surviving = {
+        f"{name}_{spec.suffix}.png": bool(np.nan_to_num(spec.read(result)).any())
+        for name, result in results.items()
+        if not name.endswith("_pooled")
+        for spec in maps_by_name(result).values()
+        if spec.level
+    }
+    assert written == sorted(name for name, survives in surviving.items() if survives)
+    assert 0 < len(written) < len(surviving)
+    assert ended.stderr.count("no voxel survives") == len(surviving) - len(written)
+    for i, line in enumerate(ended.stdout.splitlines(), 1):
+        assert line.startswith(f"{i} of {len(written)} · {maps}/")
+    one = tmp_path / "one"
+    command("figure", out, "drug", "--all", "--map", "uncorrected", "-o", one, "--format", "svg", "--width", 60)
+    assert len(list(one.iterdir())) == 1
 
 
 def test_long_and_odd_names_stay_on_the_page(study: Study) -> None:

@@ -21,7 +21,7 @@ from ale_dask.analyses.findings.prevalence import by_column, prevalences
 from ale_dask.config.study import Study
 from ale_dask.coordinates.foci import subset
 from ale_dask.reporting.sensitivity.evidence import evidence_of_result
-from ale_dask.reporting.tables.contributions import surviving_clusters
+from ale_dask.reporting.tables.contributions import surviving_clusters, surviving_map
 from ale_dask.workflows.profiles import plan_profiles
 
 
@@ -139,7 +139,11 @@ def test_a_contrast_is_judged_by_how_many_of_each_arm_report_it(mains: dict[str,
         assert reports.values["p"] == pytest.approx(stats.fisher_exact([[a, n - a], [b, m - b]]).pvalue)
         titles = [title_of(line) for line in card.lines]
         assert f"Contributors in {greater}" in titles
-        assert "Conventions of other programs" not in titles
+        said = {title_of(line): line for line in card.lines}
+        for title in ("Fail-safe N", "Power for such a place"):
+            assert said[title].finding.startswith("not computed for contrasts, because ")
+            assert not said[title].open
+        assert said["Conventions of other programs"].open
         corrected = result["z_contrast_voxel_fwe"].sel(input="cluster-fwe").values[cluster.voxels] != 0
         voxels = next(line for line in card.lines if line.question == "voxel level")
         assert voxels.verdict == ("favours" if corrected.any() else "against")
@@ -205,11 +209,16 @@ def test_the_lines_say_what_the_files_say(done: tuple[Path, str, str]) -> None:
 def test_the_share_under_a_profile_is_that_of_a_run_with_it(done: tuple[Path, str, str], tmp_path: Path) -> None:
     out = done[0]
     command("run", out.parent, "-o", tmp_path / "matlab", "-b", "serial", "--profile", "matlab", "--no-pictures", "-q")
-    here, there = (ale.collect(where)[1]["drug"] for where in (out, tmp_path / "matlab"))
-    for row, cluster in zip(_cards(out, "drug"), surviving_clusters(here, "cluster-fwe"), strict=True):
-        kept = next(line for line in row["lines"] if line["question"].startswith("Conventions"))["values"]["retained"]
-        share = (there["z_size_fwe"].values[cluster.voxels] != 0).mean()
-        assert kept["matlab"] == pytest.approx(100 * share, abs=0.05)
+    here, there = (ale.collect(where)[1] for where in (out, tmp_path / "matlab"))
+    for name in ("drug", "drug-vs-therapy", "drug-and-therapy"):
+        clusters, signs = (
+            surviving_clusters(here[name], "cluster-fwe"),
+            np.sign(surviving_map(there[name], "cluster-fwe")),
+        )
+        for row, cluster in zip(_cards(out, name), clusters, strict=True):
+            kept = next(line for line in row["lines"] if line["question"].startswith("Conventions"))["values"]
+            share = (signs[cluster.voxels] == (cluster.sign if name == "drug-vs-therapy" else 1)).mean()
+            assert kept["retained"]["matlab"] == pytest.approx(100 * share, abs=0.05)
 
 
 def test_cards_follow_the_run(done: tuple[Path, str, str], tmp_path: Path) -> None:

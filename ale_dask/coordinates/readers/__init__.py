@@ -15,7 +15,7 @@ import xarray as xr
 from ale_dask.config.files import expand_files, read_regular
 from ale_dask.coordinates.decisions import Decision, Tell, add_decisions, fewer, merged, untold
 from ale_dask.coordinates.foci import MAX_SUBJECTS, Experiment, build
-from ale_dask.coordinates.readers import formats, studies
+from ale_dask.coordinates.readers import formats, known_columns, studies
 from ale_dask.coordinates.readers.foci_file import FociFile
 from ale_dask.coordinates.readers.sizes import converted, imputed_n
 from ale_dask.coordinates.readers.sleuth import write_sleuth
@@ -109,7 +109,7 @@ def read_foci(
         _refuse_missing_n(experiments)
     parts.decisions += converted(experiments, talairach)
     dataset = build(experiments, talairach=talairach, sources=parts.sources)
-    dataset = add_decisions(dataset, fewer(merged(parts.decisions)))
+    dataset = add_decisions(dataset, [*fewer(merged(parts.decisions)), *known_columns.told(dataset)])
     if any(imputed):
         words = np.array(["given" if was_imputed else "" for was_imputed in imputed], dtype=object)
         dataset = describe(dataset.assign(experiment_imputed=("experiment", words)))
@@ -185,5 +185,6 @@ def _refuse_missing_n(experiments: Sequence[Experiment]) -> None:
         raise InputError(
             f"{len(missing)} of {len(experiments)} experiments have no sample size: "
             f"{', '.join(missing[:_MAX_NAMED])}{more}; "
-            "write it as '// Subjects=' or in column n, or give n"
+            "write it as '// Subjects=' or in column n, or say one for all: n = 20 below "
+            "[foci.NAME] of study.toml, or --n 20"
         )

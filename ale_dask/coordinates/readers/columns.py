@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from ale_dask.coordinates.readers.text import clean, shown
-from ale_dask.errors import InputError
+from ale_dask.errors import InputError, did_you_mean
 
 AXES = ("x", "y", "z")
 REQUIRED = ("study", *AXES)
@@ -21,12 +20,15 @@ IDS = ("id", "pmid", "pmcid")
 _PAPERS = ("paper", "papername", "article", "publication", "citation", "studyname", "studyid")
 AUTHORS = ("author", "authors", "firstauthor", "authoryear")
 """Columns that name the study by its authors; a column year is added to them."""
+# Not patients or controls, who may be one of two groups.
+_PEOPLE = ("subjects", "participants", "individuals")
+_NUMBER = ("", "n", "no", "noof", "nr", "nrof", "num", "numof", "number", "numberof", "total")
 _ALIASES: Mapping[str, tuple[str, ...]] = {
     "contrast": ("contrastname", "contrastid"),
     "n": (
-        *("samplesize", "samplesizes", "subjects", "nsubjects", "nosubjects", "noofsubjects", "numsubjects"),
-        *("numberofsubjects", "nsubs", "nsub", "participants", "nparticipants", "numberofparticipants"),
-        *("ntotal", "totaln", "subjectsn"),
+        *("samplesize", "samplesizes", "nsubs", "nsub", "ntotal", "totaln"),
+        *(f"{number}{people}" for people in _PEOPLE for number in _NUMBER),
+        *(f"{people}n" for people in _PEOPLE),
     ),
     "space": (
         *("referencespace", "coordinatespace", "coordspace", "coordinatesystem", "stereotacticspace", "spacecode"),
@@ -48,6 +50,34 @@ _AXIS_PATTERNS_OF_SPACE = {
     "MNI": ("mni{a}", "{a}mni", "mnipeak{a}"),
     "TAL": ("tal{a}", "{a}tal", "talairach{a}", "{a}talairach"),
 }
+
+
+_OF_FOCI = frozenset(
+    (
+        *(
+            "region",
+            "regions",
+            "brainregion",
+            "roiname",
+            "area",
+            "brainarea",
+            "structure",
+            "label",
+            "location",
+            "gyrus",
+        ),
+        *("anatomicalregion", "anatomicallabel", "anatomy", "ba", "brodmann", "brodmannarea", "hemisphere", "hemi"),
+        *("side", "lr", "laterality", "cluster", "clustersize", "clusterno", "k", "ke", "voxels", "volume", "size"),
+        *("t", "tvalue", "tscore", "tmax", "tstat", "zvalue", "zscore", "zmax", "zstat", "f", "fvalue", "p", "pvalue"),
+        *("statistic", "stat", "value", "peak", "peakvalue", "peakno", "focus", "foci", "no", "nr", "note", "notes"),
+        *("comment", "comments", "remark", "remarks"),
+    )
+)
+
+
+def describes_foci(column: str) -> bool:
+    """Return whether a column of this name may differ between the foci of an experiment, as regions and t do."""
+    return key_of(column) in _OF_FOCI
 
 
 def key_of(name: str) -> str:
@@ -113,10 +143,12 @@ def check_mapping(columns: Mapping[str, str], cells: Sequence[str], *, where: st
     in_file = _names(cells)
     for own, wanted in columns.items():
         if own not in CANONICAL:
-            raise InputError(f"columns: {shown(own)} is none of {', '.join(CANONICAL)}{like(own, CANONICAL)}")
+            raise InputError(f"columns: {shown(own)} is none of {', '.join(CANONICAL)}{did_you_mean(own, CANONICAL)}")
         if _index(wanted, in_file) is None:
             has = ", ".join(shown(c) for c in in_file[:20] if c) + (" …" if len(in_file) > 20 else "") or "none"
-            raise InputError(f"{where}: no column {shown(wanted)} for {own}{like(wanted, in_file)}; it has {has}")
+            raise InputError(
+                f"{where}: no column {shown(wanted)} for {own}{did_you_mean(wanted, in_file)}; it has {has}"
+            )
 
 
 def check_complete(header: Sequence[str], *, where: str) -> None:
@@ -124,8 +156,8 @@ def check_complete(header: Sequence[str], *, where: str) -> None:
     missing = [c for c in REQUIRED if c not in header]
     if missing:
         others = [name for name in header if name not in CANONICAL]
-        hints = [f"{c}{hint}" for c in missing if (hint := like(c, others))]
-        meant = f" ({'; '.join(hints)})" if hints else ""
+        hints = [f"{c}{hint}" for c in missing if (hint := did_you_mean(c, others))]
+        meant = f" ({', '.join(hints)})" if hints else ""
         raise InputError(
             f"{where}: the table has no column {', '.join(missing)} in {shown(', '.join(header))}{meant}; it needs "
             f'{", ".join(REQUIRED)}: rename it, or say its name as columns = {{{missing[0]} = "NAME"}} in study.toml '
@@ -134,13 +166,6 @@ def check_complete(header: Sequence[str], *, where: str) -> None:
     twice = sorted({c for c in header if c and list(header).count(c) > 1})
     if twice:
         raise InputError(f"{where}: the column {', '.join(twice)} is there twice; rename one")
-
-
-def like(wanted: str, names: Iterable[str]) -> str:
-    """Return ", did you mean …?" with the name that is most like the wanted one, "" where none is like it."""
-    by_key = {key_of(c): c for c in names if key_of(c)}
-    near = difflib.get_close_matches(key_of(wanted), by_key, n=1, cutoff=0.6)
-    return f", did you mean {shown(by_key[near[0]])}?" if near else ""
 
 
 def _name(header: list[str], own: str, aliases: Sequence[str]) -> None:

@@ -196,7 +196,8 @@ def space_of(value: Any, *, default: str | None, where: str) -> str:
     known = default if text.lower() in _NO_SPACE else as_space(text)
     if known is None and text.lower() in _NO_SPACE:
         raise InputError(
-            f"{where}: the space is {shown(text) if text else 'not given'}; write MNI or TAL, or give space"
+            f"{where}: the space is {shown(text) if text else 'not given'}; write MNI or TAL, or "
+            'say it for all: space = "MNI" below [foci.NAME] of study.toml, or --space MNI'
         )
     if known is None:
         raise InputError(f"{where}: unknown space {shown(text)}; write MNI or TAL")

@@ -27,10 +27,11 @@ def stated_n(text: str, *, where: str) -> tuple[int | None, Decision | None]:
     """
     try:
         return as_subjects(text, where=where), None
-    except InputError:
+    except InputError as error:
         words = _IN_WORDS.fullmatch(clean(text))
         if words is None:
-            raise
+            two = "" if len(re.findall(r"\d+", text)) < 2 else ", that of all subjects whose foci these are"
+            raise InputError(f"{error}{two}") from error
         n = as_subjects(words[1], where=where)
         return n, Decision(IN_WORDS, where, f"{shown(clean(text))} was read as a sample size of {n}")
 

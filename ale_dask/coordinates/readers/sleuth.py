@@ -265,7 +265,8 @@ def _experiments(state: _State) -> tuple[Experiment, ...]:
         more = f" and {len(without_space) - 1:,} more of {len(state.records):,}" if len(without_space) > 1 else ""
         state.faults.add(
             f"{where}: no Reference line above {shown(title)}{more}; write '// Reference=MNI' or "
-            "'// Reference=Talairach' at the top, or give space"
+            "'// Reference=Talairach' at the top, or say it for all: "
+            'space = "MNI" below [foci.NAME] of study.toml, or --space MNI'
         )
     state.faults.refuse()
     return tuple(experiments)

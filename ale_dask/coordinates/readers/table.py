@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,9 +19,9 @@ from ale_dask.coordinates.readers.faults import Faults
 from ale_dask.coordinates.readers.foci_file import FociFile
 from ale_dask.coordinates.readers.headings import is_heading
 from ale_dask.coordinates.readers.sizes import several_n, stated_n
-from ale_dask.coordinates.readers.text import as_focus, as_space, clean, shown
+from ale_dask.coordinates.readers.text import as_focus, as_space, clean, shown, without_controls
 from ale_dask.coordinates.spreadsheet_cells import plain_cell
-from ale_dask.errors import InputError
+from ale_dask.errors import InputError, did_you_mean
 
 MAX_TITLES = 20
 """Number of rows that may stand above the header of a table."""
@@ -35,6 +36,9 @@ _NO_SPACE = _NOT_KNOWN | {"", "unknown"}
 _COLUMNS_OF_FOCI = frozenset(("table_id", "table_num", "table_label", "peak_id", "x_mni", "y_mni", "z_mni", "in_mask"))
 # The coordinates of Neurosynth's 448,255 foci are 6,784 texts: each is read once. The limit bounds the memory.
 _MAX_REMEMBERED = 1 << 16
+_BREAK = re.compile(r"[ \t]*[\r\n]\s*")
+# The only words of a row that are a footnote of a table and no study.
+_NOTE = re.compile(r"[*†‡§¶#]|(?:notes?|abbreviations?|sources?)\b", re.IGNORECASE)
 
 Row = tuple[int, Sequence[str]]
 
@@ -107,6 +111,7 @@ def parse_rows(cells: Sequence[str], rows: Iterable[Row], *, number: int, file: 
     for last, row in rows:
         table.add(row, number=last)
     table.faults.refuse()
+    table.leave_columns_of_foci()
     table.blank_cells.tell_filled(file.tell, file=file.name)
     return _experiments(table.records, last=last, space=space, file=file)
 
@@ -146,6 +151,7 @@ class _Table:
         # Rows of one experiment repeat all that is not a coordinate, so that one of them is checked for all.
         self.checked: dict[Sequence[str], _Record] = {}
         self.numbers: dict[str, float] = {}
+        self.of_foci: list[str] = []
 
     def add(self, row: Sequence[str], *, number: int) -> None:
         where = f"{self.file.name}:{number}"
@@ -157,6 +163,8 @@ class _Table:
                 )
                 return
             row = [*row[:width], *[""] * (width - len(row))]
+        if self.is_note(row, where=where):
+            return
         row = self.blank_cells.filled(row)
         label = self.labels(row)
         record = self.checked.get(label)
@@ -169,6 +177,14 @@ class _Table:
                 return
             self.checked[label] = record
         self.add_focus(record, self.axes(row), where=where)
+
+    def is_note(self, row: Sequence[str], *, where: str) -> bool:
+        """Return whether a row is a footnote below the table, which `file.tell` is told."""
+        filled = [*filter(None, map(clean, row))] if not any(map(clean, self.axes(row))) else []
+        if len(filled) != 1 or not _NOTE.match(filled[0]):
+            return False
+        self.file.tell(Decision("note-left", where, f"the row was left out as a note: {shown(filled[0])}"))
+        return True
 
     def add_focus(self, record: _Record, cells: Sequence[str], *, where: str) -> None:
         x, y, z = cells
@@ -185,7 +201,7 @@ class _Table:
 
     def record_of(self, row: Sequence[str], *, number: int, where: str) -> _Record:
         """Return the record of a row's experiment, with the sample size, space and columns of the row added."""
-        values = {self.header[i]: plain_cell(clean(row[i])) for i in self.titled}
+        values = {self.header[i]: self.tidy(row[i]) for i in self.titled}
         study, contrast = values.get("study", ""), values.get("contrast", "")
         if not study:
             raise InputError(f"{where}: the row has no study; name the study of each focus")
@@ -200,8 +216,46 @@ class _Table:
         if n is not None and n not in record.sizes:
             record.sizes.append(n)
         _add_space(record, values.get("space", ""), study=study, where=where)
-        _add_columns(record, values, study=study, where=where)
+        self.add_columns(record, values, where=where)
         return record
+
+    def tidy(self, cell: str) -> str:
+        # A line break within a cell is layout.
+        plain = _BREAK.sub(" ", plain_cell(clean(cell)))
+        return without_controls(plain, name=self.file.name, tell=self.file.tell)
+
+    def add_columns(self, record: _Record, values: Mapping[str, str], *, where: str) -> None:
+        for column, value in values.items():
+            if column in REQUIRED or column in ("n", "space") or column in self.of_foci:
+                continue
+            earlier = record.columns.get(column, "")
+            if not earlier or not value or earlier == value:
+                record.columns[column] = earlier or value
+            elif names.describes_foci(column):
+                self.of_foci.append(column)
+            else:
+                contrasts = (
+                    ""
+                    if "contrast" in values
+                    else (
+                        f"; if it tells contrasts apart, name it: --columns contrast='{column}', or "
+                        f'columns = {{ contrast = "{column}" }} in study.toml'
+                    )
+                )
+                raise InputError(
+                    f"{where}: column {shown(column)} has another value than in an earlier row of this experiment; "
+                    f"give an experiment one value, or remove the column if it describes foci{contrasts}"
+                )
+
+    def leave_columns_of_foci(self) -> None:
+        """Remove the columns that differ between the foci of an experiment, which `file.tell` is told."""
+        for record in self.records.values():
+            for column in self.of_foci:
+                record.columns.pop(column, None)
+        if self.of_foci:
+            listed = ", ".join(map(shown, self.of_foci))
+            message = f"these columns differ between the foci of an experiment and were left out: {listed}"
+            self.file.tell(Decision("columns-of-foci", self.file.name, message, len(self.of_foci)))
 
 
 def _add_space(record: _Record, text: str, *, study: str, where: str) -> None:
@@ -209,26 +263,14 @@ def _add_space(record: _Record, text: str, *, study: str, where: str) -> None:
         return
     space = as_space(text)
     if space is None:
-        raise InputError(f"{where}: unknown space {shown(text)}; write MNI or Talairach")
+        meant = did_you_mean(text, ("MNI", "Talairach"))
+        raise InputError(f"{where}: unknown space {shown(text)}{meant or '; write MNI or Talairach'}")
     if record.space not in (None, space):
         raise InputError(
             f"{where}: {shown(study)} is in {record.space} in an earlier row and in {space} here; "
             "give an experiment one space"
         )
     record.space = space
-
-
-def _add_columns(record: _Record, values: Mapping[str, str], *, study: str, where: str) -> None:
-    for column, value in values.items():
-        if column in REQUIRED or column in ("n", "space"):
-            continue
-        earlier = record.columns.get(column, "")
-        if earlier and value and earlier != value:
-            raise InputError(
-                f"{where}: column {shown(column)} is {shown(earlier)} in an earlier row of {shown(study)} "
-                f"and {shown(value)} here; give an experiment one value, or remove the column"
-            )
-        record.columns[column] = earlier or value
 
 
 def _experiments(
@@ -238,7 +280,8 @@ def _experiments(
     for (study, contrast), record in records.items():
         title = f"{study}; {contrast}" if contrast else study
         where = f"{file.name}:{record.line}"
-        known = record.space or space
+        # An experiment without foci is in no analysis, whatever its space.
+        known = record.space or space or (None if record.xyz else "MNI")
         if known is None:
             without_space.append((where, title))
             continue
@@ -251,7 +294,8 @@ def _experiments(
         where, title = without_space[0]
         more = f" and {len(without_space) - 1:,} more of {len(records):,}" if len(without_space) > 1 else ""
         raise InputError(
-            f"{where}: no space for {shown(title)}{more}; add a column space with MNI or Talairach, or give space"
+            f"{where}: no space for {shown(title)}{more}; add a column space with MNI or Talairach, or say "
+            'it for all: space = "MNI" below [foci.NAME] of study.toml, or --space MNI'
         )
     if not any(e.xyz for e in experiments):
         raise InputError(f"{file.name}:{last}: no foci in the whole table; write one row with x, y, z in mm per focus")

@@ -64,7 +64,14 @@ def as_text(data: bytes, *, name: str, tell: Tell = untold) -> str:
         if encoding == "utf-16":
             raise InputError(f"{name}:1: marked as UTF-16 but is not; save it as UTF-8") from error
         return _windows(data, at=error.start, name=name, tell=tell)
-    # Where a program took Windows-1252 for Latin-1, quotes became control characters, which no text has.
+    return without_controls(text, name=name, tell=tell)
+
+
+def without_controls(text: str, *, name: str, tell: Tell) -> str:
+    """Return text with the quotes and dashes that became control characters, which no text has.
+
+    They do where a program takes Windows-1252 for Latin-1.
+    """
     if _CONTROLS.search(text):
         text = _CONTROLS.sub(lambda match: _WINDOWS.get(ord(match[0]), match[0]), text)
         tell(Decision("encoding", name, "control characters were read as the quotes and dashes of Windows-1252"))

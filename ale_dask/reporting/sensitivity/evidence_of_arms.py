@@ -20,6 +20,17 @@ from ale_dask.reporting.tables.contributions import foci_used
 
 Parts = Mapping[str, tuple[Source, Prevalence]]
 """Of each main effect by name: what its cards are made of, and the experiments within reach of the cluster."""
+_FAIL_SAFE = Line(
+    certainty.FAIL_SAFE,
+    "not computed for contrasts, because noise experiments weaken convergence, but in one arm of a contrast they can "
+    "make a difference smaller or larger",
+    "tells",
+)
+_POWER = Line(
+    certainty.POWER,
+    "not computed for contrasts, because it would depend on how many experiments of either arm report the place",
+    "tells",
+)
 
 
 def of_conjunction(source: Source, cluster: Cluster, parts: Parts) -> tuple[Line, ...]:
@@ -29,6 +40,7 @@ def of_conjunction(source: Source, cluster: Cluster, parts: Parts) -> tuple[Line
         *(_in(lines.contributors(source, cluster, arm=name), name) for name in parts),
         *lines.left_out(source, cluster),
         lines.fail_safe(source, cluster),
+        lines.profiles(source, cluster),
     ]
     for name, (own, found) in parts.items():
         judged_alone = (lines.voxel_level(own, cluster), lines.base_rate(own, cluster), lines.experiments(own))
@@ -45,9 +57,12 @@ def of_contrast(source: Source, cluster: Cluster, parts: Parts) -> tuple[Line, .
         _reports_differ(source, parts, greater=greater),
         _in(lines.contributors(source, cluster, arm=greater), greater),
         *lines.left_out(source, cluster),
+        _FAIL_SAFE,
+        lines.profiles(source, cluster),
         _corrected(source, cluster),
         _in(lines.base_rate(own, cluster), greater),
         *(_in(lines.experiments(arm), name) for name, (arm, _) in parts.items()),
+        _POWER,
         _decision(source, cluster),
     )
 

@@ -1,18 +1,25 @@
-"""Write the methods section on how the literature was searched and screened, from [records] of the study."""
+"""Write the methods section on how the literature was searched, screened and extracted.
+
+It is made of [records] of the study, and of the columns of its files on coverage, extraction and data from authors.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from ale_dask.reporting.common.phrases import listed
+from ale_dask.reporting.common.phrases import counted, listed
+
+_MOST_NAMED = 20
+"""Experiments that are named; run.json has all of them."""
 
 
 def literature(record: Mapping[str, Any]) -> list[str]:
-    """Return paragraphs on question, protocol, search, flow, criteria and data; none without [records]."""
-    given = record.get("records", {})
+    """Return paragraphs on question, protocol, search, flow, criteria and data; none where nothing is known of them."""
+    given, columns = record.get("records", {}), record.get("columns", {})
     protocol = _protocol(record["protocol"]) if "protocol" in record else ""
     paragraphs = [_question(given), protocol, _search(given), _flow(given), _criteria(given), _data(given)]
+    paragraphs.append(" ".join(filter(None, (_coverage(columns), _extraction(columns), _authors(columns)))))
     return [paragraph for paragraph in paragraphs if paragraph]
 
 
@@ -86,6 +93,42 @@ def _data(given: Mapping[str, Any]) -> str:
         "availability": "Availability",
     }
     return " ".join(f"{label}: {_ended(given[key])}" for key, label in labels.items() if key in given)
+
+
+def _coverage(columns: Mapping[str, Any]) -> str:
+    if (found := columns.get("whole_brain")) is None:
+        return ""
+    if found["yes"] == columns["experiments"]:
+        return f"Search coverage: all {counted(found['yes'], 'experiment')} searched the whole brain."
+    part = f", {found['no']:,} a part of it" if found["no"] else ""
+    unknown = f", and of {found['not_known']:,} it is not known" if found["not_known"] else ""
+    of = counted(columns["experiments"], "experiment")
+    return f"Search coverage: {found['yes']:,} of {of} searched the whole brain{part}{unknown}."
+
+
+def _extraction(columns: Mapping[str, Any]) -> str:
+    """Return who extracted and who checked how many experiments."""
+    clauses = [
+        f"{listed(f'{number:,} by {person}' for person, number in sorted(columns[role].items()))} were {done}"
+        for role, done in (("extractor", "extracted"), ("checker", "checked"))
+        if role in columns
+    ]
+    of = counted(columns.get("experiments", 0), "experiment")
+    return f"Extraction of coordinates: of {of}, {'; '.join(clauses)}." if clauses else ""
+
+
+def _authors(columns: Mapping[str, Any]) -> str:
+    if (found := columns.get("authors")) is None:
+        return ""
+    names, of = found["experiments"], counted(found["stated"], "experiment")
+    unknown = columns["experiments"] - found["stated"]
+    rest = f"; of {unknown:,} more this is not known" if unknown else ""
+    if not names:
+        return f"No data came from the authors of {of}, all of them from the publications{rest}."
+    return (
+        f"The data of {len(names):,} of {of} came from their authors ({'; '.join(names[:_MOST_NAMED])}"
+        f"{' …' if len(names) > _MOST_NAMED else ''}){rest}."
+    )
 
 
 def _ended(words: str) -> str:

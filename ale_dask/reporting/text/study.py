@@ -26,7 +26,7 @@ _MASKS = {
     "gm": "a grey-matter mask (probability above 10 % in the ICBM 2009 template)",
     "grey10": "the grey-matter mask of JALE and its predecessors in MATLAB",
 }
-_TOLD_ELSEWHERE = ("imputed-n", "converted-space", "pooled-groups", "kept-groups", "suspected-groups")
+_TOLD_ELSEWHERE = ("imputed-n", "converted-space", "pooled-groups", "kept-groups", "suspected-groups", "known-columns")
 """Codes of decisions that have sentences of their own."""
 _MOST_DECISIONS = 20
 """Most decisions in the text; run.json has them all."""

@@ -116,6 +116,12 @@ def maps_by_name(result: xr.Dataset) -> dict[str, MapSpec]:
     return levels | {s.suffix: s for s in drawable}
 
 
+def surviving_maps(result: xr.Dataset) -> dict[str, tuple[MapSpec, bool]]:
+    """Return the thresholded maps that can be drawn by name, and whether any voxel survives in each."""
+    maps = {name: spec for name, spec in maps_by_name(result).items() if spec.level and name != spec.suffix}
+    return {name: (spec, bool(np.nan_to_num(spec.read(result)).any())) for name, spec in maps.items()}
+
+
 def shown_map(
     result: xr.Dataset, map_name: str = "", values: str = "", *, study: Mapping[str, xr.Dataset] | None = None
 ) -> ShownMap:
