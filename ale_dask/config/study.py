@@ -534,8 +534,8 @@ def with_files(study: Study, path_of: Callable[[str, str], str]) -> Study:
     """Return the study with every path in it replaced by `path_of(owner, path)`.
 
     The owner of a file of foci and of an image in a rule of selection is the name of the sample. The owner of an
-    image in a setting, or among the values of a sweep, is ":mask", ":search" or ":base_rate", that of the protocol
-    ":protocol"; no sample has such a name.
+    image in a setting is ":mask", ":search" or ":base_rate", among the values of a sweep ":sweep/mask" and so on, and
+    that of the protocol ":protocol"; no sample has such a name.
     """
 
     def replaced(step: Step, *, sample: str) -> Step:
@@ -555,7 +555,7 @@ def with_files(study: Study, path_of: Callable[[str, str], str]) -> Study:
     images = {key: path_of(f":{key}", file) for key, file in images_of(study.inference).items()}
     inference = study.inference.model_copy(update=images)
     sweep = {
-        axis: [path_of(f":{axis}", str(v)) if axis in IMAGES and is_image(v) else v for v in values]
+        axis: [path_of(f":sweep/{axis}", str(v)) if axis in IMAGES and is_image(v) else v for v in values]
         for axis, values in study.sweep.items()
     }
     records = study.records

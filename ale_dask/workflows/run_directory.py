@@ -54,10 +54,11 @@ def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "stud
         if is_sdm(last):
             # The name of such a file is the name of its experiment, and must not change.
             to = f"foci/{sample}/{count[sample]}/{last}"
-        if sample.startswith(":"):
-            # A sweep may have several masks, regions or base rates.
-            which = f"-{count[sample]}" if count[sample] > 1 else ""
-            to = f"{sample[1:]}{which}{''.join(Path(file).suffixes[-2:])}"
+        if sample.startswith(":sweep/"):
+            # Combinations are named by the images, in the tables of a sweep and in its record.
+            to = f"{sample.removeprefix(':sweep/')}/{count[sample]}/{last}"
+        elif sample.startswith(":"):
+            to = f"{sample[1:]}{''.join(Path(file).suffixes[-2:])}"
         data = read_regular(Path(file))
         replace_file(out / to, data)
         hashes[to] = hashlib.sha256(data).hexdigest()

@@ -21,10 +21,12 @@ from ale_dask.analyses.main_effect import thresholded
 from ale_dask.config.study import INPUTS, Study, load_study
 from ale_dask.errors import InputError, StoreError
 from ale_dask.reporting.tables.contributions import surviving_clusters
+from ale_dask.storage.location import place
 from ale_dask.workflows.maintain import status
 from ale_dask.workflows.run import run
+from ale_dask.workflows.run_directory import save_inputs, stored_study
 from ale_dask.workflows.sweep import collect_sweep, plan_sweep
-from ale_dask.workflows.sweep_cells import axis_from, cells_of
+from ale_dask.workflows.sweep_cells import axis_from, cells_of, shown_axes
 
 SIZE = "Cluster Size (mm3)"
 STUDY = f"""
@@ -252,3 +254,18 @@ def test_axes_as_they_are_written() -> None:
     assert axis_from("voxel_p=0.01,1e-3") == ("voxel_p", [0.01, 0.001])
     assert axis_from("seed=1..3,9") == ("seed", [1, 2, 3, 9])
     assert axis_from("mask = gm, brain") == ("mask", ["gm", "brain"])
+
+
+def test_images_keep_their_names_in_the_folder_of_a_sweep(study: Study, tmp_path: Path) -> None:
+    images = [tmp_path / "ball.nii.gz", tmp_path / "smaller.nii.gz"]
+    for image, radius in zip(images, (9.0, 8.0), strict=True):
+        write_ball(image, radius=radius)
+    given = study.model_copy(update={"sweep": {"mask": [*map(str, images)]}})
+    out = place(tmp_path / "out")
+    save_inputs(given, out, backend=given.backend, name="sweep.toml")
+    for image in images:
+        image.unlink()
+    kept = stored_study(out)
+    assert shown_axes(kept.sweep) == {"mask": ["ball.nii.gz", "smaller.nii.gz"]}
+    assert [cell.label for cell in cells_of(kept, kept.sweep)] == ["mask=ball.nii.gz", "mask=smaller.nii.gz"]
+    assert all(Path(image).is_file() for image in kept.sweep["mask"])

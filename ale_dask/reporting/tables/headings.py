@@ -9,13 +9,13 @@ from ale_dask.config.inference import PROFILES
 from ale_dask.reporting.tables.columns import COLUMNS, FIRST_BY_MASS, FIRST_ON_PAGE, MOST_FIRST
 
 _FIRST = {
+    "N_low": ("cluster", "noise_in", *"xyz", "volume_mm3", "N", "least", "reached", "share_at_least"),
     "volume_mm3": ("analysis", "direction", "level", "input", "cluster", *"xyz", "volume_mm3", "p"),
     "map_1": ("map_1", "map_2", "mm3_1", "mm3_2", "mm3_both", "dice", "nearest_mm", "x_1", "y_1", "z_1"),
-    "N_low": ("cluster", "noise_in", *"xyz", "volume_mm3", "N", "least", "reached", "share_at_least"),
     "Depends On": ("Analysis", "Direction", "Region", *"XYZ", "Cluster Size (mm3)", "Survives", "Cells", "Depends On"),
     "shift_mm": ("analysis", "level", "change", "x_1", "y_1", "z_1", "mm3_1", "mm3_2", "dice", "shift_mm"),
 }
-"""The first columns of a table by a column that no other table has."""
+"""The first columns of a table by a column that no table further down has."""
 _SAYS = {
     **{column.name: column.says for column in reversed(COLUMNS)},
     **dict.fromkeys("xyz", "Peak, mm in MNI space."),
