@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -107,14 +107,17 @@ def main() -> None:
         try:
             app()
         except AleError as error:
-            if "--json" in sys.argv:
-                print(json.dumps({"error": str(error), "exit_code": error.exit_code}))
-            log.error(f"ale-dask: {error}")
-            sys.exit(error.exit_code)
+            _end(str(error), error.exit_code)
         except Stopped as stopped:
-            log.error(f"ale-dask: {stopped}")
-            sys.exit(UnfinishedError.exit_code)
+            _end(str(stopped), UnfinishedError.exit_code)
         except Exception:
             traceback.print_exc()
-            log.error("ale-dask: this is a bug of ours; please report it with the lines above")
-            sys.exit(70)
+            _end("this is a bug of ours; please report it with the lines above", AleError.exit_code)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    """Say why a command failed, with --json on stdout, too, and end with its exit code."""
+    if "--json" in sys.argv:
+        print(json.dumps({"error": message, "exit_code": code}))
+    log.error(f"ale-dask: {message}")
+    sys.exit(code)

@@ -268,7 +268,7 @@ TABLE_ERRORS = {
     "study,n,space,x,y,z\nA,9,MNI,1,2,3,4": "t.csv:2: 7 values under 6 columns",
     'study,n,space,x,y,z\n"A,9,MNI,1,2,3\n': "t.csv:2: cannot read the row",
     "study,n,space,x,y,z\n" + "A" * 200_000: "t.csv:2: cannot read the row (field larger than field limit",
-    "study,n,space,x,y,z,age\nA,9,MNI,1,2,3,30\nA,9,MNI,1,2,3,31": "t.csv:3: column 'age' is '30'",
+    "study,n,space,x,y,z,age\nA,9,MNI,1,2,3,30\nA,9,MNI,1,2,3,31": "t.csv:3: column 'age' has another value",
 }
 
 
@@ -302,7 +302,7 @@ def test_any_bytes_give_foci_or_an_input_error(reader, data):
     if found is None:
         # A workbook, an image and a gzip file have no lines.
         has_lines = reader is not formats and not data.startswith(b"\x1f\x8b")
-        assert re.match(r"f:\d+: " if has_lines else r"f(:\d+)?: ", message)
+        assert re.match(r"f:\d[\d,-]*( and \d+ more)?: " if has_lines else r"f(:\d.*)?: ", message)
     else:
         check(found, *FOCI)
         assert int(n_foci(found).sum()) == found.sizes["focus"] > 0
