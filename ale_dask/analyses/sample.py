@@ -81,7 +81,8 @@ class Sample:
     def peaks(self) -> npt.NDArray[np.float64]:
         """Return the largest kernel value of each term (term) that can add to one voxel; it bounds the fixed point."""
         i = self.inference
-        per_experiment = np.array([shape_of(s, support=i.support, kernel=i.kernel).height for s in self.sigma])
+        sigma, kernel = self.kernels
+        per_experiment = np.array([shape_of(s, support=i.support, kernel=i.kernel).height for s in sigma])[kernel]
         return np.repeat(per_experiment, self.n_foci) if self.additive else per_experiment
 
     def boxes(self, bits: int) -> list[npt.NDArray[np.int32]]:

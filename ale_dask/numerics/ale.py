@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from ale_dask.numerics.elementary import fixed_point
 from ale_dask.numerics.gaussian import focus_box, gaussian_factors, peak, shape_of
+from ale_dask.numerics.recurring_kernels import placed, plane_of, row_of
 
 if TYPE_CHECKING:
     from ale_dask.config.inference import Kernel
@@ -224,17 +225,19 @@ def fixed_point_rows(
     `foci` holds one (focus, axis) array in voxels per experiment, `sigma` is (experiment, axis) in voxels and
     `support` (experiment) in standard deviations. One row at a time: 14,000 together take 7 GB.
     """
+    distinct, number = np.unique(np.column_stack([sigma, support]), axis=0, return_inverse=True)
+    number = number.reshape(-1)
+    shapes = [shape_of(d[:3], support=float(d[3]), kernel=kernel) for d in distinct]
+    where = None if additive else placed(foci, shapes, number, bits=bits)
+    if where is not None:
+        plane = plane_of(voxel_of_cell.shape, where.tables)
+        ends = np.cumsum([len(f) for f in foci])
+        for points, end in zip(foci, ends.tolist(), strict=True):
+            yield row_of(where, slice(end - len(points), end), voxel_of_cell=voxel_of_cell, plane=plane)
+        return
     scratch = scratch_of(voxel_of_cell)
-    for i, points in enumerate(foci):
-        voxel, ma = modelled_activation(
-            points,
-            sigma=sigma[i],
-            support=support[i],
-            voxel_of_cell=voxel_of_cell,
-            additive=additive,
-            kernel=kernel,
-            scratch=scratch,
-        )
+    for points, k in zip(foci, number, strict=True):
+        voxel, ma = _modelled_activation(np.atleast_2d(points), shapes[k], additive, voxel_of_cell, scratch)
         value = fixed_point(ma, bits=bits)
         if not value.all():
             voxel, value = voxel[value > 0], value[value > 0]

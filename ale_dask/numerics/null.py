@@ -76,23 +76,27 @@ def z_of_log_p(log_p: npt.ArrayLike) -> F64:
     return z
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _split(value, width, lower, upper) -> None:  # type: ignore[no-untyped-def]
-    """Add the weights of values (entry), int32, to the bin below, lower (bin), and the bin above, upper (bin)."""
-    for i in range(value.size):
+@numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _split(value, width, weight) -> None:  # type: ignore[no-untyped-def]
+    """Add the weights of values (entry), int32, to weight[2 * bin], of the bin below, and weight[2 * bin + 1], above.
+
+    They take turns in memory so that both that a value adds to lie in one cache line.
+    """
+    for i in range(np.uint64(value.size)):
         x = value[i] / width
         low = np.int64(x)
-        lower[low] += 1.0 - (x - low)
-        upper[low + 1] += x - low
+        below = np.uint64(2 * low)
+        weight[below] += 1.0 - (x - low)
+        weight[below + np.uint64(3)] += x - low
 
 
 def histogram(value: npt.NDArray[np.int32], *, n_voxels: int, bits: int) -> F64:
     """Return P(X_i = bin * STEP) (bin), float64, from the fixed-point row (entry) of one experiment."""
     width = 2.0**bits * STEP
-    lower, upper = np.zeros((2, int(value.max(initial=0) / width) + 2))
-    _split(value, width, lower, upper)
-    lower[0] += n_voxels - value.size
-    return np.asarray((lower + upper) / n_voxels)
+    weight = np.zeros(2 * (int(value.max(initial=0) / width) + 2))
+    _split(value, width, weight)
+    weight[0] += n_voxels - value.size
+    return np.asarray((weight[::2] + weight[1::2]) / n_voxels)
 
 
 class _Laws:

@@ -18,7 +18,7 @@ import numba
 import numpy as np
 
 from benchmarks.environments import python_of
-from benchmarks.plans import contrast_plan, main_plan, with_kernels
+from benchmarks.plans import contrast_plan, left_out_plan, main_plan, with_kernels
 from benchmarks.protocol import Child
 from benchmarks.samples import DRAWN, Foci, make
 from benchmarks.turns import Measured, Turn, in_turns
@@ -34,6 +34,7 @@ ALL = "ours, all of S"
 TWO, PROCESSES = "ours, 2 threads", "ours, 2 processes"
 ROWS = "rows"
 WHOLE, PART, TFCE = "ours, whole brain", "ours, 5,000 voxels", "ours, TFCE"
+LEFT_OUT = "ours, and each left out"
 
 
 @dataclass
@@ -162,6 +163,11 @@ def main_effects(bench: Bench, sample: str, *, jobs: set[str]) -> None:
                     Turn("JALE, TFCE", _seeded(others["jale"], tfce=True)),
                 ]
             bench.turns("tfce", sample, turns)
+        if "left-out" in jobs and sample in SMALL:
+            bench.plan(ours, main_plan(foci, name=sample), sample)
+            bench.plan(ours, left_out_plan(foci, name=sample), f"{sample}-left-out")
+            turns = [Turn(OURS, _run(ours, sample)), Turn(LEFT_OUT, _run(ours, f"{sample}-left-out"))]
+            bench.turns("left-out", sample, turns)
         bench.peaks[sample] = {"ours": ours.ask("peak")}
         bench.peaks[sample] |= {OTHERS[p]: child.ask("peak") for p, child in others.items()}
 

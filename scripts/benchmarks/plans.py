@@ -14,9 +14,11 @@ from scipy import fft
 
 from ale_dask.analyses import contrast, main_effect
 from ale_dask.analyses.sample import Sample, sample, study_bits
+from ale_dask.analyses.sensitivity.jackknife import family, sets_of
 from ale_dask.config.inference import Inference
 from ale_dask.coordinates.foci import Experiment, build
 from ale_dask.coordinates.foci import concat as concat_foci
+from ale_dask.execution.plan import Plan
 from ale_dask.numerics.ale import scale_bits
 from ale_dask.numerics.space import Mask
 from benchmarks.samples import Foci
@@ -45,6 +47,15 @@ def main_plan(foci: Foci, *, name: str, **settings: Any) -> main_effect.MainEffe
     """Return our own plan of a sample."""
     chosen = usable(foci, name=name, **settings)
     return main_effect.plan_main_effect(chosen, bits=study_bits([chosen]), name=name)
+
+
+def left_out_plan(foci: Foci, *, name: str) -> Plan:
+    """Return our plan of the nulls of a sample and of the sample without each of its experiments, in one pass."""
+    chosen = usable(foci, name=name, null="uniform")
+    whole = main_effect.plan_main_effect(chosen, bits=study_bits([chosen]), name=name)
+    made = family(chosen, whole, left_out=sets_of([chosen], by="experiment"), name=name).plan
+    assert made is not None
+    return made
 
 
 def contrast_plan(a: Foci, b: Foci, *, names: tuple[str, str], voxels: int | None) -> contrast.ContrastPlan:

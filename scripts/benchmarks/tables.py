@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.jobs import ALL, CUBE, OTHERS, OURS, PART, PROCESSES, ROWS, TFCE, TWO, WHOLE, Bench
+from benchmarks.jobs import ALL, CUBE, LEFT_OUT, OTHERS, OURS, PART, PROCESSES, ROWS, TFCE, TWO, WHOLE, Bench
 from benchmarks.samples import DRAWN
 from benchmarks.turns import Measured, spread
 
@@ -15,6 +15,7 @@ JOBS = {
     "observed": "observed map and analytic null",
     "tfce": "iteration with TFCE",
     "contrast": "contrast relabelling",
+    "left-out": "iteration, and without each experiment",
 }
 
 
@@ -27,6 +28,9 @@ def _pairs(measured: Measured) -> Iterator[tuple[str, str]]:
     here = measured.seconds
     if measured.job == "tfce":
         yield from (("JALE, TFCE", TFCE),) if "JALE, TFCE" in here else ()
+        return
+    if measured.job == "left-out":
+        yield LEFT_OUT, OURS
         return
     ours = WHOLE if measured.job == "contrast" else OURS
     for other in OTHERS.values():
@@ -63,7 +67,7 @@ def markdown(bench: Bench, machine: dict[str, Any]) -> str:
     lines = [
         f"{machine['cpu']}, one CPU unless said; Python {machine['python']}, numpy {machine['numpy']}, "
         f"numba {machine['numba']}. Median (range) of {bench.rounds} rounds in which the programs took turns; ratios "
-        "are taken round by round.",
+        "are taken round by round. Times are of the CPU, those of 2 threads of the clock.",
         "",
         *_head("job", "experiments/foci", "against", "ms", "ours", "ms", "ratio"),
     ]
