@@ -70,3 +70,4 @@ from ale_dask.workflows.run import run as run
 from ale_dask.workflows.subgroups import subgroups as subgroups
 from ale_dask.workflows.submit import submit as submit
 from ale_dask.workflows.sweep import sweep as sweep
+from ale_dask.workflows.update import update as update

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ale_dask.cli import base_rate, exchange, fetch, follow, inspect, macm, moderator, run, sensitivity
+from ale_dask.cli import base_rate, exchange, fetch, follow, inspect, macm, moderator, run, sensitivity, update
 from ale_dask.cli.options import Stopped, printed_messages
 from ale_dask.errors import AleError, UnfinishedError
 
@@ -58,6 +58,7 @@ for command in (
 app.command("base-rate")(base_rate.base_rate)
 # A sphere may begin with a minus sign, as -22,-4,-18,10.
 app.command("macm", context_settings={"ignore_unknown_options": True})(macm.macm)
+app.command()(update.update)
 app.command("leave-one-out")(sensitivity.leave_one_out)
 app.command("fail-safe")(sensitivity.fail_safe)
 app.command()(sensitivity.power)

@@ -63,8 +63,10 @@ def plan_of(study: Study) -> dict[str, Any]:
             if "inside" in step:
                 step["inside"] = _content(step["inside"])
     inference = study.inference.model_dump(mode="json", exclude_none=True)
+    living = {} if study.living is None else {"living": study.living.model_dump(exclude={"looks"}, exclude_none=True)}
     return {
         "records": records,
+        **living,
         "foci": foci,
         "analysis": {name: each.model_dump(mode="json", exclude_none=True) for name, each in study.analysis.items()},
         "inference": {**inference, **{key: _content(inference[key]) for key in IMAGES if key in inference}},

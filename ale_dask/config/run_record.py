@@ -57,6 +57,8 @@ class RunRecord(TypedDict):
     """How the literature was searched and screened, where the study says so."""
     protocol: NotRequired[dict[str, Any]]
     """The file and sha256 of the protocol, and the sentences on deviations from it, where the study names one."""
+    living: NotRequired[dict[str, Any]]
+    """The looks of a living meta-analysis and how error is spent over them, where the study is one."""
     inference: dict[str, Any]
     """Every setting, and the size of the mask."""
     backend: BackendRecord

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ale_dask.config.files import expand_files, read_regular
 from ale_dask.config.inference import BUILT_IN, EARLIER, IMAGES, Inference, images_of, is_image
+from ale_dask.config.living import Living
 from ale_dask.config.records import Records
 from ale_dask.config.sealed_file import check_sealed
 from ale_dask.errors import InputError, did_you_mean
@@ -307,6 +308,8 @@ class Study(_Frozen):
         For `sweep`, the values of a setting by its name or by "select.COLUMN".
     records
         How the literature was searched and screened, for the methods text.
+    living
+        The looks of a living meta-analysis, which `update` writes.
 
     Notes
     -----
@@ -330,6 +333,17 @@ class Study(_Frozen):
     backend: Backend = Backend()
     sweep: dict[str, list[Any]] = {}
     records: Records = Records()
+    living: Living | None = None
+
+    @model_validator(mode="after")
+    def _level_of_the_last_look(self) -> Study:
+        looks = [] if self.living is None else self.living.looks
+        if looks and looks[-1].level != self.inference.cluster_p:
+            raise ValueError(
+                f"living: cluster_p is {self.inference.cluster_p:g}, but the last look is judged at "
+                f"{looks[-1].level:g}; `ale-dask update` writes both"
+            )
+        return self
 
     @field_validator("foci", "analysis")
     @classmethod
@@ -427,6 +441,14 @@ def analysis_from(kind: type[A], values: dict[str, Any], *, source: str) -> A:
         raise InputError(_message(error, source)) from error
 
 
+def living_from(values: dict[str, Any], *, source: str = "living") -> Living:
+    """Return the plan of looks of keyword values; errors name the key."""
+    try:
+        return Living.model_validate(values)
+    except ValidationError as error:
+        raise InputError(_message(error, source)) from error
+
+
 def inference_from(values: dict[str, Any], *, source: str = "settings") -> Inference:
     """Return the inference settings of keyword values; errors name the key."""
     try:
@@ -460,6 +482,7 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
         "inference": Inference,
         "backend": Backend,
         "records": Records,
+        "living": Living,
     }
     outer = [part for part in location[:-1] if not isinstance(part, int)]
     if not outer:

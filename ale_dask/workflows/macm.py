@@ -87,7 +87,7 @@ def macm(
     --------
     >>> study = ale.macm("amygdala=12,4,0,8", database="drug.txt", mask="ball.nii.gz")
     >>> dict(study.samples)
-    {'amygdala': 8}
+    {'amygdala': 5}
     """
     if not seeds:
         raise InputError("macm: give a seed")

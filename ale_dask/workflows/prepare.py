@@ -81,6 +81,8 @@ def prepare(study: Study) -> PreparedStudy:
         for a file, an experiment or a name that cannot be used, or subjects that both arms of a contrast share.
     """
     inference = study.inference
+    if study.living is not None and not study.living.looks:
+        raise InputError("[living] plans several looks at a growing sample: `ale-dask update` makes the first one, too")
     mask = load_space(inference)
     sources, samples = read_samples(study, mask=mask)
     make = partial(sample, mask=mask, inference=inference)

@@ -93,6 +93,8 @@ def _of_literature(study: Study, results: Mapping[str, xr.Dataset]) -> dict[str,
     """Return what is known of the literature, from columns of the files, [records] and a protocol; without the rest."""
     mains = [result for result in results.values() if model_of(result).kind == "main-effect"]
     known = {"columns": described(mains), "records": study.records.given, "protocol": _protocol(study)}
+    if study.living is not None:
+        known["living"] = study.living.model_dump(mode="json")
     return {key: value for key, value in known.items() if value}
 
 

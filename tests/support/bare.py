@@ -102,6 +102,7 @@ def commands(folder: Path) -> list[tuple[int, str]]:
         *((0, f"export {out} --to {to} -o {folder / f'to-{to}'}") for to in ("nimare", "gingerale", "csv")),
         (0, f"sweep {study} -o {folder / 'grid'} --set seed=1,2"),
         *((0, f"{command} {folder / 'grid'}") for command in ("status", "logs", "collect", "cite")),
+        (0, f"update {study / 'study.toml'} -o {folder / 'look1'} --planned 20"),
         (0, f"subgroups {study} --by group -o {folder / 'groups'}"),
         (0, f"main-effect {foci} -o {folder / 'main'} {alone}"),
         (0, f"contrast {folder / 'study' / 'drug.csv'} {foci} -o {folder / 'contrast'} {alone}"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from ale_dask.reporting.compare.runs import Comparison, Pair, pairs_of
 from ale_dask.reporting.figures.canvas import shades
 from ale_dask.reporting.figures.slices import ColourScale, brain
 from ale_dask.reporting.tables.long import long_records
-from ale_dask.storage.location import replace_file
+from ale_dask.storage.location import Place, remove_file, replace_file
 
 # Vermilion, sky blue and yellow of Okabe and Ito (2008): distinct with any colour blindness, and in lightness.
 COLOURS = ("#d55e00", "#56b4e9", "#f0e442")
@@ -40,11 +39,11 @@ _SEVERAL = {change: "vanish" if change == "vanishes" else change.removesuffix("s
 
 def write_comparison(
     comparison: Comparison,
-    folder: Path,
+    folder: Place,
     *,
     names: tuple[str, str] = ("run 1", "run 2"),
     pictures: bool = True,
-) -> list[Path]:
+) -> list[Place]:
     """Write the tables and figures of a comparison into a folder and return their paths.
 
     Figures name the two runs by the last part of each of `names`, or as 1 and 2 where these are equal. Without
@@ -59,7 +58,7 @@ def write_comparison(
     """
     if len({stem(name) for name in comparison.pairs}) < len(comparison.pairs):
         raise InputError(f"two of the analyses {', '.join(comparison.pairs)} would share a picture; rename one")
-    paths = []
+    paths: list[Place] = []
     for table in TABLES:
         path = folder / f"comparison_{table}.tsv"
         replace_file(path, as_tsv(getattr(comparison, table)))
@@ -73,7 +72,7 @@ def write_comparison(
                 paths.append(path)
             else:
                 # The figure of an earlier comparison would show clusters that are gone.
-                path.unlink(missing_ok=True)
+                remove_file(path)
     return paths
 
 
@@ -138,8 +137,8 @@ def overlay(first: npt.NDArray[Any], second: npt.NDArray[Any], *, sign: int = 1)
 
 
 def _figures(
-    name: str, a: xr.Dataset, b: xr.Dataset, folder: Path, *, names: tuple[str, str]
-) -> Iterator[tuple[Path, bytes]]:
+    name: str, a: xr.Dataset, b: xr.Dataset, folder: Place, *, names: tuple[str, str]
+) -> Iterator[tuple[Place, bytes]]:
     pictured = {spec.suffix for spec in pictured_map_specs(a)}
     for pair in pairs_of(a, b):
         if not pair.primary and pair.first.suffix not in pictured:

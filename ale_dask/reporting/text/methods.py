@@ -17,6 +17,7 @@ from ale_dask.reporting.common.written import check_written
 from ale_dask.reporting.text.follow_up_files import follow_up_prefixes, with_follow_ups
 from ale_dask.reporting.text.follow_ups import regions, robustness
 from ale_dask.reporting.text.literature import literature
+from ale_dask.reporting.text.living import repeated_looks
 from ale_dask.reporting.text.references import REFERENCES, Reference
 from ale_dask.reporting.text.short import short_methods
 from ale_dask.reporting.text.study import SIMULATED, coordinates, experiments, model, software
@@ -33,6 +34,7 @@ _FIRST_SECTIONS = {
     "Activation likelihood estimation": model,
 }
 _LAST_SECTIONS = {
+    "Repeated looks": repeated_looks,
     "Robustness": robustness,
     "Regions": regions,
     "Software": software,
