@@ -22,6 +22,7 @@ from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.analyses.sensitivity import contrast_jackknife
 from ale_dask.analyses.sensitivity.jackknife import (
     AGAINST,
+    REPEATED,
     ContrastFamily,
     Family,
     LeftOut,
@@ -102,8 +103,7 @@ def plan_jackknife(
     analyses = {
         name: result for name, result in results.items() if name in samples or model_of(result).kind != "main-effect"
     }
-    known = ("main-effect", "contrast", "conjunction")
-    if other := [name for name, result in analyses.items() if model_of(result).kind not in known]:
+    if other := [name for name, result in analyses.items() if model_of(result).kind not in REPEATED]:
         raise InputError(f"'{other[0]}' is no main effect, contrast or conjunction: nothing can be left out of it")
     sets: dict[str, list[LeftOut]] = {}
     sets_of_main: dict[str, list[LeftOut]] = {}

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from ale_dask.analyses import moderator
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.execute import seconds_of_first, seconds_per_iteration
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import MainEffectPlan
 from ale_dask.analyses.sensitivity import contrast_jackknife
+from ale_dask.analyses.sensitivity.jackknife import REPEATED
 from ale_dask.config.run_record import RunRecord
 from ale_dask.config.study import Backend, Study, main_effects_of
 from ale_dask.execution.backends.connect import threads_of
@@ -85,9 +85,12 @@ def jackknife_of_run(
     """
     out = place(out)
     study, every, record = collect(out)
-    results = {name: result for name, result in every.items() if model_of(result).kind != moderator.KIND}
+    results = {name: result for name, result in every.items() if model_of(result).kind in REPEATED}
     if others := [name for name in every if name not in results]:
-        log.info(f"leave-one-out is not of moderators, whose largest leverage the report states: {', '.join(others)}")
+        log.info(
+            "leave-one-out is not of moderators, whose largest leverage the report states, nor of subsamples, which "
+            f"leave groups out themselves: {', '.join(others)}"
+        )
     planned = plan_left_out(out, study=study, results=results, record=record, by=by, k=k)
     return compute_left_out(planned, backend=backend or study.backend, client=client, quiet=quiet)
 

@@ -41,6 +41,8 @@ Significant = dict[str, Bools]
 """Whether a voxel survives, by input: (voxel), or (direction, voxel) for a contrast."""
 AGAINST = "base-rate"
 """The input of voxels that survive against the base rate, where the uniform null is tested as well."""
+REPEATED = ("main-effect", "contrast", "conjunction")
+"""The kinds of analyses that are repeated without sets of experiments; subsamples leave some out themselves."""
 MOST_SETS = 10_000
 """Largest number of sets."""
 

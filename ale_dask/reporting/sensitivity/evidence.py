@@ -12,6 +12,7 @@ from ale_dask.analyses.findings.certainty import Card, Evidence, Line
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.findings.prevalence import Prevalence, prevalences
+from ale_dask.analyses.sensitivity.jackknife import REPEATED
 from ale_dask.config.run_record import RunRecord
 from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.palette import pooled_names
@@ -58,9 +59,9 @@ def asked_evidence(results: Mapping[str, xr.Dataset], record: RunRecord, out: Pa
 
 
 def analyses_with_cards(results: Mapping[str, xr.Dataset]) -> list[str]:
-    """Return the names of the analyses of a run, without moderators and main effects pooled for a contrast."""
+    """Return the names of the analyses of a run with cards, without main effects that were pooled for a contrast."""
     pooled = pooled_names(results)
-    return [name for name, result in results.items() if name not in pooled and model_of(result).kind != "moderator"]
+    return [name for name, result in results.items() if name not in pooled and model_of(result).kind in REPEATED]
 
 
 def evidence_of_result(
@@ -82,7 +83,7 @@ def evidence_of_result(
         when a file of a follow-up is not as it was written.
     """
     name, clusters = model_of(result).name, surviving_clusters(result, INPUTS[0])
-    if not clusters:
+    if not clusters or model_of(result).kind not in REPEATED:
         return Evidence(name, tuple(columns), ())
     held = _Run({**(results or {}), name: result}, out, record, columns)
     source = held.source(name)
