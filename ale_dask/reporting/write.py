@@ -21,8 +21,9 @@ from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.once import each_table_once
 from ale_dask.reporting.common.wording import shortfalls
 from ale_dask.reporting.figures.flow import flow_svg, flow_table, sample_colours
-from ale_dask.reporting.figures.maps import write_figures
+from ale_dask.reporting.figures.maps import write_pictures
 from ale_dask.reporting.figures.overlap import overlap_svg, overlap_table
+from ale_dask.reporting.figures.plots import write_plots
 from ale_dask.reporting.figures.study_context import study_contexts
 from ale_dask.reporting.figures.viewer_layers import template
 from ale_dask.reporting.html.page import PageFigures, RunSource, write_page
@@ -71,23 +72,29 @@ def write_results(
         raise InputError(f"two of the analyses {', '.join(results)} would share a folder; rename one")
     contexts = study_contexts(results)
     figure_paths: list[Path] = []
-    # Maps are compressed without the interpreter lock, while this thread makes tables and figures.
+    drawing = pictures and available(*PICTURES)
+    # Maps are compressed, and their pictures drawn, mostly without the interpreter lock, while this thread makes tables
+    # and plots.
     with ThreadPoolExecutor(1) as pool:
-        maps = [pool.submit(write_maps, result, folders[name]) for name, result in results.items()]
+        beside = [pool.submit(write_maps, result, folders[name]) for name, result in results.items()]
+        painted = results if drawing else {}
+        drawn = [pool.submit(write_pictures, result, folders[n], contexts[n]) for n, result in painted.items()]
         for name, result in results.items():
             _write_analysis_tables(result, results, folders[name])
             if source is not None and name in source.evidence:
                 write_evidence(source.evidence[name], folders[name])
-            if pictures:
-                figure_paths += write_figures(result, folders[name], context=contexts[name])
+            if drawing:
+                figure_paths += write_plots(result, folders[name], context=contexts[name])
         _write_study_files(results, out, title=title)
-        for written in maps:
+        for written in beside:
             written.result()
+        for paths in drawn:
+            figure_paths += paths.result()
     if available(*WORD):
         replace_file(out / "table.docx", article_docx(printed(results, title=title)))
     if available(*PAGE):
         replace_file(out / "table.html", article_html(results, title=title).encode())
-        figures = PageFigures(figure_paths, contexts, template() if pictures and available(*PICTURES) else None)
+        figures = PageFigures(figure_paths, contexts, template() if drawing else None)
         write_page(results, out, title=title, source=source or RunSource(), figures=figures)
 
 

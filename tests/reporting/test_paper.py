@@ -101,7 +101,7 @@ def test_the_fragment_is_whole_escaped_and_marked(study: Study, marked: Study) -
     table = article_table(marked)
     cells = [row for row in html.rows[1:] if len(row) > 1]
     columns = [name.replace("mm³", "mm3") for name in html.rows[0]]
-    empty = {name for name in COLUMNS if not (table[name] != "").any()}
+    empty = {name for name in COLUMNS if name not in table or not (table[name] != "").any()}
     assert set(columns) == set(COLUMNS) - {"Analysis", "Direction", "Threshold"} - empty
     plain = [[cell.replace(MINUS, "-").replace("< .", "<.") for cell in row] for row in cells]
     assert plain == table[columns].to_numpy().tolist()

@@ -33,6 +33,11 @@ def write_figures(result: xr.Dataset, folder: Path, *, context: StudyContext | N
         return []
     name = str(result.attrs["name"])
     context = study_contexts({name: result})[name] if context is None else context
+    return [*write_pictures(result, folder, context), *write_plots(result, folder, context=context)]
+
+
+def write_pictures(result: xr.Dataset, folder: Path, context: StudyContext) -> list[Path]:
+    """Write a PNG of each thresholded map with a surviving voxel, and return their paths. Needs Pillow and nilearn."""
     paths = []
     for spec in pictured_map_specs(result):
         path = picture_path(result, spec, folder)
@@ -43,7 +48,7 @@ def write_figures(result: xr.Dataset, folder: Path, *, context: StudyContext | N
         else:
             # The figure of an earlier run would show clusters that are gone.
             path.unlink(missing_ok=True)
-    return paths + write_plots(result, folder, context=context)
+    return paths
 
 
 def picture_path(result: xr.Dataset, spec: MapSpec, folder: Path) -> Path:
