@@ -50,6 +50,8 @@ F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 _MOST = 2**62
 _LEVEL = 0.95
+_LEAST_REST = 0.1
+"""Share of the weight in a voxel that is left without any one group, for the effect there to have an interval."""
 
 
 class PermutedPlan(Plan):
@@ -325,9 +327,9 @@ def _effect(plan: ModeratorPlan, moderated: Moderated) -> dict[str, Any]:
         whole, weighted = ma.sum(axis=0), z @ ma
         effect = weighted / whole - z.mean()
         rest = whole - ma
-        # A voxel that one group alone reaches has no mean without it, and no interval.
+        # Where nearly all of the weight is one group's, the mean without it is that of the tails of distant foci.
         with np.errstate(divide="ignore", invalid="ignore"):
-            without = np.where(rest > 1e-9 * whole, (weighted - z[:, None] * ma) / rest, np.nan) - means[:, None]
+            without = np.where(rest > _LEAST_REST * whole, (weighted - z[:, None] * ma) / rest, np.nan) - means[:, None]
         error = np.sqrt((n - 1) / n * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
         out[:, part] = effect, effect - quantile * error, effect + quantile * error
     names = ("effect", "effect_low", "effect_high")

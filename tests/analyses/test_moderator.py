@@ -125,7 +125,7 @@ def test_p_and_effect_are_those_of_plain_loops(mask) -> None:
     assert (apart < 0.01).mean() > 0.99
     assert apart.max() < 0.05
     ma = -np.expm1(-x * 2.0**-bits)
-    for v in np.flatnonzero(ma.min(axis=0) > 0)[:20]:
+    for v in np.flatnonzero(ma.max(axis=0) < 0.89 * ma.sum(axis=0))[:20]:
         effect = (z @ ma[:, v]) / ma[:, v].sum() - z.mean()
         without = []
         for i in range(6):
