@@ -229,14 +229,14 @@ def fixed_point_rows(
     number = number.reshape(-1)
     shapes = [shape_of(d[:3], support=float(d[3]), kernel=kernel) for d in distinct]
     where = None if additive else placed(foci, shapes, number, bits=bits)
-    if where is not None:
-        plane = plane_of(voxel_of_cell.shape, where.tables)
-        ends = np.cumsum([len(f) for f in foci])
-        for points, end in zip(foci, ends.tolist(), strict=True):
-            yield row_of(where, slice(end - len(points), end), voxel_of_cell=voxel_of_cell, plane=plane)
-        return
+    plane = None if where is None else plane_of(voxel_of_cell.shape, where.tables)
     scratch = scratch_of(voxel_of_cell)
+    end = 0
     for points, k in zip(foci, number, strict=True):
+        own, end = slice(end, end + len(points)), end + len(points)
+        if where is not None and plane is not None and (where.number[own] >= 0).all():
+            yield row_of(where, own, voxel_of_cell=voxel_of_cell, plane=plane)
+            continue
         voxel, ma = _modelled_activation(np.atleast_2d(points), shapes[k], additive, voxel_of_cell, scratch)
         value = fixed_point(ma, bits=bits)
         if not value.all():

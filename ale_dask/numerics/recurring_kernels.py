@@ -53,7 +53,10 @@ class Tables(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """The cell (focus, axis) and the number of the kernel (focus) of all foci, and the kernels."""
+    """The cell (focus, axis) and the number of the kernel (focus) of all foci, and the kernels.
+
+    The number is -1 for the foci of an experiment of which some lie like few others.
+    """
 
     cell: I64
     number: I64
@@ -104,8 +107,8 @@ def placed(
 ) -> Placed | None:
     """Return where the foci (focus, axis) of each experiment lie in their cells, with the kernels of these places.
 
-    `kernel` (experiment) is the number of the experiment's among `kernels`. None where too few foci share a place for
-    it to be worth while, or a kernel's peak is above 0.1.
+    `kernel` (experiment) is the number of the experiment's among `kernels`. None where no experiment's foci share their
+    places with enough others for it to be worth while, or a kernel's peak is above 0.1.
     """
     if not foci or max(shape.height for shape in kernels) > 0.1:
         return None
@@ -120,11 +123,16 @@ def placed(
     key = np.ascontiguousarray(np.column_stack([of_focus, at - cell, *ends]))
     known: dict[bytes, int] = {}
     number = np.array([known.setdefault(text, len(known)) for text in key.view(f"V{8 * key.shape[1]}")[:, 0].tolist()])
-    if len(known) * _FOCI_PER_TABLE > len(at):
+    shared = np.bincount(number)[number] >= _FOCI_PER_TABLE
+    sizes = [len(f) for f in foci]
+    alike = np.repeat([bool(part.all()) for part in np.split(shared, np.cumsum(sizes)[:-1])], sizes)
+    if not alike.any():
         return None
-    _, chosen = np.unique(number, return_index=True)
+    _, chosen, number[alike] = np.unique(number[alike], return_index=True, return_inverse=True)
+    number[~alike] = -1
+    chosen = np.flatnonzero(alike)[chosen]
     first, last = (end[chosen].astype(np.int64) for end in ends)
-    if math.prod([len(known), *(last - first).max(axis=0).tolist()]) > _MOST_CELLS:
+    if math.prod([len(chosen), *(last - first).max(axis=0).tolist()]) > _MOST_CELLS:
         return None
     shapes = [kernels[k] for k in of_focus[chosen]]
     return Placed(cell.astype(np.int64), number, _tables((at - cell)[chosen], first, last - first, shapes, bits=bits))
