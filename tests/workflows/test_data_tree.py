@@ -66,5 +66,8 @@ def test_a_map_as_an_image_is_that_of_the_file(out: Path) -> None:
         made, stored = ale.image(results["drug"], what), nib.load(out / "drug" / f"drug_{what}.nii.gz")
         np.testing.assert_array_equal(made.get_fdata(), stored.get_fdata())
         np.testing.assert_array_equal(made.affine, stored.affine)
+    contrast = results["drug-vs-therapy"]
+    shown = "z_desc-group1MinusGroup2_input-clusterFWE"
+    np.testing.assert_array_equal(ale.image(contrast).get_fdata(), ale.image(contrast, shown).get_fdata())
     with pytest.raises(InputError, match="has no map 'zz'"):
         ale.image(results["drug"], "zz")

