@@ -44,6 +44,7 @@ from ale_dask.reporting.figures.overlap import overlap_table as overlap_table
 from ale_dask.reporting.figures.print.plot import plot_map as plot_map
 from ale_dask.reporting.figures.risk_of_bias import risk_of_bias as risk_of_bias
 from ale_dask.reporting.html.notebook import show as show
+from ale_dask.reporting.sensitivity.decoding import decode as decode
 from ale_dask.reporting.sensitivity.fail_safe import fail_safe_table as fail_safe_table
 from ale_dask.reporting.sensitivity.leave_one_out import jackknife_table as jackknife_table
 from ale_dask.reporting.sensitivity.scaling import scaling_table as scaling_table

@@ -64,6 +64,7 @@ app.command("fail-safe")(sensitivity.fail_safe)
 app.command()(sensitivity.power)
 app.command()(sensitivity.clustering)
 app.command()(sensitivity.design)
+app.command()(sensitivity.decode)
 app.command()(sensitivity.evidence)
 app.command("main-effect")(run.command_of_files(None, "Compute the ALE of each foci file, without a study.toml."))
 app.command("contrast")(

@@ -170,6 +170,47 @@ def _place(words: str) -> tuple[float, float, float]:
     return x, y, z
 
 
+def decode(
+    out: Annotated[
+        str, typer.Argument(metavar="OUT|IMAGE", help="Folder of a run, or an image of a region (.nii.gz).")
+    ],
+    analysis: Annotated[str | None, typer.Argument(help="Name of an analysis, by default all of them.")] = None,
+    database: Annotated[
+        str, typer.Option("--database", help="neurosynth or neuroquery, fetched before.")
+    ] = "neurosynth",
+    above: Annotated[float, typer.Option("--above", help="Smallest tf-idf at which a term indexes a study.")] = 0.001,
+    table: Annotated[
+        Path | None, typer.Option("-o", "--table", help="Table to write with all terms of a region (.tsv).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Name the terms of the studies in a database that report each cluster of a run, or a region.
+
+    OUT/NAME/NAME_decoding.tsv and .json are written. Nothing is downloaded: `ale-dask fetch neurosynth` comes first.
+    """
+    from ale_dask.reporting.sensitivity.decoding import decode as decode_region
+    from ale_dask.reporting.sensitivity.decoding import decoding_lines, terms_that_go_with
+    from ale_dask.reporting.tables.clusters import tsv
+    from ale_dask.storage.location import replace_file
+    from ale_dask.workflows.decoding import decode_run
+
+    if out.endswith((".nii", ".nii.gz")):
+        found = {"": decode_region(out, database=database, above=above)}
+        if table is not None:
+            replace_file(table, tsv(found[""]))
+    else:
+        if table is not None:
+            raise InputError("--table: for an image of a region; the tables of a run are in OUT")
+        found = decode_run(out, analysis=analysis, database=database, above=above)
+    if as_json:
+        rows = {name: json.loads(terms_that_go_with(terms).to_json(orient="records")) for name, terms in found.items()}
+        print(json.dumps({"out": out, "analyses": rows}))
+        return
+    for name, terms in found.items():
+        for line in decoding_lines(terms) or ["no cluster"]:
+            print(f"{name}: {line}" if name else line)
+
+
 def leave_one_out(
     out: Stored,
     analysis: Annotated[

@@ -274,22 +274,51 @@ def _weights(
     features: Path, vocabulary: Path, *, terms: Sequence[str], studies: int
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Return the tf-idf of the studies (study), float64, by term as the vocabulary spells it."""
-    from scipy import sparse
-
-    words = vocabulary.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    words, matrix = weights(features, vocabulary, studies=studies)
     position = {word.strip().lower(): i for i, word in enumerate(words)}
     wanted = list(dict.fromkeys(" ".join(term.lower().split()) for term in terms))
     for term in wanted:
         if term not in position:
             near = ", ".join(get_close_matches(term, position, n=5)) or "none"
             raise InputError(f"no study is indexed by {shown(term)}; terms like it: {near} (all are in {vocabulary})")
+    return {t: matrix[:, [position[t]]].toarray().ravel().astype(np.float64) for t in wanted}
+
+
+def weights(features: Path, vocabulary: Path, *, studies: int) -> tuple[list[str], Any]:
+    """Return the terms of a vocabulary and the tf-idf (study, term) of a database, a sparse matrix by columns.
+
+    Raises
+    ------
+    InputError
+        when a file cannot be read, or is of another number of studies or terms.
+    """
+    from scipy import sparse
+
+    words = vocabulary.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     try:
         matrix = sparse.load_npz(features).tocsc()
     except (OSError, ValueError, KeyError, zlib.error) as error:
         raise InputError(f"{features}: cannot be read ({error}); delete it to download it again") from error
     if matrix.shape != (studies, len(words)):
         raise InputError(f"{features}: has {matrix.shape} weights, for {studies:,} studies and {len(words):,} terms")
-    return {t: matrix[:, [position[t]]].toarray().ravel().astype(np.float64) for t in wanted}
+    return words, matrix
+
+
+def indexed(what: str) -> tuple[list[str], list[str], Any]:
+    """Return the studies, the terms and the tf-idf (study, term) of a fetched database.
+
+    Raises
+    ------
+    InputError
+        for a database that has not been fetched with its terms, with the command that fetches it.
+    """
+    source = SOURCES[what]
+    folder = cache() / source.name
+    features, vocabulary = folder / source.features, folder / source.vocabulary
+    if not (features.is_file() and vocabulary.is_file() and (folder / source.metadata).is_file()):
+        raise InputError(f"{what}: its terms are not in {folder} yet; `ale-dask fetch {what}` fetches them")
+    studies = _read(folder / source.metadata, "id")["id"].tolist()
+    return studies, *weights(features, vocabulary, studies=len(studies))
 
 
 def _studyset(ident: str, folder: Path, *, out: str | os.PathLike[str] | None, progress: Progress | None) -> Path:

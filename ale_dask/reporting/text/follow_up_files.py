@@ -29,7 +29,7 @@ from ale_dask.storage.location import replace_file
 
 EVIDENCE = "evidence"
 """The end of the files of the cards of evidence, which are written again with every result."""
-_ENDS = ("experiment-clusters-", "fail-safe.", "fail-safe-base-rate.", "leave-out-", "power.", "profiles.")
+_ENDS = ("decoding.", "experiment-clusters-", "fail-safe.", "fail-safe-base-rate.", "leave-out-", "power.", "profiles.")
 _KINDS = {"leave-out-": "leave-one-out", "experiment-clusters-": "experiment-clusters"}
 """The word for follow-ups whose files have several ends, by how these begin."""
 

@@ -1,0 +1,133 @@
+"""Decoding by terms: plain counts on a made-up database, and what the literature says where Neurosynth is fetched."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse, stats
+from support.commands import ale as command
+from support.effects import effect
+from support.runs import finished_run
+
+import ale_dask as ale
+from ale_dask.analyses.findings.decoding import decode_region
+from ale_dask.config.study import Study
+from ale_dask.coordinates.foci import foci_of
+from ale_dask.datasets.download import cache
+from ale_dask.datasets.fetch import SOURCES
+from ale_dask.datasets.terms import load_terms
+from ale_dask.errors import InputError
+from ale_dask.numerics.space import Mask
+
+WORDS = ["fear", "motor", "brain", "rare"]
+STUDIES, PLACE = 240, (12.0, 4.0, 0.0)
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a database into the cache: of 240 studies, 60 are on fear, and two thirds of these report one place."""
+    monkeypatch.setenv("ALE_DASK_DATA", str(tmp_path / "data"))
+    source, rng = SOURCES["neurosynth"], np.random.default_rng(4)
+    folder = tmp_path / "data" / source.name
+    folder.mkdir(parents=True)
+    weights = np.zeros((STUDIES, len(WORDS)))
+    weights[:60, 0], weights[40:160, 1], weights[:, 2], weights[:5, 3] = 0.2, 0.1, 0.05, 0.3
+    weights[100:, 0] = 0.0005
+    rows = []
+    for i in range(STUDIES):
+        foci = rng.uniform(-20, 20, size=(3, 3))
+        if i < 60 and i % 3:
+            foci[0] = PLACE + rng.normal(0, 2, 3)
+        rows += [(1000 - i, *focus.round(1)) for focus in foci]
+    tables = {
+        source.coordinates: pd.DataFrame(rows, columns=["id", "x", "y", "z"]),
+        source.metadata: pd.DataFrame({"id": [1000 - i for i in range(STUDIES)], "title": "t", "space": "MNI"}),
+    }
+    for name, table in tables.items():
+        (folder / name).write_bytes(gzip.compress(table.to_csv(sep="\t", index=False).encode()))
+    sparse.save_npz(folder / source.features, sparse.csr_matrix(weights))
+    (folder / source.vocabulary).write_text("\n".join(WORDS) + "\n")
+    return folder
+
+
+def sphere(mask: Mask, centre: tuple[float, float, float], mm: float) -> np.ndarray:
+    """Return the voxels (voxel), bool, within a distance of a place."""
+    return np.linalg.norm(mask.to_mm(mask.voxel_ijk) - np.array(centre), axis=1) <= mm
+
+
+def test_counts_odds_and_p_are_those_of_a_plain_count(database: Path, tiny: Path) -> None:
+    mask = ale.load_mask(str(tiny / "ball.nii.gz"))
+    inside = sphere(mask, PLACE, 8)
+    terms = load_terms("neurosynth", mask=mask, above=0.001)
+    table = decode_region(inside, terms, least=20).set_index("term")
+    foci = ale.read_foci(database / "neurosynth_foci.csv.gz", space="MNI", require_n=False)
+    reports = {
+        str(name): bool(inside[np.maximum(mask.voxel_at(xyz), 0)][mask.voxel_at(xyz) >= 0].any())
+        for name, xyz in zip(foci["experiment_study"].values, foci_of(foci), strict=True)
+    }
+    members = {"fear": range(60), "motor": range(40, 160), "brain": range(STUDIES)}
+    assert set(table.index) == set(members)
+    size = sum(reports.values())
+    for term, studies in members.items():
+        a = sum(reports[str(1000 - i)] for i in studies)
+        b, c = len(studies) - a, size - a
+        d = STUDIES - a - b - c
+        row = table.loc[term]
+        assert (row["studies"], row["reporting"]) == (a + b, a)
+        assert row["log_odds"] == pytest.approx(np.log((a + 0.5) * (d + 0.5) / (b + 0.5) / (c + 0.5)))
+        tails = [stats.fisher_exact([[a, b], [c, d]], alternative=side).pvalue for side in ("greater", "less")]
+        assert row["p"] == pytest.approx(min(1, 2 * min(tails)))
+    np.testing.assert_allclose(table["q"], stats.false_discovery_control(table["p"]))
+    assert table.index[0] == "fear"
+    assert table.loc["brain", "p"] == 1
+    # A weight below the limit indexes nothing.
+    assert (
+        decode_region(inside, load_terms("neurosynth", mask=mask, above=0.0001)).set_index("term").studies["fear"]
+        == 200
+    )
+
+
+def test_clusters_of_a_run_are_decoded_in_its_report(
+    database: Path, tiny: Path, tiny_study: Study, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    finished_run(tiny_study, out, folder=tiny)
+    said = command("decode", out, "drug").stdout
+    assert "fear (" in said
+    shown = pd.read_csv(out / "drug" / "drug_decoding.tsv", sep="\t")
+    assert shown["Term"].tolist() == ["fear"]
+    assert (shown["q"] < 0.05).all()
+    command("collect", out, "--no-pictures")
+    page = (out / "report.html").read_text()
+    assert "Decoding by terms of neurosynth" in page
+    assert "Yarkoni" in page
+    assert "drug" in command("decode", out, "drugg", code=65).stderr
+
+
+def test_a_database_that_is_not_there_is_said(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALE_DASK_DATA", str(tmp_path / "none"))
+    result = effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug")
+    with pytest.raises(InputError, match="ale-dask fetch neurosynth"):
+        ale.decode(result)
+    with pytest.raises(InputError, match="neurosynth or neuroquery"):
+        ale.decode(result, database="brainmap")
+
+
+@pytest.mark.parametrize(
+    ("centre", "wanted"),
+    [((-22, -4, -18), {"amygdala", "fear", "emotional"}), ((0, -88, 0), {"visual", "visual cortex"})],
+)
+def test_terms_of_the_amygdala_and_of_visual_cortex_are_those_of_the_literature(
+    centre: tuple[float, float, float], wanted: set[str]
+) -> None:
+    source = SOURCES["neurosynth"]
+    if not (cache() / source.name / source.features).is_file():
+        pytest.skip("Neurosynth is not in the cache: `ale-dask fetch neurosynth` fetches it")
+    mask = ale.load_mask("brain")
+    table = decode_region(sphere(mask, centre, 8), load_terms("neurosynth", mask=mask, above=0.001))
+    assert wanted <= set(table["term"].head(40))
+    assert (table[table["term"].isin(wanted)]["q"] < 1e-6).all()
