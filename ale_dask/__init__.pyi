@@ -66,6 +66,7 @@ from ale_dask.workflows.maintain import run_share as run_share
 from ale_dask.workflows.maintain import status as status
 from ale_dask.workflows.maintain import verify as verify
 from ale_dask.workflows.new_study import new_study as new_study
+from ale_dask.workflows.null import null as null
 from ale_dask.workflows.run import collect as collect
 from ale_dask.workflows.run import run as run
 from ale_dask.workflows.subgroups import subgroups as subgroups

@@ -29,6 +29,7 @@ from ale_dask.analyses import (
 )
 from ale_dask.analyses.findings.model import with_origin
 from ale_dask.analyses.sensitivity import base_rate_variants, contrast_jackknife, noise_null, variant_null
+from ale_dask.analyses.statistics import null as null_statistic
 from ale_dask.analyses.study_plans import KeepPlan, Nulls, PreparedStudy
 from ale_dask.config.inference import Inference
 from ale_dask.execution.backends.connect import cpu_count
@@ -86,6 +87,8 @@ PLANS: dict[str, PlanKind[Any]] = {
         iterations=lambda plan, inference: plan.pairs,
         counts=lambda plan: {balanced.SURVIVES: len(plan.statistics) * len(plan.candidate)},
     ),
+    # No run has them: their segments say how many iterations are asked for.
+    null_statistic.KIND: PlanKind(null_statistic.block, iterations=lambda plan, inference: 0),
 }
 
 

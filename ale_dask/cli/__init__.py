@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ale_dask.cli import base_rate, exchange, fetch, follow, inspect, macm, moderator, run, sensitivity, update
+from ale_dask.cli import base_rate, exchange, fetch, follow, inspect, macm, moderator, null, run, sensitivity, update
 from ale_dask.cli.options import Stopped, printed_messages
 from ale_dask.errors import AleError, UnfinishedError
 
@@ -65,6 +65,7 @@ app.command()(sensitivity.power)
 app.command()(sensitivity.clustering)
 app.command()(sensitivity.design)
 app.command()(sensitivity.decode)
+app.command()(null.null)
 app.command()(sensitivity.evidence)
 app.command("main-effect")(run.command_of_files(None, "Compute the ALE of each foci file, without a study.toml."))
 app.command("contrast")(

@@ -60,7 +60,8 @@ def fetch(
         str,
         typer.Argument(
             metavar="SET",
-            help="children-language, ptsd, reward, neurosynth, neuroquery, or neurostore:ID of a studyset.",
+            help="children-language, ptsd, reward, neurosynth, neuroquery, neurostore:ID of a studyset, or an atlas: "
+            "yeo7, yeo17, schaefer100 ….",
         ),
     ],
     out: Annotated[

@@ -36,6 +36,8 @@ class FollowUpRecord(TypedDict):
     analysis: str
     what: str
     title: str
+    methods: NotRequired[str]
+    """What the methods text says of it, with {names} for the analyses, where that depends on what was asked."""
 
 
 class RunRecord(TypedDict):

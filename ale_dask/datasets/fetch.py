@@ -21,6 +21,7 @@ import pandas as pd
 from ale_dask.coordinates.foci import LIMIT_MM, MAX_SUBJECTS
 from ale_dask.coordinates.readers.text import as_space, shown
 from ale_dask.coordinates.spreadsheet_cells import escaped
+from ale_dask.datasets.atlases import ATLAS_IMAGES, fetch_atlas
 from ale_dask.datasets.download import File, Progress, cache, obtain
 from ale_dask.datasets.published import fetch_published, published
 from ale_dask.errors import InputError
@@ -111,7 +112,8 @@ def fetch(
     ----------
     what
         "neurosynth", "neuroquery", "neurostore:ID" of a studyset, "children-language", "ptsd" or "reward" (see
-        `datasets.published.published`), or a `Source`.
+        `datasets.published.published`), or a `Source`; or a label image for `null`: "yeo7", "yeo17", "schaefer100" …
+        "schaefer1000", with parcels named by 17 networks "schaefer100-17" ….
     out
         CSV (or .tsv) to write, one row per focus with study, title, authors, year, doi, n, space, x, y, z in mm and
         the weight of each term; for a studyset, JSON {"studyset": …, "annotations": […]}.
@@ -153,9 +155,16 @@ def fetch(
         paths = fetch_published(what, folder=where, progress=progress)
         log.info(published()[what].attribution)
         return paths
+    if isinstance(what, str) and what in ATLAS_IMAGES:
+        if choice.is_given or out is not None:
+            raise InputError(f"{what}: its image is used by its name; give no terms, n or out for it")
+        return fetch_atlas(what, folder=where, progress=progress)
     kind, _, ident = ("", "", "") if isinstance(what, Source) else what.partition(":")
     if not (isinstance(what, Source) or what in SOURCES or kind == "neurostore"):
-        raise InputError(f"{shown(str(what))} is none of {', '.join([*published(), *SOURCES])} and neurostore:ID")
+        raise InputError(
+            f"{shown(str(what))} is none of {', '.join([*published(), *SOURCES])}, yeo7, yeo17, "
+            "schaefer100 … and neurostore:ID"
+        )
     _check(choice, studyset=kind == "neurostore", out=out)
     where = where or cache()
     if kind == "neurostore":

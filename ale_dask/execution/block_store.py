@@ -18,7 +18,7 @@ from ale_dask.errors import StoreError
 from ale_dask.execution.executors import BlockArrays
 from ale_dask.execution.plan import BlockFunction, P, Plan, Segment, iteration_stamps
 from ale_dask.storage.checksums import KEY, whole, with_hash
-from ale_dask.storage.location import Place, create_once
+from ale_dask.storage.location import Place, create_once, files
 from ale_dask.storage.zarr_store import (
     block_array,
     claim_analysis,
@@ -174,6 +174,18 @@ def stored_plan(out: Place, name: str) -> Plan:
     """
     path = out / "plans" / name / "plan.npz"
     return _plan_of(path, path.read_bytes())
+
+
+def stored_plans(out: Place, kind: str) -> dict[str, Plan]:
+    """Return the plans of a kind that OUT holds by name.
+
+    Raises
+    ------
+    StoreError
+        for a plan that is damaged.
+    """
+    names = (name.removesuffix("/plan.npz") for name in sorted(files(out / "plans")) if name.endswith("/plan.npz"))
+    return {name: plan for name in names if (plan := stored_plan(out, name)).kind == kind}
 
 
 def segments(out: Place, plan: Plan) -> list[Segment]:

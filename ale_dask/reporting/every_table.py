@@ -12,6 +12,7 @@ from ale_dask.analyses.kinds import ANALYSES
 from ale_dask.errors import InputError
 from ale_dask.reporting.sensitivity.fail_safe import fail_safe_table
 from ale_dask.reporting.sensitivity.leave_one_out import jackknife_table
+from ale_dask.reporting.sensitivity.null_statistic import null_table
 from ale_dask.reporting.sensitivity.power import power_table
 from ale_dask.reporting.sensitivity.scaling import scaling_table
 from ale_dask.reporting.tables.clusters import ENDS, cluster_tables
@@ -25,7 +26,8 @@ def tables(result: xr.Dataset, results: Mapping[str, xr.Dataset] | None = None) 
     Parameters
     ----------
     result
-        A main effect, contrast, conjunction or moderator, or what `power`, `jackknife` or `fail_safe` returned of one.
+        A main effect, contrast, conjunction or moderator, or what `power`, `jackknife`, `fail_safe` or `null` returned
+        of one.
     results
         Other results by name: the main effects of a contrast, conjunction or moderator, whose experiments contribute to
         its clusters, and for a fail-safe N the result that it is of.
@@ -34,7 +36,8 @@ def tables(result: xr.Dataset, results: Mapping[str, xr.Dataset] | None = None) 
     -------
     dict of DataFrame
         Names are those of the files of a run without the name of the analysis: "clusters", "clusters_uncorrected",
-        "contributions", "experiments", "scaling"; "power", "leave-one-out" or "fail-safe" of a follow-up analysis.
+        "contributions", "experiments", "scaling"; "power", "leave-one-out", "fail-safe" or "null" of a follow-up
+        analysis.
 
     Raises
     ------
@@ -54,6 +57,8 @@ def tables(result: xr.Dataset, results: Mapping[str, xr.Dataset] | None = None) 
         return {"leave-one-out": jackknife_table(result)}
     if kind == "power":
         return {"power": power_table(result)}
+    if kind == "null-statistic":
+        return {"null": null_table(result)}
     if kind == "fail-safe":
         if name not in others:
             raise InputError(

@@ -18,11 +18,12 @@ from ale_dask.analyses.kinds import PLANS, iterations_of
 from ale_dask.analyses.ma import broken_maps
 from ale_dask.analyses.main_effect import MainEffectPlan
 from ale_dask.analyses.sensitivity import leave_one_out_maps as left_out
+from ale_dask.analyses.statistics import null as null_statistic
 from ale_dask.analyses.study_plans import PreparedStudy
 from ale_dask.config.run_record import RunRecord
 from ale_dask.config.study import main_effects_of
 from ale_dask.errors import InputError, StoreError, did_you_mean
-from ale_dask.execution.block_store import StoreSink, segments
+from ale_dask.execution.block_store import StoreSink, segments, stored_plans
 from ale_dask.execution.executors import Job, execute
 from ale_dask.execution.journal import Journal, events
 from ale_dask.execution.monitor.state import DECISIONS
@@ -306,6 +307,13 @@ class StatusReader:
         failed = _failed(self.out)
         return [self._status(name, plan, failed=failed[plan.name]) for name, plan in self.plans.items()]
 
+    def statistics(self) -> list[AnalysisStatus]:
+        """Return the status of every statistic of a whole map that was begun, which a run is complete without."""
+        failed = _failed(self.out)
+        plans = stored_plans(self.out, null_statistic.KIND)
+        each = [self._status(name, plan, failed=failed[name]) for name, plan in plans.items()]
+        return [status for status in each if status.done]
+
     def _observed(self, name: str, plan: Plan) -> tuple[npt.NDArray[np.int64], float] | None:
         if name not in self.observed:
             self.observed[name] = PLANS[plan.kind].observed(plan, self.prepared.study.inference)
@@ -358,7 +366,7 @@ def _failed(out: Place) -> Counter[str]:
 
 
 def status(out: str | Place) -> list[AnalysisStatus]:
-    """Return the progress of each main effect and contrast of a run, or of each pass of a sweep.
+    """Return the progress of each main effect, contrast and statistic of `null` of a run, or of each pass of a sweep.
 
     Parameters
     ----------
@@ -380,4 +388,5 @@ def status(out: str | Place) -> list[AnalysisStatus]:
     >>> next((each.analysis, each.done) for each in ale.status("out"))
     ('drug', 60)
     """
-    return status_reader(out)()
+    reader = status_reader(out)
+    return reader() + (reader.statistics() if isinstance(reader, StatusReader) else [])

@@ -97,6 +97,7 @@ def commands(folder: Path) -> list[tuple[int, str]]:
         (0, f"power {out} --simulations 20"),
         (0, f"clustering {out} --subsamples 5"),
         (0, f"clustering {out} drug --k 2 --subsamples 5 --study {folder / 'experiment-clusters'}"),
+        (0, f"null {out} drug --statistic laterality -i 20"),
         (0, f"evidence {out}"),
         (0, f"collect {out}"),
         *((0, f"export {out} --to {to} -o {folder / f'to-{to}'}") for to in ("nimare", "gingerale", "csv")),

@@ -29,8 +29,19 @@ from ale_dask.storage.location import replace_file
 
 EVIDENCE = "evidence"
 """The end of the files of the cards of evidence, which are written again with every result."""
-_ENDS = ("decoding.", "experiment-clusters-", "fail-safe.", "fail-safe-base-rate.", "leave-out-", "power.", "profiles.")
-_KINDS = {"leave-out-": "leave-one-out", "experiment-clusters-": "experiment-clusters"}
+NULL_STATISTIC = "null-statistic"
+"""The word of the test of a statistic on a null, of which an analysis may have several."""
+_ENDS = (
+    "decoding.",
+    "experiment-clusters-",
+    "fail-safe.",
+    "fail-safe-base-rate.",
+    "leave-out-",
+    "null-",
+    "power.",
+    "profiles.",
+)
+_KINDS = {"leave-out-": "leave-one-out", "experiment-clusters-": "experiment-clusters", "null-": NULL_STATISTIC}
 """The word for follow-ups whose files have several ends, by how these begin."""
 
 
@@ -80,8 +91,8 @@ def with_follow_ups(record: RunRecord, out: Path) -> RunRecord:
         for path in _paths(name, out):
             about = _read_about(path, out)
             if about.get("of_results") == origin:
-                what = _kind_of(path)
-                follow_ups.append({"analysis": name, "what": what, "title": str(about["title"])})
+                entry_of: FollowUpRecord = {"analysis": name, "what": _kind_of(path), "title": str(about["title"])}
+                follow_ups.append(entry_of | {"methods": str(about["methods"])} if "methods" in about else entry_of)
         if _evidence_path(name, out).is_file():
             follow_ups.append({"analysis": name, "what": EVIDENCE, "title": "Evidence on each cluster"})
     return {**record, "follow_ups": follow_ups}

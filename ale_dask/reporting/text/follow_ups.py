@@ -41,13 +41,15 @@ def robustness(record: RunRecord) -> list[str]:
     names: dict[tuple[str, str], list[str]] = {}
     for entry in record.get("follow_ups", ()):
         by = entry["title"].removeprefix("Without each ") if entry["what"] == "leave-one-out" else ""
-        analyses = names.setdefault((entry["what"], by), [])
+        sentence = entry.get("methods", _SENTENCES.get(entry["what"], ""))
+        analyses = names.setdefault((sentence, by), [])
         if (name := f"“{entry['analysis']}”") not in analyses:
             analyses.append(name)
+    # Not str.format: names of images and functions may have braces.
     return [
-        _SENTENCES[what].format(by=by, names=listed(of_what))
-        for (what, by), of_what in names.items()
-        if what in _SENTENCES
+        sentence.replace("{by}", by).replace("{names}", listed(of_what))
+        for (sentence, by), of_what in names.items()
+        if sentence
     ]
 
 

@@ -15,6 +15,7 @@ from ale_dask.reporting.common.phrases import (
     mains_of,
     of_kind,
 )
+from ale_dask.reporting.text.follow_up_files import NULL_STATISTIC
 
 _MOST_SAMPLES = 6
 """Samples whose sizes are given one by one; more are summed up."""
@@ -36,6 +37,7 @@ _FOLLOW_UPS = {
     "fail-safe-base-rate": "fail-safe N against the base rate [@acar2018]",
     "power": "simulated power",
     "experiment-clusters": "groups of experiments with alike maps",
+    NULL_STATISTIC: "statistics of the whole map, tested on the same null",
 }
 
 

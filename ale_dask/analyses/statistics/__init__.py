@@ -1,0 +1,1 @@
+"""Statistics of a whole map, the user's own or given ones, against the exact null of a main effect."""
