@@ -84,8 +84,8 @@ def test_each_pair_is_held_to_all_its_relabellings(tiny: Path, changes: dict[str
     volume = found["pair_volume"].values.reshape(4, -1)
     np.testing.assert_array_equal(volume, survives.sum(axis=2).T)
     assert (share[2:].max(axis=1) > 0).all()
-    # Where foci add up, no pair of these few experiments has a difference beyond its relabellings' largest.
-    assert (share[:2].max() > 0) == (not changes)
+    if not changes:
+        assert share[0].max() > 0
 
 
 def test_arms_the_other_way_round_are_the_same_pairs_with_the_other_sign(tiny: Path) -> None:

@@ -114,6 +114,9 @@ def test_methods_text_protocol_and_checklist(done: tuple[Path, Study, Results, R
     )
     for words in ("Eickhoff et al., 2016", "Eickhoff et al., 2011", "Clopper–Pearson", "a share of pairs is no p"):
         assert words in text
+    short = ale.cite(record, short=True)
+    assert "share of 12 subsamples of 5 of 8 groups of subjects" in short
+    assert "share of 12 pairs of subsamples of 5 groups" in short
     protocol = ale.protocol(study, date="2026-11-30")
     assert "**subsamples**: 12 subsamples of 5 groups of subjects of drug" in protocol
     assert "**pairs**: drug against therapy in 12 pairs of equally large subsamples" in protocol

@@ -119,6 +119,22 @@ def _compared(record: RunRecord, i: Inference) -> list[str]:
             f"Whether foci follow {columns} was tested by {' or '.join(f'{n:,}' for n in numbers)} permutations of the "
             f"moderator over groups of subjects [@winkler2014], at p < {decimal(i.contrast_p)}."
         )
+    return [*sentences, *_subsampled(record)]
+
+
+def _subsampled(record: RunRecord) -> list[str]:
+    """Return what subsamples and balanced contrasts show, which is no p."""
+    sentences = []
+    for name, entry in of_kind(record, "subsampled").items():
+        sentences.append(
+            f"“{name}” mapped in what share of {entry['subsamples']:,} subsamples of {entry['size']} of "
+            f"{entry['n_groups']} groups of subjects a voxel survives [@eickhoff2016]."
+        )
+    for name, entry in of_kind(record, "balanced-contrast").items():
+        sentences.append(
+            f"“{name}” mapped in what share of {entry['subsamples']:,} pairs of subsamples of {entry['size']} groups "
+            "of each arm, relabelled within the pair, a voxel differs."
+        )
     return sentences
 
 
