@@ -95,6 +95,9 @@ def described(samples: Sequence[xr.Dataset]) -> dict[str, Any]:
             of = found.setdefault(AUTHORS, {"experiments": [], "stated": 0})
             of["stated"] += 1
             of["experiments"] += [row["id"]] if _FROM_AUTHORS.fullmatch(row[AUTHORS]) else []
+    if "whole_brain" in found:
+        # Those of samples without the column are not known, either.
+        found["whole_brain"]["not_known"] = len(rows) - found["whole_brain"]["yes"] - found["whole_brain"]["no"]
     return {"experiments": len(rows)} | {k: dict(v) for k, v in found.items()} if found else {}
 
 
