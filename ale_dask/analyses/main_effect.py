@@ -24,6 +24,7 @@ from ale_dask.analyses.sample import Sample
 from ale_dask.analyses.seed_reach import seed_attrs, seed_variables
 from ale_dask.config.inference import Inference
 from ale_dask.config.study import INPUTS
+from ale_dask.coordinates.direction import counts_of
 from ale_dask.coordinates.subject_groups import count_of_pooled, n_subjects, subject_groups
 from ale_dask.execution.monitor.state import Statistic
 from ale_dask.execution.plan import Plan, Setting, StoredArray
@@ -314,6 +315,8 @@ def _sample_attrs(sample: Sample) -> dict[str, Any]:
         "n_groups": int(subject_groups(sample.foci).max()) + 1,
         # Experiments that were pooled into some of these, and into how many.
         "pooled": count_of_pooled(sample.foci),
+        # How many experiments are of each direction and modality, where columns say so.
+        **{what: [f"{n} {word}" for word, n in counts.items()] for what, counts in counts_of(sample.foci).items()},
         "foci_outside_mask": int((sample.mask.distance(sample.foci["focus_xyz"].values) > 0).sum()),
     }
 

@@ -9,6 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ale_dask.coordinates.direction import (
+    DIRECTION,
+    DOWN,
+    MODALITY,
+    STRUCTURAL,
+    column_of,
+    counts_of,
+    words_of,
+)
 from ale_dask.coordinates.expressions import literal
 from ale_dask.coordinates.foci import foci_of, n_foci, table, word_of
 from ale_dask.coordinates.misplaced import Finding, misplaced
@@ -45,8 +54,10 @@ def lint(dataset: xr.Dataset, *, mask: Mask) -> list[Finding]:
         few-experiments, empty-experiment, missing-n, implausible-n (below 5 or above 1,000), dominant-experiment
         (more than a fifth of all foci, and more than twice an equal share), outside-mask (distances to the mask in
         mm), sign-flip, wrong-space and mixed-precision (see `coordinates.misplaced`), duplicate-focus, coverage (a
-        column of this name says that experiments did not search the whole brain), repeated-name, duplicate-experiment
-        (the same foci and sample size).
+        column of this name says that experiments did not search the whole brain), mixed-direction and mixed-modality
+        (columns say that increases and decreases, or structural and functional findings, are pooled), spelling (a
+        modality or direction is written in several ways), repeated-name, duplicate-experiment (the same foci and sample
+        size).
 
     Examples
     --------
@@ -70,6 +81,7 @@ def lint(dataset: xr.Dataset, *, mask: Mask) -> list[Finding]:
         *misplaced(dataset, mask=mask, far=far),
         *_duplicate_foci(foci, ids=ids, sources=sources),
         *_coverage(dataset, ids=ids, sources=sources),
+        *_mixed(dataset),
         *_repeated_names([str(s) for s in dataset["experiment_name"].values], sources=sources),
         *_duplicate_experiments(dataset, foci=foci, ids=ids, sources=sources),
     ]
@@ -196,6 +208,41 @@ def _coverage(dataset: xr.Dataset, *, ids: Sequence[str], sources: Sequence[str]
             _places(part, sources),
         )
     ]
+
+
+def _mixed(dataset: xr.Dataset) -> list[Finding]:
+    """Return findings on directions and modalities that one sample holds, and that are written in several ways."""
+    findings = []
+    counts = counts_of(dataset)
+    for what, code, down in ((DIRECTION, MIXED[0], DOWN), (MODALITY, MIXED[1], STRUCTURAL)):
+        column = column_of(dataset, what)
+        if column is None:
+            continue
+        stated = counts[what]
+        sides = sum(n for word, n in stated.items() if word in down), sum(n for w, n in stated.items() if w not in down)
+        if all(sides):
+            listed = ", ".join(f"{n} {word}" for word, n in stated.items())
+            findings.append(Finding(code, f"{listed} are one sample: {_PROBLEM[what].format(column=column)}", ""))
+        written: dict[str, set[str]] = {}
+        for word, value in zip(words_of(dataset, what), table(dataset)[column].tolist(), strict=True):
+            written.setdefault(word, set()).add(word_of(value))
+        for word, values in written.items():
+            if word and len(values) > 1:
+                several = ", ".join(f"'{value}'" for value in sorted(values))
+                findings.append(
+                    Finding("spelling", f"{column}: {several} are {word}; --by {column} takes them apart", "")
+                )
+    return findings
+
+
+MIXED = ("mixed-direction", "mixed-modality")
+"""Codes of findings on what one sample holds; an analysis of several samples states it by their names."""
+_PROBLEM = {
+    DIRECTION: "ALE does not know directions, and where some decrease and others increase it finds convergence; "
+    "`ale-dask new FILE --by {column}` makes a sample of each and a joint analysis",
+    MODALITY: "structural and functional findings are different effects, reported at different places; "
+    "`ale-dask new FILE --by {column}` makes a sample of each and a joint analysis",
+}
 
 
 def _repeated_names(names: Sequence[str], *, sources: Sequence[str]) -> list[Finding]:

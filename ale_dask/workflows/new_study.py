@@ -16,6 +16,7 @@ from ale_dask.analyses.sample import FEWEST
 from ale_dask.config.files import read_regular
 from ale_dask.config.names import name_from
 from ale_dask.config.study import parse_study
+from ale_dask.coordinates.direction import DIRECTION, MODALITY, column_of
 from ale_dask.coordinates.expressions import literal
 from ale_dask.coordinates.foci import OF_READER, table
 from ale_dask.coordinates.readers import read_foci
@@ -70,9 +71,10 @@ def new_study(
 ) -> NewStudy:
     """Return a study of a file of foci, with a sample for each value of a column.
 
-    Each sample has a main effect, and up to three samples have a contrast and a conjunction of each pair. Without
-    `by`, the only column with two to six values that several experiments share makes the samples; if there is none, or
-    several, all experiments are one sample.
+    Each sample has a main effect, and up to three samples have a contrast and a conjunction of each pair. Samples by
+    modality, such as fMRI and VBM, also have a joint main effect, and so have those by direction, which are not
+    contrasted: the same subjects report increases and decreases. Without `by`, the only column with two to six values
+    that several experiments share makes the samples; if there is none, or several, all experiments are one sample.
 
     Parameters
     ----------
@@ -122,6 +124,9 @@ def new_study(
     source = {key: value for key, value in given.items() if value}
     values = {name: value for name, (value, _) in groups.items()}
     text = _toml(path, samples, values, by=chosen, source=source, lacks_n=without > 0)
+    if chosen is not None and len(samples) > 1:
+        text, note = _with_joint(text, samples, foci, by=chosen)
+        notes += note
     parse_study(text)
     return NewStudy({"study.toml": text.encode(), path.name: read_regular(path)}, samples, tuple(notes), foci)
 
@@ -211,6 +216,24 @@ def _toml(
     return "\n".join(parts)
 
 
+def _with_joint(text: str, samples: Mapping[str, int], foci: xr.Dataset, *, by: str) -> tuple[str, list[str]]:
+    """Return study.toml with an analysis of all samples together where they are directions or modalities, and a note.
+
+    Directions are not contrasted: the same subjects report both, and an arm has the foci that the other cannot have.
+    """
+    what = next((what for what in (DIRECTION, MODALITY) if column_of(foci, what) == by), None)
+    if what is None:
+        return text, []
+    name = "all-together" if "all" in samples else "all"
+    note = f"analysis {name} has the foci of every {what} together: it finds where any of them is reported"
+    if what == DIRECTION:
+        for a, b in combinations(samples, 2):
+            text = text.replace(PAIR.format(a=a, b=b), "")
+        note += "; directions are not contrasted, since the same subjects report both"
+    joint = _JOINT.format(name=name, what=what, samples=", ".join(map(quoted, samples)))
+    return f"{text.rstrip()}\n\n{joint}", [note]
+
+
 def _value(value: object) -> str:
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{quoted(k)} = {quoted(v)}" for k, v in value.items()) + " }"
@@ -268,6 +291,12 @@ arms = ["{a}", "{b}"]
 [analysis.{a}-and-{b}]
 kind = "conjunction"
 of = ["{a}", "{b}"]
+"""
+_JOINT = """\
+# Every {what} together.
+[analysis.{name}]
+kind = "main-effect"
+foci = [{samples}]
 """
 _MANY = """\
 # A contrast and a conjunction of two samples, for example:

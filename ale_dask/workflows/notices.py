@@ -16,7 +16,7 @@ from ale_dask.config.protocol import deviations, protocol_of
 from ale_dask.config.study import BalancedContrast, Contrast, MainEffect, Moderator, Study
 from ale_dask.coordinates.decisions import Decision, add_decisions, decisions
 from ale_dask.coordinates.foci import n_foci
-from ale_dask.coordinates.lint import Finding, lint, lint_contrast
+from ale_dask.coordinates.lint import MIXED, Finding, lint, lint_contrast
 from ale_dask.coordinates.masks import load_space
 from ale_dask.coordinates.outside import placed
 from ale_dask.coordinates.pooling import by_subjects
@@ -62,7 +62,8 @@ def study_notices(study: Study) -> list[Notices]:
     for name, analysis in study.analysis.items():
         if isinstance(analysis, MainEffect):
             used = samples[name].foci
-            findings = lint(used, mask=mask) if len(analysis.foci) > 1 else []
+            # Who pools several samples by their names does so knowingly.
+            findings = [f for f in lint(used, mask=mask) if f.code not in MIXED] if len(analysis.foci) > 1 else []
             if study.inference.null != "uniform" and study.inference.base_rate in (LITERATURE, *DATABASES):
                 findings = [*findings, *base_rate_findings(used)]
             added = _only_new(_notices(name, [used], findings), notices)

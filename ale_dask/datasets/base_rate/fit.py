@@ -6,6 +6,7 @@ import re
 
 import xarray as xr
 
+from ale_dask.coordinates.direction import DIRECTION, MODALITY, STRUCTURAL, words_of
 from ale_dask.coordinates.misplaced import Finding
 from ale_dask.datasets.base_rate.membership import database_hashes, in_database
 
@@ -24,16 +25,21 @@ LARGE_PART = 0.25
 def base_rate_findings(foci: xr.Dataset) -> list[Finding]:
     """Return the findings against the use of the literature's base rate for these experiments.
 
-    There is a finding other-base-rate for each kind of experiments that it does not fit, by the names of experiments
-    and studies, and a finding in-base-rate if a quarter or more of the experiments are of studies in it.
+    There is a finding other-base-rate for each kind of experiments that it does not fit, by columns of direction and
+    modality or by the names of experiments and studies, and a finding in-base-rate if a quarter or more of the
+    experiments are of studies in it.
     """
     findings = _in_base_rate(foci)
     names = [
         f"{name} {study}"
         for name, study in zip(foci["experiment_name"].values, foci["experiment_study"].values, strict=True)
     ]
+    stated = {
+        "deactivations": [word == "deactivation" for word in words_of(foci, DIRECTION)],
+        "brain structure": [word in STRUCTURAL for word in words_of(foci, MODALITY)],
+    }
     for kind, words in _OTHER.items():
-        which = [i for i, name in enumerate(names) if words.search(name)]
+        which = [i for i, name in enumerate(names) if words.search(name) or stated[kind][i]]
         if which:
             first = foci["experiment_id"].values[which[0]]
             findings.append(

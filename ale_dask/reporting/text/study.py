@@ -8,6 +8,7 @@ from typing import Any
 
 from ale_dask.config.inference import BUILT_IN
 from ale_dask.config.run_record import RunRecord
+from ale_dask.coordinates.direction import DIRECTION, DOWN, MODALITY
 from ale_dask.coordinates.lint import ENOUGH_EXPERIMENTS
 from ale_dask.numerics.gaussian import SUBJECT_FWHM, TEMPLATE_FWHM
 from ale_dask.reporting.common.phrases import (
@@ -54,6 +55,7 @@ def experiments(record: RunRecord) -> list[str]:
     paragraphs += [_read(name, record) for name in record["samples"]]
     paragraphs += [_selected(name, record) for name in record["samples"]]
     paragraphs.append(_seeded(record))
+    paragraphs.append(_directions(record))
     paragraphs.append(_decided(record))
     paragraphs.append("Experiments that reported no focus did not enter the analyses.")
     mains = mains_of(record)
@@ -139,6 +141,24 @@ def _seeded(record: RunRecord) -> str:
         f"They converge there whatever they studied: {listed(reached)}. Tables of clusters have the share of voxels "
         "for which this is so; only the others speak of regions that are active together with the seed."
     )
+
+
+def _directions(record: RunRecord) -> str:
+    """Return the sentences on directions and modalities of the findings; "" where no column states any."""
+    mains = mains_of(record)
+    sentences = [
+        f"By their {what}, the experiments of {name} were {listed(entry[what])}."
+        for what in (DIRECTION, MODALITY)
+        for name, entry in mains.items()
+        if entry.get(what)
+    ]
+    sides = [{count.partition(" ")[2] in DOWN for count in entry.get(DIRECTION, ())} for entry in mains.values()]
+    if any(len(both) > 1 for both in sides):
+        sentences.append(
+            "Where one analysis holds foci of both directions, it tests the convergence of any change: ALE does not "
+            "know directions [@mueller2018]."
+        )
+    return " ".join(sentences)
 
 
 def _subjects(record: RunRecord) -> str:
