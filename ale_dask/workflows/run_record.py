@@ -91,7 +91,8 @@ def run_record(
 
 def _of_literature(study: Study, results: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     """Return what is known of the literature, from columns of the files, [records] and a protocol; without the rest."""
-    mains = [result for result in results.values() if model_of(result).kind == "main-effect"]
+    # The arms of a contrast, pooled, have no word of their own for an experiment whose file lacks a column.
+    mains = [result for name, result in results.items() if isinstance(study.analysis.get(name), MainEffect)]
     known = {"columns": described(mains), "records": study.records.given, "protocol": _protocol(study)}
     if study.living is not None:
         known["living"] = study.living.model_dump(mode="json")

@@ -123,7 +123,7 @@ def test_what_the_study_says_of_its_literature_is_in_methods_and_checklist(tmp_p
     assert "PubMed and Embase were searched, last on 2025-01-31." in text
     lacking = ale.checklist(folder / "out").query("status == 'not answered'")["question"].tolist()
     assert "Search coverage: 7 of 14 experiments searched the whole brain, 1 a part of it, and of 6 it is not" in text
-    assert "The coordinates of 14 experiments were extracted by AB (1) and CD (7)." in text
+    assert "The coordinates of 8 of 14 experiments were extracted by AB (1) and CD (7)." in text
     assert "The data of 1 of 8 experiments came from their authors (" in text
     assert not {
         "Were data obtained from, or confirmed by, the authors of the studies?",

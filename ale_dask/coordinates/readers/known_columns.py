@@ -82,7 +82,10 @@ def described(samples: Sequence[xr.Dataset]) -> dict[str, Any]:
     `authors` with the names of the experiments whose data came from authors, and the number of those where this is
     stated. A key is there when a column is.
     """
-    rows = {int(key): row for sample in samples for key, row in _rows(sample)}
+    rows: dict[int, dict[str, Any]] = {}
+    for sample in samples:
+        for key, row in _rows(sample):
+            rows.setdefault(key, row)
     found: dict[str, Any] = {}
     for row in rows.values():
         if "whole_brain" in row:

@@ -117,7 +117,9 @@ def _extraction(columns: Mapping[str, Any]) -> str:
         return ""
     # The checklist asks whether coordinates were extracted or checked twice.
     begin = "Extraction of coordinates: the coordinates" if len(done) > 1 else "The coordinates"
-    return f"{begin} of {counted(columns['experiments'], 'experiment')} were {' and '.join(done)}."
+    stated = max(sum(columns[role].values()) for role in ("extractor", "checker") if role in columns)
+    of = f"{stated:,} of " if stated < columns["experiments"] else ""
+    return f"{begin} of {of}{counted(columns['experiments'], 'experiment')} were {' and '.join(done)}."
 
 
 def _authors(columns: Mapping[str, Any]) -> str:
