@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import math
+import threading
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,10 @@ SCHEDULER_SHARE = 0.2
 """Part of its time that a scheduler may be busy before workers have to wait for it."""
 LEAST_SECONDS = 0.05
 """Least duration of a block: writing its chunks takes some milliseconds."""
+
+_PARSING = threading.Lock()
+"""Held while numpy reads the headers of arrays, which it parses as Python: where two threads do so at once, CPython
+3.11 may raise "AST constructor recursion depth mismatch" (github.com/python/cpython/issues/106905)."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 BlockFunction = Callable[["Plan", int, int], dict[str, npt.NDArray[np.int64]]]
@@ -108,7 +113,7 @@ class Plan:
             when the file is damaged: its content does not hash to the id written in it.
         """
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            with _PARSING, np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             name, header, plan_id = json.loads(arrays.pop("__header__").tobytes())
             kind, identity, statistics, settings = json.loads(header)
