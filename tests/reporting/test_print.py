@@ -201,6 +201,7 @@ def test_names_that_are_not_known_are_told_with_the_nearest(study: Study) -> Non
         ale.plot_map(study["drug"], values="differences")
     with pytest.raises(InputError, match="no voxel survives, so there is nothing to draw"):
         ale.plot_map(study["nowhere"])
+    assert shown_map(study["drug"], "fdr-bh").label == "Benjamini-Hochberg FDR q ≤ 0.05"
     assert {"cluster-size", "voxel", "uncorrected", "z", "stat"} <= set(maps_by_name(study["drug"]))
     gated = maps_by_name(study["contrast"])
     assert (gated["uncorrected"].source, gated["uncorrected-of-uncorrected"].source) == ("cluster-fwe", "uncorrected")

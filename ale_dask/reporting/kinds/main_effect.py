@@ -43,6 +43,7 @@ def _labels(result: xr.Dataset) -> npt.NDArray[np.int16]:
 
 
 _FDR = "the expected share of false voxels among those shown at {cluster_p:g}, and nothing about clusters"
+_FDR_NAMES = {"fdr-bh": "Benjamini-Hochberg", "fdr-by": "Benjamini-Yekutieli"}
 _NOTHING = (
     "nothing over the whole mask: each voxel by itself is tested at p < {voxel_p:g}, in clusters of at least "
     "{min_volume:g} mm³"
@@ -122,6 +123,8 @@ def _label(result: xr.Dataset, spec: MapSpec) -> str:
         null = ", against the base rate" if is_base_rate(spec) else ""
         forming = f", cluster-forming p < {i.voxel_p:g}" if CORRECTION_OF[level].of_clusters else ""
         return f"{CORRECTION_OF[level].label} {level_words(i)}{forming}{null}"
+    if level in _FDR_NAMES:
+        return f"{_FDR_NAMES[level]} FDR q ≤ {i.cluster_p:g}"
     return f"uncorrected p < {i.voxel_p:g}, at least {i.min_volume:g} mm³"
 
 
