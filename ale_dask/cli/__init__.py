@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Annotated, NoReturn
 
 import typer
@@ -26,61 +27,77 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for command in (
-    inspect.example,
-    inspect.new,
-    fetch.fetch,
-    inspect.import_jale,
-    inspect.check,
-    inspect.describe,
-    inspect.double_extraction,
-    inspect.plan,
-    inspect.protocol,
-    run.run,
-    follow.submit,
-    follow.status,
-    follow.cancel,
-    follow.logs,
-    follow.doctor,
-    inspect.collect,
-    inspect.cite,
-    inspect.checklist,
-    exchange.compare,
-    exchange.export,
-    exchange.figure,
-    run.extend,
-    run.sweep,
-    run.subgroups,
-    run.verify,
-    run.block,
-):
-    app.command()(command)
-app.command("base-rate")(base_rate.base_rate)
-# A sphere may begin with a minus sign, as -22,-4,-18,10.
-app.command("macm", context_settings={"ignore_unknown_options": True})(macm.macm)
-app.command()(update.update)
-app.command("leave-one-out")(sensitivity.leave_one_out)
-app.command("fail-safe")(sensitivity.fail_safe)
-app.command()(sensitivity.power)
-app.command()(sensitivity.clustering)
-app.command()(sensitivity.design)
-app.command()(sensitivity.decode)
-app.command()(null.null)
-app.command()(sensitivity.evidence)
-app.command("main-effect")(run.command_of_files(None, "Compute the ALE of each foci file, without a study.toml."))
-app.command("contrast")(
-    run.command_of_files("contrast", "Contrast two foci files in both directions, without a study.toml.")
-)
-app.command("conjunction")(
-    run.command_of_files("conjunction", "Compute the conjunction of two or more foci files, without a study.toml.")
-)
-app.command("subsampled")(
-    run.command_of_files("subsampled", "Show how often each voxel survives in subsamples, without a study.toml.")
-)
-app.command("balanced-contrast")(
-    run.command_of_files("balanced-contrast", "Contrast two foci files in pairs of equally large subsamples.")
-)
-app.command()(moderator.moderator)
+_OF_FILES = {
+    "main-effect": run.command_of_files(None, "Compute the ALE of each foci file, without a study.toml."),
+    "contrast": run.command_of_files("contrast", "Contrast two foci files in both directions, without a study.toml."),
+    "conjunction": run.command_of_files(
+        "conjunction", "Compute the conjunction of two or more foci files, without a study.toml."
+    ),
+    "subsampled": run.command_of_files(
+        "subsampled", "Show how often each voxel survives in subsamples, without a study.toml."
+    ),
+    "balanced-contrast": run.command_of_files(
+        "balanced-contrast", "Contrast two foci files in pairs of equally large subsamples."
+    ),
+    "moderator": moderator.moderator,
+}
+COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
+    "Before the data are seen": {
+        "protocol": inspect.protocol,
+        "design": sensitivity.design,
+    },
+    "From coordinates to a study": {
+        "example": inspect.example,
+        "new": inspect.new,
+        "fetch": fetch.fetch,
+        "import-jale": inspect.import_jale,
+        "macm": macm.macm,
+        "base-rate": base_rate.base_rate,
+        "check": inspect.check,
+        "describe": inspect.describe,
+        "double-extraction": inspect.double_extraction,
+    },
+    "Run": {
+        "doctor": follow.doctor,
+        "plan": inspect.plan,
+        "run": run.run,
+        "submit": follow.submit,
+        "status": follow.status,
+        "logs": follow.logs,
+        "cancel": follow.cancel,
+        "extend": run.extend,
+        "update": update.update,
+        "sweep": run.sweep,
+        "subgroups": run.subgroups,
+        "block": run.block,
+        "verify": run.verify,
+    },
+    "What reviewers ask of a finished run": {
+        "evidence": sensitivity.evidence,
+        "leave-one-out": sensitivity.leave_one_out,
+        "fail-safe": sensitivity.fail_safe,
+        "power": sensitivity.power,
+        "null": null.null,
+        "clustering": sensitivity.clustering,
+        "decode": sensitivity.decode,
+        "compare": exchange.compare,
+    },
+    "For the paper": {
+        "collect": inspect.collect,
+        "figure": exchange.figure,
+        "cite": inspect.cite,
+        "checklist": inspect.checklist,
+        "export": exchange.export,
+    },
+    "Analyses of files of foci, without a study.toml": _OF_FILES,
+}
+"""Every command by its name, under the heading of the help that it stands below."""
+_SETTINGS = {"macm": {"ignore_unknown_options": True}}
+"""A sphere may begin with a minus sign, as -22,-4,-18,10."""
+
+for _heading, _commands in COMMANDS.items():
+    for _name, _command in _commands.items():
+        app.command(_name, rich_help_panel=_heading, context_settings=_SETTINGS.get(_name))(_command)
 
 
 def _version(wanted: bool) -> None:
