@@ -142,4 +142,4 @@ def test_follow_ups_leave_subsamples_alone(
         found = ale.jackknife_of_run(out, quiet=True)
     assert set(found) == {"drug", "therapy"}
     assert "groups out themselves: subsamples, pairs" in caplog.text
-    assert set(ale.evidence(out)["analysis"]) == {"drug", "therapy"}
+    assert set(ale.evidence(out)["Analysis"]) == {"drug", "therapy"}
