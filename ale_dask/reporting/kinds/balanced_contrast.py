@@ -19,8 +19,9 @@ from ale_dask.reporting.common.maps import find_map_spec, with_cluster_numbers
 from ale_dask.reporting.common.phrases import counted, decimal, inference_of_record, of_kind, volume
 from ale_dask.reporting.common.presentation import Presentation
 from ale_dask.reporting.common.wording import controls, label, mask_words
-from ale_dask.reporting.kinds.subsampled import leasts, many, percent
+from ale_dask.reporting.kinds.subsampled import leasts, percent
 from ale_dask.reporting.tables.clusters import share_table
+from ale_dask.reporting.text.inference import many
 from ale_dask.reporting.text.summary import cluster_words
 
 _DIFF = ("desc-group1MinusGroup2", "desc-group2MinusGroup1")

@@ -20,6 +20,7 @@ from ale_dask.reporting.common.phrases import counted, inference_of_record, of_k
 from ale_dask.reporting.common.presentation import Presentation
 from ale_dask.reporting.common.wording import controls, input_words, label, level_words, mask_words
 from ale_dask.reporting.tables.clusters import share_table
+from ale_dask.reporting.text.inference import many
 from ale_dask.reporting.text.summary import cluster_words
 
 _VOXEL = "voxel-fwe"
@@ -188,11 +189,6 @@ def _one(name: str, entry: Mapping[str, Any]) -> str:
         f"“{name}” took {how} of {entry['size']} of the {entry['n_groups']} groups of “{entry['of'][0]}”{drawn} and "
         f"anything survived in {found:,} of them, with a largest share of {percent(entry['largest_share'][0])}."
     )
-
-
-def many(number: int) -> str:
-    """Return a number in words where it is large."""
-    return f"{number:,}" if number < 10**6 else f"more than {10 ** (len(str(number)) - 1):.0e}"
 
 
 PRESENTATION = Presentation(
