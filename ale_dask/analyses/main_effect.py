@@ -32,7 +32,7 @@ from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.ale import Row, add_row, ale_from_s
 from ale_dask.numerics.draws import NULL, draw_keys
 from ale_dask.numerics.null import NullTable, analytic_null, histogram, z_of_log_p
-from ale_dask.numerics.pruned_null import Bound, PrunedNull, bound_of, passing_share, pruned_iterations
+from ale_dask.numerics.pruned_null import Bound, PrunedNull, bound_of, passing_share, pruned_iterations, whole_sum_of
 from ale_dask.numerics.space import Mask
 from ale_dask.numerics.tfce import Levels, levels, tfce_of
 from ale_dask.schema import describe
@@ -163,7 +163,8 @@ _BUILDING = threading.Lock()
 def pruned_of(plan: MainEffectPlan) -> PrunedNull:
     """Return the null of a plan with the bound that prunes it, built once per process."""
     design, rows, space = null_tables(plan)
-    return PrunedNull(design, rows, space, _bound(Keyed(plan.key_without_seed, plan)))
+    bound = _bound(Keyed(plan.key_without_seed, plan))
+    return PrunedNull(design, rows, space, bound, whole_sum_of(plan.boxes, design, space))
 
 
 @lru_cache(maxsize=8)

@@ -15,7 +15,7 @@ looked through again with a lower threshold, until the largest S that was found 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numba
 import numpy as np
@@ -48,6 +48,7 @@ from ale_dask.numerics.kernels.kernel_rows import Geometry, KernelRows
 from ale_dask.numerics.kernels.lattice_lanes import FARTHEST, FOCI
 from ale_dask.numerics.permutation_null import PassingVoxels, largest, null_iterations, passing_room, passing_voxels
 from ale_dask.numerics.upper_bound import bound_by_stamps
+from ale_dask.numerics.whole_sum import FROM, WholeSum, whole_sum, whole_sum_iterations
 
 I16 = npt.NDArray[np.int16]
 I32 = npt.NDArray[np.int32]
@@ -87,6 +88,10 @@ class PrunedNull:
     rows: KernelRows
     geometry: Geometry
     bound: Bound | None
+    whole: WholeSum | None = None
+    """What sums all of S faster than row by row, for very many foci of one kernel."""
+    dense: list[int] = field(default_factory=list)
+    """Thresholds at which a block found too many voxels for its bound: the next blocks do not try again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +112,15 @@ def pruned_null(
     From `many` foci on the bound is a convolution.
     """
     bound = bound_of(boxes, threshold=threshold, design=design, geometry=geometry, many=many)
-    return PrunedNull(design, rows, geometry, bound)
+    return PrunedNull(design, rows, geometry, bound, whole_sum_of(boxes, design, geometry))
+
+
+def whole_sum_of(boxes: Sequence[I32], design: Design, geometry: Geometry) -> WholeSum | None:
+    """Return the transform that sums all of S, for very many foci of one of the kernels (x, y, z); otherwise None."""
+    kernels = np.unique(design.kernel)
+    if len(kernels) != 1 or design.focus_begin[-1] < FROM:
+        return None
+    return whole_sum(boxes[int(kernels[0])], geometry)
 
 
 def bound_of(
@@ -250,10 +263,15 @@ def pruned_iterations(first: int, count: int, threshold: int, null: PrunedNull, 
     """Fill out (iteration, 3), int64, as `permutation_null.null_iterations` does, for any threshold of at least 1."""
 
     def all_of_s(begin: int, n: int) -> None:
-        rows = out[begin : begin + n]
-        null_iterations(first + begin, n, np.int32(threshold), null.design, null.rows, null.geometry, rows)
+        if n == count and threshold not in null.dense:
+            null.dense.append(threshold)
+        rows, tables = out[begin : begin + n], (null.design, null.rows, null.geometry)
+        if null.whole is None:
+            null_iterations(first + begin, n, np.int32(threshold), *tables, rows)
+        else:
+            whole_sum_iterations(first + begin, n, threshold, tables, null.whole, rows)
 
-    if null.bound is None:
+    if null.bound is None or threshold in null.dense:
         all_of_s(0, count)
         return
     block = _Block(null, threshold, memory_of(null, iterations_at_once(count, null)))

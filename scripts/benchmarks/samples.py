@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 EXAMPLE = {"A": "psychotherapy", "B": "antidepressants", "C": "affect"}
-# Experiments, foci, mean sample size and seed of samples that the built-in example has no match for.
-DRAWN = {"D": (2_000, 40_000, 20.0, 4), "E": (14_000, 500_000, 20.0, 5)}
+# Experiments, foci and seed of samples that the built-in example has no match for. E is as large as all of Neurosynth,
+# which states no sample size: 20 for all.
+DRAWN = {"D": (2_000, 40_000, 4), "E": (14_371, 448_255, 5)}
 NAMES = (*EXAMPLE, *DRAWN)
 
 
@@ -80,17 +81,19 @@ def _from_example(name: str, mask: Any) -> Foci:
 
 
 def make(name: str) -> Foci:
-    """Return sample "A" to "E": 17/120, 24/200, 216/3869, 2000/40000 and 14000/500000 experiments/foci."""
+    """Return sample "A" to "E": 17/120, 24/200, 216/3869, 2000/40000 and 14371/448255 experiments/foci."""
     from ale_dask import load_mask
 
     mask = load_mask("brain")
     if name in EXAMPLE:
         return _from_example(name, mask)
-    experiments, total, mean, seed = DRAWN[name]
+    experiments, total, seed = DRAWN[name]
     random = np.random.default_rng(seed)
     # One focus each, the others by weights as uneven as those of published tables.
     weight = random.gamma(1.2, size=experiments)
     counts = 1 + random.multinomial(total - experiments, weight / weight.sum())
-    n = np.maximum(6, np.rint(random.gamma(6.0, mean / 6.0, size=experiments))).astype(np.int64)
+    n = np.maximum(6, np.rint(random.gamma(6.0, 20 / 6, size=experiments))).astype(np.int64)
+    if name == "E":
+        n[:] = 20
     ijk = mask.voxel_ijk[random.integers(mask.n_voxels, size=total)].astype(np.int64)
     return Foci(n, np.r_[0, np.cumsum(counts)], ijk, mask.volume, mask.affine)

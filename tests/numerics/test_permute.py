@@ -147,6 +147,26 @@ def test_vector_and_plain_operations_agree(seed):
         assert np.count_nonzero(gained != a) <= 8
 
 
+def lessen_by(read8, lessen8):
+    @numba.njit
+    def lessen(volume, at, table, entry, one):
+        lessen8(volume, at, table, entry, read8(table, one))
+
+    return lessen
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_overlaps_is_subtracted_from_eight_cells(seed):
+    random = np.random.default_rng(seed)
+    a, t = (random.integers(0, 2**29, 64).astype(np.int32) for _ in range(2))
+    for lessen in (lessen_by(simd.plain_read8, simd.plain_lessen8), lessen_by(simd.fast_read8, simd.fast_lessen8)):
+        for at, entry, one in random.integers(0, 56, (20, 3)):
+            lessened = a.copy()
+            lessen(lessened, at, t, entry, one)
+            assert np.array_equal(lessened[at : at + 8], a[at : at + 8] - np.minimum(t[entry:][:8], t[one:][:8]))
+            assert np.count_nonzero(lessened != a) <= 8
+
+
 @pytest.mark.parametrize("where", range(32))
 def test_a_scan_sees_every_cell_and_no_other(where):
     volume = np.zeros(96, dtype=np.int32)

@@ -4,6 +4,7 @@
     table   | k0 | k1 | k2 | k3 | k4 | k5 | k6 | k7 |     one 256-bit register
     add8    p += k                  one addition for eight voxels
     gain8   p += max(k, m) - m      m: eight int32 that stay in a register between calls (read8, larger8)
+    lessen8 p -= min(k, m)
 
 numba would turn a plain loop over 8 cells into the same instructions only if it knew that `plane` and `table` do not
 overlap in memory. It cannot know, and the test that it makes while running costs more than the loop.
@@ -108,6 +109,19 @@ def _gain8(typing_context, volume, at, table, entry, most):  # type: ignore[no-u
 
 
 @intrinsic
+def _lessen8(typing_context, volume, at, table, entry, most):  # type: ignore[no-untyped-def]
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        v, a, t, e, m = arguments
+        target = _pointer(context, builder, signature.args[0], v, a)
+        k = builder.load(_pointer(context, builder, signature.args[2], t, e), align=4)
+        least = builder.select(builder.icmp_signed("<", k, m), k, m)
+        builder.store(builder.sub(builder.load(target, align=4), least), target, align=4)
+        return context.get_dummy_value()
+
+    return types.void(volume, types.int64, table, types.int64, EIGHT), generate
+
+
+@intrinsic
 def load(typing_context, array, at):  # type: ignore[no-untyped-def]
     """Return array[at], of any dtype, for an int64 `at` >= 0, without numba's test for negative indices."""
 
@@ -187,6 +201,13 @@ def plain_gain8(volume, at, table, entry, m) -> None:  # type: ignore[no-untyped
 
 
 @numba.njit(cache=True, nogil=True)
+def plain_lessen8(volume, at, table, entry, m) -> None:  # type: ignore[no-untyped-def]
+    """Subtract min(k, m) from volume[at:at + 8], with k = table[entry:entry + 8] and `m` eight values from `read8`."""
+    for j in range(WIDTH):
+        volume[at + j] -= min(table[entry + j], m[j])
+
+
+@numba.njit(cache=True, nogil=True)
 def plain_reaches32(volume, at, limit):  # type: ignore[no-untyped-def]
     """Return whether any of volume[at:at + 32] is at least `limit`, int32."""
     found = False
@@ -227,6 +248,12 @@ def fast_gain8(volume, at, table, entry, m) -> None:  # type: ignore[no-untyped-
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
+def fast_lessen8(volume, at, table, entry, m) -> None:  # type: ignore[no-untyped-def]
+    """Do what `plain_lessen8` does."""
+    _lessen8(volume, at, table, entry, m)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
 def fast_reaches32(volume, at, limit):  # type: ignore[no-untyped-def]
     """Do what `plain_reaches32` does."""
     return _reaches32(volume, at, limit)
@@ -240,6 +267,5 @@ def fast_clear32(volume, at) -> None:  # type: ignore[no-untyped-def]
 
 PLAIN = os.environ.get("ALE_DASK_PLAIN") == "1"
 add8, read8, larger8 = (plain_add8, plain_read8, plain_larger8) if PLAIN else (fast_add8, fast_read8, fast_larger8)
-gain8, reaches32, clear32 = (
-    (plain_gain8, plain_reaches32, plain_clear32) if PLAIN else (fast_gain8, fast_reaches32, fast_clear32)
-)
+gain8, lessen8 = (plain_gain8, plain_lessen8) if PLAIN else (fast_gain8, fast_lessen8)
+reaches32, clear32 = (plain_reaches32, plain_clear32) if PLAIN else (fast_reaches32, fast_clear32)
