@@ -213,7 +213,7 @@ def _write_table(source: Source, paths: Sequence[Path], choice: _Choice, out: Pa
     )
 
 
-def fetched(what: str) -> Path:
+def fetched(what: str, *, called: str | None = None) -> Path:
     """Return the path of a gzipped table of the foci of a fetched database: study, space, x, y and z.
 
     The table is made from the downloads at the first call, and kept beside them.
@@ -227,7 +227,7 @@ def fetched(what: str) -> Path:
     folder = cache() / source.name
     downloads = [folder / source.coordinates, folder / source.metadata]
     if not all(path.is_file() for path in downloads):
-        raise InputError(f"{what}: not in {folder} yet; `ale-dask fetch {what}` fetches it")
+        raise InputError(f"{called or what}: not in {folder} yet; `ale-dask fetch {what}` fetches it")
     path = folder / f"{what}_foci.csv.gz"
     if not path.is_file() or path.stat().st_mtime_ns < max(file.stat().st_mtime_ns for file in downloads):
         table, _ = _table(source, downloads, _Choice())

@@ -399,8 +399,9 @@ def test_a_sweep_over_the_null_and_the_base_rate(folder, tmp_path, own, referenc
         assert found[label] == wanted, label
     assert sorted(one["kind"] for one in record["passes"].values()) == ["base-rate", "base-rate", "main-effect"]
     again = load_study(tmp_path / "o" / "sweep.toml")
-    assert again.sweep["base_rate"] == ["literature", str(tmp_path / "o" / "base_rate.nii.gz")]
-    assert (tmp_path / "o" / "base_rate.nii.gz").read_bytes() == own.read_bytes()
+    kept = tmp_path / "o" / "base_rate" / "1" / "own.nii.gz"
+    assert again.sweep["base_rate"] == ["literature", str(kept)]
+    assert kept.read_bytes() == own.read_bytes()
 
 
 def test_a_base_rate_of_the_study_has_no_say_where_the_command_line_asks_for_the_uniform_null(folder, tmp_path, own):

@@ -65,7 +65,7 @@ def load_base_rate(inference: Inference, *, mask: Mask) -> BaseRate:
     name = inference.base_rate
     if not is_database(name):
         return BaseRate(load_counts(name))
-    path = fetched(name) if name in DATABASES else Path(name)
+    path = fetched(name, called=f"base_rate '{name}'") if name in DATABASES else Path(name)
     if not path.exists():
         raise InputError(f"base_rate '{name}': no such file")
     stat = path.stat()
