@@ -11,10 +11,22 @@ import numpy as np
 import pytest
 from support.runs import with_inference
 
-from ale_dask.analyses import base_rate, contrast, contrast_clusters, kinds, main_effect
+from ale_dask.analyses import (
+    balanced,
+    base_rate,
+    contrast,
+    contrast_clusters,
+    kinds,
+    main_effect,
+    moderator,
+    moderator_clusters,
+    subsampled,
+)
 from ale_dask.analyses.sensitivity import base_rate_variants, contrast_jackknife, noise_null, variant_null
 from ale_dask.analyses.sensitivity.jackknife import contrast_family, family, sets_of
-from ale_dask.config.study import Study
+from ale_dask.analyses.statistics import null as null_statistic
+from ale_dask.analyses.statistics.functions import statistic_of
+from ale_dask.config.study import load_study
 from ale_dask.execution.plan import Plan
 from ale_dask.workflows.prepare import make_plans, prepare
 
@@ -28,13 +40,35 @@ TYPES: dict[str, type[Plan]] = {
     base_rate_variants.KIND: base_rate_variants.BaseRateVariantsPlan,
     contrast_jackknife.KIND: contrast_jackknife.ContrastLeftOutPlan,
     noise_null.KIND: noise_null.FailSafePlan,
+    subsampled.KIND: subsampled.SubsampledPlan,
+    balanced.KIND: balanced.BalancedPlan,
+    moderator.KIND: moderator.ModeratorPlan,
+    moderator_clusters.KIND: moderator_clusters.ModeratorClustersPlan,
+    null_statistic.KIND: null_statistic.NullStatisticPlan,
 }
+FURTHER = """
+[analysis.part]
+kind = "subsampled"
+of = "drug"
+size = 5
+subsamples = 3
+[analysis.pairs]
+kind = "balanced-contrast"
+arms = ["drug", "therapy"]
+subsamples = 3
+[analysis.by-foci]
+kind = "moderator"
+of = "drug"
+on = "foci"
+"""
 
 
 @pytest.fixture
-def made(tiny_study: Study) -> dict[str, Plan]:
+def made(tiny: Path) -> dict[str, Plan]:
     """Return a plan of every kind."""
-    prepared = prepare(with_inference(tiny_study, null="both", voxel_p=0.05))
+    toml = tiny / "study.toml"
+    toml.write_text(toml.read_text() + FURTHER)
+    prepared = prepare(with_inference(load_study(toml), null="both", voxel_p=0.05))
     found = make_plans(prepared)
     arms = ("drug", "therapy")
     mains = {name: found[name] for name in (*arms, "drug-vs-therapy_pooled")}
@@ -52,7 +86,9 @@ def made(tiny_study: Study) -> dict[str, Plan]:
     noise = noise_null.plan_fail_safe(
         prepared.samples["drug"], mains["drug"], tested=np.arange(3), series=2, name="noise"
     )
-    listed = [*found.values(), one.plan, *one.base_rate_passes, without.plan, noise]
+    asked = null_statistic.Asked(statistic_of("laterality"))
+    lateral = null_statistic.plan_statistic(asked, mains["drug"], affine=prepared.mask.affine, name="lateral")
+    listed = [*found.values(), one.plan, *one.base_rate_passes, without.plan, noise, lateral]
     return {plan.kind: plan for plan in listed}
 
 
