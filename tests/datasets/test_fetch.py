@@ -166,7 +166,7 @@ def test_terms_that_no_study_has_together(web, tmp_path):
         (
             "brainmap",
             {},
-            "'brainmap' is none of children-language, ptsd, reward, neurosynth, neuroquery and neurostore:ID",
+            "'brainmap' is none of children-language, ptsd, reward, neurosynth, neuroquery, yeo7, yeo17, schaefer100",
         ),
         ("neurosynth", {"terms": "pain"}, r"give out \(-o\)"),
         ("neurosynth", {"n": 0, "out": "o.csv"}, "n is 0"),
