@@ -353,6 +353,7 @@ def test_every_backend_is_named_in_the_help() -> None:
         assert (row.help or row.name) in shown
 
 
+@pytest.mark.slow
 def test_workers_by_ssh_give_the_same_digests(tiny_study: Study, tmp_path: Path, expected: dict[str, str]) -> None:
     with sshd(tmp_path / "sshd") as connection:
         options = {

@@ -304,6 +304,7 @@ def test_run_outside_a_pod_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_the_driver_runs_again_after_the_ends_that_pass(tiny_study: Study, tmp_path: Path) -> None:
     expected = digests(with_backend(tiny_study, name="serial"), tmp_path / "direct")
     (job,) = manifests(backend(claim="c", mount=str(tmp_path)), tmp_path / "out", name="x")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-TRIALS = int(os.environ.get("ALE_DASK_FUZZ_TRIALS", "3"))
+import pytest
+
+TRIALS = int(os.environ.get("ALE_DASK_FUZZ_TRIALS", "6"))
 
 
+@pytest.mark.slow
 def test_damage_is_noticed_or_mended(load_script, tmp_path: Path) -> None:
     fuzz = load_script("fuzz_store")
     found = list(fuzz.trials(range(TRIALS), seed=7, folder=tmp_path))
