@@ -9,18 +9,17 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.findings.prevalence import experiments_alone
 from ale_dask.analyses.sensitivity.experiment_clusters import MOST, SHARE, SUBSAMPLES, clustering, labels_of
 from ale_dask.config.study import Study, study_from, to_toml
 from ale_dask.coordinates.readers.writers import write_table
-from ale_dask.errors import InputError, did_you_mean
+from ale_dask.errors import InputError
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.written import writing_results
 from ale_dask.reporting.sensitivity.experiment_clusters import CIRCULAR, METHOD_WORDS, write_criteria, write_groups
 from ale_dask.reporting.text.follow_up_files import origin_of
 from ale_dask.storage.location import Place, fill_folder, place
-from ale_dask.workflows.run import collect
+from ale_dask.workflows.main_effects import collect_main_effects
 
 log = logging.getLogger(__name__)
 COLUMN = "experiment_cluster"
@@ -47,13 +46,8 @@ def clustering_of_run(
     InputError
         when OUT has no main effect of that name, or as `clustering`.
     """
-    study, results, record = collect(out)
-    mains = {name: r for name, r in results.items() if model_of(r).kind == "main-effect"}
-    if analysis is not None and analysis not in mains:
-        hint = did_you_mean(analysis, mains)
-        raise InputError(f"{analysis}: no main effect of {out}, which has {', '.join(mains)}{hint}")
-    for name in [analysis] if analysis else mains:
-        result = mains[name]
+    study, mains, record = collect_main_effects(out, analysis=analysis)
+    for name, result in mains.items():
         solutions = clustering(
             result, k_max=max(k_max or MOST, k) if k and k > MOST else k_max, subsamples=subsamples, share=share
         )

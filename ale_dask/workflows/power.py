@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import xarray as xr
 
-from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.sensitivity.power import SIMULATIONS, TARGET, WITHIN_MM, power
-from ale_dask.errors import InputError, did_you_mean
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.written import writing_results
 from ale_dask.reporting.sensitivity.power import power_line, power_table
 from ale_dask.reporting.text.follow_up_files import origin_of, write_follow_up
 from ale_dask.storage.location import Place, place
-from ale_dask.workflows.run import collect
+from ale_dask.workflows.main_effects import collect_main_effects
 
 
 def power_of_run(
@@ -34,18 +32,14 @@ def power_of_run(
     InputError
         when OUT has no main effect of that name, or as `power`.
     """
-    _, results, record = collect(out)
-    mains = {name: r for name, r in results.items() if model_of(r).kind == "main-effect"}
-    if analysis is not None and analysis not in mains:
-        hint = did_you_mean(analysis, mains)
-        raise InputError(f"{analysis}: no main effect of {out}, which has {', '.join(mains)}{hint}")
+    _, mains, record = collect_main_effects(out, analysis=analysis)
     curves = {}
-    for name in [analysis] if analysis else mains:
-        curve = power(mains[name], simulations=simulations, within_mm=within_mm, target=target)
+    for name, result in mains.items():
+        curve = power(result, simulations=simulations, within_mm=within_mm, target=target)
         about = {
             "title": "Power: how many experiments must report a place for it to be found",
             "says": power_line(curve),
-            "of_results": origin_of(mains[name], record),
+            "of_results": origin_of(result, record),
         }
         with writing_results(place(out)) as folder:
             write_follow_up(folder / stem(name) / f"{stem(name)}_power", power_table(curve), about)

@@ -9,7 +9,7 @@ import xarray as xr
 from scipy import special
 
 from ale_dask.analyses.contrast import KIND
-from ale_dask.analyses.corrections import CLUSTER_SHORTS, CORRECTIONS
+from ale_dask.analyses.corrections import CLUSTER_SHORTS
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.config.study import INPUTS
@@ -22,7 +22,7 @@ from ale_dask.reporting.export.files import contrast_maps
 from ale_dask.reporting.export.gingerale import contrast_files
 from ale_dask.reporting.tables.clusters import contrast_table
 from ale_dask.reporting.text.inference import contrasts
-from ale_dask.reporting.text.summary import cluster_words
+from ale_dask.reporting.text.summary import cluster_words, surviving_words
 
 _FWE = (
     "family-wise error of voxels at {contrast_p:g}, each direction by itself, over a region that no "
@@ -34,7 +34,6 @@ _CLUSTER = (
 )
 _DIFF = "desc-group1MinusGroup2"
 _LEVELS = ("uncorrected", "voxel-fwe", "size-fwe", "mass-fwe")
-_CORRECTED = {f"{correction.short}-fwe": correction.label for correction in CORRECTIONS}
 
 
 def _maps_at(source: str, short: str) -> tuple[MapSpec, ...]:
@@ -137,8 +136,7 @@ def _corrected(result: xr.Dataset, sign: int) -> str:
     for spec in corrected_map_specs(result):
         if spec.source == INPUTS[0]:
             clusters = [c for c in model_of(result).clusters(spec.read(result)) if c.sign == sign]
-            volume = sum(len(c.voxels) for c in clusters) * model_of(result).mask.voxel_volume
-            volumes.append(f"by {_CORRECTED[spec.level]} {f'{volume:,.0f} mm³' if clusters else 'nothing'}")
+            volumes.append(surviving_words(spec.level, clusters, result))
     return f". Corrected {listed(volumes)}" if volumes else ""
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 from scipy import special
 
-from ale_dask.analyses.corrections import CLUSTER_SHORTS, CORRECTIONS
+from ale_dask.analyses.corrections import CLUSTER_SHORTS
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.moderator import KIND
@@ -20,7 +20,7 @@ from ale_dask.reporting.common.presentation import Presentation
 from ale_dask.reporting.common.wording import controls, label, mask_words
 from ale_dask.reporting.tables.clusters import moderator_table
 from ale_dask.reporting.text.moderators import left_out_words, leverage_words, moderators, range_words
-from ale_dask.reporting.text.summary import cluster_words
+from ale_dask.reporting.text.summary import cluster_words, surviving_words
 
 _REGION = "over the tested voxels, a region that no permutation changes"
 _FWE = f"family-wise error of voxels at {{contrast_p:g}}, each direction by itself, {_REGION}"
@@ -28,7 +28,6 @@ _CLUSTER = (
     f"family-wise error of clusters at {{cluster_p:g}}, each direction by itself, {_REGION}; it does not say in which "
     "of its voxels foci follow the moderator"
 )
-_CORRECTED = {f"{correction.short}-fwe": correction.label for correction in CORRECTIONS}
 _ONE_SIDED = "one-sided p, {}; NaN: not tested"
 _OWN = "{} of the MA-weighted mean of the moderator minus its mean, in its own unit"
 _MAPS = (
@@ -154,8 +153,7 @@ def _others(result: xr.Dataset, sign: int) -> str:
     for spec in corrected_map_specs(result):
         if spec.level != model.shown_level(INPUTS[0]):
             clusters = [c for c in model.clusters(spec.read(result), level=spec.level) if c.sign == sign]
-            volume = sum(len(c.voxels) for c in clusters) * model.mask.voxel_volume
-            words.append(f"by {_CORRECTED[spec.level]} {f'{volume:,.0f} mm³' if clusters else 'nothing'}")
+            words.append(surviving_words(spec.level, clusters, result))
     return f". {listed(words).capitalize()}" if words else ""
 
 

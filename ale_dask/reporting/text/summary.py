@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import xarray as xr
 
+from ale_dask.analyses.corrections import CORRECTIONS
 from ale_dask.analyses.findings.atlas import ATLASES, regions
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
@@ -22,6 +23,7 @@ from ale_dask.reporting.tables.contributions import surviving_clusters
 
 LISTED = 3
 """Largest clusters that a line names; the table has them all."""
+_CORRECTED = {f"{correction.short}-fwe": correction.label for correction in CORRECTIONS}
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,12 @@ def _summary(name: str, result: xr.Dataset) -> Summary:
     source = "" if model_of(result).kind == "main-effect" else INPUTS[0]
     words = label(result, find_map_spec(result, level=model_of(result).shown_level(INPUTS[0]), source=source))
     return Summary(name, words, tuple(presentation_of(result).summary(result, clusters)))
+
+
+def surviving_words(level: str, clusters: Sequence[Cluster], result: xr.Dataset) -> str:
+    """Return in words the volume of the clusters that survive a correction, "nothing" without one."""
+    volume = sum(len(c.voxels) for c in clusters) * model_of(result).mask.voxel_volume
+    return f"by {_CORRECTED[level]} {f'{volume:,.0f} mm³' if clusters else 'nothing'}"
 
 
 def cluster_words(clusters: Sequence[Cluster], result: xr.Dataset) -> str:

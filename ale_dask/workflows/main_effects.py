@@ -1,0 +1,34 @@
+"""The main effects of a finished run, for commands that ask more of one or all of them."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from ale_dask.analyses.findings.model import model_of
+from ale_dask.config.run_record import RunRecord
+from ale_dask.config.study import Study
+from ale_dask.errors import InputError, did_you_mean
+from ale_dask.storage.location import Place
+from ale_dask.workflows.run import collect
+
+
+def collect_main_effects(
+    out: str | Place, *, analysis: str | None = None
+) -> tuple[Study, dict[str, xr.Dataset], RunRecord]:
+    """Return the study, the main effects by name, all or the one asked for, and the record of a finished run.
+
+    Raises
+    ------
+    StoreError
+        when OUT holds no finished run.
+    InputError
+        when OUT has no main effect of that name.
+    """
+    study, results, record = collect(out)
+    mains = {name: r for name, r in results.items() if model_of(r).kind == "main-effect"}
+    if analysis is None:
+        return study, mains, record
+    if analysis not in mains:
+        hint = did_you_mean(analysis, mains)
+        raise InputError(f"{analysis}: no main effect of {out}, which has {', '.join(mains)}{hint}")
+    return study, {analysis: mains[analysis]}, record
