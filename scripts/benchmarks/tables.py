@@ -65,6 +65,8 @@ def _added(measured: Measured) -> str:
 def markdown(bench: Bench, machine: dict[str, Any]) -> str:
     """Return the tables: times and ratios, what pruning saves, memory."""
     lines = [
+        "# Benchmarks",
+        "",
         f"{machine['cpu']}, one CPU unless said; Python {machine['python']}, numpy {machine['numpy']}, "
         f"numba {machine['numba']}. Median (range) of {bench.rounds} rounds in which the programs took turns; ratios "
         "are taken round by round. Times are of the CPU, those of 2 threads of the clock.",
