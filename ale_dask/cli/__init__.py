@@ -24,7 +24,6 @@ app = typer.Typer(
     "damaged or of another configuration, 75 unfinished (the same command resumes).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 _OF_FILES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -172,6 +173,21 @@ def test_the_version_is_printed() -> None:
     from ale_dask.version import __version__
 
     assert ale("--version").stdout == f"ale-dask {__version__}\n"
+
+
+def test_a_shell_completes_commands_once_that_is_installed(tmp_path: Path) -> None:
+    bin_ = Path(sys.executable).parent
+    env = os.environ | {"HOME": str(tmp_path), "PATH": f"{bin_}:{os.environ['PATH']}"}
+    asked = """
+        ale-dask --install-completion || exit
+        source ~/.bashrc
+        COMP_WORDS=(ale-dask colle) COMP_CWORD=1
+        _ale_dask_completion ale-dask
+        echo "${COMPREPLY[@]}"
+    """
+    done = subprocess.run(["bash", "-c", asked], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "collect"
 
 
 def test_what_arms_share_is_decided_on_the_command_line_too(tiny: Path) -> None:
