@@ -92,6 +92,7 @@ _BASE_RATE = (
     ),
     Variable("cluster_base_rate_share", ("cluster",), "f", "", "share of its voxels that survive the base rate"),
 )
+_NETWORKS = (Variable("network_of_voxel", ("voxel",), "i", "", "label in the image that [inference] networks names"),)
 _POWER = (
     Variable("power", ("reporting",), "f", "probability", "that a place is found which so many experiments report"),
     Variable("power_low", ("reporting",), "f", "probability", "exact 95 % interval of the simulations, lower end"),
@@ -165,7 +166,10 @@ _CONJUNCTION = (
 )
 VARIABLES: dict[str, Variable] = {
     v.name: v
-    for v in _FOCI + _MAPS + _MAIN_EFFECT + _BASE_RATE + _POWER + _CONTRIBUTIONS + _CONTRAST + _CONJUNCTION + _MODERATOR
+    for v in (
+        *(_FOCI + _MAPS + _MAIN_EFFECT + _BASE_RATE + _NETWORKS + _POWER),
+        *(_CONTRIBUTIONS + _CONTRAST + _CONJUNCTION + _MODERATOR),
+    )
 }
 OPTIONAL = ("experiment_group", "experiment_imputed", "experiment_pooled")
 """Variables (experiment) of text, "" where they do not apply, that a foci Dataset may lack."""

@@ -21,10 +21,11 @@ from ale_dask.analyses.execute import run_plan, sample_of
 from ale_dask.analyses.findings.model import kind_of, model_of
 from ale_dask.analyses.ma import ale_union, ma_maps
 from ale_dask.analyses.moderator_columns import Moderated, moderated
+from ale_dask.analyses.networks import check_networks, with_networks
 from ale_dask.analyses.sample import Sample, enough, sample, study_bits
 from ale_dask.analyses.sensitivity import leave_one_out_maps as left_out
 from ale_dask.analyses.study_moderators import with_clusters
-from ale_dask.config.inference import changed
+from ale_dask.config.inference import IMAGES, changed
 from ale_dask.config.study import BalancedContrast, Moderator, Subsampled, analysis_from, inference_from
 from ale_dask.coordinates import foci as foci_data
 from ale_dask.coordinates.masks import load_space
@@ -102,7 +103,7 @@ def main_effect(
         foci = foci.drop_dims(set(foci.dims) - {"experiment", "focus", "axis", "tag"})
     chosen = _chosen(foci, None, settings, name=name)
     plan = main_effects.plan_main_effect(chosen, bits=scale_bits or study_bits([chosen]), name=name)
-    return _main_effect(chosen, plan, client=client)
+    return with_networks(_main_effect(chosen, plan, client=client))
 
 
 def _chosen(foci: xr.Dataset, grid: Mask | None, settings: Mapping[str, Any], *, name: str) -> Sample:
@@ -114,9 +115,10 @@ def _chosen(foci: xr.Dataset, grid: Mask | None, settings: Mapping[str, Any], *,
         for foci or settings that cannot be used.
     """
     images = {key: image for key in ("mask", "search") if isinstance(image := settings.get(key), Mask)}
-    files = {key: str(value) for key, value in settings.items() if key in ("mask", "search") and value is not None}
+    files = {k: str(value) for k, value in settings.items() if k in IMAGES and value is not None}
     inference = inference_from({**settings, **files, **{key: image.name for key, image in images.items()}})
     grid = grid or load_space(inference, **images)
+    check_networks(inference, grid)
     used = by_subjects(foci, inference.same_subjects, name=name)
     return enough(sample(used, mask=grid, inference=inference, name=name), name=name)
 
@@ -230,7 +232,7 @@ def contrast(
             plan, mask=mask, inference=inference, iterations=iterations, name=title, threads=cpu_count()
         )
         clusters = pass_over_clusters, run_plan(pass_over_clusters, iterations=iterations, client=client)["null"][:, 1:]
-    return contrasts.collect(
+    found = contrasts.collect(
         plan,
         arrays["null"][:, 1:],
         contrasts.summed(arrays["exceed"]),
@@ -239,6 +241,7 @@ def contrast(
         inference=inference,
         second=clusters,
     )
+    return with_networks(found)
 
 
 def moderator(
@@ -316,7 +319,7 @@ def moderator(
     title = name or "-by-".join(spec.on)
     chosen = _chosen(foci, mask, changes, name=of)
     scores = moderated(chosen, spec, name=title)
-    return _moderator(scores, bits=study_bits([chosen]), name=title, client=client)
+    return with_networks(_moderator(scores, bits=study_bits([chosen]), name=title, client=client))
 
 
 def _moderator(scores: Moderated, *, bits: int, name: str, client: Client | None) -> xr.Dataset:
@@ -425,7 +428,7 @@ def conjunction(results: Sequence[xr.Dataset], *, name: str = "conjunction", **c
     inference = None
     if changes and results:
         inference = inference_from(changed(model_of(results[0]).inference.model_dump(), changes))
-    return conjunctions.collect(results, name=name, inference=inference)
+    return with_networks(conjunctions.collect(results, name=name, inference=inference))
 
 
 def subsampled(
@@ -492,7 +495,7 @@ def subsampled(
     whole = main_effects.plan_main_effect(chosen, bits=int(result.attrs["scale_bits"]), name=of)
     plan = subsamples_.plan_subsampled(chosen, whole, analysis, name=title)
     null = run_plan(plan, iterations=chosen.inference.iterations, client=client)["null"][:, 1:]
-    return subsamples_.collect(chosen, plan, null, analysis=analysis)
+    return with_networks(subsamples_.collect(chosen, plan, null, analysis=analysis))
 
 
 def balanced_contrast(
@@ -563,4 +566,4 @@ def balanced_contrast(
     plan = balanced.plan_balanced(one, two, analysis, bits=study_bits([both]), name=title)
     arrays = run_plan(plan, iterations=plan.pairs, client=client)
     counts = arrays[balanced.SURVIVES][:, 1:].sum(axis=0).reshape(len(plan.statistics), -1)
-    return balanced.collect(one, two, plan, arrays["null"][:, 1:], counts, analysis=analysis)
+    return with_networks(balanced.collect(one, two, plan, arrays["null"][:, 1:], counts, analysis=analysis))

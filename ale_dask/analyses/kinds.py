@@ -28,6 +28,7 @@ from ale_dask.analyses import (
     subsampled,
 )
 from ale_dask.analyses.findings.model import with_origin
+from ale_dask.analyses.networks import with_networks
 from ale_dask.analyses.sensitivity import base_rate_variants, contrast_jackknife, noise_null, variant_null
 from ale_dask.analyses.statistics import null as null_statistic
 from ale_dask.analyses.study_plans import KeepPlan, Nulls, PreparedStudy
@@ -165,7 +166,8 @@ def results_of(
     for name, kind in _kinds(study).items():
         results[name] = ANALYSES[kind].collect(study, name, nulls)
     ordered = {name: results[name] for name in dict.fromkeys([*study.study.analysis, *results])}
-    return with_origin(ordered, simulated=study.study.simulated)
+    named = {name: with_networks(result) for name, result in ordered.items()}
+    return with_origin(named, simulated=study.study.simulated)
 
 
 def _kinds(study: PreparedStudy) -> dict[str, str]:

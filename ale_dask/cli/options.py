@@ -77,6 +77,14 @@ Search = Annotated[
         "--search", help="Region to test (an image, or as --mask); the foci of the null are drawn over the whole mask."
     ),
 ]
+Networks = Annotated[
+    str | None,
+    typer.Option(
+        "--networks",
+        help="Label image of which the tables give each cluster's shares: yeo7, yeo17, schaefer100 … 1000, AAL or a "
+        "file.",
+    ),
+]
 Outside = Annotated[str | None, typer.Option("--outside", help="Foci outside the mask: keep or drop.")]
 Include = Annotated[
     str | None,
@@ -172,6 +180,7 @@ SETTINGS: dict[str, Any] = {
     "base_rate": BaseRate,
     "base_rate_draw": BaseRateDraw,
     "search": Search,
+    "networks": Networks,
     "outside": Outside,
     "profile": Profile,
     "same_subjects": SameSubjects,
@@ -326,14 +335,14 @@ def load(study: str) -> Study:
 
 def with_settings(study: Study, **values: Any) -> Study:
     """Return the study with the settings given on the command line instead of its own."""
-    from ale_dask.config.inference import WITHOUT_FILE, changed
+    from ale_dask.config.inference import IMAGES, WITHOUT_FILE, changed
     from ale_dask.config.study import inference_from, study_from
 
     backend = {"name": values.pop("backend", None), "workers": values.pop("workers", None)}
     include, exclude = values.pop("include", None), values.pop("exclude", None)
     conditions = [c for c in (include, exclude and f"not ({exclude})") if c]
     new = {k: v for k, v in values.items() if v is not None}
-    for key in ("mask", "search", "base_rate"):
+    for key in IMAGES:
         if key in new and new[key] not in WITHOUT_FILE:
             new[key] = str(Path(new[key]).resolve())
     inference = inference_from(changed(study.inference.model_dump(), new), source="command line")

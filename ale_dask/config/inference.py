@@ -56,9 +56,17 @@ DATABASES = ("neurosynth", "neuroquery")
 """Databases of studies that can be a base rate by name, once `ale-dask fetch` has fetched them."""
 BUILT_IN = ("brain", "gm", "grey10")
 """The masks that come with the package."""
-WITHOUT_FILE = (LITERATURE, *DATABASES, *BUILT_IN)
+_PARCELS = range(100, 1001, 100)
+FETCHED_LABELS = (
+    *("yeo7", "yeo17"),
+    *(f"schaefer{n}{networks}" for networks in ("", "-17") for n in _PARCELS),
+)
+"""Label images that are fetched by name: the networks of Yeo 2011, the parcels of Schaefer 2018."""
+ATLAS_LABELS = ("AAL", "Gyrus", "Brodmann Area", "Nucleus")
+"""Label images of the cluster tables, by their columns."""
+WITHOUT_FILE = (LITERATURE, *DATABASES, *BUILT_IN, *FETCHED_LABELS, *ATLAS_LABELS)
 """Values of the settings in `IMAGES` that name no file of the user."""
-IMAGES = ("mask", "search", "base_rate")
+IMAGES = ("mask", "search", "base_rate", "networks")
 """Settings that may name an image file; base_rate may also name a file of foci."""
 _IMAGE_ENDINGS = (".nii", ".nii.gz", ".img", ".img.gz", ".hdr", ".hdr.gz", ".mgh", ".mgz")
 
@@ -131,6 +139,8 @@ class Inference(BaseModel):
     """Where foci are reported whatever was studied: the built-in image, an image of numbers of foci, or a database of
     studies."""
     base_rate_draw: Annotated[BaseRateDraw, Earlier("foci")] = "foci"
+    networks: Annotated[str | None, Earlier(None)] = None
+    """A label image, by name or file, of whose networks the tables give the share of each cluster."""
 
     @model_validator(mode="before")
     @classmethod
@@ -271,7 +281,7 @@ def departures(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def images_of(inference: Inference) -> dict[str, str]:
-    """Return the files of the mask, the search region and the base rate, by setting; built-in ones are no files."""
+    """Return the files of the settings in `IMAGES`, by setting; built-in and fetched images are no files of a user."""
     return {key: str(file) for key in IMAGES if is_image(file := getattr(inference, key))}
 
 

@@ -62,7 +62,8 @@ def plan_of(study: Study) -> dict[str, Any]:
         for step in source.get("select", ()):
             if "inside" in step:
                 step["inside"] = _content(step["inside"])
-    inference = study.inference.model_dump(mode="json", exclude_none=True)
+    # What tables say of a cluster beside its test is not planned.
+    inference = study.inference.model_dump(mode="json", exclude_none=True, exclude={"networks"})
     living = {} if study.living is None else {"living": study.living.model_dump(exclude={"looks"}, exclude_none=True)}
     return {
         "records": records,

@@ -557,8 +557,8 @@ def with_files(study: Study, path_of: Callable[[str, str], str]) -> Study:
     """Return the study with every path in it replaced by `path_of(owner, path)`.
 
     The owner of a file of foci and of an image in a rule of selection is the name of the sample. The owner of an
-    image in a setting is ":mask", ":search" or ":base_rate", among the values of a sweep ":sweep/mask" and so on, and
-    that of the protocol ":protocol"; no sample has such a name.
+    image in a setting is ":mask", ":search", ":base_rate" or ":networks", among the values of a sweep ":sweep/mask" and
+    so on, and that of the protocol ":protocol"; no sample has such a name.
     """
 
     def replaced(step: Step, *, sample: str) -> Step:

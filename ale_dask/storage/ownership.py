@@ -61,7 +61,7 @@ def claim(out: Place, folders: Iterable[str]) -> None:
 
     def in_the_way(name: str) -> bool:
         top = name.partition("/")[0]
-        if top not in wanted and not name.startswith(("mask.", "search.", "base_rate.", "protocol.")):
+        if top not in wanted and not name.startswith(("mask.", "search.", "base_rate.", "image_", "protocol.")):
             return False
         # Web consoles mark a folder by an object that is listed without its last slash, under which it cannot be read.
         return isinstance(out, Path) or (out / name).is_file()

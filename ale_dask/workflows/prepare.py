@@ -17,6 +17,7 @@ from ale_dask.analyses.contrast_clusters import clusters_name
 from ale_dask.analyses.execute import seconds_per_iteration
 from ale_dask.analyses.kinds import ANALYSES, counts_of, iterations_of, plans_of
 from ale_dask.analyses.main_effect import MainEffectPlan, identity_of, null_voxel_rate
+from ale_dask.analyses.networks import check_networks
 from ale_dask.analyses.sample import Sample, enough, sample, study_bits
 from ale_dask.analyses.study_plans import PreparedStudy
 from ale_dask.config.files import expand_files
@@ -84,6 +85,7 @@ def prepare(study: Study) -> PreparedStudy:
     if study.living is not None and not study.living.looks:
         raise InputError("[living] plans several looks at a growing sample: `ale-dask update` makes the first one, too")
     mask = load_space(inference)
+    check_networks(inference, mask)
     sources, samples = read_samples(study, mask=mask)
     make = partial(sample, mask=mask, inference=inference)
     # Pooling experiments never raises the sum of a voxel, so that no union of these samples can overflow either.

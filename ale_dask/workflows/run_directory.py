@@ -22,6 +22,7 @@ from pathlib import Path
 
 from ale_dask.analyses.execute import seconds_of_first, seconds_per_iteration
 from ale_dask.analyses.kinds import PLANS, counts_of, iterations_of
+from ale_dask.analyses.statistics.images import label_file
 from ale_dask.analyses.study_plans import Null, PreparedStudy
 from ale_dask.config.files import read_regular
 from ale_dask.config.inference import DATABASES
@@ -54,6 +55,8 @@ def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "stud
         if is_sdm(last):
             # The name of such a file is the name of its experiment, and must not change.
             to = f"foci/{sample}/{count[sample]}/{last}"
+        if sample == ":networks":
+            return file
         if sample.startswith(":sweep/"):
             # Combinations are named by the images, in the tables of a sweep and in its record.
             to = f"{sample.removeprefix(':sweep/')}/{count[sample]}/{last}"
@@ -69,7 +72,24 @@ def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "stud
         named = study.inference.model_copy(update={"base_rate": str(fetched(study.inference.base_rate))})
         study = study.model_copy(update={"inference": named})
     resolved = with_files(with_expanded_files(study), copied).model_copy(update={"backend": backend})
+    if (networks := study.inference.networks) is not None:
+        inference = resolved.inference.model_copy(update={"networks": _save_networks(networks, out, hashes)})
+        resolved = resolved.model_copy(update={"inference": inference})
     replace_file(out / name, sealed(to_toml(resolved), hashes).encode())
+
+
+def _save_networks(name: str, out: Place, hashes: dict[str, str]) -> str:
+    """Write copies of a label image and the names of its labels to OUT, add their hashes, and return its new name."""
+    found = label_file(name)
+    if found is None:
+        return name
+    stem, path, labels = found
+    image = f"image_{stem}{''.join(path.suffixes[-2:] if path.suffix == '.gz' else path.suffixes[-1:])}"
+    names = "".join(f"{number}\t{label}\n" for number, label in sorted(labels.items())).encode()
+    for to, data in {image: read_regular(path), **({f"image_{stem}.txt": names} if names else {})}.items():
+        replace_file(out / to, data)
+        hashes[to] = hashlib.sha256(data).hexdigest()
+    return image
 
 
 def stored_study(out: Place) -> Study:
@@ -84,7 +104,7 @@ def stored_study(out: Place) -> Study:
     path = out / name
     if not path.is_file() or not holds_run(out):
         raise StoreError(f"{out}: holds no run; `ale-dask run STUDY -o {out}` makes one")
-    only = (name, "foci/", "mask", "search", "base_rate", "protocol")
+    only = (name, "foci/", "mask", "search", "base_rate", "image_", "protocol")
     try:
         return load_study(local_copy(out, only=only) / name, recorded=True)
     except InputError as error:

@@ -18,6 +18,7 @@ from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.contrast_clusters import clusters_name
 from ale_dask.analyses.findings.atlas import ATLASES
 from ale_dask.analyses.findings.model import SIMULATED, model_of
+from ale_dask.analyses.networks import NETWORK
 from ale_dask.config.inference import BUILT_IN
 from ale_dask.config.protocol import deviations, protocol_of
 from ale_dask.config.run_record import SCHEMA, FileRecord, RunRecord
@@ -122,10 +123,12 @@ def _inference(study: Study, result: xr.Dataset) -> dict[str, Any]:
     return study.inference.model_dump(mode="json") | {
         "mask": Path(study.inference.mask).name,
         "base_rate": Path(study.inference.base_rate).name,
+        "networks": None if study.inference.networks is None else Path(study.inference.networks).name,
         "mask_sha256": result.attrs["mask_sha256"],
         "mask_voxels": result.sizes["voxel"],
         "mask_voxel_mm": model_of(result).mask.voxel_size.tolist(),
         **_search(study, result),
+        **_networks(result),
     }
 
 
@@ -147,6 +150,15 @@ def _search(study: Study, result: xr.Dataset) -> dict[str, Any]:
         return {}
     sizes = {name: value for name, value in result.attrs.items() if name in _SEARCH}
     return {"search": Path(study.inference.search).name, **sizes}
+
+
+def _networks(result: xr.Dataset) -> dict[str, Any]:
+    """Return the name of the label image of networks and how it was read; no path, and nothing without one."""
+    if NETWORK not in result:
+        return {}
+    about = result[NETWORK].attrs
+    further = {f"networks_{key}": about[key] for key in ("sha256", "note", "citation") if about[key]}
+    return {"networks": about["image"], **further}
 
 
 def _source_record(source: FociSource, read: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

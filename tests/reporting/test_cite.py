@@ -176,6 +176,7 @@ CHANGES = {
     (Inference, "conjunction_of"): inference("conjunction_of", "ale"),
     (Inference, "null"): inference("null", "uniform"),
     (Inference, "base_rate"): lambda v: v["inference"].update(null="both", base_rate=v["inference"]["mask"]),
+    (Inference, "networks"): inference("networks", "AAL"),
     (Inference, "base_rate_draw"): lambda v: v["inference"].update(base_rate="neurosynth", base_rate_draw="studies"),
     (FociSource, "files"): lambda v: v["foci"]["drug"].update(
         files=[v["foci"]["drug"]["files"][0].replace("drug", "other")]

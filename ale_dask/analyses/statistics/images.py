@@ -17,6 +17,8 @@ from ale_dask.datasets.atlases import ATLAS_IMAGES, atlas_image, label_names
 from ale_dask.errors import InputError, did_you_mean
 from ale_dask.numerics.space import Mask, check_affine, invert
 
+_COPY = "image_"
+"""The beginning of the name of a label image that a run keeps in its folder."""
 MOST_REGIONS = 2_000
 """Most regions of a label image that are on a mask: statistics of more numbers than this are not of a few."""
 
@@ -117,22 +119,34 @@ def _of_result(result: xr.Dataset, mask: Mask) -> GridImage:
     return GridImage(name, kept.astype(np.int64), {}, note)
 
 
-def _read(name: str) -> _Image:
+def label_file(name: str) -> tuple[str, Path, dict[int, str]] | None:
+    """Return the name of an image, its file and the names of its labels; None for an atlas of the cluster tables.
+
+    A fetched image is fetched where it is not there yet. A run keeps a copy of it as image_NAME.nii.gz.
+    """
+    if name in ATLASES:
+        return None
     if name in ATLAS_IMAGES:
-        path, names = atlas_image(name)
-        volume, affine = read_numbers(path, what=f"image '{name}'")
-        return _Image(name, volume, affine, names, ATLAS_IMAGES[name].citation)
+        return name, *atlas_image(name)
     path = Path(name)
     if not path.exists():
         known = [*ATLASES, *ATLAS_IMAGES]
         raise InputError(
-            f"image '{name}': no such file{did_you_mean(name, known)}; give an image, or one of {', '.join(ATLASES)}, "
-            "yeo7, yeo17, schaefer100 … schaefer1000"
+            f"image '{name}': no such file{did_you_mean(path.name, known)}; give an image, or one of "
+            f"{', '.join(ATLASES)}, yeo7, yeo17, schaefer100 … schaefer1000"
         )
+    stem = path.name.removesuffix(".gz").removesuffix(".nii")
+    return stem.removeprefix(_COPY), path, _names_beside(path.with_name(stem))
+
+
+def _read(name: str) -> _Image:
+    found = label_file(name)
+    assert found is not None
+    stem, path, labels = found
     volume, affine = read_numbers(path, what=f"image '{name}'")
     check_affine(affine, what=f"image '{name}'")
-    stem = path.name.removesuffix(".gz").removesuffix(".nii")
-    return _Image(stem, volume, affine, _names_beside(path.with_name(stem)))
+    kept = Path(name).name.startswith(_COPY) and stem in ATLAS_IMAGES
+    return _Image(stem, volume, affine, labels, ATLAS_IMAGES[stem].citation if kept or name in ATLAS_IMAGES else "")
 
 
 def _names_beside(stem: Path) -> dict[int, str]:

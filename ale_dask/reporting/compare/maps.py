@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses.findings.model import model_of
+from ale_dask.config.inference import IMAGES
 from ale_dask.config.run_record import RunRecord
 from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.presentation import presentation_of
@@ -85,9 +86,7 @@ def _settings(result: xr.Dataset) -> dict[str, Any]:
 
     Without the mask, which both runs share, and without paths, which may be private.
     """
-    settings = {
-        k: v for k, v in model_of(result).inference.model_dump().items() if k not in ("mask", "search", "base_rate")
-    }
+    settings = {k: v for k, v in model_of(result).inference.model_dump().items() if k not in IMAGES}
     for key in ("search", "base_rate"):
         settings[key] = " ".join(str(result.attrs.get(name, "")) for name in (key, f"{key}_sha256")).strip()
     cuts = (f"base_rate_cut_{what}" for what in ("size", "mass", "peak"))

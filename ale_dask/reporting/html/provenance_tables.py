@@ -87,6 +87,8 @@ def settings_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
         settings = model_of(result).inference.model_dump(mode="json") | {"mask": mask_name(result)}
         if settings["search"] is not None:
             settings["search"] = result.attrs.get("search", "the whole mask")
+        # The methods text has its reference; a path may be private.
+        settings.pop("networks")
         by_analysis[name] = {key: "none" if value is None else str(value) for key, value in settings.items()}
     same = len({json.dumps(settings) for settings in by_analysis.values()}) == 1
     columns = {"Value": next(iter(by_analysis.values()))} if same else by_analysis

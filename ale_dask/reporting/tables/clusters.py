@@ -18,6 +18,7 @@ from ale_dask.analyses.findings.atlas import regions
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import thresholded
+from ale_dask.analyses.networks import NETWORK, network_shares, share_words
 from ale_dask.analyses.seed_reach import deciding_reach
 from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.spreadsheet_cells import escaped_cell
@@ -38,6 +39,7 @@ from ale_dask.reporting.tables.columns import (
     FORMATS,
     MAIN,
     MODERATOR,
+    NETWORKS,
     SEED_SHARE,
     SHARE,
     columns_of,
@@ -47,7 +49,7 @@ from ale_dask.schema import check
 
 _KEY = ("analysis", "kind", "input", "level", "direction", "cluster")
 STUDY = (*_KEY, "Z", "ALE", "p", "x", "y", "z", "volume_mm3", "controls")
-"""Columns of the table of a study; one with subsamples has the share behind them."""
+"""Columns of the table of a study; one with subsamples has the share behind them, one with networks these."""
 
 
 def cluster_table(result: xr.Dataset, *, source: str = "cluster-fwe", null: str | None = None) -> pd.DataFrame:
@@ -100,7 +102,8 @@ def _main_effect_table(result: xr.Dataset, source: str, base_rate: bool, beside_
             own = _uniform_values(values, cluster, attrs=result.attrs)
         inside = np.isin(voxel_of_focus, cluster.voxels)
         foci = {"Foci": int(inside.sum()), "Experiments": len(np.unique(experiment_of_focus[inside]))}
-        row = {**_place(cluster, mask, ale), **foci, **own, **_seed_share(result, cluster, base_rate=base_rate)}
+        shares = _seed_share(result, cluster, base_rate=base_rate) | _networks(result, cluster)
+        row = {**_place(cluster, mask, ale), **foci, **own, **shares}
         rows.append({**row, "Peak Stat": float(z[cluster.peak]), "Peak ALE": float(ale[cluster.peak])})
         for letter, voxel in zip("abc", cluster.sub_peaks, strict=False):
             x, y, height = at = mask.to_mm(mask.voxel_ijk[voxel])
@@ -118,6 +121,11 @@ def _seed_share(result: xr.Dataset, cluster: Cluster, *, base_rate: bool | None 
     """Return the share of a cluster's voxels that foci in the seed reach alone; {} without a seed."""
     reach = deciding_reach(result, base_rate=base_rate)
     return {} if reach is None else {SEED_SHARE: 100 * float(reach[cluster.voxels].mean())}
+
+
+def _networks(result: xr.Dataset, cluster: Cluster) -> dict[str, str]:
+    """Return the shares of a cluster's voxels in the networks of a result; {} where its settings name none."""
+    return {NETWORKS: share_words(network_shares(result, cluster.voxels))} if NETWORK in result else {}
 
 
 _Values = Mapping[str, npt.NDArray[Any]]
@@ -185,6 +193,7 @@ def contrast_table(result: xr.Dataset, *, source: str, level: str = "uncorrected
             {
                 **_place(cluster, mask, z),
                 **_seed_share(result, cluster),
+                **_networks(result, cluster),
                 **tests,
                 "Peak Stat": float(z[cluster.peak]),
                 "Direction": model_of(result).directions[0 if cluster.sign > 0 else 1],
@@ -232,6 +241,7 @@ def moderator_table(result: xr.Dataset, *, level: str = "uncorrected") -> pd.Dat
         own = result[f"p_voxel_fwe_{side}" if level == "voxel-fwe" else f"p_{side}"].values[peak]
         row = {
             **_place(cluster, mask, z),
+            **_networks(result, cluster),
             **tests,
             "Peak Stat": float(z[peak]),
             "Direction": model_of(result).directions[d],
@@ -242,7 +252,7 @@ def moderator_table(result: xr.Dataset, *, level: str = "uncorrected") -> pd.Dat
         }
         ends = {"Effect": "effect", "Effect low": "effect_low", "Effect high": "effect_high"}
         rows.append(row | {c: float(result[v].values[peak]) for c, v in ends.items() if v in result})
-    return _frame(rows, [c.name for c in columns_of(MODERATOR) if not c.needs or c.needs in result])
+    return _frame(rows, _names_of(MODERATOR, result))
 
 
 def _moderator_cluster(result: xr.Dataset, direction: int, peak: int) -> dict[str, Any]:
@@ -277,7 +287,7 @@ def untested_table(result: xr.Dataset, z: npt.NDArray[Any], ale: npt.NDArray[Any
     for cluster in model_of(result).clusters(z):
         row = {**_place(cluster, mask, z if ale is None else ale), "Peak Stat": float(z[cluster.peak])}
         row["Peak ALE"] = np.nan if ale is None else float(ale[cluster.peak])
-        rows.append(row | _seed_share(result, cluster))
+        rows.append(row | _seed_share(result, cluster) | _networks(result, cluster))
     return _frame(rows, _names_of(CONJUNCTION, result))
 
 
@@ -297,8 +307,9 @@ def share_table(
             "Share high": high[cluster.peak],
         }
         direction = model.directions[0 if cluster.sign > 0 else 1]
-        rows.append({**_place(cluster, model.mask, np.abs(share)), **at_peak, "Direction": direction})
-    return _frame(rows, [column.name for column in columns_of(SHARE)])
+        row = {**_place(cluster, model.mask, np.abs(share)), **at_peak, "Direction": direction}
+        rows.append(row | _networks(result, cluster))
+    return _frame(rows, _names_of(SHARE, result))
 
 
 @made_once
@@ -323,7 +334,7 @@ def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
                     {**fixed, "direction": direction, **_study_row(r)} for r in clusters if r["Direction"] == direction
                 ]
                 rows += own or [{**fixed, "direction": direction, "cluster": "none", "volume_mm3": 0.0}]
-    return _frame(rows, [*STUDY, *(["share"] if any("share" in row for row in rows) else [])])
+    return _frame(rows, [*STUDY, *(key for key in _SOME_HAVE if any(key in row for row in rows))])
 
 
 def table_of_map(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:
@@ -371,11 +382,15 @@ _STUDY_NAMES = {
 }
 
 
+_SOME_HAVE = {"share": "Peak Share", "networks": NETWORKS}
+"""Columns of the table of a study that only some studies have."""
+
+
 def _study_row(row: Mapping[Any, Any]) -> dict[str, Any]:
     values = {new: row.get(old, np.nan) for new, old in _STUDY_NAMES.items()}
-    share = {"share": row["Peak Share"]} if "Peak Share" in row else {}
+    some = {new: row[old] for new, old in _SOME_HAVE.items() if old in row}
     # Z has no sign, since the direction is a column of its own.
-    return {**values, "Z": abs(values["Z"]), **share}
+    return {**values, "Z": abs(values["Z"]), **some}
 
 
 def _place(cluster: Cluster, mask: Mask, weight: npt.NDArray[Any]) -> dict[str, Any]:

@@ -56,6 +56,7 @@ _FOCI, _TESTED = (MAIN, BASE_RATE), (MAIN, BASE_RATE, CONTRAST, MODERATOR)
 _OF_Z, _PERMUTED = (MAIN, BASE_RATE, CONTRAST, CONJUNCTION, MODERATOR), (CONTRAST, MODERATOR)
 _ALL = (*_OF_Z, SHARE)
 SEED_SHARE = "Share seed (%)"
+NETWORKS = "Networks"
 CENTER = ("Center X", "Center Y", "Center Z")
 SIDES_OF = {"X": "left is negative", "Y": "back is negative", "Z": "below is negative"}
 _MASS = "Sum over the cluster of what its voxels have beyond the cluster-forming value."
@@ -160,6 +161,12 @@ COLUMNS = (
     *(Column(c, _ALL, _mm, says="Centre of the cluster, weighted by its values, mm in MNI space.") for c in CENTER),
     Column("Bounds (mm)", _ALL, says="Least and largest x, y and z of the cluster's voxels."),
     *(column for atlas in ATLASES for column in _of_atlas(atlas)),
+    Column(
+        NETWORKS,
+        _ALL,
+        needs="network_of_voxel",
+        says="Networks of the cluster's voxels in the label image of the settings, from the largest share down to 5 %.",
+    ),
     Column("Experiments", _FOCI, _volume, says="Experiments with a focus inside the cluster."),
     Column("Foci", _FOCI, _volume, says="Foci inside the cluster."),
 )
@@ -234,6 +241,7 @@ FIRST_ON_PAGE = (
     "Share low",
     "Share high",
     "Cluster Size (mm3)",
+    NETWORKS,
     SEED_SHARE,
     "p",
     "p size FWE",

