@@ -91,13 +91,19 @@ class Inference(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     voxel_p: Probability = 0.001
+    """Cluster-forming p: voxels with a smaller uncorrected p form clusters."""
     cluster_p: Probability = 0.05
+    """Family-wise p at which clusters and voxels survive."""
     iterations: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000
+    """Iterations of each null, and relabellings of each contrast; more later repeat none."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
+    """Seed of all random draws; the same seed gives the same bits on any machine."""
     until_decided: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
     """Go on from `iterations`, doubling them, until each cluster is decided or there are this many."""
     correction: CorrectionWord = "cluster-size"
+    """The statistic that decides what survives family-wise; TFCE (H = 2, E = 1/2) is exact and takes longer."""
     mask: str = "brain"
+    """Where foci can lie: a built-in mask (brain; gm, grey matter; grey10, that of JALE) or an image."""
     search: Annotated[str | None, Earlier(None)] = None
     """The region in which inference is made: an image or a built-in mask; foci are drawn over `mask` all the same."""
     outside: Annotated[Literal["keep", "drop"], Earlier("keep")] = "keep"
@@ -111,6 +117,7 @@ class Inference(BaseModel):
     min_volume: Annotated[float, Field(ge=0)] = 50.0
     """Volume in mm3 that clusters of uncorrected maps, contrasts and conjunctions need."""
     contrast_p: Probability = 0.05
+    """p of a voxel in contrasts, balanced contrasts and moderators: uncorrected, and family-wise by voxel."""
     gate: Literal["arms", "pooled", "none"] = "arms"
     """The region of a contrast: the thresholded map of the greater arm, that of both arms pooled, or the mask."""
     contrast_floor: Annotated[float, Field(ge=0, lt=1), Earlier(0.0)] = 0.05

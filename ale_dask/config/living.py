@@ -37,6 +37,7 @@ class Living(BaseModel):
     increments: Literal["any", "independent"] = "any"
     """How looks depend on each other: in any way, or as a statistic whose normal increments are independent."""
     looks: list[Look] = []
+    """The looks so far, in order: the tables [[living.looks]]."""
 
     @model_validator(mode="after")
     def _grows(self) -> Living:

@@ -33,11 +33,12 @@ class _Frozen(BaseModel):
 
 
 class Step(_Frozen):
-    """A rule that selects experiments: exactly one of `RULES`, with the keys that belong to it."""
+    """A rule that selects experiments: one of where, drop_empty, one_per, exclude, near and inside."""
 
     where: str | None = None
     """A condition on columns, such as "patients and weeks >= 4"."""
     drop_empty: Literal[True] | None = None
+    """Experiments without a focus are left out."""
     one_per: str | None = None
     """The column that names groups of subjects: `rule` leaves one experiment of each group."""
     exclude: list[str] | None = None
@@ -47,9 +48,11 @@ class Step(_Frozen):
     inside: str | None = None
     """An image: experiments with a focus in a voxel above 0 stay."""
     rule: Literal["first", "latest", "pooled"] | None = None
+    """With `one_per`: the first one listed stays, or the one with the largest `by`, or all, pooled into one."""
     by: str | None = None
     """With the rule "latest", the column of numbers; the experiment with the largest number stays."""
     mm: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """With `near`, the distance in mm."""
     why: str = ""
     """The reason, which the report repeats."""
 
@@ -86,12 +89,17 @@ class FociSource(_Frozen):
     """A sample of experiments: its files, the values that the files leave out, and the rules that select from it."""
 
     files: list[str]
+    """A file of foci, a folder or a pattern such as `foci/*.txt`, or a list of these."""
     n: Annotated[int, Field(ge=1)] | None = None
+    """Number of subjects of experiments whose file states none."""
     space: Literal["MNI", "Talairach"] | None = None
+    """Space of experiments whose file states none; foci in Talairach space are converted to MNI."""
     talairach: Literal["other", "fsl", "spm"] = "other"
+    """The program whose normalisation gave Talairach foci, which decides how they are converted (icbm2tal)."""
     select: list[Step] = []
+    """Rules that select experiments, in order: the tables [[foci.NAME.select]]."""
     columns: dict[Literal["study", "contrast", "n", "space", "x", "y", "z"], str] = {}
-    """Names in the files of the columns that `readers.columns` does not recognise: {n = "Anzahl"}."""
+    """Names in the files of columns that are not recognised, such as {n = "Anzahl"}."""
     groups: str | None = None
     """The column that names subject groups; without it, study and sample size tell them apart."""
 
@@ -113,6 +121,7 @@ class MainEffect(_Frozen):
 
     kind: Literal["main-effect"]
     foci: list[str]
+    """The sample, or several, pooled."""
 
     @field_validator("foci", mode="before")
     @classmethod
@@ -125,6 +134,7 @@ class Contrast(_Frozen):
 
     kind: Literal["contrast"]
     arms: Annotated[list[str], Field(min_length=2, max_length=2)]
+    """The two main effects."""
 
 
 class Conjunction(_Frozen):
@@ -132,6 +142,7 @@ class Conjunction(_Frozen):
 
     kind: Literal["conjunction"]
     of: Annotated[list[str], Field(min_length=2)]
+    """The main effects, two or more."""
 
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -142,6 +153,7 @@ class Subsampled(_Frozen):
 
     kind: Literal["subsampled"]
     of: str
+    """The main effect."""
     size: Annotated[int, Field(ge=2)]
     """Groups of subjects in each subsample."""
     subsamples: Annotated[int, Field(ge=2, le=10_000)] = 100
@@ -155,6 +167,7 @@ class BalancedContrast(_Frozen):
 
     kind: Literal["balanced-contrast"]
     arms: Annotated[list[str], Field(min_length=2, max_length=2)]
+    """The two main effects."""
     size: Annotated[int, Field(ge=2)] | None = None
     """Groups of subjects in each subsample; by default one fewer than the smaller arm has."""
     subsamples: Annotated[int, Field(ge=2, le=10_000)] = 100
@@ -168,6 +181,7 @@ class Moderator(_Frozen):
 
     kind: Literal["moderator"]
     of: str
+    """The main effect, whose experiments have the column."""
     on: Annotated[list[str], Field(min_length=1, max_length=2)]
     """The column; or two columns, whose interaction is tested."""
     levels: Annotated[list[str | int | float], Field(min_length=2)] | None = None
@@ -226,12 +240,17 @@ class Backend(_Frozen):
     """The computers that compute blocks; nothing here changes a result. Keys without a value are left to Dask."""
 
     name: str = "auto"
+    """Where blocks are computed: a name or an address, as the option `--backend` takes it."""
     workers: int | str | None = None
     """Threads, processes or worker jobs: a number, or "MIN:MAX" to follow the work between the two."""
     block_seconds: Annotated[float, Field(gt=0)] = 1.0
+    """Seconds that a block should take; less to leave each worker four blocks, more to spare the scheduler."""
     block_size: Annotated[int, Field(ge=1)] | None = None
+    """Iterations of a block, instead of a number that follows from `block_seconds`."""
     account: str | None = None
+    """Account that jobs of a queue are charged to."""
     partition: str | None = None
+    """Partition, or queue, that jobs are submitted to."""
     walltime: Annotated[str, Field(pattern=r"^\d+:[0-5]\d:[0-5]\d$")] | None = None
     """Duration of one worker job, hours:minutes:seconds; the run goes on in the next job."""
     memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?[kKMGT]i?B$")] | None = None
@@ -509,7 +528,7 @@ def load_study(path: str | Path, *, recorded: bool = False) -> Study:
     Returns
     -------
     Study
-        Study in which each folder of foci files and each pattern, such as "foci/*.txt", is replaced by its files.
+        Study in which each folder of foci files and each pattern, such as `foci/*.txt`, is replaced by its files.
 
     Raises
     ------

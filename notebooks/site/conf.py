@@ -42,8 +42,8 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 nitpicky = True
-# Types of other packages, whose inventories would have to be downloaded.
-nitpick_ignore_regex = [("py:.*", r"(?!ale_dask\.).*")]
+# Types in signatures of other packages, whose inventories would have to be downloaded, and of modules within.
+nitpick_ignore_regex = [("py:.*", r"(?!ale_dask\.\w+$).*")]
 
 html_theme = "furo"
 html_title = f"ale_dask {version}"
@@ -71,9 +71,11 @@ def _source(page: str) -> str:
 
 
 def complete(app: Sphinx, name: str, source: list[str]) -> None:
-    """Put the tables of contents below the front page, and what is generated in the place of its marks."""
+    """Add the tables of contents to the front page, changes to the changelog, and what is generated at its marks."""
     if name == root_doc:
         source[0] += "\n" + contents((HERE.parent / "README.md").read_text())
+    if name == "CHANGELOG":
+        source[0] = source[0].replace("\n", f"\n\n{reference.changes()}\n", 1)
     source[0] = re.sub(r"^<!-- reference: (\w+) -->$", lambda m: reference.PARTS[m[1]](), source[0], flags=re.MULTILINE)
 
 

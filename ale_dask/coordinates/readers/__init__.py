@@ -52,7 +52,7 @@ def read_foci(
 
     Formats are Sleuth text, tables (comma, semicolon or tab separated, .xlsx), the text files of SDM, JSON of NIMADS
     and NiMARE, and result images of GingerALE, which hold their foci; files may be gzipped, and formats and spaces
-    may differ between files. A folder or a pattern such as "foci/*.txt" stands for its files. A table of studies
+    may differ between files. A folder or a pattern such as `foci/*.txt` stands for its files. A table of studies
     (id, title, year …) among the files adds its columns to the experiments of those ids.
 
     Parameters

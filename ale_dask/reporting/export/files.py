@@ -49,7 +49,7 @@ def export(results: Results, folder: str | Path, *, to: str, simulated: bool = F
         Folder of the files.
     to
         Another program or format. "nimare": per analysis, the maps that NiMARE 0.22 saves, under their names and with
-        their content, and of each main effect the foci as a Dataset in JSON. Maps "…_corr-FWE_…" hold corrected p and
+        their content, and of each main effect the foci as a Dataset in JSON. Maps `…_corr-FWE_…` hold corrected p and
         z and are not thresholded: a voxel has the p and z of its cluster, or p 1 and z 0 outside all clusters.
         "gingerale": ALE, P and Z images, thresholded ALE and cluster labels, Sleuth text and cluster tables.
         "csv": every table with numbers unrounded, and the foci as a table that `read_foci` reads.

@@ -53,7 +53,7 @@ def contribution_table(
 
     Notes
     -----
-    The share of experiment i is the mean over a cluster's voxels of 1 - ALE_-i / ALE, where ALE_-i leaves i out,
+    The share of experiment i is the mean over a cluster's voxels of `1 - ALE(-i) / ALE`, where `ALE(-i)` leaves i out,
     rescaled so that all experiments of the arm have 100 %.
 
     Examples
