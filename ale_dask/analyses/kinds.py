@@ -20,6 +20,7 @@ from ale_dask.analyses import (
     base_rate,
     contrast,
     contrast_clusters,
+    literature,
     main_effect,
     moderator,
     moderator_clusters,
@@ -90,6 +91,8 @@ PLANS: dict[str, PlanKind[Any]] = {
     ),
     # No run has them: their segments say how many iterations are asked for.
     null_statistic.KIND: PlanKind(null_statistic.block, iterations=lambda plan, inference: 0),
+    # Its iterations are sets of experiments.
+    literature.KIND: PlanKind(literature.block, iterations=lambda plan, inference: len(plan.names)),
 }
 
 

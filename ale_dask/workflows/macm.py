@@ -95,7 +95,7 @@ def macm(
     read = [read_seed(seed, mask=brain) for seed in seeds]
     if twice := [seed.name for i, seed in enumerate(read) if seed.name in [s.name for s in read[:i]]]:
         raise InputError(f"macm: two seeds are named '{twice[0]}'; give them names, as first=SEED second=SEED")
-    foci, notes = _database(database, space=space, columns=columns)
+    foci, notes = read_database(database, space=space, columns=columns)
     total = foci.sizes["experiment"]
     chosen = {seed.name: _with_focus_in(seed, foci) for seed in read}
     samples = {name: int(here.sum()) for name, here in chosen.items()}
@@ -118,7 +118,7 @@ def macm(
     return NewStudy(files, samples, tuple(notes))
 
 
-def _database(
+def read_database(
     database: str | Path, *, space: str | None, columns: Mapping[str, str] | None
 ) -> tuple[xr.Dataset, list[str]]:
     """Return the foci of a database, and notes on what was decided about them."""

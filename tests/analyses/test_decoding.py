@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse, stats
+from scipy import stats
 from support.commands import ale as command
+from support.databases import PLACE, STUDIES, write_database
 from support.effects import effect
 from support.runs import finished_run
 
@@ -23,35 +23,12 @@ from ale_dask.datasets.terms import load_terms
 from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask
 
-WORDS = ["fear", "motor", "brain", "rare"]
-STUDIES, PLACE = 240, (12.0, 4.0, 0.0)
-
 
 @pytest.fixture
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put a database into the cache: of 240 studies, 60 are on fear, and two thirds of these report one place."""
     monkeypatch.setenv("ALE_DASK_DATA", str(tmp_path / "data"))
-    source, rng = SOURCES["neurosynth"], np.random.default_rng(4)
-    folder = tmp_path / "data" / source.name
-    folder.mkdir(parents=True)
-    weights = np.zeros((STUDIES, len(WORDS)))
-    weights[:60, 0], weights[40:160, 1], weights[:, 2], weights[:5, 3] = 0.2, 0.1, 0.05, 0.3
-    weights[100:, 0] = 0.0005
-    rows = []
-    for i in range(STUDIES):
-        foci = rng.uniform(-20, 20, size=(3, 3))
-        if i < 60 and i % 3:
-            foci[0] = PLACE + rng.normal(0, 2, 3)
-        rows += [(1000 - i, *focus.round(1)) for focus in foci]
-    tables = {
-        source.coordinates: pd.DataFrame(rows, columns=["id", "x", "y", "z"]),
-        source.metadata: pd.DataFrame({"id": [1000 - i for i in range(STUDIES)], "title": "t", "space": "MNI"}),
-    }
-    for name, table in tables.items():
-        (folder / name).write_bytes(gzip.compress(table.to_csv(sep="\t", index=False).encode()))
-    sparse.save_npz(folder / source.features, sparse.csr_matrix(weights))
-    (folder / source.vocabulary).write_text("\n".join(WORDS) + "\n")
-    return folder
+    return write_database(tmp_path / "data")
 
 
 def sphere(mask: Mask, centre: tuple[float, float, float], mm: float) -> np.ndarray:
