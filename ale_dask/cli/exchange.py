@@ -59,12 +59,15 @@ def compare(
 
 def export(
     out: Stored,
-    to: Annotated[str, typer.Option("--to", metavar="PROGRAM", help="Program to write for: nimare, gingerale or csv.")],
+    to: Annotated[
+        str, typer.Option("--to", metavar="PROGRAM", help="Program to write for: nimare, gingerale, csv or compose.")
+    ],
     folder: Annotated[
         str | None, typer.Option("-o", "--out", help="Folder or URL to write to, by default OUT/export/PROGRAM.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Write maps, tables and foci of a finished run in the form that NiMARE, GingerALE or a spreadsheet reads."""
+    """Write maps, tables and foci of a finished run for NiMARE, GingerALE, a spreadsheet or Neurosynth Compose."""
     from ale_dask.reporting.export.files import check_program
     from ale_dask.reporting.export.files import export as of
     from ale_dask.storage.location import place, staged
@@ -74,7 +77,8 @@ def export(
     where = folder if folder is not None else f"{out.rstrip('/')}/export/{to}"
     with staged(place(where)) as local:
         written = of(results, local, to=to)
-    print(f"{len(written)} files in {where}")
+        names = [path.relative_to(local).as_posix() for path in written]
+    print(json.dumps({"folder": where, "files": names}) if as_json else f"{len(names)} files in {where}")
 
 
 def figure(

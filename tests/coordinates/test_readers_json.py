@@ -124,6 +124,47 @@ def test_annotations_with_one_key_have_columns_of_their_own():
     assert found.columns == {"age": "30", "included": "true", "Bo included": "false", "Bo#2 included": "false"}
 
 
+def test_what_becomes_of_notes_is_said():
+    notes = [
+        {"analysis": "a1", "note": {"included": True, "load": 2}},
+        {"analysis": "gone", "note": {"included": True}},
+    ]
+    two = [{"name": "Ada", "notes": notes}, {"name": "Bo", "notes": [{"analysis": "a2", "note": {"included": False}}]}]
+    data = ours.study_set(ours.analysis((1, 2, 3)), ours.analysis((4, 5, 6), id="a2"), annotations=two)
+    told = []
+    nimads.read(FociFile(data, "f.json", tell=told.append))
+    assert {each.code: (each.count, each.message) for each in told} == {
+        "unknown-analysis": (
+            1,
+            "notes of the annotation 'Ada' on analyses that the study set does not have are left out",
+        ),
+        "annotation-column": (
+            1,
+            "'included' is there more than once; the note of another annotation is the column 'Bo included'",
+        ),
+        "no-note": (1, "'included' counts as false for 1 analyses without such a note"),
+    }
+
+
+def test_notes_select_and_explain_experiments(tmp_path):
+    rng = np.random.default_rng(1)
+    studies = [
+        {"id": f"s{i}", "name": f"S{i}", "analyses": [ours.analysis(*rng.uniform(-9, 9, (2, 3)).tolist(), id=f"a{i}")]}
+        for i in range(6)
+    ]
+    notes = [{"analysis": f"a{i}", "note": {"included": i < 4, "load": 2.5 * i, "task": "n-back"}} for i in range(6)]
+    other = [{"analysis": f"a{i}", "note": {"included": i % 2 == 0}} for i in range(6)]
+    document = {"studyset": {"studies": studies}, "annotations": [{"notes": notes}, {"name": "Bo", "notes": other}]}
+    (tmp_path / "f.json").write_text(json.dumps(document))
+    foci = ale.read_foci(tmp_path / "f.json", n=20)
+    columns = table(foci)
+    assert columns["included"].dtype == bool
+    assert columns["load"].tolist() == [0, 2.5, 5, 7.5, 10, 12.5]
+    assert columns["task"].tolist() == ["n-back"] * 6
+    kept = ale.select(foci, "included and `Bo included` and load > 1")
+    assert kept["experiment_study"].values.tolist() == ["S2"]
+
+
 def test_notes_that_an_analysis_has_itself():
     assert one((1, 2, 3), metadata={"a/b": 1}).columns == {"a_b": "1"}
     data = ours.study_set(ours.analysis((1, 2, 3), annotations={"mine": {"include": True}, "loose": 2}))

@@ -33,9 +33,9 @@ Study = dict[str, xr.Dataset]
 @pytest.fixture(scope="module")
 def folders(study: Study, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     out = tmp_path_factory.mktemp("export")
-    for to in ("nimare", "gingerale", "csv"):
+    for to in ("nimare", "gingerale", "csv", "compose"):
         assert export(study, out / to, to=to, simulated=True)
-    return {to: out / to for to in ("nimare", "gingerale", "csv")}
+    return {to: out / to for to in ("nimare", "gingerale", "csv", "compose")}
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +257,7 @@ def test_one_result_by_itself_is_exported(study: Study, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_exported_writes_nothing(study: Study, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="give one of nimare, gingerale, csv"):
+    with pytest.raises(InputError, match="give one of nimare, gingerale, csv, compose"):
         export(study, tmp_path, to="spm")
     clash = {**study, "Drug": study["drug"]}
     with pytest.raises(InputError, match=r"two analyses would both write Drug"):
@@ -267,7 +267,7 @@ def test_what_cannot_be_exported_writes_nothing(study: Study, tmp_path: Path) ->
 
 def test_a_small_sample_without_any_cluster_is_exported(tmp_path: Path) -> None:
     none = main_effect(sample("few", [], experiments=3), name="few", mask=MASK, iterations=50, cluster_p=0.02)
-    for to in ("nimare", "gingerale", "csv"):
+    for to in ("nimare", "gingerale", "csv", "compose"):
         export(none, tmp_path / to, to=to)
     assert not values(tmp_path / "gingerale" / "few_p001_C02_50_clust.nii").any()
     assert (tmp_path / "gingerale" / "few_p001_C02_50_clust.txt").read_text() == "\t".join(COLUMNS) + "\n"
@@ -280,3 +280,7 @@ def test_the_command_exports_beside_the_run_or_where_told(tiny: Path, tmp_path: 
     ale("run", tiny / "study.toml", "-o", tmp_path / "out", "-b", "serial", "-q", "--no-pictures")
     said = ale("export", tmp_path / "out", "--to", "csv").stdout
     assert said.startswith(f"{len(list((tmp_path / 'out' / 'export' / 'csv').rglob('*.csv')))} files in ")
+    told = json.loads(ale("export", tmp_path / "out", "--to", "compose", "-o", tmp_path / "compose", "--json").stdout)
+    assert {tmp_path / "compose" / name for name in told["files"]} == {
+        path for path in (tmp_path / "compose").rglob("*") if path.is_file()
+    }

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ale_dask.coordinates.decisions import Decision
 from ale_dask.coordinates.foci import Experiment
 from ale_dask.coordinates.readers.document import (
     Focus,
@@ -82,25 +83,42 @@ def read(file: FociFile) -> tuple[Experiment, ...]:
     for analysis in _analyses(studyset, path=path):
         analyses.append(analysis)
         bound(len(analyses), 0, size=size, name=file.name)
-    notes = _notes(holders, analyses)
+    notes = _notes(holders, analyses, file=file)
     metadata = _metadata(analyses, file=file)
     # Two annotations may have one key, most often "included": the column of the second bears the annotation's name.
     owners: dict[str, str | None] = dict.fromkeys(column for row in metadata for column in row)
-    names = set(owners)
+    own, names, renamed = set(owners), set(owners), dict[str, str]()
     experiments: list[Experiment] = []
     for analysis, row in zip(analyses, metadata, strict=True):
         own_notes = [*notes.get(analysis.ids, ()), *_notes_inside(analysis)]
         for note in own_notes:
             for column, value in columns(note.values, where=note.path).items():
                 if owners.setdefault(column, note.annotation) != note.annotation:
-                    column = f"{note.annotation} {column}".replace("/", "_")
+                    key, column = column, f"{note.annotation} {column}".replace("/", "_")
+                    renamed[column] = key
                 row[column] = value
                 names.add(column)
         bound(len(experiments), len(names), size=size, name=file.name)
         experiments.append(_experiment(analysis, own_notes, row, file=file))
     if not any(e.xyz for e in experiments):
         raise InputError(f"{file.name}: no foci in the whole study set; download it with its analyses and points")
+    _tell_of_notes(renamed, experiments, of_notes=names - own, file=file)
     return tuple(experiments)
+
+
+def _tell_of_notes(
+    renamed: Mapping[str, str], experiments: Iterable[Experiment], *, of_notes: set[str], file: FociFile
+) -> None:
+    """Tell which columns of notes have another name than their key, and where a missing note counts as false."""
+    for column, key in renamed.items():
+        message = f"'{key}' is there more than once; the note of another annotation is the column '{column}'"
+        file.tell(Decision("annotation-column", file.name, message))
+    for column in sorted(of_notes):
+        values = [e.columns.get(column, "") for e in experiments]
+        without = values.count("")
+        if without and set(values) - {""} <= {"true", "false"}:
+            message = f"'{column}' counts as false for {without} analyses without such a note"
+            file.tell(Decision("no-note", file.name, message, without))
 
 
 def _holders(file: FociFile) -> list[tuple[str, Mapping[str, Any]]]:
@@ -175,7 +193,7 @@ def _title(study: Mapping[str, Any], *, where: str) -> str:
 
 
 def _notes(
-    holders: Iterable[tuple[str, Mapping[str, Any]]], analyses: Iterable[_Analysis]
+    holders: Iterable[tuple[str, Mapping[str, Any]]], analyses: Iterable[_Analysis], *, file: FociFile
 ) -> dict[tuple[str, str], list[_Note]]:
     """Return the notes of the objects' annotations by the (study id, analysis id) that they are about."""
     notes: dict[tuple[str, str], list[_Note]] = {}
@@ -183,7 +201,7 @@ def _notes(
     joined = {f"{study}-{analysis}": (study, analysis) for study, analysis in known}
     number = Counter(analysis for _, analysis in known)
     unique = {analysis: (study, analysis) for study, analysis in known if number[analysis] == 1}
-    labels: Counter[str] = Counter()
+    labels, lost = Counter[str](), Counter[str]()
     for at, annotation in _annotations(holders):
         label = next((w for k in ("name", "id") if (w := word(annotation.get(k), where=f"{at}.{k}"))), "annotation")
         label = label[:_MAX_LABEL]
@@ -199,6 +217,11 @@ def _notes(
             ids = pair if pair in known else joined.get(analysis) or unique.get(analysis)
             if ids:
                 notes.setdefault(ids, []).append(_Note(label, f"{path}.note", part(note, "note", where=path)))
+            else:
+                lost[label] += 1
+    for label, count in lost.items():
+        message = f"notes of the annotation '{label}' on analyses that the study set does not have are left out"
+        file.tell(Decision("unknown-analysis", file.name, message, count))
     return notes
 
 

@@ -1,4 +1,4 @@
-"""Export results as files of other programs: NiMARE, GingerALE, or CSV tables."""
+"""Export results as files of other programs: NiMARE, GingerALE, Neurosynth Compose, or CSV tables."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from ale_dask.numerics.correct import monte_carlo_p
 from ale_dask.reporting.common.map_files import SIMULATED, File, image_bytes
 from ale_dask.reporting.common.maps import find_map_spec, map_specs_of, stem
 from ale_dask.reporting.common.presentation import presentation_of
+from ale_dask.reporting.export.compose import compose_files
 from ale_dask.reporting.export.gingerale import gingerale_files
 from ale_dask.reporting.tables.clusters import cluster_tables, study_table
 from ale_dask.reporting.tables.contributions import contribution_table
@@ -53,6 +54,8 @@ def export(results: Results, folder: str | Path, *, to: str, simulated: bool = F
         z and are not thresholded: a voxel has the p and z of its cluster, or p 1 and z 0 outside all clusters.
         "gingerale": ALE, P and Z images, thresholded ALE and cluster labels, Sleuth text and cluster tables.
         "csv": every table with numbers unrounded, and the foci as a table that `read_foci` reads.
+        "compose": per main effect, the documents of a meta-analysis of Neurosynth Compose (specification, snapshots of
+        study set and annotation, result) with the maps, tables and description that its runner uploads.
     simulated
         Whether every file is marked as of simulated data.
 
@@ -275,8 +278,21 @@ def foci_csv(result: xr.Dataset) -> bytes:
     return write_table(foci).encode()
 
 
+def for_compose(results: Mapping[str, xr.Dataset]) -> list[File]:
+    """Return the files of an export to Neurosynth Compose, with the maps that NiMARE saves of each main effect."""
+    maps = {
+        name: [(f"{suffix}.nii.gz", _map(result, read, suffix)) for suffix, read in main_effect_maps(result).items()]
+        for name, result in results.items()
+        if model_of(result).kind == "main-effect"
+    }
+    # Its runner uploads no maps of labels.
+    shown = {name: [each for each in of if not each[0].startswith("label_")] for name, of in maps.items()}
+    return compose_files(results, shown)
+
+
 PROGRAMS: dict[str, Callable[[Mapping[str, xr.Dataset]], list[File]]] = {
     "nimare": nimare_files,
     "gingerale": gingerale_files,
     "csv": csv_files,
+    "compose": for_compose,
 }
