@@ -8,9 +8,11 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated, NoReturn
 
 import typer
+from typer.main import get_command
 
 from ale_dask.cli import base_rate, exchange, fetch, follow, inspect, macm, moderator, null, run, sensitivity, update
 from ale_dask.cli.options import Stopped, printed_messages
@@ -116,6 +118,12 @@ def _options(
     """Accept the options that stand before a command."""
 
 
+@cache
+def _built() -> Callable[[], None]:
+    # Typer makes it anew of all commands each time that `app` itself is called.
+    return get_command(app)
+
+
 def main() -> None:
     """Run the command line; errors become one message and the documented exit code."""
     for stream in (sys.stdout, sys.stderr):
@@ -124,7 +132,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     with printed_messages():
         try:
-            app()
+            _built()()
         except AleError as error:
             _end(str(error), error.exit_code)
         except Stopped as stopped:

@@ -255,7 +255,7 @@ class TestWhatIsAskedLater:
         assert "was run with null base-rate" in told.stderr
 
 
-@pytest.mark.parametrize("null", ["both", "base-rate"])
+@pytest.mark.parametrize("null", ["both", pytest.param("base-rate", marks=pytest.mark.slow)])
 def test_what_is_asked_of_a_run_later_resumes_and_says_what_the_base_rate_leaves(tmp_path, null):
     write_ball(tmp_path / "ball.nii.gz")
     write_sample(tmp_path / "drug.txt", experiments(4, number=3, planted=(12, 4, 0), prefix="drug"))

@@ -122,6 +122,7 @@ def test_same_digest_without_avx2_and_fma(tiny: Path, tmp_path: Path, reference:
     assert finished(run_command(tiny, tmp_path / "generic", environment=environment)) == reference
 
 
+@pytest.mark.slow
 def test_same_digest_from_the_plain_kernels(tiny: Path, tmp_path: Path, reference: dict[str, str]) -> None:
     assert finished(run_command(tiny, tmp_path / "plain", environment=MACHINES["plain"])) == reference
 

@@ -61,6 +61,7 @@ def workers() -> set[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_submitted_run_outlives_a_killed_worker(there: dict[str, str], tiny: Path) -> None:
     text = (tiny / "study.toml").read_text().replace("iterations = 60", "iterations = 400")
     (tiny / "study.toml").write_text(text + '[backend]\nname = "gateway"\nworkers = 2\nblock_size = 1\n')

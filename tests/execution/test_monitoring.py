@@ -149,6 +149,7 @@ def test_a_resumed_run_counts_what_was_there(there: Cluster, tmp_path: Path) -> 
     assert last["threshold"]["iterations"] == 100
 
 
+@pytest.mark.slow
 def test_the_page_moves_while_a_run_goes_on(there: Cluster, tmp_path: Path) -> None:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     browser_path = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")

@@ -14,6 +14,7 @@ from ale_dask.analyses import contrast, main_effect
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
+@pytest.mark.slow
 def test_maps_of_the_benchmark_equal_those_in_float64() -> None:
     done = subprocess.run(
         [sys.executable, str(SCRIPTS / "bench"), "--ours"], capture_output=True, text=True, timeout=1200, check=False

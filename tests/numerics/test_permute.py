@@ -202,6 +202,7 @@ print(json.dumps([simd.PLAIN, case.rows(0, 30, 40000).tolist(), *pruned]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_another_machine_gives_the_same_rows(typical):
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

@@ -7,20 +7,18 @@ import hashlib
 from importlib.resources import files
 from typing import Any
 
+from ale_dask.reporting.common.templates import template
 from ale_dask.version import __version__
 
 _SCRIPTS = ("tables", "viewer")
 
 
-def rendered(template: str, **content: Any) -> bytes:
-    """Return a page that is made of a template and its content; needs jinja2."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def rendered(name: str, **content: Any) -> bytes:
+    """Return the page that the template of this name makes of its content; needs jinja2."""
     from markupsafe import Markup
 
-    script = "".join(_text(f"{name}.js") for name in _SCRIPTS)
-    # Titles and names come from users' files: everything is escaped.
-    environment = Environment(loader=PackageLoader("ale_dask.reporting"), autoescape=True, undefined=StrictUndefined)
-    page = environment.get_template(template).render(
+    script = "".join(_text(f"{part}.js") for part in _SCRIPTS)
+    page = template(name).render(
         version=__version__,
         style=Markup(_text("report.css") + _text("evidence.css")),
         script=Markup(script),

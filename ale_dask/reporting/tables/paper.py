@@ -17,6 +17,7 @@ from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.map_spec import MapSpec
 from ale_dask.reporting.common.once import made_once
 from ale_dask.reporting.common.presentation import presentation_of, presentations
+from ale_dask.reporting.common.templates import template
 from ale_dask.reporting.common.wording import label
 from ale_dask.reporting.tables.anatomy import area_words, region_words
 from ale_dask.reporting.tables.clusters import rows_of
@@ -166,11 +167,7 @@ def article_html(results: Mapping[str, xr.Dataset], *, title: str) -> str:
 
     Every element has its own style, because word processors drop all others.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    # Names come from users' files: everything is escaped.
-    environment = Environment(loader=PackageLoader("ale_dask.reporting"), autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("table.html.j2").render(table=printed(results, title=title))
+    return template("table.html.j2").render(table=printed(results, title=title))
 
 
 def _printed(cell: str) -> str:
