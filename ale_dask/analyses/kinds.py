@@ -26,6 +26,7 @@ from ale_dask.analyses import (
     moderator_clusters,
     study_moderators,
     study_plans,
+    study_statistics,
     subsampled,
 )
 from ale_dask.analyses.findings.model import with_origin
@@ -89,8 +90,7 @@ PLANS: dict[str, PlanKind[Any]] = {
         iterations=lambda plan, inference: plan.pairs,
         counts=lambda plan: {balanced.SURVIVES: len(plan.statistics) * len(plan.candidate)},
     ),
-    # No run has them: their segments say how many iterations are asked for.
-    null_statistic.KIND: PlanKind(null_statistic.block, iterations=lambda plan, inference: 0),
+    null_statistic.KIND: PlanKind(null_statistic.block),
     # Its iterations are sets of experiments.
     literature.KIND: PlanKind(literature.block, iterations=lambda plan, inference: len(plan.names)),
 }
@@ -153,7 +153,7 @@ def plans_of(study: PreparedStudy, keep: KeepPlan) -> dict[str, Plan]:
     for name, kind in kinds.items():
         if kind != main_effect.KIND:
             made |= ANALYSES[kind].plan(study, name, made, keep)
-    return made
+    return made | study_statistics.plan_statistics(study, made, keep)
 
 
 def results_of(

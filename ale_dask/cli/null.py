@@ -80,7 +80,8 @@ def null(
     """
     from ale_dask.execution.backends.connect import cpu_count
     from ale_dask.storage.location import place
-    from ale_dask.workflows.null import Options, compute_null, null_share, plan_null
+    from ale_dask.workflows.null import plan_null
+    from ale_dask.workflows.null_runs import Options, compute_null, null_share
     from ale_dask.workflows.run_directory import stored_study
 
     if (share is None) != (of is None):

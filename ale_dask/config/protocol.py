@@ -70,8 +70,20 @@ def plan_of(study: Study) -> dict[str, Any]:
         **living,
         "foci": foci,
         "analysis": {name: each.model_dump(mode="json", exclude_none=True) for name, each in study.analysis.items()},
+        **({"statistic": _statistics(study)} if study.statistic else {}),
         "inference": {**inference, **{key: _content(inference[key]) for key in IMAGES if key in inference}},
     }
+
+
+def _statistics(study: Study) -> dict[str, Any]:
+    """Return the statistics of whole maps by their numbers; images by name, whose copies in OUT lie elsewhere."""
+    planned = {}
+    for number, each in enumerate(study.statistic, 1):
+        values = each.model_dump(mode="json", exclude_none=True)
+        if each.image is not None:
+            values["image"] = Path(each.image).name.removeprefix("image_").removesuffix(".gz").removesuffix(".nii")
+        planned[str(number)] = values
+    return planned
 
 
 def _content(image: str) -> str:

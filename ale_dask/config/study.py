@@ -236,6 +236,19 @@ _NAMES_OTHERS = {
 """The key of each kind of analysis that names samples or main effects."""
 
 
+class MapStatistic(_Frozen):
+    """A statistic of the whole map of a main effect, which a run tests on the exact null of its clusters."""
+
+    of: str
+    name: Literal["networks", "regions", "laterality", "correlation", "dice"]
+    image: str | None = None
+    """The image that it takes: a file, yeo7 …, an atlas; for dice also another main effect."""
+    null: Literal["uniform", "base-rate", "both"] | None = None
+    """By default that of the run."""
+    tail: Literal["upper", "lower", "two-sided"] | None = None
+    """By default that of the statistic."""
+
+
 class Backend(_Frozen):
     """The computers that compute blocks; nothing here changes a result. Keys without a value are left to Dask."""
 
@@ -323,6 +336,8 @@ class Study(_Frozen):
         Settings of the statistics, such as the cluster-forming p, the correction and the number of iterations.
     backend
         Where the blocks are computed, and by how many workers.
+    statistic
+        Statistics of the whole map of a main effect, such as the mean z of each network, that are tested on its null.
     sweep
         For `sweep`, the values of a setting by its name or by "select.COLUMN".
     records
@@ -350,6 +365,7 @@ class Study(_Frozen):
     analysis: dict[str, Analysis]
     inference: Inference = Inference()
     backend: Backend = Backend()
+    statistic: list[MapStatistic] = []
     sweep: dict[str, list[Any]] = {}
     records: Records = Records()
     living: Living | None = None
@@ -396,6 +412,12 @@ def _check_references(study: Study, source: str) -> Study:
                 )
         if len(set(referenced)) != len(referenced):
             raise InputError(f"{source}: analysis.{name}.{key}: names the same one twice")
+    for number, statistic in enumerate(study.statistic, 1):
+        if statistic.of not in main_effects:
+            raise InputError(
+                f"{source}: statistic[{number}].of: no main effect named '{statistic.of}'"
+                f"{did_you_mean(statistic.of, main_effects)}; there are: {', '.join(main_effects) or 'none'}"
+            )
     return study
 
 
@@ -502,6 +524,7 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
         "backend": Backend,
         "records": Records,
         "living": Living,
+        "statistic": MapStatistic,
     }
     outer = [part for part in location[:-1] if not isinstance(part, int)]
     if not outer:
@@ -577,7 +600,8 @@ def with_files(study: Study, path_of: Callable[[str, str], str]) -> Study:
 
     The owner of a file of foci and of an image in a rule of selection is the name of the sample. The owner of an
     image in a setting is ":mask", ":search", ":base_rate" or ":networks", among the values of a sweep ":sweep/mask" and
-    so on, and that of the protocol ":protocol"; no sample has such a name.
+    so on, that of the image of a statistic ":statistic", and that of the protocol ":protocol"; no sample has such a
+    name.
     """
 
     def replaced(step: Step, *, sample: str) -> Step:
@@ -600,10 +624,18 @@ def with_files(study: Study, path_of: Callable[[str, str], str]) -> Study:
         axis: [path_of(f":sweep/{axis}", str(v)) if axis in IMAGES and is_image(v) else v for v in values]
         for axis, values in study.sweep.items()
     }
+    mains = main_effects_of(study)
+    statistic = [
+        each.model_copy(update={"image": path_of(":statistic", str(each.image))})
+        if is_image(each.image) and each.image not in mains
+        else each
+        for each in study.statistic
+    ]
     records = study.records
     if records.protocol:
         records = records.model_copy(update={"protocol": path_of(":protocol", records.protocol)})
-    return study.model_copy(update={"foci": foci, "inference": inference, "sweep": sweep, "records": records})
+    changed = {"foci": foci, "inference": inference, "statistic": statistic, "sweep": sweep, "records": records}
+    return study.model_copy(update=changed)
 
 
 def to_toml(study: Study) -> str:

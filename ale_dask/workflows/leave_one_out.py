@@ -28,8 +28,9 @@ from ale_dask.reporting.common.written import writing_results
 from ale_dask.reporting.sensitivity.leave_one_out import write_jackknife
 from ale_dask.reporting.text.follow_up_files import origin_of
 from ale_dask.storage.location import Place, place
+from ale_dask.workflows.carry_out import carry_out, workers_of
 from ale_dask.workflows.jackknife import Arms, JackknifePlan, PassArrays, overlaps_of, plan_jackknife
-from ale_dask.workflows.run import carry_out, collect, workers_of
+from ale_dask.workflows.run import collect
 from ale_dask.workflows.run_directory import Run, Sizes, stored_run
 
 if TYPE_CHECKING:

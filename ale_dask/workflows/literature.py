@@ -40,9 +40,9 @@ from ale_dask.execution.progress import Progress
 from ale_dask.numerics.space import Mask
 from ale_dask.storage.location import Place, place
 from ale_dask.storage.ownership import claim
+from ale_dask.workflows.carry_out import workers_of
 from ale_dask.workflows.macm import FILE, USUAL_N, read_database
 from ale_dask.workflows.new_study import NewStudy
-from ale_dask.workflows.run import workers_of
 from ale_dask.workflows.run_directory import Run, run_token
 
 if TYPE_CHECKING:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import xarray as xr
 
 from ale_dask.analyses.findings.model import model_of
@@ -26,9 +28,22 @@ def collect_main_effects(
     """
     study, results, record = collect(out)
     mains = {name: r for name, r in results.items() if model_of(r).kind == "main-effect"}
+    return study, mains if analysis is None else {analysis: main_effect_named(analysis, mains, out)}, record
+
+
+def main_effect_named(analysis: str | None, mains: Mapping[str, xr.Dataset], out: str | Place) -> xr.Dataset:
+    """Return the main effect of a name, or without a name the only one there is.
+
+    Raises
+    ------
+    InputError
+        when there is none of that name, or several and no name.
+    """
+    if analysis is None and len(mains) == 1:
+        return next(iter(mains.values()))
     if analysis is None:
-        return study, mains, record
+        raise InputError(f"{out}: name a main effect, of {', '.join(mains)}")
     if analysis not in mains:
         hint = did_you_mean(analysis, mains)
         raise InputError(f"{analysis}: no main effect of {out}, which has {', '.join(mains)}{hint}")
-    return study, {analysis: mains[analysis]}, record
+    return mains[analysis]

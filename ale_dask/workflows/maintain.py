@@ -308,10 +308,14 @@ class StatusReader:
         return [self._status(name, plan, failed=failed[plan.name]) for name, plan in self.plans.items()]
 
     def statistics(self) -> list[AnalysisStatus]:
-        """Return the status of every statistic of a whole map that was begun, which a run is complete without."""
+        """Return the status of every statistic of a whole map that was begun, which a run is complete without.
+
+        Those that the study asks for are not among them, but for Dice with a main effect.
+        """
         failed = _failed(self.out)
-        plans = stored_plans(self.out, null_statistic.KIND)
-        each = [self._status(name, plan, failed=failed[name]) for name, plan in plans.items()]
+        own = {plan.identity for plan in self.plans.values()}
+        plans = {n: plan for n, plan in stored_plans(self.out, null_statistic.KIND).items() if plan.identity not in own}
+        each = [self._status(name, plan, failed=failed[name], wanted=0) for name, plan in plans.items()]
         return [status for status in each if status.done]
 
     def _observed(self, name: str, plan: Plan) -> tuple[npt.NDArray[np.int64], float] | None:
@@ -319,8 +323,9 @@ class StatusReader:
             self.observed[name] = PLANS[plan.kind].observed(plan, self.prepared.study.inference)
         return self.observed[name]
 
-    def _status(self, name: str, plan: Plan, *, failed: int) -> AnalysisStatus:
+    def _status(self, name: str, plan: Plan, *, failed: int, wanted: int | None = None) -> AnalysisStatus:
         inference = self.prepared.study.inference
+        wanted = iterations_of(plan, inference) if wanted is None else wanted
         have = segments(self.out, plan)
         now, recent = time.time(), 0
         statistic = PLANS[plan.kind].statistic(plan, inference)
@@ -337,7 +342,7 @@ class StatusReader:
                     nulls.append(self.seen[key])
                     recent += len(nulls[-1]) if now - changed < _RECENT_SECONDS else 0
         null = np.concatenate(nulls) if nulls else np.empty(0, dtype=np.int64)
-        total = max(sum(s.iterations for s in have), iterations_of(plan, inference))
+        total = max(sum(s.iterations for s in have), wanted)
         cut, decided = None, None
         if statistic is not None and len(null) >= 2 / inference.cluster_p:
             alpha = inference.cluster_p

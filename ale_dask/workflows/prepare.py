@@ -19,7 +19,9 @@ from ale_dask.analyses.kinds import ANALYSES, counts_of, iterations_of, plans_of
 from ale_dask.analyses.main_effect import MainEffectPlan, identity_of, null_voxel_rate
 from ale_dask.analyses.networks import check_networks
 from ale_dask.analyses.sample import Sample, enough, sample, study_bits
+from ale_dask.analyses.statistics.null import NullStatisticPlan
 from ale_dask.analyses.study_plans import PreparedStudy
+from ale_dask.analyses.study_statistics import check_statistics, plan_statistics
 from ale_dask.config.files import expand_files
 from ale_dask.config.study import BalancedContrast, Contrast, FociSource, Study, main_effects_of
 from ale_dask.coordinates import foci as foci_data
@@ -107,6 +109,7 @@ def prepare(study: Study) -> PreparedStudy:
     prepared = PreparedStudy(study, mask, bits, sources, samples, arms, balanced)
     for name, analysis in study.analysis.items():
         ANALYSES[analysis.kind].check(prepared, name)
+    check_statistics(prepared)
     return prepared
 
 
@@ -240,10 +243,10 @@ def cost(prepared: PreparedStudy, plan: Plan, *, name: str, workers: int) -> Cos
     )
     blocks = -(-iterations // size)
     written = 8 * (iterations * (1 + len(plan.statistics)) + blocks * sum(1 + n for n in counts_of(plan).values()))
-    analysis = name
+    analysis = plan.base.name if isinstance(plan, NullStatisticPlan) else name
     for ending in (clusters_name(""), base_rate_name("")):
         known = analysis in prepared.samples or analysis in prepared.study.analysis
-        analysis = analysis if known else name.removesuffix(ending)
+        analysis = analysis if known else analysis.removesuffix(ending)
     samples = prepared.samples_of(analysis)
     return Cost(
         name,
@@ -268,4 +271,6 @@ def scheduler_share(costs: Sequence[Cost], *, workers: int) -> float:
 def costs(prepared: PreparedStudy, *, workers: int | None = None) -> list[Cost]:
     """Return the cost of every plan of a study."""
     plans = make_plans(prepared)
+    # What survives in a main effect is not known yet, and takes as long as an empty image.
+    plans |= plan_statistics(prepared, plans, lambda name, kind, conventions, make: make(), of_results=True)
     return [cost(prepared, plan, name=name, workers=workers or cpu_count()) for name, plan in plans.items()]

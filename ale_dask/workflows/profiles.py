@@ -22,7 +22,7 @@ from ale_dask.reporting.sensitivity.evidence_lines import profiles_table
 from ale_dask.reporting.tables.contributions import surviving_clusters, surviving_map
 from ale_dask.reporting.text.follow_up_files import origin_of, write_follow_up
 from ale_dask.storage.location import Place
-from ale_dask.workflows.run import carry_out, workers_of
+from ale_dask.workflows.carry_out import carry_out, workers_of
 from ale_dask.workflows.run_directory import Sizes
 from ale_dask.workflows.sweep import Sweep, plan_sweep, results_of_cells
 from ale_dask.workflows.sweep_cells import cells_of
@@ -61,7 +61,7 @@ def plan_profiles(out: Place, *, study: Study, results: Mapping[str, xr.Dataset]
         when no other profile goes with the settings of the run.
     """
     analyses = {name: study.analysis[name] for name in dict.fromkeys(_with_parts(study, results))}
-    alone = study.model_copy(update={"analysis": analyses, "sweep": {}})
+    alone = study.model_copy(update={"analysis": analyses, "statistic": [], "sweep": {}})
     reasons: dict[str, str] = {}
     for profile in PROFILES:
         try:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,25 +14,19 @@ import xarray as xr
 
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.findings.certainty import Evidence
-from ale_dask.analyses.kinds import PLANS, iterations_of, results_of
+from ale_dask.analyses.kinds import iterations_of, results_of
 from ale_dask.analyses.ma import ale_union, store_ma
 from ale_dask.analyses.main_effect import undecided
 from ale_dask.analyses.sensitivity.power import with_power
 from ale_dask.analyses.study_plans import Null, PreparedStudy
-from ale_dask.config.inference import Inference
 from ale_dask.config.run_record import RunRecord
-from ale_dask.config.study import Backend, Study, main_effects_of
-from ale_dask.coordinates.masks import load_space
+from ale_dask.config.study import Study, main_effects_of
 from ale_dask.errors import StoreError
-from ale_dask.execution.backends.connect import connect, noticing_loss, threads_of, usable
-from ale_dask.execution.backends.registry import backend_of
+from ale_dask.execution.backends.connect import threads_of
 from ale_dask.execution.block_store import segments, shares_storage
-from ale_dask.execution.executors import Job, Report, Step, Todo, Watched, execute, pending
+from ale_dask.execution.executors import Report
 from ale_dask.execution.journal import Journal
-from ale_dask.execution.monitor.driver import announce, check_report, monitored, performance_of
-from ale_dask.execution.monitor.state import Analysis
 from ale_dask.execution.plan import Plan, digest
-from ale_dask.execution.progress import Progress
 from ale_dask.numerics.warm import compile_beside
 from ale_dask.reporting.common.written import writing_results
 from ale_dask.reporting.html.page import RunSource
@@ -44,7 +36,8 @@ from ale_dask.reporting.text.methods import as_bibtex, as_markdown, methods_of
 from ale_dask.reporting.write import write_results
 from ale_dask.storage.location import Place, local_copy, place, replace_file
 from ale_dask.storage.ownership import holds_run
-from ale_dask.version import __version__
+from ale_dask.workflows.carry_out import carry_out, workers_of
+from ale_dask.workflows.null_runs import write_statistics
 from ale_dask.workflows.prepare import kernels_of, prepare
 from ale_dask.workflows.run_directory import Run, create_run, jobs_of, run_token, stored_run
 from ale_dask.workflows.run_record import run_record
@@ -54,10 +47,6 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
-_READ_AGAIN = 500
-"""Largest number of stored blocks that are read again for the threshold that the live view shows."""
-_WITH_CLUSTERS = 50
-"""Largest number of analyses whose clusters are labelled for the live view."""
 
 
 def run(
@@ -117,7 +106,9 @@ def run(
         limit = inference.until_decided or 0
         left = undecided(results.values()) if inference.iterations < limit else 0
         if not left:
-            return results, _record(study, out, plans, results, digests, seconds=time.time() - started)
+            record = _record(study, out, plans, results, digests, seconds=time.time() - started)
+            write_statistics(prepared, out, plans, results, record, client=client, quiet=quiet)
+            return results, record
         more = min(2 * inference.iterations, limit)
         log.info(f"{left} cluster(s) undecided after {inference.iterations:,} iterations: on to {more:,}")
         study = study.model_copy(update={"inference": inference.model_copy(update={"iterations": more})})
@@ -154,88 +145,6 @@ def _compute(
             raise
         journal("computed", seconds=round(time.time() - started, 1))
     return prepared, plans, ale
-
-
-@contextmanager
-def workers_of(backend: Backend, *, client: Client | None) -> Iterator[Client | None]:
-    """Yield a client of the backend, or the given one; a lost scheduler raises one BackendError inside the context."""
-    check_report(wanted=backend.dask_report and backend_of(backend).uses_dask)
-    connecting = connect(backend) if client is None else nullcontext(usable(client))
-    with connecting as connected, noticing_loss(connected):
-        if connected is not None:
-            announce(connected)
-        yield connected
-
-
-def carry_out(
-    jobs: Sequence[Job],
-    out: Place,
-    *,
-    study: Study,
-    client: Client | None,
-    journal: Journal | None = None,
-    quiet: bool = False,
-    on_step: Report = lambda step: None,
-) -> None:
-    """Compute the missing blocks of jobs; progress goes to the terminal, the journal of OUT and the live view.
-
-    Raises
-    ------
-    UnfinishedError
-        when blocks failed three times; the others are done.
-    """
-    journal = journal or Journal(out)
-    todo = pending(jobs)
-    total = sum(job.segment.iterations for job in jobs)
-    missing = sum(job.segment.range_of(block)[1] for job, block in todo)
-    journal("started", backend=study.backend.name, blocks=len(todo), version=__version__)
-    progress = Progress(total, done=total - missing, quiet=quiet)
-
-    def report(step: Step) -> None:
-        progress(step)
-        journal.step(step)
-        on_step(step)
-
-    analyses = {} if client is None else _monitor_states(jobs, todo, study.inference)
-    if analyses and "mask" not in study.sweep:
-        voxel = load_space(study.inference).voxel_volume
-        for each in analyses.values():
-            each.mm3 = voxel
-    with (
-        performance_of(client, out, wanted=study.backend.dask_report),
-        monitored(client, token=uuid.uuid4().hex[:12], title=study.title, analyses=analyses) as token,
-    ):
-        statistics = {name: a.statistic for name, a in analyses.items()}
-        try:
-            execute(todo, client=client, report=report, watched=None if token is None else Watched(token, statistics))
-        finally:
-            progress.end()
-
-
-def _monitor_states(jobs: Sequence[Job], todo: Todo, inference: Inference) -> dict[str, Analysis]:
-    """Return the state of each analysis by name with which the live view begins."""
-    missing = {(id(job), block) for job, block in todo}
-    analyses: dict[str, Analysis] = {}
-    read = 0
-    for job in jobs:
-        statistic = PLANS[job.plan.kind].statistic(job.plan, inference)
-        if job.plan.name not in analyses:
-            # Labelling the clusters takes 12 ms per analysis, and a sweep may have thousands.
-            labelled = len(analyses) < _WITH_CLUSTERS
-            observed, eps = (labelled and PLANS[job.plan.kind].observed(job.plan, inference)) or (None, 0.0)
-            analyses[job.plan.name] = Analysis(statistic=statistic, observed=observed, eps=eps)
-        a = analyses[job.plan.name]
-        a.wanted += job.segment.iterations
-        for block in range(job.segment.n_blocks):
-            if (id(job), block) in missing:
-                continue
-            a.earlier += job.segment.range_of(block)[1]
-            # A long run that is resumed may have many blocks; some are enough for the live view.
-            if statistic is not None and read < _READ_AGAIN and (arrays := job.sink.read(block)) is not None:
-                read += 1
-                a.seen += len(arrays["null"])
-                a.top.append(np.frombuffer(statistic.largest(arrays["null"][:, 1:]), dtype="<i8").astype(np.int64))
-    return analyses
 
 
 def _record(

@@ -27,7 +27,7 @@ from ale_dask.analyses.study_plans import Null, PreparedStudy
 from ale_dask.config.files import read_regular
 from ale_dask.config.inference import DATABASES
 from ale_dask.config.sealed_file import sealed
-from ale_dask.config.study import Backend, Study, load_study, to_toml, with_expanded_files, with_files
+from ale_dask.config.study import Backend, Study, load_study, main_effects_of, to_toml, with_expanded_files, with_files
 from ale_dask.coordinates.readers.sdm import is_sdm
 from ale_dask.datasets.fetch import fetched
 from ale_dask.errors import InputError, StoreError
@@ -55,7 +55,7 @@ def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "stud
         if is_sdm(last):
             # The name of such a file is the name of its experiment, and must not change.
             to = f"foci/{sample}/{count[sample]}/{last}"
-        if sample == ":networks":
+        if sample in (":networks", ":statistic"):
             return file
         if sample.startswith(":sweep/"):
             # Combinations are named by the images, in the tables of a sweep and in its record.
@@ -72,14 +72,23 @@ def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "stud
         named = study.inference.model_copy(update={"base_rate": str(fetched(study.inference.base_rate))})
         study = study.model_copy(update={"inference": named})
     resolved = with_files(with_expanded_files(study), copied).model_copy(update={"backend": backend})
-    if (networks := study.inference.networks) is not None:
-        inference = resolved.inference.model_copy(update={"networks": _save_networks(networks, out, hashes)})
-        resolved = resolved.model_copy(update={"inference": inference})
+    resolved = _with_images(resolved, partial(_save_image, out=out, hashes=hashes))
     replace_file(out / name, sealed(to_toml(resolved), hashes).encode())
 
 
-def _save_networks(name: str, out: Place, hashes: dict[str, str]) -> str:
-    """Write copies of a label image and the names of its labels to OUT, add their hashes, and return its new name."""
+def _with_images(study: Study, save: Callable[[str], str]) -> Study:
+    """Return a study with the images of its networks and statistics replaced by their copies."""
+    networks, mains = study.inference.networks, main_effects_of(study)
+    inference = study.inference.model_copy(update={"networks": None if networks is None else save(networks)})
+    statistic = [
+        each if each.image is None or each.image in mains else each.model_copy(update={"image": save(each.image)})
+        for each in study.statistic
+    ]
+    return study.model_copy(update={"inference": inference, "statistic": statistic})
+
+
+def _save_image(name: str, *, out: Place, hashes: dict[str, str]) -> str:
+    """Write copies of an image and the names of its labels to OUT, add their hashes, and return its new name."""
     found = label_file(name)
     if found is None:
         return name
@@ -87,8 +96,10 @@ def _save_networks(name: str, out: Place, hashes: dict[str, str]) -> str:
     image = f"image_{stem}{''.join(path.suffixes[-2:] if path.suffix == '.gz' else path.suffixes[-1:])}"
     names = "".join(f"{number}\t{label}\n" for number, label in sorted(labels.items())).encode()
     for to, data in {image: read_regular(path), **({f"image_{stem}.txt": names} if names else {})}.items():
+        digest = hashlib.sha256(data).hexdigest()
+        if hashes.setdefault(to, digest) != digest:
+            raise InputError(f"image '{name}': another image of the study has this name, too; rename one of them")
         replace_file(out / to, data)
-        hashes[to] = hashlib.sha256(data).hexdigest()
     return image
 
 

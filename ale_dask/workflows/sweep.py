@@ -52,8 +52,8 @@ from ale_dask.reporting.write import write_results
 from ale_dask.storage.location import Place, files, place, replace_file, staged
 from ale_dask.storage.ownership import claim
 from ale_dask.version import __version__
+from ale_dask.workflows.carry_out import carry_out, workers_of
 from ale_dask.workflows.prepare import kernels_of, make_plans, prepare
-from ale_dask.workflows.run import carry_out, workers_of
 from ale_dask.workflows.run_directory import Sizes, run_token, save_inputs, stored_study
 from ale_dask.workflows.run_record import run_record
 from ale_dask.workflows.sweep_cells import Axes, Cell, cell_hash, cells_of, shown_axes

@@ -102,7 +102,7 @@ def cells_of(study: Study, axes: Axes) -> list[Cell]:
         values = dict(zip(axes, chosen, strict=True))
         shown_values = dict(zip(axes, displayed, strict=True))
         label = ",".join(f"{name}={value}" for name, value in shown_values.items())
-        data = study.model_dump() | {"sweep": {}}
+        data = study.model_dump() | {"statistic": [], "sweep": {}}
         settings: dict[str, Any] = {}
         for name, value in values.items():
             if name in samples:

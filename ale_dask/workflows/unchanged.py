@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ale_dask.analyses.statistics.images import label_file
 from ale_dask.config.inference import DATABASES
 from ale_dask.config.study import Study, with_expanded_files, with_files
 from ale_dask.errors import InputError
@@ -80,7 +81,10 @@ def _content(study: Study) -> Any:
     """Return the settings of a study with the hash and name of every file in place of its path."""
 
     def hashed(owner: str, path: str) -> str:
-        return f"{hashlib.sha256(Path(path).read_bytes()).hexdigest()} {Path(path).name}"
+        # Of an image that names regions, the names are in a file beside it.
+        found = label_file(path) if owner in (":networks", ":statistic") else None
+        names = "" if found is None else f" {sorted(found[2].items())}"
+        return f"{hashlib.sha256(Path(path).read_bytes()).hexdigest()} {Path(path).name}{names}"
 
     content = with_files(with_expanded_files(study), hashed).model_dump(mode="json")
     if study.inference.base_rate in DATABASES:

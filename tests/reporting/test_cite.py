@@ -211,6 +211,7 @@ CHANGES = {
 NOT_IN_TEXT = {
     (Study, "backend"): "where blocks are computed changes no result",
     (Study, "living"): "is written by another command, whose test holds its text to it",
+    (Study, "statistic"): "has a sentence with the files of its test, whose own test holds the text to it",
     (Study, "sweep"): "is of another command; a run has one value of each setting",
     (MainEffect, "kind"): "has one value: another kind is another model",
     (Contrast, "kind"): "has one value: another kind is another model",

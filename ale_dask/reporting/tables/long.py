@@ -27,9 +27,7 @@ Run = tuple[str, Study, Mapping[str, xr.Dataset], Mapping[str, Any]]
 
 _TEXT, _COUNT, _NUMBER = "string", "Int64", "Float64"
 _SETTINGS = {
-    name: {str: _TEXT, int: _COUNT}.get(type(field.default), _NUMBER)
-    for name, field in Inference.model_fields.items()
-    if name != "networks"
+    name: {str: _TEXT, int: _COUNT}.get(type(field.default), _NUMBER) for name, field in Inference.model_fields.items()
 }
 _CUTS = tuple(column for c in CORRECTIONS for column in c.uniform.columns)
 _BASE_RATE_CUTS = tuple(column for c in CORRECTIONS for column in c.base_rate.columns)
@@ -37,7 +35,7 @@ _COLUMNS = {
     **dict.fromkeys(("out", "title", "simulated", "analysis", "kind", "level", "input", "direction", "against"), _TEXT),
     **_SETTINGS,
     "mask_sha256": _TEXT,
-    "search": _TEXT,
+    **dict.fromkeys(("search", "networks"), _TEXT),
     **dict.fromkeys(("experiments", "foci", "experiments_a", "foci_a", "experiments_b", "foci_b"), _COUNT),
     "threshold_ale": _NUMBER,
     **{f"{cut}{end}": _COUNT if "voxels" in cut else _NUMBER for cut in _CUTS for end in ("", "_low", "_high")},
@@ -82,6 +80,8 @@ def long_table(runs: Iterable[Run]) -> pd.DataFrame:
             fwhm is in mm and missing if it follows from sample sizes, support in sigma, min_volume in mm3.
         mask_sha256, search
             Hash of the mask's voxels and grid; region of inference (a small volume), missing for the whole mask.
+        networks
+            Label image of which the cluster tables give shares; missing without one.
         experiments, foci, experiments_a, foci_a, experiments_b, foci_b
             Numbers of a main effect, and of a contrast's first and second arm without excluded experiments.
         threshold_ale
@@ -195,6 +195,7 @@ def _settings(result: xr.Dataset) -> dict[str, Any]:
         "iterations": used,
         "mask": mask_name(result),
         "base_rate": image_name(inference["base_rate"]),
+        "networks": result["network_of_voxel"].attrs["image"] if "network_of_voxel" in result else None,
         "mask_sha256": result.attrs["mask_sha256"],
         "search": result.attrs.get("search"),
     }
