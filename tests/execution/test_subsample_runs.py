@@ -1,16 +1,14 @@
-"""Runs with subsamples and a balanced contrast: the same bits from any backend and after a kill, and their files."""
+"""Runs with subsamples and a balanced contrast: their files; that bits stay is in test_every_analysis.py."""
 
 from __future__ import annotations
 
 import shutil
-import signal
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import xarray as xr
-from support.runs import Record, Results, chunks, digests, digests_of, finished, run_command, with_backend
+from support.runs import Record, Results, with_backend
 from support.studies import write_tiny
 
 import ale_dask as ale
@@ -47,26 +45,6 @@ def done(folder: Path) -> tuple[Path, Study, Results, Record]:
     results, record = run(study, folder / "out", quiet=True)
     write(results, record, folder / "out", study=study, pictures=True)
     return folder / "out", study, results, record
-
-
-def test_same_digest_in_two_processes(folder: Path, done: tuple[Path, Study, Results, Record], tmp_path: Path) -> None:
-    study = with_backend(load_study(folder / "study.toml"), name="processes", workers=2, block_size=7)
-    found = digests(study, tmp_path / "o")
-    assert found == digests_of(done[3])
-    assert {"subsamples", "pairs"} <= set(found)
-
-
-def test_same_digest_after_a_kill(folder: Path, done: tuple[Path, Study, Results, Record], tmp_path: Path) -> None:
-    out = tmp_path / "killed"
-    process = run_command(folder, out)
-    while chunks(out) <= 125 and process.poll() is None:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
-    # Both main effects and the subsamples have 60 blocks each, and the pairs 12.
-    assert 125 < chunks(out) < 192
-    assert finished(run_command(folder, out)) == digests_of(done[3])
 
 
 def test_the_run_is_collected_from_its_folder(done: tuple[Path, Study, Results, Record]) -> None:
