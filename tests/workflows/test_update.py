@@ -7,7 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 from support.commands import ale as command
+from support.faults import amid_blocks, kill_group, start
+from support.runs import chunks, digests_of
 from support.studies import experiments, write_sample, write_tiny
 
 import ale_dask as ale
@@ -26,23 +29,33 @@ voxel_p = 0.01
 null = "uniform"
 [backend]
 name = "serial"
+block_size = 1
 [analysis.drug]
 kind = "main-effect"
 foci = "drug"
 """
 
 
-# As the program LanDeM of Reboussin, DeMets, Kim & Lan (2000, Controlled Clinical Trials 21:190) prints them.
-@pytest.mark.parametrize(
-    ("spending", "published"),
-    [
-        ("obrien-fleming", [4.8769, 3.3569, 2.6803, 2.2898, 2.0310]),
-        ("pocock", [2.4380, 2.4268, 2.4101, 2.3966, 2.3859]),
-    ],
-)
-def test_boundaries_of_five_looks_are_the_published_ones(spending: str, published: list[float]) -> None:
-    found = boundaries(FIFTHS, alpha=0.025, spending=spending)
-    assert found == pytest.approx(published, abs=2e-4)
+SPENT = {
+    "obrien-fleming": lambda t, alpha: 2 * stats.norm.sf(stats.norm.isf(alpha / 2) / np.sqrt(t)),
+    "pocock": lambda t, alpha: alpha * np.log(1 + (np.e - 1) * t),
+}
+"""The spending functions of Lan & DeMets (1983), written down a second time."""
+
+
+@pytest.mark.parametrize("shares", [FIFTHS, [0.13, 0.4, 0.9, 1.0]])
+@pytest.mark.parametrize("spending", list(SPENDING))
+def test_the_chance_to_pass_a_boundary_is_the_error_that_is_spent(spending: str, shares: list[float]) -> None:
+    """Of all looks together, by Genz's integration of the multivariate normal distribution over a box."""
+    alpha, t = 0.025, np.array(shares)
+    found = boundaries(shares, alpha=alpha, spending=spending)
+    assert stats.norm.sf(found[0]) == pytest.approx(SPENT[spending](t[0], alpha), rel=1e-9)
+    # Z of a Brownian motion at t and u > t correlate by sqrt(t / u).
+    correlation = np.sqrt(np.minimum.outer(t, t) / np.maximum.outer(t, t))
+    for looks in range(2, len(t) + 1):
+        law = stats.multivariate_normal(cov=correlation[:looks, :looks], abseps=1e-6, maxpts=200_000, seed=1)
+        # An error of 1e-5 is one of about 2e-4 in a boundary near 2.
+        assert 1 - law.cdf(found[:looks]) == pytest.approx(SPENT[spending](t[looks - 1], alpha), abs=1e-5)
 
 
 @pytest.mark.parametrize("spending", list(SPENDING))
@@ -95,6 +108,34 @@ def test_an_update_keeps_the_draws_of_earlier_experiments_and_counts_each_once(l
     assert "look 2 of a living meta-analysis" in text
     assert "Lan & DeMets, 1983" in text
     assert f"add up to {sum(levels):.3g}" in text
+
+
+def test_a_look_that_is_killed_goes_on_to_the_same_bits(looks: Path) -> None:
+    words = ("update", looks / "look1", looks / "continued.txt", "-q", "--no-pictures", "-o", looks / "killed")
+    process = start(*words)
+    amid_blocks(looks / "killed", process, more_than=5)
+    kill_group(process)
+    assert chunks(looks / "killed") < 60
+    command(*words)
+    killed, whole = (digests_of((looks / name / "run.json").read_text()) for name in ("killed", "look2"))
+    assert killed == whole
+    changes = [(looks / name / "changes" / "comparison_clusters.tsv").read_text() for name in ("killed", "look2")]
+    assert changes[0] == changes[1]
+
+
+def test_the_report_has_the_looks_and_where_changes_are(looks: Path) -> None:
+    first, second = ((looks / name / "report.html").read_text() for name in ("look1", "look2"))
+    shown = [page.split('<h2 id="looks">')[1].split("</section>")[0] for page in (first, second)]
+    levels = increments([8 / 20, 14 / 20], alpha=0.05, spending="pocock")
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", each) for each in shown]
+    rows = [
+        ["1", "8", "40", f"{levels[0]:.3g}", f"{levels[0]:.3g}", "look1"],
+        ["2", "14", "70", f"{levels[1]:.3g}", f"{sum(levels):.3g}", "look2"],
+    ]
+    assert cells == [rows[0], rows[0] + rows[1]]
+    (link,) = re.findall(r'href="(changes/[^"]*)"', shown[1])
+    assert (looks / "look2" / link).is_file()
+    assert "changes/" not in shown[0]
 
 
 def test_the_printed_lines_say_what_became_of_each_cluster(looks: Path) -> None:

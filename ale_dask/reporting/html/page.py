@@ -43,6 +43,7 @@ from ale_dask.reporting.tables.page_tables import (
     peak_place,
 )
 from ale_dask.reporting.text.follow_up_files import follow_ups_of, with_follow_ups
+from ale_dask.reporting.text.living import looks_table
 from ale_dask.reporting.text.methods import LICENCE, Methods, methods_of
 from ale_dask.reporting.text.subgroups import subgroup_sentences
 from ale_dask.reporting.text.summary import summary_of
@@ -105,6 +106,7 @@ def write_page(
         title=title,
         simulated=is_simulated(*results.values()),
         **_study_sections(results, folder),
+        looks=cells(looks_table(source.record or {})),
         **_analysis_sections(results, folder, source, figures),
         **_provenance_sections(results, source),
         table=links_to(folder, *(folder / f"table.{end}" for end in ("html", "docx", "tsv"))),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 from ale_dask.config.living import Living
 from ale_dask.reporting.common.phrases import counted, listed
 
@@ -18,6 +20,19 @@ _INCREMENTS = {
     "independent": "Each look was judged at the level that spends this error if the test statistic gains independent, "
     "normally distributed increments with the experiments (a Brownian motion), which for clusters is an approximation",
 }
+
+
+def looks_table(record: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a row per look at a growing sample: experiments, level, and the sum of the levels so far."""
+    if "living" not in record:
+        return pd.DataFrame()
+    living, total, rows = Living.model_validate(record["living"]), 0.0, []
+    for number, look in enumerate(living.looks, 1):
+        total += look.level
+        share = {"Of the plan (%)": f"{100 * look.experiments / living.planned:.0f}"} if living.planned else {}
+        levels = {"Judged at p <": f"{look.level:.3g}", "Levels so far": f"{total:.3g}"}
+        rows.append({"Look": number, "Experiments": look.experiments, **share, **levels, "Run": look.out})
+    return pd.DataFrame(rows)
 
 
 def repeated_looks(record: Mapping[str, Any]) -> list[str]:
