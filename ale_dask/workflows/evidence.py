@@ -41,6 +41,7 @@ _MAIN = ("main-effect",)
 _NOISY = (*_MAIN, "conjunction")
 """The kinds of analyses that have a fail-safe N."""
 _ALL = (*_NOISY, "contrast")
+_CARDS = (*_ALL, "moderator")
 _SETS = ("leave-out-group", "leave-out-experiment", "leave-out-study")
 _POWER_SECONDS = 5e-9
 """Seconds per voxel of one simulation of power, for each number of experiments that report the place."""
@@ -85,6 +86,11 @@ class Held:
         if analysis is not None and analysis not in names:
             hint = did_you_mean(analysis, names)
             raise InputError(f"{analysis}: no analysis of {out}, which has {', '.join(names)}{hint}")
+        shares = [
+            name for name, result in results.items() if model_of(result).kind in ("subsampled", "balanced-contrast")
+        ]
+        if shares and analysis is None:
+            log.info(f"no cards for shares of subsamples, which are no p: {', '.join(shares)}")
         chosen = {name: results[name] for name in ([analysis] if analysis else names)}
         return cls(out, local_copy(out, only=_copied(results)), study, record, chosen, results)
 
@@ -258,7 +264,7 @@ def _power(held: Held) -> Iterator[Missing]:
 
 def _profiles(held: Held) -> Iterator[Missing]:
     """Yield what looks for the clusters under the other profiles, of the analyses that lack it."""
-    names = held.lacking("profiles", kinds=_ALL)
+    names = held.lacking("profiles", kinds=_CARDS)
     if names:
         results = {name: held.results[name] for name in names}
         planned = plan_profiles(held.out, study=held.study, results=results, record=held.record)

@@ -13,7 +13,7 @@ from ale_dask.analyses.execute import seconds_per_iteration
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.config.inference import PROFILES, PROGRAMS
 from ale_dask.config.run_record import RunRecord
-from ale_dask.config.study import INPUTS, Backend, Conjunction, Contrast, Study
+from ale_dask.config.study import INPUTS, Backend, Conjunction, Contrast, Moderator, Study
 from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import threads_of
 from ale_dask.reporting.common.maps import stem
@@ -52,7 +52,7 @@ class ProfilesRun:
 def plan_profiles(out: Place, *, study: Study, results: Mapping[str, xr.Dataset], record: RunRecord) -> ProfilesRun:
     """Return analyses of a finished run under every other profile, with their passes over random draws.
 
-    A contrast or a conjunction comes with the main effects that it is made of.
+    A contrast, a conjunction or a moderator comes with the main effects that it is made of.
     Settings by which the run departs from its own profile stay. A profile that does not go with them is left out.
 
     Raises
@@ -84,6 +84,8 @@ def _with_parts(study: Study, names: Iterable[str]) -> Iterator[str]:
             yield from analysis.arms
         elif isinstance(analysis, Conjunction):
             yield from analysis.of
+        elif isinstance(analysis, Moderator):
+            yield analysis.of
         yield name
 
 
@@ -121,7 +123,7 @@ def compute_profiles(run: ProfilesRun, *, backend: Backend, quiet: bool = False)
 def _share(result: xr.Dataset, voxels: npt.NDArray[np.int64], other: xr.Dataset) -> float:
     """Return the share of some voxels of a result that survive in another, which may have another mask.
 
-    In a contrast a voxel survives if the same arm is greater there.
+    In a contrast or moderator a voxel survives if the direction there is the same.
     """
     mask = model_of(result).mask
     there = model_of(other).mask.voxel_at(mask.to_mm(mask.voxel_ijk[voxels]))

@@ -21,6 +21,7 @@ from ale_dask.analyses.findings.prevalence import by_column, prevalences
 from ale_dask.config.study import Study
 from ale_dask.coordinates.foci import subset
 from ale_dask.reporting.sensitivity.evidence import evidence_of_result
+from ale_dask.reporting.tables.clusters import moderator_table
 from ale_dask.reporting.tables.contributions import surviving_clusters, surviving_map
 from ale_dask.workflows.profiles import plan_profiles
 
@@ -32,6 +33,49 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_ball(folder / "ball.nii.gz")
     table(folder / "drug.csv", 3, 12, (12.0, 4.0, 0.0), modality=["fMRI", "fMRI", "PET"], Direction=["up", ""])
     return folder
+
+
+@pytest.fixture(scope="module")
+def weeks(sample: Path) -> xr.Dataset:
+    """A main effect of 20 experiments of one or two foci, of which those of more weeks report one place."""
+    rows = [
+        {"study": f"S{i}", "n": 20, "space": "MNI", "weeks": i, "x": x, "y": y, "z": z}
+        for i in range(20)
+        for x, y, z in [
+            (12, 4 + i % 3, 12) if i > 9 else (-30 + 6 * i, -20, -12),
+            *[(-20, 2 * i - 20, 8)] * (i % 3 > 0),
+        ]
+    ]
+    pd.DataFrame(rows).to_csv(sample / "weeks.csv", index=False)
+    settings = {"mask": str(sample / "ball.nii.gz"), "null": "uniform", "iterations": 199, "voxel_p": 0.01}
+    return ale.main_effect(ale.read_foci(sample / "weeks.csv"), name="drug", **settings)
+
+
+def test_a_cluster_of_a_moderator_is_judged_by_its_effect_and_leverage(weeks: xr.Dataset, tmp_path: Path) -> None:
+    result = ale.moderator(weeks, "weeks", name="longer")
+    card, *_ = evidence_of_result(result, tmp_path, {}, results={"drug": weeks}).cards
+    lines = {title_of(line): line for line in card.lines}
+    row = moderator_table(result, level="size-fwe").to_dict("records")[0]
+    effect = lines["Effect of the moderator"]
+    assert effect.values == pytest.approx(
+        {"effect": row["Effect"], "low": row["Effect low"], "high": row["Effect high"]}, rel=1e-5
+    )
+    assert effect.finding.startswith("higher weeks: +")
+    assert effect.verdict == "favours"
+    assert lines["Experiments within reach"].values["reached"] == 10
+    # 0 to 19: the largest of the squares is 9.5 ** 2, of a sum of 665.
+    without = lines["Without each group"]
+    assert without.values["leverage"] == pytest.approx(90.25 / 665, rel=1e-3)
+    assert without.verdict == "favours"
+    assert lines["Number of foci"].values["r"] == pytest.approx(result.attrs["foci_r"])
+    assert lines["Decision"].values["iterations"] == 199
+    for title in ("Fail-safe N", "Base-rate null", "Power for such a place"):
+        assert not lines[title].open
+    assert {line.question for line in card.lines if line.open} == {"profiles"}
+    alone = [*range(19), 200]
+    one = ale.moderator(weeks.assign(moderator_weeks=("experiment", np.array(alone, dtype=float))), "weeks", name="one")
+    for other in evidence_of_result(one, tmp_path, {}, results={"drug": weeks}).cards:
+        assert {title_of(line): line for line in other.lines}["Without each group"].verdict == "against"
 
 
 def test_prevalence_is_that_of_a_plain_count(sample: Path) -> None:

@@ -15,6 +15,8 @@ LEVELS = ("high", "moderate", "low", "very low")
 """The four levels, named as GRADE names its own (Guyatt et al. 2008); they are this program's and no GRADE rating."""
 LARGEST_SHARE = 50.0
 """Percent of a cluster's ALE that one experiment may have (Eickhoff et al. 2016)."""
+LARGEST_LEVERAGE = 1 / 3
+"""Share of a moderator's sum of squares from which on a result is that of one group."""
 SMALLEST_P = 0.05
 """Fisher's p, times the number of columns tested, below which reports of a place depend on a column."""
 OPEN_MODERATE, OPEN_LOW = 1, 3
@@ -53,9 +55,12 @@ class Rule:
 PREVALENCE, BY_COLUMN, SHARES, LEFT_OUT = "prevalence", "prevalence by column", "contributors", "leave-one-out"
 FAIL_SAFE, PROFILES, VOXELS, BASE_RATE = "fail-safe N", "profiles", "voxel level", "base rate"
 EXPERIMENTS, POWER, DECISION = "experiments", "power", "decision"
+EFFECT, FOCI = "effect", "number of foci"
 TITLES: Mapping[str, str] = {
     PREVALENCE: "Experiments within reach",
     BY_COLUMN: "Experiments within reach by",
+    EFFECT: "Effect of the moderator",
+    FOCI: "Number of foci",
     SHARES: "Contributors",
     LEFT_OUT: "Without each",
     FAIL_SAFE: "Fail-safe N",
@@ -77,12 +82,13 @@ RULES = (
     ),
     Rule(
         "many experiments",
-        (PREVALENCE, BY_COLUMN, SHARES, LEFT_OUT),
+        (PREVALENCE, BY_COLUMN, EFFECT, SHARES, LEFT_OUT),
         1,
         "One level lower if the interval of its prevalence reaches down to what chance gives (of a contrast, if "
         f"Fisher's test does not show more reports in the greater arm, p below {SMALLEST_P:g}), if reports depend "
         f"on a column (Fisher's p times the number of columns below {SMALLEST_P:g}), if one experiment has more than "
-        f"{LARGEST_SHARE:.0f} % of it (Eickhoff et al. 2016), or if it is lost without one of the sets of experiments.",
+        f"{LARGEST_SHARE:.0f} % of it (Eickhoff et al. 2016), or if it is lost without one of the sets of experiments "
+        "(of a moderator, if the interval of its effect contains 0 or one group has a third of its sum of squares).",
     ),
     Rule(
         "unpublished experiments",
@@ -105,10 +111,11 @@ RULES = (
     ),
     Rule(
         "design",
-        (EXPERIMENTS, POWER),
+        (EXPERIMENTS, POWER, FOCI),
         1,
         f"One level lower if the main effect has fewer than {ENOUGH_EXPERIMENTS} experiments (Eickhoff et al. 2016), "
-        f"or less than {100 * TARGET:.0f} % power for a place that as many experiments report.",
+        f"or less than {100 * TARGET:.0f} % power for a place that as many experiments report; of a moderator, if it "
+        "goes with the number of foci (r beyond .3) and that is no nuisance column.",
     ),
 )
 """The six rules."""

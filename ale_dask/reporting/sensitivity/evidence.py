@@ -12,6 +12,7 @@ from ale_dask.analyses.findings.certainty import Card, Evidence, Line
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.findings.prevalence import Prevalence, prevalences
+from ale_dask.analyses.moderator import KIND as MODERATOR
 from ale_dask.analyses.sensitivity.jackknife import REPEATED
 from ale_dask.config.run_record import RunRecord
 from ale_dask.config.study import INPUTS
@@ -19,11 +20,14 @@ from ale_dask.reporting.common.palette import pooled_names
 from ale_dask.reporting.sensitivity import evidence_lines as lines
 from ale_dask.reporting.sensitivity import evidence_of_arms as of_arms
 from ale_dask.reporting.sensitivity.evidence_lines import Source
+from ale_dask.reporting.sensitivity.evidence_of_moderators import of_moderator
 from ale_dask.reporting.tables.contributions import contribution_table, surviving_clusters
 from ale_dask.reporting.text.follow_up_files import asked_columns, follow_up_tables
 
 COLUMNS = ("modality", "direction")
 """The columns by which prevalence is looked at, unless others are asked for."""
+_KINDS = (*REPEATED, MODERATOR)
+"""The kinds of analyses that have cards."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +65,7 @@ def asked_evidence(results: Mapping[str, xr.Dataset], record: RunRecord, out: Pa
 def analyses_with_cards(results: Mapping[str, xr.Dataset]) -> list[str]:
     """Return the names of the analyses of a run with cards, without main effects that were pooled for a contrast."""
     pooled = pooled_names(results)
-    return [name for name, result in results.items() if name not in pooled and model_of(result).kind in REPEATED]
+    return [name for name, result in results.items() if name not in pooled and model_of(result).kind in _KINDS]
 
 
 def evidence_of_result(
@@ -74,8 +78,10 @@ def evidence_of_result(
 ) -> Evidence:
     """Return a card for each cluster of a result at its primary correction; of a contrast inside the gate.
 
+    Of a moderator without a cluster-level test, of the voxels that survive FWE.
+
     `out` is the folder of the run, or a copy of it, that holds the follow-ups; `columns` are those by which prevalence
-    is looked at; `results` are the main effects of a contrast or conjunction by name.
+    is looked at; `results` are the main effects of a contrast, conjunction or moderator by name.
 
     Raises
     ------
@@ -83,7 +89,7 @@ def evidence_of_result(
         when a file of a follow-up is not as it was written.
     """
     name, clusters = model_of(result).name, surviving_clusters(result, INPUTS[0])
-    if not clusters or model_of(result).kind not in REPEATED:
+    if not clusters or model_of(result).kind not in _KINDS:
         return Evidence(name, tuple(columns), ())
     held = _Run({**(results or {}), name: result}, out, record, columns)
     source = held.source(name)
@@ -105,6 +111,9 @@ def _lines(source: Source, cluster: Cluster, parts: Mapping[str, tuple[Source, P
         return of_arms.of_contrast(source, cluster, parts)
     if kind == "conjunction":
         return of_arms.of_conjunction(source, cluster, parts)
+    if kind == MODERATOR:
+        ((_, reported),) = parts.values()
+        return of_moderator(source, cluster, reported)
     _, found = parts[source.name]
     return (
         lines.prevalence(found),
