@@ -308,10 +308,12 @@ class SetResult:
     views: tuple[npt.NDArray[np.uint8], ...]
     """Three views of a glass brain (pixel, pixel): 1 survives the uniform null, 2 the base rate, 3 both."""
 
-    @property
-    def kind(self) -> str:
-        """Which of the nulls has a significant cluster: "both", "uniform", "base-rate" or "none"."""
-        uniform, other = (self.numbers[f"{null} found"] > 0 for null in NULLS)
+    def kind(self, *, what: str = "found") -> str:
+        """Return which of the nulls has a significant cluster: "both", "uniform", "base-rate" or "none".
+
+        With `what` "beyond" a cluster counts only if it has no voxel in the region that chose the set.
+        """
+        uniform, other = (self.numbers[f"{null} {what}"] > 0 for null in NULLS)
         return {(True, True): "both", (True, False): NULLS[0], (False, True): NULLS[1]}.get((uniform, other), "none")
 
 

@@ -112,6 +112,8 @@ def test_the_page_has_every_set_and_says_what_sets_of_regions_are(load_script, t
     plan = json.loads(capsys.readouterr().out)
     assert {"sets", "experiments", "time", "bytes", "1,000 workers"} <= set(plan)
     assert not out.exists()
+    with pytest.raises(InputError, match="--study Nowhere: no such set"):
+        script.run(script.options_of([*given, "--settings", str(settings), "--study", "Nowhere"]))
     script.run(script.options_of([*given, "--settings", str(settings), "--json"]))
     told = json.loads(capsys.readouterr().out)
     page = (out / "report.html").read_text()

@@ -87,7 +87,7 @@ def sets_table(results: Sequence[SetResult], *, voxel: float) -> pd.DataFrame:
     rows = []
     for result in results:
         numbers = result.numbers
-        row: dict[str, Any] = {"set": result.name, "clusters": KINDS[result.kind]}
+        row: dict[str, Any] = {"set": result.name, "clusters": KINDS[result.kind()]}
         row |= {what: numbers[what] for what in ("experiments", "foci", "iterations")}
         for null, words in zip(NULLS, ("uniform", "base rate"), strict=True):
             row[f"{words}: clusters"] = numbers[f"{null} found"]
@@ -120,20 +120,16 @@ def clusters_table(result: SetResult, mask: Mask) -> pd.DataFrame:
     return pd.DataFrame([row(cluster) for cluster in result.clusters], columns=columns)
 
 
-def counts_of(results: Sequence[SetResult], *, beyond: bool = False) -> dict[str, int]:
-    """Return how many sets have clusters under both nulls, one or none; with `beyond` clusters outside their region."""
-    counts = dict.fromkeys(KINDS, 0)
-    for result in results:
-        what = "beyond" if beyond else "found"
-        uniform, other = (result.numbers[f"{null} {what}"] > 0 for null in NULLS)
-        counts["both" if uniform and other else NULLS[0] if uniform else NULLS[1] if other else "none"] += 1
-    return counts
+def counts_of(results: Sequence[SetResult], *, what: str = "found") -> dict[str, int]:
+    """Return how many sets have clusters under both nulls, one or none; `what` is that of `SetResult.kind`."""
+    kinds = [result.kind(what=what) for result in results]
+    return {kind: kinds.count(kind) for kind in KINDS}
 
 
 def _bars(page: LiteraturePage) -> list[tuple[str, dict[str, int]]]:
     bars = [("sets", counts_of(page.sets))]
     if any(result.region for result in page.sets):
-        bars.append(("sets, clusters without a voxel in their own region", counts_of(page.sets, beyond=True)))
+        bars.append(("sets, clusters without a voxel in their own region", counts_of(page.sets, what="beyond")))
     if page.control:
         bars.append(("experiments picked at random", counts_of(page.control)))
     return bars
