@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ale_dask.config.study import Study
 
 
+_CRATE = "ro-crate"
+
+
 def _collected(out: str) -> tuple[Study, dict[str, xr.Dataset], RunRecord]:
     from ale_dask.errors import StoreError
     from ale_dask.workflows.run import collect
@@ -60,25 +63,56 @@ def compare(
 def export(
     out: Stored,
     to: Annotated[
-        str, typer.Option("--to", metavar="PROGRAM", help="Program to write for: nimare, gingerale, csv or compose.")
+        str,
+        typer.Option(
+            "--to",
+            metavar="PROGRAM",
+            help="What to write for: nimare, gingerale, neurovault, csv, compose, or ro-crate.",
+        ),
     ],
     folder: Annotated[
         str | None, typer.Option("-o", "--out", help="Folder or URL to write to, by default OUT/export/PROGRAM.")
     ] = None,
+    license_: Annotated[
+        str | None, typer.Option("--license", help="Licence that an RO-Crate states for the run, such as a URL.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write maps, tables and foci of a finished run for NiMARE, GingerALE, a spreadsheet or Neurosynth Compose."""
+    """Write maps, tables and foci of a finished run in the form that another program or an archive reads.
+
+    With --to ro-crate, OUT itself becomes an RO-Crate: one file in it describes the others.
+    """
     from ale_dask.reporting.export.files import check_program
     from ale_dask.reporting.export.files import export as of
     from ale_dask.storage.location import place, staged
 
-    check_program(to)
+    if to == _CRATE:
+        if folder is not None:
+            raise typer.BadParameter(f"-o {folder}: an RO-Crate is OUT itself, with a file that describes it")
+        _describe_as_crate(out, license_ or "No licence is stated", as_json=as_json)
+        return
+    if license_ is not None:
+        raise typer.BadParameter(f"--license {license_}: only for --to {_CRATE}")
+    check_program(to, further=(_CRATE,))
     _, results, _ = _collected(out)
     where = folder if folder is not None else f"{out.rstrip('/')}/export/{to}"
     with staged(place(where)) as local:
         written = of(results, local, to=to)
         names = [path.relative_to(local).as_posix() for path in written]
     print(json.dumps({"folder": where, "files": names}) if as_json else f"{len(names)} files in {where}")
+
+
+def _describe_as_crate(out: str, license_: str, *, as_json: bool) -> None:
+    """Write the file that makes OUT an RO-Crate, and say how many files and folders it describes."""
+    from ale_dask.reporting.export.crate import CRATE, crate_metadata
+    from ale_dask.storage.location import place, replace_file
+
+    content = crate_metadata(place(out), license_=license_)
+    replace_file(place(out) / CRATE, content)
+    graph = json.loads(content)["@graph"]
+    described = [each["@id"] for each in graph if each["@type"] in ("File", "Dataset") and each["@id"] != "./"]
+    written = f"{out.rstrip('/')}/{CRATE}: describes {len(described)} files and folders"
+    print(json.dumps({"folder": out, "files": [CRATE], "describes": described}) if as_json else written)
 
 
 def figure(

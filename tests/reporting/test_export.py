@@ -23,7 +23,7 @@ from ale_dask.config.study import inference_from
 from ale_dask.coordinates.foci import Experiment, build
 from ale_dask.coordinates.readers import read_foci
 from ale_dask.errors import InputError
-from ale_dask.reporting.export.files import corrected_p, export, nimare_dataset, two_sided
+from ale_dask.reporting.export.files import PROGRAMS, corrected_p, export, nimare_dataset, two_sided
 from ale_dask.reporting.export.gingerale import COLUMNS, threshold_name
 from ale_dask.reporting.tables.clusters import contrast_table
 
@@ -33,9 +33,9 @@ Study = dict[str, xr.Dataset]
 @pytest.fixture(scope="module")
 def folders(study: Study, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     out = tmp_path_factory.mktemp("export")
-    for to in ("nimare", "gingerale", "csv", "compose"):
+    for to in PROGRAMS:
         assert export(study, out / to, to=to, simulated=True)
-    return {to: out / to for to in ("nimare", "gingerale", "csv", "compose")}
+    return {to: out / to for to in PROGRAMS}
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,32 @@ def test_nilearn_opens_every_image_on_our_grid(folders: dict[str, Path]) -> None
         np.testing.assert_array_equal(image.affine, MASK.affine)
         assert np.isfinite(image.get_fdata()).all(), path
         assert b"SIMULATED" in image.header["descrip"].item()
+
+
+def test_neurovault_gets_unthresholded_maps_and_the_fields_that_it_asks_for(
+    study: Study, folders: dict[str, Path]
+) -> None:
+    base = folders["neurovault"]
+    images = json.loads((base / "images.json").read_text())
+    files = {image["file"]: image for image in images}
+    assert set(files) == {path.name for path in base.glob("*.nii.gz")}
+    assert {"drug_z.nii.gz", "drug_stat.nii.gz", "nowhere_z_desc-conjunctionUnthresholded.nii.gz"} <= set(files)
+    kinds = {name: image["map_type"] for name, image in files.items()}
+    assert (kinds["drug_z.nii.gz"], kinds["drug_stat.nii.gz"]) == ("Z", "Other")
+    assert kinds["contrast_p_desc-group1MinusGroup2.nii.gz"] == "P"
+    for name, image in files.items():
+        assert {"name", "description", "map_type", "modality", "analysis_level", "target_template_image"} <= set(image)
+        assert (image["analysis_level"], image["modality"]) == ("M", "Other")
+        assert image["description"].startswith("SIMULATED DATA. ")
+        # A thresholded map has a value in few voxels, one of these in more than half.
+        outside = 1 if image["map_type"] == "P" else 0
+        shown = (values(base / name) != outside).mean()
+        assert shown > 0.5 or name.startswith(("contrast_p", "nowhere", "overlap")), (name, shown)
+    assert files["drug_z.nii.gz"]["number_of_subjects"] == study["drug"].attrs["n_subjects"]
+    np.testing.assert_allclose(values(base / "drug_z.nii.gz"), study["drug"]["z"])
+    collection = json.loads((base / "collection.json").read_text())
+    assert {"name", "description"} == set(collection)
+    assert "pooled" not in collection["name"]
 
 
 def test_nimare_maps_hold_what_nimare_saves_under_these_names(study: Study, folders: dict[str, Path]) -> None:

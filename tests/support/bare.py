@@ -100,7 +100,11 @@ def commands(folder: Path) -> list[tuple[int, str]]:
         (0, f"null {out} drug --statistic laterality -i 20"),
         (0, f"evidence {out}"),
         (0, f"collect {out}"),
-        *((0, f"export {out} --to {to} -o {folder / f'to-{to}'}") for to in ("nimare", "gingerale", "csv", "compose")),
+        *(
+            (0, f"export {out} --to {to} -o {folder / f'to-{to}'}")
+            for to in ("nimare", "gingerale", "neurovault", "csv", "compose")
+        ),
+        (69, f"export {out} --to ro-crate"),
         (0, f"sweep {study} -o {folder / 'grid'} --set seed=1,2"),
         *((0, f"{command} {folder / 'grid'}") for command in ("status", "logs", "collect", "cite")),
         (0, f"update {study / 'study.toml'} -o {folder / 'look1'} --planned 20"),

@@ -1,10 +1,10 @@
-"""Export results as files of other programs: NiMARE, GingerALE, Neurosynth Compose, or CSV tables."""
+"""Export results as files of other programs: NiMARE, GingerALE, NeuroVault, Neurosynth Compose, or CSV tables."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from ale_dask.reporting.common.maps import find_map_spec, map_specs_of, stem
 from ale_dask.reporting.common.presentation import presentation_of
 from ale_dask.reporting.export.compose import compose_files
 from ale_dask.reporting.export.gingerale import gingerale_files
+from ale_dask.reporting.export.neurovault import neurovault_files
 from ale_dask.reporting.tables.clusters import cluster_tables, study_table
 from ale_dask.reporting.tables.contributions import contribution_table
 from ale_dask.schema import FOCI, check
@@ -53,6 +54,7 @@ def export(results: Results, folder: str | Path, *, to: str, simulated: bool = F
         their content, and of each main effect the foci as a Dataset in JSON. Maps `…_corr-FWE_…` hold corrected p and
         z and are not thresholded: a voxel has the p and z of its cluster, or p 1 and z 0 outside all clusters.
         "gingerale": ALE, P and Z images, thresholded ALE and cluster labels, Sleuth text and cluster tables.
+        "neurovault": every unthresholded map, and the fields that NeuroVault's API asks of a collection and its images.
         "csv": every table with numbers unrounded, and the foci as a table that `read_foci` reads.
         "compose": per main effect, the documents of a meta-analysis of Neurosynth Compose (specification, snapshots of
         study set and annotation, result) with the maps, tables and description that its runner uploads.
@@ -93,8 +95,8 @@ def export(results: Results, folder: str | Path, *, to: str, simulated: bool = F
     return paths
 
 
-def check_program(to: str) -> None:
-    """Check that a program can be exported to.
+def check_program(to: str, *, further: Sequence[str] = ()) -> None:
+    """Check that a program can be exported to; `further` names what the caller knows besides.
 
     Raises
     ------
@@ -102,7 +104,7 @@ def check_program(to: str) -> None:
         if not.
     """
     if to not in PROGRAMS:
-        raise InputError(f"export to '{to}': not known; give one of {', '.join(PROGRAMS)}")
+        raise InputError(f"export to '{to}': not known; give one of {', '.join((*PROGRAMS, *further))}")
 
 
 def nimare_files(results: Mapping[str, xr.Dataset]) -> list[File]:
@@ -293,6 +295,7 @@ def for_compose(results: Mapping[str, xr.Dataset]) -> list[File]:
 PROGRAMS: dict[str, Callable[[Mapping[str, xr.Dataset]], list[File]]] = {
     "nimare": nimare_files,
     "gingerale": gingerale_files,
+    "neurovault": neurovault_files,
     "csv": csv_files,
     "compose": for_compose,
 }
