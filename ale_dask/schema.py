@@ -112,6 +112,7 @@ _CONTRAST = (
     Variable("difference", ("voxel",), "f", "probability", "ALE of the first arm minus ALE of the second"),
     Variable("p_greater", ("voxel",), "f", "p", "one-sided, first arm > second; nan where not tested"),
     Variable("p_less", ("voxel",), "f", "p", "one-sided, second arm > first; nan where not tested"),
+    Variable("inside", ("voxel",), "b", "", "whether the voxel lies in what the analysis is limited to"),
     Variable("z_contrast", ("input", "voxel"), "f", "z", "inside the gate, uncorrected, minimum volume; signed"),
     Variable(
         "z_contrast_voxel_fwe",

@@ -19,16 +19,17 @@ from ale_dask.analyses import moderator as moderators
 from ale_dask.analyses import subsampled as subsamples_
 from ale_dask.analyses.execute import run_plan, sample_of
 from ale_dask.analyses.findings.model import kind_of, model_of
+from ale_dask.analyses.inside import Inside, Limit, check_correction, check_invariant, of_image, of_result
 from ale_dask.analyses.ma import ale_union, ma_maps
 from ale_dask.analyses.moderator_columns import Moderated, moderated
 from ale_dask.analyses.networks import check_networks, with_networks
 from ale_dask.analyses.sample import Sample, enough, sample, study_bits
 from ale_dask.analyses.sensitivity import leave_one_out_maps as left_out
 from ale_dask.analyses.study_moderators import with_clusters
-from ale_dask.config.inference import IMAGES, changed
+from ale_dask.config.inference import IMAGES, Inference, changed
 from ale_dask.config.study import BalancedContrast, Moderator, Subsampled, analysis_from, inference_from
 from ale_dask.coordinates import foci as foci_data
-from ale_dask.coordinates.masks import load_space
+from ale_dask.coordinates.masks import load_mask, load_space
 from ale_dask.coordinates.pooling import by_subjects
 from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import cpu_count
@@ -155,6 +156,8 @@ def contrast(
     b: xr.Dataset,
     *,
     pooled: xr.Dataset | None = None,
+    inside: xr.Dataset | Mask | str | None = None,
+    inside_correction: str | None = None,
     name: str | None = None,
     client: Client | None = None,
     **changes: Any,
@@ -168,6 +171,12 @@ def contrast(
         main effects are then computed with the settings in `changes`, under the names "first" and "second".
     pooled
         Main effect of both arms' experiments together; computed when not given.
+    inside
+        What the contrast is limited to, correction included: the voxels above 0 of an image file or a Mask, or a main
+        effect, whose significant clusters are the place. It has all experiments of both arms, or none of them.
+    inside_correction
+        Correction by which these clusters are significant: "cluster-size" or "cluster-mass"; by default that of the
+        main effect.
     name
         Name of the result; by default the names of the arms, joined by "-vs-".
     client
@@ -186,7 +195,8 @@ def contrast(
     Raises
     ------
     InputError
-        When the arms were computed with different settings, share an experiment, or are a result and foci.
+        When the arms were computed with different settings, share an experiment, or are a result and foci, or when
+        relabelling would change what the contrast is limited to.
 
     Notes
     -----
@@ -221,27 +231,66 @@ def contrast(
         foci_data.foci_alone(a), foci_data.foci_alone(b), shared=inference.shared, name=title
     )
     one, two, both = (sample(f, mask=mask, inference=inference, name=title) for f in (*foci, foci_data.concat(foci)))
-    plans, plan = _contrast_plans((one, two, both), name=title)
+    limit = _limit(inside, mask=mask, correction=inside_correction, arms=(one, two), name=title)
+    plans, plan = _contrast_plans((one, two, both), name=title, inside=limit and limit[0])
     if pooled is None:
         pooled = _main_effect(both, plans[2], client=client)
     iterations = contrasts.how_many(plan, inference.iterations)
     arrays = run_plan(plan, iterations=iterations, client=client)
-    clusters = None
-    if second.second_pass(plan, inference, iterations=iterations):
-        pass_over_clusters = second.plan_clusters(
-            plan, mask=mask, inference=inference, iterations=iterations, name=title, threads=cpu_count()
-        )
-        clusters = pass_over_clusters, run_plan(pass_over_clusters, iterations=iterations, client=client)["null"][:, 1:]
+    clusters = _second_pass(second, plan, mask=mask, inference=inference, iterations=iterations, client=client)
     found = contrasts.collect(
         plan,
         arrays["null"][:, 1:],
         contrasts.summed(arrays["exceed"]),
-        arms=(a, b),
-        pooled=pooled,
+        parents=(a, b, pooled),
         inference=inference,
         second=clusters,
+        limit=limit,
     )
     return with_networks(found)
+
+
+def _second_pass(
+    passes: Any, plan: Any, *, mask: Mask, inference: Inference, iterations: int, client: Client | None
+) -> tuple[Any, npt.NDArray[np.int64]] | None:
+    """Return the plan of the cluster-level pass of a contrast or moderator and its null; None where it has none.
+
+    `passes` is the module of that pass.
+    """
+    if not passes.second_pass(plan, inference, iterations=iterations):
+        return None
+    again = passes.plan_clusters(
+        plan, mask=mask, inference=inference, iterations=iterations, name=plan.name, threads=cpu_count()
+    )
+    return again, run_plan(again, iterations=iterations, client=client)["null"][:, 1:]
+
+
+def _limit(
+    inside: xr.Dataset | Mask | str | None,
+    *,
+    mask: Mask,
+    correction: str | None,
+    name: str,
+    arms: Sequence[Sample] = (),
+) -> Limit | None:
+    """Return what an analysis is limited to, with the main effect whose clusters it is; None for no limit.
+
+    Raises
+    ------
+    InputError
+        for a result that is no main effect, of another mask, or which relabelling the arms would change.
+    """
+    if inside is None:
+        return None
+    where = f"{name}: inside"
+    if not isinstance(inside, xr.Dataset):
+        image = inside if isinstance(inside, Mask) else load_mask(inside, key=where)
+        return of_image(image, mask=mask), None
+    if kind_of(inside) != "main-effect" or model_of(inside).mask.sha256 != mask.sha256:
+        raise InputError(f"{where}: give a main effect on the same mask; of another result, save the map as an image")
+    check_correction(model_of(inside).inference, correction, name=where)
+    check_invariant(inside["experiment_key"].values, arms, name=where)
+    return of_result(inside, correction=correction), inside
 
 
 def moderator(
@@ -327,23 +376,15 @@ def _moderator(scores: Moderated, *, bits: int, name: str, client: Client | None
     plan = moderators.plan_moderator(scores, bits=bits, name=name)
     iterations = moderators.how_many(plan, inference.iterations)
     arrays = run_plan(plan, iterations=iterations, client=client)
-    clusters = None
-    if moderator_clusters.second_pass(plan, inference, iterations=iterations):
-        again = moderator_clusters.plan_clusters(
-            plan,
-            mask=scores.sample.mask,
-            inference=inference,
-            iterations=iterations,
-            name=name,
-            threads=cpu_count(),
-        )
-        clusters = again, run_plan(again, iterations=iterations, client=client)["null"][:, 1:]
+    clusters = _second_pass(
+        moderator_clusters, plan, mask=scores.sample.mask, inference=inference, iterations=iterations, client=client
+    )
     exceed = arrays[moderators.EXCEED][:, 1:].sum(axis=0)
     return with_clusters(plan, arrays["null"][:, 1:], exceed, moderated=scores, name=name, clusters=clusters)
 
 
 def _contrast_plans(
-    samples: tuple[Sample, Sample, Sample], *, name: str
+    samples: tuple[Sample, Sample, Sample], *, name: str, inside: Inside | None
 ) -> tuple[list[main_effects.MainEffectPlan], contrasts.ContrastPlan]:
     """Return the plans of both arms and of all their experiments, and the plan of the contrast."""
     inference, bits = samples[0].inference, study_bits([samples[2]])
@@ -353,7 +394,8 @@ def _contrast_plans(
     if inference.null == "base-rate" and inference.gate != "none":
         pairs = zip(samples, plans, strict=True)
         against = [base_rates.plan_base_rate(s, main=plan, name=name) for s, plan in pairs]
-    return plans, contrasts.plan_contrast(samples[0], samples[1], plans=plans, against=against, name=name)
+    one, two, _ = samples
+    return plans, contrasts.plan_contrast(one, two, plans=plans, against=against, inside=inside, name=name)
 
 
 def leave_one_out(result: xr.Dataset) -> xr.Dataset:
@@ -392,13 +434,25 @@ def leave_one_out(result: xr.Dataset) -> xr.Dataset:
     return left_out.leave_one_out(chosen, s=result["s"].values, bits=int(result.attrs["scale_bits"]))
 
 
-def conjunction(results: Sequence[xr.Dataset], *, name: str = "conjunction", **changes: Any) -> xr.Dataset:
+def conjunction(
+    results: Sequence[xr.Dataset],
+    *,
+    inside: xr.Dataset | Mask | str | None = None,
+    inside_correction: str | None = None,
+    name: str = "conjunction",
+    **changes: Any,
+) -> xr.Dataset:
     """Return the conjunction of main effects: the minimum of their thresholded maps.
 
     Parameters
     ----------
     results
         Two or more main effects, computed by `main_effect` on the same mask.
+    inside
+        What the conjunction is limited to: an image file, a Mask, or a main effect, whose significant clusters count.
+    inside_correction
+        Correction by which these clusters are significant: "cluster-size" or "cluster-mass"; by default that of the
+        main effect.
     name
         Name of the result.
     **changes
@@ -428,7 +482,10 @@ def conjunction(results: Sequence[xr.Dataset], *, name: str = "conjunction", **c
     inference = None
     if changes and results:
         inference = inference_from(changed(model_of(results[0]).inference.model_dump(), changes))
-    return with_networks(conjunctions.collect(results, name=name, inference=inference))
+    limit = None
+    if inside is not None and results:
+        limit = _limit(inside, mask=model_of(results[0]).mask, correction=inside_correction, name=name)
+    return with_networks(conjunctions.collect(results, name=name, inference=inference, limit=limit))
 
 
 def subsampled(

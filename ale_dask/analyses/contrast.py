@@ -20,6 +20,7 @@ from ale_dask.analyses.base_rate import BaseRatePlan
 from ale_dask.analyses.contrast_clusters import ContrastClustersPlan, RelabelledPlan, family_wise_p, how, tested
 from ale_dask.analyses.contrast_rows import rows_by_candidate
 from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.inside import Inside, Limit, inside_attrs, inside_variables, voxels_of
 from ale_dask.analyses.main_effect import MainEffectPlan, identity_of, result_attrs, search_variables, thresholded
 from ale_dask.analyses.sample import Sample
 from ale_dask.analyses.seed_reach import reach_of_parts
@@ -127,12 +128,17 @@ def compared(a: xr.Dataset, b: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
 
 
 def conventions_of(
-    a: Sample, b: Sample, *, plans: Sequence[MainEffectPlan], against: Sequence[BaseRatePlan] = ()
+    a: Sample,
+    b: Sample,
+    *,
+    plans: Sequence[MainEffectPlan],
+    against: Sequence[BaseRatePlan] = (),
+    inside: Inside | None = None,
 ) -> dict[str, Any]:
     """Return every setting that changes a number of the contrast's plan; a hash over it is the identity.
 
     `plans` are those of a, of b and of the pooled experiments, and `against` their base-rate plans where that null
-    alone decides what survives in them.
+    alone decides what survives in them. `inside` is what the contrast is limited to.
     """
     n_groups = [int(s.groups.max()) + 1 for s in (a, b)]
     return {
@@ -145,11 +151,18 @@ def conventions_of(
         # Only where a group has several experiments: what was computed before there were groups stays valid.
         **({"groups": [s.groups.tolist() for s in (a, b)]} if sum(n_groups) < len(a.key) + len(b.key) else {}),
         **({"against": [p.identity for p in against]} if against else {}),
+        **({"inside": inside.identity} if inside else {}),
     }
 
 
 def plan_contrast(
-    a: Sample, b: Sample, *, plans: Sequence[MainEffectPlan], name: str, against: Sequence[BaseRatePlan] = ()
+    a: Sample,
+    b: Sample,
+    *,
+    plans: Sequence[MainEffectPlan],
+    name: str,
+    against: Sequence[BaseRatePlan] = (),
+    inside: Inside | None = None,
 ) -> ContrastPlan:
     """Return the frozen plan of the contrast of sample a minus sample b.
 
@@ -157,16 +170,20 @@ def plan_contrast(
 
     Candidates are the voxels above their cluster-forming value in any of the three observed maps, which no
     Monte-Carlo threshold changes; with gate "none" the whole mask, down to the floor. `against` are the base-rate plans
-    of the same three where that null alone decides what survives: the voxels above their thresholds there, too.
+    of the same three where that null alone decides what survives: the voxels above their thresholds there, too. Those
+    that do not lie `inside` are left out.
     """
     inference, bits = a.inference, plans[2].bits
     against = () if inference.gate == "none" else against
     candidate, component = _compared_voxels(plans, against, mask=a.mask, inference=inference)
+    if inside is not None:
+        within = inside.part[candidate]
+        candidate, component = candidate[within >= 0], _parted(component, within)[within >= 0]
     found = rows_by_candidate(a, b, candidate=candidate, bits=bits)
     in_first = int(found.group_first.sum())
     n = n_relabellings(len(found.group_key), in_first)
     behind = not found.group_first[0]
-    conventions = conventions_of(a, b, plans=plans, against=against)
+    conventions = conventions_of(a, b, plans=plans, against=against, inside=inside)
     n_parts = int(component.max(initial=-1)) + 1
     return ContrastPlan(
         name=name,
@@ -211,11 +228,24 @@ def _compared_voxels(
         second = [(p.s >= p.threshold) & mask.searched for p in against]
         # Clusters of either map are then whole components: those that survive are a region without any other voxel.
         other = _components(second[2], mask=mask, connectivity=inference.connectivity)
-        pair = (component + 1) * (int(other.max(initial=-1)) + 2) + other + 1
-        component = np.unique(np.r_[0, pair], return_inverse=True)[1][1:] - 1
+        component = _numbered((component + 1) * (int(other.max(initial=-1)) + 2) + other + 1)
         above = [uniform | base_rate for uniform, base_rate in zip(above, second, strict=True)]
     candidate = np.flatnonzero(above[0] | above[1] | above[2])
     return candidate, component[candidate]
+
+
+def _parted(component: npt.NDArray[np.int64], part: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the number of the pair of component and part that each voxel lies in; -1 outside either.
+
+    Components of one map do not touch each other and parts neither, so that no two pairs do: no cluster is in two.
+    """
+    pair = (component + 1) * (int(part.max(initial=-1)) + 2) + part + 1
+    return _numbered(np.where((component >= 0) & (part >= 0), pair, 0))
+
+
+def _numbered(value: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the rank of each value among the different ones above 0, from 0, and -1 for 0."""
+    return np.unique(np.r_[0, value], return_inverse=True)[1][1:] - 1
 
 
 def _components(above: npt.NDArray[np.bool_], *, mask: Mask, connectivity: int) -> npt.NDArray[np.int64]:
@@ -260,36 +290,39 @@ def collect(
     null: npt.NDArray[np.int64],
     exceed: npt.NDArray[np.int64],
     *,
-    arms: tuple[xr.Dataset, xr.Dataset],
-    pooled: xr.Dataset,
+    parents: tuple[xr.Dataset, xr.Dataset, xr.Dataset],
     inference: Inference,
     second: tuple[ContrastClustersPlan, npt.NDArray[np.int64]] | None = None,
+    limit: Limit | None = None,
 ) -> xr.Dataset:
     """Return the result: difference (voxel), one-sided p (voxel), signed z (input, voxel) for both inputs.
 
     `null` is (iteration, direction x component), `exceed` (2, candidate) the summed counts. T = ALE_A - ALE_B;
-    p = (1 + #{T_b >= T}) / (1 + B), or #{T_b >= T} / C when all C relabellings were gone through. `second` is the
-    plan and null of the second pass, from which clusters have their p.
+    p = (1 + #{T_b >= T}) / (1 + B), or #{T_b >= T} / C when all C relabellings were gone through. `parents` are the
+    main effects of both arms and of their pooled experiments, `second` is the plan and null of the second pass, from
+    which clusters have their p, and `limit` the place that the contrast is limited to, with the main effect of it.
     """
+    *arms, pooled = parents
     mask = model_of(pooled).mask
+    voxels = voxels_of(limit, mask=mask)
+    regions = np.stack([_region(pooled, source, inference) & voxels for source in INPUTS])
     relabelled = _relabelled(plan, null, exceed, n_voxels=mask.n_voxels, inference=inference)
-    p, candidate = relabelled.p, plan.candidate
-    p_fwe, z_fwe = _voxel_fwe(relabelled, pooled, inference=inference)
-    of_clusters: dict[str, tuple[Any, Any]] = {}
-    if second is not None:
-        signed = np.zeros((2, mask.n_voxels), dtype=np.float32)
-        signed[:, candidate] = _z(p[:, candidate]) * np.array([[1], [-1]], dtype=np.float32)
-        of_clusters = tested(*second, z=signed, pooled=pooled, inference=inference, mask=mask)
+    p = relabelled.p
+    p[:, ~voxels] = np.nan
+    p_fwe, z_fwe = _voxel_fwe(relabelled, regions, inference=inference)
+    z = _signed(p, plan.candidate)
+    of_clusters = {} if second is None else tested(*second, z=z, regions=regions, inference=inference, mask=mask)
     result = xr.Dataset(
         {
             "difference": ("voxel", (relabelled.difference / 2.0**DIFFERENCE_BITS).astype(np.float32)),
             "p_greater": ("voxel", p[0].astype(np.float32)),
             "p_less": ("voxel", p[1].astype(np.float32)),
-            "z_contrast": (("input", "voxel"), _gated(p, arms, pooled, mask=mask, inference=inference)),
+            "z_contrast": (("input", "voxel"), _gated(p, arms, regions, mask=mask, inference=inference)),
             "z_contrast_voxel_fwe": (("input", "voxel"), z_fwe),
             "p_voxel_fwe_greater": (("input", "voxel"), p_fwe[:, 0].astype(np.float32)),
             "p_voxel_fwe_less": (("input", "voxel"), p_fwe[:, 1].astype(np.float32)),
             **of_clusters,
+            **inside_variables(limit, voxels),
             "voxel_ijk": (("voxel", "axis"), mask.voxel_ijk),
             **search_variables(mask),
             **reach_of_parts(arms),
@@ -298,15 +331,15 @@ def collect(
     )
     return describe(result).assign_attrs(
         **result_attrs(mask, inference, plan),
-        arms=[arm.attrs["name"] for arm in arms],
         gate=inference.gate,
         controls=shown_by(inference),
         iterations=len(null),
         relabellings=plan.relabellings,
         enumerated=relabelled.complete,
-        candidates=len(candidate),
+        candidates=len(plan.candidate),
         components=plan.n_components,
         groups_per_arm=_group_counts(plan),
+        **inside_attrs(limit, voxels, mask=mask),
         **_arm_attrs(arms),
     )
 
@@ -353,8 +386,8 @@ def _region(pooled: xr.Dataset, source: str, inference: Inference) -> npt.NDArra
 
 def _gated(
     p: npt.NDArray[np.float64],
-    arms: tuple[xr.Dataset, xr.Dataset],
-    pooled: xr.Dataset,
+    arms: Sequence[xr.Dataset],
+    regions: npt.NDArray[np.bool_],
     *,
     mask: Mask,
     inference: Inference,
@@ -363,9 +396,9 @@ def _gated(
     z = np.zeros((len(INPUTS), mask.n_voxels), dtype=np.float32)
     minimum = inference.min_voxels(mask.voxel_volume)
     for i, source in enumerate(INPUTS):
-        region = _region(pooled, source, inference)
         for d, sign in enumerate((1, -1)):
-            gate = thresholded(arms[d], source) if inference.gate == "arms" else region
+            # Of a voxel that the contrast is not limited to, p is NaN.
+            gate = thresholded(arms[d], source) if inference.gate == "arms" else regions[i]
             passing = clusters.at_least(
                 gate & (np.nan_to_num(p[d], nan=1.0) < inference.contrast_p),
                 volume=mask.volume,
@@ -377,17 +410,16 @@ def _gated(
 
 
 def _voxel_fwe(
-    relabelled: _Relabelled, pooled: xr.Dataset, *, inference: Inference
+    relabelled: _Relabelled, regions: npt.NDArray[np.bool_], *, inference: Inference
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
     """Return the family-wise p (input, direction, voxel) by the largest difference, and z (input, voxel) that survives.
 
-    NaN and 0 outside the components of the pooled map that survive at the input.
+    NaN and 0 outside the region (input, voxel) and its components.
     """
     difference, p, component, greatest, complete = relabelled
     p_fwe = np.full((len(INPUTS), *p.shape), np.nan)
     z = np.zeros((len(INPUTS), p.shape[1]), dtype=np.float32)
-    for i, source in enumerate(INPUTS):
-        region = _region(pooled, source, inference)
+    for i, region in enumerate(regions):
         parts = np.unique(component[region & (component >= 0)])
         for d, sign in enumerate((1, -1) if parts.size else ()):
             inside = region & np.isin(component, parts)
@@ -398,12 +430,13 @@ def _voxel_fwe(
     return p_fwe, z
 
 
-def _arm_attrs(arms: tuple[xr.Dataset, xr.Dataset]) -> dict[str, Any]:
+def _arm_attrs(arms: Sequence[xr.Dataset]) -> dict[str, Any]:
     """Return the sizes of the arms, the subjects that they may share, and whether they differ much in size."""
     used = compared(*arms)
     foci = [float(_n_foci(arm).mean()) for arm in used]
     subjects = [float(arm["experiment_n_subjects"].values.mean()) for arm in used]
     return {
+        "arms": [arm.attrs["name"] for arm in arms],
         "experiments_compared": [arm.sizes["experiment"] for arm in used],
         "foci_per_experiment": foci,
         "subjects_per_experiment": subjects,
@@ -415,6 +448,13 @@ def _arm_attrs(arms: tuple[xr.Dataset, xr.Dataset]) -> dict[str, Any]:
 def _z(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     # p = 1 / C of a complete enumeration is exact and never 0; one-sided.
     return np.asarray(-special.ndtri(p), dtype=np.float32)
+
+
+def _signed(p: npt.NDArray[np.float64], candidate: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Return z (direction, voxel) of the candidates, negative where the second arm is greater; 0 elsewhere."""
+    signed = np.zeros(p.shape, dtype=np.float32)
+    signed[:, candidate] = _z(p[:, candidate]) * np.array([[1], [-1]], dtype=np.float32)
+    return signed
 
 
 def _n_foci(arm: xr.Dataset) -> npt.NDArray[np.int64]:

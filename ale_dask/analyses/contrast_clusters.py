@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 
 from ale_dask.analyses.corrections import CLUSTER_SHORTS, CORRECTION_OF
-from ale_dask.analyses.main_effect import EPS, identity_of, thresholded
+from ale_dask.analyses.main_effect import EPS, identity_of
 from ale_dask.config.inference import Inference
 from ale_dask.config.study import INPUTS
 from ale_dask.execution.plan import Plan, Setting, StoredArray
@@ -192,7 +191,7 @@ def tested(
     null: I64,
     *,
     z: npt.NDArray[np.float32],
-    pooled: xr.Dataset,
+    regions: npt.NDArray[np.bool_],
     inference: Inference,
     mask: Mask,
 ) -> dict[str, tuple[Any, Any]]:
@@ -200,15 +199,12 @@ def tested(
 
     `null` is (iteration, direction x measure x component); `z` (direction, voxel) what the voxels of surviving
     clusters show, signed. Clusters are those of voxels beyond their edge; mass is the sum of |s - edge| in
-    fixed-point units. p counts the relabellings whose largest cluster in the components that survive in the pooled
-    map is as large; it is NaN for clusters elsewhere. Decisions take the edges of these relabellings as given.
+    fixed-point units. p counts the relabellings whose largest cluster in the components of `regions` (input, voxel) is
+    as large; it is NaN for clusters elsewhere. Decisions take the edges of these relabellings as given.
     """
     component = np.full(mask.n_voxels, -1, dtype=np.int64)
     component[plan.candidate] = plan.component
-    surviving = [
-        np.unique(component[(thresholded(pooled, source) | (inference.gate == "none")) & (component >= 0)])
-        for source in INPUTS
-    ]
+    surviving = [np.unique(component[region & (component >= 0)]) for region in regions]
     observed = _observed(plan, component, mask=mask, connectivity=inference.connectivity)
     # Boole: one eps for the contrast, split over its clusters, measures and inputs.
     level = _Level(

@@ -114,8 +114,15 @@ ANALYSES: dict[str, AnalysisKind] = {
     "main-effect": AnalysisKind(
         study_plans.plan_main_effect, study_plans.collect_main_effect, study_plans.reserved_by_main_effect
     ),
-    "contrast": AnalysisKind(study_plans.plan_contrast, study_plans.collect_contrast, study_plans.reserved_by_contrast),
-    "conjunction": AnalysisKind(lambda study, name, made, keep: {}, study_plans.collect_conjunction),
+    "contrast": AnalysisKind(
+        study_plans.plan_contrast,
+        study_plans.collect_contrast,
+        study_plans.reserved_by_contrast,
+        study_plans.check_inside,
+    ),
+    "conjunction": AnalysisKind(
+        lambda study, name, made, keep: {}, study_plans.collect_conjunction, check=study_plans.check_inside
+    ),
     "subsampled": AnalysisKind(
         study_plans.plan_subsampled, study_plans.collect_subsampled, check=study_plans.check_subsampled
     ),

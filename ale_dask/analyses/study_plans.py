@@ -17,6 +17,7 @@ from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters, main_effect, subsampled
 from ale_dask.analyses.contrast import pooled_name
+from ale_dask.analyses.inside import Inside, Limit, check_correction, check_invariant, of_main_effect
 from ale_dask.analyses.moderator_columns import Moderated, moderated
 from ale_dask.analyses.sample import Sample
 from ale_dask.config.inference import Inference
@@ -43,6 +44,8 @@ class PreparedStudy:
     samples: dict[str, Sample]
     arms: dict[str, tuple[Sample, Sample]]
     balanced: dict[str, tuple[Sample, Sample]] = field(default_factory=dict)
+    images: dict[str, Inside] = field(default_factory=dict)
+    """The images that contrasts and conjunctions are limited to, by the name of the analysis."""
 
     def contrast(self, name: str) -> Contrast:
         """Return the configuration of a contrast."""
@@ -135,6 +138,40 @@ def reserved_by_contrast(name: str, inference: Inference) -> dict[str, str]:
     return {pooled_name(name): "pooled arms", contrast_clusters.clusters_name(name): "clusters"}
 
 
+def check_inside(study: PreparedStudy, name: str) -> None:
+    """Raise an InputError for clusters that a contrast or a conjunction cannot be limited to."""
+    analysis = study.study.analysis[name]
+    assert isinstance(analysis, Contrast | Conjunction)
+    if analysis.inside_is_name:
+        where = f"analysis.{name}.inside: '{analysis.inside}'"
+        check_correction(study.study.inference, analysis.inside_correction, name=where)
+        if name in study.arms:
+            check_invariant(study.samples[str(analysis.inside)].key, study.arms[name], name=where)
+
+
+def inside_of(study: PreparedStudy, name: str, plans: Mapping[str, Plan]) -> Inside | None:
+    """Return what a contrast or conjunction is limited to: an image, or the clusters of a main effect."""
+    analysis = study.study.analysis[name]
+    assert isinstance(analysis, Contrast | Conjunction)
+    if analysis.inside is None or name in study.images:
+        return study.images.get(name)
+    inference = study.study.inference
+    plan: main_effect.MainEffectPlan | base_rates.BaseRatePlan = of_type(
+        main_effect.MainEffectPlan, plans[analysis.inside]
+    )
+    if inference.null == "base-rate":
+        plan = of_type(base_rates.BaseRatePlan, plans[base_rates.base_rate_name(analysis.inside)])
+    return of_main_effect(
+        analysis.inside, plan, mask=study.mask, inference=inference, correction=analysis.inside_correction
+    )
+
+
+def limit_of(study: PreparedStudy, name: str, nulls: Nulls) -> Limit | None:
+    """Return what a contrast or conjunction is limited to, with the result of the main effect if it is one's."""
+    inside = inside_of(study, name, nulls.plans)
+    return None if inside is None else (inside, nulls.results[inside.name] if inside.map else None)
+
+
 def plan_contrast(study: PreparedStudy, name: str, made: Mapping[str, Plan], keep: KeepPlan) -> dict[str, Plan]:
     """Return the plan of a contrast, and of its cluster-level pass where it has one."""
     inference = study.study.inference
@@ -145,10 +182,11 @@ def plan_contrast(study: PreparedStudy, name: str, made: Mapping[str, Plan], kee
     gated = inference.null == "base-rate" and inference.gate != "none"
     second = [made[base_rates.base_rate_name(parent)] for parent in parents] if gated else []
     against = [of_type(base_rates.BaseRatePlan, plan) for plan in second]
-    conventions = contrasts.conventions_of(a, b, plans=plans, against=against)
+    inside = inside_of(study, name, made)
+    conventions = contrasts.conventions_of(a, b, plans=plans, against=against, inside=inside)
     # All relabellings, and a random subset of them, are different lists of iterations: each has its own place.
     stored = f"{name}_enumerated" if conventions["enumerate"] else name
-    make = partial(contrasts.plan_contrast, a, b, plans=plans, against=against, name=stored)
+    make = partial(contrasts.plan_contrast, a, b, plans=plans, against=against, inside=inside, name=stored)
     plan = keep(stored, contrasts.KIND, conventions, make)
     iterations = contrasts.how_many(plan, inference.iterations)
     if not contrast_clusters.second_pass(plan, inference, iterations=iterations):
@@ -176,15 +214,15 @@ def collect_contrast(study: PreparedStudy, name: str, nulls: Nulls) -> xr.Datase
     if clusters in nulls.plans:
         plan = of_type(contrast_clusters.ContrastClustersPlan, nulls.plans[clusters])
         second = plan, nulls.read(clusters)[0]
-    a, b = (nulls.results[arm] for arm in study.contrast(name).arms)
+    a, b, pooled = (nulls.results[arm] for arm in (*study.contrast(name).arms, pooled_name(name)))
     return contrasts.collect(
         of_type(contrasts.ContrastPlan, nulls.plans[name]),
         null,
         counts["exceed"].reshape(2, -1),
-        arms=(a, b),
-        pooled=nulls.results[pooled_name(name)],
+        parents=(a, b, pooled),
         inference=study.study.inference,
         second=second,
+        limit=limit_of(study, name, nulls),
     ).assign_attrs(name=name)
 
 
@@ -193,7 +231,8 @@ def collect_conjunction(study: PreparedStudy, name: str, nulls: Nulls) -> xr.Dat
     analysis = study.study.analysis[name]
     assert isinstance(analysis, Conjunction)
     results = [nulls.results[of] for of in analysis.of]
-    return conjunctions.collect(results, name=name, inference=study.study.inference)
+    limit = limit_of(study, name, nulls)
+    return conjunctions.collect(results, name=name, inference=study.study.inference, limit=limit)
 
 
 def check_subsampled(study: PreparedStudy, name: str) -> None:

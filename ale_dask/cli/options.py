@@ -139,6 +139,15 @@ SUBSAMPLES = {
     ],
 }
 """Options of the commands that take subsamples, by their keys in study.toml."""
+INSIDE = {
+    "inside": Annotated[
+        Path | None,
+        typer.Option(
+            "--inside", help="Look inside an image only, or inside the significant clusters of a further file of foci."
+        ),
+    ],
+}
+"""Options of the commands that a place can limit, by their keys in study.toml."""
 N = Annotated[int | None, typer.Option("--n", min=1, help="Sample size of experiments whose file states none.")]
 Space = Annotated[
     str | None, typer.Option("--space", help="Space of experiments whose file states none: MNI or Talairach.")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ale_dask.cli.options import (
+    INSIDE,
     SUBSAMPLES,
     Backend,
     Columns,
@@ -42,7 +44,7 @@ from ale_dask.cli.options import (
     with_settings,
 )
 from ale_dask.cli.output import finish, print_answer, print_costs, print_sweep, print_sweep_result
-from ale_dask.config.names import name_from
+from ale_dask.config.names import is_image_file, name_from
 from ale_dask.errors import InputError
 
 if TYPE_CHECKING:
@@ -260,7 +262,7 @@ def command_of_files(kind: str | None, doc: str) -> Any:
         space: Space = None,
         columns: Columns = None,
     ) -> None:
-        pool, name = (settings.pop(key, None) for key in ("pool", "name"))
+        pool, name, inside = (settings.pop(key, None) for key in ("pool", "name", "inside"))
         taken = {key: value for key in SUBSAMPLES if (value := settings.pop(key, None)) is not None}
         names = names_of(foci)
         if name is not None and len(foci) > 1 and not pool:
@@ -279,6 +281,9 @@ def command_of_files(kind: str | None, doc: str) -> Any:
             if len(foci) < 2:
                 raise InputError(f"conjunction: needs two or more foci files, got {len(foci)}")
             analyses = {"-and-".join(names): {"kind": kind, "of": names}}
+        if inside is not None:
+            foci, names, place = _inside(inside, foci, names)
+            analyses = {key: values | {"inside": place} for key, values in analyses.items()}
         files = of_files(foci, analyses, names=names, n=n, space=space, columns=columns_from(columns))
         study = with_settings(files, **settings)
         show_messages(quiet=options.quiet)
@@ -287,7 +292,14 @@ def command_of_files(kind: str | None, doc: str) -> Any:
         run_study(study, out, options)
 
     command.__doc__ = doc
-    further = {"pool": Pool, "name": SampleName} if kind in (None, "subsampled") else {}
-    return taking_settings(
-        command, further=further | (SUBSAMPLES if kind in ("subsampled", "balanced-contrast") else {})
-    )
+    further: dict[str, Any] = {"pool": Pool, "name": SampleName} if kind in (None, "subsampled") else {}
+    further |= SUBSAMPLES if kind in ("subsampled", "balanced-contrast") else {}
+    return taking_settings(command, further=further | (INSIDE if kind in ("contrast", "conjunction") else {}))
+
+
+def _inside(inside: Path, foci: list[Path], names: list[str]) -> tuple[list[Path], list[str], str]:
+    """Return files and names with a further file of foci, if `inside` is no image, and the value of its key."""
+    if is_image_file(inside):
+        return foci, names, str(inside.resolve())
+    further = names_of([*foci, inside])
+    return [*foci, inside], further, further[-1]

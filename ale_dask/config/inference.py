@@ -19,6 +19,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ale_dask.config.names import is_image_file
+
 Profile = Literal["recommended", "gingerale", "nimare", "matlab", "jale"]
 Rounding = Literal["none", "half-even", "half-up", "ceil", "floor"]
 """The voxel centre that a focus is moved to: none, the nearest (ties to the even index, or up), the next, or the
@@ -68,7 +70,6 @@ WITHOUT_FILE = (LITERATURE, *DATABASES, *BUILT_IN, *FETCHED_LABELS, *ATLAS_LABEL
 """Values of the settings in `IMAGES` that name no file of the user."""
 IMAGES = ("mask", "search", "base_rate", "networks")
 """Settings that may name an image file; base_rate may also name a file of foci."""
-_IMAGE_ENDINGS = (".nii", ".nii.gz", ".img", ".img.gz", ".hdr", ".hdr.gz", ".mgh", ".mgz")
 
 
 @dataclass(frozen=True)
@@ -304,4 +305,4 @@ def image_name(value: Any) -> Any:
 
 def is_database(base_rate: str) -> bool:
     """Return whether a base rate is a database of studies: a file of foci, or one by name, and no image."""
-    return base_rate != LITERATURE and not base_rate.lower().endswith(_IMAGE_ENDINGS)
+    return base_rate != LITERATURE and not is_image_file(base_rate)

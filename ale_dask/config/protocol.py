@@ -18,7 +18,7 @@ import tomli_w
 
 from ale_dask.config.files import read_regular
 from ale_dask.config.inference import EARLIER, IMAGES, is_image
-from ale_dask.config.study import Study, inference_from
+from ale_dask.config.study import Study, image_inside, inference_from
 from ale_dask.errors import InputError
 
 _BLOCK = re.compile(r"sha256 of the block: ([0-9a-f]{64})\s+```toml\n(.*?)```", re.DOTALL)
@@ -62,6 +62,10 @@ def plan_of(study: Study) -> dict[str, Any]:
         for step in source.get("select", ()):
             if "inside" in step:
                 step["inside"] = _content(step["inside"])
+    analysis = {name: each.model_dump(mode="json", exclude_none=True) for name, each in study.analysis.items()}
+    for name, each in study.analysis.items():
+        if image := image_inside(each):
+            analysis[name]["inside"] = _content(image)
     # What tables say of a cluster beside its test is not planned.
     inference = study.inference.model_dump(mode="json", exclude_none=True, exclude={"networks"})
     living = {} if study.living is None else {"living": study.living.model_dump(exclude={"looks"}, exclude_none=True)}
@@ -69,7 +73,7 @@ def plan_of(study: Study) -> dict[str, Any]:
         "records": records,
         **living,
         "foci": foci,
-        "analysis": {name: each.model_dump(mode="json", exclude_none=True) for name, each in study.analysis.items()},
+        "analysis": analysis,
         **({"statistic": _statistics(study)} if study.statistic else {}),
         "inference": {**inference, **{key: _content(inference[key]) for key in IMAGES if key in inference}},
     }

@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -129,7 +129,27 @@ class MainEffect(_Frozen):
         return [value] if isinstance(value, str) else value
 
 
-class Contrast(_Frozen):
+class _Limited(_Frozen):
+    """An analysis that may be limited to a place."""
+
+    inside: str | None = None
+    """A main effect, whose significant clusters are the place, or an image, whose voxels above 0 are."""
+    inside_correction: Literal["cluster-size", "cluster-mass"] | None = None
+    """The correction by which these clusters are significant; by default that of the study."""
+
+    @model_validator(mode="after")
+    def _correction_of_clusters(self) -> Self:
+        if self.inside_correction and not self.inside_is_name:
+            raise ValueError("inside_correction belongs to inside with the name of a main effect")
+        return self
+
+    @property
+    def inside_is_name(self) -> bool:
+        """Whether `inside` is a name and no file of an image."""
+        return bool(self.inside and self.inside not in BUILT_IN and _NAME.fullmatch(self.inside))
+
+
+class Contrast(_Limited):
     """The first arm compared with the second, in both directions; the arms name main effects."""
 
     kind: Literal["contrast"]
@@ -137,7 +157,7 @@ class Contrast(_Frozen):
     """The two main effects."""
 
 
-class Conjunction(_Frozen):
+class Conjunction(_Limited):
     """The voxels in which all of several main effects are significant."""
 
     kind: Literal["conjunction"]
@@ -412,6 +432,15 @@ def _check_references(study: Study, source: str) -> Study:
                 )
         if len(set(referenced)) != len(referenced):
             raise InputError(f"{source}: analysis.{name}.{key}: names the same one twice")
+        if isinstance(analysis, Contrast | Conjunction) and analysis.inside_is_name:
+            if analysis.inside not in main_effects:
+                raise InputError(
+                    f"{source}: analysis.{name}.inside: no main effect named '{analysis.inside}'"
+                    f"{did_you_mean(str(analysis.inside), main_effects)}; there are: {', '.join(main_effects)}; the "
+                    "file of an image has an ending"
+                )
+            if analysis.inside in referenced:
+                raise InputError(f"{source}: analysis.{name}.inside: '{analysis.inside}' is of {key} already")
     for number, statistic in enumerate(study.statistic, 1):
         if statistic.of not in main_effects:
             raise InputError(
@@ -595,13 +624,20 @@ def with_expanded_files(study: Study, *, folder: Path = Path()) -> Study:
     return study.model_copy(update={"foci": foci})
 
 
+def image_inside(analysis: Analysis) -> str | None:
+    """Return the file of the image that an analysis is limited to; None where there is none."""
+    if not isinstance(analysis, Contrast | Conjunction) or analysis.inside is None or analysis.inside_is_name:
+        return None
+    return analysis.inside if is_image(analysis.inside) else None
+
+
 def with_files(study: Study, path_of: Callable[[str, str], str]) -> Study:
     """Return the study with every path in it replaced by `path_of(owner, path)`.
 
     The owner of a file of foci and of an image in a rule of selection is the name of the sample. The owner of an
     image in a setting is ":mask", ":search", ":base_rate" or ":networks", among the values of a sweep ":sweep/mask" and
-    so on, that of the image of a statistic ":statistic", and that of the protocol ":protocol"; no sample has such a
-    name.
+    so on, that of an image that an analysis is limited to ":inside/NAME", that of the image of a statistic
+    ":statistic", and that of the protocol ":protocol"; no sample has such a name.
     """
 
     def replaced(step: Step, *, sample: str) -> Step:
@@ -617,6 +653,12 @@ def with_files(study: Study, path_of: Callable[[str, str], str]) -> Study:
             }
         )
         for name, source in study.foci.items()
+    }
+    analysis = {
+        name: each.model_copy(update={"inside": path_of(f":inside/{name}", image)})
+        if (image := image_inside(each))
+        else each
+        for name, each in study.analysis.items()
     }
     images = {key: path_of(f":{key}", file) for key, file in images_of(study.inference).items()}
     inference = study.inference.model_copy(update=images)
@@ -634,7 +676,8 @@ def with_files(study: Study, path_of: Callable[[str, str], str]) -> Study:
     records = study.records
     if records.protocol:
         records = records.model_copy(update={"protocol": path_of(":protocol", records.protocol)})
-    changed = {"foci": foci, "inference": inference, "statistic": statistic, "sweep": sweep, "records": records}
+    changed = {"foci": foci, "analysis": analysis, "inference": inference, "statistic": statistic}
+    changed |= {"sweep": sweep, "records": records}
     return study.model_copy(update=changed)
 
 

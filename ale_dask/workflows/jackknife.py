@@ -143,7 +143,7 @@ def _contrast_family(
         pooled=family(*_gating(arm), left_out=sets, name=pooled_name(name)) if gated else None,
         whole=arm.pooled[1],
         left_out=sets,
-        bits=arm.pooled[1].bits,
+        inside=result["inside"].values if "inside" in result else None,
         name=name,
     )
 
@@ -184,7 +184,8 @@ def overlaps_of(planned: JackknifePlan, read: ReadPass) -> Iterator[tuple[str, x
             surviving = partial(_contrast_without, planned.contrasts[name], nulls_of_family, read(name))
         else:
             members = [planned.families[part] for part in model_of(result).parts]
-            surviving = partial(_main_effects_without, members, nulls_of_family, planned.sets[name])
+            inside = result["inside"].values if "inside" in result else np.ones(result.sizes["voxel"], dtype=bool)
+            surviving = partial(_main_effects_without, members, nulls_of_family, planned.sets[name], inside)
         yield name, _overlap(result, planned.sets[name], surviving, by=planned.by)
 
 
@@ -192,10 +193,13 @@ def _main_effects_without(
     members: Sequence[Family],
     nulls_of_family: Callable[[Family], Nulls],
     sets: Sequence[LeftOut],
+    inside: npt.NDArray[np.bool_],
     number: int,
 ) -> Significant:
     significant = [m.significant(nulls_of_family(m), sets[number]) for m in members]
-    return significant[0] if len(significant) == 1 else conjunction_of(significant, sample=members[0].sample)
+    if len(significant) == 1:
+        return significant[0]
+    return conjunction_of(significant, sample=members[0].sample, inside=inside)
 
 
 def _contrast_without(

@@ -15,6 +15,7 @@ from ale_dask.analyses.base_rate import base_rate_name, wants_base_rate
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.contrast_clusters import clusters_name
 from ale_dask.analyses.execute import seconds_per_iteration
+from ale_dask.analyses.inside import Inside, of_image
 from ale_dask.analyses.kinds import ANALYSES, counts_of, iterations_of, plans_of
 from ale_dask.analyses.main_effect import MainEffectPlan, identity_of, null_voxel_rate
 from ale_dask.analyses.networks import check_networks
@@ -23,9 +24,9 @@ from ale_dask.analyses.statistics.null import NullStatisticPlan
 from ale_dask.analyses.study_plans import PreparedStudy
 from ale_dask.analyses.study_statistics import check_statistics, plan_statistics
 from ale_dask.config.files import expand_files
-from ale_dask.config.study import BalancedContrast, Contrast, FociSource, Study, main_effects_of
+from ale_dask.config.study import BalancedContrast, Conjunction, Contrast, FociSource, Study, main_effects_of
 from ale_dask.coordinates import foci as foci_data
-from ale_dask.coordinates.masks import load_space
+from ale_dask.coordinates.masks import load_mask, load_space
 from ale_dask.coordinates.pooling import by_subjects
 from ale_dask.coordinates.readers import read_foci
 from ale_dask.coordinates.selection import select
@@ -106,11 +107,21 @@ def prepare(study: Study) -> PreparedStudy:
             continue
         arms[name] = pair
         samples[pooled_name(name)] = make(foci_data.concat([a, b]), name=f"analysis.{name}")
-    prepared = PreparedStudy(study, mask, bits, sources, samples, arms, balanced)
+    prepared = PreparedStudy(study, mask, bits, sources, samples, arms, balanced, _images(study, mask=mask))
     for name, analysis in study.analysis.items():
         ANALYSES[analysis.kind].check(prepared, name)
     check_statistics(prepared)
     return prepared
+
+
+def _images(study: Study, *, mask: Mask) -> dict[str, Inside]:
+    """Return the images that contrasts and conjunctions are limited to, by the name of the analysis."""
+    limited = {name: a for name, a in study.analysis.items() if isinstance(a, Contrast | Conjunction)}
+    return {
+        name: of_image(load_mask(a.inside, key=f"analysis.{name}.inside"), mask=mask)
+        for name, a in limited.items()
+        if a.inside is not None and not a.inside_is_name
+    }
 
 
 def samples_and_arms(study: Study) -> tuple[dict[str, xr.Dataset], dict[str, tuple[str, str]]]:

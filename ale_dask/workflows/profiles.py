@@ -77,15 +77,17 @@ def plan_profiles(out: Place, *, study: Study, results: Mapping[str, xr.Dataset]
 
 
 def _with_parts(study: Study, names: Iterable[str]) -> Iterator[str]:
-    """Yield the names of analyses, each after those of the main effects that it is made of."""
+    """Yield the names of analyses, each after those that it is made of or limited to."""
     for name in names:
         analysis = study.analysis[name]
         if isinstance(analysis, Contrast):
             yield from analysis.arms
         elif isinstance(analysis, Conjunction):
-            yield from analysis.of
+            yield from _with_parts(study, analysis.of)
         elif isinstance(analysis, Moderator):
             yield analysis.of
+        if isinstance(analysis, Contrast | Conjunction) and analysis.inside_is_name:
+            yield str(analysis.inside)
         yield name
 
 

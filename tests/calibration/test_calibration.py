@@ -167,3 +167,16 @@ def test_statistics_of_the_whole_map_hold_their_level(script, tmp_path):
     # Of each null two groups of networks and of regions, family-wise and of the first, and three numbers alone.
     assert len(lines) == 1 + 2 * (8 + 3)
     assert sum(o.rejected for o in outcomes) > 0
+
+
+def test_contrasts_inside_a_place_hold_their_level(script):
+    """40 studies: 99.9 % of the binomial at .05 is 0-8; the full run has 300."""
+    settings = script.Settings(grid=4, iterations=39)
+    outcomes = [o for index in range(40) for o in script.inside_outcomes(index, settings)]
+    lines, passed = script.table(outcomes)
+    assert passed, "\n".join(lines)
+    assert {o.statistic.partition(":")[0] for o in outcomes} == {
+        "contrast, clusters of a third sample",
+        "contrast, one hemisphere",
+    }
+    assert sum(o.rejected for o in outcomes) > 0

@@ -199,6 +199,11 @@ CHANGES = {
     (Step, "why"): step(3, why="a duplicate"),
     (MainEffect, "foci"): lambda v: v["analysis"]["all"].update(foci=["drug", "therapy"]),
     (Contrast, "arms"): lambda v: v["analysis"]["drug-vs-therapy"].update(arms=["therapy", "drug"]),
+    (Contrast, "inside"): lambda v: v["analysis"]["drug-vs-therapy"].update(inside=v["inference"]["mask"]),
+    (Conjunction, "inside"): lambda v: v["analysis"]["drug-and-therapy"].update(inside=v["inference"]["mask"]),
+    (Conjunction, "inside_correction"): lambda v: v["analysis"]["drug-and-therapy"].update(
+        inside="all", inside_correction="cluster-mass"
+    ),
     (Conjunction, "of"): lambda v: v["analysis"]["drug-and-therapy"].update(of=["drug", "all"]),
     (Study, "title"): lambda v: v.update(title="another"),
     (Study, "simulated"): lambda v: v.update(simulated=False),
@@ -215,6 +220,7 @@ NOT_IN_TEXT = {
     (Study, "sweep"): "is of another command; a run has one value of each setting",
     (MainEffect, "kind"): "has one value: another kind is another model",
     (Contrast, "kind"): "has one value: another kind is another model",
+    (Contrast, "inside_correction"): "is in the words that a conjunction has, too, whose text is held to it",
     (Conjunction, "kind"): "has one value: another kind is another model",
 } | {(Backend, field): "where blocks are computed changes no result" for field in Backend.model_fields}
 MODELS = (Inference, FociSource, Step, MainEffect, Contrast, Conjunction, Records, Study, Backend)

@@ -111,7 +111,11 @@ def commands(folder: Path) -> list[tuple[int, str]]:
         (0, f"subgroups {study} --by group -o {folder / 'groups'}"),
         (0, f"main-effect {foci} -o {folder / 'main'} {alone}"),
         (0, f"contrast {folder / 'study' / 'drug.csv'} {foci} -o {folder / 'contrast'} {alone}"),
-        (0, f"conjunction {folder / 'study' / 'drug.csv'} {foci} -o {folder / 'conjunction'} {alone}"),
+        (
+            0,
+            f"conjunction {folder / 'study' / 'drug.csv'} {foci} -o {folder / 'conjunction'} {alone} "
+            f"--inside {study / 'ball.nii.gz'}",
+        ),
         (0, f"subsampled {foci} --size 5 --subsamples 4 -o {folder / 'subsampled'} {alone}"),
         (0, f"balanced-contrast {folder / 'study' / 'drug.csv'} {foci} --subsamples 4 -o {folder / 'pairs'} {alone}"),
         (0, f"moderator {folder / 'study' / 'drug.csv'} --on group -o {folder / 'moderator'} {alone}"),

@@ -274,13 +274,14 @@ def contrast_family(
     pooled: Family | None,
     whole: MainEffectPlan,
     left_out: Sequence[LeftOut],
-    bits: int,
+    inside: Bools | None,
     name: str,
 ) -> ContrastFamily:
     """Return a contrast with its repetitions without each set.
 
     `disjoint` are the arms without the experiments that they share, `pooled` is the family of the pooled arms if it is
     the gate, and `whole` the plan of the pooled arms. Without a gate, candidates must reach the floor of the whole.
+    What the contrast is limited to, `inside` (voxel), stays as it is.
     """
     inference, mask = disjoint[0].inference, disjoint[0].mask
     if inference.gate == "none":
@@ -295,17 +296,19 @@ def contrast_family(
             for passed in one.base_rate_passes:
                 reached |= s >= base_rate_variants.least_thresholds(passed)
         candidate = np.flatnonzero(reached & mask.searched)
+    if inside is not None:
+        candidate = candidate[inside[candidate]]
     keys = [np.array(sorted(s.keys), dtype=np.uint64) for s in left_out]
-    plan = contrasts.plan_left_out(*disjoint, left_out=keys, candidate=candidate, bits=bits, name=name)
+    plan = contrasts.plan_left_out(*disjoint, left_out=keys, candidate=candidate, bits=whole.bits, name=name)
     return ContrastFamily(arms, pooled, left_out, plan)
 
 
-def conjunction_of(families: Sequence[Significant], *, sample: Sample) -> Significant:
-    """Return the conjunction of main effects: voxels that survive in all, in clusters of the minimum volume."""
+def conjunction_of(families: Sequence[Significant], *, sample: Sample, inside: Bools) -> Significant:
+    """Return the conjunction of main effects: voxels that survive in all, inside, in clusters of the minimum volume."""
     least = sample.inference.min_voxels(sample.mask.voxel_volume)
     return {
         source: clusters.at_least(
-            np.all([kept[source] for kept in families], axis=0),
+            inside & np.all([kept[source] for kept in families], axis=0),
             volume=sample.mask.volume,
             minimum=least,
             connectivity=sample.inference.connectivity,

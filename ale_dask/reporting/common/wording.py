@@ -246,8 +246,18 @@ def mask_words(result: xr.Dataset) -> str:
 
 
 def small_volume(result: xr.Dataset) -> str:
-    """Return ", small volume …" with the region of inference and its size; "" for the whole mask."""
-    attrs = result.attrs
-    if "search" not in attrs:
-        return ""
-    return f", small volume {attrs['search']} ({attrs['search_voxels']:,} voxels, {attrs['search_mm3']:,.0f} mm³)"
+    """Return ", small volume …" and ", inside …" with the region of inference and its size; "" for the whole mask."""
+    attrs, size = result.attrs, "{:,} voxels, {:,.0f} mm³".format
+    small = ""
+    if "search" in attrs:
+        small = f", small volume {attrs['search']} ({size(attrs['search_voxels'], attrs['search_mm3'])})"
+    if "inside_voxels" in attrs:
+        small += f", inside {inside_words(attrs)} ({size(attrs['inside_voxels'], attrs['inside_mm3'])})"
+    return small
+
+
+def inside_words(attrs: Mapping[str, Any]) -> str:
+    """Return in words what an analysis is limited to: an image, or the clusters of a main effect."""
+    if not attrs.get("inside_correction"):
+        return str(attrs["inside"])
+    return f"the clusters of {attrs['inside']} ({attrs['inside_correction']})"

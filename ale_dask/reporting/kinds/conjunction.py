@@ -19,7 +19,7 @@ from ale_dask.reporting.common.presentation import Presentation
 from ale_dask.reporting.common.wording import controlled, controls, detectable_facts, input_words, label, mask_words
 from ale_dask.reporting.export.gingerale import conjunction_files
 from ale_dask.reporting.tables.clusters import conjunction_table
-from ale_dask.reporting.text.inference import inputs, power, specs_by_level
+from ale_dask.reporting.text.inference import inputs, limited, power, specs_by_level
 from ale_dask.reporting.text.summary import cluster_words
 
 _FWE = "family-wise error of voxels at {cluster_p:g} in each map: a voxel shown survives in every one of them"
@@ -110,6 +110,7 @@ def _methods(record: RunRecord) -> list[str]:
         f"Conjunctions ({names}) were the voxelwise minimum of the thresholded maps [@nichols2005], at {inputs(i)}, "
         f"in clusters of at least {volume(i, record)}, with peaks by the minimum of "
         f"{'ALE' if i.conjunction_of == 'ale' else 'z'}. They show the {listed(shown)}.",
+        *(f"“{name}”:{limited(entry)}" for name, entry in entries.items() if limited(entry)),
         f"Beside them, the minimum of the voxel-FWE maps controlled {controlled(spec, i)}.",
         *power(entries, i),
     ]

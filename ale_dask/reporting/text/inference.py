@@ -28,7 +28,7 @@ from ale_dask.reporting.common.phrases import (
     voxel_mm3,
 )
 from ale_dask.reporting.common.presentation import presentation
-from ale_dask.reporting.common.wording import KEPT, UNLIKE, controlled, detectable, price, shared_words
+from ale_dask.reporting.common.wording import KEPT, UNLIKE, controlled, detectable, inside_words, price, shared_words
 from ale_dask.reporting.text.base_rate import base_rate_paragraph
 
 _FORMING = {
@@ -283,9 +283,19 @@ def _contrasted(name: str, entry: Mapping[str, Any], record: RunRecord) -> str:
     return (
         f"The contrast “{name}” compared A, {first} ({a}), with B, {second} ({b}). "
         f"Subjects that both may share: {shared_words(entry['shared'], inference)}. The "
-        f"analysis of both pooled had {counted(pooled['n_experiments'], 'experiment')}. With r of N relabellings at "
-        f"least as extreme as the observed labels, {how}. On average, experiments of A and B had {means}.{unlike}"
+        f"analysis of both pooled had {counted(pooled['n_experiments'], 'experiment')}.{limited(entry)} With r of N "
+        f"relabellings at least as extreme as the observed labels, {how}. On average, experiments of A and B had "
+        f"{means}.{unlike}"
     )
+
+
+def limited(entry: Mapping[str, Any]) -> str:
+    """Return a sentence on what a contrast or conjunction is limited to; "" where it is not."""
+    if not entry.get("inside"):
+        return ""
+    size = f" ({entry['inside_voxels']:,} voxels)" if "inside_voxels" in entry else ""
+    corrected = "" if entry["kind"] == "conjunction" else ", the only ones that its corrected p count"
+    return f" It was limited to the voxels of {inside_words(entry)}{size}{corrected}."
 
 
 def _compared(arm: str, entry: Mapping[str, Any], record: RunRecord) -> str:
