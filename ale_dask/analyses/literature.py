@@ -39,9 +39,9 @@ SIGNIFICANT, UNDECIDED = 2, 1
 _COUNTS = ("found", "undecided", "voxels", "beyond", "digest")
 _OF_CLUSTER = ("peak", "size", "decision", "own", "other")
 _HEAD = ("experiments", "foci", "iterations", "both")
-_PLANES = ((1, 2), (0, 2), (0, 1))
+PLANES = ((1, 2), (0, 2), (0, 1))
 """Axes of the grid that each view of a glass brain shows: from the side, from behind, from above."""
-_COARSE = 2
+COARSE = 2
 """Voxels along an edge that are one pixel of a view."""
 _VERSION = 1
 
@@ -168,8 +168,8 @@ def layout(mask: Mask) -> tuple[str, ...]:
 
 def view_shapes(mask: Mask) -> list[tuple[int, int]]:
     """Return the pixels of the three views of a glass brain."""
-    edges = [-(-n // _COARSE) for n in mask.volume.shape]
-    return [(edges[a], edges[b]) for a, b in _PLANES]
+    edges = [-(-n // COARSE) for n in mask.volume.shape]
+    return [(edges[a], edges[b]) for a, b in PLANES]
 
 
 def result_of(plan: LiteraturePlan, number: int) -> xr.Dataset:
@@ -262,10 +262,10 @@ def _row(plan: LiteraturePlan, number: int, result: xr.Dataset) -> npt.NDArray[n
 
 def _views(codes: npt.NDArray[np.int64], mask: Mask) -> npt.NDArray[np.int64]:
     """Return three views of a glass brain as words of 64 bits, two bits a pixel: uniform null 1, base rate 2."""
-    volume = np.zeros([_COARSE * -(-n // _COARSE) for n in mask.volume.shape], dtype=np.uint8)
+    volume = np.zeros([COARSE * -(-n // COARSE) for n in mask.volume.shape], dtype=np.uint8)
     inside = tuple(mask.voxel_ijk.astype(np.int64).T)
     volume[inside] = codes
-    bits = [np.bitwise_or.reduce(_pixels(volume, plane), axis=-1).reshape(-1) for plane in _PLANES]
+    bits = [np.bitwise_or.reduce(_pixels(volume, plane), axis=-1).reshape(-1) for plane in PLANES]
     flat = np.concatenate(bits)
     packed = np.packbits(np.stack([flat & 1, flat >> 1], axis=1).reshape(-1))
     padded = np.zeros(8 * -(-len(packed) // 8), dtype=np.uint8)
@@ -278,7 +278,7 @@ def _pixels(volume: npt.NDArray[np.uint8], plane: tuple[int, int]) -> npt.NDArra
     a, b = plane
     (c,) = {0, 1, 2} - {a, b}
     turned = volume.transpose(a, b, c)
-    shape = (turned.shape[0] // _COARSE, _COARSE, turned.shape[1] // _COARSE, _COARSE, turned.shape[2])
+    shape = (turned.shape[0] // COARSE, COARSE, turned.shape[1] // COARSE, COARSE, turned.shape[2])
     apart = turned.reshape(shape).transpose(0, 2, 1, 3, 4)
     return apart.reshape(shape[0], shape[2], -1)
 

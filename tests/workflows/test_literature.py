@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.databases import PLACE, write_database
 
 import ale_dask as ale
@@ -15,9 +17,10 @@ from ale_dask.analyses.literature import LiteraturePlan
 from ale_dask.config.inference import Inference
 from ale_dask.config.study import Backend
 from ale_dask.coordinates.foci import subset
-from ale_dask.coordinates.masks import load_space
+from ale_dask.coordinates.masks import load_mask, load_space
 from ale_dask.errors import InputError
 from ale_dask.execution.plan import digest
+from ale_dask.reporting.html.literature_page import png_of
 from ale_dask.workflows import literature
 
 SERIAL = Backend(name="serial")
@@ -90,11 +93,25 @@ def test_views_show_what_lies_behind_each_pixel(data: Path, inference: Inference
     mask = load_space(inference)
     codes = np.random.default_rng(1).integers(0, 4, mask.n_voxels) * (np.arange(mask.n_voxels) % 50 == 0)
     views = sets_of._unpacked(sets_of._views(codes, mask), mask)
-    for (a, b), view in zip(sets_of._PLANES, views, strict=True):
+    for (a, b), view in zip(sets_of.PLANES, views, strict=True):
         expected = np.zeros_like(view)
         for voxel, code in zip(mask.voxel_ijk // 2, codes, strict=True):
             expected[voxel[a], voxel[b]] |= code
         np.testing.assert_array_equal(view, expected)
+
+
+def test_pictures_have_the_right_of_the_subject_on_the_right() -> None:
+    mask = load_mask("brain")
+    codes = np.where(mask.to_mm(mask.voxel_ijk) @ (1, 1, 1) > 60, 3, 0)
+    picture = png_of(sets_of._unpacked(sets_of._views(codes, mask), mask), mask)
+    colours = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
+    found = (colours == (0xB2, 0x18, 0x2B)).all(axis=2)
+    brain = found | (colours == (225, 228, 232)).all(axis=2)
+    # Forwards, right and up: to the right and to the top in each of the three views.
+    for begin, end in ((0, 55), (57, 103), (105, 151)):
+        (row, column), (rows, columns) = np.nonzero(found[:, begin:end]), np.nonzero(brain[:, begin:end])
+        assert column.mean() > columns.mean() + 3
+        assert row.mean() < rows.mean() - 3
 
 
 def test_the_page_has_every_set_and_says_what_sets_of_regions_are(load_script, tiny: Path, tmp_path, capsys) -> None:
@@ -121,7 +138,7 @@ def test_the_page_has_every_set_and_says_what_sets_of_regions_are(load_script, t
     assert "random 1" in page
     assert told["sha256"] in page
     names = [line.split("\t")[0] for line in (out / "sets.tsv").read_text().splitlines()[1:]]
-    assert len(names) == sum(told["counts"]["sets"].values()) + 1
+    assert len(names) == sum(told["counts"]["Sets with a significant cluster"].values()) + 1
     for name in names:
         assert f">{name}</a>" in page
     assert len(list((out / "sets").glob("*.tsv"))) == len(names)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ale_dask.analyses.findings.atlas import atlas
-from ale_dask.analyses.literature import NULLS, Cluster, SetResult, view_shapes
+from ale_dask.analyses.literature import COARSE, NULLS, PLANES, Cluster, SetResult, view_shapes
 from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.extra import LABELS, available
 from ale_dask.reporting.common.maps import stem
@@ -34,6 +34,16 @@ KINDS = {
 _COLOURS = {"both": "#b2182b", "uniform": "#e9a03b", "base-rate": "#2166ac", "none": "#c8ccd0"}
 """Of bars and of voxels: told apart with any colour vision, and by their lightness."""
 _WIDTH, _BAR, _GAP = 720, 26, 58
+_ON_PAGE = {
+    "clusters": "clusters",
+    "experiments": "experiments",
+    "uniform: clusters": "against even",
+    "base rate: clusters": "against base rate",
+    "uniform: beyond the region": "beyond, even",
+    "base rate: beyond the region": "beyond, base rate",
+    "mm³ under both": "mm³ under both",
+}
+"""Columns of the table of sets that the page shows, and their headings; its file has all."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +65,13 @@ def write_literature(page: LiteraturePage, folder: Path) -> Path:
     svg = figure_svg(page).encode()
     replace_file(folder / "figure.svg", svg)
     rows = []
+    shown = {name: words for name, words in _ON_PAGE.items() if any(table[name] != "")}
     for result, row in zip([*page.sets, *page.control], table.to_dict("records"), strict=True):
         path = folder / "sets" / f"{stem(result.name)}.tsv"
         clusters = clusters_table(result, page.mask)
         replace_file(path, clusters.to_csv(sep="\t", index=False, lineterminator="\n").encode())
         picture = base64.b64encode(png_of(result.views, page.mask)).decode()
-        cells = [_shown(row[name]) for name in table.columns[1:]]
+        cells = [_shown(row[name]) for name in shown]
         where = f"sets/{stem(result.name)}.tsv"
         rows.append({"name": result.name, "picture": picture, "where": where, "cells": cells})
     text = rendered(
@@ -69,7 +80,7 @@ def write_literature(page: LiteraturePage, folder: Path) -> Path:
         words=page.words,
         sentences=sentences(page),
         figure=base64.b64encode(svg).decode(),
-        columns=[*table.columns[1:]],
+        columns=[*shown.values()],
         sets=rows,
         colours=[(_COLOURS[kind], KINDS[kind]) for kind in ("both", *NULLS)],
         facts=[*page.facts, ("Program", f"ale_dask {__version__}")],
@@ -127,11 +138,11 @@ def counts_of(results: Sequence[SetResult], *, what: str = "found") -> dict[str,
 
 
 def _bars(page: LiteraturePage) -> list[tuple[str, dict[str, int]]]:
-    bars = [("sets", counts_of(page.sets))]
+    bars = [("Sets with a significant cluster", counts_of(page.sets))]
     if any(result.region for result in page.sets):
-        bars.append(("sets, clusters without a voxel in their own region", counts_of(page.sets, what="beyond")))
+        bars.append(("Sets with one that has no voxel in their own region", counts_of(page.sets, what="beyond")))
     if page.control:
-        bars.append(("experiments picked at random", counts_of(page.control)))
+        bars.append(("Random sets with a significant cluster", counts_of(page.control)))
     return bars
 
 
@@ -142,10 +153,10 @@ def sentences(page: LiteraturePage) -> list[str]:
         total = sum(counts.values())
         uniform, other = (counts["both"] + counts[null] for null in NULLS)
         said.append(
-            f"{total:,} {words}: {uniform:,} ({uniform / total:.0%}) have a cluster against foci spread evenly, "
-            f"{other:,} ({other / total:.0%}) against the base rate."
+            f"{words}, of {total:,}: {uniform:,} ({uniform / total:.0%}) against foci spread evenly, {other:,} "
+            f"({other / total:.0%}) against the base rate."
         )
-    for words, results in (("sets", page.sets), ("sets of experiments picked at random", page.control)):
+    for words, results in (("sets", page.sets), ("random sets", page.control)):
         if results:
             number = [sum(result.numbers[f"{null} found"] for result in results) for null in NULLS]
             said.append(
@@ -165,7 +176,7 @@ def figure_svg(page: LiteraturePage) -> str:
     ]
     for i, (words, counts) in enumerate(bars):
         top, total, x = _GAP * i + 18, sum(counts.values()), 0.0
-        parts.append(f'<text x="0" y="{top - 4}">{total:,} {escape(words)}</text>')
+        parts.append(f'<text x="0" y="{top - 4}">{escape(words)}, of {total:,}</text>')
         for kind, number in counts.items():
             width = _WIDTH * number / total
             parts.append(
@@ -193,8 +204,8 @@ def png_of(views: Sequence[npt.NDArray[np.uint8]], mask: Mask) -> bytes:
     shadow = _shadow(mask)
     height = max(view.shape[1] for view in views)
     strips = []
-    for view, behind in zip(views, shadow, strict=True):
-        colours = np.where(view > 0, view + 1, behind).T[::-1]
+    for view, behind, plane in zip(views, shadow, PLANES, strict=True):
+        colours = _upright(np.where(view > 0, view + 1, behind), plane, mask)
         strips.append(np.pad(colours, ((height - colours.shape[0], 0), (0, 2))))
     pixels = np.concatenate(strips, axis=1).astype(np.uint8)
     palette = [(255, 255, 255), (225, 228, 232), *(_rgb(_COLOURS[kind]) for kind in (*NULLS, "both"))]
@@ -211,6 +222,12 @@ def png_of(views: Sequence[npt.NDArray[np.uint8]], mask: Mask) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in parts)
 
 
+def _upright(view: npt.NDArray[np.uint8], plane: tuple[int, int], mask: Mask) -> npt.NDArray[np.uint8]:
+    """Return a view (row, column) in which mm grow to the right and upwards, whichever way the grid runs."""
+    across, up = (-1 if mask.affine[axis, axis] < 0 else 1 for axis in plane)
+    return view[::across, ::up].T[::-1]
+
+
 def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -222,9 +239,9 @@ def _rgb(colour: str) -> tuple[int, ...]:
 def _shadow(mask: Mask) -> list[npt.NDArray[np.uint8]]:
     """Return where the mask lies in each of the three views (pixel, pixel)."""
     shadows = []
-    for (a, b), shape in zip(((1, 2), (0, 2), (0, 1)), view_shapes(mask), strict=True):
+    for (a, b), shape in zip(PLANES, view_shapes(mask), strict=True):
         shadow = np.zeros(shape, dtype=np.uint8)
-        shadow[mask.voxel_ijk[:, a] // 2, mask.voxel_ijk[:, b] // 2] = 1
+        shadow[mask.voxel_ijk[:, a] // COARSE, mask.voxel_ijk[:, b] // COARSE] = 1
         shadows.append(shadow)
     return shadows
 
