@@ -120,6 +120,16 @@ WithEvidence = Annotated[
     bool,
     typer.Option("--evidence", help="Then compute leave-one-out, fail-safe N … for a card of evidence per cluster."),
 ]
+AFTER_VARIABLE = "ALE_DASK_AFTER"
+After = Annotated[
+    str | None,
+    typer.Option(
+        "--after",
+        metavar="COMMAND",
+        envvar=AFTER_VARIABLE,
+        help="Command of the shell to run once when the run has ended, well or badly; ALE_DASK_STATE tells it which.",
+    ),
+]
 Pictures = Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw a PNG of each thresholded map.")]
 Foci = Annotated[
     list[Path],
@@ -173,6 +183,7 @@ class RunOptions:
     pictures: Pictures = True
     verbose: Verbose = False
     evidence: WithEvidence = False
+    after: After = None
 
 
 SETTINGS: dict[str, Any] = {

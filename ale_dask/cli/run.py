@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ale_dask.cli.after import then
 from ale_dask.cli.options import (
     INSIDE,
     SUBSAMPLES,
+    After,
     Backend,
     Columns,
     DryRun,
@@ -59,6 +61,11 @@ def run_study(study: Study, out: str, options: RunOptions) -> None:
         print_costs(study, as_json=options.as_json)
         return
     stop_on_signals()
+    with then(options.after, out):
+        _run_to_its_end(study, out, options)
+
+
+def _run_to_its_end(study: Study, out: str, options: RunOptions) -> None:
     show_messages(quiet=options.quiet)
     from ale_dask.storage.location import place
     from ale_dask.workflows.unchanged import keep_answer, request_hash
@@ -131,8 +138,9 @@ def _finish_sweep(study: Study, out: str, options: RunOptions, *, given: str) ->
         raise InputError(f"{given}: holds a sweep; `ale-dask run {given} -o {given}` runs it to its end")
     stop_on_signals()
     show_messages(quiet=options.quiet)
-    table, record = run_sweep(study, out, keep_going=True, quiet=options.quiet)
-    print_sweep_result(table, record, out, as_json=options.as_json)
+    with then(options.after, out):
+        table, record = run_sweep(study, out, keep_going=True, quiet=options.quiet)
+        print_sweep_result(table, record, out, as_json=options.as_json)
 
 
 def extend(
@@ -143,13 +151,14 @@ def extend(
     as_json: Json = False,
     quiet: Quiet = False,
     pictures: Pictures = True,
+    after: After = None,
 ) -> None:
     """Extend a run to more iterations; those that are done are not repeated."""
     from ale_dask.storage.location import place
     from ale_dask.workflows.run_directory import stored_study
 
     study = with_settings(stored_study(place(out)), backend=backend, workers=workers, iterations=iterations)
-    run_study(study, out, RunOptions(as_json=as_json, quiet=quiet, pictures=pictures))
+    run_study(study, out, RunOptions(as_json=as_json, quiet=quiet, pictures=pictures, after=after))
 
 
 def verify(
@@ -179,6 +188,7 @@ def sweep(
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
+    after: After = None,
 ) -> None:
     """Run a study under every combination of some settings; nulls that they share are computed once."""
     from ale_dask.workflows.sweep import plan_sweep
@@ -193,16 +203,17 @@ def sweep(
         print_sweep(planned, as_json=as_json)
         return
     show_messages(quiet=quiet)
-    notices = tell_input(chosen, verbose=verbose)
-    table, record = run_sweep(
-        chosen,
-        out,
-        axes=axes,
-        keep_going=keep_going,
-        maps=maps,
-        quiet=quiet,
-    )
-    print_sweep_result(table, record, out, as_json=as_json, notices=notices)
+    with then(after, out):
+        notices = tell_input(chosen, verbose=verbose)
+        table, record = run_sweep(
+            chosen,
+            out,
+            axes=axes,
+            keep_going=keep_going,
+            maps=maps,
+            quiet=quiet,
+        )
+        print_sweep_result(table, record, out, as_json=as_json, notices=notices)
 
 
 sweep = taking_settings(sweep)

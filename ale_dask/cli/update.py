@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ale_dask.cli.options import Out, Pictures, Quiet, RunOptions
+from ale_dask.cli.options import After, Out, Pictures, Quiet, RunOptions
 
 
 def update(
@@ -26,6 +26,7 @@ def update(
     ] = None,
     quiet: Quiet = False,
     pictures: Pictures = True,
+    after: After = None,
 ) -> None:
     """Run a study again with new experiments, as one more look, and say which clusters appear, grow or disappear.
 
@@ -39,7 +40,7 @@ def update(
         study, notes = plan_update(before, *(new or ()), out=out, sample=sample, stack=stack, **plan)
         for note in notes:
             print(f"  note: {note}")
-        run_study(study, out, RunOptions(quiet=quiet, pictures=pictures))
+        run_study(study, out, RunOptions(quiet=quiet, pictures=pictures, after=after))
     comparison = changes_since(before, out)
     for line in [] if comparison is None else change_lines(comparison):
         print(line)
