@@ -53,6 +53,7 @@ from ale_dask.reporting.text.checklist import checklist as checklist
 from ale_dask.reporting.text.protocol import protocol as protocol
 from ale_dask.version import __version__ as __version__
 from ale_dask.workflows.data_tree import open as open
+from ale_dask.workflows.decoding import decode_by_correlation as decode_by_correlation
 from ale_dask.workflows.evidence import evidence as evidence
 from ale_dask.workflows.fail_safe import fail_safe_of_run as fail_safe_of_run
 from ale_dask.workflows.follow import cancel as cancel

@@ -16,7 +16,7 @@ import xarray as xr
 from ale_dask.analyses.base_rate import BaseRatePlan, base_rate_name
 from ale_dask.analyses.main_effect import MainEffectPlan, identity_of
 from ale_dask.analyses.statistics import null as null_statistic
-from ale_dask.analyses.statistics.functions import statistic_of
+from ale_dask.analyses.statistics.functions import Statistic, statistic_of
 from ale_dask.analyses.statistics.given import GIVEN
 from ale_dask.analyses.statistics.images import GridImage, on_grid
 from ale_dask.analyses.statistics.null import Asked, NullStatisticPlan, plan_statistic
@@ -29,7 +29,7 @@ from ale_dask.numerics.space import Mask
 
 
 def asked_of(
-    statistic: str | Callable[..., Any],
+    statistic: str | Callable[..., Any] | Statistic,
     *,
     mask: Mask,
     image: str | Path | xr.Dataset | None,

@@ -136,6 +136,7 @@ def figure(
     background: Annotated[str, typer.Option("--background", help="white or black.")] = "white",
     width: Annotated[float, typer.Option("--width", min=40, max=1000, help="Width in mm.")] = 180.0,
     dpi: Annotated[int, typer.Option("--dpi", min=50, max=1200, help="Dots per inch of PNG and of brains.")] = 300,
+    as_json: Json = False,
 ) -> None:
     """Draw a map of a finished run for print, or with --all every map: the scale begins at the threshold.
 
@@ -149,13 +150,27 @@ def figure(
     names = _named(out, analyses or [], results)
     draw = partial(_draw, study=results, dpi=dpi, style=style, values=values, background=background, width=width)
     if not every:
-        print(f"{file}: {draw(file, [results[name] for name in names], map_name=map_name)}")
+        drawn = {file: draw(file, [results[name] for name in names], map_name=map_name)}
+        _print_drawn(drawn, out, as_json=as_json)
         return
-    maps = _maps_of(results, names, map_name)
+    maps, drawn = _maps_of(results, names, map_name), {}
     file.mkdir(parents=True, exist_ok=True)
     for i, (name, map_, to) in enumerate(maps, 1):
         path = file / f"{to}.{kind}"
-        print(f"{i} of {len(maps)} · {path}: {draw(path, [results[name]], map_name=map_)}", flush=True)
+        drawn[path] = draw(path, [results[name]], map_name=map_)
+        if not as_json:
+            print(f"{i} of {len(maps)} · {path}: {drawn[path]}", flush=True)
+    if as_json:
+        _print_drawn(drawn, out, as_json=True)
+
+
+def _print_drawn(drawn: Mapping[Path, str], out: str, *, as_json: bool) -> None:
+    """Print what each figure shows in words."""
+    if as_json:
+        print(json.dumps({"out": out, "figures": [{"file": str(path), "shows": said} for path, said in drawn.items()]}))
+        return
+    for path, said in drawn.items():
+        print(f"{path}: {said}")
 
 
 def _check_written(file: Path, kind: str, *, every: bool, named: bool) -> None:

@@ -73,6 +73,7 @@ def new(
     space: Space = None,
     columns: Columns = None,
     verbose: Verbose = False,
+    as_json: Json = False,
 ) -> None:
     """Make a study of a file of foci: samples from a column, main effects, contrasts and conjunctions."""
     from ale_dask.config.inference import Inference
@@ -82,6 +83,10 @@ def new(
     made = new_study(file, by=by, n=n, space=space, columns=columns_from(columns))
     made.write(out)
     notices = [] if made.foci is None else foci_notices(made.foci, name=file.name, inference=Inference())
+    if as_json:
+        about = {"out": str(out), "samples": dict(made.samples), "notes": list(made.notes)}
+        print(json.dumps({**about, "input": [one.record() for one in notices]}))
+        return
     for line in notice_lines(notices, verbose=verbose):
         print(line)
     for name, count in made.samples.items():
@@ -367,11 +372,20 @@ def cite(
     out: Stored,
     bibtex: Annotated[bool, typer.Option("--bibtex", help="Print the references instead of the text.")] = False,
     short: Annotated[bool, typer.Option("--short", help="Print a text of about 200 words.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Print the methods text of a finished run or sweep (CC0) for a paper, or its references as BibTeX."""
     from ale_dask.reporting import cite as of
+    from ale_dask.reporting.text.methods import methods_of_run
 
-    print(of(out, bibtex=bibtex, short=short), end="")
+    if not as_json:
+        print(of(out, bibtex=bibtex, short=short), end="")
+        return
+    _, methods = methods_of_run(out, short=short)
+    sections = [{"heading": heading, "paragraphs": list(paragraphs)} for heading, paragraphs in methods.sections]
+    references = [{"text": each.line(), "bibtex": each.bibtex()} for each in methods.references]
+    about = {"out": out, "title": methods.title, "simulated": methods.simulated}
+    print(json.dumps({**about, "sections": sections, "references": references}))
 
 
 def checklist(

@@ -182,12 +182,42 @@ def decode(
     table: Annotated[
         Path | None, typer.Option("-o", "--table", help="Table to write with all terms of a region (.tsv).")
     ] = None,
+    by: Annotated[
+        str, typer.Option("--by", help="clusters, or correlation of the ALE map with the map of each term.")
+    ] = "clusters",
+    which: Annotated[
+        str | None, typer.Option("--null", help="With --by correlation, null: uniform, base-rate or both.")
+    ] = None,
+    iterations: Annotated[
+        int | None,
+        typer.Option("-i", "--iterations", min=1, help="With --by correlation; by default of the run."),
+    ] = None,
+    backend: Backend = None,
+    workers: Workers = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Name the terms of the studies in a database that report each cluster of a run, or a region.
+    """Name the terms of the studies in a database that report each cluster of a run, or a region, or go with its map.
 
     OUT/NAME/NAME_decoding.tsv and .json are written. Nothing is downloaded: `ale-dask fetch neurosynth` comes first.
     """
+    if by not in ("clusters", "correlation"):
+        raise InputError(f"--by {by}: give clusters or correlation")
+    if by == "correlation":
+        if table is not None or out.endswith((".nii", ".nii.gz")):
+            raise InputError("--by correlation: of the main effects of a run; its tables are in OUT")
+        given = {"null": which, "iterations": iterations, "quiet": quiet}
+        _by_correlation(out, analysis, given, backend, workers, database=database, above=above, as_json=as_json)
+        return
+    if any(value is not None for value in (which, iterations, backend, workers)):
+        raise InputError("--null, -i, -b and -w belong to --by correlation: terms of clusters take no null")
+    _of_clusters(out, analysis, table, database=database, above=above, as_json=as_json)
+
+
+def _of_clusters(
+    out: str, analysis: str | None, table: Path | None, *, database: str, above: float, as_json: bool
+) -> None:
+    """Decode the clusters of a run, or a region, write their tables, and print the terms."""
     from ale_dask.reporting.sensitivity.decoding import decode as decode_region
     from ale_dask.reporting.sensitivity.decoding import decoding_lines, terms_that_go_with
     from ale_dask.reporting.tables.clusters import tsv
@@ -209,6 +239,40 @@ def decode(
     for name, terms in found.items():
         for line in decoding_lines(terms) or ["no cluster"]:
             print(f"{name}: {line}" if name else line)
+
+
+def _by_correlation(
+    out: str,
+    analysis: str | None,
+    given: dict[str, Any],
+    backend: str | None,
+    workers: str | None,
+    *,
+    database: str,
+    above: float,
+    as_json: bool,
+) -> None:
+    """Decode the map of a main effect, or of each, by correlation with maps of terms, and print the terms."""
+    from ale_dask.config.study import main_effects_of
+    from ale_dask.reporting.sensitivity.decoding import SHOWN, correlation_lines
+    from ale_dask.storage.location import place
+    from ale_dask.workflows.decoding import decode_by_correlation
+    from ale_dask.workflows.run_directory import stored_study
+
+    stop_on_signals()
+    show_messages(quiet=bool(given["quiet"]))
+    study = with_settings(stored_study(place(out)), backend=backend, workers=workers)
+    found = {
+        name: decode_by_correlation(out, database=database, above=above, analysis=name, backend=study.backend, **given)
+        for name in ([analysis] if analysis else main_effects_of(study))
+    }
+    if as_json:
+        each = {n: t.groupby("null", sort=False).head(SHOWN).to_json(orient="records") for n, t in found.items()}
+        print(json.dumps({"out": out, "analyses": {name: json.loads(rows) for name, rows in each.items()}}))
+        return
+    for name, terms in found.items():
+        for line in correlation_lines(terms):
+            print(f"{name}, {line}")
 
 
 def leave_one_out(

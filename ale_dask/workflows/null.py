@@ -13,6 +13,7 @@ from ale_dask.analyses.execute import run_plan, sample_of
 from ale_dask.analyses.findings.model import kind_of, model_of
 from ale_dask.analyses.main_effect import MainEffectPlan, plan_main_effect
 from ale_dask.analyses.statistics import null as null_statistic
+from ale_dask.analyses.statistics.functions import Statistic
 from ale_dask.analyses.statistics.null import plan_statistic, with_function
 from ale_dask.analyses.study_statistics import asked_of, kept_plan, label_of
 from ale_dask.errors import InputError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 Image = str | Path | xr.Dataset
-Function = str | Callable[..., Any]
+Function = str | Callable[..., Any] | Statistic
 
 
 def null(

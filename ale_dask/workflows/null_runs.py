@@ -137,6 +137,16 @@ def compute_null(planned: NullRun, *, client: Client | None = None) -> xr.Datase
     StoreError, BackendError, UnfinishedError
         after any of which the same call resumes.
     """
+    test = computed(planned, client=client)
+    name = stem(str(planned.result.attrs["name"]))
+    with writing_results(planned.out) as folder:
+        base = folder / name / f"{name}_null-{planned.label}"
+        write_null(test, base, origin=origin_of(planned.result, planned.record))
+    return test
+
+
+def computed(planned: NullRun, *, client: Client | None = None) -> xr.Dataset:
+    """Return the test of a statistic, after the blocks that OUT lacks have been computed."""
     backend = planned.options.backend or planned.study.backend
     if not planned.is_computed:
         with workers_of(backend, client=client) as connected:
@@ -144,12 +154,7 @@ def compute_null(planned: NullRun, *, client: Client | None = None) -> xr.Datase
             carry_out(jobs, planned.out, study=planned.study, client=connected, quiet=planned.options.quiet)
     run = Run.at(planned.out)
     nulls = {word: (p, run.gather(p, iterations=planned.iterations)[0]) for word, p in planned.plans.items()}
-    test = null_statistic.collect(planned.result, planned.asked, nulls, tail=planned.options.tail)
-    name = stem(str(planned.result.attrs["name"]))
-    with writing_results(planned.out) as folder:
-        base = folder / name / f"{name}_null-{planned.label}"
-        write_null(test, base, origin=origin_of(planned.result, planned.record))
-    return test
+    return null_statistic.collect(planned.result, planned.asked, nulls, tail=planned.options.tail)
 
 
 def null_share(planned: NullRun, *, index: int, shares: int) -> int:

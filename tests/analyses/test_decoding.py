@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from scipy import stats
 from support.commands import ale as command
 from support.databases import PLACE, STUDIES, write_database
 from support.effects import effect
-from support.runs import finished_run
+from support.runs import finished_run, with_backend
 
 import ale_dask as ale
 from ale_dask.analyses.findings.decoding import decode_region
@@ -21,6 +22,7 @@ from ale_dask.datasets.download import cache
 from ale_dask.datasets.fetch import SOURCES
 from ale_dask.datasets.terms import load_terms
 from ale_dask.errors import InputError
+from ale_dask.numerics.gaussian import sigma_mm
 from ale_dask.numerics.space import Mask
 
 
@@ -92,6 +94,90 @@ def test_a_database_that_is_not_there_is_said(tiny: Path, tmp_path: Path, monkey
         ale.decode(result)
     with pytest.raises(InputError, match="neurosynth or neuroquery"):
         ale.decode(result, database="brainmap")
+
+
+def plain_maps(mask: Mask) -> dict[str, np.ndarray]:
+    """Return the map (voxel) of each term of 50 studies: Gaussians around the foci of its studies, one by one."""
+    terms = load_terms("neurosynth", mask=mask, above=0.001)
+    sigma = float(sigma_mm(20)) / mask.voxel_size
+    reach = (4 * sigma + 0.5).astype(int)
+    axes = [np.exp(-0.5 * (np.arange(-r, r + 1) / s) ** 2) for r, s in zip(reach, sigma, strict=True)]
+    axes = [axis / axis.sum() for axis in axes]
+    maps = {}
+    for word, indexed in zip(terms.words, terms.indexes.toarray().T, strict=True):
+        total = np.zeros(mask.n_voxels)
+        for voxel in terms.voxel[indexed[terms.study]]:
+            away = mask.voxel_ijk - mask.voxel_ijk[voxel]
+            near = (np.abs(away) <= reach).all(axis=1)
+            parts = [axes[k][np.clip(away[:, k] + reach[k], 0, 2 * reach[k])] for k in range(3)]
+            total += np.where(near, parts[0] * parts[1] * parts[2], 0)
+        if indexed.sum() >= 50:
+            maps[word] = total
+    return maps
+
+
+def test_correlations_and_their_null_are_those_of_plain_maps(database: Path, tiny: Path) -> None:
+    result = effect(ale.read_foci(tiny / "drug.txt"), tiny, "drug", null="both")
+    table = ale.decode_by_correlation(result, least=50, iterations=40)
+    maps = plain_maps(ale.load_mask(str(tiny / "ball.nii.gz")))
+
+    def plain(given: xr.Dataset) -> dict[str, float]:
+        return {term: float(np.corrcoef(given["ale"].values, each)[0, 1]) for term, each in maps.items()}
+
+    test = ale.null(result, plain, iterations=40)
+    assert len(table) == 6
+    for row in table.to_dict("records"):
+        of = test.sel(against=row["null"], number=row["term"])
+        assert row["r"] == pytest.approx(float(of["observed"]), rel=1e-9)
+        assert row["null_mean"] == pytest.approx(float(of["null_mean"]))
+        for name in ("p", "p_low", "p_high", "p_fwe"):
+            assert row[name] == float(of[name])
+    for _, rows in table.groupby("null"):
+        np.testing.assert_allclose(rows["q"], stats.false_discovery_control(rows["p"]))
+        # The sample reports the place of fear.
+        assert rows.set_index("term")["p_fwe"]["fear"] <= 0.05
+        assert rows["deviation"].is_monotonic_decreasing
+    assert {term: int(n) for term, n in table.groupby("term")["studies"].first().items()} == {
+        "fear": 60,
+        "motor": 120,
+        "brain": 240,
+    }
+
+
+def test_correlations_of_a_run_are_kept_resumed_and_shown(
+    database: Path, tiny: Path, tiny_study: Study, tmp_path: Path
+) -> None:
+    out, again = tmp_path / "out", tmp_path / "again"
+    study = with_backend(tiny_study, name="serial", block_size=7)
+    finished_run(study, out, folder=tiny, write=True)
+    finished_run(study, again, folder=tiny, write=True)
+    said = command("decode", out, "drug", "--by", "correlation", "-q").stdout
+    assert "drug, uniform null, family-wise" in said
+    command("decode", again, "drug", "--by", "correlation", "-q", "-b", "processes", "-w", 2)
+    files = [each / "drug" / "drug_decoding-correlation-neurosynth.tsv" for each in (out, again)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    shown = pd.read_csv(files[0], sep="\t")
+    assert sorted(shown["Term"]) == ["brain", "motor"]
+    blocks = sorted(again.glob("store.zarr/drug_null-terms-neurosynth-*/null/0/c/*/0"))
+    assert len(blocks) == 9
+    # As a command that was killed leaves it.
+    for block in blocks[3:]:
+        block.unlink()
+    kept = {block: block.stat().st_mtime_ns for block in blocks[:3]}
+    files[1].unlink()
+    command("decode", again, "drug", "--by", "correlation", "-q")
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert all(block.stat().st_mtime_ns == changed for block, changed in kept.items())
+    command("collect", out, "--no-pictures", "-q")
+    assert "Decoding by correlation with maps of terms of neurosynth" in (out / "report.html").read_text()
+    assert "ALE was correlated over voxels with the map of each of 2 terms" in command("cite", out).stdout
+
+
+def test_what_belongs_to_another_way_of_decoding_is_said(tiny: Path) -> None:
+    assert "belong to --by correlation" in command("decode", tiny, "-i", 20, code=65).stderr
+    assert "clusters or correlation" in command("decode", tiny, "--by", "maps", code=65).stderr
+    image = tiny / "ball.nii.gz"
+    assert "main effects of a run" in command("decode", image, "--by", "correlation", code=65).stderr
 
 
 @pytest.mark.parametrize(

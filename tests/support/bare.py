@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -98,6 +99,8 @@ def commands(folder: Path) -> list[tuple[int, str]]:
         (0, f"clustering {out} --subsamples 5"),
         (0, f"clustering {out} drug --k 2 --subsamples 5 --study {folder / 'experiment-clusters'}"),
         (0, f"null {out} drug --statistic laterality -i 20"),
+        (0, f"decode {out}"),
+        (0, f"decode {out} drug --by correlation -i 20"),
         (0, f"evidence {out}"),
         (0, f"collect {out}"),
         *(
@@ -129,9 +132,13 @@ def commands(folder: Path) -> list[tuple[int, str]]:
 
 def main(folder: Path) -> int:
     """Run the commands and return 1 if any of them ended otherwise than it must."""
+    from databases import write_database
+
     from ale_dask.cli import main as ale_dask
 
     write_study(folder / "study")
+    write_database(folder / "data")
+    os.environ["ALE_DASK_DATA"] = str(folder / "data")
     wrong = 0
     for code, command in commands(folder):
         said = io.StringIO()

@@ -51,8 +51,8 @@ class Statistic:
         return bool(getattr(self.function, "__closure__", None))
 
 
-def statistic_of(wanted: str | Callable[..., Any], arguments: Mapping[str, Any] | None = None) -> Statistic:
-    """Return the statistic of a function, of a name of `GIVEN`, or of FILE.py:FUNCTION.
+def statistic_of(wanted: str | Callable[..., Any] | Statistic, arguments: Mapping[str, Any] | None = None) -> Statistic:
+    """Return the statistic of a function, of a name of `GIVEN`, or of FILE.py:FUNCTION; a statistic as it is.
 
     Raises
     ------
@@ -60,6 +60,8 @@ def statistic_of(wanted: str | Callable[..., Any], arguments: Mapping[str, Any] 
         for an unknown name, a file that cannot be read or run, something that is no function, or arguments that cannot
         be written as JSON.
     """
+    if isinstance(wanted, Statistic):
+        return wanted
     given = dict(arguments or {})
     try:
         json.dumps(given, allow_nan=False)

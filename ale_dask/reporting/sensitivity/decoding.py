@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.stats import false_discovery_control
 
 from ale_dask.analyses.findings.decoding import LEAST, decode_region
 from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.statistics.term_maps import SUBJECTS
 from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.masks import load_mask
 from ale_dask.datasets.terms import load_terms
+from ale_dask.numerics.gaussian import FWHM_PER_SIGMA, sigma_mm
 from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.maps import stem
+from ale_dask.reporting.common.phrases import listed
 from ale_dask.reporting.tables.contributions import surviving_clusters
 from ale_dask.reporting.text.follow_up_files import write_follow_up
 
@@ -135,3 +139,79 @@ def write_decoding(
     number = {c: 2 for c in shown.columns if "(%)" in c} | {c: 3 for c in shown.columns if "Log Odds" in c}
     base = folder / f"{stem(result.attrs['name'])}_decoding"
     return write_follow_up(base, shown.round(number), about)
+
+
+def correlation_table(test: xr.Dataset, studies: Mapping[str, int]) -> pd.DataFrame:
+    """Return a row per null and term of the test of a map's correlation with maps of terms, most deviating first.
+
+    `studies` has the number of studies of each term. q is adjusted over the terms (Benjamini-Hochberg).
+    """
+    parts = []
+    for against in test["against"].values:
+        of = test.sel(against=against)
+        words = [str(word) for word in of["label"].values]
+        spread = np.where(of["null_sd"].values > 0, of["null_sd"].values, np.inf)
+        rows = pd.DataFrame(
+            {
+                "null": str(against),
+                "term": words,
+                "studies": [studies[word] for word in words],
+                "r": of["observed"].values,
+                "null_mean": of["null_mean"].values,
+                "null_sd": of["null_sd"].values,
+                "deviation": (of["observed"].values - of["null_mean"].values) / spread,
+                **{name: of[name].values for name in ("p", "p_low", "p_high", "p_fwe")},
+                "q": false_discovery_control(of["p"].values),
+            }
+        )
+        parts.append(rows.sort_values("deviation", ascending=False, kind="stable"))
+    return pd.concat(parts, ignore_index=True)
+
+
+def correlation_lines(table: pd.DataFrame, *, most: int = 8) -> list[str]:
+    """Return the terms whose maps correlate with a map beyond each null, family-wise, in lines for a terminal."""
+    lines = []
+    for null, rows in table.groupby("null", sort=False):
+        found = rows[rows["p_fwe"] <= 0.05]
+        words = ", ".join(f"{row['term']} (r {row['r']:.2f})" for row in found.head(most).to_dict("records"))
+        more = f" and {len(found) - most} more" if len(found) > most else ""
+        lines.append(f"{null} null, family-wise p at most .05: {words or 'no term'}{more}")
+    return lines
+
+
+_CORRELATION_NAMES = {"r": "r", "p": "p", "q": "q", "p_low": "p low", "p_high": "p high", "p_fwe": "p FWE"}
+_CORRELATION_NAMES |= {"null_mean": "Null mean", "null_sd": "Null SD", "deviation": "Deviation (SD)"}
+
+
+def write_correlations(
+    test: xr.Dataset, table: pd.DataFrame, folder: Path, *, database: str, origin: Sequence[Any] = ()
+) -> list[Path]:
+    """Write NAME_decoding-correlation-DATABASE.tsv and .json into an analysis's folder, and return their paths."""
+    iterations, terms = int(test.attrs["iterations"]), test.sizes["number"]
+    nulls = {"uniform": "foci drawn uniformly from the mask", "base-rate": "foci drawn from the base rate"}
+    drawn = listed(nulls[str(word)] for word in test["against"].values)
+    width = FWHM_PER_SIGMA * float(sigma_mm(SUBJECTS))
+    how = (
+        f"the foci of the studies in {database} that the term indexes, each a Gaussian of {width:.1f} mm full width at "
+        "half maximum"
+    )
+    about = {
+        "title": f"Decoding by correlation with maps of terms of {database}",
+        "says": f"Pearson's correlation of ALE over voxels with the map of each of {terms:,} terms, {how}, beside the "
+        f"same of {iterations:,} iterations of the null, upper tail. p FWE: of the largest standardised deviation "
+        f"among all terms; q over terms (Benjamini-Hochberg). The {SHOWN} terms that deviate most from each null. "
+        "Terms say what those studies wrote about, not what the subjects of this sample did.",
+        "methods": f"For {{names}}, ALE was correlated over voxels with the map of each of {terms:,} terms, {how} "
+        f"[@yarkoni2011], and compared with the same of {iterations:,} maps of {drawn}, the iterations of the "
+        "cluster-level null; p = (1 + r)/(1 + B) [@phipson2010], family-wise over terms by the largest standardised "
+        "deviation of an iteration, and false discovery rates over terms (Benjamini-Hochberg).",
+        "of_results": list(origin),
+        "source_sha256": test.attrs["source"],
+        "iterations": iterations,
+    }
+    shown = table.groupby("null", sort=False).head(SHOWN)
+    numbers = [str(c) for c in shown if c not in ("null", "term", "studies")]
+    text = {c: [f"{value:.4g}" for value in shown[c]] for c in numbers}
+    shown = shown.assign(**text).rename(columns=lambda c: _CORRELATION_NAMES.get(c, c.title()))
+    base = folder / f"{stem(test.attrs['name'])}_decoding-correlation-{database}"
+    return write_follow_up(base, shown, about)

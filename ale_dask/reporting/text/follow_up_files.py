@@ -33,6 +33,7 @@ NULL_STATISTIC = "null-statistic"
 """The word of the test of a statistic on a null, of which an analysis may have several."""
 _ENDS = (
     "decoding.",
+    "decoding-correlation-",
     "experiment-clusters-",
     "fail-safe.",
     "fail-safe-base-rate.",
@@ -41,7 +42,12 @@ _ENDS = (
     "power.",
     "profiles.",
 )
-_KINDS = {"leave-out-": "leave-one-out", "experiment-clusters-": "experiment-clusters", "null-": NULL_STATISTIC}
+_KINDS = {
+    "leave-out-": "leave-one-out",
+    "experiment-clusters-": "experiment-clusters",
+    "null-": NULL_STATISTIC,
+    "decoding-correlation-": "decoding-correlation",
+}
 """The word for follow-ups whose files have several ends, by how these begin."""
 
 
