@@ -359,6 +359,7 @@ def test_what_a_run_writes_says_what_was_done(folder: Path) -> None:
     page = (out / "report.html").read_text()
     assert "higher weeks" in page
     assert "Variance that nuisance leaves" in page
+    assert "voxel fwe" not in page
     stored = json.loads((out / "run.json").read_text())["analyses"]["weeks"]
     assert stored["digest_clusters"]
     assert ale.checklist(out)["status"].eq("answered").any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -75,6 +76,8 @@ def test_files_tables_and_figures(done: tuple[Path, Study, Results, Record]) -> 
         "share of subsamples",
     ):
         assert words in page
+    headings = re.findall(r"<h3>(In 50 % or more of 12 .*?)</h3>", page)
+    assert len(headings) == len(set(headings)) >= 4
     sidecar = (out / "pairs" / "pairs_stat_desc-group1MinusGroup2Clusters_level-voxel_corr-FWE.json").read_text()
     assert "a share of pairs is no p" in sidecar
 

@@ -183,7 +183,8 @@ def tabled_map_specs(result: xr.Dataset) -> list[MapSpec]:
 
     Corrected maps without a picture have their table and words all the same.
     """
-    return pictured_map_specs(result) + corrected_map_specs(result)
+    pictured = pictured_map_specs(result)
+    return pictured + [spec for spec in corrected_map_specs(result) if spec not in pictured]
 
 
 def _analysis(

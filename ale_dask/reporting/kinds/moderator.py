@@ -154,7 +154,8 @@ def _others(result: xr.Dataset, sign: int) -> str:
         if spec.level != model.shown_level(INPUTS[0]):
             clusters = [c for c in model.clusters(spec.read(result), level=spec.level) if c.sign == sign]
             words.append(surviving_words(spec.level, clusters, result))
-    return f". {listed(words).capitalize()}" if words else ""
+    said = listed(words)
+    return f". {said[:1].upper()}{said[1:]}" if words else ""
 
 
 def _table(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:

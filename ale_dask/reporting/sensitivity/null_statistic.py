@@ -23,7 +23,7 @@ from ale_dask.reporting.text.follow_up_files import write_follow_up
 COLUMNS = ("Against", "Measure", "Of", "Observed", "p", "p low", "p high", "p FWE", "Null mean", "Null SD")
 MOST_ROWS = 24
 """Rows of a group that a figure shows, those of the smallest p; the table has them all."""
-_LEFT, _ROW, _RIGHT = 230, 18, 70
+_LEFT, _ROW, _RIGHT = 230, 18, 92
 _TAILS = {"upper": "upper tail", "lower": "lower tail", "two-sided": "both tails"}
 
 
@@ -164,6 +164,7 @@ def _group(of: xr.Dataset, y: float, parts: list[str], *, hue: str) -> float:
     """Add the rows and the axis of the numbers of one measure, from y downwards, and return where they end."""
     low, middle, high = (of["null_quantile"].sel(quantile=q).values for q in (0.025, 0.5, 0.975))
     observed, p = of["observed"].values, of["p_fwe"].values
+    which = "p FWE" if len(p) > 1 else "p"
     least, most = float(min(low.min(), observed.min())), float(max(high.max(), observed.max()))
     if most <= least:
         least, most = least - 1.0, most + 1.0
@@ -184,7 +185,7 @@ def _group(of: xr.Dataset, y: float, parts: list[str], *, hue: str) -> float:
             f'<circle cx="{at(observed[i]):.1f}" cy="{y + 9:.1f}" r="4" fill="{filled}" stroke="{INK}">'
             f"<title>p {of['p'].values[i]:.4g}, family-wise {p[i]:.4g}</title></circle>"
         )
-        parts.append(text(right + 8, y + 13, f"p {p[i]:.3g}", size=11, fill=INK if p[i] <= 0.05 else FAINT))
+        parts.append(text(right + 8, y + 13, f"{which} {p[i]:.3g}", size=11, fill=INK if p[i] <= 0.05 else FAINT))
         y += _ROW
     for value in ticks(least, most):
         parts.append(text(at(value), y + 12, tick_words(value), size=11, anchor="middle", fill=FAINT))
