@@ -60,9 +60,9 @@ process COLLECT {
 }
 
 workflow {
-    study = file(params.study).toAbsolutePath().toString()
-    out = params.out.contains('://') ? params.out : file(params.out).toAbsolutePath().toString()
-    planned = PLAN(study, out)
-    done = BLOCK(planned.combine(Channel.of(0..<(params.shares as int))))
+    def study = file(params.study).toAbsolutePath().toString()
+    def out = params.out.contains('://') ? params.out : file(params.out).toAbsolutePath().toString()
+    def planned = PLAN(study, out)
+    def done = BLOCK(planned.combine(channel.of(0..<(params.shares as Integer))))
     COLLECT(out, done.collect())
 }
