@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses import balanced, moderator_clusters
+from ale_dask.analyses import balanced, contrast_conjunction, moderator_clusters
 from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
@@ -442,12 +442,12 @@ def conjunction(
     name: str = "conjunction",
     **changes: Any,
 ) -> xr.Dataset:
-    """Return the conjunction of main effects: the minimum of their thresholded maps.
+    """Return the conjunction of main effects, or of contrasts: the minimum of their thresholded maps.
 
     Parameters
     ----------
     results
-        Two or more main effects, computed by `main_effect` on the same mask.
+        Two or more main effects, or two or more contrasts, on the same mask.
     inside
         What the conjunction is limited to: an image file, a Mask, or a main effect, whose significant clusters count.
     inside_correction
@@ -461,12 +461,13 @@ def conjunction(
     Returns
     -------
     xr.Dataset
-        Maps ale_min and z_min (input, voxel), 0 where any of the main effects does not survive.
+        Maps ale_min and z_min (input, voxel), 0 where any of the main effects does not survive. Of contrasts signed
+        z_joint and z_joint_voxel_fwe (input, voxel), each direction by itself, and p_max_greater, p_max_less (voxel).
 
     Raises
     ------
     InputError
-        For fewer than two main effects, or different masks.
+        For fewer than two results, different masks, or main effects beside contrasts.
 
     Notes
     -----
@@ -485,7 +486,11 @@ def conjunction(
     limit = None
     if inside is not None and results:
         limit = _limit(inside, mask=model_of(results[0]).mask, correction=inside_correction, name=name)
-    return with_networks(conjunctions.collect(results, name=name, inference=inference, limit=limit))
+    kinds = {kind_of(result) for result in results}
+    if contrasts.KIND in kinds and len(kinds) > 1:
+        raise InputError(f"{name}: give contrasts alone, or main effects alone, not both")
+    collect = contrast_conjunction.collect if kinds == {contrasts.KIND} and len(results) > 1 else conjunctions.collect
+    return with_networks(collect(results, name=name, inference=inference, limit=limit))
 
 
 def subsampled(

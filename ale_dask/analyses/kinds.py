@@ -18,6 +18,7 @@ import xarray as xr
 from ale_dask.analyses import (
     balanced,
     base_rate,
+    conjunction,
     contrast,
     contrast_clusters,
     literature,
@@ -120,7 +121,7 @@ ANALYSES: dict[str, AnalysisKind] = {
         study_plans.reserved_by_contrast,
         study_plans.check_inside,
     ),
-    "conjunction": AnalysisKind(
+    conjunction.KIND: AnalysisKind(
         lambda study, name, made, keep: {}, study_plans.collect_conjunction, check=study_plans.check_inside
     ),
     "subsampled": AnalysisKind(
@@ -181,7 +182,7 @@ def results_of(
 
 
 def _kinds(study: PreparedStudy) -> dict[str, str]:
-    """Return the kind of each analysis, main effects first, with those of the pooled arms of contrasts."""
-    return dict.fromkeys(study.samples, main_effect.KIND) | {
-        name: analysis.kind for name, analysis in study.study.analysis.items()
-    }
+    """Return the kind of each analysis after those that it is of, with those of the pooled arms of contrasts."""
+    kinds = {name: analysis.kind for name, analysis in study.study.analysis.items()}
+    last = dict(sorted(kinds.items(), key=lambda item: item[1] == conjunction.KIND))
+    return dict.fromkeys(study.samples, main_effect.KIND) | last

@@ -15,7 +15,7 @@ from ale_dask.analyses import balanced as balanced_contrasts
 from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
-from ale_dask.analyses import contrast_clusters, main_effect, subsampled
+from ale_dask.analyses import contrast_clusters, contrast_conjunction, main_effect, subsampled
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.inside import Inside, Limit, check_correction, check_invariant, of_main_effect
 from ale_dask.analyses.moderator_columns import Moderated, moderated
@@ -232,7 +232,9 @@ def collect_conjunction(study: PreparedStudy, name: str, nulls: Nulls) -> xr.Dat
     assert isinstance(analysis, Conjunction)
     results = [nulls.results[of] for of in analysis.of]
     limit = limit_of(study, name, nulls)
-    return conjunctions.collect(results, name=name, inference=study.study.inference, limit=limit)
+    of_contrasts = isinstance(study.study.analysis[analysis.of[0]], Contrast)
+    collect = contrast_conjunction.collect if of_contrasts else conjunctions.collect
+    return collect(results, name=name, inference=study.study.inference, limit=limit)
 
 
 def check_subsampled(study: PreparedStudy, name: str) -> None:

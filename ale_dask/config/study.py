@@ -158,7 +158,7 @@ class Contrast(_Limited):
 
 
 class Conjunction(_Limited):
-    """The voxels in which all of several main effects are significant."""
+    """The voxels in which all of several main effects, or of several contrasts, are significant."""
 
     kind: Literal["conjunction"]
     of: Annotated[list[str], Field(min_length=2)]
@@ -419,15 +419,19 @@ def main_effects_of(study: Study) -> dict[str, MainEffect]:
 
 def _check_references(study: Study, source: str) -> Study:
     main_effects = list(main_effects_of(study))
+    contrasts = [name for name, analysis in study.analysis.items() if isinstance(analysis, Contrast)]
     for name, analysis in study.analysis.items():
         key = _NAMES_OTHERS[analysis.kind]
+        what = "foci" if key == "foci" else "main effect"
         named = getattr(analysis, key)
         referenced = [named] if isinstance(named, str) else named
         defined = list(study.foci) if key == "foci" else main_effects
+        if isinstance(analysis, Conjunction) and analysis.of[0] in contrasts:
+            defined, what = contrasts, "contrast"
         for reference in referenced:
             if reference not in defined:
                 raise InputError(
-                    f"{source}: analysis.{name}.{key}: no {'foci' if key == 'foci' else 'main effect'} named "
+                    f"{source}: analysis.{name}.{key}: no {what} named "
                     f"'{reference}'{did_you_mean(reference, defined)}; there are: {', '.join(defined) or 'none'}"
                 )
         if len(set(referenced)) != len(referenced):

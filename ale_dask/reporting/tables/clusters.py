@@ -37,6 +37,7 @@ from ale_dask.reporting.tables.columns import (
     CONJUNCTION,
     CONTRAST,
     FORMATS,
+    JOINT,
     MAIN,
     MODERATOR,
     NETWORKS,
@@ -289,6 +290,31 @@ def untested_table(result: xr.Dataset, z: npt.NDArray[Any], ale: npt.NDArray[Any
         row["Peak ALE"] = np.nan if ale is None else float(ale[cluster.peak])
         rows.append(row | _seed_share(result, cluster) | _networks(result, cluster))
     return _frame(rows, _names_of(CONJUNCTION, result))
+
+
+@made_once
+def joint_table(result: xr.Dataset, *, source: str, level: str) -> pd.DataFrame:
+    """Return the clusters of a conjunction of contrasts at an input and a level, with the largest p at the peak."""
+    model, z = model_of(result), find_map_spec(result, level=level, source=source).read(result)
+    rows = []
+    for cluster in model.clusters(z, level=level):
+        side, peak = ("greater" if cluster.sign > 0 else "less"), cluster.peak
+        uncorrected = float(result[f"p_max_{side}"].values[peak])
+        corrected = result[f"p_max_voxel_fwe_{side}"].sel(input=source).values
+        p = {"uncorrected": uncorrected, "voxel-fwe": float(corrected[peak])}
+        row = {
+            **_place(cluster, model.mask, z),
+            **_seed_share(result, cluster),
+            **_networks(result, cluster),
+            "Peak Stat": float(z[peak]),
+            "Direction": model.directions[0 if cluster.sign > 0 else 1],
+            # No p of clusters: how large their overlap would be by chance is not known.
+            "p": p.get(level, np.nan),
+            "p uncorrected": np.nan if level == "uncorrected" else uncorrected,
+            "Peak Difference": float(result["difference_min"].values[peak]),
+        }
+        rows.append(row)
+    return _frame(rows, _names_of(JOINT, result))
 
 
 def share_table(

@@ -14,7 +14,7 @@ from ale_dask.analyses.findings.atlas import ATLASES
 
 Format = Callable[[float], str]
 MAIN, BASE_RATE, CONTRAST, CONJUNCTION, SHARE = "main", "base-rate", "contrast", "conjunction", "share"
-MODERATOR = "moderator"
+MODERATOR, JOINT = "moderator", "joint"
 _PREFIX = {
     MAIN: "cluster_",
     BASE_RATE: "base_rate_cluster_",
@@ -53,7 +53,7 @@ def _volume(value: float) -> str:
 
 _four_digits, _percent, _three_decimals = "{:.4g}".format, "{:.1f}".format, "{:.3f}".format
 _FOCI, _TESTED = (MAIN, BASE_RATE), (MAIN, BASE_RATE, CONTRAST, MODERATOR)
-_OF_Z, _PERMUTED = (MAIN, BASE_RATE, CONTRAST, CONJUNCTION, MODERATOR), (CONTRAST, MODERATOR)
+_OF_Z, _PERMUTED = (MAIN, BASE_RATE, CONTRAST, CONJUNCTION, MODERATOR, JOINT), (CONTRAST, MODERATOR)
 _ALL = (*_OF_Z, SHARE)
 SEED_SHARE = "Share seed (%)"
 NETWORKS = "Networks"
@@ -125,13 +125,25 @@ COLUMNS = (
     ),
     Column(
         "Direction",
-        (*_PERMUTED, SHARE),
+        (*_PERMUTED, SHARE, JOINT),
         says="The arm in which foci converge more, before “>”; or of the moderator.",
     ),
     Column("Pair", (MODERATOR,), needs="pair", says="The two levels that differ most at the peak, the greater first."),
-    Column("p", _PERMUTED, _four_digits, says="p of the cluster where clusters are tested, else of the peak."),
-    Column("p uncorrected", _PERMUTED, _four_digits, says="p of the peak, not corrected for multiple comparisons."),
-    Column("Peak Difference", (CONTRAST,), _four_digits, says="ALE of the first arm minus the second at the peak."),
+    Column(
+        "p", (*_PERMUTED, JOINT), _four_digits, says="p of the cluster where clusters are tested, else of the peak."
+    ),
+    Column(
+        "p uncorrected",
+        (*_PERMUTED, JOINT),
+        _four_digits,
+        says="p of the peak, not corrected for multiple comparisons.",
+    ),
+    Column(
+        "Peak Difference",
+        (CONTRAST, JOINT),
+        _four_digits,
+        says="ALE of the first arm minus the second at the peak; of several contrasts the smallest.",
+    ),
     Column("Peak T", (MODERATOR,), _four_digits, says="T over its permutation standard deviation at the peak."),
     Column("Effect", (MODERATOR,), _four_digits, needs="effect", says=f"{_EFFECT}."),
     Column("Effect low", (MODERATOR,), _four_digits, needs="effect", says=f"{_EFFECT}: lower end of its interval."),

@@ -97,8 +97,8 @@ def contribution_table(
 def foci_used(result: xr.Dataset, results: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     """Return the foci of each main effect that a result is made of, by name, without those a contrast excludes."""
     mains = [results[name] for name in model_of(result).parts]
-    # Both directions of a moderator are of one main effect.
-    arms = model_of(result).two_sided and len(mains) > 1
+    # Both directions of a moderator are of one main effect, and several contrasts exclude different experiments.
+    arms = model_of(result).two_sided and len(mains) == 2
     used = compared(*mains) if arms else [foci_alone(main) for main in mains]
     return dict(zip(model_of(result).parts, used, strict=True))
 
