@@ -13,9 +13,8 @@ from ale_dask.analyses import moderator as moderators
 from ale_dask.analyses import moderator_clusters as second
 from ale_dask.analyses.contrast_clusters import clusters_name
 from ale_dask.analyses.moderator_columns import Moderated
-from ale_dask.analyses.study_plans import KeepPlan, Nulls, PreparedStudy
+from ale_dask.analyses.study_plans import KeepPlan, Nulls, PreparedStudy, second_pass
 from ale_dask.config.inference import Inference
-from ale_dask.execution.backends.connect import cpu_count
 from ale_dask.execution.plan import Plan, of_type
 
 
@@ -44,21 +43,7 @@ def plan_moderator(study: PreparedStudy, name: str, made: Mapping[str, Plan], ke
     make = partial(moderators.plan_moderator, moderated, bits=study.bits, name=stored)
     plan = keep(stored, moderators.KIND, conventions, make)
     iterations = moderators.how_many(plan, inference.iterations)
-    if not second.second_pass(plan, inference, iterations=iterations):
-        return {name: plan}
-    # The cluster-forming values depend on the number of permutations: each number has a plan of its own.
-    stored = f"{clusters_name(stored)}-{iterations}"
-    make_clusters = partial(
-        second.plan_clusters,
-        plan,
-        mask=study.mask,
-        inference=inference,
-        iterations=iterations,
-        name=stored,
-        threads=cpu_count(),
-    )
-    conventions = second.conventions_of(plan, iterations=iterations)
-    return {name: plan, clusters_name(name): keep(stored, second.KIND, conventions, make_clusters)}
+    return {name: plan} | second_pass(study, name, plan, second, iterations=iterations, keep=keep)
 
 
 def collect_moderator(study: PreparedStudy, name: str, nulls: Nulls) -> xr.Dataset:

@@ -189,12 +189,23 @@ def plan_contrast(study: PreparedStudy, name: str, made: Mapping[str, Plan], kee
     make = partial(contrasts.plan_contrast, a, b, plans=plans, against=against, inside=inside, name=stored)
     plan = keep(stored, contrasts.KIND, conventions, make)
     iterations = contrasts.how_many(plan, inference.iterations)
-    if not contrast_clusters.second_pass(plan, inference, iterations=iterations):
-        return {name: plan}
+    return {name: plan} | second_pass(study, name, plan, contrast_clusters, iterations=iterations, keep=keep)
+
+
+def second_pass(
+    study: PreparedStudy, name: str, plan: Plan, passes: Any, *, iterations: int, keep: KeepPlan
+) -> dict[str, Plan]:
+    """Return the plan of the cluster-level pass of a contrast or moderator, where it has one.
+
+    `passes` is the module of that pass, `plan` that of the first one, and `iterations` how many it has.
+    """
+    inference = study.study.inference
+    if not passes.second_pass(plan, inference, iterations=iterations):
+        return {}
     # The cluster-forming values depend on the number of relabellings: each number has a plan of its own.
-    stored = f"{contrast_clusters.clusters_name(stored)}-{iterations}"
-    make_clusters = partial(
-        contrast_clusters.plan_clusters,
+    stored = f"{contrast_clusters.clusters_name(plan.name)}-{iterations}"
+    make = partial(
+        passes.plan_clusters,
         plan,
         mask=study.mask,
         inference=inference,
@@ -202,9 +213,8 @@ def plan_contrast(study: PreparedStudy, name: str, made: Mapping[str, Plan], kee
         name=stored,
         threads=cpu_count(),
     )
-    conventions = contrast_clusters.conventions_of(plan, iterations=iterations)
-    clusters = keep(stored, contrast_clusters.KIND, conventions, make_clusters)
-    return {name: plan, contrast_clusters.clusters_name(name): clusters}
+    conventions = passes.conventions_of(plan, iterations=iterations)
+    return {contrast_clusters.clusters_name(name): keep(stored, passes.KIND, conventions, make)}
 
 
 def collect_contrast(study: PreparedStudy, name: str, nulls: Nulls) -> xr.Dataset:
