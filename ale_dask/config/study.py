@@ -260,7 +260,9 @@ class MapStatistic(_Frozen):
     """A statistic of the whole map of a main effect, which a run tests on the exact null of its clusters."""
 
     of: str
+    """The main effect."""
     name: Literal["networks", "regions", "laterality", "correlation", "dice"]
+    """The statistic, as `ale-dask null` takes it."""
     image: str | None = None
     """The image that it takes: a file, yeo7 …, an atlas; for dice also another main effect."""
     null: Literal["uniform", "base-rate", "both"] | None = None

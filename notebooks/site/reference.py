@@ -25,10 +25,8 @@ import ale_dask
 from ale_dask import errors
 from ale_dask.cli import COMMANDS, app
 from ale_dask.cli.options import SETTINGS, RunOptions
-from ale_dask.config import study as studies
-from ale_dask.config.inference import CHANGES_NULL, CONVENTIONS, PROFILES, Inference
-from ale_dask.config.living import Living, Look
-from ale_dask.config.records import Records
+from ale_dask.config.inference import CHANGES_NULL, CONVENTIONS, PROFILES
+from ale_dask.config.study import Study
 from ale_dask.reporting import kinds  # noqa: F401 - each kind of analysis adds its presentation
 from ale_dask.reporting.common.presentation import presentations
 from ale_dask.reporting.tables.columns import COLUMNS
@@ -38,17 +36,6 @@ SHARED = (*(field.name for field in fields(RunOptions)), *SETTINGS)
 """Options that every command has which runs a study to its end."""
 WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "anything", Path: "path"}
 LIMITS = ((Ge, "ge", "from"), (Gt, "gt", "above"), (Le, "le", "to"), (Lt, "lt", "below"))
-TABLES: dict[str, type[BaseModel]] = {
-    "[foci.NAME]": studies.FociSource,
-    "[[foci.NAME.select]]": studies.Step,
-    **{f'[analysis.NAME] kind = "{kind}"': model for kind, model in studies._KINDS.items()},
-    "[inference]": Inference,
-    "[backend]": studies.Backend,
-    "[records]": Records,
-    "[living]": Living,
-    "[[living.looks]]": Look,
-}
-"""The models of the tables of study.toml, by their headings."""
 ROOMS = {
     "coordinates": "Foci",
     "datasets": "Foci",
@@ -98,14 +85,16 @@ def limits(metadata: Iterable[Any]) -> list[str]:
 def descriptions(model: type[BaseModel]) -> dict[str, str]:
     """Return what a model's source says of each field: the text below it, or that below the name of its type."""
     said: dict[str, str] = {}
-    for body in (ast.parse(inspect.getsource(sys.modules[model.__module__])).body, _class(model).body):
+    models = [part for part in model.__mro__ if issubclass(part, BaseModel) and part.__module__.startswith("ale_dask.")]
+    bodies = [_class(part).body for part in reversed(models)]
+    for body in (ast.parse(inspect.getsource(sys.modules[model.__module__])).body, *bodies):
         for node, after in itertools.pairwise(body):
             if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
                 if isinstance(node, ast.AnnAssign):
                     said[ast.unparse(node.target)] = inspect.cleandoc(after.value.value)
                 elif isinstance(node, ast.Assign):
                     said[ast.unparse(node.targets[0])] = inspect.cleandoc(after.value.value)
-    for node in _class(model).body:
+    for node in itertools.chain(*bodies):
         if isinstance(node, ast.AnnAssign) and (key := ast.unparse(node.target)) not in said:
             named = [part.id for part in ast.walk(node.annotation) if isinstance(part, ast.Name) and part.id in said]
             said |= {key: said[named[0]]} if named else {}
@@ -116,6 +105,25 @@ def _class(model: type[BaseModel]) -> ast.ClassDef:
     found = ast.parse(inspect.getsource(model)).body[0]
     assert isinstance(found, ast.ClassDef)
     return found
+
+
+def tables_of(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield the heading and the model of every table that a model holds, and of those within."""
+    for name, field in model.model_fields.items():
+        origin = typing.get_origin(field.annotation)
+        below = f"{path}{name}{'.NAME' if origin is dict else ''}"
+        for inner in models_in(field.annotation):
+            kind = inner.model_fields["kind"].annotation if "kind" in inner.model_fields else None
+            marks = f' kind = "{typing.get_args(kind)[0]}"' if kind else ""
+            yield (f"[[{below}]]" if origin is list else f"[{below}]") + marks, inner
+            yield from tables_of(inner, f"{below}.")
+
+
+def models_in(hint: Any) -> list[type[BaseModel]]:
+    """Return the models in a type."""
+    if isinstance(hint, type) and issubclass(hint, BaseModel):
+        return [hint]
+    return [model for part in typing.get_args(hint) for model in models_in(part)]
 
 
 def key_row(name: str, field: FieldInfo, says: str) -> tuple[str, ...]:
@@ -129,8 +137,10 @@ def key_row(name: str, field: FieldInfo, says: str) -> tuple[str, ...]:
 def study() -> str:
     """Return every table of study.toml with its keys."""
     lines = []
-    for heading, model in TABLES.items():
+    for heading, model in tables_of(Study):
         said = descriptions(model)
+        if lacking := [name for name in model.model_fields if name != "kind" and name not in said]:
+            raise ValueError(f"{model.__name__}: say below {', '.join(lacking)} what it does, as a docstring")
         rows = [key_row(name, field, said[name]) for name, field in model.model_fields.items() if name != "kind"]
         lines += [f"## {heading}", "", " ".join((model.__doc__ or "").split())]
         lines += table(("key", "value", "default", "effect"), rows)
