@@ -339,6 +339,8 @@ def _z_steps(tail: F64, *, bits: int, shift: int) -> I32:
     log_p = np.stack([np.interp(at, np.arange(len(row)), row) for row in tail])
     log_p[:, 0] = 0.0
     z = -special.ndtri_exp(np.minimum(log_p, -(2.0**-53)))
+    # Beyond the S that a level has to reach its tail may vanish (p < e^-224), and no integer holds an infinite z.
+    z[np.isinf(z)] = -np.inf
     return np.asarray(np.maximum.accumulate(np.rint(z * Z_UNIT), axis=1).astype(np.int32))
 
 

@@ -22,7 +22,7 @@ def notebook(request):
 
 def test_the_readme_lists_each_of_them():
     readme = (NOTEBOOKS[0].parent / "README.md").read_text()
-    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06"]
+    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06", "07"]
     assert all(f"]({path.name})" in readme for path in NOTEBOOKS)
 
 

@@ -534,3 +534,12 @@ def test_as_many_voxels_pass_as_the_p_says(scene, additive):
         passing.append((s >= cut).mean())
     error = np.std(passing) / np.sqrt(len(passing))
     assert abs(np.mean(passing) - 0.01) < 4 * error + 0.0005
+
+
+def test_z_stays_where_a_tail_vanishes():
+    tail = np.linspace(0, -200, 50)[None].repeat(2, axis=0)
+    tail[1, 30:] = -np.inf
+    steps = density_levels._z_steps(tail, bits=24, shift=0)
+    assert (np.diff(steps.astype(np.int64), axis=1) >= 0).all()
+    assert (steps[1] >= steps[1, 0]).all()
+    assert steps[1, -1] == pytest.approx(density_levels.Z_UNIT * -special.ndtri_exp(tail[1, 29]), rel=0.01)
