@@ -16,7 +16,17 @@ import ale_dask as ale
 from ale_dask.cli import app
 from ale_dask.config.inference import EARLIER, Inference
 from ale_dask.config.records import Records
-from ale_dask.config.study import Backend, Conjunction, Contrast, FociSource, MainEffect, Step, Study, study_from
+from ale_dask.config.study import (
+    Backend,
+    Conjunction,
+    Contrast,
+    FociSource,
+    MainEffect,
+    Moderator,
+    Step,
+    Study,
+    study_from,
+)
 from ale_dask.errors import StoreError
 from ale_dask.reporting.text.methods import as_markdown, methods_of
 from ale_dask.reporting.text.references import REFERENCES
@@ -235,6 +245,31 @@ def test_every_setting_changes_the_text(field, values, text_of):
     changed = deepcopy(values)
     CHANGES[field](changed)
     assert text_of(changed) != text_of(values)
+
+
+MODERATOR = {"on": ["dose"]}
+OF_MODERATOR = {
+    "of": {"of": "drug"},
+    "on": {"on": ["foci"]},
+    "levels": {"levels": [1, 2, 3]},
+    "ranks": {"ranks": True},
+    "nuisance": {"nuisance": ["foci"]},
+    "strata": {"strata": "site"},
+}
+
+
+@pytest.mark.parametrize("field", sorted(set(Moderator.model_fields) - {"kind"}))
+def test_every_setting_of_a_moderator_changes_the_text(field, values, done):
+    def text(of="therapy", **settings):
+        n = done[1][of].sizes["experiment"]
+        columns = {"moderator_dose": 1.0 + np.arange(n) % 3, "moderator_site": np.arange(n) % 2 + 0.0}
+        main = done[1][of].assign({name: ("experiment", column) for name, column in columns.items()})
+        result = ale.moderator(main, name="by-dose", of=of, **settings)
+        analysis = {"by-dose": {"kind": "moderator", "of": of, **settings}}
+        study = study_from(values | {"analysis": values["analysis"] | analysis})
+        return ale.cite(run_record(study, done[1] | {"by-dose": result}, digests={}, segments={}, seconds=1))
+
+    assert text(**(MODERATOR | OF_MODERATOR[field])) != text(**MODERATOR)
 
 
 def test_the_backend_does_not_change_the_text(values, text_of):
