@@ -23,6 +23,7 @@ from ale_dask.coordinates.decisions import decisions
 from ale_dask.coordinates.foci import Experiment, build, subset
 from ale_dask.coordinates.subject_groups import group_keys
 from ale_dask.errors import InputError
+from ale_dask.reporting.text.summary import summary_of
 from ale_dask.workflows import run
 
 PLACE = (12.0, 4.0, 0.0)
@@ -320,6 +321,13 @@ def test_same_digests_and_maps_in_any_blocks_and_in_two_processes(folder: Path) 
     for variable in results["weeks"].data_vars:
         if results["weeks"][variable].dtype.kind in "fi":
             np.testing.assert_array_equal(results["weeks"][variable], again["weeks"][variable], err_msg=variable)
+
+
+def test_what_was_found_is_said_where_no_other_correction_is_made(mask) -> None:
+    settings = {**SETTINGS, "mask": mask.name, "correction": "voxel", "iterations": 40}
+    result = ale.moderator(foci_of(10, {"weeks": range(10)}), "weeks", name="weeks", **settings)
+    (said,) = summary_of({"weeks": result})
+    assert [words for _, words in said.lines] == ["no cluster", "no cluster"]
 
 
 def test_longer_runs_begin_with_shorter_ones_and_blocks_join(mask) -> None:

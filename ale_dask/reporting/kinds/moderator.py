@@ -154,8 +154,10 @@ def _others(result: xr.Dataset, sign: int) -> str:
         if spec.level != model.shown_level(INPUTS[0]):
             clusters = [c for c in model.clusters(spec.read(result), level=spec.level) if c.sign == sign]
             words.append(surviving_words(spec.level, clusters, result))
+    if not words:
+        return ""
     said = listed(words)
-    return f". {said[:1].upper()}{said[1:]}" if words else ""
+    return f". {said[:1].upper()}{said[1:]}"
 
 
 def _table(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:
