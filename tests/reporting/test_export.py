@@ -283,7 +283,7 @@ def test_one_result_by_itself_is_exported(study: Study, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_exported_writes_nothing(study: Study, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="give one of nimare, gingerale, csv, compose"):
+    with pytest.raises(InputError, match=f"give one of {', '.join(PROGRAMS)}"):
         export(study, tmp_path, to="spm")
     clash = {**study, "Drug": study["drug"]}
     with pytest.raises(InputError, match=r"two analyses would both write Drug"):
