@@ -140,18 +140,20 @@ def plan_literature(
         "counts_affine": drawn.counts.affine,
     }
     names = [each.name for each in sets]
+    # Without defaults, so that a setting which a later version adds leaves stored runs valid.
+    settled = inference.model_dump_json(exclude_defaults=True)
     content = hashlib.sha256(json.dumps(names).encode())
     for name in sorted(arrays):
         content.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
     conventions = {
         "content": content.hexdigest(),
-        "inference": inference.model_dump_json(),
+        "inference": settled,
         "numerics": NUMERICS_VERSION,
         "version": _VERSION,
     }
     settings = {
         "conventions": conventions,
-        "inference": inference.model_dump_json(),
+        "inference": settled,
         "names": names,
         "mask": mask.name,
     }

@@ -136,7 +136,8 @@ def random_sets(sets: Sequence[Set], number: int, *, foci: xr.Dataset, seed: int
     Each experiment of such a set is replaced by one of the hundred with the most alike numbers of foci.
     """
     size = n_foci(foci)
-    order = np.argsort(size, kind="stable")
+    # Experiments beside each other in a database may be of one topic: those with equally many foci are shuffled.
+    order = np.lexsort((np.random.default_rng([seed, len(sets)]).permutation(len(size)), size))
     rank = np.argsort(order, kind="stable")
     picked: npt.NDArray[np.int64] = np.linspace(0, len(sets) - 1, number).round().astype(np.int64)
     found = []

@@ -161,3 +161,5 @@ def test_random_sets_have_as_many_experiments_and_about_as_many_foci(data: Path)
         assert len(np.unique(drawn.experiments)) == 50
         keep = np.isin(np.arange(foci.sizes["experiment"]), drawn.experiments)
         assert subset(foci, keep).sizes["experiment"] == 50
+        # All studies have three foci: neighbours in the database are no likelier than others.
+        assert drawn.experiments.max() - drawn.experiments.min() > 150
