@@ -70,6 +70,7 @@ def test_its_files_and_words(done: tuple[Path, dict, dict]) -> None:
     assert (table["p"].dropna() < 0.2).all()
     page, text = (out / "report.html").read_text(), ale.cite(out)
     assert "drug &gt; therapy AND drug &gt; third" in page
+    assert "Uncorrected p &lt; 0.2 in every contrast, whole mask" in page
     assert "“above-both” of drug-vs-therapy and drug-vs-third" in text
     assert record["analyses"]["above-both"]["kind"] == "contrast-conjunction"
     again = ale.collect(out)[1]["above-both"]

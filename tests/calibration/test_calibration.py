@@ -169,8 +169,9 @@ def test_statistics_of_the_whole_map_hold_their_level(script, tmp_path):
     assert sum(o.rejected for o in outcomes) > 0
 
 
+@pytest.mark.slow
 def test_contrasts_inside_a_place_hold_their_level(script):
-    """40 studies: 99.9 % of the binomial at .05 is 0-8; the full run has 300."""
+    """40 studies: 99.9 % of the binomial at .05 is 0-8; test_inside has as many on a small ball."""
     settings = script.Settings(grid=4, iterations=39)
     outcomes = [o for index in range(40) for o in script.inside_outcomes(index, settings)]
     lines, passed = script.table(outcomes)

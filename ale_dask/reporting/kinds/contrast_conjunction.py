@@ -22,7 +22,7 @@ from ale_dask.reporting.tables.clusters import joint_table
 from ale_dask.reporting.text.inference import limited
 from ale_dask.reporting.text.summary import cluster_words, surviving_words
 
-_EACH = "each contrast controls its own error, each direction by itself: what is shown survives in every one of them"
+_EACH = "each contrast controls its own error, in each direction by itself"
 _FWE = "family-wise error of voxels at {contrast_p:g} in each contrast: a voxel shown survives in every one of them"
 _CLUSTER = (
     "family-wise error of clusters at {cluster_p:g} in each contrast; the overlap of clusters does not show that any "
@@ -71,7 +71,11 @@ def _label(result: xr.Dataset, spec: MapSpec) -> str:
         "uncorrected": f"uncorrected p < {i.contrast_p:g}",
         "voxel-fwe": f"voxel FWE p ≤ {i.contrast_p:g}",
     }.get(spec.level, f"cluster-{spec.level[:4]} FWE p ≤ {i.cluster_p:g}")
-    return f"{level} in every contrast, arms at {input_words(spec.source, correction=i.correction)}"
+    if i.gate == "none":
+        return f"{level} in every contrast, whole mask"
+    # Corrected over the region that no relabelling changes, whichever gate the uncorrected maps have.
+    region = "arms" if i.gate == "arms" and spec.level == "uncorrected" else "pooled experiments"
+    return f"{level} in every contrast, {region} at {input_words(spec.source, correction=i.correction)}"
 
 
 def _facts(result: xr.Dataset) -> list[tuple[str, str]]:
