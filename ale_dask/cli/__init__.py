@@ -15,7 +15,7 @@ import typer
 from typer.main import get_command
 
 from ale_dask.cli import base_rate, exchange, fetch, follow, inspect, macm, moderator, null, run, sensitivity, update
-from ale_dask.cli.options import Stopped, printed_messages
+from ale_dask.cli.options import Stopped, printed_messages, stopped_by
 from ale_dask.errors import AleError, UnfinishedError
 
 log = logging.getLogger(__name__)
@@ -138,6 +138,8 @@ def main() -> None:
         except Stopped as stopped:
             _end(str(stopped), UnfinishedError.exit_code)
         except Exception:
+            if signalled := stopped_by():
+                _end(str(signalled), UnfinishedError.exit_code)
             traceback.print_exc()
             _end("this is a bug of ours; please report it with the lines above", AleError.exit_code)
 

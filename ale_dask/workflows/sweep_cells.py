@@ -94,6 +94,8 @@ def cells_of(study: Study, axes: Axes) -> list[Cell]:
                 f"sweep.{name}: no such setting{did_you_mean(name, Inference.model_fields)}; there are "
                 f"{', '.join(Inference.model_fields)}, and select.COLUMN"
             )
+        if name == "networks":
+            raise InputError("sweep.networks: changes no result; give it in [inference], for the tables of all cells")
         if len(set(map(str, listed))) < len(listed):
             raise InputError(f"sweep.{name}: names the same value twice")
     samples = {name: _samples(study, name) for name in axes if name.startswith(_SELECT)}

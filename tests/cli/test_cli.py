@@ -321,3 +321,20 @@ def test_the_worst_findings_of_a_kind_stand_for_the_others_unless_all_are_asked_
     assert "Far 7" in some
     assert "Far 0" not in some
     assert "and 3 more of outside-mask" in some
+
+
+def test_a_signal_that_a_library_turns_into_an_error_of_its_own_is_a_stop(
+    monkeypatch: pytest.MonkeyPatch, tiny: Path
+) -> None:
+    """As numba does when SIGTERM arrives while it saves a compiled kernel."""
+
+    def check(*arguments: object, **settings: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException as caught:
+            raise ValueError("not saved") from caught
+
+    monkeypatch.setattr("ale_dask.workflows.run.run", check)
+    done = ale("run", tiny, "-o", tiny / "o", code=75)
+    assert "stopped by SIGTERM" in done.stderr
+    assert "bug of ours" not in done.stderr

@@ -236,6 +236,7 @@ def test_a_cell_that_cannot_be_run_stops_the_sweep_before_it_starts_or_is_named(
         ({"voxel_p": [0.1, 2]}, r"cell voxel_p=2: inference.voxel_p: Input should be less than 1"),
         ({"select.dose": [1]}, "sweep.select.dose: no sample has a column 'dose'; there are .*class"),
         ({"seed": [1, 1]}, "sweep.seed: names the same value twice"),
+        ({"networks": ["yeo7", "yeo17"]}, "sweep.networks: changes no result"),
         ({}, "nothing to vary"),
     ],
 )
