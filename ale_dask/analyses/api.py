@@ -294,7 +294,7 @@ def _limit(
 
 
 def moderator(
-    foci: xr.Dataset,
+    foci: xr.Dataset | Mapping[str, xr.Dataset],
     on: str | Sequence[str],
     *,
     name: str | None = None,
@@ -308,11 +308,11 @@ def moderator(
     ----------
     foci
         Foci Dataset, mm in MNI space, from `read_foci`, whose files have the column; or a main effect of it, whose
-        settings and mask are then used.
+        settings and mask are then used; or several foci Datasets by name, which are joined.
     on
         The column: numbers, yes and no, or names of groups; or two columns, whose interaction is tested. "n" and "foci"
         are the numbers of subjects and of foci; "year" is read from the names of studies if the files have no such
-        column.
+        column; "sample" is the name of each of several foci Datasets.
     name
         Name of the result; by default that of the column.
     of
@@ -355,6 +355,7 @@ def moderator(
     given: dict[str, Any] = {
         key: changes.pop(key) for key in ("levels", "ranks", "nuisance", "strata") if key in changes
     }
+    foci = foci if isinstance(foci, xr.Dataset) else foci_data.together(foci)
     if kind_of(foci):
         model = model_of(foci)
         if kind_of(foci) != "main-effect":

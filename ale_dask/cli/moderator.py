@@ -23,6 +23,9 @@ from ale_dask.cli.options import (
 from ale_dask.cli.run import run_study
 from ale_dask.config.names import name_from
 
+TOGETHER = "all-samples"
+"""The main effect of all experiments, where the samples that they are from are compared."""
+
 
 @taking_settings
 def moderator(
@@ -32,7 +35,11 @@ def moderator(
     options: RunOptions,
     on: Annotated[
         list[str],
-        typer.Option("--on", help="Column of the experiments; given twice, the interaction of two is tested."),
+        typer.Option(
+            "--on",
+            help="Column of the experiments, or 'sample' for the file that each is from; given twice, the interaction "
+            "of two is tested.",
+        ),
     ],
     nuisance: Annotated[
         list[str] | None,
@@ -50,12 +57,17 @@ def moderator(
     space: Space = None,
     columns: Columns = None,
 ) -> None:
-    """Test where foci follow a column of the experiments of one sample, without a study.toml."""
-    name = names_of(foci)[0]
+    """Test where foci follow a column of the experiments, or differ between several samples, without a study.toml."""
+    from ale_dask.coordinates.foci import SAMPLE
+
+    names = names_of(foci)
+    by_file = len(names) > 1 and SAMPLE in (*on, *(nuisance or ()), strata)
+    name = TOGETHER if by_file else names[0]
     analysis: dict[str, Any] = {"kind": "moderator", "of": name, "on": on, "ranks": ranks, "strata": strata}
     analysis |= {"nuisance": nuisance or [], "levels": levels.split(",") if levels else None}
     analyses = {f"{name}-by-{'-'.join(map(name_from, on))}": analysis}
-    files = of_files(foci, analyses, names=[name], n=n, space=space, columns=columns_from(columns))
+    samples: dict[str, Any] = {"names": names, "together": name} if by_file else {"names": [name]}
+    files = of_files(foci, analyses, n=n, space=space, columns=columns_from(columns), **samples)
     study = with_settings(files, **settings)
     show_messages(quiet=options.quiet)
     run_study(study, out, options)

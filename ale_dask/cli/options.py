@@ -390,15 +390,22 @@ def with_settings(study: Study, **values: Any) -> Study:
     return study_from(data, source="command line")
 
 
-def of_files(files: list[Path], analyses: dict[str, dict[str, Any]], *, names: list[str], **options: Any) -> Study:
-    """Return the study of files of foci: one sample per file, or one sample of all files if `names` has one name."""
+def of_files(
+    files: list[Path], analyses: dict[str, dict[str, Any]], *, names: list[str], together: str = "", **options: Any
+) -> Study:
+    """Return the study of files of foci: one sample per file, or one sample of all files if `names` has one name.
+
+    Each sample has its main effect; with `together`, there is one of all samples, which has this name.
+    """
     from ale_dask.config.study import study_from, with_expanded_files
 
     paths = [str(file.resolve()) for file in files]
     parts = [paths] if len(names) == 1 else [[path] for path in paths]
     given = {k: v for k, v in options.items() if v is not None}
     sources = {name: {"files": part, **given} for name, part in zip(names, parts, strict=True)}
-    mains = {name: {"kind": "main-effect", "foci": name} for name in names}
+    mains: dict[str, dict[str, Any]] = {name: {"kind": "main-effect", "foci": name} for name in names}
+    if together:
+        mains = {together: {"kind": "main-effect", "foci": names}}
     title = " / ".join(names)
     study = study_from({"title": title, "foci": sources, "analysis": mains | analyses}, source="command line")
     return with_expanded_files(study)

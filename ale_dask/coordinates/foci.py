@@ -161,6 +161,20 @@ def concat(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
     return joined.assign_attrs(selection=json.dumps(steps)) if steps else joined
 
 
+def together(samples: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """Return one foci Dataset of several samples, whose column `sample` names the sample of each experiment.
+
+    A column of this name in the files is kept instead; one sample alone stays as it is.
+    """
+    if len(samples) == 1:
+        return next(iter(samples.values()))
+    joined = concat(list(samples.values()))
+    if f"moderator_{SAMPLE}" in joined or SAMPLE in joined.get("tag", ()):
+        return joined
+    names = np.repeat(np.array(list(samples), dtype=object), [d.sizes["experiment"] for d in samples.values()])
+    return joined.assign({f"moderator_{SAMPLE}": ("experiment", _strings(names.tolist()))})
+
+
 def _joined_tags(datasets: Sequence[xr.Dataset], offsets: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.bool_]]:
     labels = dict.fromkeys(str(t) for d in datasets if "experiment_tag" in d for t in d["tag"].values)
     tags = {label: np.zeros(int(offsets[-1]), dtype=bool) for label in labels}
@@ -191,6 +205,8 @@ def subset(dataset: xr.Dataset, keep: npt.ArrayLike) -> xr.Dataset:
     return describe(cut.assign(focus_experiment=("focus", position[owner[foci]])))
 
 
+SAMPLE = "sample"
+"""The column that names the sample of each experiment where several samples are joined."""
 OF_READER = frozenset(("id", "study", "name", "source", "n", "foci", "n_imputed", "pooled_from"))
 """The columns of `table` that every reader makes; all others are columns or tags of the files."""
 

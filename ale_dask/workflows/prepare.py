@@ -63,10 +63,9 @@ def read_samples(study: Study, *, mask: Mask) -> tuple[dict[str, xr.Dataset], di
     sources = read_sources(study, need_n=inference.fwhm is None)
     samples: dict[str, Sample] = {}
     for name, main in main_effects_of(study).items():
-        parts = [sources[f] for f in main.foci]
-        foci = parts[0] if len(parts) == 1 else foci_data.concat(parts)
+        foci = foci_data.together({f: sources[f] for f in main.foci})
         # Messages about a sample of one source use the name of the source.
-        foci = by_subjects(foci, inference.same_subjects, name=main.foci[0] if len(parts) == 1 else name)
+        foci = by_subjects(foci, inference.same_subjects, name=main.foci[0] if len(main.foci) == 1 else name)
         where = f"analysis.{name}"
         samples[name] = enough(sample(foci, mask=mask, inference=inference, name=where), name=where)
     for name, analysis in study.analysis.items():

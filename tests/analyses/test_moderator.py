@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
+from support.commands import ale as command
 from support.runs import digests_of, with_backend
 from support.studies import write_ball
 
@@ -20,7 +21,7 @@ from ale_dask.analyses.moderator_columns import moderated, moderator_findings
 from ale_dask.analyses.sample import sample, study_bits
 from ale_dask.config.study import Moderator, inference_from, load_study
 from ale_dask.coordinates.decisions import decisions
-from ale_dask.coordinates.foci import Experiment, build, subset
+from ale_dask.coordinates.foci import Experiment, build, subset, together
 from ale_dask.coordinates.subject_groups import group_keys
 from ale_dask.errors import InputError
 from ale_dask.reporting.text.summary import summary_of
@@ -206,6 +207,24 @@ def test_groups_of_subjects_move_whole(mask) -> None:
     assert any(d.code == "moderator-missing" and "Smithb" in d.message for d in decisions(differing))
 
 
+def test_several_samples_are_compared_as_by_a_column_of_their_names(mask) -> None:
+    names = np.array(["drug", "therapy", "rest"])
+    foci = foci_of(15, {"arm": names[np.arange(15) // 5]}, planted=lambda i: i < 5)
+    parts = {name: subset(foci, foci["moderator_arm"].values == name) for name in names}
+    whole, named = by(parts, "sample", mask), by(foci, "arm", mask)
+    assert whole.attrs["pairs"] == named.attrs["pairs"] == ["drug, rest", "drug, therapy", "rest, therapy"]
+    np.testing.assert_array_equal(whole["t_moderator"].values, named["t_moderator"].values)
+    np.testing.assert_array_equal(whole["p_voxel_fwe_greater"].values, named["p_voxel_fwe_greater"].values)
+    best = int(np.nanargmin(whole["p_voxel_fwe_greater"].values))
+    assert float(whole["p_voxel_fwe_greater"][best]) <= 0.05
+    assert "drug" in whole.attrs["pairs"][abs(int(whole["pair"][best])) - 1]
+
+    own = parts["drug"].assign(moderator_sample=("experiment", np.array(list("aabbb"), dtype=object)))
+    kept = together({"drug": own, "rest": parts["rest"]})
+    assert kept["moderator_sample"].values.tolist() == [*"aabbb", *[""] * 5]
+    assert together({"drug": parts["drug"]}) is parts["drug"]
+
+
 def test_years_are_read_from_names_and_said(mask) -> None:
     foci = foci_of(8, {})
     result = by(foci, "year", mask)
@@ -321,6 +340,24 @@ def test_same_digests_and_maps_in_any_blocks_and_in_two_processes(folder: Path) 
     for variable in results["weeks"].data_vars:
         if results["weeks"][variable].dtype.kind in "fi":
             np.testing.assert_array_equal(results["weeks"][variable], again["weeks"][variable], err_msg=variable)
+
+
+def test_the_command_compares_several_files(tmp_path: Path) -> None:
+    """Without a study.toml; the main effect is one of all experiments, and digests are those of a column."""
+    write_ball(tmp_path / "ball.nii.gz", radius=6.0)
+    names = np.array(["drug", "therapy", "rest"])
+    foci = foci_of(12, {"arm": names[np.arange(12) // 4]}, planted=lambda i: i < 4)
+    for name in names:
+        ale.write_foci(subset(foci, foci["moderator_arm"].values == name), tmp_path / f"{name}.csv")
+    files = [tmp_path / f"{name}.csv" for name in names]
+    common = ["--mask", tmp_path / "ball.nii.gz", "-i", 40, "--voxel-p", 0.05, "--no-pictures", "-q", "--json"]
+    told = [
+        json.loads(command("moderator", *files, "--on", on, "-o", tmp_path / on, *common).stdout)["analyses"]
+        for on in ("sample", "arm")
+    ]
+    assert list(told[0]) == ["all-samples", "all-samples-by-sample"]
+    assert told[0]["all-samples-by-sample"]["digest"] == told[1]["drug-by-arm"]["digest"]
+    assert "drug, therapy" in (tmp_path / "sample" / "report.html").read_text()
 
 
 def test_what_was_found_is_said_where_no_other_correction_is_made(mask) -> None:
