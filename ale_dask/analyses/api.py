@@ -26,8 +26,9 @@ from ale_dask.analyses.networks import check_networks, with_networks
 from ale_dask.analyses.sample import Sample, enough, sample, study_bits
 from ale_dask.analyses.sensitivity import leave_one_out_maps as left_out
 from ale_dask.analyses.study_moderators import with_clusters
+from ale_dask.config.analysis import BalancedContrast, Moderator, Subsampled
 from ale_dask.config.inference import IMAGES, Inference, changed
-from ale_dask.config.study import BalancedContrast, Moderator, Subsampled, analysis_from, inference_from
+from ale_dask.config.study import analysis_from, inference_from
 from ale_dask.coordinates import foci as foci_data
 from ale_dask.coordinates.masks import load_mask, load_space
 from ale_dask.coordinates.pooling import by_subjects

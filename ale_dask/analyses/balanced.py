@@ -29,8 +29,8 @@ from ale_dask.analyses.subsamples import (
     shares,
     subsamples_of,
 )
+from ale_dask.config.analysis import INPUTS, BalancedContrast
 from ale_dask.config.inference import RelabelP
-from ale_dask.config.study import INPUTS, BalancedContrast
 from ale_dask.errors import InputError
 from ale_dask.execution.plan import Setting
 from ale_dask.numerics import correct

@@ -24,8 +24,8 @@ from ale_dask.analyses.inside import Inside, Limit, inside_attrs, inside_variabl
 from ale_dask.analyses.main_effect import MainEffectPlan, identity_of, result_attrs, search_variables, thresholded
 from ale_dask.analyses.sample import Sample
 from ale_dask.analyses.seed_reach import reach_of_parts
+from ale_dask.config.analysis import INPUTS
 from ale_dask.config.inference import Inference, RelabelP
-from ale_dask.config.study import INPUTS
 from ale_dask.coordinates import foci as foci_data
 from ale_dask.coordinates.foci import foci_alone
 from ale_dask.coordinates.shared_subjects import shared as shared_by

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from ale_dask.analyses.corrections import CLUSTER_SHORTS, CORRECTION_OF
 from ale_dask.analyses.main_effect import EPS, identity_of
+from ale_dask.config.analysis import INPUTS
 from ale_dask.config.inference import Inference
-from ale_dask.config.study import INPUTS
 from ale_dask.execution.plan import Plan, Setting, StoredArray
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.contrast import relabellings

@@ -22,8 +22,8 @@ from ale_dask.analyses.inside import Limit, identity_of_limit, inside_attrs, ins
 from ale_dask.analyses.main_effect import search_attrs, search_variables
 from ale_dask.analyses.seed_reach import reach_of_parts
 from ale_dask.analyses.subsamples import ranked
+from ale_dask.config.analysis import INPUTS
 from ale_dask.config.inference import Inference
-from ale_dask.config.study import INPUTS
 from ale_dask.numerics import clusters
 from ale_dask.schema import Variable, describe
 

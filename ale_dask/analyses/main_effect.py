@@ -22,8 +22,8 @@ from ale_dask.analyses.null_draws import DrawnPlan, null_tables
 from ale_dask.analyses.null_threshold import null_specific_threshold
 from ale_dask.analyses.sample import Sample
 from ale_dask.analyses.seed_reach import seed_attrs, seed_variables
+from ale_dask.config.analysis import INPUTS
 from ale_dask.config.inference import Inference
-from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.direction import counts_of
 from ale_dask.coordinates.subject_groups import count_of_pooled, n_subjects, subject_groups
 from ale_dask.execution.monitor.state import Statistic

@@ -16,7 +16,7 @@ import xarray as xr
 from scipy import stats
 
 from ale_dask.analyses.sample import Sample
-from ale_dask.config.study import Moderator
+from ale_dask.config.analysis import Moderator
 from ale_dask.coordinates.decisions import Decision
 from ale_dask.coordinates.foci import subset, table, word_of
 from ale_dask.coordinates.misplaced import Finding

@@ -20,8 +20,9 @@ from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.inside import Inside, Limit, check_correction, check_invariant, of_main_effect
 from ale_dask.analyses.moderator_columns import Moderated, moderated
 from ale_dask.analyses.sample import Sample
+from ale_dask.config.analysis import BalancedContrast, Conjunction, Contrast, Moderator, Subsampled
 from ale_dask.config.inference import Inference
-from ale_dask.config.study import BalancedContrast, Conjunction, Contrast, Moderator, Study, Subsampled
+from ale_dask.config.study import Study
 from ale_dask.execution.backends.connect import cpu_count
 from ale_dask.execution.plan import P, Plan, of_type
 from ale_dask.numerics.space import Mask

@@ -21,8 +21,9 @@ from ale_dask.analyses.statistics.given import GIVEN
 from ale_dask.analyses.statistics.images import GridImage, on_grid
 from ale_dask.analyses.statistics.null import Asked, NullStatisticPlan, plan_statistic
 from ale_dask.analyses.study_plans import KeepPlan, PreparedStudy
+from ale_dask.config.analysis import MapStatistic
 from ale_dask.config.names import name_from
-from ale_dask.config.study import MapStatistic, Study, main_effects_of
+from ale_dask.config.study import Study, main_effects_of
 from ale_dask.errors import InputError
 from ale_dask.execution.plan import Plan, of_type
 from ale_dask.numerics.space import Mask

@@ -32,7 +32,7 @@ from ale_dask.analyses.subsamples import (
     shares,
     subsamples_of,
 )
-from ale_dask.config.study import INPUTS, Subsampled
+from ale_dask.config.analysis import INPUTS, Subsampled
 from ale_dask.coordinates.foci import subset
 from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import cpu_count

@@ -16,9 +16,10 @@ from typing import Any
 
 import tomli_w
 
+from ale_dask.config.analysis import image_inside
 from ale_dask.config.files import read_regular
 from ale_dask.config.inference import EARLIER, IMAGES, is_image
-from ale_dask.config.study import Study, image_inside, inference_from
+from ale_dask.config.study import Study, inference_from
 from ale_dask.errors import InputError
 
 _BLOCK = re.compile(r"sha256 of the block: ([0-9a-f]{64})\s+```toml\n(.*?)```", re.DOTALL)

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ale_dask.config.foci_source import Step
 from ale_dask.config.inference import BUILT_IN
-from ale_dask.config.study import Step
 from ale_dask.coordinates.masks import load_mask
 from ale_dask.numerics.space import Mask
 

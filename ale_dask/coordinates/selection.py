@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from ale_dask.config.study import RULES, Step, step_from
+from ale_dask.config.foci_source import RULES, Step
+from ale_dask.config.study import step_from
 from ale_dask.coordinates.expressions import holds
 from ale_dask.coordinates.foci import n_foci, subset, table
 from ale_dask.coordinates.masks import load_mask

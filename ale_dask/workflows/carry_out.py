@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ale_dask.analyses.kinds import PLANS
+from ale_dask.config.backend import Backend
 from ale_dask.config.inference import Inference
-from ale_dask.config.study import Backend, Study
+from ale_dask.config.study import Study
 from ale_dask.coordinates.masks import load_space
 from ale_dask.execution.backends.connect import connect, noticing_loss, usable
 from ale_dask.execution.backends.registry import backend_of

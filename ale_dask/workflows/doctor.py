@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ale_dask.analyses.execute import seconds_per_iteration
-from ale_dask.config.study import Backend, load_study
+from ale_dask.config.backend import Backend
+from ale_dask.config.study import load_study
 from ale_dask.datasets.example import write_example
 from ale_dask.errors import BackendError, StoreError
 from ale_dask.execution.backends.connect import connect, cpu_count, dashboard, worker_versions

@@ -16,9 +16,11 @@ from ale_dask.analyses.findings.certainty import Evidence
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.sensitivity.noise_null import least_of
 from ale_dask.analyses.sensitivity.power import SIMULATIONS
+from ale_dask.config.analysis import INPUTS
+from ale_dask.config.backend import Backend
 from ale_dask.config.inference import ENHANCED
 from ale_dask.config.run_record import RunRecord
-from ale_dask.config.study import INPUTS, Backend, Study
+from ale_dask.config.study import Study
 from ale_dask.errors import InputError, did_you_mean
 from ale_dask.execution.backends.connect import cpu_count
 from ale_dask.execution.progress import clock

@@ -25,8 +25,9 @@ from ale_dask.analyses.sensitivity import fail_safe as noisy
 from ale_dask.analyses.sensitivity.api import main_effects_of
 from ale_dask.analyses.sensitivity.base_rate_variants import BaseRateVariantsPlan
 from ale_dask.analyses.sensitivity.fail_safe_base_rate import OF_BOTH, AddedBaseRate, Steps, steps_of
+from ale_dask.config.backend import Backend
 from ale_dask.config.run_record import RunRecord
-from ale_dask.config.study import Backend, Study
+from ale_dask.config.study import Study
 from ale_dask.errors import InputError, did_you_mean
 from ale_dask.execution.backends.connect import cpu_count, threads_of
 from ale_dask.execution.block_store import store_plan

@@ -34,7 +34,7 @@ from ale_dask.analyses.sensitivity.jackknife import (
     overlap_fractions,
     sets_of,
 )
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.coordinates import foci as foci_data
 from ale_dask.errors import InputError
 from ale_dask.execution.plan import Plan

@@ -17,8 +17,9 @@ from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import MainEffectPlan
 from ale_dask.analyses.sensitivity import contrast_jackknife
 from ale_dask.analyses.sensitivity.jackknife import REPEATED
+from ale_dask.config.backend import Backend
 from ale_dask.config.run_record import RunRecord
-from ale_dask.config.study import Backend, Study, main_effects_of
+from ale_dask.config.study import Study, main_effects_of
 from ale_dask.execution.backends.connect import threads_of
 from ale_dask.execution.block_store import store_plan
 from ale_dask.execution.executors import Job

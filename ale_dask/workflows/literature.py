@@ -22,9 +22,12 @@ from ale_dask.analyses import base_rate, main_effect
 from ale_dask.analyses.findings.atlas import atlas
 from ale_dask.analyses.literature import LiteraturePlan, Set, SetResult, plan_literature, read_rows
 from ale_dask.analyses.sample import study_bits
+from ale_dask.config.analysis import MainEffect
+from ale_dask.config.backend import Backend
+from ale_dask.config.foci_source import FociSource
 from ale_dask.config.inference import Inference
 from ale_dask.config.names import name_from
-from ale_dask.config.study import Backend, FociSource, MainEffect, Study, to_toml
+from ale_dask.config.study import Study, to_toml
 from ale_dask.coordinates.foci import Experiment, build, foci_of, n_foci, subset
 from ale_dask.coordinates.masks import load_space
 from ale_dask.coordinates.pooling import by_subjects

@@ -11,9 +11,10 @@ import xarray as xr
 
 from ale_dask.analyses.contrast import disjoint_arms
 from ale_dask.analyses.moderator_columns import moderated, moderator_findings
+from ale_dask.config.analysis import BalancedContrast, Contrast, MainEffect, Moderator
 from ale_dask.config.inference import DATABASES, LITERATURE, Inference
 from ale_dask.config.protocol import deviations, protocol_of
-from ale_dask.config.study import BalancedContrast, Contrast, MainEffect, Moderator, Study
+from ale_dask.config.study import Study
 from ale_dask.coordinates.decisions import Decision, add_decisions, decisions
 from ale_dask.coordinates.foci import n_foci
 from ale_dask.coordinates.lint import MIXED, Finding, lint, lint_contrast

@@ -18,8 +18,9 @@ from ale_dask.analyses.statistics.given import Tail
 from ale_dask.analyses.statistics.null import Asked, NullStatisticPlan
 from ale_dask.analyses.study_plans import KeepPlan, PreparedStudy
 from ale_dask.analyses.study_statistics import asked_from, label_of, needs_result, plans_asked
+from ale_dask.config.backend import Backend
 from ale_dask.config.run_record import RunRecord
-from ale_dask.config.study import Backend, Study
+from ale_dask.config.study import Study
 from ale_dask.errors import InputError, did_you_mean
 from ale_dask.execution.backends.connect import threads_of
 from ale_dask.execution.block_store import segments, store_plan

@@ -23,8 +23,10 @@ from ale_dask.analyses.sample import Sample, enough, sample, study_bits
 from ale_dask.analyses.statistics.null import NullStatisticPlan
 from ale_dask.analyses.study_plans import PreparedStudy
 from ale_dask.analyses.study_statistics import check_statistics, plan_statistics
+from ale_dask.config.analysis import BalancedContrast, Conjunction, Contrast
 from ale_dask.config.files import expand_files
-from ale_dask.config.study import BalancedContrast, Conjunction, Contrast, FociSource, Study, main_effects_of
+from ale_dask.config.foci_source import FociSource
+from ale_dask.config.study import Study, main_effects_of
 from ale_dask.coordinates import foci as foci_data
 from ale_dask.coordinates.masks import load_mask, load_space
 from ale_dask.coordinates.pooling import by_subjects

@@ -11,9 +11,11 @@ import xarray as xr
 
 from ale_dask.analyses.execute import seconds_per_iteration
 from ale_dask.analyses.findings.model import model_of
+from ale_dask.config.analysis import INPUTS, Conjunction, Contrast, Moderator
+from ale_dask.config.backend import Backend
 from ale_dask.config.inference import PROFILES, PROGRAMS
 from ale_dask.config.run_record import RunRecord
-from ale_dask.config.study import INPUTS, Backend, Conjunction, Contrast, Moderator, Study
+from ale_dask.config.study import Study
 from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import threads_of
 from ale_dask.reporting.common.maps import stem

@@ -24,10 +24,11 @@ from ale_dask.analyses.execute import seconds_of_first, seconds_per_iteration
 from ale_dask.analyses.kinds import PLANS, counts_of, iterations_of
 from ale_dask.analyses.statistics.images import label_file
 from ale_dask.analyses.study_plans import Null, PreparedStudy
+from ale_dask.config.backend import Backend
 from ale_dask.config.files import read_regular
 from ale_dask.config.inference import DATABASES
 from ale_dask.config.sealed_file import sealed
-from ale_dask.config.study import Backend, Study, load_study, main_effects_of, to_toml, with_expanded_files, with_files
+from ale_dask.config.study import Study, load_study, main_effects_of, to_toml, with_expanded_files, with_files
 from ale_dask.coordinates.readers.sdm import is_sdm
 from ale_dask.datasets.fetch import fetched
 from ale_dask.errors import InputError, StoreError

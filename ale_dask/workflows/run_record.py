@@ -19,10 +19,12 @@ from ale_dask.analyses.contrast_clusters import clusters_name
 from ale_dask.analyses.findings.atlas import ATLASES
 from ale_dask.analyses.findings.model import SIMULATED, model_of
 from ale_dask.analyses.networks import NETWORK
+from ale_dask.config.analysis import Contrast, MainEffect, Moderator
+from ale_dask.config.foci_source import FociSource
 from ale_dask.config.inference import BUILT_IN
 from ale_dask.config.protocol import deviations, protocol_of
 from ale_dask.config.run_record import SCHEMA, FileRecord, RunRecord
-from ale_dask.config.study import Contrast, FociSource, MainEffect, Moderator, Study, with_expanded_files
+from ale_dask.config.study import Study, with_expanded_files
 from ale_dask.coordinates.decisions import ATTRIBUTE, decisions
 from ale_dask.coordinates.readers.known_columns import described
 from ale_dask.numerics import NUMERICS_VERSION

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from ale_dask.config.foci_source import FociSource
 from ale_dask.config.names import name_from
-from ale_dask.config.study import FociSource, Study, study_from
+from ale_dask.config.study import Study, study_from
 from ale_dask.coordinates.expressions import literal
 from ale_dask.coordinates.foci import table
 from ale_dask.coordinates.lint import ENOUGH_EXPERIMENTS

@@ -11,7 +11,8 @@ from support.runs import with_backend
 from support.studies import experiments, write_sample, write_tiny
 
 import ale_dask as ale
-from ale_dask.config.study import INPUTS, load_study, parse_study
+from ale_dask.config.analysis import INPUTS
+from ale_dask.config.study import load_study, parse_study
 from ale_dask.errors import InputError
 from ale_dask.reporting.tables.clusters import joint_table
 from ale_dask.workflows.run import run, write

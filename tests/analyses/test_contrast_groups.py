@@ -16,7 +16,8 @@ from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
 from ale_dask.analyses.main_effect import plan_main_effect
 from ale_dask.analyses.sample import reorder, sample, study_bits
-from ale_dask.config.study import INPUTS, inference_from, load_study
+from ale_dask.config.analysis import INPUTS
+from ale_dask.config.study import inference_from, load_study
 from ale_dask.coordinates.foci import concat, subset
 from ale_dask.coordinates.subject_groups import pool_subjects, subject_groups
 from ale_dask.errors import InputError

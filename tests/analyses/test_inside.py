@@ -13,7 +13,8 @@ from support.samples import MASK, sample
 from support.studies import experiments, write_sample, write_tiny
 
 import ale_dask as ale
-from ale_dask.config.study import INPUTS, load_study
+from ale_dask.config.analysis import INPUTS
+from ale_dask.config.study import load_study
 from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask
 from ale_dask.workflows.run import run

@@ -23,7 +23,8 @@ from ale_dask.analyses.main_effect import plan_main_effect
 from ale_dask.analyses.sample import sample
 from ale_dask.analyses.sensitivity import base_rate_variants
 from ale_dask.analyses.sensitivity.jackknife import LeftOut, family
-from ale_dask.config.study import INPUTS, inference_from, load_study
+from ale_dask.config.analysis import INPUTS
+from ale_dask.config.study import inference_from, load_study
 from ale_dask.coordinates.foci import subset
 from ale_dask.coordinates.masks import load_space
 from ale_dask.errors import InputError

@@ -19,7 +19,8 @@ from ale_dask.analyses import moderator_clusters as second
 from ale_dask.analyses.execute import run_plan
 from ale_dask.analyses.moderator_columns import moderated, moderator_findings
 from ale_dask.analyses.sample import sample, study_bits
-from ale_dask.config.study import Moderator, inference_from, load_study
+from ale_dask.config.analysis import Moderator
+from ale_dask.config.study import inference_from, load_study
 from ale_dask.coordinates.decisions import decisions
 from ale_dask.coordinates.foci import Experiment, build, subset, together
 from ale_dask.coordinates.subject_groups import group_keys

@@ -12,7 +12,8 @@ from support.effects import effect
 
 import ale_dask as ale
 from ale_dask.analyses.main_effect import thresholded
-from ale_dask.config.study import INPUTS, load_study
+from ale_dask.config.analysis import INPUTS
+from ale_dask.config.study import load_study
 from ale_dask.coordinates.foci import subset
 from ale_dask.errors import InputError
 from ale_dask.workflows.prepare import prepare

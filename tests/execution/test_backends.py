@@ -26,7 +26,8 @@ from support.schedulers import Scheduler, scheduler
 from support.slurm import lacking, slurm, wait_until
 from support.sshd import sshd
 
-from ale_dask.config.study import Backend, Study, backend_from, load_study, parse_study, to_toml
+from ale_dask.config.backend import Backend
+from ale_dask.config.study import Study, backend_from, load_study, parse_study, to_toml
 from ale_dask.errors import BackendError, InputError
 from ale_dask.execution.backends import queues
 from ale_dask.execution.backends.base import Submission

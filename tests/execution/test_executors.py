@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ale_dask.config.study import Backend
+from ale_dask.config.backend import Backend
 from ale_dask.errors import InputError, UnfinishedError
 from ale_dask.execution import executors
 from ale_dask.execution.backends.connect import connect

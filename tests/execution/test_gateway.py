@@ -22,7 +22,8 @@ from support.messages import messages
 from support.runs import chunks, digests, digests_of, with_backend
 from support.slurm import wait_until
 
-from ale_dask.config.study import Backend, load_study
+from ale_dask.config.backend import Backend
+from ale_dask.config.study import load_study
 from ale_dask.errors import BackendError
 from ale_dask.execution.backends.connect import connect, dashboard
 from ale_dask.workflows.follow import follow, logs

@@ -25,7 +25,8 @@ from support.runs import digests, digests_of, with_backend
 from support.schedulers import scheduler
 
 from ale_dask.cli import main
-from ale_dask.config.study import Backend, Study
+from ale_dask.config.backend import Backend
+from ale_dask.config.study import Study
 from ale_dask.errors import BackendError
 from ale_dask.execution.backends import kubernetes
 from ale_dask.execution.backends.connect import connect

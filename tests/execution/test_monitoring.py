@@ -28,8 +28,9 @@ from support.strategies import QUICK
 
 import ale_dask as ale
 from ale_dask.cli.follow import status_lines
+from ale_dask.config.backend import Backend
 from ale_dask.config.inference import ClusterCut
-from ale_dask.config.study import Backend, load_study
+from ale_dask.config.study import load_study
 from ale_dask.errors import BackendError
 from ale_dask.execution.backends.connect import connect
 from ale_dask.execution.monitor.driver import monitored, served

@@ -23,7 +23,8 @@ from support.slurm import lacking, slurm, wait_until
 from support.studies import write_tiny
 
 from ale_dask.cli import main
-from ale_dask.config.study import Backend, Study, load_study
+from ale_dask.config.backend import Backend
+from ale_dask.config.study import Study, load_study
 from ale_dask.errors import BackendError, UnfinishedError
 from ale_dask.execution.backends import slurm as slurm_jobs
 from ale_dask.execution.backends.registry import backend_of

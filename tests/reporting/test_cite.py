@@ -14,19 +14,12 @@ from typer.testing import CliRunner
 
 import ale_dask as ale
 from ale_dask.cli import app
+from ale_dask.config.analysis import Conjunction, Contrast, MainEffect, Moderator
+from ale_dask.config.backend import Backend
+from ale_dask.config.foci_source import FociSource, Step
 from ale_dask.config.inference import EARLIER, Inference
 from ale_dask.config.records import Records
-from ale_dask.config.study import (
-    Backend,
-    Conjunction,
-    Contrast,
-    FociSource,
-    MainEffect,
-    Moderator,
-    Step,
-    Study,
-    study_from,
-)
+from ale_dask.config.study import Study, study_from
 from ale_dask.errors import StoreError
 from ale_dask.reporting.text.methods import as_markdown, methods_of
 from ale_dask.reporting.text.references import REFERENCES

@@ -14,8 +14,8 @@ from support.databases import PLACE, write_database
 import ale_dask as ale
 from ale_dask.analyses import literature as sets_of
 from ale_dask.analyses.literature import LiteraturePlan
+from ale_dask.config.backend import Backend
 from ale_dask.config.inference import Inference
-from ale_dask.config.study import Backend
 from ale_dask.coordinates.foci import subset
 from ale_dask.coordinates.masks import load_mask, load_space
 from ale_dask.errors import InputError

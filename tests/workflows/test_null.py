@@ -18,7 +18,8 @@ from support.slurm import wait_until
 from support.studies import write_tiny
 
 import ale_dask as ale
-from ale_dask.config.study import Backend, load_study
+from ale_dask.config.backend import Backend
+from ale_dask.config.study import load_study
 from ale_dask.errors import InputError
 from ale_dask.execution.plan import digest
 

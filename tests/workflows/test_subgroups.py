@@ -13,7 +13,8 @@ from support.messages import messages
 from support.studies import table, write_ball
 
 import ale_dask as ale
-from ale_dask.config.study import Step, Study, load_study
+from ale_dask.config.foci_source import Step
+from ale_dask.config.study import Study, load_study
 from ale_dask.coordinates.foci import table as columns_of
 from ale_dask.coordinates.selection import select
 from ale_dask.errors import InputError

@@ -18,7 +18,8 @@ from support.studies import ANALYSES, table, write_ball
 
 import ale_dask as ale
 from ale_dask.analyses.main_effect import thresholded
-from ale_dask.config.study import INPUTS, Study, load_study
+from ale_dask.config.analysis import INPUTS
+from ale_dask.config.study import Study, load_study
 from ale_dask.errors import InputError, StoreError
 from ale_dask.reporting.tables.contributions import surviving_clusters
 from ale_dask.storage.location import place

@@ -17,8 +17,8 @@ import xarray as xr
 
 from ale_dask.analyses.corrections import CORRECTION_OF, Correction, Scales
 from ale_dask.analyses.findings.clusters import Cluster, find_clusters
+from ale_dask.config.analysis import INPUTS
 from ale_dask.config.inference import EARLIER, Inference
-from ale_dask.config.study import INPUTS
 from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask
 

@@ -26,7 +26,7 @@ from ale_dask.analyses.main_effect import MainEffectPlan, plan_main_effect, surv
 from ale_dask.analyses.sample import Sample
 from ale_dask.analyses.sensitivity import base_rate_variants, variant_null
 from ale_dask.analyses.sensitivity import contrast_jackknife as contrasts
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.coordinates.foci import subset, table
 from ale_dask.coordinates.subject_groups import group_names
 from ale_dask.errors import InputError, did_you_mean

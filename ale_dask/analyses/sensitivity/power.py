@@ -13,7 +13,7 @@ from ale_dask.analyses.base_rate import nulls_of
 from ale_dask.analyses.findings.model import kind_of, model_of
 from ale_dask.analyses.sample import sample
 from ale_dask.analyses.sensitivity.power_nulls import Found, base_rate_found, uniform_found
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.coordinates.foci import foci_alone
 from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import cpu_count

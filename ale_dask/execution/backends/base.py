@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ale_dask.config.study import Backend as Settings
+from ale_dask.config.backend import Backend as Settings
 from ale_dask.errors import BackendError
 from ale_dask.execution.backends.registry import QUEUES
 from ale_dask.storage.location import Place

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ale_dask.config.study import Backend as Settings
+from ale_dask.config.backend import Backend as Settings
 from ale_dask.errors import AleError, BackendError, UnfinishedError
 from ale_dask.execution.backends.registry import backend_of
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from ale_dask.config.study import Backend as Settings
+from ale_dask.config.backend import Backend as Settings
 from ale_dask.errors import BackendError
 from ale_dask.storage.location import Place
 

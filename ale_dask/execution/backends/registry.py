@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ale_dask.errors import BackendError
 
 if TYPE_CHECKING:
-    from ale_dask.config.study import Backend as Settings
+    from ale_dask.config.backend import Backend as Settings
     from ale_dask.execution.backends.base import Backend, Submission
 
 
@@ -81,6 +81,6 @@ def backend_of(settings: Settings) -> Backend:
 
 def follower_of(submission: Submission) -> Backend:
     """Return the backend that tells how a submitted run is doing, shows its logs and cancels it."""
-    from ale_dask.config.study import Backend as Settings
+    from ale_dask.config.backend import Backend as Settings
 
     return backend_of(Settings(name=submission.scheduler or FOLLOWED_BY[submission.how]))

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NoReturn
 
-from ale_dask.config.study import Backend as Settings
+from ale_dask.config.backend import Backend as Settings
 from ale_dask.errors import BackendError
 from ale_dask.execution.backends.base import (
     Backend,

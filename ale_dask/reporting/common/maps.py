@@ -12,7 +12,7 @@ import xarray as xr
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import thresholded
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.reporting.common.base_rate_maps import AGAINST, UNIFORM
 from ale_dask.reporting.common.map_spec import MapSpec as MapSpec
 from ale_dask.reporting.common.presentation import presentation_of

@@ -13,7 +13,7 @@ import xarray as xr
 from ale_dask.analyses.findings.clusters import find_clusters
 from ale_dask.analyses.findings.matching import CHANGES
 from ale_dask.analyses.findings.model import is_simulated, model_of
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask

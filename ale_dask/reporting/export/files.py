@@ -16,7 +16,7 @@ import xarray as xr
 from scipy import special
 
 from ale_dask.analyses.findings.model import Results, by_name, is_simulated, model_of, with_origin
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.coordinates.foci import foci_of
 from ale_dask.coordinates.readers import write_table
 from ale_dask.coordinates.spreadsheet_cells import escaped

@@ -26,7 +26,7 @@ from scipy import special
 from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.coordinates.readers.sleuth import write_sleuth
 from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.reporting.common.map_files import MNI152, SIMULATED, File, to_volume

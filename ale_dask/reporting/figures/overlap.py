@@ -15,7 +15,7 @@ import xarray as xr
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.matching import dice
 from ale_dask.analyses.findings.model import is_simulated, model_of
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.palette import FAINT, INK, OVERLAP, hues_of, pooled_names
 from ale_dask.reporting.common.svg import WIDTH, box, short, svg, text

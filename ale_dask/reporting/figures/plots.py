@@ -15,7 +15,7 @@ import xarray as xr
 
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.sensitivity.power import BESIDE
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.coordinates.foci import n_foci
 from ale_dask.numerics.correct import UNREACHABLE, cut, cut_interval
 from ale_dask.reporting.common.map_files import SIMULATED

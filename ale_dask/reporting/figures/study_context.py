@@ -13,7 +13,7 @@ import xarray as xr
 
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import thresholded
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.reporting.common.palette import Hue, hues_of
 from ale_dask.reporting.tables.contributions import contribution_table, foci_used
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.reporting.figures.viewer_layers import Backdrop
 from ale_dask.reporting.html.page import PAGE
 from ale_dask.reporting.html.rendering import rendered

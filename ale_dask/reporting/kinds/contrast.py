@@ -12,7 +12,7 @@ from ale_dask.analyses.contrast import KIND
 from ale_dask.analyses.corrections import CLUSTER_SHORTS
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.reporting.common.map_spec import MapSpec, of
 from ale_dask.reporting.common.maps import INPUT_ENDS, corrected_map_specs, find_map_spec, with_cluster_numbers
 from ale_dask.reporting.common.phrases import listed

@@ -18,7 +18,7 @@ from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import MainEffectResult, model_of
 from ale_dask.analyses.main_effect import KIND, decision_variables
 from ale_dask.analyses.seed_reach import deciding_reach
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.reporting.common.base_rate import base_rate_facts
 from ale_dask.reporting.common.base_rate_maps import BASE_RATE_MAP_SPECS, is_base_rate
 from ale_dask.reporting.common.map_spec import MapSpec, of

@@ -12,8 +12,8 @@ from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.subsampled import CONTROLS, KIND
 from ale_dask.analyses.subsamples import shares
+from ale_dask.config.analysis import INPUTS
 from ale_dask.config.run_record import RunRecord
-from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.map_spec import SHARE, MapSpec, of
 from ale_dask.reporting.common.maps import INPUT_ENDS, find_map_spec, with_cluster_numbers
 from ale_dask.reporting.common.phrases import counted, inference_of_record, of_kind, volume

@@ -14,7 +14,7 @@ from scipy.stats import false_discovery_control
 from ale_dask.analyses.findings.decoding import LEAST, decode_region
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.statistics.term_maps import SUBJECTS
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.coordinates.masks import load_mask
 from ale_dask.datasets.terms import load_terms
 from ale_dask.numerics.gaussian import FWHM_PER_SIGMA, sigma_mm

@@ -14,8 +14,8 @@ from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.findings.prevalence import Prevalence, prevalences
 from ale_dask.analyses.moderator import KIND as MODERATOR
 from ale_dask.analyses.sensitivity.jackknife import REPEATED
+from ale_dask.config.analysis import INPUTS
 from ale_dask.config.run_record import RunRecord
-from ale_dask.config.study import INPUTS
 from ale_dask.reporting.common.palette import pooled_names
 from ale_dask.reporting.sensitivity import evidence_lines as lines
 from ale_dask.reporting.sensitivity import evidence_of_arms as of_arms

@@ -21,8 +21,8 @@ from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.findings.prevalence import ByColumn, Prevalence, by_column
 from ale_dask.analyses.main_effect import decision_variables
 from ale_dask.analyses.sensitivity.power import TARGET
+from ale_dask.config.analysis import INPUTS
 from ale_dask.config.inference import PROFILES
-from ale_dask.config.study import INPUTS
 from ale_dask.coordinates.lint import ENOUGH_EXPERIMENTS
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.phrases import counted, listed

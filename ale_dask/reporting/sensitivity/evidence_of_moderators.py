@@ -12,7 +12,7 @@ from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.findings.prevalence import Prevalence
 from ale_dask.analyses.moderator_columns import CORRELATED
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.coordinates.lint import ENOUGH_EXPERIMENTS
 from ale_dask.reporting.sensitivity import evidence_lines as lines
 from ale_dask.reporting.sensitivity.evidence_lines import Source, judged

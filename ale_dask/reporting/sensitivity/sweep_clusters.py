@@ -15,7 +15,7 @@ import xarray as xr
 from ale_dask.analyses.findings.atlas import regions
 from ale_dask.analyses.findings.clusters import grid_name
 from ale_dask.analyses.findings.model import Results, by_name, is_simulated, model_of
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.reporting.common.extra import LABELS, available
 from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.maps import stem

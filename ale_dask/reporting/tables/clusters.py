@@ -20,7 +20,7 @@ from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import thresholded
 from ale_dask.analyses.networks import NETWORK, network_shares, share_words
 from ale_dask.analyses.seed_reach import deciding_reach
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.coordinates.spreadsheet_cells import escaped_cell
 from ale_dask.numerics.density_levels import Z_UNIT
 from ale_dask.numerics.moderator import UNIT_BITS

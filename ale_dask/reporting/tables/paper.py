@@ -12,7 +12,7 @@ import xarray as xr
 
 from ale_dask.analyses.findings.model import is_simulated, model_of
 from ale_dask.analyses.main_effect import EPS
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.map_spec import MapSpec
 from ale_dask.reporting.common.once import made_once

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from ale_dask.analyses.findings.model import model_of
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.coordinates.lint import ENOUGH_EXPERIMENTS
 from ale_dask.reporting.common.maps import corrected_map_specs
 from ale_dask.reporting.common.palette import pooled_names

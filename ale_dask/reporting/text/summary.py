@@ -11,7 +11,7 @@ from ale_dask.analyses.corrections import CORRECTIONS
 from ale_dask.analyses.findings.atlas import ATLASES, regions
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.reporting.common.extra import LABELS, available
 from ale_dask.reporting.common.maps import find_map_spec
 from ale_dask.reporting.common.palette import pooled_names

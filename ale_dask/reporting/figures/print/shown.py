@@ -13,7 +13,7 @@ from scipy import special
 from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
-from ale_dask.config.study import INPUTS
+from ale_dask.config.analysis import INPUTS
 from ale_dask.errors import InputError, did_you_mean
 from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.base_rate_maps import is_base_rate
