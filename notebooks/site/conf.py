@@ -21,6 +21,7 @@ from ale_dask.version import __version__  # noqa: E402
 
 project = "ale_dask"
 author = "The ale_dask developers"
+copyright = author
 version = release = __version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 

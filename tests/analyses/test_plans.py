@@ -17,6 +17,7 @@ from ale_dask.analyses import (
     contrast,
     contrast_clusters,
     kinds,
+    literature,
     main_effect,
     moderator,
     moderator_clusters,
@@ -28,6 +29,7 @@ from ale_dask.analyses.statistics import null as null_statistic
 from ale_dask.analyses.statistics.functions import statistic_of
 from ale_dask.config.study import load_study
 from ale_dask.execution.plan import Plan
+from ale_dask.workflows.literature import prepare_literature
 from ale_dask.workflows.prepare import make_plans, prepare
 
 STORE = Path(__file__).parents[1] / "stores" / "earlier.tar.xz"
@@ -45,6 +47,7 @@ TYPES: dict[str, type[Plan]] = {
     moderator.KIND: moderator.ModeratorPlan,
     moderator_clusters.KIND: moderator_clusters.ModeratorClustersPlan,
     null_statistic.KIND: null_statistic.NullStatisticPlan,
+    literature.KIND: literature.LiteraturePlan,
 }
 FURTHER = """
 [analysis.part]
@@ -80,7 +83,7 @@ def made(tiny: Path) -> dict[str, Plan]:
         pooled=None,
         whole=mains["drug-vs-therapy_pooled"],
         left_out=sets,
-        bits=prepared.bits,
+        inside=None,
         name="without",
     )
     noise = noise_null.plan_fail_safe(
@@ -88,7 +91,10 @@ def made(tiny: Path) -> dict[str, Plan]:
     )
     asked = null_statistic.Asked(statistic_of("laterality"))
     lateral = null_statistic.plan_statistic(asked, mains["drug"], affine=prepared.mask.affine, name="lateral")
-    listed = [*found.values(), one.plan, *one.base_rate_passes, without.plan, noise, lateral]
+    drug = prepared.samples["drug"].foci
+    whole = literature.Set("all", np.arange(drug.sizes["experiment"]))
+    terms = prepare_literature(drug, [whole, whole], inference=prepared.study.inference)
+    listed = [*found.values(), one.plan, *one.base_rate_passes, without.plan, noise, lateral, terms]
     return {plan.kind: plan for plan in listed}
 
 

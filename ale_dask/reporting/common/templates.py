@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 @cache
 def template(name: str) -> Template:
-    """Return the template of this name; needs jinja2."""
+    """Return the template of this name; needs jinja2.
+
+    What a template imports without context keeps its state from one page to the next; macros that count are imported
+    with context.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     # Titles and names come from users' files: everything is escaped.
