@@ -106,6 +106,7 @@ def test_a_base_rate_can_be_asked_of_a_uniform_run(folder, tmp_path, reference):
     assert begun == {path: path.stat().st_mtime_ns for path in begun}
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_digests(folder, tmp_path, reference):
     text = (folder / "both.toml").read_text() + "[backend]\nname = 'serial'\nblock_size = 1\n"
     (folder / "killed.toml").write_text(text)

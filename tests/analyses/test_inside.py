@@ -138,6 +138,7 @@ def test_python_gives_what_the_study_gives(done: tuple[Path, dict, dict]) -> Non
     xr.testing.assert_equal(half["z_min"], results["overlap"]["z_min"])
 
 
+@pytest.mark.slow
 def test_two_processes_and_a_second_run_give_the_same_digest(done: tuple[Path, dict, dict], tmp_path: Path) -> None:
     folder, results, record = done
     study = with_backend(load_study(folder / "study.toml"), name="processes", workers=2, block_size=7)

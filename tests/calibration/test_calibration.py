@@ -121,6 +121,7 @@ def test_what_is_shared_changes_no_result(script):
     assert script.study(("contrast", 3, settings)) == script.contrast_outcomes(3, settings)
 
 
+@pytest.mark.slow
 def test_experiments_of_one_study_find_too_much_unless_they_are_pooled(script):
     studies, settings = 16, script.Settings(grid=4, iterations=199, tfce_iterations=1)
     counts = Counter()
@@ -158,6 +159,7 @@ def test_a_moderator_finds_something_as_rarely_as_it_says(script):
     assert sum(counts.values()) > 0
 
 
+@pytest.mark.slow
 def test_statistics_of_the_whole_map_hold_their_level(script, tmp_path):
     """16 studies under each null: 99.9 % of the binomial at .05 is 0-5; the full run has 300."""
     settings = script.Settings(grid=4, iterations=39)

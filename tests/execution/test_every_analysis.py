@@ -95,6 +95,7 @@ def test_every_analysis_has_digests_of_its_own(reference: dict[str, str]) -> Non
     assert len(set(reference.values())) == len(reference)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_of_two_changes_no_bit(folder: Path, reference: dict[str, str], tmp_path: Path) -> None:
     process = start("run", folder / "two" / "study.toml", "-o", tmp_path / "o", "-b", "processes", "-w", 2)
     amid_blocks(tmp_path / "o", process, more_than=100)

@@ -265,6 +265,7 @@ def test_a_cancelled_task_stays_cancelled_and_the_same_array_goes_on(
     assert digests_of(run.collect(out)[2]) == expected
 
 
+@pytest.mark.slow
 def test_tasks_out_of_time_or_without_their_node_queue_again_and_go_on(
     here: dict[str, str], paused: Study, out: Path, expected: dict[str, str]
 ) -> None:

@@ -88,6 +88,7 @@ def test_any_write_that_finds_the_disk_full_says_so(tmp_path: Path) -> None:
             nothing_is_half_written(small / "out")
 
 
+@pytest.mark.slow
 @needs_root
 def test_workers_on_a_full_disk_stop_the_run_too(tmp_path: Path) -> None:
     study = write_study(tmp_path / "tiny")

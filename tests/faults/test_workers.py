@@ -55,6 +55,7 @@ def run_on(there: Cluster, study: Path, out: Path) -> dict[str, str]:
     return digests_of(record)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_of_processes(tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start("run", write_study(tmp_path / "tiny"), "-o", out, "-b", "processes", "-w", 2)
@@ -195,6 +196,7 @@ def test_workers_with_an_older_version_are_refused(tmp_path: Path, older: dict[s
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_worker_with_an_older_version_that_comes_later_is_refused(tmp_path: Path, older: dict[str, str]) -> None:
     study, out = load_study(write_study(tmp_path / "tiny")), tmp_path / "out"
     steps: list[Step] = []

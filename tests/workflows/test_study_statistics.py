@@ -117,6 +117,7 @@ def test_report_text_plan_and_status_know_them(folder: Path) -> None:
     assert {json.loads(p.read_text())["iterations"] for p in out.glob("*/*_null-*.json")} == {70}
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_amid_a_statistic(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     killed = subprocess.run([sys.executable, "-c", KILLED, str(folder / "study.toml"), str(out)], check=False)
