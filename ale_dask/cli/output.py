@@ -101,6 +101,10 @@ def print_costs(study: Study, *, as_json: bool, price: float | None = None) -> N
         _print_null_rates(analyses, study)
 
 
+_LISTED = 12
+"""Main effects that a line names at most; a study may have thousands."""
+
+
 def _print_null_rates(costs: Sequence[Cost], study: Study) -> None:
     """Print how many voxels of each main effect's null reach the cluster-forming value, and what it means."""
     from ale_dask.reporting.common.null_rate import little_power, percent
@@ -108,7 +112,11 @@ def _print_null_rates(costs: Sequence[Cost], study: Study) -> None:
     rates = {c.name: c.null_voxel_rate for c in costs if c.null_voxel_rate is not None}
     if not rates:
         return
-    each = ", ".join(f"{name} {percent(rate)}" for name, rate in rates.items())
+    each = ", ".join(f"{name} {percent(rate)}" for name, rate in list(rates.items())[:_LISTED])
+    if len(rates) > _LISTED:
+        each += (
+            f" … {percent(min(rates.values()))} to {percent(max(rates.values()))} in all {len(rates):,} main effects"
+        )
     nominal = percent(study.inference.voxel_p)
     print(f"voxels of the uniform null that reach the cluster-forming value, nominally {nominal}: {each}")
     for name, rate in rates.items():
