@@ -85,6 +85,11 @@ def test_the_reference_has_every_command_name_and_key(site: Path) -> None:
     assert [key for key in keys if f">{key}<" not in text["study_toml"]] == []
 
 
+def test_no_output_of_a_notebook_changes_the_look_of_its_page(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        assert not re.search(r"<body[^>]*style=", page.read_text()), page
+
+
 def test_the_site_asks_the_network_for_nothing(site: Path) -> None:
     loaded = re.compile(r"<(?:script|img|iframe)[^>]+src=\"(?:https?:)?//|<link[^>]+href=\"https?:|@import|url\(http")
     assert [page.name for page in site.rglob("*.html") if loaded.search(page.read_text())] == []

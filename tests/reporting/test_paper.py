@@ -117,6 +117,8 @@ def test_every_cell_brings_its_own_style(study: Study) -> None:
     html = article_html(study, title="ours")
     assert "<style" not in html
     assert "class=" not in html
+    # A browser gives the style of a table's <body> to the whole page that shows the table.
+    assert "<body>" in html
     assert len(re.findall(r"<t[hd] (?![^>]*style=)", html)) == len(re.findall(r"<t[hd]>", html)) == 0
 
 
