@@ -32,6 +32,8 @@ from ale_dask.numerics.space import Mask
 from ale_dask.schema import FOCI
 
 KIND = "literature"
+CONTROL = "random "
+"""The beginning of the names of sets of experiments that were picked at random."""
 NULLS = ("uniform", "base-rate")
 LISTED = 24
 """Clusters that a row lists per null, the largest first; all are counted."""

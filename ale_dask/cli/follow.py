@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,6 +26,8 @@ from ale_dask.cli.options import (
     SubgroupsBy,
     SweepAxis,
     Workers,
+    backend_of_atlas,
+    is_atlas,
     is_sweep,
     load,
     show_messages,
@@ -60,20 +63,26 @@ def submit(
     """
     from ale_dask.workflows.follow import describe
     from ale_dask.workflows.subgroups import subgroups
-    from ale_dask.workflows.submit import job_scripts
+    from ale_dask.workflows.submit import job_scripts, submit_literature
     from ale_dask.workflows.submit import submit as start
     from ale_dask.workflows.sweep_cells import axis_from
 
     if axis and by is not None:
         raise InputError("submit: --set is for a sweep and --by for subgroups; give one of them")
-    chosen = with_settings(load(study), **settings)
-    if by is not None:
-        chosen = subgroups(chosen, by=by, cuts=cut or (), sample=sample)
+    if is_atlas(study):
+        backend = backend_of_atlas(study, out, settings)
+        begin = partial(submit_literature, out, backend=backend)
+    else:
+        chosen = with_settings(load(study), **settings)
+        if by is not None:
+            chosen = subgroups(chosen, by=by, cuts=cut or (), sample=sample)
+        axes = dict(map(axis_from, axis)) if axis else {} if is_sweep(study) else None
+        backend = chosen.backend
+        begin = partial(start, chosen, out, overwrite=overwrite, pictures=pictures, axes=axes)
     if dry_run:
-        print(job_scripts(chosen, out), end="")
+        print(job_scripts(backend, out), end="")
         return
-    axes = dict(map(axis_from, axis)) if axis else {} if is_sweep(study) else None
-    submission = start(chosen, out, overwrite=overwrite, pictures=pictures, axes=axes)
+    submission = begin()
     print(f"submitted: {describe(submission)}")
     where = shlex.quote(out)
     print(f"  ale-dask status {where} --watch\n  ale-dask logs {where}\n  ale-dask cancel {where}")

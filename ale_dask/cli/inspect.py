@@ -355,12 +355,16 @@ def collect(
         return
     if len(outs) > 1:
         raise typer.BadParameter(f"{len(outs)} runs: give -o TABLE.tsv for one table of them all, or one OUT")
-    from ale_dask.cli.output import finish, print_sweep_result
+    from ale_dask.cli.output import finish, print_sets, print_sweep_result
     from ale_dask.storage.location import place
-    from ale_dask.storage.ownership import holds_sweep
+    from ale_dask.storage.ownership import holds_atlas, holds_sweep
+    from ale_dask.workflows.literature_runs import write_page
     from ale_dask.workflows.run import collect as of
     from ale_dask.workflows.sweep import collect_sweep
 
+    if holds_atlas(place(outs[0])):
+        print_sets(write_page(outs[0]), outs[0], as_json=as_json)
+        return
     if holds_sweep(place(outs[0])):
         print_sweep_result(*collect_sweep(outs[0]), outs[0], as_json=as_json)
         return

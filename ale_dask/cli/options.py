@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from ale_dask.config.names import name_from
+from ale_dask.errors import InputError
 from ale_dask.execution.backends.registry import names_in_words
 
 if TYPE_CHECKING:
+    from ale_dask.config.backend import Backend as BackendSettings
     from ale_dask.config.study import Study
     from ale_dask.workflows.notices import Notices
 
@@ -344,6 +346,36 @@ def is_sweep(study: str) -> bool:
     from ale_dask.storage.ownership import holds_sweep
 
     return not Path(study).is_file() and holds_sweep(place(study))
+
+
+def is_atlas(study: str) -> bool:
+    """Return whether a STUDY is the folder or URL of sets of a database."""
+    from ale_dask.storage.location import place
+    from ale_dask.storage.ownership import holds_atlas
+
+    return not Path(study).is_file() and holds_atlas(place(study))
+
+
+def backend_of_atlas(study: str, out: str, settings: dict[str, Any]) -> BackendSettings:
+    """Return the backend that sets of a database in a folder are given by options, or by the folder.
+
+    Raises
+    ------
+    InputError
+        when other settings are given, which belong to what is computed, or another OUT.
+    """
+    from ale_dask.config.study import backend_from
+    from ale_dask.storage.location import place
+    from ale_dask.workflows.literature_runs import stored_literature
+
+    if place(study) != place(out):
+        raise InputError(f"{study}: holds sets of a database; give `{study} -o {study}`")
+    given = {key: value for key, value in settings.items() if value is not None}
+    changed = {of: given.pop(key) for key, of in (("backend", "name"), ("workers", "workers")) if key in given}
+    if given:
+        raise InputError(f"{study}: its sets were planned with their settings; leave out {', '.join(given)}")
+    kept = stored_literature(place(out))[2]
+    return backend_from(kept.model_dump() | changed, source="command line")
 
 
 def load(study: str) -> Study:

@@ -72,6 +72,13 @@ def print_sweep_result(
         print(f"report: {out.rstrip('/')}/report.html")
 
 
+def print_sets(told: Mapping[str, Any], out: str, *, as_json: bool) -> None:
+    """Print what the sets of a database have, and where their page is."""
+    from ale_dask.workflows.literature_runs import found_lines
+
+    print(json.dumps(told) if as_json else "\n".join(found_lines(told, out)))
+
+
 def print_costs(study: Study, *, as_json: bool, price: float | None = None) -> None:
     """Print the blocks of each analysis of a study, their time, memory and size, and what they cost."""
     import resource

@@ -34,7 +34,9 @@ from ale_dask.cli.options import (
     SweepAxis,
     Verbose,
     Workers,
+    backend_of_atlas,
     columns_from,
+    is_atlas,
     is_sweep,
     load,
     names_of,
@@ -45,11 +47,12 @@ from ale_dask.cli.options import (
     tell_input,
     with_settings,
 )
-from ale_dask.cli.output import finish, print_answer, print_costs, print_sweep, print_sweep_result
+from ale_dask.cli.output import finish, print_answer, print_costs, print_sets, print_sweep, print_sweep_result
 from ale_dask.config.names import is_image_file, name_from
 from ale_dask.errors import InputError
 
 if TYPE_CHECKING:
+    from ale_dask.config.backend import Backend as BackendSettings
     from ale_dask.config.study import Study
 
 log = logging.getLogger(__name__)
@@ -123,11 +126,23 @@ def run(
     settings: dict[str, Any],
     options: RunOptions,
 ) -> None:
-    """Run a study to its end; the same command again resumes. With the folder of a sweep, run that to its end."""
+    """Run a study to its end; the same command again resumes. With the OUT of a sweep or of sets, run that."""
+    if is_atlas(study):
+        _finish_atlas(backend_of_atlas(study, out, settings), out, options)
+        return
     if is_sweep(study):
         _finish_sweep(with_settings(load(study), **settings), out, options, given=study)
         return
     run_study(with_settings(load(study), **settings), out, options)
+
+
+def _finish_atlas(backend: BackendSettings, out: str, options: RunOptions) -> None:
+    from ale_dask.workflows.literature_runs import run_literature
+
+    stop_on_signals()
+    show_messages(quiet=options.quiet)
+    with then(options.after, out):
+        print_sets(run_literature(out, backend=backend, quiet=options.quiet), out, as_json=options.as_json)
 
 
 def _finish_sweep(study: Study, out: str, options: RunOptions, *, given: str) -> None:

@@ -26,6 +26,8 @@ _TOP = (
     *("sweep.json", "sweep.tsv", "sweep.parquet", "stability", "axes", "robustness.tsv", "places", "cells"),
 )
 """Names below OUT that runs and sweeps write."""
+ATLAS = "atlas.json"
+"""The file below OUT that tells the sets of a database from a run of a study."""
 
 
 def holds_run(out: Place) -> bool:
@@ -43,6 +45,11 @@ def holds_run(out: Place) -> bool:
 def holds_sweep(out: Place) -> bool:
     """Return whether OUT holds a sweep and not a run."""
     return (out / "sweep.toml").is_file() and not (out / "study.toml").is_file()
+
+
+def holds_atlas(out: Place) -> bool:
+    """Return whether OUT holds the sets of a database and no study."""
+    return (out / ATLAS).is_file() and not (out / "study.toml").is_file()
 
 
 def claim(out: Place, folders: Iterable[str]) -> None:

@@ -1,18 +1,13 @@
-"""Test many sets of experiments of one database against both nulls, as one run of blocks, and estimate its cost.
-
-OUT/plans, store   the plan, and a row per set, from which a killed run resumes
-"""
+"""Make sets of the experiments of one database, plan their tests against both nulls, and estimate the cost."""
 
 from __future__ import annotations
 
 import heapq
-import logging
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +15,9 @@ import xarray as xr
 
 from ale_dask.analyses import base_rate, main_effect
 from ale_dask.analyses.findings.atlas import atlas
-from ale_dask.analyses.literature import LiteraturePlan, Set, SetResult, plan_literature, read_rows
+from ale_dask.analyses.literature import CONTROL, LiteraturePlan, Set, plan_literature
 from ale_dask.analyses.sample import study_bits
 from ale_dask.config.analysis import MainEffect
-from ale_dask.config.backend import Backend
 from ale_dask.config.foci_source import FociSource
 from ale_dask.config.inference import Inference
 from ale_dask.config.names import name_from
@@ -35,27 +29,13 @@ from ale_dask.coordinates.readers.writers import write_table
 from ale_dask.datasets.base_rate.studies import load_base_rate
 from ale_dask.datasets.fetch import indexed
 from ale_dask.errors import InputError
-from ale_dask.execution.block_store import store_plan
-from ale_dask.execution.executors import execute, pending
-from ale_dask.execution.journal import Journal
-from ale_dask.execution.plan import TASK_SECONDS, digest
-from ale_dask.execution.progress import Progress
+from ale_dask.execution.plan import TASK_SECONDS
 from ale_dask.numerics.space import Mask
-from ale_dask.storage.location import Place, place
-from ale_dask.storage.ownership import claim
-from ale_dask.workflows.carry_out import workers_of
 from ale_dask.workflows.macm import FILE, USUAL_N, read_database
 from ale_dask.workflows.new_study import NewStudy
-from ale_dask.workflows.run_directory import Run, run_token
 
-if TYPE_CHECKING:
-    from distributed import Client
-
-log = logging.getLogger(__name__)
 LEAST = 40
 """Experiments that a set needs."""
-CONTROL = "random "
-"""The beginning of the names of sets of experiments that were picked at random."""
 _ALIKE = 50
 _TIMED = 20
 
@@ -175,42 +155,6 @@ def prepare_literature(
 def independent(foci: xr.Dataset, inference: Inference) -> xr.Dataset:
     """Return the experiments of a database, pooled by subjects as the settings say."""
     return by_subjects(foci, inference.same_subjects, name="database")
-
-
-def run_literature(
-    plan: LiteraturePlan, out: str | Place, *, backend: Backend, client: Client | None = None, quiet: bool = False
-) -> tuple[list[SetResult], str]:
-    """Compute the sets that OUT lacks, and return what is known of all of them and the digest of their rows.
-
-    Raises
-    ------
-    StoreError, BackendError, UnfinishedError
-        as `run`; the same call resumes.
-    """
-    out = place(out)
-    claim(out, ())
-    run_token(out)
-    stored = store_plan(out, lambda: plan, name=plan.name, identity=plan.identity, conventions=plan.conventions)
-    run, number = Run.at(out), len(stored.names)
-    jobs = run.jobs(stored, iterations=number, size=lambda: 1)
-    journal = Journal(out)
-    with workers_of(backend, client=client) as connected:
-        todo = pending(jobs)
-        journal("started", backend=backend.name, blocks=len(todo))
-        progress = Progress(number, done=number - len(todo), quiet=quiet)
-        started = time.process_time()
-        try:
-            execute(todo, client=connected, report=progress)
-        finally:
-            progress.end()
-        journal("computed", sets=len(todo), cpu_seconds=round(time.process_time() - started, 1))
-    return collect_literature(out, stored)
-
-
-def collect_literature(out: str | Place, plan: LiteraturePlan) -> tuple[list[SetResult], str]:
-    """Return what a finished run says of each set, and the digest of its rows."""
-    rows, _ = Run.at(place(out)).gather(plan, iterations=len(plan.names))
-    return read_rows(plan, rows), digest(rows)
 
 
 @dataclass(frozen=True)

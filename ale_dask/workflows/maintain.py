@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,8 @@ from ale_dask.execution.plan import Plan, compute_block, of_type
 from ale_dask.numerics import correct
 from ale_dask.reporting.common.written import differing_results
 from ale_dask.storage.location import Place, place
-from ale_dask.storage.ownership import holds_sweep
+from ale_dask.storage.ownership import holds_atlas, holds_sweep
+from ale_dask.workflows.literature_runs import literature_jobs, stored_literature
 from ale_dask.workflows.run import run
 from ale_dask.workflows.run_directory import Run, jobs_of, stored_run, stored_study
 from ale_dask.workflows.sweep import plan_sweep
@@ -110,8 +112,7 @@ def run_share(out: str | Place, *, index: int, shares: int | None = None) -> int
     0
     """
     out = place(out)
-    prepared, plans = stored_run(out)
-    jobs = jobs_of(prepared, out, plans, workers=shares or 1)
+    jobs, _ = _jobs_in(out, workers=shares or 1)
     blocks = [(job, block) for job in jobs for block in range(job.segment.n_blocks)]
     step = shares or len(blocks)
     if not 0 <= index < step:
@@ -149,12 +150,11 @@ def verify(out: str | Place, *, blocks: int = 10, seed: int | None = None) -> li
     []
     """
     out = place(out)
-    prepared, plans = stored_run(out)
-    jobs = jobs_of(prepared, out, plans, workers=1)
+    jobs, damaged_maps = _jobs_in(out, workers=1)
     done = [(job, block) for job in jobs for block in range(job.segment.n_blocks) if job.sink.read(block) is not None]
     if not done:
         raise StoreError(f"{out}: no block is done yet; run it first")
-    wrong = [*_lost_blocks(out, jobs, done), *_damaged_maps(out, prepared, plans), *differing_results(out)]
+    wrong = [*_lost_blocks(out, jobs, done), *damaged_maps(), *differing_results(out)]
     for job, block in random.Random(seed).sample(done, min(blocks, len(done))):
         recomputed = compute_block(job.plan, job.segment, block, function=job.function)
         stored = job.sink.read(block) or {}
@@ -162,6 +162,14 @@ def verify(out: str | Place, *, blocks: int = 10, seed: int | None = None) -> li
             first, count = job.segment.range_of(block)
             wrong.append(f"{job.plan.name}: iterations {first} to {first + count - 1} differ from the stored ones")
     return wrong
+
+
+def _jobs_in(out: Place, *, workers: int) -> tuple[list[Job], Callable[[], list[str]]]:
+    """Return the jobs of a run or of the sets in OUT, and the function that returns a line per damaged map."""
+    if holds_atlas(out):
+        return literature_jobs(out, stored_literature(out)[0]), list
+    prepared, plans = stored_run(out)
+    return jobs_of(prepared, out, plans, workers=workers), partial(_damaged_maps, out, prepared, plans)
 
 
 def _lost_blocks(out: Place, jobs: Sequence[Job], done: Sequence[tuple[Job, int]]) -> list[str]:
@@ -257,17 +265,19 @@ class AnalysisStatus:
     """Number of blocks that failed for good under the last driver."""
 
 
-class SweepStatusReader:
-    """Reads how many iterations of each pass of a sweep are done; the thresholds differ between its combinations."""
+def _passes_of_sweep(out: Place) -> list[KeptPass]:
+    if (kept := kept_passes(out)) is not None:
+        return kept
+    # A sweep that keeps no list of its passes: planning every combination takes a while.
+    planned = plan_sweep(stored_study(out), keep_going=True)
+    return list_passes(store_passes(out, planned.passes), planned.plans)
 
-    def __init__(self, out: Place) -> None:
-        self.out, self.run = out, Run.at(out)
-        self.passes = kept_passes(out) or self._planned()
 
-    def _planned(self) -> list[KeptPass]:
-        """Return the passes of a sweep that keeps no list of them; planning every combination takes a while."""
-        planned = plan_sweep(stored_study(self.out), keep_going=True)
-        return list_passes(store_passes(self.out, planned.passes), planned.plans)
+class PassesReader:
+    """Reads how many iterations are done of passes that have no threshold of their own."""
+
+    def __init__(self, out: Place, passes: Sequence[KeptPass]) -> None:
+        self.out, self.run, self.passes = out, Run.at(out), passes
 
     def __call__(self) -> list[AnalysisStatus]:
         """Return the status of every pass."""
@@ -287,9 +297,12 @@ class SweepStatusReader:
 
 
 def status_reader(out: str | Place) -> Callable[[], list[AnalysisStatus]]:
-    """Return a function that returns how far the run or the sweep in OUT is, and that may be called repeatedly."""
+    """Return a function that returns how far the run, sweep or sets in OUT are, and that may be called repeatedly."""
     out = place(out)
-    return SweepStatusReader(out) if holds_sweep(out) else StatusReader(out)
+    if holds_atlas(out):
+        plan = stored_literature(out)[0]
+        return PassesReader(out, [KeptPass(plan, len(plan.names), "sets, each an iteration")])
+    return PassesReader(out, _passes_of_sweep(out)) if holds_sweep(out) else StatusReader(out)
 
 
 class StatusReader:

@@ -38,7 +38,7 @@ from ale_dask.execution.plan import Plan, Segment, block_size
 from ale_dask.execution.progress import clock
 from ale_dask.reporting.common.maps import stem
 from ale_dask.storage.location import Place, create_once, local_copy, remove, replace_file, tidy
-from ale_dask.storage.ownership import claim, holds_run, holds_sweep
+from ale_dask.storage.ownership import claim, holds_atlas, holds_run, holds_sweep
 from ale_dask.workflows.prepare import cost, make_plans, prepare
 
 
@@ -114,6 +114,11 @@ def stored_study(out: Place) -> Study:
     """
     name = "sweep.toml" if holds_sweep(out) else "study.toml"
     path = out / name
+    if holds_atlas(out):
+        raise StoreError(
+            f"{out}: holds sets of a database and no study; run, submit, block, status, logs, cancel, collect and "
+            "verify take it"
+        )
     if not path.is_file() or not holds_run(out):
         raise StoreError(f"{out}: holds no run; `ale-dask run STUDY -o {out}` makes one")
     only = (name, "foci/", "mask", "search", "base_rate", "image_", "protocol")

@@ -16,15 +16,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ale_dask.config.backend import Backend
 from ale_dask.config.study import Study
 from ale_dask.errors import InputError, UnfinishedError
 from ale_dask.execution.backends.base import DetachedRun, Submission, cancelled_on_error
 from ale_dask.execution.backends.registry import backend_of
 from ale_dask.execution.executors import Step
 from ale_dask.storage.location import Place, create_once, place, remove_file, replace_file
-from ale_dask.storage.ownership import claim, holds_sweep
+from ale_dask.storage.ownership import claim, holds_atlas, holds_sweep
 from ale_dask.workflows import run
 from ale_dask.workflows.follow import alive, describe, follow, submitted
+from ale_dask.workflows.literature_runs import keep_about, run_literature, stored_literature
 from ale_dask.workflows.maintain import AnalysisStatus
 from ale_dask.workflows.prepare import prepare
 from ale_dask.workflows.run_directory import create_run, folders_of, run_token, stored_study
@@ -81,6 +83,25 @@ def submit(
     out = place(out)
     _refuse_second(out)
     write = _run_writer(study, out, overwrite=overwrite) if axes is None else _sweep_writer(study, out, axes)
+    return _submitted(out, write, backend=study.backend, pictures=pictures)
+
+
+def submit_literature(out: str | Place, *, backend: Backend | None = None) -> Submission:
+    """Submit the sets of a database that OUT holds, to a backend or to the one that OUT names.
+
+    Raises
+    ------
+    UnfinishedError, BackendError, StoreError
+        as `submit`.
+    """
+    out = place(out)
+    _, about, kept = stored_literature(out)
+    backend = backend or kept
+    return _submitted(out, partial(keep_about, out, about, backend=backend), backend=backend, pictures=True)
+
+
+def _submitted(out: Place, write: Callable[[], Any], *, backend: Backend, pictures: bool) -> Submission:
+    """Return the submission of OUT to a backend; `write` writes what it needs to OUT."""
     with _submission_lock(out):
         _refuse_second(out)
 
@@ -90,7 +111,7 @@ def submit(
 
         options = () if pictures else ("--no-pictures",)
         run = DetachedRun(out, create, partial(_run_on_worker, out=out, pictures=pictures), options)
-        submission = backend_of(study.backend).submit(run)
+        submission = backend_of(backend).submit(run)
         replace_file(out / "logs" / "submitted.json", (json.dumps(asdict(submission), indent=2) + "\n").encode())
         return submission
 
@@ -154,7 +175,7 @@ def _submission_lock(out: Place) -> Iterator[None]:
                 out.rmdir()
 
 
-def job_scripts(study: Study, out: str | Place) -> str:
+def job_scripts(backend: Backend, out: str | Place) -> str:
     """Return the job script or manifests that `submit` would send, or the script of one worker job of another queue.
 
     Raises
@@ -162,7 +183,7 @@ def job_scripts(study: Study, out: str | Place) -> str:
     BackendError
         for a backend that has no script.
     """
-    return backend_of(study.backend).script(place(out))
+    return backend_of(backend).script(place(out))
 
 
 def _run_on_worker(submission: str, *, out: Place, pictures: bool) -> None:
@@ -178,8 +199,11 @@ def _run_on_worker(submission: str, *, out: Place, pictures: bool) -> None:
             if (out / "logs" / f"stop-{submission}").is_file():
                 raise UnfinishedError("cancelled; finished blocks are kept, the same command resumes")
 
-    study = stored_study(out)
     with worker_client() as client:
+        if holds_atlas(out):
+            run_literature(out, quiet=True, client=client, on_step=stop)
+            return
+        study = stored_study(out)
         if holds_sweep(out):
             run_planned(plan_sweep(study, keep_going=True), out, quiet=True, client=client, on_step=stop)
             return

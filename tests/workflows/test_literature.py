@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
+from support.commands import ale as command
 from support.databases import PLACE, write_database
+from support.slurm import wait_until
 
 import ale_dask as ale
 from ale_dask.analyses import literature as sets_of
@@ -22,6 +27,14 @@ from ale_dask.errors import InputError
 from ale_dask.execution.plan import digest
 from ale_dask.reporting.html.literature_page import png_of
 from ale_dask.workflows import literature
+from ale_dask.workflows.follow import submitted
+from ale_dask.workflows.literature_runs import (
+    About,
+    collect_literature,
+    create_literature,
+    run_literature,
+)
+from ale_dask.workflows.maintain import status, verify
 
 SERIAL = Backend(name="serial")
 
@@ -39,18 +52,29 @@ def inference(tiny: Path) -> Inference:
     return Inference(mask=str(tiny / "ball.nii.gz"), iterations=40, seed=3, null="both", voxel_p=0.01)
 
 
-def plan_of(inference: Inference) -> LiteraturePlan:
-    """Return the plan of the terms of 40 studies or more, and of two random sets."""
+def plan_of(inference: Inference, *, most: int | None = None, random: int = 2) -> LiteraturePlan:
+    """Return the plan of the terms of 40 studies or more, cut to so many, and of random sets."""
     foci = literature.independent(literature.database("neurosynth")[0], inference)
     sets = literature.term_sets(foci, "neurosynth")
-    sets = [*sets, *literature.random_sets(sets, 2, foci=foci, seed=1)]
+    if most is not None:
+        sets = literature.at_most(sets, most, seed=1)
+    sets = [*sets, *literature.random_sets(sets, random, foci=foci, seed=1)]
     return literature.prepare_literature(foci, sets, inference=inference)
+
+
+def ran(plan: LiteraturePlan, out: Path, *, backend: Backend = SERIAL) -> tuple[list[sets_of.SetResult], str]:
+    """Return what a run of the sets of a plan in OUT says of each, and its digest."""
+    create_literature(plan, out, About("terms", (), ()), backend=backend)
+    told = run_literature(out, quiet=True)
+    results, sha256 = collect_literature(out, plan)
+    assert told["sha256"] == sha256
+    return results, sha256
 
 
 def test_each_set_has_the_nulls_of_its_experiments_alone(data: Path, inference: Inference, tmp_path: Path) -> None:
     plan = plan_of(inference)
     assert list(plan.names) == ["fear", "motor", "brain", "random 1", "random 2"]
-    results, _ = literature.run_literature(plan, tmp_path / "out", backend=SERIAL, quiet=True)
+    results, _ = ran(plan, tmp_path / "out")
     foci, notes = literature.database("neurosynth")
     assert any("240 experiments state no sample size: n = 20" in note for note in notes)
     (fear,) = [each for each in literature.term_sets(foci, "neurosynth") if each.name == "fear"]
@@ -72,21 +96,60 @@ def test_each_set_has_the_nulls_of_its_experiments_alone(data: Path, inference: 
     assert told["uniform voxels"] == surviving
 
 
-def test_a_run_goes_on_where_it_was_stopped_and_any_backend_gives_its_digest(
-    data: Path, inference: Inference, tmp_path: Path
-) -> None:
-    plan = plan_of(inference)
-    _, whole = literature.run_literature(plan, tmp_path / "out", backend=SERIAL, quiet=True)
+def test_a_run_goes_on_where_it_was_stopped(data: Path, inference: Inference, tmp_path: Path) -> None:
+    plan = plan_of(inference, most=12)
+    _, whole = ran(plan, tmp_path / "out")
     chunks = sorted((tmp_path / "out" / "store.zarr").rglob("c/*/*"))
     assert len(chunks) == len(plan.names)
     for chunk in chunks[1::2]:
         chunk.unlink()
     written = chunks[0].stat().st_mtime_ns
-    _, again = literature.run_literature(plan, tmp_path / "out", backend=SERIAL, quiet=True)
-    assert again == whole
+    assert run_literature(tmp_path / "out", quiet=True)["sha256"] == whole
     assert chunks[0].stat().st_mtime_ns == written
-    threads = Backend(name="threads", workers=2)
-    assert literature.run_literature(plan, tmp_path / "other", backend=threads, quiet=True)[1] == whole
+    assert verify(tmp_path / "out", blocks=1) == []
+    chunks[0].write_bytes(b"damaged")
+    assert "1 block(s) of segment 0 missing or damaged" in "".join(verify(tmp_path / "out", blocks=1))
+
+
+def test_a_submitted_run_loses_a_worker_and_its_driver_and_no_bit(
+    data: Path, inference: Inference, tmp_path: Path
+) -> None:
+    plan, out = plan_of(inference, most=12, random=9), tmp_path / "out"
+    _, whole = ran(plan, tmp_path / "whole")
+    create_literature(plan, out, About("terms", (), ()), backend=SERIAL)
+
+    def done() -> int:
+        return len(list((out / "store.zarr").rglob("c/*/*")))
+
+    command("submit", out, "-o", out, "-b", "processes", "-w", 2)
+    submission = submitted(out)
+    assert submission is not None
+    assert submission.pid is not None
+    wait_until(lambda: done() > 0, seconds=1200, what="a set")
+    workers = [p for p in psutil.Process(submission.pid).children(recursive=True) if "spawn_main" in str(p.cmdline())]
+    workers[-1].kill()
+    before = done()
+    wait_until(lambda: done() > before, seconds=1200, what="another set")
+    os.killpg(submission.pid, signal.SIGKILL)
+    assert done() < 12
+    command("collect", out, code=74)
+    command("block", out, 11)
+    assert done() == status(out)[0].done
+    assert json.loads(command("run", out, "-o", out, "-b", "serial", "-q", "--json").stdout)["sha256"] == whole
+    assert json.loads(command("collect", out, "--json").stdout)["sha256"] == whole
+
+
+def test_sets_of_a_database_are_no_study(data: Path, inference: Inference, tmp_path: Path) -> None:
+    plan, out = plan_of(inference), tmp_path / "out"
+    create_literature(plan, out, About("terms", (), ()), backend=SERIAL)
+    assert "holds sets of a database and no study" in command("evidence", out, code=74).stderr
+    assert "leave out seed" in command("run", out, "-o", out, "--seed", 2, code=65).stderr
+    assert "#SBATCH" in command("submit", out, "-o", out, "-b", "slurm-array", "-n").stdout
+    (out / "atlas.json").write_text("{}")
+    assert "damaged or changed" in command("status", out, code=74).stderr
+    (out / "study.toml").write_text("")
+    with pytest.raises(InputError, match="holds a run of a study"):
+        create_literature(plan, out, About("terms", (), ()), backend=SERIAL)
 
 
 def test_views_show_what_lies_behind_each_pixel(data: Path, inference: Inference) -> None:
@@ -131,6 +194,9 @@ def test_the_page_has_every_set_and_says_what_sets_of_regions_are(load_script, t
     assert not out.exists()
     with pytest.raises(InputError, match="--study Nowhere: no such set"):
         script.run(script.options_of([*given, "--settings", str(settings), "--study", "Nowhere"]))
+    script.run(script.options_of([*given, "--settings", str(settings), "--store"]))
+    assert "5 sets" not in capsys.readouterr().out
+    assert [each.done for each in status(out)] == [0]
     script.run(script.options_of([*given, "--settings", str(settings), "--json"]))
     told = json.loads(capsys.readouterr().out)
     page = (out / "report.html").read_text()
