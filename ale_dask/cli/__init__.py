@@ -25,6 +25,7 @@ app = typer.Typer(
     "Exit codes: 0 done, 2 usage, 65 bad input, 69 backend or server unreachable, 70 a bug of ours, 74 store "
     "damaged or of another configuration, 75 unfinished (the same command resumes).",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
 )
 

@@ -170,9 +170,11 @@ def extend(
 ) -> None:
     """Extend a run to more iterations; those that are done are not repeated."""
     from ale_dask.storage.location import place
+    from ale_dask.workflows.maintain import extended
     from ale_dask.workflows.run_directory import stored_study
 
-    study = with_settings(stored_study(place(out)), backend=backend, workers=workers, iterations=iterations)
+    longer = extended(stored_study(place(out)), out, iterations=iterations)
+    study = with_settings(longer, backend=backend, workers=workers)
     run_study(study, out, RunOptions(as_json=as_json, quiet=quiet, pictures=pictures, after=after))
 
 

@@ -22,7 +22,7 @@ from ale_dask.analyses.sensitivity import leave_one_out_maps as left_out
 from ale_dask.analyses.statistics import null as null_statistic
 from ale_dask.analyses.study_plans import PreparedStudy
 from ale_dask.config.run_record import RunRecord
-from ale_dask.config.study import main_effects_of
+from ale_dask.config.study import Study, main_effects_of
 from ale_dask.errors import InputError, StoreError, did_you_mean
 from ale_dask.execution.block_store import StoreSink, segments, stored_plans
 from ale_dask.execution.executors import Job, execute
@@ -63,6 +63,8 @@ def extend(out: str | Place, *, iterations: int, **options: Any) -> tuple[dict[s
 
     Raises
     ------
+    InputError
+        When the run has more iterations already.
     StoreError
         When the folder holds no run.
 
@@ -73,8 +75,25 @@ def extend(out: str | Place, *, iterations: int, **options: Any) -> tuple[dict[s
     80
     """
     prepared, _ = stored_run(place(out))
-    inference = prepared.study.inference.model_copy(update={"iterations": iterations})
-    return run(prepared.study.model_copy(update={"inference": inference}), out, **options)
+    return run(extended(prepared.study, out, iterations=iterations), out, **options)
+
+
+def extended(study: Study, out: str | Place, *, iterations: int) -> Study:
+    """Return the study of a run in OUT with more iterations.
+
+    Raises
+    ------
+    InputError
+        when the study has more iterations already: clusters would be lost by a command that promises more of them.
+    """
+    if iterations < study.inference.iterations:
+        raise InputError(
+            f"{out}: has {study.inference.iterations:,} iterations already, and {iterations:,} are the number in all, "
+            f"not one to add; give a larger one, or show the results of the first {iterations:,} by "
+            f"`ale-dask run {out} -o {out} -i {iterations}`"
+        )
+    inference = study.inference.model_copy(update={"iterations": iterations})
+    return study.model_copy(update={"inference": inference})
 
 
 def run_share(out: str | Place, *, index: int, shares: int | None = None) -> int:

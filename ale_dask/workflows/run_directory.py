@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import re
 import uuid
 from collections import Counter
@@ -26,7 +27,7 @@ from ale_dask.analyses.statistics.images import label_file
 from ale_dask.analyses.study_plans import Null, PreparedStudy
 from ale_dask.config.backend import Backend
 from ale_dask.config.files import read_regular
-from ale_dask.config.inference import DATABASES
+from ale_dask.config.inference import DATABASES, Inference
 from ale_dask.config.sealed_file import sealed
 from ale_dask.config.study import Study, load_study, main_effects_of, to_toml, with_expanded_files, with_files
 from ale_dask.coordinates.readers.sdm import is_sdm
@@ -40,6 +41,8 @@ from ale_dask.reporting.common.maps import stem
 from ale_dask.storage.location import Place, create_once, local_copy, remove, replace_file, tidy
 from ale_dask.storage.ownership import claim, holds_atlas, holds_run, holds_sweep
 from ale_dask.workflows.prepare import cost, make_plans, prepare
+
+log = logging.getLogger(__name__)
 
 
 def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "study.toml") -> None:
@@ -220,12 +223,23 @@ def create_run(
     run_token(out)
     plans = make_plans(prepared, out=out)
     # After the plans: a study that the store refuses must not replace the one in OUT.
-    if backend is None and (out / "study.toml").is_file():
-        # A job that only collects what an array has computed runs with another backend than the next run should.
+    if (out / "study.toml").is_file():
         with contextlib.suppress(StoreError):
-            backend = stored_study(out).backend
+            before = stored_study(out)
+            _tell_fewer(before.inference, prepared.study.inference, out)
+            # A job that only collects what an array has computed runs with another backend than the next run should.
+            backend = backend or before.backend
     save_inputs(prepared.study, out, backend=backend or prepared.study.backend)
     return plans
+
+
+def _tell_fewer(before: Inference, now: Inference, out: Place) -> None:
+    # A run that goes on until its clusters are decided begins with the same iterations each time.
+    if now.iterations < before.iterations and now.until_decided is None:
+        log.warning(
+            f"{out}: holds {before.iterations:,} iterations, and these results are those of the first "
+            f"{now.iterations:,}; -i {before.iterations} shows the results of all of them again"
+        )
 
 
 def jobs_of(prepared: PreparedStudy, out: Place, plans: Mapping[str, Plan], *, workers: int) -> list[Job]:

@@ -32,6 +32,19 @@ def test_extending_repeats_nothing_and_gives_the_longer_run(small: Study, tmp_pa
     _, record = maintain.extend(tmp_path / "o", iterations=100, quiet=True)
     assert digests_of(record) == direct
     assert before == {p: p.stat().st_mtime_ns for p in before}
+    with pytest.raises(InputError, match="has 100 iterations already, and 80 are the number in all"):
+        maintain.extend(tmp_path / "o", iterations=80, quiet=True)
+
+
+def test_results_of_fewer_iterations_than_there_are_say_so(
+    small: Study, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for iterations in (20, 20, 10):
+        run_directory.create_run(run_directory.prepare(with_inference(small, iterations=iterations)), tmp_path)
+    assert [r.message for r in caplog.records if "iterations" in r.message] == [
+        f"{tmp_path}: holds 20 iterations, and these results are those of the first 10; "
+        "-i 20 shows the results of all of them again"
+    ]
 
 
 def test_shares_without_a_scheduler_are_the_run(small: Study, tmp_path: Path) -> None:
@@ -100,6 +113,7 @@ def test_plan_block_run_extend_verify_from_the_command_line(tiny: Path) -> None:
     ale("collect", out, "--no-pictures", "-q")
     ale("extend", out, "-i", 80, "-b", "serial", "--no-pictures", "-q")
     assert all(r["done"] == 80 for r in json.loads(ale("status", out, "--json").stdout))
+    assert "has 80 iterations already" in ale("extend", out, "-i", 20, code=65).stderr
     assert "have the stored bits" in ale("verify", out, "--blocks", 3).stdout
     assert "not inside a Slurm job array" in ale("block", out, "--array", code=65).stderr
     assert "give INDEX" in ale("block", out, code=65).stderr
