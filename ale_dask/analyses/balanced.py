@@ -18,7 +18,7 @@ from ale_dask.analyses.contrast_rows import rows_by_candidate
 from ale_dask.analyses.findings.model import ContrastResult
 from ale_dask.analyses.main_effect import identity_of, result_attrs, search_variables, sums_and_null
 from ale_dask.analyses.sample import Sample
-from ale_dask.analyses.sensitivity.contrast_jackknife import ContrastLeftOutPlan, groups_of, without
+from ale_dask.analyses.sensitivity.contrast_jackknife import ContrastLeftOutPlan, groups_of, left_out_arrays, without
 from ale_dask.analyses.subsamples import (
     check_size,
     large_enough,
@@ -43,7 +43,6 @@ from ale_dask.numerics.contrast import (
     n_relabellings,
     relabellings,
 )
-from ale_dask.numerics.draws import RELABEL, draw_keys
 from ale_dask.schema import Variable, describe
 
 KIND = "balanced-contrast"
@@ -176,15 +175,8 @@ def plan_balanced(a: Sample, b: Sample, analysis: BalancedContrast, *, bits: int
             "relabel_p": inference.relabel_p,
         },
         arrays={
-            "draw_key": draw_keys(rows.group_key, seed=inference.seed, stream=RELABEL),
-            "first_arm": rows.first_arm,
-            **rows.group_arrays,
-            "candidate": candidate.astype(np.int64),
-            "begin": rows.begin,
-            "experiment": rows.experiment,
-            "value": rows.value,
-            "group_begin": np.r_[0, np.cumsum([len(m) for m in left_out])].astype(np.int64),
-            "member": np.concatenate(left_out).astype(np.int64),
+            **rows.plan_arrays(candidate, seed=inference.seed),
+            **left_out_arrays(rows, left_out),
         },
     )
 

@@ -42,7 +42,6 @@ from ale_dask.numerics.contrast import (
     n_relabellings,
     relabellings,
 )
-from ale_dask.numerics.draws import RELABEL, draw_keys
 from ale_dask.numerics.space import Mask
 from ale_dask.schema import describe
 
@@ -199,18 +198,13 @@ def plan_contrast(
             "enumerate": conventions["enumerate"],
         },
         arrays={
-            "draw_key": draw_keys(found.group_key, seed=inference.seed, stream=RELABEL),
-            "candidate": candidate.astype(np.int64),
-            "begin": found.begin,
-            "experiment": found.experiment,
-            "value": found.value,
+            **found.plan_arrays(candidate, seed=inference.seed),
             "total": (found.s_a + found.s_b)[candidate],
             "observed": found.s_a[candidate],
             "component": component,
             "s_a": found.s_a.astype(np.int32),
             "s_b": found.s_b.astype(np.int32),
             "digits": exponential_digits(bits),
-            **found.group_arrays,
         },
     )
 

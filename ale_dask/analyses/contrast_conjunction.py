@@ -52,11 +52,6 @@ class ContrastConjunctionResult(Result, kind=KIND):
     title = "Conjunction of contrasts"
 
     @property
-    def signs(self) -> tuple[int, ...]:
-        """Those of both directions."""
-        return 1, -1
-
-    @property
     def parts(self) -> list[str]:
         """The names of the main effects that are compared."""
         return list(dict.fromkeys(arm for pair in self.pairs for arm in pair))
@@ -74,11 +69,6 @@ class ContrastConjunctionResult(Result, kind=KIND):
             " AND ".join(f"{first} > {second}" for first, second in self.pairs),
             " AND ".join(f"{second} > {first}" for first, second in self.pairs),
         )
-
-    @property
-    def sides(self) -> dict[int, str]:
-        """Which arms are greater, by sign."""
-        return dict(zip(self.signs, self.directions, strict=True))
 
     def shown_level(self, source: str) -> str:
         """Return the level of the map that is uncorrected at both inputs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from ale_dask.analyses.sample import Sample
 from ale_dask.coordinates.subject_groups import group_keys
 from ale_dask.numerics.ale import add_row
 from ale_dask.numerics.contrast import by_voxel
+from ale_dask.numerics.draws import RELABEL, draw_keys
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,17 @@ class Rows:
     def group_arrays(self) -> dict[str, npt.NDArray[np.int32]]:
         """The group of each experiment as an array of a plan, where any group has several."""
         return {"group": self.group} if len(self.group_key) < len(self.key) else {}
+
+    def plan_arrays(self, candidate: npt.NDArray[np.intp], *, seed: int) -> dict[str, npt.NDArray[Any]]:
+        """Return the arrays of a plan that relabels the groups at some voxels (candidate)."""
+        return {
+            "draw_key": draw_keys(self.group_key, seed=seed, stream=RELABEL),
+            **self.group_arrays,
+            "candidate": candidate.astype(np.int64),
+            "begin": self.begin,
+            "experiment": self.experiment,
+            "value": self.value,
+        }
 
 
 def rows_by_candidate(a: Sample, b: Sample, *, candidate: npt.NDArray[np.intp], bits: int) -> Rows:

@@ -45,8 +45,8 @@ class Result:
 
     @property
     def signs(self) -> tuple[int, ...]:
-        """The signs that values of its thresholded maps have."""
-        return (1,)
+        """The signs that values of its thresholded maps have, one for each direction."""
+        return (1, -1)[: len(self.directions)]
 
     @property
     def parts(self) -> list[str]:
@@ -91,7 +91,7 @@ class Result:
     @property
     def sides(self) -> dict[int, str]:
         """What each sign says in words; one that is alone needs none."""
-        return {1: ""}
+        return dict(zip(self.signs, self.directions, strict=True)) if self.two_sided else {1: ""}
 
     def shown_level(self, source: str) -> str:
         """Return the level of the map of what survives at an input."""
@@ -152,11 +152,6 @@ class ContrastResult(Result, kind="contrast"):
     title = "Contrast"
 
     @property
-    def signs(self) -> tuple[int, ...]:
-        """Those of both directions."""
-        return 1, -1
-
-    @property
     def parts(self) -> list[str]:
         """The names of the two main effects that are compared."""
         return [str(name) for name in self.dataset.attrs["arms"]]
@@ -166,11 +161,6 @@ class ContrastResult(Result, kind="contrast"):
         """Both directions in words, in the order of `signs`: ("drug > therapy", "therapy > drug")."""
         first, second = self.parts
         return f"{first} > {second}", f"{second} > {first}"
-
-    @property
-    def sides(self) -> dict[int, str]:
-        """Which arm is greater, by sign."""
-        return dict(zip(self.signs, self.directions, strict=True))
 
     def shown_level(self, source: str) -> str:
         """Return the level of the gated map, which is uncorrected at both inputs."""
@@ -218,11 +208,6 @@ class ModeratorResult(Result, kind="moderator"):
     title = "Moderator"
 
     @property
-    def signs(self) -> tuple[int, ...]:
-        """Those of its directions: both, or of k groups the only one."""
-        return (1, -1)[: len(self.directions)]
-
-    @property
     def parts(self) -> list[str]:
         """The name of the main effect whose experiments have the moderator."""
         return [str(self.dataset.attrs["of"])]
@@ -234,7 +219,7 @@ class ModeratorResult(Result, kind="moderator"):
 
     @property
     def sides(self) -> dict[int, str]:
-        """What each sign says in words."""
+        """What each sign says in words, also of k groups, whose only direction says that any two differ."""
         return dict(zip(self.signs, self.directions, strict=True))
 
     def shown_level(self, source: str) -> str:

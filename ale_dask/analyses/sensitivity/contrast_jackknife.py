@@ -14,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.analyses.contrast_clusters import CandidatePlan
-from ale_dask.analyses.contrast_rows import rows_by_candidate
+from ale_dask.analyses.contrast_rows import Rows, rows_by_candidate
 from ale_dask.analyses.main_effect import identity_of
 from ale_dask.analyses.sample import Sample
 from ale_dask.execution.plan import Setting, StoredArray
 from ale_dask.numerics.contrast import Candidates, count_exceedances, exponential_digits, n_relabellings, relabellings
-from ale_dask.numerics.draws import RELABEL, draw_keys
 
 KIND = "contrast-left-out"
 EXCEED = "exceed"
@@ -73,17 +72,19 @@ def plan_left_out(
         statistics=("relabellings",),
         settings={"conventions": conventions, "bits": bits, "iterations": inference.iterations},
         arrays={
-            "draw_key": draw_keys(rows.group_key, seed=inference.seed, stream=RELABEL),
-            "first_arm": rows.first_arm,
-            **rows.group_arrays,
-            "candidate": candidate.astype(np.int64),
-            "begin": rows.begin,
-            "experiment": rows.experiment,
-            "value": rows.value,
-            "group_begin": np.r_[0, np.cumsum([len(m) for m in members])].astype(np.int64),
-            "member": np.concatenate([np.empty(0, dtype=np.int64), *members]),
+            **rows.plan_arrays(candidate, seed=inference.seed),
+            **left_out_arrays(rows, members),
         },
     )
+
+
+def left_out_arrays(rows: Rows, members: Sequence[npt.NDArray[np.intp]]) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of a plan that leaves out sets of experiments, the members of each."""
+    return {
+        "first_arm": rows.first_arm,
+        "group_begin": np.r_[0, np.cumsum([len(m) for m in members])].astype(np.int64),
+        "member": np.concatenate([np.empty(0, dtype=np.int64), *members]),
+    }
 
 
 def left_of(plan: ContrastLeftOutPlan, number: int) -> npt.NDArray[np.bool_]:

@@ -36,8 +36,8 @@ class Presentation:
     """What the page says of a result beside its maps: names and values."""
     summary: Callable[[xr.Dataset, Sequence[Cluster]], list[tuple[str, str]]]
     """(result, its clusters) -> the directions, "" or words, and what was found in each."""
-    levels: tuple[tuple[str, str], ...] = ()
-    """The level and the input of every thresholded map that has a cluster table; those of main effects are fixed."""
+    levels: tuple[str, ...] = ("thresholded", "uncorrected", "voxel-fwe", "size-fwe", "mass-fwe")
+    """The levels of the thresholded maps that have a cluster table, in its order; those of main effects are fixed."""
     table: Callable[[xr.Dataset, MapSpec], pd.DataFrame]
     """The cluster table that belongs to a thresholded map."""
     listed: Callable[[xr.Dataset], Iterator[tuple[str, MapSpec, pd.DataFrame]]]
@@ -54,8 +54,8 @@ class Presentation:
     """The variables (voxel) that a comparison of two runs compares, by what they are."""
     nimare: Callable[[xr.Dataset], dict[str, Callable[[], npt.NDArray[Any]]]] | None = None
     """The maps of an export to NiMARE by the ends of their file names; None where they are the maps as they are."""
-    gingerale: Callable[[str, xr.Dataset, Mapping[str, xr.Dataset]], list[File]]
-    """(name, result, results by name) -> the files of an export to GingerALE."""
+    gingerale: Callable[[str, xr.Dataset, Mapping[str, xr.Dataset]], list[File]] = lambda name, result, results: []
+    """(name, result, results by name) -> the files of an export to GingerALE, none where it has no such analysis."""
 
 
 _PRESENTATIONS: dict[str, Presentation] = {}

@@ -20,7 +20,7 @@ from ale_dask.reporting.common.phrases import counted, decimal, inference_of_rec
 from ale_dask.reporting.common.presentation import Presentation
 from ale_dask.reporting.common.wording import controls, label, mask_words
 from ale_dask.reporting.kinds.subsampled import leasts, percent
-from ale_dask.reporting.tables.clusters import share_table
+from ale_dask.reporting.tables.clusters import by_direction, share_table
 from ale_dask.reporting.text.inference import many
 from ale_dask.reporting.text.summary import cluster_words
 
@@ -124,10 +124,7 @@ def _table(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:
 
 
 def _listed(result: xr.Dataset) -> Iterator[tuple[str, MapSpec, pd.DataFrame]]:
-    spec = find_map_spec(result, level=LEVELS[0])
-    table = _table(result, spec)
-    for direction in model_of(result).directions:
-        yield direction, spec, table[table["Direction"] == direction]
+    return by_direction(result, find_map_spec(result, level=LEVELS[0]))
 
 
 def _note(result: xr.Dataset, spec: MapSpec) -> str:
@@ -180,7 +177,7 @@ PRESENTATION = Presentation(
     label=_label,
     facts=_facts,
     summary=_summary,
-    levels=tuple((level, "") for level in LEVELS),
+    levels=LEVELS,
     table=_table,
     listed=_listed,
     note=_note,
@@ -188,5 +185,4 @@ PRESENTATION = Presentation(
     methods=_methods,
     unthresholded={f"stat_{_DIFF[0]}": "unthresholded mean difference of ALE"},
     compared={"mean difference of ALE": "balanced_difference"},
-    gingerale=lambda name, result, results: [],
 )

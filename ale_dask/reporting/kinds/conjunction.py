@@ -122,7 +122,6 @@ PRESENTATION = Presentation(
     label=_label,
     facts=_facts,
     summary=_summary,
-    levels=(*(("thresholded", source) for source in INPUTS), ("voxel-fwe", "voxel-fwe")),
     table=_table,
     listed=_listed,
     note=_note,

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 import xarray as xr
-from scipy import special
 
 from ale_dask.analyses.contrast import KIND
 from ale_dask.analyses.corrections import CLUSTER_SHORTS
@@ -17,10 +16,11 @@ from ale_dask.reporting.common.map_spec import MapSpec, of
 from ale_dask.reporting.common.maps import INPUT_ENDS, corrected_map_specs, find_map_spec, with_cluster_numbers
 from ale_dask.reporting.common.phrases import listed
 from ale_dask.reporting.common.presentation import Presentation
-from ale_dask.reporting.common.wording import controls, detectable_facts, input_words, label, mask_words, shared_words
+from ale_dask.reporting.common.wording import detectable_facts, input_words, mask_words, shared_words
 from ale_dask.reporting.export.files import contrast_maps
 from ale_dask.reporting.export.gingerale import contrast_files
-from ale_dask.reporting.tables.clusters import contrast_table
+from ale_dask.reporting.tables.clusters import by_direction, contrast_table
+from ale_dask.reporting.text.both_directions import clusters_facts, levels_fact, permuted_note
 from ale_dask.reporting.text.inference import contrasts
 from ale_dask.reporting.text.summary import cluster_words, surviving_words
 
@@ -33,7 +33,6 @@ _CLUSTER = (
     "changes: {region}; it does not say in which of its voxels the arms differ"
 )
 _DIFF = "desc-group1MinusGroup2"
-_LEVELS = ("uncorrected", "voxel-fwe", "size-fwe", "mass-fwe")
 
 
 def _maps_at(source: str, short: str) -> tuple[MapSpec, ...]:
@@ -103,24 +102,14 @@ def _facts(result: xr.Dataset) -> list[tuple[str, str]]:
         ("Experiments compared", " against ".join(f"{n:,}" for n in attrs["experiments_compared"])),
         ("Foci per experiment", ratio(*attrs["foci_per_experiment"])),
         ("Subjects per experiment", ratio(*attrs["subjects_per_experiment"])),
-        (
-            "Level, each direction",
-            f"uncorrected p < {i.contrast_p:g}, at least {i.min_volume:g} mm³; voxel FWE p ≤ {i.contrast_p:g}",
-        ),
+        ("Level, each direction", levels_fact(i)),
         ("Gate", attrs["gate"]),
         ("Shared subjects", shared_words(attrs["shared"], i)),
-        *_clusters(result),
+        *clusters_facts(result, dimension="contrast_cluster", permuted="relabellings"),
         *detectable_facts(attrs),
         ("Permutations", f"{attrs['iterations']:,} {relabellings}, seed {i.seed}"),
         ("Mask", mask_words(result)),
     ]
-
-
-def _clusters(result: xr.Dataset) -> list[tuple[str, str]]:
-    if "contrast_cluster_size" not in result:
-        return []
-    i, n = model_of(result).inference, result.sizes["contrast_cluster"]
-    return [("Clusters tested", f"{n}, formed where p < {i.voxel_p:g} among all relabellings; FWE p ≤ {i.cluster_p:g}")]
 
 
 def _summary(result: xr.Dataset, clusters: Sequence[Cluster]) -> list[tuple[str, str]]:
@@ -150,27 +139,12 @@ def _listed(result: xr.Dataset) -> Iterator[tuple[str, MapSpec, pd.DataFrame]]:
     levels = ("voxel-fwe", f"{model_of(result).correction.short}-fwe")
     corrected = [present[level] for level in dict.fromkeys(levels) if level in present]
     for spec in (*corrected, find_map_spec(result, level="uncorrected", source=INPUTS[0])):
-        table = contrast_table(result, source=INPUTS[0], level=spec.level)
-        for direction in model_of(result).directions:
-            yield direction, spec, table[table["Direction"] == direction]
+        yield from by_direction(result, spec)
 
 
 def _note(result: xr.Dataset, spec: MapSpec) -> str:
-    attrs, i = result.attrs, model_of(result).inference
-    n = int(attrs["iterations"])
-    relabellings = f"{n:,} relabellings{', which are all' if attrs['enumerated'] else ''}"
-    if spec.level != "uncorrected":
-        of = "peak" if spec.level == "voxel-fwe" else f"cluster's {spec.level[:4]}"
-        return (
-            f"Contrasts, {label(result, spec)}: p is of the {of}, family-wise, from {relabellings}. Controlled is the "
-            f"{controls(result, spec)}."
-        )
-    least = 1 / n if attrs["enumerated"] or i.relabel_p == "share" else 1 / (1 + n)
-    largest_z = f"{-special.ndtri(least):.2f}"
-    return (
-        f"Contrasts, uncorrected: p is of the peak, uncorrected, from {relabellings}, so that Z is at most "
-        f"{largest_z}; of equal Z the peak is where the ALE maps differ most. Shown is {controls(result, spec)}."
-    )
+    ties = "; of equal Z the peak is where the ALE maps differ most"
+    return permuted_note(result, spec, heading="Contrasts", permuted="relabellings", ties=ties)
 
 
 PRESENTATION = Presentation(
@@ -179,9 +153,6 @@ PRESENTATION = Presentation(
     label=_label,
     facts=_facts,
     summary=_summary,
-    levels=tuple(
-        (level, source) for level in ("uncorrected", "voxel-fwe", "size-fwe", "mass-fwe") for source in INPUTS
-    ),
     table=_table,
     listed=_listed,
     note=_note,

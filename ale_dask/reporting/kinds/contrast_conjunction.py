@@ -18,7 +18,8 @@ from ale_dask.reporting.common.maps import INPUT_ENDS, corrected_map_specs, find
 from ale_dask.reporting.common.phrases import decimal, inference_of_record, listed, of_kind, volume
 from ale_dask.reporting.common.presentation import Presentation
 from ale_dask.reporting.common.wording import controls, input_words, label, mask_words
-from ale_dask.reporting.tables.clusters import joint_table
+from ale_dask.reporting.tables.clusters import by_direction, joint_table
+from ale_dask.reporting.text.both_directions import levels_fact
 from ale_dask.reporting.text.inference import limited
 from ale_dask.reporting.text.summary import cluster_words, surviving_words
 
@@ -82,10 +83,7 @@ def _facts(result: xr.Dataset) -> list[tuple[str, str]]:
     i = model_of(result).inference
     return [
         ("Of", " AND ".join(result.attrs["of"])),
-        (
-            "Level, each contrast and direction",
-            f"uncorrected p < {i.contrast_p:g}, at least {i.min_volume:g} mm³; voxel FWE p ≤ {i.contrast_p:g}",
-        ),
+        ("Level, each contrast and direction", levels_fact(i)),
         ("p", "the largest of the contrasts'"),
         ("Gate of the contrasts", result.attrs["gate"]),
         ("Mask", mask_words(result)),
@@ -113,10 +111,7 @@ def _table(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:
 
 def _listed(result: xr.Dataset) -> Iterator[tuple[str, MapSpec, pd.DataFrame]]:
     for level in ("voxel-fwe", "uncorrected"):
-        spec = find_map_spec(result, level=level, source=INPUTS[0])
-        table = _table(result, spec)
-        for direction in model_of(result).directions:
-            yield direction, spec, table[table["Direction"] == direction]
+        yield from by_direction(result, find_map_spec(result, level=level, source=INPUTS[0]))
 
 
 def _note(result: xr.Dataset, spec: MapSpec) -> str:
@@ -147,9 +142,6 @@ PRESENTATION = Presentation(
     label=_label,
     facts=_facts,
     summary=_summary,
-    levels=tuple(
-        (level, source) for level in ("uncorrected", "voxel-fwe", "size-fwe", "mass-fwe") for source in INPUTS
-    ),
     table=_table,
     listed=_listed,
     note=_note,
@@ -157,5 +149,4 @@ PRESENTATION = Presentation(
     methods=_methods,
     unthresholded={f"stat_{_JOINT}": "unthresholded smallest difference of ALE"},
     compared={"smallest difference of ALE": "difference_min"},
-    gingerale=lambda name, result, results: [],
 )

@@ -218,6 +218,7 @@ PRESENTATION = Presentation(
     label=_label,
     facts=_facts,
     summary=_summary,
+    levels=(),
     table=_table,
     listed=_listed,
     note=_note,

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 import xarray as xr
-from scipy import special
 
 from ale_dask.analyses.corrections import CLUSTER_SHORTS
 from ale_dask.analyses.findings.clusters import Cluster
@@ -17,8 +16,9 @@ from ale_dask.reporting.common.map_spec import MapSpec, of
 from ale_dask.reporting.common.maps import corrected_map_specs, find_map_spec, with_cluster_numbers
 from ale_dask.reporting.common.phrases import listed
 from ale_dask.reporting.common.presentation import Presentation
-from ale_dask.reporting.common.wording import controls, label, mask_words
-from ale_dask.reporting.tables.clusters import moderator_table
+from ale_dask.reporting.common.wording import mask_words
+from ale_dask.reporting.tables.clusters import by_direction, moderator_table
+from ale_dask.reporting.text.both_directions import clusters_facts, levels_fact, permuted_note
 from ale_dask.reporting.text.moderators import left_out_words, leverage_words, moderators, range_words
 from ale_dask.reporting.text.summary import cluster_words, surviving_words
 
@@ -122,22 +122,12 @@ def _facts(result: xr.Dataset) -> list[tuple[str, str]]:
         ("Moderator", f"{attrs['moderator']} ({attrs['moderator_kind']}) of “{attrs['of']}”"),
         ("Groups of subjects", f"{attrs['groups']:,}: {range_words(attrs)}"),
         *((name, words) for name, words in further.items() if words),
-        (
-            "Level, each direction",
-            f"uncorrected p < {i.contrast_p:g}, at least {i.min_volume:g} mm³; voxel FWE p ≤ {i.contrast_p:g}",
-        ),
-        *_clusters(result),
+        ("Level, each direction", levels_fact(i)),
+        *clusters_facts(result, dimension="moderator_cluster", permuted="permutations"),
         ("Tested voxels", f"{attrs['candidates']:,}"),
         ("Permutations", f"{attrs['iterations']:,} {permutations}, seed {i.seed}"),
         ("Mask", mask_words(result)),
     ]
-
-
-def _clusters(result: xr.Dataset) -> list[tuple[str, str]]:
-    if "moderator_cluster_size" not in result:
-        return []
-    i, n = model_of(result).inference, result.sizes["moderator_cluster"]
-    return [("Clusters tested", f"{n}, formed where p < {i.voxel_p:g} among all permutations; FWE p ≤ {i.cluster_p:g}")]
 
 
 def _summary(result: xr.Dataset, clusters: Sequence[Cluster]) -> list[tuple[str, str]]:
@@ -168,26 +158,11 @@ def _listed(result: xr.Dataset) -> Iterator[tuple[str, MapSpec, pd.DataFrame]]:
     """Yield what a paper lists: the primary correction, voxel FWE, then uncorrected."""
     shown = model_of(result).shown_level
     for level in dict.fromkeys((shown(INPUTS[0]), "voxel-fwe", "uncorrected")):
-        table = moderator_table(result, level=level)
-        for direction in model_of(result).directions:
-            yield direction, find_map_spec(result, level=level), table[table["Direction"] == direction]
+        yield from by_direction(result, find_map_spec(result, level=level))
 
 
 def _note(result: xr.Dataset, spec: MapSpec) -> str:
-    attrs, i = result.attrs, model_of(result).inference
-    n = int(attrs["iterations"])
-    permutations = f"{n:,} permutations{', which are all' if attrs['enumerated'] else ''}"
-    if spec.level != "uncorrected":
-        of_what = "peak" if spec.level == "voxel-fwe" else f"cluster's {spec.level[:4]}"
-        return (
-            f"Moderators, {label(result, spec)}: p is of the {of_what}, family-wise, from {permutations}. Controlled "
-            f"is the {controls(result, spec)}."
-        )
-    least = 1 / n if attrs["enumerated"] or i.relabel_p == "share" else 1 / (1 + n)
-    return (
-        f"Moderators, uncorrected: p is of the peak, uncorrected, from {permutations}, so that Z is at most "
-        f"{-special.ndtri(least):.2f}. Shown is {controls(result, spec)}."
-    )
+    return permuted_note(result, spec, heading="Moderators", permuted="permutations")
 
 
 PRESENTATION = Presentation(
@@ -196,12 +171,6 @@ PRESENTATION = Presentation(
     label=_label,
     facts=_facts,
     summary=_summary,
-    levels=(
-        ("uncorrected", INPUTS[1]),
-        ("voxel-fwe", INPUTS[0]),
-        ("size-fwe", INPUTS[0]),
-        ("mass-fwe", INPUTS[0]),
-    ),
     table=_table,
     listed=_listed,
     note=_note,
@@ -209,6 +178,4 @@ PRESENTATION = Presentation(
     methods=moderators,
     unthresholded={f"stat_desc-{KIND}": "unthresholded T / sd of the moderator"},
     compared={"T / sd of the moderator": "t_moderator"},
-    # GingerALE has no such analysis.
-    gingerale=lambda name, result, results: [],
 )

@@ -197,7 +197,6 @@ PRESENTATION = Presentation(
     label=_label,
     facts=_facts,
     summary=_summary,
-    levels=(*(("thresholded", source) for source in INPUTS), (_VOXEL, _VOXEL)),
     table=_table,
     listed=_listed,
     note=_note,
@@ -205,5 +204,4 @@ PRESENTATION = Presentation(
     methods=_methods,
     unthresholded={f"stat_desc-subsampleShare_input-{INPUT_ENDS[INPUTS[0]]}": "share of subsamples"},
     compared={"mean ALE of subsamples": "subsample_ale"},
-    gingerale=lambda name, result, results: [],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import StringIO
 from itertools import combinations
 from typing import Any
@@ -374,6 +374,13 @@ def directed_table(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:
     return table if "Direction" in table else table.assign(Direction=model_of(result).directions[0])
 
 
+def by_direction(result: xr.Dataset, spec: MapSpec) -> Iterator[tuple[str, MapSpec, pd.DataFrame]]:
+    """Yield each direction of a result in words, the map, and the rows of its cluster table in that direction."""
+    table = directed_table(result, spec)
+    for direction in model_of(result).directions:
+        yield direction, spec, table[table["Direction"] == direction]
+
+
 def _main_effect_rows(name: str, result: xr.Dataset) -> list[dict[str, Any]]:
     correction = model_of(result).correction
     p = f"p {correction.short} FWE" if correction.of_clusters else ""
@@ -392,8 +399,9 @@ def _main_effect_rows(name: str, result: xr.Dataset) -> list[dict[str, Any]]:
 
 def levels_of(result: xr.Dataset) -> list[tuple[str, str]]:
     """Return the level and input of every thresholded map of a contrast, conjunction … that has a table."""
-    present = {(v.level, v.source) for v in map_specs_of(result)}
-    return [pair for pair in presentation_of(result).levels if pair in present]
+    levels = presentation_of(result).levels
+    present = dict.fromkeys((v.level, v.source) for v in map_specs_of(result) if v.level in levels)
+    return sorted(present, key=lambda pair: levels.index(pair[0]))
 
 
 _STUDY_NAMES = {
