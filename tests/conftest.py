@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -59,15 +60,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     places = [(tier, (here / name).resolve()) for tier, names in TIERS.items() for name in names]
     longest = [(here / name).resolve() for name in LONGEST]
+
+    @functools.cache
+    def tier_of(path: Path) -> str:
+        return next((tier for tier, place in places if path.is_relative_to(place)), "integration")
+
+    @functools.cache
+    def rank(path: Path) -> int:
+        return next((i for i, place in enumerate(longest) if path.is_relative_to(place)), len(longest))
+
     for item in items:
         if not any(item.get_closest_marker(tier) for tier in (*TIERS, "integration")):
-            tier = next((tier for tier, place in places if item.path.is_relative_to(place)), "integration")
-            item.add_marker(tier)
-
-    def rank(item: pytest.Item) -> int:
-        return next((i for i, place in enumerate(longest) if item.path.is_relative_to(place)), len(longest))
-
-    items.sort(key=rank)
+            item.add_marker(tier_of(item.path))
+    items.sort(key=lambda item: rank(item.path))
 
 
 @pytest.fixture

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
-import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -20,6 +19,9 @@ from ale_dask.numerics.elementary import fixed_point_sum
 from ale_dask.storage.checksums import broken_below, read_seal, seal_below
 from ale_dask.storage.location import Place, remove, remove_file, storage_errors, zarr_store
 from ale_dask.storage.zarr_store import open_store, writing
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 VOXEL_CHUNK = 65536
 UNION_BITS = 40
@@ -43,6 +45,8 @@ def per_experiment(
     cell of the grid, whether the foci of an experiment add up, and the arguments `more`. The graph holds the foci of
     each experiment once: with all of 14,000 experiments in each of 225 tasks it would hold 20 MB 225 times.
     """
+    import dask.array as da
+
     index = dask.delayed(cell_index)(sample.mask.volume)
     task = dask.delayed(block)
     more = {name: dask.delayed(value) for name, value in more.items()}
@@ -199,6 +203,8 @@ def _sum_of_chunk(ma: npt.NDArray[np.float32], axis: tuple[int, ...], keepdims: 
 
 def _union_sum(ma: Any) -> da.Array:
     """Return the lazy fixed-point sum (voxel), int64, of MA maps; a task turns each chunk into one row."""
+    import dask.array as da
+
     return da.reduction(
         da.asarray(ma),
         chunk=_sum_of_chunk,

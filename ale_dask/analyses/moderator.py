@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from scipy import special, stats
+from scipy import special
 
 from ale_dask.analyses.contrast import relabelled_p
 from ale_dask.analyses.contrast_clusters import family_wise_p
@@ -321,7 +321,7 @@ def _effect(plan: ModeratorPlan, moderated: Moderated) -> dict[str, Any]:
     n = len(z)
     out = np.full((3, len(plan.candidate)), np.nan)
     means = (z.sum() - z) / (n - 1)
-    quantile = float(stats.t.ppf((1 + _LEVEL) / 2, n - 1))
+    quantile = float(special.stdtrit(n - 1, (1 + _LEVEL) / 2))
     for part in numbers.parts(len(plan.candidate)):
         ma = -np.expm1(-numbers.dense(voxels, part.start, part.stop, n_groups=n) * 2.0**-plan.bits)
         whole, weighted = ma.sum(axis=0), z @ ma

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
-from scipy import stats
 
 from ale_dask.analyses.sample import Sample
 from ale_dask.config.analysis import Moderator
@@ -346,8 +345,10 @@ def _scores(on: list[Column], spec: Moderator, *, name: str) -> _Scores:
         return _interaction(on, name=name)
     (column,) = on
     if column.is_numbers:
+        from scipy.stats import rankdata
+
         values = column.values
-        ranked = stats.rankdata(values).astype(np.float64) if spec.ranks else values
+        ranked = rankdata(values).astype(np.float64) if spec.ranks else values
         kind = "linear contrast of ordered levels" if spec.levels else "ranks of a number" if spec.ranks else "number"
         counts = None
         if spec.levels:

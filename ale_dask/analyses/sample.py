@@ -11,7 +11,6 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from scipy.spatial import cKDTree
 
 from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.config.inference import CHANGES_NULL, Inference
@@ -120,6 +119,8 @@ class Sample:
 
         Foci that reach none of these voxels are not looked at.
         """
+        from scipy.spatial import cKDTree
+
         i = self.inference
         index = cell_index(self.mask.volume)
         index[self.mask.volume] = np.where(wanted, index[self.mask.volume], -1)

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
+from scipy import special
 
 _BEYOND = 8.0
 """Standard deviations up to which a statistic is integrated: beyond lies less than 1e-15."""
@@ -57,6 +57,8 @@ def boundaries(shares: Sequence[float], *, alpha: float, spending: str) -> list[
     spending
         A name in `SPENDING`.
     """
+    from scipy import optimize
+
     found: list[float] = []
     at, weight, before = np.zeros(1), np.ones(1), 0.0
     for t, error in zip(shares, increments(shares, alpha=alpha, spending=spending), strict=True):

@@ -11,10 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
-from scipy.sparse import csr_array
-from scipy.spatial.distance import squareform
-from scipy.stats import rankdata
 
 from ale_dask.errors import InputError
 from ale_dask.numerics.ale import Row
@@ -35,6 +31,9 @@ def spearman_distance(rows: Sequence[Row]) -> I64:
     Each row has the voxels of an experiment and their positive integers; all other voxels are 0 and share a rank. Twice
     a rank is an integer, and so are all sums, so that rho is rounded once.
     """
+    from scipy.sparse import csr_array
+    from scipy.stats import rankdata
+
     reached = np.zeros(1 + max(int(voxel.max()) for voxel, _ in rows), dtype=bool)
     for voxel, _ in rows:
         reached[voxel] = True
@@ -66,16 +65,23 @@ def spearman_distance(rows: Sequence[Row]) -> I64:
 
 def tree(distance: I64) -> F64:
     """Return the average linkage (experiment - 1, 4) of distances, as scipy.cluster.hierarchy has it."""
+    from scipy.cluster.hierarchy import linkage
+    from scipy.spatial.distance import squareform
+
     return np.asarray(linkage(squareform(distance.astype(np.float64), checks=False), method="average"))
 
 
 def leaves(joined: F64) -> I64:
     """Return the experiments in the order in which a dendrogram of a linkage shows them."""
+    from scipy.cluster.hierarchy import leaves_list
+
     return np.asarray(leaves_list(joined), dtype=np.int64)
 
 
 def average_linkage(distance: I64, most: int) -> list[I64]:
     """Return the labels (experiment), from 1, of the 2, 3 … `most` groups in which average linkage cuts its tree."""
+    from scipy.cluster.hierarchy import fcluster
+
     joined = tree(distance)
     return [by_size(fcluster(joined, k, criterion="maxclust")) for k in range(2, most + 1)]
 

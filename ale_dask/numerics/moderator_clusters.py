@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from ale_dask.numerics.moderator import (
     Design,
@@ -94,6 +92,9 @@ def _clusters(node: I64, mass: I64, *, before: npt.NDArray[np.int32]) -> tuple[I
     """Return the size, the mass and the map (cluster) of the clusters of nodes, map * voxels + voxel, ascending."""
     if not len(node):
         return node, mass, node
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     n_voxels = before.shape[1]
     which, voxel = np.divmod(node, n_voxels)
     pairs = []

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from ale_dask.errors import InputError
 
 if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
+
     from ale_dask.config.inference import Rounding
 
 # icbm2tal, MNI -> Talairach, rows [R | t] in mm: Lancaster et al. 2007, Human Brain Mapping 28:1194.
@@ -141,6 +142,8 @@ class Mask:
 
     @cached_property
     def _tree(self) -> cKDTree:
+        from scipy.spatial import cKDTree
+
         return cKDTree(self.to_mm(self.voxel_ijk))
 
 

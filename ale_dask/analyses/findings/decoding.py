@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import false_discovery_control, hypergeom
 
 from ale_dask.datasets.terms import Terms
 
@@ -21,6 +20,8 @@ def decode_region(inside: npt.NDArray[np.bool_], terms: Terms, *, least: int = L
     p is that of Fisher's exact test, two-sided as twice the smaller tail; q is adjusted over the terms
     (Benjamini-Hochberg).
     """
+    from scipy.stats import false_discovery_control, hypergeom
+
     reporting = terms.reporting(inside)
     total = np.asarray(terms.indexes.sum(axis=0)).ravel().astype(np.int64)
     within = np.asarray(terms.indexes[np.flatnonzero(reporting)].sum(axis=0)).ravel().astype(np.int64)

@@ -10,7 +10,6 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from scipy.spatial import cKDTree
 
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
@@ -64,6 +63,8 @@ class ByColumn:
 
 def prevalences(result: xr.Dataset, clusters: Sequence[Cluster]) -> list[Prevalence]:
     """Return for each cluster which experiments of a main effect have a focus within reach of it."""
+    from scipy.spatial import cKDTree
+
     mask = model_of(result).mask
     chosen = sample(
         experiments_alone(result), mask=mask, inference=model_of(result).inference, name=model_of(result).name

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
-from scipy.stats import false_discovery_control
 
 from ale_dask.analyses.execute import sample_of
 from ale_dask.analyses.findings.model import SIMULATED, kind_of, model_of
@@ -228,6 +227,8 @@ def associations(solutions: xr.Dataset, *, method: str, k: int) -> pd.DataFrame:
     numbers by the Mann-Whitney test; q is the Benjamini-Hochberg p over all rows. Experiments without a value are left
     out of its tests. The smallest p come first.
     """
+    from scipy.stats import false_discovery_control
+
     labels = labels_of(solutions, method=method, k=k)
     columns = table(solutions)
     rows = [

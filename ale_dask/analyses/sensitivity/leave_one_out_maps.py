@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -29,6 +28,8 @@ def leave_one_out(sample: Sample, *, s: npt.NDArray[Any], bits: int) -> xr.Datas
     S_{-i} = S - X_i with X_i = rint(-log1p(-MA_i) 2^bits) and S (voxel) of the plan. The integers equal those of an
     analysis without experiment i at the same scale, with kernels cut off as in its null.
     """
+    import dask.array as da
+
     without = per_experiment(
         sample,
         _block,

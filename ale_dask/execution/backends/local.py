@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from ale_dask.execution.backends.base import Backend
 from ale_dask.execution.backends.connect import cpu_count
-from ale_dask.execution.backends.tls import LOOPBACK, dashboard_options
+from ale_dask.execution.backends.pages import add_dask_pages
+from ale_dask.execution.backends.tls import LOOPBACK
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, LocalCluster
 
 
 class Serial(Backend):
@@ -29,13 +30,13 @@ class Threads(Backend):
 
     def start(self, stack: contextlib.ExitStack) -> Client:
         """Return a client of threads of this process; nothing listens on a port but the dashboard."""
-        from distributed import Client, LocalCluster
+        from distributed import LocalCluster, Worker
 
         threads = self.settings.most or cpu_count()
         cluster = LocalCluster(
-            processes=False, n_workers=1, threads_per_worker=threads, protocol="inproc://", **_options()
+            processes=False, n_workers=1, threads_per_worker=threads, protocol="inproc://", **_options(Worker)
         )
-        return stack.enter_context(Client(stack.enter_context(cluster)))
+        return _client(cluster, stack)
 
 
 class Processes(Backend):
@@ -43,7 +44,7 @@ class Processes(Backend):
 
     def start(self, stack: contextlib.ExitStack) -> Client:
         """Return a client of processes of this machine."""
-        from distributed import Client, LocalCluster, Security
+        from distributed import LocalCluster, Nanny, Security
 
         # TLS even on loopback: a login node is shared, and a Dask scheduler runs what it is sent.
         cluster = LocalCluster(
@@ -53,16 +54,27 @@ class Processes(Backend):
             host="127.0.0.1",
             protocol="tls://",
             security=Security.temporary(),
-            **_options(),
+            **_options(Nanny),
         )
-        return stack.enter_context(Client(stack.enter_context(cluster)))
+        return _client(cluster, stack)
 
 
-def _options() -> dict[str, Any]:
-    options = dashboard_options()
+def _client(cluster: LocalCluster, stack: contextlib.ExitStack) -> Client:
+    """Return a client of a cluster of this machine; its scheduler serves Dask's dashboard where bokeh is there."""
+    from distributed import Client
+
+    stack.enter_context(cluster)
+    with contextlib.suppress(ImportError):
+        add_dask_pages(cluster.scheduler)
+    return stack.enter_context(Client(cluster))
+
+
+def _options(worker: type[Any]) -> dict[str, Any]:
+    """Return the options of a cluster of such workers: pages of its scheduler alone, all on loopback."""
     return {
-        "dashboard_address": options.pop("dashboard_address"),
+        "worker_class": lambda *address, **options: worker(*address, **options | {"dashboard": False}),
+        "dashboard_address": LOOPBACK,
         "worker_dashboard_address": LOOPBACK,
-        "scheduler_kwargs": options,
+        "scheduler_kwargs": {"dashboard": False},
         "silence_logs": 50,
     }

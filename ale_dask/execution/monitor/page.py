@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from ale_dask.execution.backends.pages import add_later
 from ale_dask.execution.monitor.driver import PAGE
 from ale_dask.execution.monitor.state import Board
 from ale_dask.execution.progress import clock
@@ -78,20 +79,24 @@ _CAPTION = (
 
 
 def add_page(scheduler: Scheduler, board: Board) -> None:
-    """Add the page to a scheduler's web server.
+    """Add the page to a scheduler's web server, at the first request for it.
 
     Raises
     ------
     ImportError
         when bokeh is not installed, or not one that distributed takes.
     """
-    from distributed.dashboard.core import BokehApplication
-    from tornado.ioloop import IOLoop
 
-    app = BokehApplication({PAGE: lambda scheduler, extra, doc: _page(doc, board)}, scheduler, prefix="")
-    scheduler.http_application.add_application(app)
-    app.initialize(IOLoop.current())
-    app.start()
+    def add() -> None:
+        from distributed.dashboard.core import BokehApplication
+        from tornado.ioloop import IOLoop
+
+        app = BokehApplication({PAGE: lambda scheduler, extra, doc: _page(doc, board)}, scheduler, prefix="")
+        scheduler.http_application.add_application(app)
+        app.initialize(IOLoop.current())
+        app.start()
+
+    add_later(scheduler, add)
 
 
 def _page(doc: Any, board: Board) -> None:

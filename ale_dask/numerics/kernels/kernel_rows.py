@@ -101,7 +101,8 @@ def geometry(voxel_ijk: I16, *, radius: I64, edges: bool = False, drawn: I16 | N
         stride_y,
         size,
         place @ stride,
-        place=place.astype(np.int32),
+        # One order for every mask, however its voxels lie in memory: for each order the kernels would be compiled anew.
+        place=place.astype(np.int32, order="C"),
         inside=inside,
         column_begin=cell[first],
         column_end=cell[last] + 1,

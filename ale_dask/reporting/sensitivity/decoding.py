@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.stats import false_discovery_control
 
 from ale_dask.analyses.findings.decoding import LEAST, decode_region
 from ale_dask.analyses.findings.model import model_of
@@ -146,6 +145,8 @@ def correlation_table(test: xr.Dataset, studies: Mapping[str, int]) -> pd.DataFr
 
     `studies` has the number of studies of each term. q is adjusted over the terms (Benjamini-Hochberg).
     """
+    from scipy.stats import false_discovery_control
+
     parts = []
     for against in test["against"].values:
         of = test.sel(against=against)

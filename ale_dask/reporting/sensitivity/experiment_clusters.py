@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
-from scipy.cluster.hierarchy import dendrogram
 
 from ale_dask.analyses.findings.model import is_simulated
 from ale_dask.analyses.sensitivity.experiment_clusters import (
@@ -187,6 +186,8 @@ def _criteria(solutions: xr.Dataset, top: float) -> list[str]:
 
 def _similarity(solutions: xr.Dataset, top: float) -> list[str]:
     """Return the dendrogram of average linkage above rho of all pairs of experiments, in its order."""
+    from scipy.cluster.hierarchy import dendrogram
+
     leaf, size, left, high = solutions["leaf"].values, 520.0, 120.0, 100.0
     drawn = dendrogram(solutions["join"].values, no_plot=True)
     scale, most = size / (10 * len(leaf)), max(float(solutions["join"].values[:, 2].max()), 1e-9)
