@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from ale_dask.reporting.common.once import each_table_once
 from ale_dask.reporting.common.wording import shortfalls
 from ale_dask.reporting.figures.flow import flow_svg, flow_table, sample_colours
 from ale_dask.reporting.figures.maps import write_pictures
-from ale_dask.reporting.figures.overlap import overlap_svg, overlap_table
+from ale_dask.reporting.figures.overlap import MOST_COMPARED, overlap_svg, overlap_table
 from ale_dask.reporting.figures.plots import write_plots
 from ale_dask.reporting.figures.study_context import study_contexts
 from ale_dask.reporting.figures.viewer_layers import template
@@ -44,6 +45,8 @@ from ale_dask.reporting.text.base_rate import base_rate_lines
 from ale_dask.reporting.text.subgroups import subgroup_sentences
 from ale_dask.storage.location import replace_file
 from ale_dask.version import __version__
+
+log = logging.getLogger(__name__)
 
 
 @each_table_once()
@@ -113,9 +116,12 @@ def _write_analysis_tables(result: xr.Dataset, results: Mapping[str, xr.Dataset]
 def _write_study_files(results: Mapping[str, xr.Dataset], out: Path, *, title: str) -> None:
     simulated = is_simulated(*results.values())
     replace_file(out / "study_results.tsv", tsv(study_table(results)))
-    if len(overlaps := overlap_table(results)):
+    if len(results) > MOST_COMPARED:
+        log.info(f"no overlap.tsv: {len(results):,} analyses, and only up to {MOST_COMPARED} are compared two by two")
+    elif len(overlaps := overlap_table(results)):
         replace_file(out / "overlap.tsv", tsv(overlaps))
-        replace_file(out / "overlap.svg", overlap_svg(results).encode())
+        if matrix := overlap_svg(results):
+            replace_file(out / "overlap.svg", matrix.encode())
     selection = flow_table(results)
     if len(selection):
         replace_file(out / "selection.tsv", tsv(selection))

@@ -49,8 +49,12 @@ def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "stud
     """Write copies of the files of a study to OUT, and the study as file `name` with these copies and a backend."""
     count: Counter[str] = Counter()
     hashes: dict[str, str] = {}
+    shared: dict[str, str] = {}
 
     def copied(sample: str, file: str) -> str:
+        if not sample.startswith(":") and file in shared:
+            # One table may hold the experiments of thousands of samples.
+            return shared[file]
         # Only the last part of the path: nothing may be written outside OUT.
         last = Path(file).name
         count[sample] += 1
@@ -69,6 +73,8 @@ def save_inputs(study: Study, out: Place, *, backend: Backend, name: str = "stud
         data = read_regular(Path(file))
         replace_file(out / to, data)
         hashes[to] = hashlib.sha256(data).hexdigest()
+        if not sample.startswith(":"):
+            shared[file] = to
         return to
 
     if study.inference.base_rate in DATABASES:

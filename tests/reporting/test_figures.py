@@ -112,6 +112,7 @@ def test_the_overlap_figure_holds_the_numbers_of_the_table(study: Study, marked:
     orange, blue, green = (hue.flat for hue in HUES[:3])
     assert swatches == [orange, blue, green, orange, blue, OVERLAP.flat, OVERLAP.flat]
     assert overlap_svg({"drug": study["drug"]}) == ""
+    assert overlap_svg({f"drug {i}": study["drug"] for i in range(51)}) == ""
     assert overlap_table({"drug": study["drug"]}).empty
 
 

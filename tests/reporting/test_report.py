@@ -21,10 +21,12 @@ from ale_dask.analyses.findings.clusters import find_clusters
 from ale_dask.analyses.main_effect import thresholded
 from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask
+from ale_dask.reporting import write
 from ale_dask.reporting.common import extra
 from ale_dask.reporting.common.maps import map_specs_of, stem
 from ale_dask.reporting.figures import maps as figures
 from ale_dask.reporting.figures.study_context import study_contexts
+from ale_dask.reporting.html import page
 from ale_dask.reporting.tables.clusters import contrast_table, formatted, tsv
 from ale_dask.reporting.write import write_report
 
@@ -377,3 +379,19 @@ def test_a_report_from_python_starts_no_process(study, tmp_path, monkeypatch):
     monkeypatch.setattr(multiprocessing, "get_context", lambda kind: pytest.fail("a process was started"))
     write_report([study["drug"]], tmp_path)
     assert list(tmp_path.rglob("*.png"))
+
+
+def test_a_page_of_many_analyses_is_an_index(marked, tmp_path, monkeypatch, caplog):
+    for module, limit in ((page, "MOST_SECTIONS"), (page, "MOST_COMPARED"), (write, "MOST_COMPARED")):
+        monkeypatch.setattr(module, limit, len(marked) - 1)
+    with caplog.at_level("INFO"):
+        out_of.write_results(marked, tmp_path, title="many", pictures=False)
+    text = (tmp_path / "report.html").read_text()
+    assert "This study has 6 analyses, more than a page can show in full" in text
+    assert "More than 5 analyses are not compared with each other." in text
+    assert "no overlap.tsv: 6 analyses" in caplog.text
+    assert not list(tmp_path.glob("overlap.*"))
+    for name in marked:
+        assert f'<a href="{name}/{name}_clusters.tsv">{name}</a>' in text
+        assert (tmp_path / name / f"{name}_clusters.tsv").is_file()
+    assert 'id="a1"' not in text

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from support.commands import ALE, ale
 from support.runs import digests, digests_of, finished_run, with_backend
+from support.studies import table, write_ball
 
 from ale_dask.config.study import Study, load_study
 from ale_dask.errors import BackendError, InputError, StoreError, UnfinishedError
@@ -253,3 +254,22 @@ def test_the_kept_study_holds_the_hashes_of_its_files(out: Path) -> None:
     ]
     assert json.loads((out / "plans/results.json").read_bytes())["files"].keys() >= {"run.json", "study_results.tsv"}
     assert run_directory.stored_study(out).title == "tiny"
+
+
+def test_a_table_of_several_samples_is_copied_once(tmp_path: Path) -> None:
+    write_ball(tmp_path / "ball.nii.gz")
+    table(tmp_path / "all.csv", 1, 8, (12, 4, 0), topic=["a", "b"])
+    (tmp_path / "study.toml").write_text(
+        'title = "two"\n[inference]\nmask = "ball.nii.gz"\niterations = 20\nnull = "uniform"\n'
+        + "".join(
+            f'[foci.{t}]\nfiles = "all.csv"\nselect = [{{ where = "topic == \'{t}\'" }}]\n'
+            f'[analysis.{t}]\nkind = "main-effect"\nfoci = "{t}"\n'
+            for t in "ab"
+        )
+    )
+    made = digests(load_study(tmp_path / "study.toml"), tmp_path / "out")
+    assert [path.relative_to(tmp_path / "out") for path in (tmp_path / "out" / "foci").rglob("*.csv")] == [
+        Path("foci/a/1_all.csv")
+    ]
+    assert digests_of(run.collect(tmp_path / "out")[2]) == made
+    assert len(made) == 2

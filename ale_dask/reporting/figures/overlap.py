@@ -30,6 +30,9 @@ OVERLAP_COLUMNS = (
     "nearest_mm",
     *(f"{axis}_{side}" for side in "12" for axis in "xyz"),
 )
+MOST_COMPARED = 100
+"""Analyses of a study up to which every two are compared: 10,000 would make 50 million pairs."""
+_MOST_DRAWN = 50
 _SHADE = (29, 90, 140)
 """Red, green and blue of Dice 1; Dice 0 is white, so that lightness alone tells them apart."""
 
@@ -132,9 +135,9 @@ def _surviving(
 
 
 def overlap_svg(results: Mapping[str, xr.Dataset]) -> str:
-    """Return the overlaps as a matrix, volumes on the diagonal and above and Dice below; "" for fewer than two maps."""
+    """Return the overlaps as a matrix, volumes on the diagonal and above and Dice below; "" for one map or above 50."""
     maps = surviving_maps(results)
-    if len(maps) < 2:
+    if not 2 <= len(maps) <= _MOST_DRAWN:
         return ""
     rows = {(r["map_1"], r["map_2"]): r for r in _table(maps).to_dict("records")}
     label, top = 250, 64

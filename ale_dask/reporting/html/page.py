@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 import xarray as xr
@@ -19,7 +20,7 @@ from ale_dask.reporting.common.maps import MapSpec, corrected_map_specs, map_spe
 from ale_dask.reporting.common.wording import controls, decision_words, facts, label, notes
 from ale_dask.reporting.figures.flow import flow_svg, flow_table, sample_colours
 from ale_dask.reporting.figures.maps import alt_text, picture_path
-from ale_dask.reporting.figures.overlap import overlap_alt, overlap_svg, overlap_table
+from ale_dask.reporting.figures.overlap import MOST_COMPARED, overlap_alt, overlap_svg, overlap_table
 from ale_dask.reporting.figures.plots import plot_path, plots_of
 from ale_dask.reporting.figures.study_context import StudyContext, study_contexts
 from ale_dask.reporting.figures.viewer_layers import Backdrop
@@ -50,6 +51,8 @@ from ale_dask.reporting.text.summary import summary_of
 from ale_dask.storage.location import replace_file
 
 PAGE = "report.html"
+MOST_SECTIONS = 200
+"""Analyses with a section each; a page of more, 40 kB each without pictures, is an index that leads to their tables."""
 
 
 @dataclass(frozen=True)
@@ -116,15 +119,35 @@ def write_page(
     return path
 
 
+def _is_index(results: Mapping[str, xr.Dataset]) -> bool:
+    return len(results) > MOST_SECTIONS
+
+
+def _places_on_page(results: Mapping[str, xr.Dataset], folder: Path) -> dict[str, str]:
+    """Return where each analysis is: its section, or on the page of an index its table of clusters."""
+    if not _is_index(results):
+        return {name: f"#a{i}" for i, name in enumerate(results, 1)}
+    return {name: quote(f"{stem(name)}/{stem(name)}_clusters.tsv") for name in results}
+
+
+def _index_words(results: Mapping[str, xr.Dataset]) -> list[str]:
+    if not _is_index(results):
+        return []
+    return [
+        f"This study has {len(results):,} analyses, more than a page can show in full: each name leads to its table of "
+        "clusters, beside which its maps are."
+    ]
+
+
 def _study_sections(results: Mapping[str, xr.Dataset], folder: Path) -> dict[str, Any]:
     study = _contrasts_and_conjunctions(results)
     links = links_to(folder, folder / "study_results.tsv")
     return {
-        "sentences": subgroup_sentences(results),
+        "sentences": [*_index_words(results), *subgroup_sentences(results)],
         "summary": summary_of(results),
-        "numbers": {name: i for i, name in enumerate(results, 1)},
-        "study": cells(study, place_of_row=_places_in_study(results), links=links),
-        "selections": _selections(results, folder),
+        "where": _places_on_page(results, folder),
+        "study": cells(study, place_of_row=None if _is_index(results) else _places_in_study(results), links=links),
+        "selections": [] if _is_index(results) else _selections(results, folder),
         "overlap": _overlap(results, folder),
     }
 
@@ -132,6 +155,8 @@ def _study_sections(results: Mapping[str, xr.Dataset], folder: Path) -> dict[str
 def _analysis_sections(
     results: Mapping[str, xr.Dataset], folder: Path, source: RunSource, figures: PageFigures
 ) -> dict[str, Any]:
+    if _is_index(results):
+        return {"analyses": [], "viewers": Viewers(None).as_json(), "blobs": {}}
     contexts = study_contexts(results) if figures.contexts is None else figures.contexts
     viewers = Viewers(figures.backdrop)
     analyses = [
@@ -155,8 +180,12 @@ def _provenance_sections(results: Mapping[str, xr.Dataset], source: RunSource) -
 
 
 def _overlap(results: Mapping[str, xr.Dataset], folder: Path) -> dict[str, Any]:
+    if len(results) > MOST_COMPARED:
+        words = f"More than {MOST_COMPARED} analyses are not compared with each other."
+        return {"none": words, "figure": "", "table": cells(pd.DataFrame())}
     figure = overlap_svg(results).encode()
     return {
+        "none": "There is one analysis.",
         "figure": base64.b64encode(figure).decode(),
         "alt": overlap_alt(results),
         "size": image_size(figure),
