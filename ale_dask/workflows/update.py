@@ -150,7 +150,10 @@ def _toml(where: Place) -> Path:
 def _with_new(study: Study, new: Sequence[str | Path], *, sample: str | None, stack: ExitStack) -> tuple[Study, str]:
     """Return the study with further files of a sample, and a note on the experiments in them."""
     if sample is None and len(study.foci) > 1:
-        raise InputError(f"the study has the samples {', '.join(study.foci)}: say to which the new experiments belong")
+        raise InputError(
+            f"the study has the samples {', '.join(study.foci)}: name the one that the new experiments belong to, "
+            "--sample NAME (in Python sample=NAME)"
+        )
     name = sample or next(iter(study.foci))
     if name not in study.foci:
         raise InputError(f"sample '{name}': not in the study{did_you_mean(name, study.foci)}")
