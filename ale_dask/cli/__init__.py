@@ -14,7 +14,22 @@ from typing import Annotated, NoReturn
 import typer
 from typer.main import get_command
 
-from ale_dask.cli import base_rate, exchange, fetch, follow, inspect, macm, moderator, null, run, sensitivity, update
+from ale_dask.cli import (
+    base_rate,
+    before_data,
+    exchange,
+    fetch,
+    findings,
+    follow,
+    macm,
+    moderator,
+    null,
+    paper,
+    run,
+    sensitivity,
+    study_files,
+    update,
+)
 from ale_dask.cli.options import Stopped, printed_messages, stopped_by
 from ale_dask.errors import AleError, UnfinishedError
 
@@ -45,23 +60,23 @@ _OF_FILES = {
 }
 COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Before the data are seen": {
-        "protocol": inspect.protocol,
-        "design": sensitivity.design,
+        "protocol": before_data.protocol,
+        "design": before_data.design,
     },
     "From coordinates to a study": {
-        "example": inspect.example,
-        "new": inspect.new,
+        "example": study_files.example,
+        "new": study_files.new,
         "fetch": fetch.fetch,
-        "import-jale": inspect.import_jale,
+        "import-jale": study_files.import_jale,
         "macm": macm.macm,
         "base-rate": base_rate.base_rate,
-        "check": inspect.check,
-        "describe": inspect.describe,
-        "double-extraction": inspect.double_extraction,
+        "check": study_files.check,
+        "describe": study_files.describe,
+        "double-extraction": study_files.double_extraction,
     },
     "Run": {
         "doctor": follow.doctor,
-        "plan": inspect.plan,
+        "plan": run.plan,
         "run": run.run,
         "submit": follow.submit,
         "status": follow.status,
@@ -80,15 +95,15 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "fail-safe": sensitivity.fail_safe,
         "power": sensitivity.power,
         "null": null.null,
-        "clustering": sensitivity.clustering,
-        "decode": sensitivity.decode,
+        "clustering": findings.clustering,
+        "decode": findings.decode,
         "compare": exchange.compare,
     },
     "For the paper": {
-        "collect": inspect.collect,
+        "collect": paper.collect,
         "figure": exchange.figure,
-        "cite": inspect.cite,
-        "checklist": inspect.checklist,
+        "cite": paper.cite,
+        "checklist": paper.checklist,
         "export": exchange.export,
     },
     "Analyses of files of foci, without a study.toml": _OF_FILES,

@@ -34,8 +34,8 @@ def macm(
 
     Two or three seeds are contrasted and joined in pairs, too.
     """
-    from ale_dask.cli.inspect import print_next
     from ale_dask.cli.run import run_study
+    from ale_dask.cli.study_files import print_next
     from ale_dask.workflows.macm import macm as study_of_seeds
 
     made = study_of_seeds(

@@ -18,14 +18,18 @@ from ale_dask.cli.options import (
     Columns,
     DryRun,
     Foci,
+    Iterations,
     Json,
+    MaskName,
     N,
     Out,
+    Outside,
     Pictures,
     Pool,
     Quiet,
     RunOptions,
     SampleName,
+    Search,
     Space,
     Stored,
     StudyFile,
@@ -331,3 +335,36 @@ def _inside(inside: Path, foci: list[Path], names: list[str]) -> tuple[list[Path
         return foci, names, str(inside.resolve())
     further = names_of([*foci, inside])
     return [*foci, inside], further, further[-1]
+
+
+def plan(
+    study: StudyFile,
+    out: Annotated[
+        str | None, typer.Option("-o", "--out", help="Store the plan in this folder or URL, for `block`.")
+    ] = None,
+    iterations: Iterations = None,
+    workers: Workers = None,
+    mask: MaskName = None,
+    search: Search = None,
+    outside: Outside = None,
+    price: Annotated[
+        float | None,
+        typer.Option("--price-per-core-hour", min=0, help="Price of a core-hour in any currency, to print the total."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Print what a run would compute and cost, timed on its own foci; with -o, store its plan in OUT."""
+    chosen = with_settings(
+        load(study), iterations=iterations, workers=workers, mask=mask, search=search, outside=outside
+    )
+    print_costs(chosen, as_json=as_json, price=price)
+    if out is not None:
+        from ale_dask.execution.backends.connect import cpu_count
+        from ale_dask.storage.location import place
+        from ale_dask.workflows.prepare import prepare
+        from ale_dask.workflows.run_directory import create_run, jobs_of
+
+        prepared, where = prepare(chosen), place(out)
+        plans = create_run(prepared, where)
+        jobs = jobs_of(prepared, where, plans, workers=chosen.backend.most or cpu_count())
+        log.info(f"{sum(job.segment.n_blocks for job in jobs):,} blocks planned in {out}")

@@ -1,10 +1,9 @@
-"""Commands that compute no block: example, import-jale, check, describe, plan, collect, cite."""
+"""Commands from coordinates to a study: example, new, import-jale, check, describe, double-extraction."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,31 +11,24 @@ import typer
 
 from ale_dask.cli.options import (
     Columns,
-    Iterations,
     Json,
     MaskName,
     N,
     Outside,
-    Pictures,
     Quiet,
     Search,
     Space,
-    Stored,
-    StudyFile,
     Verbose,
-    Workers,
     columns_from,
     load,
     show_messages,
     with_settings,
 )
-from ale_dask.cli.output import print_costs
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from ale_dask.config.study import Study
-    from ale_dask.reporting.tables.long import Run
 
 log = logging.getLogger(__name__)
 
@@ -129,29 +121,6 @@ def double_extraction(
         print(f"{out}: {len(compared.differences):,} differences")
     elif len(compared.differences):
         print(f"\n{differences}", end="")
-
-
-def protocol(
-    study: StudyFile,
-    file: Annotated[
-        Path | None, typer.Option("-o", "--out", dir_okay=False, help="Write the protocol to this new file, .md.")
-    ] = None,
-) -> None:
-    """Write the protocol of a study before its data are seen; later runs say how they deviate from it."""
-    from ale_dask.errors import InputError
-    from ale_dask.reporting.text.protocol import protocol as of
-    from ale_dask.storage.location import create_once
-
-    text = of(load(study))
-    if file is None:
-        print(text, end="")
-        return
-    if file.suffix != ".md":
-        raise typer.BadParameter(f"-o {file}: give a file that ends in .md")
-    if create_once(file, text.encode()) != text.encode():
-        raise InputError(f"{file}: exists, and a protocol is not written over; give another -o")
-    print(f"{file}; next: register it, and add to study.toml, so that runs say how they deviate from it:")
-    print(f'  [records]\n  protocol = "{file.name}"')
 
 
 def print_next(what: str, folder: Path) -> None:
@@ -301,147 +270,3 @@ def describe(
     if table is None:
         print()
         print(description.to_string(index=False, float_format="{:.6g}".format))
-
-
-def plan(
-    study: StudyFile,
-    out: Annotated[
-        str | None, typer.Option("-o", "--out", help="Store the plan in this folder or URL, for `block`.")
-    ] = None,
-    iterations: Iterations = None,
-    workers: Workers = None,
-    mask: MaskName = None,
-    search: Search = None,
-    outside: Outside = None,
-    price: Annotated[
-        float | None,
-        typer.Option("--price-per-core-hour", min=0, help="Price of a core-hour in any currency, to print the total."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Print what a run would compute and cost, timed on its own foci; with -o, store its plan in OUT."""
-    chosen = with_settings(
-        load(study), iterations=iterations, workers=workers, mask=mask, search=search, outside=outside
-    )
-    print_costs(chosen, as_json=as_json, price=price)
-    if out is not None:
-        from ale_dask.execution.backends.connect import cpu_count
-        from ale_dask.storage.location import place
-        from ale_dask.workflows.prepare import prepare
-        from ale_dask.workflows.run_directory import create_run, jobs_of
-
-        prepared, where = prepare(chosen), place(out)
-        plans = create_run(prepared, where)
-        jobs = jobs_of(prepared, where, plans, workers=chosen.backend.most or cpu_count())
-        log.info(f"{sum(job.segment.n_blocks for job in jobs):,} blocks planned in {out}")
-
-
-def collect(
-    outs: Annotated[
-        list[str], typer.Argument(metavar="OUT", help="Folders or URLs of finished runs; several only with -o.")
-    ],
-    table: Annotated[
-        Path | None,
-        typer.Option("-o", "--table", dir_okay=False, help="Only write the clusters of all OUTs to this TSV file."),
-    ] = None,
-    as_json: Json = False,
-    pictures: Pictures = True,
-    quiet: Quiet = False,
-) -> None:
-    """Write the files of a run or a sweep again: maps, tables, pictures, report; with -o, one table of many runs."""
-    show_messages(quiet=quiet)
-    if table is not None:
-        _collect_table(outs, table, as_json=as_json)
-        return
-    if len(outs) > 1:
-        raise typer.BadParameter(f"{len(outs)} runs: give -o TABLE.tsv for one table of them all, or one OUT")
-    from ale_dask.cli.output import finish, print_sets, print_sweep_result
-    from ale_dask.storage.location import place
-    from ale_dask.storage.ownership import holds_atlas, holds_sweep
-    from ale_dask.workflows.literature_runs import write_page
-    from ale_dask.workflows.run import collect as of
-    from ale_dask.workflows.sweep import collect_sweep
-
-    if holds_atlas(place(outs[0])):
-        print_sets(write_page(outs[0]), outs[0], as_json=as_json)
-        return
-    if holds_sweep(place(outs[0])):
-        print_sweep_result(*collect_sweep(outs[0]), outs[0], as_json=as_json)
-        return
-    study, results, record = of(outs[0])
-    finish(results, record, outs[0], study=study, as_json=as_json, pictures=pictures)
-
-
-def cite(
-    out: Stored,
-    bibtex: Annotated[bool, typer.Option("--bibtex", help="Print the references instead of the text.")] = False,
-    short: Annotated[bool, typer.Option("--short", help="Print a text of about 200 words.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Print the methods text of a finished run or sweep (CC0) for a paper, or its references as BibTeX."""
-    from ale_dask.reporting import cite as of
-    from ale_dask.reporting.text.methods import methods_of_run
-
-    if not as_json:
-        print(of(out, bibtex=bibtex, short=short), end="")
-        return
-    _, methods = methods_of_run(out, short=short)
-    sections = [{"heading": heading, "paragraphs": list(paragraphs)} for heading, paragraphs in methods.sections]
-    references = [{"text": each.line(), "bibtex": each.bibtex()} for each in methods.references]
-    about = {"out": out, "title": methods.title, "simulated": methods.simulated}
-    print(json.dumps({**about, "sections": sections, "references": references}))
-
-
-def checklist(
-    out: Stored,
-    file: Annotated[
-        Path | None, typer.Option("-o", "--out", dir_okay=False, help="Write the checklist to this file, .md or .tsv.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Answer the items of reporting guidelines from a finished run, and say what an author has to write."""
-    from ale_dask.coordinates.spreadsheet_cells import escaped
-    from ale_dask.reporting.text.checklist import checklist as of
-    from ale_dask.reporting.text.checklist import checklist_lines
-    from ale_dask.storage.location import replace_file
-
-    if file is not None and file.suffix not in (".md", ".tsv"):
-        raise typer.BadParameter(f"-o {file}: give a file that ends in .md or .tsv")
-    items = of(out)
-    lines = list(checklist_lines(items))
-    if file is not None:
-        markdown = "\n".join([f"# Reporting checklist of {out}", "", *lines]) + "\n"
-        text = markdown if file.suffix == ".md" else escaped(items).to_csv(sep="\t", index=False, lineterminator="\n")
-        replace_file(file, text.encode())
-    if as_json:
-        print(items.to_json(orient="records"))
-    elif file is not None:
-        print(f"{file}: {lines[0]}")
-    else:
-        print("\n".join(lines))
-
-
-def _collect_table(outs: list[str], table: Path, *, as_json: bool) -> None:
-    from ale_dask.reporting import long_records, long_table, long_tsv
-    from ale_dask.storage.location import replace_file
-
-    clusters = long_table(_each(outs))
-    replace_file(table, long_tsv(clusters))
-    if as_json:
-        print(json.dumps(long_records(clusters)))
-    else:
-        print(f"{table}: {clusters['cluster'].count():,} clusters of {len(outs):,} runs in {len(clusters):,} rows")
-
-
-def _each(outs: list[str]) -> Iterator[Run]:
-    from ale_dask.errors import StoreError
-    from ale_dask.workflows.run import collect as of
-
-    for i, out in enumerate(outs, 1):
-        log.info(f"reading {out} ({i} of {len(outs)})")
-        try:
-            study, results, record = of(out)
-        except StoreError as error:
-            # The store's own messages may name the analysis only; here there are several runs.
-            raise error if str(error).startswith(out) else StoreError(f"{out}: {error}") from error
-        yield out, study, results, record
