@@ -90,11 +90,11 @@ def submit(
 
 def _status_line(analysis: AnalysisStatus) -> str:
     """Return the line that shows how far an analysis is."""
-    from ale_dask.execution.progress import clock
+    from ale_dask.execution.progress import clock, per_second
 
     text = f"{analysis.analysis:28} {analysis.done:10,} of {analysis.iterations:10,} iterations"
     if analysis.done < analysis.iterations and analysis.rate > 0:
-        text += f", {analysis.rate:,.0f}/s, {clock((analysis.iterations - analysis.done) / analysis.rate)} left"
+        text += f", {per_second(analysis.rate)}, {clock((analysis.iterations - analysis.done) / analysis.rate)} left"
     if analysis.cut is not None:
         value, low, high = (f"{number:,.4g}" for number in analysis.cut)
         text += f", threshold {value} ({low}-{high}) {analysis.unit}"

@@ -22,6 +22,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
+def per_second(rate: float) -> str:
+    """Return a rate as 1,234/s or .07/s: an iteration may take a minute."""
+    return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s".removeprefix("0")
+
+
 def in_notebook() -> bool:
     """Return whether this process is the kernel of a notebook; IPython is not imported for it."""
     ipython = sys.modules.get("IPython")
@@ -75,7 +80,7 @@ class Progress:
         rate = (self.done - self.before) / max(now - self.start, 1e-9)
         left = clock((self.total - self.done) / rate) if rate > 0 else "?"
         failed = f", {self.failed} block(s) failed" if self.failed else ""
-        self._write(f"{self.done:,}/{self.total:,} iterations, {rate:,.0f}/s, {left} left ({name}){failed}")
+        self._write(f"{self.done:,}/{self.total:,} iterations, {per_second(rate)}, {left} left ({name}){failed}")
 
     def _write(self, line: str, *, end: str = "") -> None:
         if self.bar is not None:

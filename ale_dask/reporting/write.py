@@ -27,7 +27,7 @@ from ale_dask.reporting.figures.overlap import MOST_COMPARED, overlap_svg, overl
 from ale_dask.reporting.figures.plots import write_plots
 from ale_dask.reporting.figures.study_context import study_contexts
 from ale_dask.reporting.figures.viewer_layers import template
-from ale_dask.reporting.html.page import PageFigures, RunSource, write_page
+from ale_dask.reporting.html.page import MOST_SECTIONS, PageFigures, RunSource, write_page
 from ale_dask.reporting.sensitivity.evidence_files import write_evidence
 from ale_dask.reporting.sensitivity.scaling import scaling_table
 from ale_dask.reporting.tables.clusters import (
@@ -93,7 +93,9 @@ def write_results(
             written.result()
         for paths in drawn:
             figure_paths += paths.result()
-    if available(*WORD):
+    if len(results) > MOST_SECTIONS:
+        log.info(f"no table.docx: Word opens no table of {len(results):,} analyses; table.tsv and table.html have them")
+    elif available(*WORD):
         replace_file(out / "table.docx", article_docx(printed(results, title=title)))
     if available(*PAGE):
         replace_file(out / "table.html", article_html(results, title=title).encode())

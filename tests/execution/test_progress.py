@@ -6,6 +6,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from ale_dask.execution.progress import per_second
+
 CELL = """
 from ale_dask.execution.executors import Step
 from ale_dask.execution.progress import Progress, in_notebook
@@ -32,3 +34,7 @@ def test_a_notebook_shows_one_bar_and_none_for_what_is_quickly_done() -> None:
     assert '<progress value="1.0000"' in output.data["text/html"]
     assert "200 iterations in" in output.data["text/html"]
     assert output.data["text/plain"] in output.data["text/html"]
+
+
+def test_a_slow_rate_is_no_zero() -> None:
+    assert [per_second(rate) for rate in (0.0712, 1.5, 12.3, 1234.5)] == [".071/s", "1.5/s", "12/s", "1,234/s"]

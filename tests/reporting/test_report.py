@@ -382,7 +382,12 @@ def test_a_report_from_python_starts_no_process(study, tmp_path, monkeypatch):
 
 
 def test_a_page_of_many_analyses_is_an_index(marked, tmp_path, monkeypatch, caplog):
-    for module, limit in ((page, "MOST_SECTIONS"), (page, "MOST_COMPARED"), (write, "MOST_COMPARED")):
+    for module, limit in (
+        (page, "MOST_SECTIONS"),
+        (write, "MOST_SECTIONS"),
+        (page, "MOST_COMPARED"),
+        (write, "MOST_COMPARED"),
+    ):
         monkeypatch.setattr(module, limit, len(marked) - 1)
     with caplog.at_level("INFO"):
         out_of.write_results(marked, tmp_path, title="many", pictures=False)
@@ -390,7 +395,8 @@ def test_a_page_of_many_analyses_is_an_index(marked, tmp_path, monkeypatch, capl
     assert "This study has 6 analyses, more than a page can show in full" in text
     assert "More than 5 analyses are not compared with each other." in text
     assert "no overlap.tsv: 6 analyses" in caplog.text
-    assert not list(tmp_path.glob("overlap.*"))
+    assert "no table.docx: Word opens no table of 6 analyses" in caplog.text
+    assert not [*tmp_path.glob("overlap.*"), *tmp_path.glob("*.docx")]
     for name in marked:
         assert f'<a href="{name}/{name}_clusters.tsv">{name}</a>' in text
         assert (tmp_path / name / f"{name}_clusters.tsv").is_file()
