@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses import balanced, contrast_conjunction, moderator_clusters
+from ale_dask.analyses import balanced, contrast_conjunction, moderator_clusters, subsampled_base_rate
 from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
@@ -527,18 +527,21 @@ def subsampled(
         Maps (input, voxel): subsample_share in [0, 1] at the primary correction and uncorrected, subsample_share_low
         and subsample_share_high, its exact 95 % interval, and subsample_clusters, the share where it is at least
         `share` in clusters of the minimum volume; maps (voxel): subsample_share_voxel_fwe, and subsample_ale, the mean
-        ALE; subsample_has (subsample, group), bool.
+        ALE; subsample_has (subsample, group), bool. If the null is base-rate or both, maps (voxel) of the same shares
+        against the base rate: subsample_base_rate_share at the primary correction, its ends _low and _high, and
+        _voxel_fwe.
 
     Raises
     ------
     InputError
-        For a result that is no main effect, a size that leaves out no group, TFCE, or the base rate as the only null.
+        For a result that is no main effect, a size that leaves out no group, or TFCE.
 
     Notes
     -----
     Subsample s has the k groups with the smallest of one random number per group and s (Eickhoff 2016). Each has its
     own analytic null and cluster-forming value. Its null of clusters is that of the sample's own iterations without
-    the foci of the groups left out, the one that it would have alone; JALE holds all subsamples to one cut.
+    the foci of the groups left out, the one that it would have alone; JALE holds all subsamples to one cut. So has
+    each its own base-rate null, with its own threshold of each voxel.
 
     Examples
     --------
@@ -558,8 +561,15 @@ def subsampled(
     subsamples_.check_subsampled(chosen, analysis, name=title)
     whole = main_effects.plan_main_effect(chosen, bits=int(result.attrs["scale_bits"]), name=of)
     plan = subsamples_.plan_subsampled(chosen, whole, analysis, name=title)
-    null = run_plan(plan, iterations=chosen.inference.iterations, client=client)["null"][:, 1:]
-    return with_networks(subsamples_.collect(chosen, plan, null, analysis=analysis))
+    iterations = chosen.inference.iterations
+    null = run_plan(plan, iterations=iterations, client=client)["null"][:, 1:]
+    found = subsamples_.collect(chosen, plan, null, analysis=analysis)
+    if base_rates.wants_base_rate(chosen.inference):
+        made = subsampled_base_rate.plan_passes(chosen, whole, analysis, name=title, keep=lambda *given: given[-1]())
+        nulls = [run_plan(each, iterations=iterations, client=client)["null"][:, 1:] for each in made.values()]
+        passes = list(zip(made.values(), nulls, strict=True))
+        found = subsampled_base_rate.with_base_rate(found, chosen, passes, analysis=analysis)
+    return with_networks(found)
 
 
 def balanced_contrast(

@@ -113,7 +113,7 @@ class AnalysisKind:
 
 ANALYSES: dict[str, AnalysisKind] = {
     "main-effect": AnalysisKind(
-        study_plans.plan_main_effect, study_plans.collect_main_effect, study_plans.reserved_by_main_effect
+        study_plans.plan_main_effect, study_plans.collect_main_effect, study_plans.reserved_by_base_rate
     ),
     "contrast": AnalysisKind(
         study_plans.plan_contrast,
@@ -125,7 +125,10 @@ ANALYSES: dict[str, AnalysisKind] = {
         lambda study, name, made, keep: {}, study_plans.collect_conjunction, check=study_plans.check_inside
     ),
     "subsampled": AnalysisKind(
-        study_plans.plan_subsampled, study_plans.collect_subsampled, check=study_plans.check_subsampled
+        study_plans.plan_subsampled,
+        study_plans.collect_subsampled,
+        study_plans.reserved_by_base_rate,
+        study_plans.check_subsampled,
     ),
     "balanced-contrast": AnalysisKind(
         study_plans.plan_balanced, study_plans.collect_balanced, check=study_plans.check_balanced

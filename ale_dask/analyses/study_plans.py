@@ -15,11 +15,12 @@ from ale_dask.analyses import balanced as balanced_contrasts
 from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
-from ale_dask.analyses import contrast_clusters, contrast_conjunction, main_effect, subsampled
+from ale_dask.analyses import contrast_clusters, contrast_conjunction, main_effect, subsampled, subsampled_base_rate
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.inside import Inside, Limit, check_correction, check_invariant, of_main_effect
 from ale_dask.analyses.moderator_columns import Moderated, moderated
 from ale_dask.analyses.sample import Sample
+from ale_dask.analyses.sensitivity.base_rate_variants import MOST, BaseRateVariantsPlan, pass_name
 from ale_dask.config.analysis import BalancedContrast, Conjunction, Contrast, Moderator, Subsampled
 from ale_dask.config.inference import Inference
 from ale_dask.config.study import Study
@@ -101,8 +102,8 @@ class Nulls:
     results: Mapping[str, xr.Dataset]
 
 
-def reserved_by_main_effect(name: str, inference: Inference) -> dict[str, str]:
-    """Return the name of the base-rate null of a main effect."""
+def reserved_by_base_rate(name: str, inference: Inference) -> dict[str, str]:
+    """Return the name of the base-rate null of a main effect, or of subsamples."""
     if not base_rates.wants_base_rate(inference):
         return {}
     return {base_rates.base_rate_name(name): "base-rate null"}
@@ -255,19 +256,28 @@ def check_subsampled(study: PreparedStudy, name: str) -> None:
 
 
 def plan_subsampled(study: PreparedStudy, name: str, made: Mapping[str, Plan], keep: KeepPlan) -> dict[str, Plan]:
-    """Return the plan of the nulls of all subsamples of a main effect."""
+    """Return the plan of the uniform nulls of all subsamples, and the passes over their base-rate nulls where asked."""
     analysis = study.subsampled(name)
     sample, whole = study.samples[analysis.of], of_type(main_effect.MainEffectPlan, made[analysis.of])
     conventions = subsampled.conventions_of(whole, sample, analysis)
     make = partial(subsampled.plan_subsampled, sample, whole, analysis, name=name)
-    return {name: keep(name, subsampled.KIND, conventions, make)}
+    plans: dict[str, Plan] = {name: keep(name, subsampled.KIND, conventions, make)}
+    if base_rates.wants_base_rate(sample.inference):
+        plans |= subsampled_base_rate.plan_passes(sample, whole, analysis, name=name, keep=keep)
+    return plans
 
 
 def collect_subsampled(study: PreparedStudy, name: str, nulls: Nulls) -> xr.Dataset:
     """Return the result of the subsamples of a main effect."""
     analysis = study.subsampled(name)
     plan = of_type(subsampled.SubsampledPlan, nulls.plans[name])
-    return subsampled.collect(study.samples[analysis.of], plan, nulls.read(name)[0], analysis=analysis)
+    sample = study.samples[analysis.of]
+    result = subsampled.collect(sample, plan, nulls.read(name)[0], analysis=analysis)
+    if not base_rates.wants_base_rate(sample.inference):
+        return result
+    stored = [pass_name(name, i) for i in range(-(-result.sizes["subsample"] // MOST))]
+    passes = [(of_type(BaseRateVariantsPlan, nulls.plans[each]), nulls.read(each)[0]) for each in stored]
+    return subsampled_base_rate.with_base_rate(result, sample, passes, analysis=analysis)
 
 
 def check_balanced(study: PreparedStudy, name: str) -> None:

@@ -16,7 +16,7 @@ import xarray as xr
 
 from ale_dask.analyses.corrections import CORRECTION_OF, STATISTICS, Observed
 from ale_dask.analyses.findings.model import Result
-from ale_dask.analyses.main_effect import UNIFORM_ALONE, MainEffectPlan, identity_of, result_attrs, search_variables
+from ale_dask.analyses.main_effect import MainEffectPlan, identity_of, result_attrs, search_variables
 from ale_dask.analyses.null_draws import draws_of
 from ale_dask.analyses.null_threshold import null_specific_threshold
 from ale_dask.analyses.sample import Sample
@@ -28,6 +28,7 @@ from ale_dask.analyses.subsamples import (
     n_groups,
     n_subsamples,
     names_of_groups,
+    observed_sum,
     ranked,
     shares,
     subsamples_of,
@@ -38,7 +39,7 @@ from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import cpu_count
 from ale_dask.execution.plan import StoredArray
 from ale_dask.numerics import clusters, correct
-from ale_dask.numerics.ale import Row, add_row, ale_from_s
+from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.null import analytic_null, histogram
 from ale_dask.schema import Variable, describe
 
@@ -101,7 +102,7 @@ def check_subsampled(sample: Sample, analysis: Subsampled, *, name: str) -> None
     Raises
     ------
     InputError
-        for a size that leaves no group out, TFCE, or the base rate as the only null.
+        for a size that leaves no group out, or TFCE.
     """
     check_size(sample, size=analysis.size, name=name, of=analysis.of)
     inference = sample.inference
@@ -110,8 +111,6 @@ def check_subsampled(sample: Sample, analysis: Subsampled, *, name: str) -> None
             f"analysis.{name}: subsamples need a cluster or voxel correction, since one pass over the draws serves "
             f"them all; set another than {inference.correction}"
         )
-    if inference.null == "base-rate":
-        raise InputError(f"analysis.{name}: {UNIFORM_ALONE.format('each subsample')}")
 
 
 def conventions_of(whole: MainEffectPlan, sample: Sample, analysis: Subsampled) -> dict[str, Any]:
@@ -160,7 +159,7 @@ def _forming_values(sample: Sample, has: Bools, *, bits: int) -> npt.NDArray[np.
     laws = [histogram(value, n_voxels=n_voxels, bits=bits) for _, value in rows]
 
     def forming(members: Bools) -> int:
-        most = int(_sum(rows, members, n_voxels).max(initial=1))
+        most = int(observed_sum(rows, members, n_voxels).max(initial=1))
         null = analytic_null([laws[i] for i in np.flatnonzero(members)], bits=bits, s_max=most)
         return null.critical(sample.inference.voxel_p)
 
@@ -176,14 +175,6 @@ def _null_values(sample: Sample, has: Bools, forming: npt.NDArray[np.int32], *, 
     return np.array([null_specific_threshold(each, bits=bits) for each in smaller], dtype=np.int32)
 
 
-def _sum(rows: list[Row], members: Bools, n_voxels: int) -> I64:
-    """Return the observed sum S (voxel) of the experiments of a subsample."""
-    s = np.zeros(n_voxels, dtype=np.int64)
-    for i in np.flatnonzero(members):
-        add_row(*rows[i], s)
-    return s
-
-
 def collect(sample: Sample, plan: SubsampledPlan, null: I64, *, analysis: Subsampled) -> xr.Dataset:
     """Return the result: the share of subsamples (input, voxel) in which a voxel survives, with its 95 % interval.
 
@@ -197,7 +188,7 @@ def collect(sample: Sample, plan: SubsampledPlan, null: I64, *, analysis: Subsam
     volume, cuts = np.zeros((len(LEVELS), n), dtype=np.int64), np.zeros(n, dtype=np.int64)
     ale = np.zeros(mask.n_voxels)
     for s, members in enumerate(has):
-        observed = _sum(rows, members, mask.n_voxels)
+        observed = observed_sum(rows, members, mask.n_voxels)
         found, cuts[s] = _surviving(plan, null_of(null, s), observed, number=s, sample=sample)
         counts += found
         ale += ale_from_s(observed, bits=plan.bits)

@@ -7,6 +7,7 @@ seed, the groups and s, and on no other subsample. Where there are no more subsa
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from ale_dask.analyses.sample import Sample
 from ale_dask.coordinates.subject_groups import group_keys, group_names
 from ale_dask.errors import InputError
 from ale_dask.numerics import clusters, correct
+from ale_dask.numerics.ale import Row, add_row
 from ale_dask.numerics.contrast import relabellings
 from ale_dask.numerics.draws import draw_keys
 
@@ -91,6 +93,15 @@ def shares(counts: npt.NDArray[np.int64], n: int, *, complete: bool) -> tuple[F6
     low, high = correct.clopper_pearson(values, n)
     place = place.reshape(counts.shape)
     return share, low[place], high[place]
+
+
+def observed_sum(rows: Sequence[Row], members: Bools, n_voxels: int) -> npt.NDArray[np.int64]:
+    """Return the sum S (voxel), int64, of the rows of the experiments that a subsample has (experiment)."""
+    s = np.zeros(n_voxels, dtype=np.int64)
+    for row, has in zip(rows, members, strict=True):
+        if has:
+            add_row(*row, s)
+    return s
 
 
 def ranked(share: npt.NDArray[np.generic], second: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses import contrast as contrasts
-from ale_dask.analyses.base_rate import base_rate_name, nulls_of
+from ale_dask.analyses.base_rate import nulls_of
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.execute import run_plan
 from ale_dask.analyses.findings.clusters import Cluster
@@ -20,6 +20,7 @@ from ale_dask.analyses.findings.model import SIMULATED, model_of
 from ale_dask.analyses.main_effect import MainEffectPlan, plan_main_effect
 from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.analyses.sensitivity import contrast_jackknife
+from ale_dask.analyses.sensitivity.base_rate_variants import pass_name
 from ale_dask.analyses.sensitivity.jackknife import (
     AGAINST,
     REPEATED,
@@ -158,11 +159,7 @@ def _gating(arm: Arms) -> tuple[Sample, MainEffectPlan]:
 def _passes(name: str, main: Family, iterations: int) -> dict[str, Pass]:
     """Return the passes over the uniform and base-rate nulls of a main effect, by the name they are stored under."""
     uniform = {} if main.plan is None else {name: Pass(main.plan, iterations)}
-    return uniform | {_pass_name(name, i): Pass(plan, iterations) for i, plan in enumerate(main.base_rate_passes)}
-
-
-def _pass_name(name: str, number: int) -> str:
-    return base_rate_name(name) + (f"-{number + 1}" if number else "")
+    return uniform | {pass_name(name, i): Pass(plan, iterations) for i, plan in enumerate(main.base_rate_passes)}
 
 
 def overlaps_of(planned: JackknifePlan, read: ReadPass) -> Iterator[tuple[str, xr.Dataset]]:
@@ -177,7 +174,7 @@ def overlaps_of(planned: JackknifePlan, read: ReadPass) -> Iterator[tuple[str, x
     def nulls_of_family(main: Family) -> Nulls:
         name = names[id(main)]
         uniform = None if main.plan is None else read(name)[0]
-        return Nulls(uniform, [read(_pass_name(name, i))[0] for i in range(len(main.base_rate_passes))])
+        return Nulls(uniform, [read(pass_name(name, i))[0] for i in range(len(main.base_rate_passes))])
 
     for name, result in planned.results.items():
         if name in planned.contrasts:

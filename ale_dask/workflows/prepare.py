@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -256,6 +257,8 @@ def cost(prepared: PreparedStudy, plan: Plan, *, name: str, workers: int) -> Cos
     blocks = -(-iterations // size)
     written = 8 * (iterations * (1 + len(plan.statistics)) + blocks * sum(1 + n for n in counts_of(plan).values()))
     analysis = plan.base.name if isinstance(plan, NullStatisticPlan) else name
+    # Further passes over the base-rate nulls of subsamples have a number behind the ending.
+    analysis = re.sub(rf"({base_rate_name('')})-\d+$", r"\1", analysis)
     for ending in (clusters_name(""), base_rate_name("")):
         known = analysis in prepared.samples or analysis in prepared.study.analysis
         analysis = analysis if known else analysis.removesuffix(ending)

@@ -19,6 +19,7 @@ from ale_dask.analyses.contrast_clusters import clusters_name
 from ale_dask.analyses.findings.atlas import ATLASES
 from ale_dask.analyses.findings.model import SIMULATED, model_of
 from ale_dask.analyses.networks import NETWORK
+from ale_dask.analyses.sensitivity.base_rate_variants import pass_name
 from ale_dask.config.analysis import Contrast, MainEffect, Moderator
 from ale_dask.config.foci_source import FociSource
 from ale_dask.config.inference import BUILT_IN
@@ -143,6 +144,9 @@ def _attributes(result: xr.Dataset) -> dict[str, Any]:
 def _digests(name: str, digests: Mapping[str, str]) -> dict[str, Any]:
     """Return the digests of the nulls of an analysis by their key in run.json."""
     further = {"digest_base_rate": base_rate_name(name), "digest_clusters": clusters_name(name)}
+    # Subsamples have a pass over their base-rate nulls for every 32 of them.
+    for number in range(1, len(digests)):
+        further[f"digest_base_rate_{number + 1}"] = pass_name(name, number)
     return {"digest": digests.get(name)} | {key: digests[of] for key, of in further.items() if of in digests}
 
 

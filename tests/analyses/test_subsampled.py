@@ -5,17 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from scipy import stats
 from support.effects import effect
 
 import ale_dask as ale
+from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.main_effect import thresholded
+from ale_dask.analyses.sensitivity import base_rate_variants
 from ale_dask.config.analysis import INPUTS
 from ale_dask.config.study import load_study
 from ale_dask.coordinates.foci import subset
 from ale_dask.errors import InputError
+from ale_dask.reporting.common.maps import map_specs_of
 from ale_dask.workflows.prepare import prepare
 
 
@@ -55,6 +59,56 @@ def test_each_subsample_is_its_main_effect(tiny: Path, size: int, subsamples: in
     # The ALE map of a main effect has whole kernels, S those that end at 4 standard deviations.
     mean = np.mean([part["ale"].values for part in parts], axis=0)
     np.testing.assert_allclose(found["subsample_ale"].values, mean, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("subsamples", "changes"),
+    [
+        (4, {"null": "both"}),
+        (3, {"null": "base-rate", "correction": "cluster-mass"}),
+        (3, {"null": "both", "correction": "voxel"}),
+    ],
+    ids=str,
+)
+def test_each_subsample_is_its_main_effect_against_the_base_rate(
+    tiny: Path, subsamples: int, changes: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So that the subsamples need several passes.
+    monkeypatch.setattr(base_rate_variants, "MOST", 3)
+    foci = ale.read_foci(tiny / "drug.txt")
+    found = ale.subsampled(effect(foci, tiny, "drug", **changes), size=7, subsamples=subsamples)
+    parts = alone(foci, found, tiny, **changes)
+    correction = CORRECTION_OF[changes.get("correction", "cluster-size")]
+    by_voxel = CORRECTION_OF["voxel"].base_rate.map
+    for end, name in (("", correction.base_rate.map), ("_voxel_fwe", by_voxel)):
+        survives = np.array([part[name].values != 0 for part in parts])
+        share = found[f"subsample_base_rate_share{end}"].values
+        np.testing.assert_array_equal(share, survives.mean(axis=0).astype(np.float32))
+        assert share.max() > 0
+    cuts = [part.attrs[correction.base_rate.cut] for part in parts]
+    assert found["subsample_base_rate_cut"].values.tolist() == cuts
+    uniform = np.array([part[correction.uniform.map].values != 0 for part in parts])
+    np.testing.assert_array_equal(found["subsample_share"].values[0], uniform.mean(axis=0).astype(np.float32))
+    assert (found["subsample_share"].values[0] != found["subsample_base_rate_share"].values).any()
+
+
+def test_the_null_that_decides_has_the_tables_without_an_ending(tiny: Path) -> None:
+    foci = ale.read_foci(tiny / "drug.txt")
+    tables, maps = {}, {}
+    for null in ("both", "base-rate"):
+        found = ale.subsampled(effect(foci, tiny, "drug", null=null), size=7, subsamples=3)
+        tables[null] = ale.tables(found)
+        maps[null] = {spec.suffix: spec.level for spec in map_specs_of(found)}
+    further = set(tables["both"]) - set(tables["base-rate"])
+    assert further == {"clusters_base-rate", "clusters_desc-baseRate_level-voxel"}
+    pd.testing.assert_frame_equal(tables["both"]["clusters_base-rate"], tables["base-rate"]["clusters"])
+    assert maps["both"].keys() == maps["base-rate"].keys()
+    levels = {null: [maps[null][f"stat_desc-subsample{what}"] for what in _BOTH] for null in maps}
+    assert levels["both"] == ["thresholded", "base-rate-thresholded"]
+    assert levels["base-rate"] == ["uniform-thresholded", "thresholded"]
+
+
+_BOTH = ("Clusters_input-clusterFWE", "BaseRateClusters")
 
 
 def test_few_subsamples_are_enumerated_and_have_no_interval(tiny: Path) -> None:
@@ -114,8 +168,8 @@ def test_mistakes_in_a_study(tiny: Path) -> None:
     toml = tiny / "study.toml"
     text = toml.read_text()
 
-    def fails(lines: str, message: str, replaced: tuple[str, str] = ("", "")) -> None:
-        toml.write_text(text.replace(*replaced) + f'[analysis.part]\nkind = "subsampled"\n{lines}\n')
+    def fails(lines: str, message: str) -> None:
+        toml.write_text(text + f'[analysis.part]\nkind = "subsampled"\n{lines}\n')
         with pytest.raises(InputError, match=message):
             prepare(load_study(toml))
 
@@ -124,4 +178,3 @@ def test_mistakes_in_a_study(tiny: Path) -> None:
     fails('of = "drug-vs-therapy"\nsize = 4', r"analysis\.part\.of: no main effect named 'drug-vs-therapy'")
     fails('of = "drug"\nsize = 4\nsubsample = 9', r"analysis\.part\.subsample: unknown key; did you mean 'subsamples'")
     fails('of = "drug"\nsize = 8', r"analysis\.part\.size: 8 of the 8 groups")
-    fails('of = "drug"\nsize = 4', r"analysis\.part: each subsample is of the test", ('"uniform"', '"base-rate"'))

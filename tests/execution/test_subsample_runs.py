@@ -1,4 +1,4 @@
-"""Runs with subsamples and a balanced contrast: their files; that bits stay is in test_every_analysis.py."""
+"""Runs with subsamples and a balanced contrast: their files; that bits stay is in test_every_analysis.py too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import xarray as xr
-from support.runs import Record, Results, with_backend
+from support.runs import Record, Results, digests_of, with_backend
 from support.studies import write_tiny
 
 import ale_dask as ale
@@ -35,7 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a study with two main effects, subsamples and a balanced contrast."""
     folder = write_tiny(tmp_path_factory.mktemp("subsamples") / "tiny")
     toml = folder / "study.toml"
-    toml.write_text(toml.read_text().partition("[analysis.drug-vs-therapy]")[0] + SUBSAMPLES)
+    text = toml.read_text().partition("[analysis.drug-vs-therapy]")[0].replace('"uniform"', '"both"')
+    toml.write_text(text + SUBSAMPLES)
     return folder
 
 
@@ -57,12 +58,35 @@ def test_the_run_is_collected_from_its_folder(done: tuple[Path, Study, Results, 
     assert record["analyses"]["pairs"]["size"] == 5
 
 
+@pytest.mark.parametrize("backend", ["serial", pytest.param("processes", marks=pytest.mark.slow)])
+def test_a_killed_run_goes_on_with_the_same_bits(
+    done: tuple[Path, Study, Results, Record], tmp_path: Path, backend: str
+) -> None:
+    out, study, _, record = done
+    copy = shutil.copytree(out, tmp_path / "killed")
+    # As a kill leaves it: the first and the last of four blocks are there.
+    first, *lost, last = sorted((copy / "store.zarr" / "subsamples_base-rate" / "null").glob("*/c/*"))
+    assert len(lost) == 2
+    for block in lost:
+        shutil.rmtree(block)
+    _, again = run(with_backend(study, name=backend, workers=2), copy, quiet=True)
+    assert digests_of(again) == digests_of(record)
+    assert "subsamples_base-rate" in digests_of(record)
+    assert all(block.is_dir() for block in (first, *lost, last))
+
+
 def test_files_tables_and_figures(done: tuple[Path, Study, Results, Record]) -> None:
     out, _, results, _ = done
     shown = pd.read_csv(out / "subsamples" / "subsamples_clusters.tsv", sep="\t")
     assert shown["Peak Share"].between(0.5, 1).all()
     assert (shown["Share low"] < shown["Peak Share"]).all()
-    assert (out / "subsamples" / "subsamples_stat_desc-subsampleClusters_input-clusterFWE.png").is_file()
+    against = pd.read_csv(out / "subsamples" / "subsamples_clusters_base-rate.tsv", sep="\t")
+    assert len(against)
+    assert against["Peak Share"].max() == pytest.approx(
+        float(results["subsamples"]["subsample_base_rate_share"].max()), abs=1e-3
+    )
+    for what in ("subsampleClusters_input-clusterFWE", "subsampleBaseRateClusters"):
+        assert (out / "subsamples" / f"subsamples_stat_desc-{what}.png").is_file()
     pairs = pd.read_csv(out / "pairs" / "pairs_clusters.tsv", sep="\t")
     assert set(pairs["Direction"]) <= {"drug > therapy, balanced", "therapy > drug, balanced"}
     assert len(pairs) == len(results_table := ale.tables(results["pairs"])["clusters"])
@@ -74,6 +98,8 @@ def test_files_tables_and_figures(done: tuple[Path, Study, Results, Record]) -> 
         "In 50 % or more of 12 subsamples",
         "In 50 % or more of 12 pairs of subsamples",
         "share of subsamples",
+        "The same against the base rate",
+        "cluster-size FWE p ≤ 0.05, against the base rate",
     ):
         assert words in page
     headings = re.findall(r"<h3>(In 50 % or more of 12 .*?)</h3>", page)
@@ -90,6 +116,8 @@ def test_methods_text_protocol_and_checklist(done: tuple[Path, Study, Results, R
         "“subsamples” took 12 subsamples of 5 of the 8 groups of “drug”, drawn at random from 56 possible ones" in text
     )
     assert f"anything survived in {attrs['with_any'][0]} of them" in text
+    assert f"; against the base rate in {attrs['base_rate_with_any'][0]}, with a largest share of" in text
+    assert "Against the base rate each subsample had, in the same way," in text
     assert (
         "“pairs” took 12 pairs, drawn at random from 336 possible, of 5 of the 8 groups of “drug” and of the 6" in text
     )

@@ -35,7 +35,8 @@ def digests_of(record: dict[str, Any] | str) -> dict[str, str]:
     """Return the digests of a run record, or of its JSON, by what was permuted."""
     analyses = (json.loads(record) if isinstance(record, str) else record)["analyses"]
     found = {name: entry["digest"] for name, entry in analyses.items() if entry["digest"]}
-    again = {f"{name}_clusters": entry.get("digest_clusters") for name, entry in analyses.items()}
+    further = {"digest_clusters": "clusters", "digest_base_rate": "base-rate"}
+    again = {f"{name}_{end}": entry.get(key) for name, entry in analyses.items() for key, end in further.items()}
     return found | {name: digest for name, digest in again.items() if digest}
 
 

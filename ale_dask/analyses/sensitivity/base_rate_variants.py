@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.analyses.base_rate import BUILDING, DRAWN_FROM, BaseRateDraws, BaseRatePlan, BaseRateThresholds
+from ale_dask.analyses.base_rate import (
+    BUILDING,
+    DRAWN_FROM,
+    BaseRateDraws,
+    BaseRatePlan,
+    BaseRateThresholds,
+    base_rate_name,
+)
 from ale_dask.analyses.corrections import BASE_RATE_STATISTICS as STATISTICS
 from ale_dask.analyses.main_effect import identity_of
 from ale_dask.analyses.null_draws import DrawnPlan, draws_of, null_tables
@@ -120,6 +127,11 @@ def plan_base_rate_variants(
 def conventions_of(identities: Sequence[str], left_out: Sequence[Sequence[int]]) -> dict[str, Any]:
     """Return the settings whose hash is the identity of a pass over variants, from the identities of these."""
     return {"variants": list(identities), "left_out": [[int(i) for i in members] for members in left_out]}
+
+
+def pass_name(name: str, number: int) -> str:
+    """Return the name under which a pass over the base-rate nulls of variants of a main effect is stored."""
+    return base_rate_name(name) + (f"-{number + 1}" if number else "")
 
 
 def _steps(z: npt.NDArray[np.int32]) -> npt.NDArray[np.generic]:

@@ -45,4 +45,4 @@ BASE_RATE_MAP_SPECS = (
 
 def is_base_rate(spec: MapSpec) -> bool:
     """Return whether a map is tested against the base rate."""
-    return spec.optional.startswith("z_base_rate")
+    return spec.optional.startswith(("z_base_rate", "subsample_base_rate"))

@@ -32,7 +32,7 @@ _CLUSTERED = ("uncorrected", "voxel-fwe", "size-fwe", "mass-fwe", "thresholded")
 
 def with_cluster_numbers(maps: tuple[MapSpec, ...]) -> tuple[MapSpec, ...]:
     """Return maps of a contrast, a conjunction …, and behind them a map of cluster numbers of each thresholded one."""
-    return *maps, *(_numbered(spec) for spec in maps if spec.level in _CLUSTERED)
+    return *maps, *(_numbered(spec) for spec in maps if spec.level.removeprefix(AGAINST) in _CLUSTERED)
 
 
 def _numbered(spec: MapSpec) -> MapSpec:
@@ -55,15 +55,17 @@ def _numbered(spec: MapSpec) -> MapSpec:
 def map_specs_of(result: xr.Dataset) -> list[MapSpec]:
     """Return the maps that a result has.
 
-    If the base rate is the only null asked for, its maps have the level of their correction, and the maps of the
+    If the base rate is the only null asked for, its maps have the level of their correction, and the same maps of the
     uniform null the level "uniform-…".
     """
     specs = [v for v in presentation_of(result).maps if not v.optional or v.optional in result]
-    if model_of(result).kind != "main-effect" or model_of(result).inference.null != "base-rate":
+    if model_of(result).inference.null != "base-rate":
         return specs
-    against = {v.level.removeprefix(AGAINST) for v in specs if v.level.startswith(AGAINST)}
-    moved = {level: f"{UNIFORM}{level}" for level in against} | {f"{AGAINST}{level}": level for level in against}
-    return [replace(v, level=moved.get(v.level, v.level)) for v in specs]
+    against = {(v.level.removeprefix(AGAINST), v.source) for v in specs if v.level.startswith(AGAINST)}
+    return [
+        replace(v, level=f"{UNIFORM}{v.level}" if (v.level, v.source) in against else v.level.removeprefix(AGAINST))
+        for v in specs
+    ]
 
 
 def find_map_spec(result: xr.Dataset, *, level: str, source: str = "") -> MapSpec:
@@ -82,7 +84,8 @@ def corrected_map_specs(result: xr.Dataset) -> list[MapSpec]:
     """Return a contrast's or conjunction's maps corrected over voxels, and over clusters by the primary correction."""
     correction = model_of(result).correction
     clusters = correction.short if correction.of_clusters else "size"
-    return [v for v in map_specs_of(result) if v.level in ("voxel-fwe", f"{clusters}-fwe")]
+    levels = ("voxel-fwe", f"{clusters}-fwe")
+    return [v for v in map_specs_of(result) if v.level.removeprefix(AGAINST) in levels]
 
 
 def stem(name: str) -> str:

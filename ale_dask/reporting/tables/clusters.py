@@ -519,4 +519,6 @@ _LEVEL_ENDS = {
     "voxel-fwe": "_level-voxel",
     "size-fwe": "_desc-size_level-cluster",
     "mass-fwe": "_desc-mass_level-cluster",
+    f"{AGAINST}thresholded": "_base-rate",
+    f"{AGAINST}voxel-fwe": "_desc-baseRate_level-voxel",
 }

@@ -161,7 +161,7 @@ def _rows(
         for level, source, table in _tables(result):
             clusters = table[table["Cluster Size (mm3)"].notna()].to_dict("records")
             for direction in (None,) if fixed["kind"] == "main-effect" else model_of(result).directions:
-                null = _null(result, level)
+                null = _null(result, "uncorrected" if source == "uncorrected" else level)
                 place = {**fixed, "level": level, "input": source, "direction": direction, "against": null}
                 rows = [_cluster(row, result, level=level) for row in clusters if row.get("Direction") == direction]
                 yield from ({**place, **row} for row in rows or [{}])
@@ -180,8 +180,8 @@ def _tables(result: xr.Dataset) -> Iterator[tuple[str, str | None, pd.DataFrame]
 
 
 def _null(result: xr.Dataset, level: str) -> str | None:
-    """Return the null that a main effect's clusters at a level are tested against; None for another kind."""
-    if model_of(result).kind != "main-effect":
+    """Return the null that clusters of a main effect or of subsamples are tested against; None for another kind."""
+    if model_of(result).kind not in ("main-effect", "subsampled"):
         return None
     primary = level != "uncorrected" and model_of(result).inference.null == "base-rate"
     return "base-rate" if primary or level.startswith(AGAINST) else "uniform"
