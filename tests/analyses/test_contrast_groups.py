@@ -171,7 +171,7 @@ def test_the_command_pools_keeps_or_refuses(tiny: Path, arms: tuple[xr.Dataset, 
 
 
 def test_leaving_out_takes_whole_groups(tiny: Path, arms: tuple[xr.Dataset, xr.Dataset]) -> None:
-    a, b = (effect(foci, tiny, name) for foci, name in zip(arms, ("a", "b"), strict=True))
+    a, b = (effect(foci, tiny, name, null="uniform") for foci, name in zip(arms, ("a", "b"), strict=True))
     c = ale.contrast(a, b, name="c")
     found = ale.jackknife([a, b, c])["c"]
     labels = found["left_out"].values.tolist()
@@ -182,7 +182,7 @@ def test_leaving_out_takes_whole_groups(tiny: Path, arms: tuple[xr.Dataset, xr.D
     for number, label in enumerate(labels):
         study = label.split(",")[0].split(":")[0]
         rest = [subset(arm, arm["experiment_study"].values != study) for arm in arms]
-        one, two = (effect(foci, tiny, name) for foci, name in zip(rest, ("a", "b"), strict=True))
+        one, two = (effect(foci, tiny, name, null="uniform") for foci, name in zip(rest, ("a", "b"), strict=True))
         alone = ale.contrast(one, two)
         column = [
             np.isin(cluster.voxels, _alive(alone, source, cluster.sign)).mean()

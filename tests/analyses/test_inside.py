@@ -181,18 +181,18 @@ def test_a_place_that_cannot_be_is_refused(tmp_path: Path, inside: str, message:
         run(load_study(toml), tmp_path / "out", quiet=True)
 
 
-def test_forty_studies_without_an_effect_find_as_little_as_they_may() -> None:
-    """Arms at random over a ball, inside half of it: 99.9 % of the binomial of 40 studies at .05 is 0-8."""
+def test_twenty_studies_without_an_effect_find_as_little_as_they_may() -> None:
+    """Arms at random over a ball, inside half of it: 99.9 % of the binomial of 20 studies at .05 is 0-5."""
     half = np.argsort(MASK.voxel_ijk[:, 0], kind="stable")[: MASK.n_voxels // 2]
     volume = np.zeros_like(MASK.volume)
     volume[tuple(MASK.voxel_ijk[half].T)] = True
     place = Mask(volume, MASK.affine, name="half")
     found = np.zeros(2, dtype=int)
-    for seed in range(40):
+    for seed in range(20):
         arms = [sample(arm + "x" * seed, [], experiments=8) for arm in ("one", "two")]
         settings = {"iterations": 19, "seed": seed, "null": "uniform", "gate": "none", "correction": "voxel"}
         result = ale.contrast(*arms, mask=MASK, inside=place, contrast_floor=0.5, **settings)
         z = result["z_contrast_voxel_fwe"].values[0]
         found += [(z > 0).any(), (z < 0).any()]
-    assert found.max() <= 8
+    assert found.max() <= 5
     assert found.sum() > 0

@@ -111,7 +111,7 @@ def test_clusters_of_the_base_rate_without_some_experiments(tiny: Path, correcti
 
 def test_a_contrast_and_a_conjunction_without_each_experiment(tiny: Path) -> None:
     drug, therapy = ale.read_foci(tiny / "drug.txt"), ale.read_foci(tiny / "therapy.txt")
-    changes = {"contrast_p": 0.2}
+    changes = {"contrast_p": 0.2, "null": "uniform"}
     a, b = effect(drug, tiny, "drug", **changes), effect(therapy, tiny, "therapy", **changes)
     c, d = ale.contrast(a, b, name="c"), ale.conjunction([a, b], name="d")
     found = ale.jackknife([a, b, c, d])

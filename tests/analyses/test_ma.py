@@ -81,7 +81,7 @@ def test_an_interrupted_store_is_written_again(drug: Sample, tmp_path: Path) -> 
     np.testing.assert_array_equal(store_ma(tmp_path, "drug", drug, identity="x")["ma"], ma_maps(drug)["ma"])
 
 
-@given(experiments=st.integers(1, 8), voxels=st.integers(1, 4000), split=st.integers(1, 7))
+@given(experiments=st.integers(1, 8), voxels=st.integers(100, 4000), split=st.integers(1, 7))
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_chunking_gives_the_same_bits(drug: Sample, experiments: int, voxels: int, split: int) -> None:
     maps = ma_maps(drug)

@@ -11,7 +11,7 @@ import ale_dask as ale
 from ale_dask.analyses.spending import SPENDING, increments
 from ale_dask.coordinates.foci import Experiment, build
 
-LITERATURES = 30
+LITERATURES = 16
 LOOKS = (8, 16, 24)
 
 
@@ -34,5 +34,5 @@ def test_error_over_three_looks(tmp_path: Path) -> None:
     naive = int((p <= 0.05).any(axis=1).sum())
     for spending in SPENDING:
         levels = increments(shares, alpha=0.05, spending=spending)
-        # 99.9 % of the binomial of 30 at .05.
-        assert int((p <= levels).any(axis=1).sum()) <= min(naive, 6)
+        # 99.9 % of the binomial of 16 at .05.
+        assert int((p <= levels).any(axis=1).sum()) <= min(naive, 4)

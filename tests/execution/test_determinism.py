@@ -12,7 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.runs import MACHINES, chunks, digests, finished, run_command, with_backend, with_inference
+from support.runs import (
+    MACHINES,
+    chunks,
+    digests,
+    digests_of,
+    finished,
+    finished_run,
+    run_command,
+    with_backend,
+    with_inference,
+)
 from support.studies import experiments, write_sample
 
 from ale_dask.config.study import Study, load_study
@@ -29,9 +39,10 @@ def tiny(tiny: Path) -> Path:
 
 
 @pytest.fixture
-def reference(tiny_study: Study, tmp_path: Path) -> dict[str, str]:
+def reference(tiny: Path, tiny_study: Study, tmp_path: Path) -> dict[str, str]:
     """Return the digests of the plain loop with blocks of one size."""
-    return digests(with_backend(tiny_study, name="serial", block_size=16), tmp_path / "reference")
+    study = with_backend(tiny_study, name="serial", block_size=16)
+    return digests_of(finished_run(study, tmp_path / "reference", folder=tiny)[1])
 
 
 def test_digests_cover_every_main_effect_and_contrast(reference: dict[str, str]) -> None:

@@ -245,7 +245,7 @@ OTHERS = {"no AVX2, no FMA": MACHINES["no AVX2, no FMA"], "interpreted": {"NUMBA
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("name", sorted(OTHERS))
+@pytest.mark.parametrize("name", ["interpreted", pytest.param("no AVX2, no FMA", marks=pytest.mark.slow)])
 def test_another_machine_gives_the_same_integers(name):
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     environment = {**os.environ, **OTHERS[name]}
