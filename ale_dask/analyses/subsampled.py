@@ -108,8 +108,9 @@ def check_subsampled(sample: Sample, analysis: Subsampled, *, name: str) -> None
     inference = sample.inference
     if CORRECTION_OF[inference.correction].only_if_asked:
         raise InputError(
-            f"analysis.{name}: subsamples need a cluster or voxel correction, since one pass over the draws serves "
-            f"them all; set another than {inference.correction}"
+            f"analysis.{name}: subsamples need a cluster or voxel correction: one pass over the draws serves them all, "
+            f"and {inference.correction} would take one for each, over every voxel; set correction to cluster-mass, "
+            "which weighs height and extent as well, or to cluster-size or voxel"
         )
 
 

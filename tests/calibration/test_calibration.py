@@ -181,3 +181,13 @@ def test_contrasts_inside_a_place_hold_their_level(script):
     # Two places, two directions and three statistics.
     assert len({o.statistic for o in outcomes}) == 12
     assert sum(o.rejected for o in outcomes) > 0
+
+
+def test_each_subsample_holds_its_level_against_the_base_rate(script):
+    """8 studies, 99.9 % of the binomial at .05 is 0-3; the full run has 300."""
+    settings = script.Settings(iterations=39)
+    outcomes = [o for index in range(8) for o in script.study(("subsampled", index, settings))]
+    lines, passed = script.table(outcomes)
+    assert passed, "\n".join(lines)
+    # Two subsamples and three statistics.
+    assert len({o.statistic for o in outcomes}) == 6
