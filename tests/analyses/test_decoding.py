@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+import zarr
 from scipy import stats
 from support.commands import ale as command
 from support.databases import PLACE, STUDIES, write_database
@@ -22,6 +23,7 @@ from ale_dask.datasets.download import cache
 from ale_dask.datasets.fetch import SOURCES
 from ale_dask.datasets.terms import load_terms
 from ale_dask.errors import InputError
+from ale_dask.execution.plan import digest
 from ale_dask.numerics.gaussian import sigma_mm
 from ale_dask.numerics.space import Mask
 
@@ -148,25 +150,33 @@ def test_correlations_of_a_run_are_kept_resumed_and_shown(
     database: Path, tiny: Path, tiny_study: Study, tmp_path: Path
 ) -> None:
     out, again = tmp_path / "out", tmp_path / "again"
-    study = with_backend(tiny_study, name="serial", block_size=7)
-    finished_run(study, out, folder=tiny, write=True)
-    finished_run(study, again, folder=tiny, write=True)
+    for folder, size in ((out, 7), (again, 11)):
+        finished_run(with_backend(tiny_study, name="serial", block_size=size), folder, folder=tiny, write=True)
+
+    def digest_in(folder: Path) -> str:
+        """Return the digest of the stored null (iteration, term), whose blocks are not of one size."""
+        (null,) = folder.glob("store.zarr/drug_null-terms-neurosynth-*/null/0")
+        return digest(np.ascontiguousarray(zarr.open_array(null, mode="r")[:60, 1:]))
+
     said = command("decode", out, "drug", "--by", "correlation", "-q").stdout
     assert "drug, uniform null, family-wise" in said
     command("decode", again, "drug", "--by", "correlation", "-q", "-b", "processes", "-w", 2)
     files = [each / "drug" / "drug_decoding-correlation-neurosynth.tsv" for each in (out, again)]
     assert files[0].read_bytes() == files[1].read_bytes()
+    assert digest_in(out) == digest_in(again)
     shown = pd.read_csv(files[0], sep="\t")
     assert sorted(shown["Term"]) == ["brain", "motor"]
     blocks = sorted(again.glob("store.zarr/drug_null-terms-neurosynth-*/null/0/c/*/0"))
-    assert len(blocks) == 9
+    assert len(blocks) == 6
     # As a command that was killed leaves it.
     for block in blocks[3:]:
         block.unlink()
+    assert digest_in(out) != digest_in(again)
     kept = {block: block.stat().st_mtime_ns for block in blocks[:3]}
     files[1].unlink()
     command("decode", again, "drug", "--by", "correlation", "-q")
     assert files[0].read_bytes() == files[1].read_bytes()
+    assert digest_in(out) == digest_in(again)
     assert all(block.stat().st_mtime_ns == changed for block, changed in kept.items())
     command("collect", out, "--no-pictures", "-q")
     assert "Decoding by correlation with maps of terms of neurosynth" in (out / "report.html").read_text()
