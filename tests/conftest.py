@@ -29,7 +29,9 @@ TIERS = {
 }
 """Tiers of tests, and the folders and files under tests/ that belong to each; all other tests are of integration.
 A test marked with a tier of its own belongs to that one."""
-LONGEST = (
+FIRST = (
+    "coordinates",
+    "datasets",
     "execution/test_slurm.py",
     "storage/test_object_storage.py",
     "analyses/test_base_rate_null.py",
@@ -45,8 +47,8 @@ LONGEST = (
     "storage",
     "execution",
 )
-"""Folders and files in the order in which their tests start: those that take longest first, and those that start many
-processes apart from each other."""
+"""Folders and files in the order in which their tests start: those that need no kernel while these are still compiled,
+then those that take longest, and those that start many processes apart from each other."""
 hypothesis.settings.register_profile("same", deadline=None, derandomize=True, database=None)
 hypothesis.settings.register_profile("other", deadline=None, print_blob=True)
 # The same examples in every run, so that a change is what makes a test fail; scripts/test --hypothesis-profile=other
@@ -56,10 +58,10 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test with its tier, and let the tests that take longest start first."""
+    """Mark every test with its tier, and put the tests into the order of FIRST."""
     here = Path(__file__).parent
     places = [(tier, (here / name).resolve()) for tier, names in TIERS.items() for name in names]
-    longest = [(here / name).resolve() for name in LONGEST]
+    first = [(here / name).resolve() for name in FIRST]
 
     @functools.cache
     def tier_of(path: Path) -> str:
@@ -67,7 +69,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     @functools.cache
     def rank(path: Path) -> int:
-        return next((i for i, place in enumerate(longest) if path.is_relative_to(place)), len(longest))
+        return next((i for i, place in enumerate(first) if path.is_relative_to(place)), len(first))
 
     for item in items:
         if not any(item.get_closest_marker(tier) for tier in (*TIERS, "integration")):
