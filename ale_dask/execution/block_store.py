@@ -81,21 +81,22 @@ class StoreSink:
 
     def missing(self) -> Sequence[int]:
         """Return the numbers of the blocks that lack a readable chunk, stamped by this plan, in any array."""
-        done = {block for block, arrays in self._read_all(sorted(self.present())) if arrays is not None}
+        done = {block for block, arrays in self.read_all(sorted(self.present())) if arrays is not None}
         return [block for block in range(self.segment.n_blocks) if block not in done]
 
     def present(self) -> dict[int, float]:
         """Return the numbers of the stored blocks, readable or not, with the time of writing (s since 1970)."""
         return present_chunks(self.out, _arrays(self)["null"])
 
-    def _read_all(self, blocks: Sequence[int]) -> Iterator[tuple[int, BlockArrays | None]]:
+    def read_all(self, blocks: Sequence[int]) -> Iterator[tuple[int, BlockArrays | None]]:
+        """Yield the numbers of some blocks with their arrays, None for one that `read` would return None for."""
         # In object storage a read is all waiting.
         with ThreadPoolExecutor(1 if isinstance(self.out, Path) else 16) as pool:
             yield from zip(blocks, pool.map(self.read, blocks), strict=True)
 
     def arrays(self) -> BlockArrays:
         """Return null (iteration, 1 + statistic) and counts (block, 1 + n) of all blocks; column 0 holds stamps."""
-        blocks = [arrays for _, arrays in self._read_all(range(self.segment.n_blocks))]
+        blocks = [arrays for _, arrays in self.read_all(range(self.segment.n_blocks))]
         lost = [b for b, found in enumerate(blocks) if found is None]
         if lost:
             raise StoreError(

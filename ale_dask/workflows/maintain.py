@@ -170,7 +170,10 @@ def verify(out: str | Place, *, blocks: int = 10, seed: int | None = None) -> li
     """
     out = place(out)
     jobs, damaged_maps = _jobs_in(out, workers=1)
-    done = [(job, block) for job in jobs for block in range(job.segment.n_blocks) if job.sink.read(block) is not None]
+    done: list[tuple[Job, int]] = []
+    for job in jobs:
+        missing = set(job.sink.missing())
+        done += [(job, block) for block in range(job.segment.n_blocks) if block not in missing]
     if not done:
         raise StoreError(f"{out}: no block is done yet; run it first")
     wrong = [*_lost_blocks(out, jobs, done), *damaged_maps(), *differing_results(out)]
@@ -366,10 +369,13 @@ class StatusReader:
         nulls = []
         for segment in have:
             sink = self.run.sink(plan, segment)
-            for block, changed in sorted(sink.present().items()):
+            present = sorted(sink.present().items())
+            new = [block for block, _ in present if (name, segment.number, block) not in self.seen]
+            for block, arrays in sink.read_all(new):
+                if arrays is not None:
+                    self.seen[name, segment.number, block] = arrays["null"][:, 1 + column].copy()
+            for block, changed in present:
                 key = (name, segment.number, block)
-                if key not in self.seen and (arrays := sink.read(block)) is not None:
-                    self.seen[key] = arrays["null"][:, 1 + column].copy()
                 if key in self.seen:
                     nulls.append(self.seen[key])
                     recent += len(nulls[-1]) if now - changed < _RECENT_SECONDS else 0
