@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import tempfile
+import warnings
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 
+LESS = {
+    "04_sweep": {
+        "iterations = 500": "iterations = 60",
+        "voxel_p = [0.01, 0.001, 0.0001]": "voxel_p = [0.01, 0.001]",
+        '["SSRI", "SNRI", "*"]': '["SSRI", "*"]',
+        "seed = [1, 2]": "seed = [1]",
+    },
+    "05_sensitivity": {
+        '"iterations": 1000': '"iterations": 100',
+        "most=150, series=10, iterations=200": "most=6, series=2, iterations=40",
+        "simulations=200": "simulations=20",
+        '("recommended", "gingerale", "nimare", "matlab", "jale")': '("recommended", "nimare")',
+        "size=17, subsamples=8": "size=17, subsamples=2",
+    },
+}
+"""What the notebooks that take longest compute less of here; scripts/test --slow runs them as they are."""
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 
@@ -34,6 +53,21 @@ def test_outputs_are_those_of_one_run_from_top_to_bottom(path):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     kinds = {kind for cell in code for output in cell.outputs for kind in output.get("data", {})}
     assert {"image/png", "text/html"} <= kinds
+
+
+@pytest.mark.parametrize("name", LESS)
+def test_the_longest_run_on_less(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("matplotlib.pyplot.show", lambda: None)
+    cells = nbformat.read(NOTEBOOKS[0].parent / f"{name}.ipynb", as_version=4).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    for much, less in LESS[name].items():
+        assert code.count(much) == 1
+        code = code.replace(much, less)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(code, {})
+    plt.close("all")
 
 
 def test_nothing_is_in_them_that_should_not_be(notebook, script):
