@@ -85,7 +85,7 @@ PLANS: dict[str, PlanKind[Any]] = {
     base_rate_variants.KIND: PlanKind(base_rate_variants.block),
     contrast_jackknife.KIND: PlanKind(contrast_jackknife.block, counts=_exceedances),
     noise_null.KIND: PlanKind(noise_null.block),
-    subsampled.KIND: PlanKind(variant_null.block),
+    subsampled.KIND: PlanKind(subsampled.block),
     balanced.KIND: PlanKind(
         balanced.block,
         iterations=lambda plan, inference: plan.pairs,

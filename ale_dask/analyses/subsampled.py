@@ -8,6 +8,7 @@ other focus moves. The null of a subsample is hence the one that it would have a
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,10 @@ import xarray as xr
 from ale_dask.analyses.corrections import CORRECTION_OF, STATISTICS, Observed
 from ale_dask.analyses.findings.model import Result
 from ale_dask.analyses.main_effect import MainEffectPlan, identity_of, result_attrs, search_variables
-from ale_dask.analyses.null_draws import draws_of
+from ale_dask.analyses.null_draws import draws_of, null_tables
 from ale_dask.analyses.null_threshold import null_specific_threshold
 from ale_dask.analyses.sample import Sample
+from ale_dask.analyses.sensitivity import variant_null
 from ale_dask.analyses.sensitivity.variant_null import VariantsPlan, null_of
 from ale_dask.analyses.subsamples import (
     Subsamples,
@@ -40,7 +42,9 @@ from ale_dask.execution.backends.connect import cpu_count
 from ale_dask.execution.plan import StoredArray
 from ale_dask.numerics import clusters, correct
 from ale_dask.numerics.ale import ale_from_s
+from ale_dask.numerics.kernels.focus_visits import Design
 from ale_dask.numerics.null import analytic_null, histogram
+from ale_dask.numerics.pruned_null import MANY, PrunedNull, pruned_iterations, pruned_null
 from ale_dask.schema import Variable, describe
 
 KIND = "subsampled"
@@ -94,6 +98,46 @@ class SubsampledPlan(VariantsPlan, kind=KIND):
 
     forming = StoredArray[np.int32]()
     """The cluster-forming S of each subsample in the observed map (subsample)."""
+
+
+_TOGETHER = 2 / 3
+"""The share of the experiments in a subsample from which on one pass over the whole sample takes less time.
+
+An iteration of 32 subsamples of 24 experiments in one pass and one by one, ms of CPU time: of 6 20 and 2.8, of 12 7.9
+and 3.2, of 16 3.3 and 3.3, of 18 1.9 and 3.7, of 22 0.7 and 4.1.
+"""
+_MOST_ALONE = 500
+"""Subsamples that are computed one by one: the tables of each take 0.3 MB in every process."""
+
+
+@lru_cache(maxsize=2)
+def _alone(plan: SubsampledPlan) -> list[PrunedNull]:
+    """Return the null of each subsample by itself: the draws of its own experiments, with a bound of their own."""
+    _, rows, space = null_tables(plan)
+    n_foci, nulls = np.diff(plan.focus_begin), []
+    for threshold, first, end in zip(plan.threshold.tolist(), plan.begin[:-1], plan.begin[1:], strict=True):
+        has = np.delete(np.arange(len(plan.kernel)), plan.member[first:end])
+        begin = np.r_[0, np.cumsum(n_foci[has])].astype(np.int64)
+        design = Design(begin, plan.kernel[has], plan.draw_key[has], plan.additive)
+        nulls.append(pruned_null(plan.boxes, threshold=threshold, design=design, rows=rows, geometry=space))
+    return nulls
+
+
+def block(plan: SubsampledPlan, first: int, count: int) -> dict[str, I64]:
+    """Return {"null": (iteration, subsample x statistic)} of some iterations, int64: the nulls of all subsamples.
+
+    Computed in one pass or one by one, whichever takes less time: the integers are the same.
+    """
+    n = len(plan.threshold)
+    few = n <= _MOST_ALONE and plan.focus_begin[-1] < MANY
+    if not few or len(plan.member) <= (1 - _TOGETHER) * n * len(plan.kernel):
+        return variant_null.block(plan, first, count)
+    out = np.empty((count, n, len(STATISTICS)), dtype=np.int64)
+    own = np.empty((count, len(STATISTICS)), dtype=np.int64)
+    for s, (threshold, null) in enumerate(zip(plan.threshold.tolist(), _alone(plan), strict=True)):
+        pruned_iterations(first, count, threshold, null, own)
+        out[:, s] = own
+    return {"null": out.reshape(count, -1)}
 
 
 def check_subsampled(sample: Sample, analysis: Subsampled, *, name: str) -> None:
