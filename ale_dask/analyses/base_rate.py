@@ -257,6 +257,12 @@ def _thresholds(observed: _Observed, bits: int, voxel_p: float) -> npt.NDArray[n
     return critical_map(_level_table(observed, bits), p=voxel_p, above=peak)
 
 
+def forget_samples() -> None:
+    """Forget what was made of samples: where each is planned once, up to 32 would only take memory."""
+    _level_table.cache_clear()
+    _thresholds.cache_clear()
+
+
 def drawn_arrays(weight: npt.NDArray[np.float64], studies: Studies | None) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of a plan from which foci are drawn: the last random word of each voxel, or whole studies."""
     if studies is None:

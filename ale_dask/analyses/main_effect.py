@@ -136,6 +136,11 @@ def _sums_and_null(sample: Keyed[Sample], bits: int) -> tuple[npt.NDArray[np.int
     return sums_and_null(sample.value.rows(bits), n_voxels=sample.value.mask.n_voxels, bits=bits)
 
 
+def forget_samples() -> None:
+    """Forget what was made of samples: where each is planned once, up to 32 would only take memory."""
+    _sums_and_null.cache_clear()
+
+
 def sums_and_null(rows: Iterable[Row], *, n_voxels: int, bits: int) -> tuple[npt.NDArray[np.int64], NullTable]:
     """Return the observed sum S (voxel), int64, of the MA values of experiments, and its analytic null."""
     s = np.zeros(n_voxels, dtype=np.int64)
