@@ -181,8 +181,8 @@ def started_since(out: Path, begun: float, *, number: int) -> bool:
 
 
 def test_two_drivers_of_one_store_give_the_digests_of_one(tmp_path: Path) -> None:
-    command = ("run", write_study(tmp_path / "tiny"), "-o", tmp_path / "out", "-b", "serial", "-i", 400)
-    assert together(tmp_path / "out", command, command) == [expected(400)] * 2
+    command = ("run", write_study(tmp_path / "tiny"), "-o", tmp_path / "out", "-b", "serial", "-i", 120)
+    assert together(tmp_path / "out", command, command) == [expected(120)] * 2
 
 
 @pytest.mark.slow
