@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses import balanced, contrast_conjunction, moderator_clusters, subsampled_base_rate
+from ale_dask.analyses import balanced, base_rate_result, contrast_conjunction, moderator_clusters, subsampled_base_rate
 from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
@@ -137,7 +137,7 @@ def _main_effect(chosen: Sample, plan: main_effects.MainEffectPlan, *, client: C
         result = main_effects.collect(chosen, plan, null, ale=ale)
         if beside is not None:
             other = _longer(other, beside, iterations=n, client=client)
-            result = base_rates.with_base_rate(result, chosen, beside, other)
+            result = base_rate_result.with_base_rate(result, chosen, beside, other)
         if most is None or n >= most or not main_effects.undecided([result]):
             return result
         # The settings stay as they were asked for, so that arms of a contrast may end at different numbers.

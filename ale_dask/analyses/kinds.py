@@ -18,6 +18,7 @@ import xarray as xr
 from ale_dask.analyses import (
     balanced,
     base_rate,
+    base_rate_result,
     conjunction,
     contrast,
     contrast_clusters,
@@ -68,7 +69,9 @@ PLANS: dict[str, PlanKind[Any]] = {
     main_effect.KIND: PlanKind(
         main_effect.block, statistic=main_effect.primary_statistic, observed=main_effect.observed
     ),
-    base_rate.KIND: PlanKind(base_rate.block, statistic=base_rate.primary_statistic, observed=base_rate.observed),
+    base_rate.KIND: PlanKind(
+        base_rate.block, statistic=base_rate_result.primary_statistic, observed=base_rate_result.observed
+    ),
     contrast.KIND: PlanKind(
         contrast.block,
         iterations=lambda plan, inference: contrast.how_many(plan, inference.iterations),

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses import base_rate, main_effect
+from ale_dask.analyses import base_rate, base_rate_result, main_effect
 from ale_dask.analyses.main_effect import identity_of, undecided
 from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.config.inference import Inference
@@ -197,7 +197,9 @@ def result_of(plan: LiteraturePlan, number: int) -> xr.Dataset:
         more = wanted - len(null)
         null = np.concatenate([null, main_effect.block(main, len(null), more)["null"]])
         other = np.concatenate([other, base_rate.block(beside, len(other), more)["null"]])
-        result = base_rate.with_base_rate(main_effect.collect(chosen, main, null, ale=nothing), chosen, beside, other)
+        result = base_rate_result.with_base_rate(
+            main_effect.collect(chosen, main, null, ale=nothing), chosen, beside, other
+        )
         if most is None or wanted >= most or not undecided([result]):
             return result
         wanted = min(2 * wanted, most)

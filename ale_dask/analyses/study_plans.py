@@ -13,9 +13,16 @@ import xarray as xr
 
 from ale_dask.analyses import balanced as balanced_contrasts
 from ale_dask.analyses import base_rate as base_rates
+from ale_dask.analyses import (
+    base_rate_result,
+    contrast_clusters,
+    contrast_conjunction,
+    main_effect,
+    subsampled,
+    subsampled_base_rate,
+)
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
-from ale_dask.analyses import contrast_clusters, contrast_conjunction, main_effect, subsampled, subsampled_base_rate
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.inside import Inside, Limit, check_correction, check_invariant, of_main_effect
 from ale_dask.analyses.moderator_columns import Moderated, moderated
@@ -131,7 +138,7 @@ def collect_main_effect(study: PreparedStudy, name: str, nulls: Nulls) -> xr.Dat
     result = main_effect.collect(sample, plan, nulls.read(name)[0], ale=nulls.ale[name])
     if (stored := base_rates.base_rate_name(name)) in nulls.plans:
         against = of_type(base_rates.BaseRatePlan, nulls.plans[stored])
-        result = base_rates.with_base_rate(result, sample, against, nulls.read(stored)[0])
+        result = base_rate_result.with_base_rate(result, sample, against, nulls.read(stored)[0])
     return result
 
 

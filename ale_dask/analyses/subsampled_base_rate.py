@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses import base_rate
+from ale_dask.analyses import base_rate, base_rate_result
 from ale_dask.analyses.base_rate import BaseRatePlan
 from ale_dask.analyses.main_effect import MainEffectPlan, identity_of, plan_main_effect
 from ale_dask.analyses.sample import Sample
@@ -134,7 +134,7 @@ def with_base_rate(
         found = surviving(sample, observed_sum(rows, members, mask.n_voxels), own, plan, variant)
         counts += found
         volume[:, s] = found.sum(axis=1)
-        cut[s] = base_rate.cut_of(own, sample.inference)
+        cut[s] = base_rate_result.cut_of(own, sample.inference)
     share, low, high = (ends.astype(np.float32) for ends in shares(counts, n, complete=chosen.complete))
     shown = [large_enough(each, analysis.share, sample) for each in share]
     made: Mapping[str, tuple[str, Any]] = {
@@ -161,4 +161,4 @@ def surviving(sample: Sample, s: Null, null: Null, plan: BaseRateVariantsPlan, v
     inference, thresholds = sample.inference, variants.thresholds_of(plan, variant)
     by_voxel = inference.model_copy(update={"correction": "voxel"})
     each = (inference, by_voxel)
-    return np.array([base_rate.survivors(s, null, thresholds, mask=sample.mask, inference=i) for i in each])
+    return np.array([base_rate_result.survivors(s, null, thresholds, mask=sample.mask, inference=i) for i in each])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.base_rate import nulls_of
+from ale_dask.analyses.base_rate_result import nulls_of
 from ale_dask.analyses.findings.certainty import Evidence
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.sensitivity.noise_null import least_of

@@ -15,7 +15,8 @@ import xarray as xr
 
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import main_effect as main_effects
-from ale_dask.analyses.base_rate import base_rate_name, decided_by_base_rate
+from ale_dask.analyses.base_rate import base_rate_name
+from ale_dask.analyses.base_rate_result import decided_by_base_rate
 from ale_dask.analyses.execute import seconds_per_iteration
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import MainEffectPlan

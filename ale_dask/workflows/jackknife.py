@@ -12,7 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses import contrast as contrasts
-from ale_dask.analyses.base_rate import nulls_of
+from ale_dask.analyses.base_rate_result import nulls_of
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.execute import run_plan
 from ale_dask.analyses.findings.clusters import Cluster

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from ale_dask.analyses.base_rate import nulls_of
+from ale_dask.analyses.base_rate_result import nulls_of
 from ale_dask.analyses.execute import seconds_per_iteration
 from ale_dask.analyses.main_effect import identity_of
 from ale_dask.analyses.statistics import null as null_statistic

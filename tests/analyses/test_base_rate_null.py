@@ -19,7 +19,7 @@ from support.runs import MACHINES
 from support.studies import experiments, one_place, write_ball, write_one_place, write_sample
 
 import ale_dask as ale
-from ale_dask.analyses import base_rate
+from ale_dask.analyses import base_rate_result
 from ale_dask.analyses.findings.model import mask_of as ale_mask
 from ale_dask.config.study import inference_from, load_study
 from ale_dask.errors import InputError, StoreError
@@ -196,8 +196,8 @@ def test_clusters_found_here_alone_meet_no_other(done):
     _, result, _ = done
     kept = result["z_base_rate_size_fwe"].values != 0
     none = np.zeros(len(kept), dtype=bool)
-    assert np.array_equal(base_rate.only_against_base_rate(result, none), kept)
-    assert not base_rate.only_against_base_rate(result, kept).any()
+    assert np.array_equal(base_rate_result.only_against_base_rate(result, none), kept)
+    assert not base_rate_result.only_against_base_rate(result, kept).any()
 
 
 def test_an_image_of_ones_own_goes_with_the_run(folder, tmp_path, own):

@@ -9,7 +9,7 @@ import xarray as xr
 
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import main_effect as main_effects
-from ale_dask.analyses.base_rate import decided_by_base_rate
+from ale_dask.analyses.base_rate_result import decided_by_base_rate
 from ale_dask.analyses.execute import run_plan, sample_of
 from ale_dask.analyses.findings.model import kind_of, model_of
 from ale_dask.analyses.main_effect import UNIFORM_ALONE, plan_main_effect

@@ -24,12 +24,11 @@ from ale_dask.analyses.base_rate import (
     BaseRatePlan,
     BaseRateThresholds,
     conventions_of,
-    cut_of,
     drawn_arrays,
     field_of,
-    survivors,
     weight_of,
 )
+from ale_dask.analyses.base_rate_result import cut_of, survivors
 from ale_dask.analyses.corrections import BASE_RATE_STATISTICS
 from ale_dask.analyses.main_effect import MainEffectPlan, identity_of, plan_main_effect
 from ale_dask.analyses.sample import Sample

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ale_dask.analyses.base_rate import BaseRatePlan, plan_base_rate, wants_base_rate
-from ale_dask.analyses.base_rate import survivors as against_base_rate
+from ale_dask.analyses.base_rate_result import survivors as against_base_rate
 from ale_dask.analyses.contrast import above_floor, relabelled_p
 from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.main_effect import MainEffectPlan, plan_main_effect, survivors, uncorrected

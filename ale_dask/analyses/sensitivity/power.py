@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses.base_rate import nulls_of
+from ale_dask.analyses.base_rate_result import nulls_of
 from ale_dask.analyses.findings.model import kind_of, model_of
 from ale_dask.analyses.sample import sample
 from ale_dask.analyses.sensitivity.power_nulls import Found, base_rate_found, uniform_found

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.base_rate import nulls_of
+from ale_dask.analyses.base_rate_result import nulls_of
 from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.findings import certainty
 from ale_dask.analyses.findings.certainty import Line, Verdict

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.base_rate import MEASURES, nulls_of
+from ale_dask.analyses.base_rate_result import MEASURES, nulls_of
 from ale_dask.analyses.corrections import CORRECTIONS, NullStatistic
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import MainEffectResult, model_of

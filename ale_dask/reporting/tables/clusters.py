@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.base_rate import nulls_of
+from ale_dask.analyses.base_rate_result import nulls_of
 from ale_dask.analyses.findings.atlas import regions
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from ale_dask.analyses.base_rate import nulls_of
+from ale_dask.analyses.base_rate_result import nulls_of
 from ale_dask.analyses.contrast import disjoint_arms
 from ale_dask.analyses.corrections import CORRECTIONS, NullStatistic
 from ale_dask.analyses.findings.model import MainEffectResult, model_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from ale_dask.analyses.base_rate import only_against_base_rate
+from ale_dask.analyses.base_rate_result import only_against_base_rate
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.config.inference import LITERATURE, Inference, is_database
 from ale_dask.datasets.base_rate import FWHM, UNIFORM
