@@ -119,6 +119,7 @@ def test_a_run_that_is_killed_in_each_analysis_changes_no_bit(
             lambda name=name, process=process: done(name) > 2 or process.poll() is not None,
             seconds=1200,
             what=f"blocks of {name}",
+            every=0.01,
         )
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()

@@ -97,6 +97,8 @@ def amid_blocks(out: Path, process: subprocess.Popen[str] | None = None, *, more
         lambda: chunks(out) > more_than or (process is not None and process.poll() is not None),
         seconds=1200,
         what="a run amid its blocks",
+        # A block takes some milliseconds: 60 of them may be done in a tenth of a second.
+        every=0.01,
     )
     assert process is None or process.poll() is None, f"ended too early: {process.communicate()}"
     return chunks(out)

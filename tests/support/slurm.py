@@ -60,13 +60,13 @@ def lacking() -> str | None:
     return None if os.geteuid() == 0 else "its node daemons run as root only"
 
 
-def wait_until(met: Callable[[], bool], *, seconds: float, what: str) -> None:
-    """Return as soon as a condition is met, and fail when it is not in time."""
+def wait_until(met: Callable[[], bool], *, seconds: float, what: str, every: float = 0.1) -> None:
+    """Return as soon as a condition, looked at `every` so many seconds, is met, and fail when it is not in time."""
     deadline = time.monotonic() + seconds
     while not met():
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.1)
+        time.sleep(every)
 
 
 @contextmanager
