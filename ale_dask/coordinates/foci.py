@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from ale_dask.coordinates.decisions import add_decisions, decisions
+from ale_dask.coordinates.decisions import Decision, add_decisions, decisions
 from ale_dask.errors import InputError
 from ale_dask.numerics.space import mni_to_talairach, talairach_to_mni
 from ale_dask.schema import FOCI, OPTIONAL, check, describe
@@ -164,13 +164,17 @@ def concat(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
 def together(samples: Mapping[str, xr.Dataset]) -> xr.Dataset:
     """Return one foci Dataset of several samples, whose column `sample` names the sample of each experiment.
 
-    A column of this name in the files is kept instead; one sample alone stays as it is.
+    A column of this name in the files is kept instead, which is said; one sample alone stays as it is.
     """
     if len(samples) == 1:
         return next(iter(samples.values()))
     joined = concat(list(samples.values()))
     if f"moderator_{SAMPLE}" in joined or SAMPLE in joined.get("tag", ()):
-        return joined
+        said = (
+            f"'{SAMPLE}' is the files' own column of this name, not the sample that each experiment is from; to "
+            "compare these samples, rename the column in the files"
+        )
+        return add_decisions(joined, [Decision(OWN_SAMPLE, ", ".join(samples), said, joined.sizes["experiment"])])
     names = np.repeat(np.array(list(samples), dtype=object), [d.sizes["experiment"] for d in samples.values()])
     return joined.assign({f"moderator_{SAMPLE}": ("experiment", _strings(names.tolist()))})
 
@@ -207,6 +211,8 @@ def subset(dataset: xr.Dataset, keep: npt.ArrayLike) -> xr.Dataset:
 
 SAMPLE = "sample"
 """The column that names the sample of each experiment where several samples are joined."""
+OWN_SAMPLE = "own-column-sample"
+"""Code of the decision that the files' own column of this name is kept instead."""
 OF_READER = frozenset(("id", "study", "name", "source", "n", "foci", "n_imputed", "pooled_from"))
 """The columns of `table` that every reader makes; all others are columns or tags of the files."""
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import strategies as ours
 
+from ale_dask.coordinates.decisions import decisions
 from ale_dask.coordinates.foci import (
     Experiment,
     as_stated,
@@ -20,6 +21,7 @@ from ale_dask.coordinates.foci import (
     study_of,
     subset,
     table,
+    together,
 )
 from ale_dask.coordinates.selection import select
 from ale_dask.errors import InputError
@@ -234,3 +236,20 @@ def test_the_study_is_named_by_the_file_or_begins_the_name():
     assert found["name"].tolist() == ["Lee 2011; pre > post", "a contrast"]
     assert (found["n"].tolist(), found["foci"].tolist(), found["drug"].tolist()) == ([9, 9], [1, 0], [True, False])
     assert study_of("; no study") == "; no study"
+
+
+@pytest.mark.parametrize("own", [{"sample": "patients"}, {"sample": "yes"}], ids=["words", "tag"])
+def test_a_column_sample_of_the_files_is_kept_before_the_names_of_samples_and_that_is_said(own):
+    plain = {"drug": build([experiment("A")]), "therapy": build([experiment("B")])}
+    named = together(plain)
+    assert table(named)["sample"].tolist() == ["drug", "therapy"]
+    assert not decisions(named)
+    (said,) = decisions(together({**plain, "third": build([experiment("C", **own)])}))
+    assert (said.code, said.where, said.count) == ("own-column-sample", "drug, therapy, third", 3)
+    assert "rename the column" in said.message
+    assert table(together({**plain, "third": build([experiment("C", **own)])}))["sample"].tolist()[:2] != [
+        "drug",
+        "therapy",
+    ]
+    # One sample alone has no built-in column.
+    assert not decisions(together({"third": build([experiment("C", **own)])}))
