@@ -9,7 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses import balanced, base_rate_result, contrast_conjunction, moderator_clusters, subsampled_base_rate
+from ale_dask.analyses import (
+    balanced,
+    balanced_clusters,
+    base_rate_result,
+    contrast_conjunction,
+    moderator_clusters,
+    subsampled_base_rate,
+)
 from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
@@ -602,10 +609,11 @@ def balanced_contrast(
     Returns
     -------
     xr.Dataset
-        Maps (level, direction, voxel): balanced_share in [0, 1] by voxel FWE and uncorrected, with balanced_share_low
-        and balanced_share_high, its exact 95 % interval; balanced_clusters (level, voxel), signed, where the share is
-        at least `share` in clusters of the minimum volume; balanced_difference (voxel), the mean difference of ALE;
-        pair_has_first and pair_has_second (pair, group), bool.
+        Maps (level, direction, voxel): balanced_share in [0, 1] by voxel FWE and uncorrected, and in clusters that
+        survive by size and by mass, with balanced_share_low and balanced_share_high, its exact 95 % interval;
+        balanced_clusters (level, voxel), signed, where the share is at least `share` in clusters of the minimum volume;
+        balanced_difference (voxel), the mean difference of ALE; pair_has_first and pair_has_second (pair, group), bool;
+        pair_volume (level, direction, pair), in voxels, and pair_clusters (direction, pair), the clusters tested.
 
     Raises
     ------
@@ -616,7 +624,9 @@ def balanced_contrast(
     -----
     The groups of each pair are relabelled by themselves, as those of `contrast` are, and all relabellings enumerated
     where that is possible. Voxels are compared where the experiments of both arms together have an uncorrected p below
-    `contrast_floor`, and corrected by the largest difference there, each direction by itself at `contrast_p`.
+    `contrast_floor`, and corrected by the largest difference there, each direction by itself at `contrast_p`. Clusters
+    are formed and tested in each pair as those of `contrast`, at `voxel_p` and `cluster_p`; where the correction is of
+    voxels, or the relabellings are too few for `voxel_p`, none are.
 
     Examples
     --------
@@ -639,5 +649,16 @@ def balanced_contrast(
     balanced.check_balanced(one, two, analysis, name=title)
     plan = balanced.plan_balanced(one, two, analysis, bits=study_bits([both]), name=title)
     arrays = run_plan(plan, iterations=plan.pairs, client=client)
-    counts = arrays[balanced.SURVIVES][:, 1:].sum(axis=0).reshape(len(plan.statistics), -1)
-    return with_networks(balanced.collect(one, two, plan, arrays["null"][:, 1:], counts, analysis=analysis))
+    of_clusters = None
+    if balanced_clusters.second_pass(plan, inference):
+        again = balanced_clusters.plan_clusters(plan, mask=mask, inference=inference, name=title)
+        of_clusters = _of_pairs(run_plan(again, iterations=plan.pairs, client=client), plan)
+    null, counts = _of_pairs(arrays, plan)
+    return with_networks(balanced.collect(one, two, plan, null, counts, analysis=analysis, second=of_clusters))
+
+
+def _of_pairs(
+    arrays: Mapping[str, npt.NDArray[np.int64]], plan: balanced.BalancedPlan
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the null (pair, statistic) of a pass over pairs of subsamples, and its counts (count, candidate)."""
+    return arrays["null"][:, 1:], arrays[balanced.SURVIVES][:, 1:].sum(axis=0).reshape(-1, len(plan.candidate))

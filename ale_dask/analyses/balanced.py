@@ -6,6 +6,7 @@ plan is one pair, and a block adds up in how many of its pairs each voxel surviv
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import xarray as xr
 from ale_dask.analyses.contrast import relabelled_p
 from ale_dask.analyses.contrast_clusters import family_wise_p
 from ale_dask.analyses.contrast_rows import rows_by_candidate
+from ale_dask.analyses.corrections import CLUSTER_SHORTS
 from ale_dask.analyses.findings.model import ContrastResult
 from ale_dask.analyses.main_effect import identity_of, result_attrs, search_variables, sums_and_null
 from ale_dask.analyses.sample import Sample
@@ -43,12 +45,15 @@ from ale_dask.numerics.contrast import (
     n_relabellings,
     relabellings,
 )
+from ale_dask.numerics.contrast_clusters import Draw
 from ale_dask.schema import Variable, describe
 
 KIND = "balanced-contrast"
 SURVIVES = "survives"
-LEVELS = ("voxel-fwe", "uncorrected")
+LEVELS: tuple[str, ...] = ("voxel-fwe", "uncorrected")
 """What a voxel of a pair survives: the family-wise p by the largest difference, and the uncorrected p."""
+CLUSTER_LEVELS = tuple(f"{measure}-fwe" for measure in CLUSTER_SHORTS)
+"""What the cluster of a voxel of a pair survives, where clusters are tested."""
 CONTROLS = (
     "nothing beyond each pair of subsamples: every one of them controls its own error, and a share of pairs is no p; "
     "it shows how far a difference hangs on which groups of subjects there happen to be"
@@ -70,6 +75,7 @@ _OWN = (
         for arm in ("first", "second")
     ),
     Variable("pair_volume", ("level", "direction", "pair"), "i", "voxels", "that survive in the pair"),
+    Variable("pair_clusters", ("direction", "pair"), "i", "", "clusters that are tested in the pair"),
     Variable("pair_relabellings", ("pair",), "i", "", "number of relabellings of the pair"),
 )
 
@@ -229,41 +235,59 @@ def _pair(plan: BalancedPlan, number: int) -> tuple[int, I64, Bools]:
     return n, difference, np.concatenate([corrected, uncorrected])
 
 
-def _relabelled(plan: BalancedPlan, candidates: Candidates, left: Bools) -> tuple[int, bool, I64, I64]:
-    """Return the number of relabellings of a pair, whether these are all, exceedances, and largest differences."""
-    groups, digits = groups_of(plan, left), exponential_digits(plan.bits)
+def drawn(plan: BalancedPlan, left: Bools) -> tuple[int, bool, Draw]:
+    """Return the number of relabellings of a pair, whether these are all, and the function that draws them."""
+    groups = groups_of(plan, left)
     first_arm = groups.first_arm
     possible = n_relabellings(len(first_arm), int(first_arm.sum()))
-    n, complete = min(possible, plan.iterations), possible <= plan.iterations
+    complete = possible <= plan.iterations
+    draw = partial(
+        relabellings,
+        groups.key,
+        # Both arms of a pair have equally many groups; the one with the smallest key is drawn.
+        size=int(np.count_nonzero(first_arm == first_arm[0])),
+        enumerate_all=complete,
+        complement=not first_arm[0],
+        group=groups.of_experiment,
+    )
+    return min(possible, plan.iterations), complete, draw
+
+
+def _relabelled(plan: BalancedPlan, candidates: Candidates, left: Bools) -> tuple[int, bool, I64, I64]:
+    """Return the number of relabellings of a pair, whether these are all, exceedances, and largest differences."""
+    (n, complete, draw), digits = drawn(plan, left), exponential_digits(plan.bits)
     exceed = np.zeros((2, len(candidates.total)), dtype=np.int64)
     greatest = np.full((n, 2, 1), -(2**DIFFERENCE_BITS), dtype=np.int64)
     for start in range(0, n, _AT_ONCE):
         part = greatest[start : start + _AT_ONCE]
-        chosen = relabellings(
-            groups.key,
-            # Both arms of a pair have equally many groups; the one with the smallest key is drawn.
-            size=int(np.count_nonzero(first_arm == first_arm[0])),
-            first=start,
-            count=len(part),
-            enumerate_all=complete,
-            complement=not first_arm[0],
-            group=groups.of_experiment,
-        )
-        count_exceedances(chosen, candidates, digits, plan.bits, exceed, part)
+        count_exceedances(draw(first=start, count=len(part)), candidates, digits, plan.bits, exceed, part)
     return n, complete, exceed, greatest[:, :, 0]
 
 
 def collect(
-    a: Sample, b: Sample, plan: BalancedPlan, null: I64, counts: I64, *, analysis: BalancedContrast
+    a: Sample,
+    b: Sample,
+    plan: BalancedPlan,
+    null: I64,
+    counts: I64,
+    *,
+    analysis: BalancedContrast,
+    second: tuple[I64, I64] | None = None,
 ) -> xr.Dataset:
     """Return the result: the share of pairs (level, direction, voxel) that differ, and the mean difference (voxel).
 
-    `null` is (pair, 1 + level x direction), and `counts` (1 + level x direction, candidate) what blocks added up.
+    `null` is (pair, 1 + level x direction), and `counts` (1 + level x direction, candidate) what blocks added up;
+    `second` are those of the second pass, (pair, direction + measure x direction) and (measure x direction, candidate).
     """
     mask, conventions, n = a.mask, plan.conventions, len(null)
     complete = bool(conventions["enumerate"])
-    found = np.zeros((len(LEVELS), 2, mask.n_voxels), dtype=np.int64)
-    found[:, :, plan.candidate] = counts[1:].reshape(len(LEVELS), 2, -1)
+    levels = LEVELS if second is None else (*LEVELS, *CLUSTER_LEVELS)
+    survive, volumes = counts[1:], null[:, 1:]
+    if second is not None:
+        survive, volumes = np.concatenate([survive, second[1]]), np.concatenate([volumes, second[0][:, 2:]], axis=1)
+    found = np.zeros((len(levels), 2, mask.n_voxels), dtype=np.int64)
+    found[:, :, plan.candidate] = survive.reshape(len(levels), 2, -1)
+    volume = volumes.T.reshape(len(levels), 2, n)
     difference = np.zeros(mask.n_voxels, dtype=np.float32)
     difference[plan.candidate] = counts[0] / (n * 2.0**DIFFERENCE_BITS)
     share, low, high = (ends.astype(np.float32) for ends in shares(found, n, complete=complete))
@@ -282,13 +306,14 @@ def collect(
                 f"pair_has_{arm}": (("pair", f"{arm}_group"), groups)
                 for arm, groups in zip(("first", "second"), _chosen(a, b, conventions), strict=True)
             },
-            "pair_volume": (("level", "direction", "pair"), null[:, 1:].T.reshape(len(LEVELS), 2, n)),
+            "pair_volume": (("level", "direction", "pair"), volume),
+            **({} if second is None else {"pair_clusters": (("direction", "pair"), second[0][:, :2].T)}),
             "pair_relabellings": ("pair", null[:, 0]),
             "voxel_ijk": (("voxel", "axis"), mask.voxel_ijk),
             **search_variables(mask),
         },
         coords={
-            "level": np.array(LEVELS, dtype=object),
+            "level": np.array(levels, dtype=object),
             "first_group": names_of_groups(a),
             "second_group": names_of_groups(b),
         },
@@ -300,6 +325,7 @@ def collect(
         share=analysis.share,
         candidates=len(plan.candidate),
         largest_share=share.max(axis=2).astype(float).tolist(),
+        with_any=(volume > 0).sum(axis=2).tolist(),
         **_pair_attrs(a, b, plan, null),
     )
 
@@ -315,5 +341,4 @@ def _pair_attrs(a: Sample, b: Sample, plan: BalancedPlan, null: I64) -> dict[str
         "subsamples": len(null),
         "possible": min(n_subsamples(a, size=size) * n_subsamples(b, size=size), 2**62),
         "enumerated": bool(plan.conventions["enumerate"]),
-        "with_any": [[int((null[:, 1 + 2 * i + d] > 0).sum()) for d in range(2)] for i in range(len(LEVELS))],
     }

@@ -249,22 +249,34 @@ class _Level(NamedTuple):
 
 
 def _observed(plan: ContrastClustersPlan, component: I64, *, mask: Mask, connectivity: int) -> _Observed:
-    candidate, edge, s = plan.candidate, plan.edge.astype(np.int64), plan.observed
-    labels = np.zeros((2, mask.n_voxels), dtype=np.int32)
+    edge, s = plan.edge.astype(np.int64), plan.observed
+    excess = np.zeros((2, mask.n_voxels), dtype=np.int64)
+    excess[:, plan.candidate] = s - edge[0], edge[1] - s
+    labels, side, measured = clusters_of_sides(excess > 0, excess, volume=mask.volume, connectivity=connectivity)
+    part = np.zeros(len(side), dtype=np.int64)
+    for own in labels:
+        part[own[own > 0] - 1] = component[own > 0]
+    return _Observed(labels, side, part, measured)
+
+
+def clusters_of_sides(
+    keep: npt.NDArray[np.bool_], excess: I64, *, volume: npt.NDArray[np.bool_], connectivity: int
+) -> tuple[npt.NDArray[np.int32], I64, I64]:
+    """Return the cluster (side, voxel), from 1 on over all sides, and of each its side, and its size and mass.
+
+    Clusters are of the kept voxels (side, voxel) of a mask volume (x, y, z), mass is the sum of the excess over one;
+    the last two are (cluster) and (measure, cluster).
+    """
+    labels = np.zeros(keep.shape, dtype=np.int32)
     side: list[I64] = []
-    part: list[I64] = []
     measured: list[I64] = []
-    for d, beyond in enumerate((s - edge[0], edge[1] - s)):
-        excess = np.zeros(mask.n_voxels, dtype=np.int64)
-        excess[candidate] = beyond
-        own = clusters.label_clusters(excess > 0, volume=mask.volume, connectivity=connectivity)
-        mass = clusters.masses(own, s=np.maximum(excess, 0), threshold=0)
-        first = np.unique(own, return_index=True)[1][1 if (own == 0).any() else 0 :]
+    for d, (kept, over) in enumerate(zip(keep, excess, strict=True)):
+        own = clusters.label_clusters(kept, volume=volume, connectivity=connectivity)
+        both = np.stack([clusters.sizes(own), clusters.masses(own, s=np.where(kept, over, 0), threshold=0)])
         labels[d] = np.where(own > 0, own + sum(map(len, side)), 0)
-        side.append(np.full(len(mass), d))
-        part.append(component[first])
-        measured.append(np.stack([clusters.sizes(own), mass]))
-    return _Observed(labels, np.concatenate(side), np.concatenate(part), np.concatenate(measured, axis=1))
+        side.append(np.full(both.shape[1], d, dtype=np.int64))
+        measured.append(both)
+    return labels, np.concatenate(side), np.concatenate(measured, axis=1)
 
 
 def _tests(

@@ -17,6 +17,7 @@ import xarray as xr
 
 from ale_dask.analyses import (
     balanced,
+    balanced_clusters,
     base_rate,
     base_rate_result,
     conjunction,
@@ -94,6 +95,11 @@ PLANS: dict[str, PlanKind[Any]] = {
         iterations=lambda plan, inference: plan.pairs,
         counts=lambda plan: {balanced.SURVIVES: len(plan.statistics) * len(plan.candidate)},
     ),
+    balanced_clusters.KIND: PlanKind(
+        balanced_clusters.block,
+        iterations=lambda plan, inference: plan.pairs,
+        counts=lambda plan: {balanced.SURVIVES: (len(plan.statistics) - 2) * len(plan.candidate)},
+    ),
     null_statistic.KIND: PlanKind(null_statistic.block),
     # Its iterations are sets of experiments.
     literature.KIND: PlanKind(literature.block, iterations=lambda plan, inference: len(plan.names)),
@@ -134,7 +140,10 @@ ANALYSES: dict[str, AnalysisKind] = {
         study_plans.check_subsampled,
     ),
     "balanced-contrast": AnalysisKind(
-        study_plans.plan_balanced, study_plans.collect_balanced, check=study_plans.check_balanced
+        study_plans.plan_balanced,
+        study_plans.collect_balanced,
+        study_plans.reserved_by_balanced,
+        check=study_plans.check_balanced,
     ),
     "moderator": AnalysisKind(
         study_moderators.plan_moderator,

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ale_dask.analyses.contrast_clusters import decided, family_wise_p
+from ale_dask.analyses.contrast_clusters import clusters_of_sides, decided, family_wise_p
 from ale_dask.analyses.corrections import CLUSTER_SHORTS, CORRECTION_OF
 from ale_dask.analyses.main_effect import EPS, identity_of
 from ale_dask.analyses.moderator import ModeratorPlan, PermutedPlan, kept_arrays
 from ale_dask.config.inference import Inference
 from ale_dask.execution.plan import Setting, StoredArray
-from ale_dask.numerics import clusters, correct
+from ale_dask.numerics import correct
 from ale_dask.numerics import moderator as numbers
 from ale_dask.numerics.contrast_clusters import allowed_beyond, neighbours_before
 from ale_dask.numerics.moderator_clusters import edges, largest_clusters
@@ -140,17 +140,7 @@ def _observed(plan: ModeratorClustersPlan, *, mask: Mask, connectivity: int) -> 
     design, voxels = kept_arrays(plan)
     over = (plan.observed - plan.edge).astype(np.float64)
     units = numbers.standardised(design, voxels, np.maximum(over, 0), slice(0, len(plan.candidate))).astype(np.int64)
-    labels = np.zeros((len(over), mask.n_voxels), dtype=np.int32)
-    side: list[I64] = []
-    measured: list[I64] = []
-    for d, beyond in enumerate(over > 0):
-        keep = np.zeros(mask.n_voxels, dtype=bool)
-        keep[plan.candidate] = beyond
-        excess = np.zeros(mask.n_voxels, dtype=np.int64)
-        excess[plan.candidate] = units[d]
-        own = clusters.label_clusters(keep, volume=mask.volume, connectivity=connectivity)
-        both = np.stack([clusters.sizes(own), clusters.masses(own, s=excess, threshold=0)])
-        labels[d] = np.where(own > 0, own + sum(map(len, side)), 0)
-        side.append(np.full(both.shape[1], d, dtype=np.int64))
-        measured.append(both)
-    return labels, np.concatenate(side), np.concatenate(measured, axis=1)
+    keep = np.zeros((len(over), mask.n_voxels), dtype=bool)
+    excess = np.zeros(keep.shape, dtype=np.int64)
+    keep[:, plan.candidate], excess[:, plan.candidate] = over > 0, units
+    return clusters_of_sides(keep, excess, volume=mask.volume, connectivity=connectivity)

@@ -12,6 +12,14 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses import balanced as balanced_contrasts
+from ale_dask.analyses import (
+    balanced_clusters,
+    contrast_clusters,
+    contrast_conjunction,
+    main_effect,
+    subsampled,
+    subsampled_base_rate,
+)
 from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import (
     base_rate_result,
@@ -292,6 +300,11 @@ def check_balanced(study: PreparedStudy, name: str) -> None:
     balanced_contrasts.check_balanced(*study.balanced[name], study.balanced_contrast(name), name=name)
 
 
+def reserved_by_balanced(name: str, inference: Inference) -> dict[str, str]:
+    """Return the name of the cluster-level pass of a balanced contrast."""
+    return {contrast_clusters.clusters_name(name): "clusters"}
+
+
 def plan_balanced(study: PreparedStudy, name: str, made: Mapping[str, Plan], keep: KeepPlan) -> dict[str, Plan]:
     """Return the plan of all pairs of subsamples of a balanced contrast."""
     arms, analysis = study.balanced[name], study.balanced_contrast(name)
@@ -299,7 +312,14 @@ def plan_balanced(study: PreparedStudy, name: str, made: Mapping[str, Plan], kee
     # What survives depends on the number of relabellings of each pair: each number has a plan of its own.
     stored = f"{name}-{study.study.inference.iterations}"
     make = partial(balanced_contrasts.plan_balanced, *arms, analysis, bits=study.bits, name=stored)
-    return {name: keep(stored, balanced_contrasts.KIND, conventions, make)}
+    plan = keep(stored, balanced_contrasts.KIND, conventions, make)
+    inference = study.study.inference
+    if not balanced_clusters.second_pass(plan, inference):
+        return {name: plan}
+    again = f"{contrast_clusters.clusters_name(name)}-{inference.iterations}"
+    make_second = partial(balanced_clusters.plan_clusters, plan, mask=study.mask, inference=inference, name=again)
+    second = keep(again, balanced_clusters.KIND, balanced_clusters.conventions_of(plan, inference), make_second)
+    return {name: plan, contrast_clusters.clusters_name(name): second}
 
 
 def collect_balanced(study: PreparedStudy, name: str, nulls: Nulls) -> xr.Dataset:
@@ -307,7 +327,11 @@ def collect_balanced(study: PreparedStudy, name: str, nulls: Nulls) -> xr.Datase
     plan = of_type(balanced_contrasts.BalancedPlan, nulls.plans[name])
     null, counts = nulls.read(name)
     found = counts[balanced_contrasts.SURVIVES].reshape(len(plan.statistics), -1)
+    clusters, second = contrast_clusters.clusters_name(name), None
+    if clusters in nulls.plans:
+        of_clusters, further = nulls.read(clusters)
+        second = of_clusters, further[balanced_contrasts.SURVIVES].reshape(-1, found.shape[1])
     result = balanced_contrasts.collect(
-        *study.balanced[name], plan, null, found, analysis=study.balanced_contrast(name)
+        *study.balanced[name], plan, null, found, analysis=study.balanced_contrast(name), second=second
     )
     return result.assign_attrs(name=name)

@@ -17,6 +17,7 @@ from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect import sums_and_null
 from ale_dask.analyses.sample import study_bits
 from ale_dask.config.study import load_study
+from ale_dask.coordinates.foci import subset
 from ale_dask.errors import InputError
 from ale_dask.workflows.prepare import prepare
 
@@ -86,6 +87,36 @@ def test_each_pair_is_held_to_all_its_relabellings(tiny: Path, changes: dict[str
     assert (share[2:].max(axis=1) > 0).all()
     if not changes:
         assert share[0].max() > 0
+
+
+def test_clusters_of_a_pair_are_those_of_a_contrast_of_its_experiments(tiny: Path) -> None:
+    settings = {"contrast_floor": 0.0, "gate": "none", "voxel_p": 0.1, "cluster_p": 0.3, "iterations": 30}
+    a, b = both(tiny, **settings)
+    found = ale.balanced_contrast(a, b, size=5, subsamples=3)
+    assert not found.attrs["relabellings_enumerated"]
+    assert list(found["level"].values) == ["voxel-fwe", "uncorrected", "size-fwe", "mass-fwe"]
+    total = np.zeros((2, 2, a.sizes["voxel"]))
+    for pair in range(3):
+        arms = []
+        for name, which in (("drug", "first"), ("therapy", "second")):
+            foci = ale.read_foci(tiny / f"{name}.txt")
+            has = found[f"{which}_group"].values[found[f"pair_has_{which}"].values[pair]]
+            chosen = subset(foci, np.isin(foci["experiment_id"].values, has))
+            arms.append(effect(chosen, tiny, name, **settings))
+        alone = ale.contrast(*arms).isel(input=0)
+        side = np.array([(alone["contrast_cluster_of_voxel"].values[d] > 0).any() for d in range(2)])
+        np.testing.assert_array_equal(found["pair_clusters"].values[:, pair] > 0, side)
+        survives = np.array(
+            [[s * alone[f"z_contrast_{measure}_fwe"].values > 0 for s in (1, -1)] for measure in ("size", "mass")]
+        )
+        np.testing.assert_array_equal(found["pair_volume"].values[2:, :, pair], survives.sum(axis=2))
+        total += survives
+    np.testing.assert_array_equal(found["balanced_share"].values[2:], (total / 3).astype(np.float32))
+    assert (total > 0).any(axis=(1, 2)).all()
+    # Where the correction is of voxels no cluster is tested, and all else is the same.
+    voxels = ale.balanced_contrast(*both(tiny, **settings, correction="voxel"), size=5, subsamples=3)
+    assert "pair_clusters" not in voxels
+    np.testing.assert_array_equal(voxels["balanced_share"].values, found["balanced_share"].values[:2])
 
 
 def test_arms_the_other_way_round_are_the_same_pairs_with_the_other_sign(tiny: Path) -> None:

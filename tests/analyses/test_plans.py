@@ -13,6 +13,7 @@ from support.runs import with_inference
 
 from ale_dask.analyses import (
     balanced,
+    balanced_clusters,
     base_rate,
     contrast,
     contrast_clusters,
@@ -44,6 +45,7 @@ TYPES: dict[str, type[Plan]] = {
     noise_null.KIND: noise_null.FailSafePlan,
     subsampled.KIND: subsampled.SubsampledPlan,
     balanced.KIND: balanced.BalancedPlan,
+    balanced_clusters.KIND: balanced_clusters.BalancedClustersPlan,
     moderator.KIND: moderator.ModeratorPlan,
     moderator_clusters.KIND: moderator_clusters.ModeratorClustersPlan,
     null_statistic.KIND: null_statistic.NullStatisticPlan,

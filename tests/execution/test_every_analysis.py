@@ -91,7 +91,7 @@ def reference(folder: Path) -> dict[str, str]:
 
 def test_every_analysis_has_digests_of_its_own(reference: dict[str, str]) -> None:
     assert set(reference) >= {"right", "left", "right-vs-left", "right-vs-left_clusters"}
-    assert set(reference) >= {"size", "size_clusters", "subsamples", "pairs"}
+    assert set(reference) >= {"size", "size_clusters", "subsamples", "pairs", "pairs_clusters"}
     assert len(set(reference.values())) == len(reference)
 
 

@@ -35,8 +35,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a study with two main effects, subsamples and a balanced contrast."""
     folder = write_tiny(tmp_path_factory.mktemp("subsamples") / "tiny")
     toml = folder / "study.toml"
-    text = toml.read_text().partition("[analysis.drug-vs-therapy]")[0].replace('"uniform"', '"both"')
-    toml.write_text(text + SUBSAMPLES)
+    text = (
+        toml.read_text()
+        .replace('"uniform"', '"both"')
+        .replace("voxel_p = 0.01", "voxel_p = 0.05")
+        .replace("iterations = 60", "iterations = 60\ncluster_p = 0.2")
+    )
+    toml.write_text(text.partition("[analysis.drug-vs-therapy]")[0] + SUBSAMPLES)
     return folder
 
 
@@ -106,6 +111,17 @@ def test_files_tables_and_figures(done: tuple[Path, Study, Results, Record]) -> 
     assert len(headings) == len(set(headings)) >= 4
     sidecar = (out / "pairs" / "pairs_stat_desc-group1MinusGroup2Clusters_level-voxel_corr-FWE.json").read_text()
     assert "a share of pairs is no p" in sidecar
+    of_clusters = pd.read_csv(out / "pairs" / "pairs_clusters_desc-size_level-cluster.tsv", sep="\t")
+    size = results["pairs"].sel(level="size-fwe")
+    assert len(of_clusters) > 0
+    assert of_clusters["Peak Share"].max() == pytest.approx(float(size["balanced_share"].max()))
+    assert "cluster-size FWE p ≤ 0.2, cluster-forming p &lt; 0.05" in page
+    found = "; ".join(
+        f"{a} &gt; {b}, balanced, {int((volume > 0).sum())}"
+        for (a, b), volume in zip([("drug", "therapy"), ("therapy", "drug")], size["pair_volume"].values, strict=True)
+    )
+    assert found in page
+    assert (out / "pairs" / "pairs_stat_desc-group1MinusGroup2ClustersSize_level-cluster_corr-FWE.nii.gz").is_file()
 
 
 def test_methods_text_protocol_and_checklist(done: tuple[Path, Study, Results, Record]) -> None:
@@ -121,6 +137,7 @@ def test_methods_text_protocol_and_checklist(done: tuple[Path, Study, Results, R
     assert (
         "“pairs” took 12 pairs, drawn at random from 336 possible, of 5 of the 8 groups of “drug” and of the 6" in text
     )
+    assert "Clusters of each pair were formed where p < 0.05 among its own relabellings" in text
     for words in ("Eickhoff et al., 2016", "Eickhoff et al., 2011", "Clopper–Pearson", "a share of pairs is no p"):
         assert words in text
     short = ale.cite(record, short=True)

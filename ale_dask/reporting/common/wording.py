@@ -40,8 +40,10 @@ _DECISION_AND_BOUND = (
 _GIVEN_FORMING_VALUES = " Both take the cluster-forming values, which come from the same relabellings, as given."
 
 
-def decision_words(spec: MapSpec) -> str:
+def decision_words(result: xr.Dataset, spec: MapSpec) -> str:
     """Return the meaning of the columns "decision" and "bound" of a map's clusters; "" if it has no such columns."""
+    if not any(str(variable).endswith("_decision") for variable in result):
+        return ""
     if spec.level in ("size-fwe", "mass-fwe"):
         return _DECISION_AND_BOUND + _GIVEN_FORMING_VALUES
     return _DECISION_AND_BOUND if correction_of(spec) in OF_CLUSTERS else ""

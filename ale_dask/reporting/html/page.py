@@ -315,7 +315,7 @@ def _part(
         # Uncorrected maps are folded away below the corrected ones.
         "folded": "uncorrected" in (spec.source or spec.level),
         "caption": f"Clusters, largest first; x, y, z (mm) and {_peak_stat(result, spec)} of peaks, “1a” a sub-peak of "
-        f"cluster 1.{decision_words(spec)}",
+        f"cluster 1.{decision_words(result, spec)}",
         "table": cells(table_of_map(result, spec), place_of_row=place_of_row, by_mass=by_mass, links=links),
         "picture": base64.b64encode(image).decode(),
         "alt": alt_text(result, spec) if image else "",
