@@ -159,6 +159,30 @@ def test_a_moderator_finds_something_as_rarely_as_it_says(script):
     assert sum(counts.values()) > 0
 
 
+@pytest.mark.parametrize(
+    ("outcomes_of", "studies", "tested"),
+    [("balanced_outcomes", 6, 6), ("joined_in_a_place", 3, 4)],
+    ids=["balanced", "joined"],
+)
+def test_balanced_and_joined_contrasts_hold_their_level(script, monkeypatch, outcomes_of, studies, tested):
+    """99.9 % of the binomial at .05 is 0-3 of 6 studies and 0-2 of 3; the full runs have 300."""
+    monkeypatch.setattr(script.main_effects, "plan_main_effect", script.planned_once())
+    settings = script.Settings(grid=4, iterations=39)
+    outcomes = [o for index in range(studies) for o in getattr(script, outcomes_of)(index, settings)]
+    lines, passed = script.table(outcomes)
+    assert passed, "\n".join(lines)
+    assert len({o.statistic for o in outcomes if o.iterations is not None}) == tested
+    # The contrast that is real is found wherever the other one is tested.
+    assert all(o.rejected for o in outcomes if o.statistic == "joined: A > B alone survives in every voxel")
+
+
+def test_only_an_upper_bound_may_lie_below_its_band(script):
+    few = [script.Outcome("joined", i < 2, 99, at_most=True) for i in range(300)]
+    assert script.table(few)[1]
+    assert not script.table([o._replace(at_most=False) for o in few])[1]
+    assert not script.table([o._replace(rejected=i < 30) for i, o in enumerate(few)])[1]
+
+
 @pytest.mark.slow
 def test_statistics_of_the_whole_map_hold_their_level(script, tmp_path):
     """16 studies under each null: 99.9 % of the binomial at .05 is 0-5; the full run has 300."""
