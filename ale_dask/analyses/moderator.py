@@ -22,6 +22,7 @@ from ale_dask.analyses.contrast import relabelled_p
 from ale_dask.analyses.contrast_clusters import family_wise_p
 from ale_dask.analyses.main_effect import identity_of, result_attrs, search_variables, sums_and_null
 from ale_dask.analyses.moderator_columns import Moderated
+from ale_dask.analyses.moderator_pairs import VARIABLES, groups_of_pairs, pair_at, pair_variables, t_of_pairs
 from ale_dask.config.inference import Inference
 from ale_dask.coordinates.decisions import add_decisions
 from ale_dask.execution.plan import Plan, Setting, StoredArray
@@ -251,6 +252,7 @@ def collect(
                 _shown(signed, p_fwe <= inference.contrast_p, plan, mask),
             ),
             **_effect(plan, moderated),
+            **_pairs(plan, null, moderated),
             **(of_clusters or {}),
             "null": (("iteration", "statistic"), null),
             "voxel_ijk": (("voxel", "axis"), mask.voxel_ijk),
@@ -258,7 +260,10 @@ def collect(
         },
         coords={"statistic": np.array(plan.statistics, dtype=object)},
     )
-    described = describe(result).assign_attrs(
+    if "t_pair" in result:
+        words = [f"{a} against {b}" for a, b in groups_of_pairs(list(moderated.counts))]
+        result = result.assign_coords(pair_of_groups=np.array(words, dtype=object))
+    described = describe(result, *VARIABLES).assign_attrs(
         **result_attrs(mask, inference, plan),
         iterations=len(null),
         permutations=plan.permutations,
@@ -312,11 +317,11 @@ def _effect(plan: ModeratorPlan, moderated: Moderated) -> dict[str, Any]:
     """Return the MA-weighted mean of the moderator minus its mean (voxel), with a jackknife interval over groups.
 
     effect = sum_i z_i MA_i / sum_i MA_i - mean z, in the moderator's own unit; interval = effect ± t se, se^2 =
-    (K - 1) / K sum_i (effect_-i - mean of these)^2, K - 1 degrees of freedom. Of k groups the pair that differs most.
+    (K - 1) / K sum_i (effect_-i - mean of these)^2, K - 1 degrees of freedom.
     """
     mask, voxels = moderated.sample.mask, plan.voxels
     if moderated.own is None:
-        return {"pair": ("voxel", _pair(plan, mask))} if moderated.omnibus else {}
+        return {}
     z = moderated.own
     n = len(z)
     out = np.full((3, len(plan.candidate)), np.nan)
@@ -336,16 +341,18 @@ def _effect(plan: ModeratorPlan, moderated: Moderated) -> dict[str, Any]:
     return {name: ("voxel", _spread(values, plan, mask)) for name, values in zip(names, out, strict=True)}
 
 
-def _pair(plan: ModeratorPlan, mask: Mask) -> npt.NDArray[np.int16]:
-    """Return the number, from 1, of the pair of groups that differs most (voxel), negative where its first has more."""
-    design, voxels = kept_arrays(plan)
-    w = numbers.weights(design, design.label[None])[0]
-    out = np.zeros(mask.n_voxels, dtype=np.int16)
-    for part in numbers.parts(len(plan.candidate)):
-        t = (w @ numbers.dense(voxels, part.start, part.stop, n_groups=w.shape[1])) * voxels.inverse[:, part]
-        most = np.abs(t).argmax(axis=0)
-        out[plan.candidate[part]] = (most + 1) * np.sign(t[most, np.arange(t.shape[1])])
-    return out
+def _pairs(plan: ModeratorPlan, null: I64, moderated: Moderated) -> dict[str, Any]:
+    """Return the variables of the pairs of k groups: which differs most (voxel), and maps of each (pair, voxel)."""
+    if not moderated.omnibus:
+        return {}
+    inference, n_voxels = moderated.sample.inference, moderated.sample.mask.n_voxels
+    t = t_of_pairs(*kept_arrays(plan))
+    most = np.zeros(n_voxels, dtype=np.int16)
+    most[plan.candidate] = pair_at(t)
+    maps = pair_variables(
+        t, null[:, 0], complete=plan.complete, level=inference.contrast_p, candidate=plan.candidate, n_voxels=n_voxels
+    )
+    return {"pair": ("voxel", most), **maps}
 
 
 def _attrs(moderated: Moderated) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from ale_dask.coordinates.decisions import decisions
 from ale_dask.coordinates.foci import Experiment, build, subset, together
 from ale_dask.coordinates.subject_groups import group_keys
 from ale_dask.errors import InputError
+from ale_dask.reporting.common.wording import facts
 from ale_dask.reporting.text.summary import summary_of
 from ale_dask.workflows import run
 
@@ -226,6 +227,50 @@ def test_several_samples_are_compared_as_by_a_column_of_their_names(mask) -> Non
     assert together({"drug": parts["drug"]}) is parts["drug"]
 
 
+def test_each_pair_of_groups_has_its_map_and_table_under_the_same_correction(mask) -> None:
+    names = np.array(["drug", "rest", "therapy"])
+    foci = foci_of(18, {"arm": names[np.arange(18) // 6]}, planted=lambda i: i < 6)
+    result = by(foci, "arm", mask)
+    assert result["pair_of_groups"].values.tolist() == [
+        "drug against rest",
+        "drug against therapy",
+        "rest against therapy",
+    ]
+    t, p = result["t_pair"].values, result["p_pair_voxel_fwe"].values
+    tested = np.isfinite(p[0])
+    # The omnibus statistic is the largest of the pairs', and so is its p.
+    np.testing.assert_array_equal(np.abs(t).max(axis=0)[tested], np.abs(result["t_moderator"].values[tested]))
+    np.testing.assert_array_equal(p.min(axis=0), result["p_voxel_fwe_greater"].values)
+    chosen = sample(foci, mask=mask, inference=inference_from({"mask": mask.name}))
+    x = np.zeros((18, mask.n_voxels))
+    for row, (voxel, value) in zip(x, chosen.rows(study_bits([chosen]), exact=True), strict=True):
+        row[voxel] = value
+    arm = chosen.foci["moderator_arm"].values.astype(str)
+    for number, (one, two) in enumerate([("drug", "rest"), ("drug", "therapy"), ("rest", "therapy")]):
+        z = (arm == one) / 6 - (arm == two) / 6
+        # The sum over groups, over its exact standard deviation over all permutations.
+        sd = np.sqrt((z**2).sum() / 17 * ((x - x.mean(axis=0)) ** 2).sum(axis=0))
+        plain = (z @ x)[tested] / sd[tested]
+        np.testing.assert_allclose(t[number, tested], plain, rtol=2e-3, atol=2e-3)
+    np.testing.assert_array_equal(result["z_pair_voxel_fwe"].values, np.where(p <= 0.05, t, 0))
+    tables = ale.tables(result)
+    found = tables["clusters_desc-drugMinusrest_level-voxel"]
+    assert set(found["Direction"]) == set(found["Pair"]) == {"drug > rest"}
+    assert (found["p"] <= 0.05).all()
+    assert tables["clusters_desc-restMinustherapy_level-voxel"].empty
+    shown = dict(facts(result))["Pairs of groups, FWE over voxels and pairs p ≤ 0.05"]
+    assert shown.startswith("drug > rest ")
+    assert shown.endswith("rest against therapy nothing")
+    # Names that file names cannot tell apart have their numbers; more than 45 pairs have no maps, and that is said.
+    alike = by(
+        foci.assign(moderator_arm=("experiment", np.repeat(np.array(["a b", "ab", "c"], object), 6))), "arm", mask
+    )
+    assert "clusters_desc-group1Minusgroup2_level-voxel" in ale.tables(alike)
+    many = by(foci_of(22, {"arm": list("abcdefghijk" * 2)}), "arm", mask, iterations=40, contrast_floor=0.0)
+    assert "t_pair" not in many
+    assert dict(facts(many))["Pairs of groups"] == "55 pairs, more than 45: only the largest difference has a map"
+
+
 def test_years_are_read_from_names_and_said(mask) -> None:
     foci = foci_of(8, {})
     result = by(foci, "year", mask)
@@ -358,7 +403,14 @@ def test_the_command_compares_several_files(tmp_path: Path) -> None:
     ]
     assert list(told[0]) == ["all-samples", "all-samples-by-sample"]
     assert told[0]["all-samples-by-sample"]["digest"] == told[1]["drug-by-arm"]["digest"]
-    assert "drug, therapy" in (tmp_path / "sample" / "report.html").read_text()
+    page = (tmp_path / "sample" / "report.html").read_text()
+    assert "drug, therapy" in page
+    assert "Drug against therapy: FWE over voxels and pairs p ≤ 0.05" in page
+    out = tmp_path / "sample" / "all-samples-by-sample"
+    assert (out / "all-samples-by-sample_z_desc-drugMinustherapy_level-voxel_corr-FWE.nii.gz").is_file()
+    assert (out / "all-samples-by-sample_clusters_desc-drugMinustherapy_level-voxel.tsv").is_file()
+    assert "drug against therapy" in (tmp_path / "sample" / "study_results.tsv").read_text()
+    assert "Each pair of levels has a map of its own" in ale.cite(tmp_path / "sample")
 
 
 def test_what_was_found_is_said_where_no_other_correction_is_made(mask) -> None:

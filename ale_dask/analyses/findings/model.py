@@ -26,6 +26,8 @@ Results = xr.Dataset | Sequence[xr.Dataset] | Mapping[str, xr.Dataset]
 """One result, several, or results by name."""
 SIMULATED = "simulated"
 """The attribute of a result whose foci were made up by a program; others lack it."""
+PAIR = "pair-fwe"
+"""The level of the maps of pairs of groups, where a moderator compares several."""
 _MODELS: dict[str, type[Result]] = {}
 
 
@@ -230,6 +232,8 @@ class ModeratorResult(Result, kind="moderator"):
         return f"{self.correction.short if of_clusters else 'voxel'}-fwe"
 
     def _rank(self, values: npt.NDArray[Any], level: str) -> npt.NDArray[Any]:
+        if level == PAIR:
+            return np.asarray(np.abs(values))
         # The smallest possible p is shared by many voxels: the peak is where T / sd is largest.
         return np.asarray(np.sign(values) * np.nan_to_num(self.dataset["t_moderator"].values))
 

@@ -34,6 +34,10 @@ class MapSpec:
     dtype: str = "float32"
     optional: str = ""
     """Name of a variable that the map needs; "" for a map that every result has."""
+    directions: tuple[str, ...] = ()
+    """What values above and below 0 say in words, where these are not the directions of the result."""
+    table: str = ""
+    """The end of the name of its cluster table, where level and input do not tell maps apart."""
 
 
 def of(variable: str, source: str = "") -> Read:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses.findings.clusters import Cluster
-from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.findings.model import PAIR, model_of
 from ale_dask.analyses.main_effect import thresholded
 from ale_dask.config.analysis import INPUTS
 from ale_dask.reporting.common.base_rate_maps import AGAINST, UNIFORM
@@ -27,7 +27,7 @@ LABELS = "label-"
 """Prefix of the level of a map that numbers the clusters of another map."""
 INPUT_ENDS = {"cluster-fwe": "clusterFWE", "uncorrected": "uncorrected"}
 """What stands for an input in the file names of maps."""
-_CLUSTERED = ("uncorrected", "voxel-fwe", "size-fwe", "mass-fwe", "thresholded")
+_CLUSTERED = ("uncorrected", "voxel-fwe", "size-fwe", "mass-fwe", "thresholded", PAIR)
 
 
 def with_cluster_numbers(maps: tuple[MapSpec, ...]) -> tuple[MapSpec, ...]:
@@ -58,7 +58,8 @@ def map_specs_of(result: xr.Dataset) -> list[MapSpec]:
     If the base rate is the only null asked for, its maps have the level of their correction, and the same maps of the
     uniform null the level "uniform-…".
     """
-    specs = [v for v in presentation_of(result).maps if not v.optional or v.optional in result]
+    shown = presentation_of(result)
+    specs = [v for v in (*shown.maps, *shown.further(result)) if not v.optional or v.optional in result]
     if model_of(result).inference.null != "base-rate":
         return specs
     against = {(v.level.removeprefix(AGAINST), v.source) for v in specs if v.level.startswith(AGAINST)}
@@ -66,6 +67,11 @@ def map_specs_of(result: xr.Dataset) -> list[MapSpec]:
         replace(v, level=f"{UNIFORM}{v.level}" if (v.level, v.source) in against else v.level.removeprefix(AGAINST))
         for v in specs
     ]
+
+
+def directions_of(result: xr.Dataset, spec: MapSpec) -> tuple[str, ...]:
+    """Return what values of a map above 0, and below, say in words: as the map has it, or as the result does."""
+    return spec.directions or model_of(result).directions
 
 
 def find_map_spec(result: xr.Dataset, *, level: str, source: str = "") -> MapSpec:

@@ -15,7 +15,7 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.findings.clusters import Cluster
-from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.findings.model import PAIR, model_of
 from ale_dask.config.run_record import RunRecord
 from ale_dask.reporting.common.map_spec import MapSpec
 
@@ -30,13 +30,15 @@ class Presentation:
     kind: str
     maps: tuple[MapSpec, ...]
     """Every map that a result may have, in the order of its files."""
+    further: Callable[[xr.Dataset], tuple[MapSpec, ...]] = lambda result: ()
+    """Behind these, maps whose number and names depend on the result."""
     label: Callable[[xr.Dataset, MapSpec], str]
     """The threshold of a map in a few words."""
     facts: Callable[[xr.Dataset], list[tuple[str, str]]]
     """What the page says of a result beside its maps: names and values."""
     summary: Callable[[xr.Dataset, Sequence[Cluster]], list[tuple[str, str]]]
     """(result, its clusters) -> the directions, "" or words, and what was found in each."""
-    levels: tuple[str, ...] = ("thresholded", "uncorrected", "voxel-fwe", "size-fwe", "mass-fwe")
+    levels: tuple[str, ...] = ("thresholded", "uncorrected", "voxel-fwe", "size-fwe", "mass-fwe", PAIR)
     """The levels of the thresholded maps that have a cluster table, in its order; those of main effects are fixed."""
     table: Callable[[xr.Dataset, MapSpec], pd.DataFrame]
     """The cluster table that belongs to a thresholded map."""

@@ -13,7 +13,7 @@ from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.reporting.common.extra import PICTURES, available
 from ale_dask.reporting.common.map_files import SIMULATED
-from ale_dask.reporting.common.maps import MapSpec, pictured_map_specs, stem
+from ale_dask.reporting.common.maps import MapSpec, directions_of, pictured_map_specs, stem
 from ale_dask.reporting.common.palette import HUES, OVERLAP
 from ale_dask.reporting.common.wording import label
 from ale_dask.reporting.figures.canvas import shades
@@ -77,10 +77,10 @@ def alt_text(result: xr.Dataset, spec: MapSpec) -> str:
     return f"{what}: clusters {'; '.join(words)}{more}."
 
 
-def ramps_of(result: xr.Dataset, context: StudyContext) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the colours of an analysis's maps from weak to strong, above 0 and, of two directions, below."""
+def ramps_of(result: xr.Dataset, context: StudyContext, *, two_sided: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the colours of a map of an analysis from weak to strong, above 0 and, of two directions, below."""
     hues = [part.hue for part in context.parts.values()] or list(HUES)
-    if model_of(result).two_sided:
+    if two_sided:
         # A moderator is of one main effect: below 0 it has a colour of none.
         return hues[0].ramp, (hues[1] if len(hues) > 1 else OVERLAP).ramp
     return (hues[0].ramp if len(model_of(result).parts) == 1 else OVERLAP.ramp), ()
@@ -92,12 +92,11 @@ def _by_size(clusters: list[Cluster]) -> list[Cluster]:
 
 def _draw(values: npt.NDArray[Any], result: xr.Dataset, spec: MapSpec, context: StudyContext) -> bytes:
     top = float(np.abs(values).max())
-    positive, negative = ramps_of(result, context)
+    directions = directions_of(result, spec)
+    positive, negative = ramps_of(result, context, two_sided=len(directions) > 1)
     legend = []
     if negative:
-        legend = [
-            (ramp[1], words) for ramp, words in zip((positive, negative), model_of(result).directions, strict=True)
-        ]
+        legend = [(ramp[1], words) for ramp, words in zip((positive, negative), directions, strict=True)]
     return brain(
         values.astype(np.float32),
         _by_size(model_of(result).clusters(values, level=spec.level)),

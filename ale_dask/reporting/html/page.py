@@ -14,7 +14,7 @@ import xarray as xr
 
 from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.findings.certainty import Evidence
-from ale_dask.analyses.findings.model import is_simulated, model_of
+from ale_dask.analyses.findings.model import PAIR, is_simulated, model_of
 from ale_dask.config.run_record import RunRecord
 from ale_dask.reporting.common.maps import MapSpec, corrected_map_specs, map_specs_of, pictured_map_specs, stem
 from ale_dask.reporting.common.wording import controls, decision_words, facts, label, notes
@@ -213,7 +213,8 @@ def tabled_map_specs(result: xr.Dataset) -> list[MapSpec]:
     Corrected maps without a picture have their table and words all the same.
     """
     pictured = pictured_map_specs(result)
-    return pictured + [spec for spec in corrected_map_specs(result) if spec not in pictured]
+    pairs = [spec for spec in map_specs_of(result) if spec.level == PAIR]
+    return pictured + [spec for spec in (*corrected_map_specs(result), *pairs) if spec not in pictured]
 
 
 def _analysis(
@@ -289,6 +290,8 @@ def _plots(result: xr.Dataset, folder: Path, figures: PageFigures, context: Stud
 
 
 def _peak_stat(result: xr.Dataset, spec: MapSpec) -> str:
+    if spec.level == PAIR:
+        return "T over its permutation standard deviation"
     permuted = model_of(result).kind in ("contrast", "moderator") and spec.level != "uncorrected"
     return "z value of the uncorrected p" if permuted else "z value"
 

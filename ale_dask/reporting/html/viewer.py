@@ -12,7 +12,7 @@ import xarray as xr
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.map_spec import SHARE
-from ale_dask.reporting.common.maps import MapSpec, map_specs_of
+from ale_dask.reporting.common.maps import MapSpec, directions_of, map_specs_of
 from ale_dask.reporting.common.palette import HUES
 from ale_dask.reporting.common.presentation import presentation_of
 from ale_dask.reporting.common.wording import label
@@ -54,14 +54,15 @@ class Viewers:
         self, result: xr.Dataset, context: StudyContext, spec: MapSpec, words: str, *, start: float | None
     ) -> dict[str, Any]:
         values = spec.read(result).astype(np.float64)
-        two_sided = model_of(result).two_sided
+        directions = directions_of(result, spec)
+        two_sided = len(directions) > 1
         # A one-sided z below 0 says nothing.
         values = values if two_sided else np.maximum(values, 0)
         top = float(np.abs(values).max(initial=0))
         unit, digits = _UNITS[spec.units]
         step = max(10.0**-digits, top / INT16)
         blob = sparse(values, mask=model_of(result).mask, step=step) if top else None
-        positive, negative = ramps_of(result, context)
+        positive, negative = ramps_of(result, context, two_sided=two_sided)
         return {
             "label": words[:1].upper() + words[1:],
             "unit": unit + (" difference" if two_sided and spec.units == "probability" else ""),
@@ -70,7 +71,7 @@ class Viewers:
             "top": top,
             "cut": start,
             "colours": [positive, negative],
-            "sides": list(model_of(result).sides.values()) if two_sided else [],
+            "sides": list(directions) if two_sided else [],
             "at": _first_place(result, values, spec, thresholded=start is None) if top else None,
             "data": None if blob is None else self._blobs.setdefault(blob, len(self._blobs)),
         }

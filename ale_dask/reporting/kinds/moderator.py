@@ -9,15 +9,16 @@ import xarray as xr
 
 from ale_dask.analyses.corrections import CLUSTER_SHORTS
 from ale_dask.analyses.findings.clusters import Cluster
-from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.findings.model import PAIR, model_of
 from ale_dask.analyses.moderator import KIND
 from ale_dask.config.analysis import INPUTS
 from ale_dask.reporting.common.map_spec import MapSpec, of
-from ale_dask.reporting.common.maps import corrected_map_specs, find_map_spec, with_cluster_numbers
+from ale_dask.reporting.common.maps import corrected_map_specs, find_map_spec, map_specs_of, with_cluster_numbers
+from ale_dask.reporting.common.pair_maps import pair_facts, pair_maps
 from ale_dask.reporting.common.phrases import listed
 from ale_dask.reporting.common.presentation import Presentation
 from ale_dask.reporting.common.wording import mask_words
-from ale_dask.reporting.tables.clusters import by_direction, moderator_table
+from ale_dask.reporting.tables.clusters import by_direction, moderator_table, pair_table
 from ale_dask.reporting.text.both_directions import clusters_facts, levels_fact, permuted_note
 from ale_dask.reporting.text.moderators import left_out_words, leverage_words, moderators, range_words
 from ale_dask.reporting.text.summary import cluster_words, surviving_words
@@ -100,6 +101,8 @@ _MAPS = (
 
 def _label(result: xr.Dataset, spec: MapSpec) -> str:
     i = model_of(result).inference
+    if spec.level == PAIR:
+        return f"{spec.source}: FWE over voxels and pairs p ≤ {i.contrast_p:g}"
     if spec.level in ("size-fwe", "mass-fwe"):
         return f"cluster-{spec.level[:4]} FWE p ≤ {i.cluster_p:g}, cluster-forming p < {i.voxel_p:g}"
     if spec.level == "voxel-fwe":
@@ -124,6 +127,7 @@ def _facts(result: xr.Dataset) -> list[tuple[str, str]]:
         *((name, words) for name, words in further.items() if words),
         ("Level, each direction", levels_fact(i)),
         *clusters_facts(result, dimension="moderator_cluster", permuted="permutations"),
+        *pair_facts(result),
         ("Tested voxels", f"{attrs['candidates']:,}"),
         ("Permutations", f"{attrs['iterations']:,} {permutations}, seed {i.seed}"),
         ("Mask", mask_words(result)),
@@ -151,14 +155,19 @@ def _others(result: xr.Dataset, sign: int) -> str:
 
 
 def _table(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:
+    if spec.level == PAIR:
+        return pair_table(result, spec)
     return moderator_table(result, level=spec.level)
 
 
 def _listed(result: xr.Dataset) -> Iterator[tuple[str, MapSpec, pd.DataFrame]]:
-    """Yield what a paper lists: the primary correction, voxel FWE, then uncorrected."""
+    """Yield what a paper lists: the primary correction, voxel FWE, uncorrected, then each pair of several groups."""
     shown = model_of(result).shown_level
     for level in dict.fromkeys((shown(INPUTS[0]), "voxel-fwe", "uncorrected")):
         yield from by_direction(result, find_map_spec(result, level=level))
+    for spec in map_specs_of(result):
+        if spec.level == PAIR:
+            yield from by_direction(result, spec)
 
 
 def _note(result: xr.Dataset, spec: MapSpec) -> str:
@@ -168,6 +177,7 @@ def _note(result: xr.Dataset, spec: MapSpec) -> str:
 PRESENTATION = Presentation(
     kind=KIND,
     maps=with_cluster_numbers(_MAPS),
+    further=pair_maps,
     label=_label,
     facts=_facts,
     summary=_summary,

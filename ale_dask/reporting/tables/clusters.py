@@ -27,7 +27,7 @@ from ale_dask.numerics.moderator import UNIT_BITS
 from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.base_rate_maps import AGAINST, is_base_rate
 from ale_dask.reporting.common.extra import LABELS, available
-from ale_dask.reporting.common.maps import MapSpec, find_map_spec, main_clusters, map_specs_of
+from ale_dask.reporting.common.maps import MapSpec, directions_of, find_map_spec, main_clusters, map_specs_of
 from ale_dask.reporting.common.once import made_once
 from ale_dask.reporting.common.presentation import presentation_of
 from ale_dask.reporting.common.wording import controls
@@ -256,6 +256,21 @@ def moderator_table(result: xr.Dataset, *, level: str = "uncorrected") -> pd.Dat
     return _frame(rows, _names_of(MODERATOR, result))
 
 
+def pair_table(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:
+    """Return the clusters of a pair of groups that a moderator compares, with the family-wise p of the peak.
+
+    Peak stat and peak T are T / sd of the pair.
+    """
+    mask, t = model_of(result).mask, spec.read(result)
+    p = result["p_pair_voxel_fwe"].sel(pair_of_groups=spec.source).values
+    rows = []
+    for cluster in model_of(result).clusters(t, level=spec.level):
+        direction, peak = spec.directions[0 if cluster.sign > 0 else 1], cluster.peak
+        found = {"Direction": direction, "Pair": direction, "p": float(p[peak]), "Peak T": float(t[peak])}
+        rows.append({**_place(cluster, mask, t), **_networks(result, cluster), "Peak Stat": float(t[peak]), **found})
+    return _frame(rows, _names_of(MODERATOR, result))
+
+
 def _moderator_cluster(result: xr.Dataset, direction: int, peak: int) -> dict[str, Any]:
     around = int(result["moderator_cluster_of_voxel"].values[direction, peak]) - 1
     tested = result.isel(moderator_cluster=around)
@@ -355,7 +370,7 @@ def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
             spec = find_map_spec(result, level=level, source=source)
             words, clusters = controls(result, spec), rows_of(directed_table(result, spec))
             fixed = {"analysis": name, "kind": kind, "input": source, "level": level, "controls": words}
-            for direction in model_of(result).directions:
+            for direction in directions_of(result, spec):
                 own = [
                     {**fixed, "direction": direction, **_study_row(r)} for r in clusters if r["Direction"] == direction
                 ]
@@ -377,7 +392,7 @@ def directed_table(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:
 def by_direction(result: xr.Dataset, spec: MapSpec) -> Iterator[tuple[str, MapSpec, pd.DataFrame]]:
     """Yield each direction of a result in words, the map, and the rows of its cluster table in that direction."""
     table = directed_table(result, spec)
-    for direction in model_of(result).directions:
+    for direction in directions_of(result, spec):
         yield direction, spec, table[table["Direction"] == direction]
 
 
@@ -493,18 +508,18 @@ def cluster_tables(result: xr.Dataset) -> dict[str, pd.DataFrame]:
     if model_of(result).kind == "main-effect":
         base_rate = {"_base-rate": cluster_table(result, null="base-rate")} if "z_base_rate" in result else {}
         return {ENDS[source]: cluster_table(result, source=source) for source in INPUTS} | base_rate
-    return {
-        f"{_LEVEL_ENDS[level]}{ENDS.get(source, '')}": table_of_map(
-            result, find_map_spec(result, level=level, source=source)
-        )
-        for level, source in levels_of(result)
-    }
+    specs = [find_map_spec(result, level=level, source=source) for level, source in levels_of(result)]
+    return {_table_end(spec): table_of_map(result, spec) for spec in specs}
+
+
+def _table_end(spec: MapSpec) -> str:
+    return spec.table or f"{_LEVEL_ENDS[spec.level]}{ENDS.get(spec.source, '')}"
 
 
 def table_end(result: xr.Dataset, spec: MapSpec) -> str | None:
     """Return the end of the name of the file with the cluster table of a map, as `cluster_tables` has it; else None."""
     if model_of(result).kind != "main-effect":
-        return f"{_LEVEL_ENDS[spec.level]}{ENDS.get(spec.source, '')}"
+        return _table_end(spec)
     if spec.level == "uncorrected":
         return ENDS["uncorrected"]
     if is_base_rate(spec):

@@ -17,7 +17,7 @@ from ale_dask.config.study import Study
 from ale_dask.coordinates.foci import foci_alone, n_foci
 from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.reporting.common.base_rate_maps import AGAINST
-from ale_dask.reporting.common.maps import find_map_spec
+from ale_dask.reporting.common.maps import directions_of, find_map_spec
 from ale_dask.reporting.common.wording import mask_name, setting
 from ale_dask.reporting.tables.clusters import cluster_table, directed_table, levels_of
 from ale_dask.reporting.tables.columns import LONG_NAMES, LONG_NAMES_BASE_RATE
@@ -158,25 +158,26 @@ def _rows(
             **_settings(result),
             **_numbers(result, results),
         }
-        for level, source, table in _tables(result):
+        for level, source, directions, table in _tables(result):
             clusters = table[table["Cluster Size (mm3)"].notna()].to_dict("records")
-            for direction in (None,) if fixed["kind"] == "main-effect" else model_of(result).directions:
+            for direction in directions:
                 null = _null(result, "uncorrected" if source == "uncorrected" else level)
                 place = {**fixed, "level": level, "input": source, "direction": direction, "against": null}
                 rows = [_cluster(row, result, level=level) for row in clusters if row.get("Direction") == direction]
                 yield from ({**place, **row} for row in rows or [{}])
 
 
-def _tables(result: xr.Dataset) -> Iterator[tuple[str, str | None, pd.DataFrame]]:
-    """Yield the level, the input and the cluster table of every thresholded map of a result that has one."""
+def _tables(result: xr.Dataset) -> Iterator[tuple[str, str | None, tuple[str | None, ...], pd.DataFrame]]:
+    """Yield the level, input, directions and cluster table of every thresholded map of a result that has one."""
     if model_of(result).kind == "main-effect":
         inference = model_of(result).inference
-        yield inference.correction, None, cluster_table(result)
+        yield inference.correction, None, (None,), cluster_table(result)
         if nulls_of(result) == ("uniform", "base-rate"):
-            yield f"{AGAINST}{inference.correction}", None, cluster_table(result, null="base-rate")
-        yield "uncorrected", None, cluster_table(result, source="uncorrected")
+            yield f"{AGAINST}{inference.correction}", None, (None,), cluster_table(result, null="base-rate")
+        yield "uncorrected", None, (None,), cluster_table(result, source="uncorrected")
     for level, source in levels_of(result):
-        yield level, source, directed_table(result, find_map_spec(result, level=level, source=source))
+        spec = find_map_spec(result, level=level, source=source)
+        yield level, source, directions_of(result, spec), directed_table(result, spec)
 
 
 def _null(result: xr.Dataset, level: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xarray as xr
 from scipy import special
 
-from ale_dask.analyses.findings.model import model_of
+from ale_dask.analyses.findings.model import PAIR, model_of
 from ale_dask.config.inference import Inference
 from ale_dask.reporting.common.map_spec import MapSpec
 from ale_dask.reporting.common.wording import controls, label
@@ -37,7 +37,7 @@ def permuted_note(result: xr.Dataset, spec: MapSpec, *, heading: str, permuted: 
     n = int(attrs["iterations"])
     number = f"{n:,} {permuted}{', which are all' if attrs['enumerated'] else ''}"
     if spec.level != "uncorrected":
-        of = "peak" if spec.level == "voxel-fwe" else f"cluster's {spec.level[:4]}"
+        of = "peak" if spec.level in ("voxel-fwe", PAIR) else f"cluster's {spec.level[:4]}"
         return (
             f"{heading}, {label(result, spec)}: p is of the {of}, family-wise, from {number}. Controlled is the "
             f"{controls(result, spec)}."

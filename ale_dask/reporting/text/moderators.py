@@ -8,6 +8,7 @@ from typing import Any
 from ale_dask.analyses.corrections import CORRECTION_OF
 from ale_dask.analyses.main_effect import EPS
 from ale_dask.analyses.moderator_columns import CORRELATED
+from ale_dask.analyses.moderator_pairs import MOST_PAIRS
 from ale_dask.config.inference import Inference
 from ale_dask.config.run_record import RunRecord
 from ale_dask.numerics.correct import UNREACHABLE
@@ -20,6 +21,11 @@ _KINDS = {
     "linear contrast of ordered levels": "its levels in their order, as 0, 1, 2 …",
     "ranks of a number": "its ranks",
 }
+_OF_PAIRS = (
+    " Each pair of levels has a map of its own, held against the largest T over all voxels and pairs in each "
+    "permutation, so that pairs share one correction; where only other levels differ, permuting all of them "
+    "approximates the null of a pair."
+)
 
 
 def range_words(attrs: Mapping[str, Any]) -> str:
@@ -143,7 +149,7 @@ def _tested(entry: Mapping[str, Any]) -> str:
     within = f" It was permuted within the values of {entry['strata']}." if entry["strata"] else ""
     pairs = (
         " T was the largest absolute difference of mean −ln(1 − MA) of any two levels, over its permutation standard "
-        "deviation."
+        f"deviation.{_OF_PAIRS if len(entry['pairs']) <= MOST_PAIRS else ''}"
         if "pairs" in entry
         else ""
     )
