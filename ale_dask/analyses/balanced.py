@@ -279,33 +279,21 @@ def collect(
     `null` is (pair, 1 + level x direction), and `counts` (1 + level x direction, candidate) what blocks added up;
     `second` are those of the second pass, (pair, direction + measure x direction) and (measure x direction, candidate).
     """
-    mask, conventions, n = a.mask, plan.conventions, len(null)
-    complete = bool(conventions["enumerate"])
-    levels = LEVELS if second is None else (*LEVELS, *CLUSTER_LEVELS)
-    survive, volumes = counts[1:], null[:, 1:]
-    if second is not None:
-        survive, volumes = np.concatenate([survive, second[1]]), np.concatenate([volumes, second[0][:, 2:]], axis=1)
+    mask, n, chosen = a.mask, len(null), _chosen(a, b, plan.conventions)
+    levels, survive, volume = _at_levels(null[:, 1:], counts[1:], second)
     found = np.zeros((len(levels), 2, mask.n_voxels), dtype=np.int64)
-    found[:, :, plan.candidate] = survive.reshape(len(levels), 2, -1)
-    volume = volumes.T.reshape(len(levels), 2, n)
+    found[:, :, plan.candidate] = survive
     difference = np.zeros(mask.n_voxels, dtype=np.float32)
     difference[plan.candidate] = counts[0] / (n * 2.0**DIFFERENCE_BITS)
-    share, low, high = (ends.astype(np.float32) for ends in shares(found, n, complete=complete))
-    # Where both directions are large enough, the one that more pairs show.
-    sign = np.where(share[:, 0] >= share[:, 1], 1, -1)
-    shown = [large_enough(each, analysis.share, a) for each in share.max(axis=1)]
-    dims = ("level", "direction", "voxel")
+    share, low, high = (
+        ends.astype(np.float32) for ends in shares(found, n, complete=bool(plan.conventions["enumerate"]))
+    )
     result = xr.Dataset(
         {
-            "balanced_share": (dims, share),
-            "balanced_share_low": (dims, low),
-            "balanced_share_high": (dims, high),
-            "balanced_clusters": (("level", "voxel"), (sign * shown).astype(np.float32)),
+            **_share_variables(share, low, high, least=analysis.share, sample=a),
             "balanced_difference": ("voxel", difference),
-            **{
-                f"pair_has_{arm}": (("pair", f"{arm}_group"), groups)
-                for arm, groups in zip(("first", "second"), _chosen(a, b, conventions), strict=True)
-            },
+            "pair_has_first": (("pair", "first_group"), chosen[0]),
+            "pair_has_second": (("pair", "second_group"), chosen[1]),
             "pair_volume": (("level", "direction", "pair"), volume),
             **({} if second is None else {"pair_clusters": (("direction", "pair"), second[0][:, :2].T)}),
             "pair_relabellings": ("pair", null[:, 0]),
@@ -323,17 +311,50 @@ def collect(
         arms=list(analysis.arms),
         controls=CONTROLS,
         share=analysis.share,
-        candidates=len(plan.candidate),
         largest_share=share.max(axis=2).astype(float).tolist(),
         with_any=(volume > 0).sum(axis=2).tolist(),
         **_pair_attrs(a, b, plan, null),
     )
 
 
+def _share_variables(
+    share: npt.NDArray[np.float32],
+    low: npt.NDArray[np.float32],
+    high: npt.NDArray[np.float32],
+    *,
+    least: float,
+    sample: Sample,
+) -> dict[str, tuple[Any, Any]]:
+    """Return the share of pairs (level, direction, voxel), its interval, and where it is at least `least`, signed."""
+    # Where both directions are large enough, the one that more pairs show.
+    sign = np.where(share[:, 0] >= share[:, 1], 1, -1)
+    shown = [large_enough(each, least, sample) for each in share.max(axis=1)]
+    dims = ("level", "direction", "voxel")
+    return {
+        "balanced_share": (dims, share),
+        "balanced_share_low": (dims, low),
+        "balanced_share_high": (dims, high),
+        "balanced_clusters": (("level", "voxel"), (sign * shown).astype(np.float32)),
+    }
+
+
+def _at_levels(volumes: I64, counts: I64, second: tuple[I64, I64] | None) -> tuple[tuple[str, ...], I64, I64]:
+    """Return the levels, the pairs in which each voxel survives, and the voxels that survive in each pair.
+
+    These are (level, direction, candidate) and (level, direction, pair).
+    """
+    levels = LEVELS
+    if second is not None:
+        levels = (*LEVELS, *CLUSTER_LEVELS)
+        counts, volumes = np.concatenate([counts, second[1]]), np.concatenate([volumes, second[0][:, 2:]], axis=1)
+    return levels, counts.reshape(len(levels), 2, -1), volumes.T.reshape(len(levels), 2, -1)
+
+
 def _pair_attrs(a: Sample, b: Sample, plan: BalancedPlan, null: I64) -> dict[str, Any]:
     """Return the numbers of pairs, groups of subjects and relabellings of a balanced contrast."""
     size = int(plan.conventions["size"])
     return {
+        "candidates": len(plan.candidate),
         "iterations": int(null[:, 0].max()),
         "relabellings_enumerated": n_relabellings(2 * size, size) <= plan.iterations,
         "size": size,

@@ -242,15 +242,9 @@ def collect(
             # 0 where voxels were not tested: unthresholded maps have a value in every voxel.
             "t_moderator": ("voxel", np.nan_to_num(_spread(units[0] / 2.0**UNIT_BITS, plan, mask))),
             **{f"p_{side}": ("voxel", _spread(p[d], plan, mask)) for d, side in sides},
-            **{
-                f"p_voxel_fwe_{side}": ("voxel", _spread(p_fwe[d], plan, mask))
-                for d, side in enumerate(plan.statistics)
-            },
+            **{f"p_voxel_fwe_{side}": ("voxel", _spread(p_fwe[d], plan, mask)) for d, side in sides},
             "z_moderator": ("voxel", _uncorrected(signed, p, plan, mask=mask, inference=inference)),
-            "z_moderator_voxel_fwe": (
-                "voxel",
-                _shown(signed, p_fwe <= inference.contrast_p, plan, mask),
-            ),
+            "z_moderator_voxel_fwe": ("voxel", _shown(signed, p_fwe <= inference.contrast_p, plan, mask)),
             **_effect(plan, moderated),
             **_pairs(plan, null, moderated),
             **(of_clusters or {}),
@@ -260,9 +254,6 @@ def collect(
         },
         coords={"statistic": np.array(plan.statistics, dtype=object)},
     )
-    if "t_pair" in result:
-        words = [f"{a} against {b}" for a, b in groups_of_pairs(list(moderated.counts))]
-        result = result.assign_coords(pair_of_groups=np.array(words, dtype=object))
     described = describe(result, *VARIABLES).assign_attrs(
         **result_attrs(mask, inference, plan),
         iterations=len(null),
@@ -352,6 +343,9 @@ def _pairs(plan: ModeratorPlan, null: I64, moderated: Moderated) -> dict[str, An
     maps = pair_variables(
         t, null[:, 0], complete=plan.complete, level=inference.contrast_p, candidate=plan.candidate, n_voxels=n_voxels
     )
+    if maps:
+        words = [f"{a} against {b}" for a, b in groups_of_pairs(list(moderated.counts))]
+        maps["pair_of_groups"] = ("pair_of_groups", np.array(words, dtype=object))
     return {"pair": ("voxel", most), **maps}
 
 

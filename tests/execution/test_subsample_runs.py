@@ -104,7 +104,7 @@ def test_files_tables_and_figures(done: tuple[Path, Study, Results, Record]) -> 
         "In 50 % or more of 12 pairs of subsamples",
         "share of subsamples",
         "The same against the base rate",
-        "cluster-size FWE p ≤ 0.05, against the base rate",
+        "cluster-size FWE p ≤ 0.2, against the base rate",
     ):
         assert words in page
     headings = re.findall(r"<h3>(In 50 % or more of 12 .*?)</h3>", page)
