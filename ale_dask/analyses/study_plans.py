@@ -14,14 +14,6 @@ import xarray as xr
 from ale_dask.analyses import balanced as balanced_contrasts
 from ale_dask.analyses import (
     balanced_clusters,
-    contrast_clusters,
-    contrast_conjunction,
-    main_effect,
-    subsampled,
-    subsampled_base_rate,
-)
-from ale_dask.analyses import base_rate as base_rates
-from ale_dask.analyses import (
     base_rate_result,
     contrast_clusters,
     contrast_conjunction,
@@ -29,6 +21,7 @@ from ale_dask.analyses import (
     subsampled,
     subsampled_base_rate,
 )
+from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses.contrast import pooled_name
