@@ -1,12 +1,12 @@
 """The exported names, each with the module that defines it: `__init__.py` loads them from this list."""
 
-from ale_dask.analyses.api import balanced_contrast as balanced_contrast
-from ale_dask.analyses.api import conjunction as conjunction
-from ale_dask.analyses.api import contrast as contrast
-from ale_dask.analyses.api import leave_one_out as leave_one_out
-from ale_dask.analyses.api import main_effect as main_effect
-from ale_dask.analyses.api import moderator as moderator
-from ale_dask.analyses.api import subsampled as subsampled
+from ale_dask.analyses.api_contrasts import balanced_contrast as balanced_contrast
+from ale_dask.analyses.api_contrasts import contrast as contrast
+from ale_dask.analyses.api_main_effect import conjunction as conjunction
+from ale_dask.analyses.api_main_effect import leave_one_out as leave_one_out
+from ale_dask.analyses.api_main_effect import main_effect as main_effect
+from ale_dask.analyses.api_moderator import moderator as moderator
+from ale_dask.analyses.api_subsampled import subsampled as subsampled
 from ale_dask.analyses.sensitivity.api import fail_safe as fail_safe
 from ale_dask.analyses.sensitivity.api import noise_experiments as noise_experiments
 from ale_dask.analyses.sensitivity.design import design as design

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ale_dask.analyses.api import contrast, leave_one_out, main_effect
+from ale_dask.analyses.api_contrasts import contrast
+from ale_dask.analyses.api_main_effect import leave_one_out, main_effect
 from ale_dask.analyses.findings.contributions import contributions
 from ale_dask.coordinates.foci import Experiment, build
 from ale_dask.errors import InputError

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from support.samples import LEFT, MASK, RIGHT, sample
 
-from ale_dask.analyses.api import conjunction, contrast, main_effect
+from ale_dask.analyses.api_contrasts import contrast
+from ale_dask.analyses.api_main_effect import conjunction, main_effect
 from ale_dask.analyses.findings.model import with_origin
 
 

@@ -18,7 +18,7 @@ import xarray as xr
 from support.samples import MASK, sample
 
 import ale_dask
-from ale_dask.analyses.api import main_effect
+from ale_dask.analyses.api_main_effect import main_effect
 from ale_dask.coordinates.foci import Experiment, build
 from ale_dask.coordinates.readers import read_foci
 from ale_dask.errors import InputError

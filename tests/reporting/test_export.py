@@ -18,7 +18,7 @@ from support.commands import ale
 from support.samples import MASK, sample
 
 import ale_dask
-from ale_dask.analyses.api import main_effect
+from ale_dask.analyses.api_main_effect import main_effect
 from ale_dask.config.study import inference_from
 from ale_dask.coordinates.foci import Experiment, build
 from ale_dask.coordinates.readers import read_foci

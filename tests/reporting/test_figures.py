@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from support.samples import MASK, sample
 
-from ale_dask.analyses.api import conjunction, main_effect
+from ale_dask.analyses.api_main_effect import conjunction, main_effect
 from ale_dask.analyses.findings.clusters import find_clusters
 from ale_dask.reporting import write_figures
 from ale_dask.reporting.common.palette import HUES, OVERLAP, hues_of

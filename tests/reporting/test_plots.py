@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ale_dask.analyses.api import conjunction, main_effect
+from ale_dask.analyses.api_main_effect import conjunction, main_effect
 from ale_dask.coordinates.foci import Experiment, build
 from ale_dask.reporting.figures.plots import plots_of, write_plots
 

@@ -16,7 +16,7 @@ import pytest
 from support.samples import EVIL, LEFT, MASK, RIGHT, sample
 
 from ale_dask import reporting as out_of
-from ale_dask.analyses.api import main_effect
+from ale_dask.analyses.api_main_effect import main_effect
 from ale_dask.analyses.findings.clusters import find_clusters
 from ale_dask.analyses.main_effect import thresholded
 from ale_dask.errors import InputError

@@ -16,7 +16,8 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from support.samples import LEFT, MASK, RIGHT, sample
 
-from ale_dask.analyses.api import conjunction, contrast, main_effect
+from ale_dask.analyses.api_contrasts import contrast
+from ale_dask.analyses.api_main_effect import conjunction, main_effect
 from ale_dask.reporting.figures.viewer_layers import sparse
 from ale_dask.reporting.tables.clusters import cluster_table, study_table
 from ale_dask.reporting.write import write_report

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses.api import main_effect
+from ale_dask.analyses.api_main_effect import main_effect
 from ale_dask.analyses.base_rate import weight_of
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.sensitivity.power import BESIDE, SIMULATIONS, TARGET, THIRDS, WITHIN_MM, power
