@@ -34,11 +34,12 @@ LONG = ("04_sweep.ipynb", "05_sensitivity.ipynb")
 FIRST = (
     "coordinates",
     "datasets",
+    "config",
     "execution/test_slurm.py",
     "storage/test_object_storage.py",
-    "analyses/test_base_rate_null.py",
     "calibration",
     "faults/test_disks.py",
+    "analyses/test_base_rate_null.py",
     "analyses",
     "execution/test_determinism.py",
     "faults/test_workers.py",

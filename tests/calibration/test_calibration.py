@@ -39,7 +39,7 @@ def test_every_statistic_is_counted_in_every_simulated_study(small):
     assert run.returncode == 0, run.stdout + run.stderr
     counts = {}
     for line in out.read_text().splitlines():
-        for statistic, rejected, iterations, _ in json.loads(line)["outcomes"]:
+        for statistic, rejected, iterations, *_ in json.loads(line)["outcomes"]:
             if iterations is not None:
                 n, count = counts.get(statistic, (0, 0))
                 counts[statistic] = n + 1, count + rejected
