@@ -9,16 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ale_dask.cli.options import (
-    Backend,
-    Json,
-    Quiet,
-    Stored,
-    Workers,
-    show_messages,
-    stop_on_signals,
-    with_settings,
-)
+from ale_dask.cli.options import Backend, Json, Quiet, Stored, Workers, show_messages, stop_on_signals, with_settings
 from ale_dask.errors import InputError
 
 log = logging.getLogger(__name__)

@@ -123,7 +123,7 @@ def _is_index(results: Mapping[str, xr.Dataset]) -> bool:
     return len(results) > MOST_SECTIONS
 
 
-def _places_on_page(results: Mapping[str, xr.Dataset], folder: Path) -> dict[str, str]:
+def _places_on_page(results: Mapping[str, xr.Dataset]) -> dict[str, str]:
     """Return where each analysis is: its section, or on the page of an index its table of clusters."""
     if not _is_index(results):
         return {name: f"#a{i}" for i, name in enumerate(results, 1)}
@@ -145,7 +145,7 @@ def _study_sections(results: Mapping[str, xr.Dataset], folder: Path) -> dict[str
     return {
         "sentences": [*_index_words(results), *subgroup_sentences(results)],
         "summary": summary_of(results),
-        "where": _places_on_page(results, folder),
+        "where": _places_on_page(results),
         "study": cells(study, place_of_row=None if _is_index(results) else _places_in_study(results), links=links),
         "selections": [] if _is_index(results) else _selections(results, folder),
         "overlap": _overlap(results, folder),
