@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -80,6 +81,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.name in LONG:
             item.add_marker("slow")
     items.sort(key=lambda item: rank(item.path))
+
+
+@pytest.fixture(autouse=True)
+def messages_of_all_levels() -> None:
+    """Undo what an earlier test of a command with --quiet did in this process: the package logs everything again."""
+    logging.getLogger("ale_dask").setLevel(logging.NOTSET)
 
 
 @pytest.fixture
