@@ -94,5 +94,5 @@ def fewer(made: Iterable[Decision], *, limit: int = 10) -> list[Decision]:
         fewer_of_each += same[:limit]
         if len(same) > limit:
             rest = len(same) - limit
-            fewer_of_each.append(Decision(code, "", f"the same of {rest:,} more", rest))
+            fewer_of_each.append(Decision(code, "", f"the same holds for {rest:,} more", rest))
     return fewer_of_each

@@ -182,7 +182,8 @@ def _duplicate_foci(
         repeated = [point for point, n in Counter(map(tuple, xyz.tolist())).items() if n > 1]
         if repeated:
             listed = ", ".join(_point(p) for p in repeated[:_LISTED])
-            message = f"{ids[i]}: {len(repeated)} foci given more than once: {listed}{_more(repeated)}"
+            what = "1 focus" if len(repeated) == 1 else f"{len(repeated)} foci"
+            message = f"{ids[i]}: {what} given more than once: {listed}{_more(repeated)}"
             findings.append(Finding("duplicate-focus", message, sources[i]))
     return findings
 

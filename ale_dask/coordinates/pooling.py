@@ -106,7 +106,7 @@ def _suspicions(dataset: xr.Dataset, *, name: str) -> Iterable[Decision]:
         yield Decision(
             SUSPECTED,
             name,
-            f"{len(groups)} set(s) of experiments may be of the same subjects and count as independent: "
+            f"{len(groups)} set(s) of experiments may be of the same subjects, but count as independent: "
             f"{'; '.join(group.words for group in groups[:_LISTED])}{more}. If they are, name groups of subjects in a "
             'column of the file, and that column as groups = "COLUMN" below [foci.NAME] of study.toml',
             len(groups),

@@ -18,9 +18,10 @@ from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.errors import InputError
 from ale_dask.reporting.common.extra import PAGE, PICTURES, WORD, available
 from ale_dask.reporting.common.map_files import SIMULATED, write_maps
-from ale_dask.reporting.common.maps import stem
+from ale_dask.reporting.common.maps import find_map_spec, stem
 from ale_dask.reporting.common.once import each_table_once
-from ale_dask.reporting.common.wording import shortfalls
+from ale_dask.reporting.common.phrases import volume_at
+from ale_dask.reporting.common.wording import label, shortfalls
 from ale_dask.reporting.figures.flow import flow_svg, flow_table, sample_colours
 from ale_dask.reporting.figures.maps import write_pictures
 from ale_dask.reporting.figures.overlap import MOST_COMPARED, overlap_svg, overlap_table
@@ -35,6 +36,7 @@ from ale_dask.reporting.tables.clusters import (
     cluster_table,
     cluster_tables,
     formatted,
+    rows_of,
     study_table,
     tsv,
 )
@@ -193,23 +195,35 @@ def summary_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
         if model_of(result).kind != "main-effect":
             continue
         table = cluster_table(result)
-        clusters = formatted(table[table["Cluster Size (mm3)"].notna()])
+        clusters = table[table["Cluster Size (mm3)"].notna()]
         places = [
-            f"{row['Cluster Size (mm3)']} mm³ at {row['X']} {row['Y']} {row['Z']}"
-            for row in clusters.head(5).to_dict("records")
+            volume_at(row["Cluster Size (mm3)"], (row["X"], row["Y"], row["Z"])) for row in rows_of(clusters.head(5))
         ]
         more = f" and {len(clusters) - 5} more" if len(clusters) > 5 else ""
         lines.append(f"{name}: {'; '.join(places) or 'no cluster'}{more}")
     lines += base_rate_lines(results)
     lines += decision_lines(results)
     lines += [f"{name}: {words}" for name, result in results.items() for words in shortfalls(result)]
-    table = study_table({name: r for name, r in results.items() if model_of(r).kind != "main-effect"})
-    for row in formatted(table[table["input"] != "uncorrected"]).to_dict("records"):
-        where = f"{row['volume_mm3']} mm³ at {row['x']} {row['y']} {row['z']}"
-        values = [f"{column} {row[column]}" for column in ("Z", "ALE", "share", "p") if row.get(column)]
-        words = "none" if row["cluster"] == "none" else ", ".join([where, *values])
-        level = "" if row["level"] in ("thresholded", row["input"]) else row["level"]
-        lines.append(f"{row['direction']} [{', '.join(filter(None, (row['input'], level)))}]: {words}")
+    return lines + _lines_by_threshold({n: r for n, r in results.items() if model_of(r).kind != "main-effect"})
+
+
+def _lines_by_threshold(results: Mapping[str, xr.Dataset]) -> list[str]:
+    """Return the clusters of contrasts, conjunctions …: for each direction and threshold a heading and a line each."""
+    table = study_table(results)
+    table = table[table["input"] != "uncorrected"]
+    lines: list[str] = []
+    last = ""
+    for row, text in zip(rows_of(table), rows_of(formatted(table)), strict=True):
+        result = results[row["analysis"]]
+        spec = find_map_spec(result, level=row["level"], source=row["input"])
+        heading = f"{row['direction']}, {label(result, spec)}:"
+        if row["cluster"] == "none":
+            lines.append(f"{heading} none")
+            continue
+        lines += [heading] if heading != last else []
+        last = heading
+        values = [f"{column} {text[column]}" for column in ("Z", "ALE", "share", "p") if text.get(column)]
+        lines.append(f"  {volume_at(row['volume_mm3'], (row['x'], row['y'], row['z']))}: {', '.join(values)}")
     return lines
 
 

@@ -155,8 +155,8 @@ def compute_left_out(
             name: run.jobs(p.plan, iterations=p.iterations, size=partial(sizes.of, p.plan, p.iterations, p.block_size))
             for name, p in planned.passes.items()
         }
-        sets = f"{sum(map(len, planned.sets.values()))} sets over {len(planned.sets)} analyses"
-        log.info(", ".join(filter(None, (f"leaving out: {sets}", sizes.takes))))
+        sets = f"{sum(map(len, planned.sets.values()))} sets of experiments over {len(planned.sets)} analyses"
+        log.info(", ".join(filter(None, (f"leaving out {sets}", sizes.takes))))
         every = [job for each in jobs.values() for job in each]
         carry_out(every, left_out.out, study=left_out.study, client=connected, quiet=quiet)
     overlaps = dict(overlaps_of(planned, partial(_read, planned, jobs)))

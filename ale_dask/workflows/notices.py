@@ -152,7 +152,9 @@ def notice_lines(notices: Iterable[Notices], *, verbose: bool = False) -> list[s
             shown = worst if verbose else worst[:WORST]
             lines += [f"  warning {code}: {_prefix(f.where)}{f.message}" for f in shown]
             if len(shown) < len(same):
-                lines.append(f"    and {len(same) - len(shown):,} more of {code}; --verbose prints all {len(same):,}")
+                rest = len(same) - len(shown)
+                more = f"{rest:,} more {'warning' if rest == 1 else 'warnings'} {code}"
+                lines.append(f"    and {more}; --verbose prints all {len(same):,}")
     return lines
 
 

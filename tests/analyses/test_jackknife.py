@@ -168,7 +168,7 @@ def test_a_run_and_python_alike_and_resumed(tmp_path: Path) -> None:
     study, out = write_study(tmp_path / "tiny", block_size=20), tmp_path / "out"
     command("run", study, "-o", out)
     text, said = command("leave-one-out", out, "--json", "-b", "serial")
-    assert re.search(r"leaving out: \d+ sets over \d analyses, about \S+ on \d+ thread", said)
+    assert re.search(r"leaving out \d+ sets of experiments over \d analyses, about \S+ on \d+ thread", said)
     rows = json.loads(text)["analyses"]
     found = ale.jackknife_of_run(out)
     nulls = list((out / "store.zarr").glob("*without-group*/null/0/c/*/0"))

@@ -320,7 +320,7 @@ def test_the_worst_findings_of_a_kind_stand_for_the_others_unless_all_are_asked_
     assert (some.count("outside-mask: "), every.count("outside-mask: ")) == (5, 8)
     assert "Far 7" in some
     assert "Far 0" not in some
-    assert "and 3 more of outside-mask" in some
+    assert "and 3 more warnings outside-mask" in some
 
 
 def test_a_signal_that_a_library_turns_into_an_error_of_its_own_is_a_stop(

@@ -62,7 +62,7 @@ def test_at_most_five_foci_are_listed():
 def test_duplicate_foci_within_an_experiment():
     twice = experiment(50, xyz=((1.0, 2.0, 3.5), (4.0, 5.0, 6.0), (1.0, 2.0, 3.5)))
     (finding,) = found([*ENOUGH, twice], "duplicate-focus")
-    assert finding.message == "E50: 1 foci given more than once: (1, 2, 3.5)"
+    assert finding.message == "E50: 1 focus given more than once: (1, 2, 3.5)"
 
 
 @pytest.mark.parametrize(("name", "words"), [("A", "2 experiments are named A"), ("", "2 experiments have no name")])

@@ -250,7 +250,7 @@ def test_all_bad_rows_are_told_at_once():
 
 def test_no_more_than_ten_decisions_of_one_kind_are_told_word_for_word():
     made = fewer([Decision("several-n", f"f:{i}", "two") for i in range(25)])
-    assert (len(made), made[-1].message, made[-1].count) == (11, "the same of 15 more", 15)
+    assert (len(made), made[-1].message, made[-1].count) == (11, "the same holds for 15 more", 15)
 
 
 @pytest.mark.integration

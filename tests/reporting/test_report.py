@@ -370,7 +370,7 @@ def test_summary_is_a_line_per_finding(study):
     lines = out_of.summary_lines(study)
     assert lines[0].startswith("drug: ")
     assert "mm³ at" in lines[0]
-    assert "drug AND therapy [cluster-fwe]: none" in lines
+    assert "drug AND therapy, overlap of the maps at cluster-size FWE: none" in lines
 
 
 def test_a_report_from_python_starts_no_process(study, tmp_path, monkeypatch):

@@ -211,8 +211,8 @@ def _base_rate_passes(
     first = make(left_out[0])
     seconds = (time.perf_counter() - started) * (len(left_out) - 1) / cpu_count()
     note = base_rate_variants.STUDIES_STAY if first.draws_studies else ""
-    text = f"thresholds against the base rate of {len(left_out)} samples take about {clock(seconds)}{note}"
-    log.info(f"{name}: the {text}")
+    takes = f"take about {clock(seconds)}" if seconds >= 1 else "take less than a second"
+    log.info(f"{name}: the thresholds against the base rate of {len(left_out)} samples {takes}{note}")
     passes = []
     with ThreadPoolExecutor(cpu_count()) as pool:
         for begin in range(0, len(left_out), base_rate_variants.MOST):

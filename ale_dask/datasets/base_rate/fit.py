@@ -58,13 +58,12 @@ def _in_base_rate(foci: xr.Dataset) -> list[Finding]:
     known = in_database(foci)
     if known.sum() < LARGE_PART * len(known) or not known.any():
         return []
-    share = known.sum() / len(database_hashes())
     return [
         Finding(
             "in-base-rate",
-            f"{known.sum()} of {len(known)} experiments are most likely of studies that the literature's base rate was "
-            f"counted from ({share:.1%} of its {len(database_hashes()):,} studies): what they have in common counts as "
-            "base rate too, and the test against it is that little stricter",
+            f"{known.sum()} of {len(known)} experiments are most likely among the {len(database_hashes()):,} studies "
+            "that the literature's base rate was counted from: what they have in common is part of the base rate too, "
+            "which makes the test against it a little stricter",
             "",
             int(known.sum()),
         )

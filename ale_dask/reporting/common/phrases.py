@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -44,6 +44,11 @@ def volume(i: Inference, record: RunRecord) -> str:
 def voxel_mm3(record: RunRecord) -> float:
     """Return the volume of one voxel in mm³."""
     return float(math.prod(record["inference"]["mask_voxel_mm"]))
+
+
+def volume_at(mm3: float, place: Sequence[float]) -> str:
+    """Return a volume and a position in mm in words: "8,344 mm³ at -52, 28, 8"."""
+    return f"{mm3:,.0f} mm³ at {', '.join(f'{round(v, 1) + 0.0:g}' for v in place)}"
 
 
 def decimal(value: float) -> str:

@@ -100,7 +100,7 @@ def jackknife_lines(by_analysis: Mapping[str, xr.Dataset]) -> list[str]:
             place = row["Direction"] or name
             null = ", against the base rate" if row["Input"] == BASE_RATE_INPUT else ""
             lines.append(
-                f"{place}{null}, cluster {row['Cluster ID']} ({row['Cluster Size (mm3)']:.0f} mm³): "
+                f"{place}{null}, cluster {row['Cluster ID']} ({row['Cluster Size (mm3)']:,.0f} mm³): "
                 f"survives {row['Survives']} of {row['Sets']}{least}{lost}"
             )
         if not rows:

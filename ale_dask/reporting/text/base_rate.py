@@ -14,8 +14,8 @@ from ale_dask.datasets.base_rate import FWHM, UNIFORM
 from ale_dask.numerics.whole_studies import ENOUGH
 from ale_dask.reporting.common.base_rate import MEANING
 from ale_dask.reporting.common.base_rate_maps import AGAINST
-from ale_dask.reporting.common.phrases import counted
-from ale_dask.reporting.tables.clusters import cluster_table, formatted
+from ale_dask.reporting.common.phrases import counted, volume_at
+from ale_dask.reporting.tables.clusters import cluster_table, formatted, rows_of
 
 _LISTED = 5
 
@@ -34,20 +34,20 @@ def base_rate_overlap_words(result: xr.Dataset) -> str:
         only_against_base_rate(result, uniform).astype(int), level=f"{AGAINST}{correction.word}"
     )
     volume = model_of(result).mask.voxel_volume
-    meet = "meets" if len(surviving) == 1 else "meet"
+    survive = "survives" if len(surviving) == 1 else "survive"
     words = (
-        f"{len(surviving)} of {counted(len(clusters), 'cluster')} {meet} one that survives"
+        f"{len(surviving)} of {counted(len(clusters), 'cluster')} {survive} at least in part"
         if clusters
         else "nothing to test"
     )
     both = base_rate & uniform
     if surviving:
-        words += f", {int(both.sum()) * volume:,.0f} of {int(uniform.sum()) * volume:,.0f} mm³"
+        words += f" ({int(both.sum()) * volume:,.0f} of {int(uniform.sum()) * volume:,.0f} mm³)"
     only_base_rate = "; ".join(
-        f"{len(c.voxels) * volume:,.0f} mm³ at {', '.join(f'{v + 0.0:.0f}' for v in c.peak_mm)}"
+        volume_at(len(c.voxels) * volume, c.peak_mm.tolist())
         for c in sorted(new, key=lambda c: -len(c.voxels))[:_LISTED]
     )
-    return f"{words}; found only there: {only_base_rate or 'nothing'}"
+    return f"{words}; found only by this test: {only_base_rate or 'nothing'}"
 
 
 def _p_words(row: Mapping[Any, str]) -> str:
@@ -68,13 +68,12 @@ def base_rate_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
         if model_of(result).inference.null == "both":
             lines.append(f"{name}, against the base rate: {base_rate_overlap_words(result)}")
             table = cluster_table(result, null="base-rate")
-            for row in formatted(table[table["Cluster Size (mm3)"].notna()]).head(_LISTED).to_dict("records"):
-                lines.append(
-                    f"  {row['Cluster Size (mm3)']} mm³ at {row['X']} {row['Y']} {row['Z']}, {_p_words(row)}; "
-                    f"uniform null: {row['Uniform null']}"
-                )
+            table = table[table["Cluster Size (mm3)"].notna()].head(_LISTED)
+            for row, text in zip(rows_of(table), rows_of(formatted(table)), strict=True):
+                where = volume_at(row["Cluster Size (mm3)"], (row["X"], row["Y"], row["Z"]))
+                lines.append(f"  {where}: {_p_words(text)}; uniform null: {text['Uniform null']}")
         else:
-            lines.append(f"{name}: these clusters survive against the base rate, {result.attrs['base_rate']}")
+            lines.append(f"{name}: these clusters survive against the base rate ({result.attrs['base_rate']})")
     return lines
 
 

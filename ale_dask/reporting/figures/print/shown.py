@@ -91,8 +91,8 @@ class ShownMap:
             mm3 = len(cluster.voxels) * self.mask.voxel_volume
             words.append(f"{cluster.number} at {x}, {y}, {z} ({mm3:,.0f} mm³)")
         more = f" and {len(clusters) - 5} more" if len(clusters) > 5 else ""
-        found = f": clusters {'; '.join(words)}{more}" if words else ""
-        return f"{what} of {self.name}, {self.label}; colours: {self.quantity}{found}."
+        found = f" Clusters: {'; '.join(words)}{more}." if words else ""
+        return f"{what} of {self.name}, {self.label}. Colours show {self.quantity}.{found}"
 
 
 def ramp_colours(ramp: tuple[str, ...], place: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
