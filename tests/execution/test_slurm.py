@@ -17,6 +17,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from support.databases import plan_of_terms, write_database
 from support.messages import messages
 from support.runs import chunks, digests, digests_of, with_backend, with_inference
 from support.slurm import lacking, slurm, wait_until
@@ -24,12 +25,14 @@ from support.studies import write_tiny
 
 from ale_dask.cli import main
 from ale_dask.config.backend import Backend
+from ale_dask.config.inference import Inference
 from ale_dask.config.study import Study, load_study
 from ale_dask.errors import BackendError, UnfinishedError
 from ale_dask.execution.backends import slurm as slurm_jobs
 from ale_dask.execution.backends.registry import backend_of
 from ale_dask.workflows import follow, run, run_directory, submit
 from ale_dask.workflows.doctor import examine
+from ale_dask.workflows.literature_runs import About, create_literature, run_literature
 from ale_dask.workflows.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -263,6 +266,35 @@ def test_a_cancelled_task_stays_cancelled_and_the_same_array_goes_on(
     assert [field(here, f"{again}_{i}", "JobState") for i in (0, 1)] == ["COMPLETED"] * 2, logs(out / "logs")
     assert f"{BLOCKS - done} blocks computed" in (out / "logs" / f"slurm-{again}_0.out").read_text()
     assert digests_of(run.collect(out)[2]) == expected
+
+
+@pytest.mark.slow
+def test_sets_of_a_database_lose_a_task_and_no_bit(
+    here: dict[str, str], tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALE_DASK_DATA", str(tmp_path / "data"))
+    write_database(tmp_path / "data")
+    mask = write_tiny(tmp_path / "tiny") / "ball.nii.gz"
+    plan = plan_of_terms(Inference(mask=str(mask), iterations=40, seed=3, null="both", voxel_p=0.01), most=12, random=3)
+    about, held = About("terms", (), ()), tmp_path / "held"
+    create_literature(plan, tmp_path / "alone", about, backend=Backend(name="serial"))
+    sha256 = run_literature(tmp_path / "alone", quiet=True)["sha256"]
+    # Task 0 waits before it computes anything, whatever the machine's speed.
+    wait = f'[ "${{SLURM_ARRAY_TASK_ID:-}}" != 0 ] || {{ touch {shlex.quote(str(held))}; sleep infinity; }}'
+    create_literature(plan, out, about, backend=Backend(name="slurm-array", workers=2, prologue=[wait]))
+    assert "1 blocks computed" in ale("block", out, 2)
+    assert "submitted: Slurm job " in ale("submit", out, "-o", out)
+    submission = follow.submitted(out)
+    assert submission is not None
+    array, last = submission.jobs
+    wait_until(held.exists, seconds=1200, what=f"task 0 of job {array}")
+    ask(here, "scancel", f"{array}_0")
+    wait_for_all(here, out / "logs")
+    states = [field(here, job, "JobState") for job in (f"{array}_0", f"{array}_1", last)]
+    assert states == ["CANCELLED", "COMPLETED", "COMPLETED"], logs(out / "logs")
+    # Of six sets the task that was not cancelled has three, and the last job what is still missing.
+    assert "3 blocks computed" in (out / "logs" / f"slurm-{array}_1.out").read_text()
+    assert sha256 in (out / "report.html").read_text()
 
 
 @pytest.mark.slow

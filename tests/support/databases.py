@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from ale_dask.analyses.literature import LiteraturePlan
+from ale_dask.config.inference import Inference
 from ale_dask.datasets.fetch import SOURCES
+from ale_dask.workflows import literature
 
 WORDS = ["fear", "motor", "brain", "rare"]
 STUDIES, PLACE = 240, (12.0, 4.0, 0.0)
@@ -38,3 +41,13 @@ def write_database(data: Path) -> Path:
     sparse.save_npz(folder / source.features, sparse.csr_matrix(weights))
     (folder / source.vocabulary).write_text("\n".join(WORDS) + "\n")
     return folder
+
+
+def plan_of_terms(inference: Inference, *, most: int | None = None, random: int = 2) -> LiteraturePlan:
+    """Return the plan of the terms of 40 studies or more, cut to so many, and of random sets, of that database."""
+    foci = literature.independent(literature.database("neurosynth")[0], inference)
+    sets = literature.term_sets(foci, "neurosynth")
+    if most is not None:
+        sets = literature.at_most(sets, most, seed=1)
+    sets = [*sets, *literature.random_sets(sets, random, foci=foci, seed=1)]
+    return literature.prepare_literature(foci, sets, inference=inference)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from PIL import Image
 from support.commands import ale as command
-from support.databases import PLACE, write_database
+from support.databases import PLACE, plan_of_terms, write_database
 from support.slurm import wait_until
 
 import ale_dask as ale
@@ -52,16 +52,6 @@ def inference(tiny: Path) -> Inference:
     return Inference(mask=str(tiny / "ball.nii.gz"), iterations=40, seed=3, null="both", voxel_p=0.01)
 
 
-def plan_of(inference: Inference, *, most: int | None = None, random: int = 2) -> LiteraturePlan:
-    """Return the plan of the terms of 40 studies or more, cut to so many, and of random sets."""
-    foci = literature.independent(literature.database("neurosynth")[0], inference)
-    sets = literature.term_sets(foci, "neurosynth")
-    if most is not None:
-        sets = literature.at_most(sets, most, seed=1)
-    sets = [*sets, *literature.random_sets(sets, random, foci=foci, seed=1)]
-    return literature.prepare_literature(foci, sets, inference=inference)
-
-
 def ran(plan: LiteraturePlan, out: Path, *, backend: Backend = SERIAL) -> tuple[list[sets_of.SetResult], str]:
     """Return what a run of the sets of a plan in OUT says of each, and its digest."""
     create_literature(plan, out, About("terms", (), ()), backend=backend)
@@ -72,7 +62,7 @@ def ran(plan: LiteraturePlan, out: Path, *, backend: Backend = SERIAL) -> tuple[
 
 
 def test_each_set_has_the_nulls_of_its_experiments_alone(data: Path, inference: Inference, tmp_path: Path) -> None:
-    plan = plan_of(inference)
+    plan = plan_of_terms(inference)
     assert list(plan.names) == ["fear", "motor", "brain", "random 1", "random 2"]
     results, _ = ran(plan, tmp_path / "out")
     foci, notes = literature.database("neurosynth")
@@ -97,7 +87,7 @@ def test_each_set_has_the_nulls_of_its_experiments_alone(data: Path, inference: 
 
 
 def test_a_run_goes_on_where_it_was_stopped(data: Path, inference: Inference, tmp_path: Path) -> None:
-    plan = plan_of(inference, most=12)
+    plan = plan_of_terms(inference, most=12)
     _, whole = ran(plan, tmp_path / "out")
     chunks = sorted((tmp_path / "out" / "store.zarr").rglob("c/*/*"))
     assert len(chunks) == len(plan.names)
@@ -114,7 +104,7 @@ def test_a_run_goes_on_where_it_was_stopped(data: Path, inference: Inference, tm
 def test_a_submitted_run_loses_a_worker_and_its_driver_and_no_bit(
     data: Path, inference: Inference, tmp_path: Path
 ) -> None:
-    plan, out = plan_of(inference, most=12, random=9), tmp_path / "out"
+    plan, out = plan_of_terms(inference, most=12, random=9), tmp_path / "out"
     _, whole = ran(plan, tmp_path / "whole")
     create_literature(plan, out, About("terms", (), ()), backend=SERIAL)
 
@@ -140,7 +130,7 @@ def test_a_submitted_run_loses_a_worker_and_its_driver_and_no_bit(
 
 
 def test_sets_of_a_database_are_no_study(data: Path, inference: Inference, tmp_path: Path) -> None:
-    plan, out = plan_of(inference), tmp_path / "out"
+    plan, out = plan_of_terms(inference), tmp_path / "out"
     create_literature(plan, out, About("terms", (), ()), backend=SERIAL)
     assert "holds sets of a database and no study" in command("evidence", out, code=74).stderr
     assert "leave out seed" in command("run", out, "-o", out, "--seed", 2, code=65).stderr
