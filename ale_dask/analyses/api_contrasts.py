@@ -21,7 +21,7 @@ from ale_dask.analyses.inside import Inside
 from ale_dask.analyses.networks import with_networks
 from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.config.analysis import BalancedContrast
-from ale_dask.config.inference import changed
+from ale_dask.config.inference import with_changes
 from ale_dask.config.study import analysis_from, inference_from
 from ale_dask.coordinates import foci as foci_data
 from ale_dask.errors import InputError
@@ -104,7 +104,7 @@ def contrast(
             f"experiments are; compute the arms with {changes['same_subjects']!r}"
         )
     # Another profile's word on subjects comes too late for arms that there are.
-    inference = inference_from(changed(base.model_dump(), {"same_subjects": base.same_subjects, **changes}))
+    inference = inference_from(with_changes(base.model_dump(), {"same_subjects": base.same_subjects, **changes}))
     mask = model_of(a).mask
     title = name or f"{a.attrs['name']}-vs-{b.attrs['name']}"
     foci = contrasts.disjoint_arms(

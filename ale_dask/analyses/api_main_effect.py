@@ -17,7 +17,7 @@ from ale_dask.analyses.in_memory import computed_main_effect, limit_of, sample_f
 from ale_dask.analyses.networks import with_networks
 from ale_dask.analyses.sample import study_bits
 from ale_dask.analyses.sensitivity import leave_one_out_maps as left_out
-from ale_dask.config.inference import changed
+from ale_dask.config.inference import with_changes
 from ale_dask.config.study import inference_from
 from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask
@@ -177,7 +177,7 @@ def conjunction(
     """
     inference = None
     if changes and results:
-        inference = inference_from(changed(model_of(results[0]).inference.model_dump(), changes))
+        inference = inference_from(with_changes(model_of(results[0]).inference.model_dump(), changes))
     limit = None
     if inside is not None and results:
         limit = limit_of(inside, mask=model_of(results[0]).mask, correction=inside_correction, name=name)

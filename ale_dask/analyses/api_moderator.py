@@ -17,7 +17,7 @@ from ale_dask.analyses.networks import with_networks
 from ale_dask.analyses.sample import study_bits
 from ale_dask.analyses.study_moderators import with_clusters
 from ale_dask.config.analysis import Moderator
-from ale_dask.config.inference import changed
+from ale_dask.config.inference import with_changes
 from ale_dask.config.study import analysis_from
 from ale_dask.coordinates import foci as foci_data
 from ale_dask.errors import InputError
@@ -94,7 +94,7 @@ def moderator(
         if kind_of(foci) != "main-effect":
             raise InputError(f"moderator: '{model.name}' is no main effect; give one, or foci")
         of, mask = model.name, None if {"mask", "search"} & set(changes) else model.mask
-        changes = changed(model.inference.model_dump(), changes)
+        changes = with_changes(model.inference.model_dump(), changes)
         foci = foci.drop_dims(set(foci.dims) - {"experiment", "focus", "axis", "tag"})
     else:
         mask = None

@@ -179,7 +179,7 @@ def plan_base_rate(
             "least_z": least_z(inference.voxel_p),
             "shift": table.shift,
             **({"tfce_shift": height_shift(table)} if enhanced else {}),
-            **({} if studies is None else {"studies": _told(studies, sample)}),
+            **({} if studies is None else {"studies": _counts_of_studies(studies, sample)}),
         },
         arrays={
             **draws_of(main),
@@ -238,20 +238,20 @@ def _thresholds(observed: _Observed, bits: int, voxel_p: float) -> npt.NDArray[n
 
 
 def forget_samples() -> None:
-    """Forget what was made of samples: where each is planned once, up to 32 would only take memory."""
+    """Clear what is kept of up to 32 samples, which only takes memory where each is planned once."""
     _level_table.cache_clear()
     _thresholds.cache_clear()
 
 
 def drawn_arrays(weight: npt.NDArray[np.float64], studies: Studies | None) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of a plan from which foci are drawn: the last random word of each voxel, or whole studies."""
+    """Return the arrays from which a plan draws foci: a bound on random words for each voxel, or whole studies."""
     if studies is None:
         return {"last_word": cumulative_words(weight)}
     return {"study_begin": studies.begin, "study_voxel": studies.voxel}
 
 
-def _told(studies: Studies, sample: Sample) -> dict[str, int]:
-    """Return counts of the studies of a database from which foci are drawn, for the report."""
+def _counts_of_studies(studies: Studies, sample: Sample) -> dict[str, int]:
+    """Return counts for the report of the studies of a database from which foci are drawn."""
     most = int(np.diff(studies.begin)[-ENOUGH])
     return {
         "studies": studies.number,

@@ -116,7 +116,7 @@ def primary_statistic(plan: BaseRatePlan, inference: Inference) -> Statistic | N
 
 
 def observed(plan: BaseRatePlan, inference: Inference) -> tuple[npt.NDArray[np.int64], float] | None:
-    """Return the observed clusters (cluster) in the primary statistic, and eps of each confidence sequence.
+    """Return the primary statistic of each cluster (cluster), and the error allowed to each confidence sequence.
 
     None if the primary correction is not one of clusters.
     """

@@ -17,7 +17,13 @@ import xarray as xr
 from scipy import special
 
 from ale_dask.analyses.base_rate import BaseRatePlan
-from ale_dask.analyses.contrast_clusters import ContrastClustersPlan, RelabelledPlan, family_wise_p, how, tested
+from ale_dask.analyses.contrast_clusters import (
+    ContrastClustersPlan,
+    RelabelledPlan,
+    family_wise_p,
+    relabelling_arguments,
+    tested,
+)
 from ale_dask.analyses.contrast_rows import rows_by_candidate
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.inside import Inside, Limit, inside_attrs, inside_variables, voxels_of
@@ -229,9 +235,9 @@ def _compared_voxels(
 
 
 def _parted(component: npt.NDArray[np.int64], part: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the number of the pair of component and part that each voxel lies in; -1 outside either.
+    """Return a number for each combination of a component and a part, at each voxel in both; -1 elsewhere.
 
-    Components of one map do not touch each other and parts neither, so that no two pairs do: no cluster is in two.
+    Neither do components of one map touch each other, nor parts: no cluster is in two combinations.
     """
     pair = (component + 1) * (int(part.max(initial=-1)) + 2) + part + 1
     return _numbered(np.where((component >= 0) & (part >= 0), pair, 0))
@@ -264,7 +270,7 @@ def _candidates(plan: ContrastPlan) -> Candidates:
 
 def block(plan: ContrastPlan, first: int, count: int) -> dict[str, npt.NDArray[np.int64]]:
     """Return null (iteration, direction x component) and exceed (2, candidate), int64, of some relabellings."""
-    chosen = relabellings(plan.draw_key, first=first, count=count, **how(plan))
+    chosen = relabellings(plan.draw_key, first=first, count=count, **relabelling_arguments(plan))
     n_parts = plan.n_components
     exceed = np.zeros((2, len(plan.candidate)), dtype=np.int64)
     greatest = np.full((count, 2, n_parts), -(2**DIFFERENCE_BITS), dtype=np.int64)

@@ -77,12 +77,12 @@ class ContrastClustersPlan(RelabelledPlan, kind=KIND):
 
 
 def clusters_name(contrast: str) -> str:
-    """Return what the second pass of a contrast is called."""
+    """Return the name of the second pass of a contrast."""
     return f"{contrast}_clusters"
 
 
-def how(plan: RelabelledPlan) -> dict[str, Any]:
-    """Return how the relabellings of a contrast and of its second pass are made: `relabellings`' own keywords."""
+def relabelling_arguments(plan: RelabelledPlan) -> dict[str, Any]:
+    """Return the keyword arguments with which `relabellings` makes those of a contrast and of its second pass."""
     return {
         "size": plan.size,
         "enumerate_all": plan.complete,
@@ -106,14 +106,14 @@ def _allowed(contrast: RelabelledPlan, inference: Inference, *, iterations: int)
 
 
 def conventions_of(contrast: RelabelledPlan, *, iterations: int) -> dict[str, Any]:
-    """Return every setting that changes a number of the second pass; the cluster-forming p is the contrast's."""
+    """Return every setting that changes a number of the second pass; the identity of the contrast stands for most."""
     return {"contrast": contrast.identity, "iterations": iterations}
 
 
 def plan_clusters(
     contrast: RelabelledPlan, *, mask: Mask, inference: Inference, iterations: int, name: str, threads: int
 ) -> ContrastClustersPlan:
-    """Return the frozen plan of the second pass over all `iterations` relabellings, for which it goes through them."""
+    """Return the frozen plan of the second pass, after a pass over all relabellings for the cluster-forming values."""
     kept = np.flatnonzero(contrast.component >= 0)
     begin, counts = contrast.begin, np.diff(contrast.begin)
     entry = np.repeat(contrast.component >= 0, counts)
@@ -130,7 +130,7 @@ def plan_clusters(
     }
     key, candidate = contrast.draw_key, contrast.candidate[kept]
     conventions = conventions_of(contrast, iterations=iterations)
-    labels = how(contrast)
+    labels = relabelling_arguments(contrast)
     edge = edges(
         (rows["begin"], rows["experiment"], rows["value"]),
         observed=contrast.observed[kept],
@@ -167,7 +167,7 @@ def _region(plan: ContrastClustersPlan) -> Region:
 
 def block(plan: ContrastClustersPlan, first: int, count: int) -> dict[str, I64]:
     """Return {"null": (iteration, direction x measure x component)}, int64, of some relabellings."""
-    chosen = relabellings(plan.draw_key, first=first, count=count, **how(plan))
+    chosen = relabellings(plan.draw_key, first=first, count=count, **relabelling_arguments(plan))
     out = np.zeros((count, 2, 2, len(plan.statistics) // 4), dtype=np.int64)
     largest_clusters(chosen, _region(plan), out)
     return {"null": out.reshape(count, -1)}

@@ -132,12 +132,12 @@ def plan_main_effect(sample: Sample, *, bits: int, name: str, rows: Iterable[Row
 
 @lru_cache(maxsize=32)
 def _sums_and_null(sample: Keyed[Sample], bits: int) -> tuple[npt.NDArray[np.int64], NullTable]:
-    """Return what `sums_and_null` makes of a sample, once for all seeds and cluster-forming values."""
+    """Return `sums_and_null` of a sample, kept for further plans that differ in seed or cluster-forming value."""
     return sums_and_null(sample.value.rows(bits), n_voxels=sample.value.mask.n_voxels, bits=bits)
 
 
 def forget_samples() -> None:
-    """Forget what was made of samples: where each is planned once, up to 32 would only take memory."""
+    """Clear what is kept of up to 32 samples, which only takes memory where each is planned once."""
     _sums_and_null.cache_clear()
 
 
@@ -330,10 +330,10 @@ def _sample_attrs(sample: Sample) -> dict[str, Any]:
 def tested(
     null: npt.NDArray[np.int64], measure: npt.NDArray[np.int64], *, inference: Inference, eps: float
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return p, its ends, its bound and the decision (cluster) of clusters of these sizes or masses (cluster).
+    """Return p, its interval, its upper bound and the decision (cluster) for clusters of these sizes or masses.
 
-    By what their names end in. `null` (iteration) has the largest of each iteration; `eps` is the error of each
-    cluster's confidence sequence.
+    Keys are the ends of the names of variables. `null` (iteration) has the largest size or mass of each iteration;
+    `eps` is the error allowed to the confidence sequence of each cluster.
     """
     r = correct.exceedances(null, measure)
     ends = correct.confidence_sequence(r, len(null), eps=eps)
@@ -383,7 +383,7 @@ def primary_statistic(plan: MainEffectPlan, inference: Inference) -> Statistic |
 
 
 def observed(plan: MainEffectPlan, inference: Inference) -> tuple[npt.NDArray[np.int64], float] | None:
-    """Return the primary statistic of a main effect's clusters (cluster), and eps of each one's confidence sequence.
+    """Return the primary statistic of each cluster (cluster), and the error allowed to each confidence sequence.
 
     Those of the uniform null; None where the primary correction is not one of clusters, or the base rate alone decides.
     """
@@ -395,7 +395,7 @@ def observed(plan: MainEffectPlan, inference: Inference) -> tuple[npt.NDArray[np
 
 
 def eps_of(n_clusters: int, *, statistics: int = 2) -> float:
-    """Return the error of each confidence sequence of a null: Boole, over its clusters and their statistics."""
+    """Return the error allowed to each confidence sequence of a null: an equal share for each cluster and statistic."""
     return EPS / max(1, statistics * n_clusters)
 
 

@@ -58,14 +58,14 @@ def _allowed(plan: ModeratorPlan, inference: Inference, *, iterations: int) -> i
 
 
 def conventions_of(plan: ModeratorPlan, *, iterations: int) -> dict[str, Any]:
-    """Return every setting that changes a number of the second pass; the cluster-forming p is the moderator's."""
+    """Return every setting that changes a number of the second pass; the identity of the moderator stands for most."""
     return {"moderator": plan.identity, "iterations": iterations}
 
 
 def plan_clusters(
     plan: ModeratorPlan, *, mask: Mask, inference: Inference, iterations: int, name: str, threads: int
 ) -> ModeratorClustersPlan:
-    """Return the frozen plan of the second pass over all `iterations` permutations, for which it goes through them."""
+    """Return the frozen plan of the second pass, after a pass over all permutations for the cluster-forming values."""
     conventions = conventions_of(plan, iterations=iterations)
     batches = range(0, iterations, _AT_ONCE)
     edge = edges(

@@ -18,11 +18,12 @@ _STATES = {0: "finished", UnfinishedError.exit_code: "unfinished"}
 
 
 @contextmanager
-def then(command: str | None, out: str) -> Iterator[None]:
-    """Run a command of the shell when what is inside the context has ended, and tell it how in its environment.
+def run_afterwards(command: str | None, out: str) -> Iterator[None]:
+    """Run a shell command of the user's after the code inside the context, whether that succeeded or failed.
 
-    It gets ALE_DASK_OUT, ALE_DASK_STATE (finished, unfinished or failed), ALE_DASK_EXIT_CODE and ALE_DASK_MESSAGE. What
-    becomes of it changes nothing of the run: a failure is one line.
+    The command learns how it ended from ALE_DASK_OUT, ALE_DASK_STATE (finished, unfinished or failed),
+    ALE_DASK_EXIT_CODE and ALE_DASK_MESSAGE in its environment. If the command itself fails, that is printed in one
+    line and changes nothing of the run.
     """
     try:
         yield
@@ -33,7 +34,7 @@ def then(command: str | None, out: str) -> Iterator[None]:
 
 
 def _exit_code(error: BaseException) -> int:
-    """Return the exit code that this process will have for an exception; those of usage errors are typer's."""
+    """Return the exit code with which this process will end for an exception, usage errors of typer included."""
     if isinstance(error, Stopped):
         return UnfinishedError.exit_code
     return int(getattr(error, "exit_code", AleError.exit_code))

@@ -35,7 +35,7 @@ def clustering(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Group the experiments of a finished run's main effects by how alike their MA maps are.
+    """Group the experiments of main effects of a run by how alike their modelled activation (MA) maps are.
 
     Such a group is called an experiment cluster. OUT/NAME/NAME_experiment-clusters-criteria.tsv, .json and .svg say
     what silhouette, variation of information and stability speak for; the number is yours: with --k the groups, their
@@ -62,7 +62,7 @@ def clustering(
     if as_json:
         print(json.dumps({"out": out, "analyses": found}))
     else:
-        log.info(f"`ale-dask collect {out}` shows it in report.html")
+        log.info(f"`ale-dask collect {out}` puts it into report.html")
 
 
 def decode(
@@ -92,7 +92,7 @@ def decode(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Name the terms of the studies in a database that report each cluster of a run, or a region, or go with its map.
+    """Name the terms of a database of studies that go with each cluster of a run, with a region or with a whole map.
 
     OUT/NAME/NAME_decoding.tsv and .json are written. Nothing is downloaded: `ale-dask fetch neurosynth` comes first.
     """

@@ -143,7 +143,7 @@ def status(
         from ale_dask.workflows.follow import follow
 
         if not follow(out, status_printer()):
-            raise UnfinishedError(f"{out}: ended before it was done; `ale-dask logs {out}` says why, submit resumes")
+            raise UnfinishedError(f"{out}: ended before it was done; `ale-dask logs {out}` says why, `submit` goes on")
     statuses = of(out)
     if as_json:
         print(json.dumps([asdict(s) for s in statuses]))

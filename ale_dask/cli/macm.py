@@ -1,4 +1,4 @@
-"""The command that makes a study of the experiments with a focus in a seed: macm."""
+"""The command that makes a study of the experiments of a database with a focus in a region, the seed: macm."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def macm(
     at_once: Annotated[bool, typer.Option("--run", help="Run the study, too, into its folder out.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a study of what is active together with a seed: the experiments of a database with a focus in it.
+    """Make a study of the experiments of a database that report a focus in a seed region, to see what else they report.
 
-    Two or three seeds are contrasted and joined in pairs, too.
+    Two or three seeds are also compared in pairs, by contrasts and conjunctions.
     """
     from ale_dask.cli.run import run_study
     from ale_dask.cli.study_files import print_next

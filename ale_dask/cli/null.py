@@ -73,7 +73,7 @@ def null(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Test a statistic of the whole map on the same iterations as the clusters, replayed from their draws.
+    """Test a number of the whole map, such as the mean of each network, on the same random maps as the clusters.
 
     Such as the mean z of each network, or a function of your own of a map Dataset. Blocks are kept in OUT, and the same
     command resumes; OUT/NAME/NAME_null-….tsv, .json and .svg are written.
@@ -113,7 +113,7 @@ def _print_test(test: xr.Dataset, out: str, *, as_json: bool) -> None:
         return
     for line in null_lines(test):
         print(line)
-    log.info(f"`ale-dask collect {out}` shows it in report.html")
+    log.info(f"`ale-dask collect {out}` puts it into report.html")
 
 
 def _arguments(pairs: list[str]) -> dict[str, Any]:

@@ -214,7 +214,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def taking_settings(command: Callable[..., None], *, further: dict[str, Any] | None = None) -> Callable[..., None]:
-    """Return a command of which two parameters stand for several options of the command line.
+    """Return a command in which one parameter `settings`, and maybe `options`, stands for many command line options.
 
     The parameter `settings` becomes a dictionary of the options that override study.toml, and of the `further` ones by
     name. A parameter `options`, if the command has one, becomes the `RunOptions`.
@@ -398,7 +398,7 @@ def load(study: str) -> Study:
 
 def with_settings(study: Study, **values: Any) -> Study:
     """Return the study with the settings given on the command line instead of its own."""
-    from ale_dask.config.inference import IMAGES, WITHOUT_FILE, changed
+    from ale_dask.config.inference import IMAGES, WITHOUT_FILE, with_changes
     from ale_dask.config.study import inference_from, study_from
 
     backend = {"name": values.pop("backend", None), "workers": values.pop("workers", None)}
@@ -408,7 +408,7 @@ def with_settings(study: Study, **values: Any) -> Study:
     for key in IMAGES:
         if key in new and new[key] not in WITHOUT_FILE:
             new[key] = str(Path(new[key]).resolve())
-    inference = inference_from(changed(study.inference.model_dump(), new), source="command line")
+    inference = inference_from(with_changes(study.inference.model_dump(), new), source="command line")
     kept = {k: v for k, v in backend.items() if v is not None}
     foci = {
         name: source.model_dump() | {"select": [*source.model_dump()["select"], *({"where": c} for c in conditions)]}

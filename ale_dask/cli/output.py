@@ -73,7 +73,7 @@ def print_sweep_result(
 
 
 def print_sets(told: Mapping[str, Any], out: str, *, as_json: bool) -> None:
-    """Print what the sets of a database have, and where their page is."""
+    """Print what was found in the sets of a database, and where the page on them is."""
     from ale_dask.workflows.literature_runs import found_lines
 
     print(json.dumps(told) if as_json else "\n".join(found_lines(told, out)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ale_dask.cli.after import then
+from ale_dask.cli.after import run_afterwards
 from ale_dask.cli.options import (
     INSIDE,
     SUBSAMPLES,
@@ -68,7 +68,7 @@ def run_study(study: Study, out: str, options: RunOptions) -> None:
         print_costs(study, as_json=options.as_json)
         return
     stop_on_signals()
-    with then(options.after, out):
+    with run_afterwards(options.after, out):
         _run_to_its_end(study, out, options)
 
 
@@ -130,7 +130,7 @@ def run(
     settings: dict[str, Any],
     options: RunOptions,
 ) -> None:
-    """Run a study to its end; the same command again resumes. With the OUT of a sweep or of sets, run that."""
+    """Run a study to its end; the same command resumes. STUDY may be the OUT of a sweep or of scripts/atlas."""
     if is_atlas(study):
         _finish_atlas(backend_of_atlas(study, out, settings), out, options)
         return
@@ -145,7 +145,7 @@ def _finish_atlas(backend: BackendSettings, out: str, options: RunOptions) -> No
 
     stop_on_signals()
     show_messages(quiet=options.quiet)
-    with then(options.after, out):
+    with run_afterwards(options.after, out):
         print_sets(run_literature(out, backend=backend, quiet=options.quiet), out, as_json=options.as_json)
 
 
@@ -157,7 +157,7 @@ def _finish_sweep(study: Study, out: str, options: RunOptions, *, given: str) ->
         raise InputError(f"{given}: holds a sweep; `ale-dask run {given} -o {given}` runs it to its end")
     stop_on_signals()
     show_messages(quiet=options.quiet)
-    with then(options.after, out):
+    with run_afterwards(options.after, out):
         table, record = run_sweep(study, out, keep_going=True, quiet=options.quiet)
         print_sweep_result(table, record, out, as_json=options.as_json)
 
@@ -224,7 +224,7 @@ def sweep(
         print_sweep(planned, as_json=as_json)
         return
     show_messages(quiet=quiet)
-    with then(after, out):
+    with run_afterwards(after, out):
         notices = tell_input(chosen, verbose=verbose)
         table, record = run_sweep(
             chosen,
@@ -298,7 +298,7 @@ def command_of_files(kind: str | None, doc: str) -> Any:
         taken = {key: value for key in SUBSAMPLES if (value := settings.pop(key, None)) is not None}
         names = names_of(foci)
         if name is not None and len(foci) > 1 and not pool:
-            raise typer.BadParameter(f"--name is for one sample; {len(foci)} files are one only with --pool")
+            raise typer.BadParameter(f"--name names one sample; {len(foci)} files make one sample only with --pool")
         if pool or name is not None:
             names = [name_from(name) if name is not None else names[0]]
         analyses: dict[str, dict[str, Any]] = {}

@@ -109,7 +109,7 @@ def leave_one_out(
         return
     for line in jackknife_lines(overlaps):
         print(line)
-    log.info(f"`ale-dask collect {out}` shows it in report.html")
+    log.info(f"`ale-dask collect {out}` puts it into report.html")
 
 
 def evidence(
@@ -154,7 +154,7 @@ def evidence(
             print("\n".join(card_lines(card, out=out)))
         if not each.cards:
             print(f"{each.analysis}: no cluster")
-    log.info(f"`ale-dask collect {out}` shows it in report.html")
+    log.info(f"`ale-dask collect {out}` puts it into report.html")
 
 
 MostNoise = Annotated[
@@ -217,7 +217,7 @@ def fail_safe(
     stop_on_signals()
     show_messages(quiet=quiet)
     if cold("noise.noise_iterations"):
-        log.info("compiling the kernels of noise, once on this machine: about 20 s")
+        log.info("compiling the kernels for noise experiments, once on this machine: about 20 s")
     planned = plan_fail_safe(
         out, analysis=analysis, most=most, series=series, iterations=iterations, null=null, every=every
     )
@@ -244,4 +244,4 @@ def _print_fail_safe(
         for line in summary_lines(result, fail_safe_n[name]) if name in fail_safe_n else [f"{name}: no cluster"]:
             print(line)
     if fail_safe_n:
-        log.info(f"`ale-dask collect {out}` shows it in report.html")
+        log.info(f"`ale-dask collect {out}` puts it into report.html")

@@ -164,7 +164,7 @@ def check(
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
-    """Read and lint a foci file, or the samples and contrasts of a study; nothing is computed."""
+    """Read a foci file, or the samples and contrasts of a study, and say what looks wrong; nothing is computed."""
     from ale_dask.config.study import inference_from
     from ale_dask.errors import InputError
     from ale_dask.workflows.notices import file_notices, notice_lines, study_notices

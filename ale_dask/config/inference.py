@@ -74,13 +74,13 @@ IMAGES = ("mask", "search", "base_rate", "networks")
 
 @dataclass(frozen=True)
 class Earlier:
-    """Mark of a setting that runs of earlier versions did not record: the value that they computed with."""
+    """Marks a setting that runs of earlier versions did not record, and holds the value that they computed with."""
 
     value: Any
 
 
 class ChangesNull:
-    """Mark of a setting that is part of a plan's identity where it differs from the default.
+    """Marks a setting that is part of the identity of a plan where it differs from the default.
 
     A default stays out of the identity, so that nulls computed before there was the setting stay valid.
     """
@@ -171,9 +171,9 @@ class Inference(BaseModel):
                 )
         elif self.base_rate != LITERATURE or self.base_rate_draw != "foci":
             name = "base_rate" if self.base_rate != LITERATURE else "base_rate_draw"
-            raise ValueError(f"{name} has no say with null uniform; give null base-rate or both")
+            raise ValueError(f"{name} is not used with null uniform; give null base-rate or both")
         if self.search is not None and self.null_space != "mask":
-            raise ValueError("search needs null_space mask: the null is looked at where inference is made")
+            raise ValueError("search needs null_space mask, so that the null too is evaluated where inference is made")
         return self
 
     @model_validator(mode="after")
@@ -253,12 +253,12 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
 
 
 def filled(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with the conventions of their profile where they give none of their own."""
+    """Return settings completed by what their profile sets, such as the kernel and mask of GingerALE."""
     return {**PROFILES.get(values.get("profile", "recommended"), {}), **values}
 
 
-def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with some replaced; a new profile replaces all conventions that were those of the old profile.
+def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with `changes` made; another profile also replaces what the settings had from the old profile.
 
     A run records every setting, so that a convention that was asked for is recognised only by its difference from the
     old profile. The settings of a base rate are dropped where the new null is the uniform one.
@@ -283,13 +283,13 @@ def _without_unused_base_rate(values: dict[str, Any], changes: Mapping[str, Any]
 
 
 def departures(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the conventions among settings that are not those of their profile."""
+    """Return the settings, by name, that differ from what their profile sets."""
     table = PROFILES[values.get("profile", "recommended")]
     return {k: values[k] for k, v in table.items() if k in values and values[k] != v}
 
 
 def images_of(inference: Inference) -> dict[str, str]:
-    """Return the files of the settings in `IMAGES`, by setting; built-in and fetched images are no files of a user."""
+    """Return the image files that a user has given, by the names of the settings in `IMAGES` that name them."""
     return {key: str(file) for key in IMAGES if is_image(file := getattr(inference, key))}
 
 

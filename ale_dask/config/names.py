@@ -13,5 +13,5 @@ def name_from(words: str, *, otherwise: str = "foci") -> str:
 
 
 def is_image_file(file: object) -> bool:
-    """Return whether the name of a file ends as those of images do."""
+    """Return whether a file is an image by the ending of its name, such as .nii.gz."""
     return str(file).lower().endswith(_IMAGE_ENDINGS)

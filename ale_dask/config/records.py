@@ -70,5 +70,5 @@ class Records(BaseModel):
 
     @property
     def given(self) -> dict[str, object]:
-        """What is given of the literature, by its key."""
+        """The keys of [records] that are given, with their values."""
         return self.model_dump(exclude_defaults=True, exclude={"protocol"})

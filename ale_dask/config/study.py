@@ -141,8 +141,8 @@ def _check_references(study: Study, source: str) -> Study:
             if analysis.inside not in main_effects:
                 raise InputError(
                     f"{source}: analysis.{name}.inside: no main effect named '{analysis.inside}'"
-                    f"{did_you_mean(str(analysis.inside), main_effects)}; there are: {', '.join(main_effects)}; the "
-                    "file of an image has an ending"
+                    f"{did_you_mean(str(analysis.inside), main_effects)}; there are: {', '.join(main_effects)}; an "
+                    "image is named with its ending, such as .nii.gz"
                 )
             if analysis.inside in referenced:
                 raise InputError(f"{source}: analysis.{name}.inside: '{analysis.inside}' is of {key} already")

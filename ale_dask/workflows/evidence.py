@@ -204,7 +204,7 @@ def compute_missing(held: Held, *, backend: Backend, quiet: bool = False) -> Non
         after any of which the same call resumes.
     """
     if not quiet and held.lacking("fail-safe", "fail-safe-base-rate", kinds=_NOISY) and cold("noise.noise_iterations"):
-        log.info("compiling the kernels of noise, once on this machine: about 20 s")
+        log.info("compiling the kernels for noise experiments, once on this machine: about 20 s")
     lacking = [part for make in (_left_out, _fail_safe, _power, _profiles) for part in make(held)]
     if not lacking:
         return
@@ -217,7 +217,7 @@ def compute_missing(held: Held, *, backend: Backend, quiet: bool = False) -> Non
 
 
 def _left_out(held: Held) -> Iterator[Missing]:
-    """Yield what leaves out each group of subjects, of the analyses that lack it."""
+    """Yield the leave-one-out analyses that the cards lack."""
     names = [] if held.enhanced else held.lacking(*_SETS, kinds=_ALL)
     if names:
         needed = dict.fromkeys(part for name in names for part in (*model_of(held.results[name]).parts, name))
@@ -231,7 +231,7 @@ def _left_out(held: Held) -> Iterator[Missing]:
 
 
 def _fail_safe(held: Held) -> Iterator[Missing]:
-    """Yield what adds noise experiments up to the 30 % mark to each analysis that has no fail-safe N."""
+    """Yield the fail-safe N that the cards lack, up to the mark of 30 % of the experiments."""
     for name in [] if held.enhanced else held.lacking("fail-safe", "fail-safe-base-rate", kinds=_NOISY):
         result = held.results[name]
         mark = least_of(sum(int(held.every[part].attrs["n_experiments"]) for part in model_of(result).parts))
@@ -253,7 +253,7 @@ def _simulate_power(out: Place, name: str, backend: Backend, quiet: bool) -> Non
 
 
 def _power(held: Held) -> Iterator[Missing]:
-    """Yield what simulates the power of each main effect that lacks it."""
+    """Yield the simulations of power that the cards lack."""
     for name in held.lacking("power", kinds=_MAIN):
         result = held.results[name]
         simulated = SIMULATIONS * (1 + int(result.attrs["n_experiments"])) * len(nulls_of(result))
@@ -265,7 +265,7 @@ def _power(held: Held) -> Iterator[Missing]:
 
 
 def _profiles(held: Held) -> Iterator[Missing]:
-    """Yield what looks for the clusters under the other profiles, of the analyses that lack it."""
+    """Yield the analyses under the other profiles that the cards lack."""
     names = held.lacking("profiles", kinds=_CARDS)
     if names:
         results = {name: held.results[name] for name in names}

@@ -1,4 +1,4 @@
-"""Meta-analytic connectivity modelling: studies of the experiments of a database that have a focus in a seed."""
+"""Meta-analytic connectivity modelling: studies of the experiments of a database with a focus in a seed region."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def macm(
     mask: str = "brain",
     null: str = "base-rate",
 ) -> NewStudy:
-    """Return a study of the experiments of a database with a focus in a seed: what is active together with it.
+    """Return a study of the experiments of a database with a focus in a seed region, to see what else they report.
 
     Each seed has a main effect; of two or three seeds, each pair has a contrast and a conjunction. Experiments with a
     focus in both seeds of a pair are in both main effects and left out of the contrast.

@@ -1,4 +1,4 @@
-"""The main effects of a finished run, for commands that ask more of one or all of them."""
+"""Find the main effects of a finished run, for commands that analyse one or all of them further."""
 
 from __future__ import annotations
 

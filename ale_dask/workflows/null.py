@@ -145,8 +145,8 @@ def plan_null(
     asked = asked_of(statistic, mask=model_of(result).mask, image=image, arguments=arguments)
     if asked.statistic.has_closure:
         raise InputError(
-            f"statistic '{asked.statistic.name}': takes values from a function around it, by which stored blocks could "
-            "not be told from those of other values; give them as arguments = …"
+            f"statistic '{asked.statistic.name}': takes values from the function that it is defined in, so that "
+            "stored blocks could not be told from those of other values; give them as arguments = …"
         )
     plans = {}
     _, stored = stored_run(out)

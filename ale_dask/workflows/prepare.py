@@ -164,7 +164,7 @@ def read_sample(source: FociSource, *, need_n: bool = False) -> xr.Dataset:
 
 
 def kernels_of(prepared: PreparedStudy) -> set[str]:
-    """Return which kernels the nulls of a study need, of `numerics.warm.KERNELS`."""
+    """Return the names, in `numerics.warm.KERNELS`, of the kernels that the nulls of a study need."""
     foci = [int(sample.n_foci.sum()) for sample in prepared.samples.values()]
     needed = {"many" if n >= MANY else "few" for n in foci}
     needed |= {"base-rate"} if wants_base_rate(prepared.study.inference) else set()

@@ -10,7 +10,7 @@ from math import prod
 from typing import Any
 
 from ale_dask.analyses.main_effect import identity_of
-from ale_dask.config.inference import IMAGES, Inference, changed, filled, image_name
+from ale_dask.config.inference import IMAGES, Inference, filled, image_name, with_changes
 from ale_dask.config.study import Study, study_from
 from ale_dask.coordinates.expressions import literal
 from ale_dask.coordinates.foci import table
@@ -133,7 +133,7 @@ def _inference_of_cell(inference: Mapping[str, Any], settings: Mapping[str, Any]
 
     Cells that differ in the base rate alone then share that null.
     """
-    values = changed(inference, settings)
+    values = with_changes(inference, settings)
     if filled(values).get("null", "uniform") == "uniform":
         values.pop("base_rate", None)
         values.pop("base_rate_draw", None)

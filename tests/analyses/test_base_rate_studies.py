@@ -111,7 +111,7 @@ class TestDatabase:
             settings(base_rate=name)
 
     def test_the_uniform_null_draws_none(self):
-        with pytest.raises(InputError, match="base_rate_draw has no say with null uniform"):
+        with pytest.raises(InputError, match="base_rate_draw is not used with null uniform"):
             settings(null="uniform")
 
 

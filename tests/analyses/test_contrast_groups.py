@@ -115,8 +115,8 @@ def test_groups_move_whole_and_as_often_as_their_keys_say(tiny: Path, arms: tupl
     plan = plan_of(tiny, arms)
     group, key = plan.group, plan.draw_key
     assert (len(key), len(group)) == (7, 14)
-    chosen = relabellings(key, first=0, count=300, **second.how(plan))
-    of_groups = relabellings(key, first=0, count=300, **(second.how(plan) | {"group": None}))
+    chosen = relabellings(key, first=0, count=300, **second.relabelling_arguments(plan))
+    of_groups = relabellings(key, first=0, count=300, **(second.relabelling_arguments(plan) | {"group": None}))
     np.testing.assert_array_equal(chosen, of_groups[:, group])
     assert set(of_groups.sum(axis=1).tolist()) == {4}
     assert len(set(chosen.sum(axis=1).tolist())) > 3

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.commands import ale
 
-from ale_dask.cli.after import then
+from ale_dask.cli.after import run_afterwards
 from ale_dask.cli.options import Stopped
 
 TELL = 'printf \'%s|\' "$ALE_DASK_STATE" "$ALE_DASK_EXIT_CODE" "$ALE_DASK_OUT" "$ALE_DASK_AFTER" >> {}; echo said'
@@ -83,10 +83,10 @@ def test_a_study_from_elsewhere_cannot_name_a_command(tiny: Path, tmp_path: Path
 @pytest.mark.usefixtures("same_signals")
 def test_a_run_that_was_stopped_is_unfinished_and_its_command_can_be_interrupted(told: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with pytest.raises(Stopped), then(f"{TELL.format(told)}; kill -INT $$; echo late >> {told}", "out"):
+    with pytest.raises(Stopped), run_afterwards(f"{TELL.format(told)}; kill -INT $$; echo late >> {told}", "out"):
         raise Stopped("stopped by SIGTERM")
     assert told.read_text() == "unfinished|75|out||"
-    with pytest.raises(ZeroDivisionError), then(TELL.format(told), "out"):
+    with pytest.raises(ZeroDivisionError), run_afterwards(TELL.format(told), "out"):
         _ = 1 / 0
     assert told.read_text().endswith("failed|70|out||")
     assert os.environ.get("ALE_DASK_STATE") is None

@@ -1,4 +1,4 @@
-"""How much each experiment contributes to clusters of the brain, from its own row of the fixed point."""
+"""How much each experiment contributes to clusters of the brain, from its own fixed-point values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which clusters of two maps are one another's: those that share a voxel, and those that have moved."""
+"""Match the clusters of two maps: those that share a voxel, and those that have moved."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _sides(shared: list[tuple[int, int]]) -> tuple[set[int], set[int]]:
 
 
 def members(shared: list[tuple[int, int]], i: int) -> tuple[frozenset[int], frozenset[int]]:
-    """Return the clusters of either run that hang together with cluster i of the first."""
+    """Return the clusters of both runs that cluster i of the first is linked with, directly or through others."""
     left, right = {i}, set[int]()
     while True:
         grown = {j for k, j in shared if k in left}
@@ -77,5 +77,5 @@ def shift(a: Cluster, b: Cluster) -> float:
 
 
 def dice(n: int, m: int, both: int) -> float:
-    """Return the Dice coefficient of n and m voxels with `both` in common, nan where there are none."""
+    """Return the Dice coefficient of two sets of `n` and `m` voxels that share `both`; nan of two empty sets."""
     return 2 * both / (n + m) if n + m else np.nan

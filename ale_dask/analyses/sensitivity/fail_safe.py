@@ -83,7 +83,7 @@ class Added:
         least = np.minimum(cut, 2**31 - 1).astype(np.int32) if self.plan.of_voxels else self.plan.threshold[series]
         voxels, begin = surviving(
             series,
-            SignificanceRule(self.plan.measured, least, cut, self.tested),
+            SignificanceRule(self.plan.kept_statistic, least, cut, self.tested),
             s=self.plan.s,
             noise=self.plan.noise(self.plan.noise_place_key),
             rows=rows,

@@ -1,4 +1,4 @@
-"""Make noise experiments: sample sizes and numbers of foci of a sample, with foci at random (Acar 2018).
+"""Make noise experiments: with the sample sizes and numbers of foci of a sample, but random foci (Acar 2018).
 
 The foci are anywhere in the mask or, against the base rate, where the literature reports them.
 """
@@ -31,7 +31,7 @@ Their foci in the iterations of a null come from the stream of the null.
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """Noise experiments of a sample: the experiment (noise) whose sizes each one has, and its draw key (noise)."""
+    """Noise experiments made for a sample: which experiment each one (noise) is like, and its key for draws (noise)."""
 
     sample: Sample
     like: npt.NDArray[np.int64]
@@ -76,9 +76,10 @@ class Noise:
 
 
 def noise_of(sample: Sample, *, number: int, base_rate: BaseRate | None = None) -> Noise:
-    """Return noise experiments like those of a sample: all of them in random order, then again in another order.
+    """Return `number` noise experiments, each with the sample size and the number of foci of an experiment of a sample.
 
-    Their foci are drawn anywhere in the mask, or from a base rate.
+    All experiments of the sample are gone through in random order, then again in another one, until there are enough
+    noise experiments. The foci of these are drawn anywhere in the mask, or from a base rate.
 
     Order, sample sizes and numbers of foci are the same in all series, which therefore share their nulls. A larger
     number of noise experiments begins with those of a smaller number.
@@ -96,7 +97,9 @@ def noise_of(sample: Sample, *, number: int, base_rate: BaseRate | None = None) 
 
 
 def noise_foci(noise: Noise, *, series: int) -> xr.Dataset:
-    """Return the foci Dataset of the noise experiments of a series; the sample with it has the null of the fail-safe N.
+    """Return the foci Dataset of the noise experiments of a series, to be added to the foci of the sample.
+
+    Both together give the null that the fail-safe N uses.
 
     Foci lie on voxel centres, in mm MNI; experiments are named noise 1, noise 2 …
     """

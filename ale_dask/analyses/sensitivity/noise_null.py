@@ -63,12 +63,12 @@ class FailSafePlan(DrawnPlan, kind=KIND):
 
     @property
     def of_voxels(self) -> bool:
-        """Whether voxels survive, and not clusters: a null then looks at no series."""
+        """Whether single voxels survive, and not clusters: the nulls are then the same for all series."""
         return CORRECTION_OF[self.statistic].of_single_voxels
 
     @property
-    def measured(self) -> int:
-        """The statistic of its nulls, one of those of `numerics.noise`."""
+    def kept_statistic(self) -> int:
+        """Which statistic is kept of each iteration: VOXEL, SIZE or MASS of `numerics.noise`."""
         correction = CORRECTION_OF[self.statistic]
         return VOXEL if self.of_voxels else MASS if correction.by_mass else SIZE
 
@@ -95,7 +95,7 @@ class FailSafePlan(DrawnPlan, kind=KIND):
         return len(self.threshold)
 
     def noise(self, key: npt.NDArray[np.uint64]) -> Design:
-        """Return the noise experiments with the keys by which they draw."""
+        """Return the noise experiments with these keys for their random draws."""
         return Design(self.arrays["noise_begin"], self.arrays["noise_kernel"], key, self.additive)
 
     @property
@@ -244,5 +244,5 @@ def block(plan: FailSafePlan, first: int, count: int) -> dict[str, I64]:
         threshold = threshold.min(axis=0, keepdims=True)
     out = np.empty((count, threshold.shape[1], threshold.shape[0]), dtype=np.int64)
     values = values_of(threshold, number=plan.tested)
-    noise_iterations(first, count, plan.measured, values, design, plan.noise_draws, rows, space, out)
+    noise_iterations(first, count, plan.kept_statistic, values, design, plan.noise_draws, rows, space, out)
     return {"null": out.reshape(count, -1)}

@@ -74,7 +74,7 @@ def _voxel_of(at: tuple[float, float, float], *, mask: Mask) -> npt.NDArray[np.i
 
 
 def _main_plan(chosen: Sample, result: xr.Dataset, plans: Mapping[str, Plan]) -> main_effects.MainEffectPlan:
-    """Return the plan of a main effect by its name, or make it again."""
+    """Return the plan of a result that is a main effect: the one among `plans`, else a new one."""
     name = str(result.attrs["name"])
     if name in plans:
         return of_type(main_effects.MainEffectPlan, plans[name])
@@ -91,7 +91,7 @@ def uniform_found(
     threads: int,
     at: Place = None,
 ) -> Found:
-    """Return whether a place is found in simulated maps against the uniform null, with foci planted one by one."""
+    """Return in which simulations the uniform null finds a place that 0, 1, 2 … experiments report."""
     inference = chosen.inference
     correction = CORRECTION_OF[inference.correction]
     cut, bits = int(result.attrs[correction.uniform.cut]), int(result.attrs["scale_bits"])
@@ -130,7 +130,7 @@ def base_rate_found(
     threads: int,
     at: Place = None,
 ) -> Found:
-    """Return whether a place is found in simulated maps against the base-rate null, with foci planted one by one.
+    """Return in which simulations the base-rate null finds a place that 0, 1, 2 … experiments report.
 
     Raises
     ------

@@ -33,7 +33,7 @@ class VariantsPlan(DrawnPlan, kind=KIND):
 def plan_variants(
     whole: MainEffectPlan, variants: Sequence[MainEffectPlan], *, left_out: Sequence[Sequence[int]], name: str
 ) -> VariantsPlan:
-    """Return the frozen plan of the nulls of several main effects whose draws are those of `whole`.
+    """Return one frozen plan for the nulls of several main effects, all from the random draws of the plan `whole`.
 
     `variants` are the plans of the main effects, with the same fixed point, and `left_out` the experiments that each of
     them lacks, by their position in `whole`. TFCE is not possible, because it needs every voxel of each map.

@@ -47,7 +47,7 @@ class Statistic:
 
     @property
     def has_closure(self) -> bool:
-        """Whether its function takes values from a function around it, which its source does not show."""
+        """Whether its function takes values from the function that it is defined in, which its source does not show."""
         return bool(getattr(self.function, "__closure__", None))
 
 

@@ -173,7 +173,7 @@ def parse(
     columns: Mapping[str, str] | None = None,
     tell: Tell = untold,
 ) -> tuple[Experiment, ...]:
-    """Return the experiments of the bytes of a file, whose parameters are those of `FociFile`."""
+    """Return the experiments in the bytes of a file of any known format; the parameters are those of `FociFile`."""
     return formats.read(FociFile(data, name, space, columns or {}, tell))
 
 

@@ -127,7 +127,7 @@ def _every_other(studies: Studies, first: int) -> Studies:
 
 
 def in_order(study: npt.NDArray[np.int64], voxel: npt.NDArray[np.int64], *, left_out: int = 0) -> Studies:
-    """Return the studies of foci, whose study (focus) and voxel (focus) are given, in an order that no file decides.
+    """Return the studies of foci with this study (focus) and voxel (focus), in an order that does not depend on files.
 
     By number of foci, and then by their voxels, which ascend within a study.
     """
