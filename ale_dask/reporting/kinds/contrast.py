@@ -126,7 +126,7 @@ def _corrected(result: xr.Dataset, sign: int) -> str:
         if spec.source == INPUTS[0]:
             clusters = [c for c in model_of(result).clusters(spec.read(result)) if c.sign == sign]
             volumes.append(surviving_words(spec.level, clusters, result))
-    return f". Corrected {listed(volumes)}" if volumes else ""
+    return f". Corrected: {listed(volumes)}" if volumes else ""
 
 
 def _table(result: xr.Dataset, spec: MapSpec) -> pd.DataFrame:

@@ -101,7 +101,7 @@ def _summary(result: xr.Dataset, clusters: Sequence[Cluster]) -> list[tuple[str,
             if spec.source == INPUTS[0]
         ]
         found = cluster_words([c for c in clusters if c.sign == sign], result)
-        said.append((direction, f"{found}. Corrected {listed(volumes)}" if volumes else found))
+        said.append((direction, f"{found}. Corrected: {listed(volumes)}" if volumes else found))
     return said
 
 

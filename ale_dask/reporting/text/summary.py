@@ -51,7 +51,7 @@ def _summary(name: str, result: xr.Dataset) -> Summary:
 def surviving_words(level: str, clusters: Sequence[Cluster], result: xr.Dataset) -> str:
     """Return in words the volume of the clusters that survive a correction, "nothing" without one."""
     volume = sum(len(c.voxels) for c in clusters) * model_of(result).mask.voxel_volume
-    return f"by {_CORRECTED[level]} {f'{volume:,.0f} mm³' if clusters else 'nothing'}"
+    return f"{f'{volume:,.0f} mm³' if clusters else 'nothing'} by {_CORRECTED[level]}"
 
 
 def cluster_words(clusters: Sequence[Cluster], result: xr.Dataset) -> str:
