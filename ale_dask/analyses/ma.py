@@ -16,7 +16,7 @@ from ale_dask.config.inference import Kernel
 from ale_dask.errors import StoreError
 from ale_dask.numerics.ale import cell_index, full_support, modelled_activation, scratch_of
 from ale_dask.numerics.elementary import fixed_point_sum
-from ale_dask.storage.checksums import broken_below, read_seal, seal_below
+from ale_dask.storage.checksums import broken_below, hash_of, read_seal, seal_below
 from ale_dask.storage.location import Place, remove, remove_file, storage_errors, zarr_store
 from ale_dask.storage.zarr_store import open_store, writing
 
@@ -115,12 +115,13 @@ def store_ma(out: Place, name: str, sample: Sample, *, identity: str) -> xr.Data
     """Write the MA maps of a sample that OUT lacks or has damaged, and return the stored maps.
 
     Each Dask task writes whole chunks, and no two tasks the same. A file with the sha256 of all files is written last;
-    maps without it, or that differ from it, are computed and written again.
+    maps without it, or that differ from it, are computed and written again. Objects whose tag is that of the seal are
+    not read again.
     """
     open_store(out)
     group = f"{name}/maps"
     path = zarr_store(out / "store.zarr")
-    broken = broken_maps(out, name, identity=identity)
+    broken = broken_maps(out, name, identity=identity, every_byte=False)
     if broken is None or broken:
         for file in broken or ():
             array, _, last = file.rpartition("/")
@@ -137,17 +138,29 @@ def store_ma(out: Place, name: str, sample: Sample, *, identity: str) -> xr.Data
     return stored
 
 
-def broken_maps(out: Place, name: str, *, identity: str) -> list[str] | None:
-    """Return the files of stored MA maps that differ from their checksums, or None if there are none for these maps."""
-    return _broken(out / "store.zarr" / name / "maps", out / "plans" / name / "maps.json", identity)
+def broken_maps(out: Place, name: str, *, identity: str, every_byte: bool = True) -> list[str] | None:
+    """Return the files of stored MA maps that differ from their checksums, or None if there are none for these maps.
+
+    Without `every_byte`, an object is not read while its tag in object storage is the one of the seal.
+    """
+    sealed = _seal_of(out, name, identity)
+    where = out / "store.zarr" / name / "maps"
+    return None if sealed is None else list(broken_below(where, sealed, every_byte=every_byte))
 
 
-def _broken(where: Place, seal: Place, identity: str) -> list[str] | None:
+def _seal_of(out: Place, name: str, identity: str) -> dict[str, Any] | None:
+    """Return the seal of stored MA maps, or None where it is missing, damaged or of other maps."""
     try:
-        sealed = read_seal(seal)
+        sealed = read_seal(out / "plans" / name / "maps.json")
     except StoreError:
         return None
-    return None if sealed is None or sealed.get("identity") != identity else list(broken_below(where, sealed))
+    return None if sealed is None or sealed.get("identity") != identity else sealed
+
+
+def content_of_maps(out: Place, name: str, *, identity: str) -> str:
+    """Return a hash over the names and hashes of all files of sealed MA maps, and the precision of their ALE."""
+    sealed = _seal_of(out, name, identity) or {"files": {}}
+    return hash_of({"files": sealed["files"], "bits": UNION_BITS})
 
 
 def _write_maps(out: Place, group: str, maps: xr.Dataset, *, identity: str) -> None:

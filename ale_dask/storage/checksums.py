@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ale_dask.errors import StoreError
-from ale_dask.storage.location import Place, files, replace_file
+from ale_dask.storage.location import Place, replace_file, tags
 
 KEY = "sha256"
 _PIECE = 1 << 20
@@ -48,7 +48,7 @@ def hashes_of(where: Place, names: Iterable[str]) -> dict[str, str | None]:
 
 def with_hash(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values with a sha256 over them, under the key "sha256"."""
-    return {**values, KEY: _hash(values)}
+    return {**values, KEY: hash_of(values)}
 
 
 def whole(values: Any) -> bool:
@@ -56,10 +56,11 @@ def whole(values: Any) -> bool:
     if not isinstance(values, dict):
         return False
     rest = dict(values)
-    return bool(rest.pop(KEY, None) == _hash(rest))
+    return bool(rest.pop(KEY, None) == hash_of(rest))
 
 
-def _hash(values: Mapping[str, Any]) -> str:
+def hash_of(values: Mapping[str, Any]) -> str:
+    """Return the sha256 of values as JSON with sorted keys."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -89,14 +90,22 @@ def read_seal(path: Place) -> dict[str, Any] | None:
 
 
 def seal_below(where: Place, path: Place, **about: Any) -> None:
-    """Write a seal of all files below a place as they are now."""
-    write_seal(path, hashes_of(where, files(where)), **about)
+    """Write a seal of all files below a place as they are now, with their tags in object storage."""
+    # Listed before they are read: of a file that changes in between, the tag is the older one, and proves nothing.
+    there = tags(where)
+    known = {name: tag for name, tag in there.items() if tag}
+    write_seal(path, hashes_of(where, there), **about, **({"tags": known} if known else {}))
 
 
-def broken_below(where: Place, seal: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the files below a place that differ from their hash in a seal, are missing, or are not in the seal."""
+def broken_below(where: Place, seal: Mapping[str, Any], *, every_byte: bool = True) -> Iterator[str]:
+    """Yield the files below a place that differ from their hash in a seal, are missing, or are not in the seal.
+
+    Without `every_byte`, an object that still has the tag of the seal is not read.
+    """
     sealed = seal["files"]
-    there = files(where)
+    there = tags(where)
     yield from (name for name in sorted(sealed.keys() ^ there.keys()))
-    found = hashes_of(where, sealed.keys() & there.keys())
+    known = {} if every_byte else seal.get("tags", {})
+    unsure = [name for name in sealed.keys() & there.keys() if not there[name] or there[name] != known.get(name)]
+    found = hashes_of(where, unsure)
     yield from (name for name, digest in found.items() if digest != sealed[name])

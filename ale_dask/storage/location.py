@@ -180,16 +180,9 @@ def files(where: Place) -> dict[str, float]:
 
     Temporary files of writers that were killed are deleted, not listed.
     """
-    found: dict[str, float] = {}
     if isinstance(where, Remote):
-        below = f"{where.key}/" if where.key else ""
-        with reaching(where) as store:
-            for batch in store.list(where.key or None):
-                for each in batch:
-                    # Web consoles mark a folder by an object of its name, which is then not below it.
-                    if each["path"].startswith(below) and each["path"]:
-                        found[each["path"].removeprefix(below)] = each["last_modified"].timestamp()
-        return found
+        return {name: each["last_modified"].timestamp() for name, each in _objects(where)}
+    found: dict[str, float] = {}
     for folder, _, names in os.walk(where):
         for name in names:
             path = Path(folder, name)
@@ -203,6 +196,26 @@ def files(where: Place) -> dict[str, float]:
                     with contextlib.suppress(OSError):
                         path.unlink()
     return found
+
+
+def _objects(where: Remote) -> Iterator[tuple[str, Any]]:
+    below = f"{where.key}/" if where.key else ""
+    with reaching(where) as store:
+        for batch in store.list(where.key or None):
+            for each in batch:
+                # Web consoles mark a folder by an object of its name, which is then not below it.
+                if each["path"].startswith(below) and each["path"]:
+                    yield each["path"].removeprefix(below), each
+
+
+def tags(where: Place) -> dict[str, str | None]:
+    """Return every file below a place, with the ETag that object storage changes whenever it writes; None in folders.
+
+    A listing tells the tags of 1,000 objects, so that their content need not be read to know that it has not changed.
+    """
+    if isinstance(where, Remote):
+        return {name: each["e_tag"] for name, each in _objects(where)}
+    return dict.fromkeys(files(where))
 
 
 def tidy(out: Path) -> None:

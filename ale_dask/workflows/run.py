@@ -14,8 +14,9 @@ import xarray as xr
 
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.findings.certainty import Evidence
+from ale_dask.analyses.kept_ale import keep_ale, kept_ale
 from ale_dask.analyses.kinds import iterations_of, results_of
-from ale_dask.analyses.ma import ale_union, store_ma
+from ale_dask.analyses.ma import ale_union, content_of_maps, store_ma
 from ale_dask.analyses.main_effect import undecided
 from ale_dask.analyses.sensitivity.power import with_power
 from ale_dask.analyses.study_plans import Null, PreparedStudy
@@ -34,6 +35,7 @@ from ale_dask.reporting.sensitivity.evidence import asked_evidence
 from ale_dask.reporting.text.follow_up_files import follow_up_prefixes, with_follow_ups
 from ale_dask.reporting.text.methods import as_bibtex, as_markdown, methods_of
 from ale_dask.reporting.write import write_results
+from ale_dask.storage.checksums import hash_of
 from ale_dask.storage.location import Place, local_copy, place, replace_file
 from ale_dask.storage.ownership import holds_run
 from ale_dask.workflows.carry_out import carry_out, workers_of
@@ -179,6 +181,7 @@ def _observed_ale(
             for name in main_effects_of(prepared.study)
         }
         union = {name: ale_union(m) for name, m in maps.items()}
+        made_of: dict[str, tuple[list[str], list[Any]]] = {name: ([name], []) for name in maps}
         for name, arms in prepared.arms.items():
             key = np.concatenate([s.key for s in arms])
             parts = [maps[arm] for arm in prepared.contrast(name).arms]
@@ -187,7 +190,28 @@ def _observed_ale(
             union[pooled_name(name)] = ale_union(
                 *(m if d.all() else m.isel(experiment=d) for m, d in zip(parts, disjoint, strict=True))
             )
-        return {name: array.values for name, array in xr.Dataset(union).compute().items()}  # type: ignore[misc]
+            made_of[pooled_name(name)] = (list(prepared.contrast(name).arms), key.tolist())
+        if isinstance(out, Path):
+            return _computed(union)
+        content = {name: content_of_maps(out, name, identity=plans[name].identity) for name in maps}
+        return _kept_or_computed(
+            out,
+            union,
+            {name: hash_of({"maps": [content[arm] for arm in arms], "key": k}) for name, (arms, k) in made_of.items()},
+        )
+
+
+def _computed(union: Mapping[str, xr.DataArray]) -> dict[str, Any]:
+    return {str(name): array.values for name, array in xr.Dataset(union).compute().items()}
+
+
+def _kept_or_computed(out: Place, union: Mapping[str, xr.DataArray], of: Mapping[str, str]) -> dict[str, Any]:
+    """Return the ALE (voxel) by name that OUT keeps of the same maps, and compute and keep what it lacks."""
+    kept = {name: kept_ale(out, name, of=of[name]) for name in union}
+    made = _computed({name: lazy for name, lazy in union.items() if kept[name] is None})
+    for name, ale in made.items():
+        keep_ale(out, name, ale, of=of[name])
+    return kept | made
 
 
 def _collect(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import numpy as np
 import pytest
 from support.damage import copy_neighbour, delete, empty, flip, truncate
 from support.runs import digests, digests_of, finished, with_backend, with_inference
@@ -382,6 +383,35 @@ def test_without_the_extra_the_message_says_how_to_install_it() -> None:
     assert process.returncode == 69, process.stderr
     assert 'pip install "ale-dask[cloud]"' in process.stderr
     assert len(process.stderr.splitlines()) == 1
+
+
+def test_maps_that_have_not_changed_are_not_read_again(
+    proxy: s3.Proxy, whole: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proxy, "every", 0)
+    expected = {name: result["ale"].values for name, result in runs.collect(whole)[1].items() if "ale" in result}
+
+    def read_again() -> set[str]:
+        before = len(proxy.requests)
+        found = runs.collect(whole)[1]
+        for name, ale in expected.items():
+            np.testing.assert_array_equal(found[name]["ale"], ale)
+        asked = (request.partition("/maps/ma/c/") for request in proxy.requests[before:])
+        return {f"{place.split('/')[-1]}/{chunk}" for place, there, chunk in asked if there and place.startswith("GET")}
+
+    assert len(expected) >= 3
+    assert read_again() == set()
+    chunk = whole / "store.zarr/drug/maps/ma/c/0/0"
+    data = chunk.read_bytes()
+    # Of the same length, so that only its tag tells.
+    replace_file(chunk, data[:-1] + bytes([data[-1] ^ 1]))
+    assert "drug/0/0" in read_again()
+    assert chunk.read_bytes() == data
+    kept = whole / "plans/drug/ale.npz"
+    replace_file(kept, kept.read_bytes()[:-100])
+    assert "drug/0/0" in read_again()
+    assert read_again() == set()
+    assert maintain.verify(whole, blocks=1) == []
 
 
 def test_a_block_costs_one_request_to_write_and_one_to_read(
