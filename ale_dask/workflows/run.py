@@ -166,15 +166,16 @@ def _observed_ale(
     prepared: PreparedStudy, out: Place, plans: Mapping[str, Plan], client: Client | None
 ) -> dict[str, Any]:
     """Return the ALE (voxel) of every main effect and of all pooled arms by name, from the MA maps stored in OUT."""
-    import dask
+    import dask.threaded
 
+    # By its function: by its name, Dask would import distributed first, which takes a second.
     if client is None:
-        scheduler: Any = dask.config.set(scheduler="synchronous")
+        scheduler: Any = dask.config.set(scheduler=dask.get)
     elif all(client.run(shares_storage, out, run_token(out)).values()):
         scheduler = client.as_current()
     else:
         # Some workers do not see OUT: this process writes the maps.
-        scheduler = dask.config.set(scheduler="threads")
+        scheduler = dask.config.set(scheduler=dask.threaded.get)
     with scheduler:
         maps = {
             name: store_ma(out, name, prepared.samples[name], identity=plans[name].identity)

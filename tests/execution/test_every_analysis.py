@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from support.commands import ale as command
-from support.faults import amid_blocks, children, ended, start
+from support.faults import amid_blocks, ended, local_workers, start
 from support.runs import digests_of, with_backend
 from support.slurm import wait_until
 from support.studies import experiments, write_ball, write_sample
@@ -99,7 +99,7 @@ def test_every_analysis_has_digests_of_its_own(reference: dict[str, str]) -> Non
 def test_a_killed_worker_of_two_changes_no_bit(folder: Path, reference: dict[str, str], tmp_path: Path) -> None:
     process = start("run", folder / "two" / "study.toml", "-o", tmp_path / "o", "-b", "processes", "-w", 2)
     amid_blocks(tmp_path / "o", process, more_than=100)
-    worker = next(child for child in children(process) if "spawn_main" in " ".join(child.cmdline()))
+    worker = local_workers(process.pid)[0]
     worker.kill()
     text, _ = ended(process)
     assert digests_of(text) == reference

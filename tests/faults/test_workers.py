@@ -16,11 +16,11 @@ from support.faults import (
     Cluster,
     ale,
     amid_blocks,
-    children,
     cluster,
     disturb,
     ended,
     expected,
+    local_workers,
     needs_root,
     rows,
     start,
@@ -60,7 +60,7 @@ def test_a_killed_worker_of_processes(tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start("run", write_study(tmp_path / "tiny"), "-o", out, "-b", "processes", "-w", 2)
     amid_blocks(out, process)
-    worker = next(child for child in children(process) if "spawn_main" in " ".join(child.cmdline()))
+    worker = local_workers(process.pid)[0]
     worker.kill()
     assert chunks(out) < 240
     wait_until(lambda: not worker.is_running(), seconds=1200, what="the end of the worker")

@@ -198,9 +198,11 @@ def cluster(folder: Path, *, workers: Sequence[str] = ("a", "b"), options: Seque
         yield made
 
 
-def children(process: subprocess.Popen[Any]) -> list[psutil.Process]:
-    """Return all processes that a process has started, and theirs."""
-    return psutil.Process(process.pid).children(recursive=True)
+def local_workers(pid: int) -> list[psutil.Process]:
+    """Return the workers of a run on processes; they are forked from a process that the run has started."""
+    below = psutil.Process(pid).children(recursive=True)
+    forked_from = {process.pid for process in below if "forkserver" in str(process.cmdline())}
+    return [process for process in below if process.ppid() in forked_from]
 
 
 @contextmanager

@@ -9,11 +9,11 @@ import signal
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 from support.commands import ale as command
 from support.databases import PLACE, plan_of_terms, write_database
+from support.faults import local_workers
 from support.slurm import wait_until
 
 import ale_dask as ale
@@ -116,8 +116,7 @@ def test_a_submitted_run_loses_a_worker_and_its_driver_and_no_bit(
     assert submission is not None
     assert submission.pid is not None
     wait_until(lambda: done() > 0, seconds=1200, what="a set")
-    workers = [p for p in psutil.Process(submission.pid).children(recursive=True) if "spawn_main" in str(p.cmdline())]
-    workers[-1].kill()
+    local_workers(submission.pid)[-1].kill()
     before = done()
     wait_until(lambda: done() > before, seconds=1200, what="another set")
     os.killpg(submission.pid, signal.SIGKILL)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from ale_dask.execution.backends.base import Backend
 from ale_dask.execution.backends.connect import cpu_count
+from ale_dask.execution.backends.forked import start_method
 from ale_dask.execution.backends.pages import add_dask_pages
 from ale_dask.execution.backends.tls import LOOPBACK
 
@@ -44,8 +46,10 @@ class Processes(Backend):
 
     def start(self, stack: contextlib.ExitStack) -> Client:
         """Return a client of processes of this machine."""
+        import dask
         from distributed import LocalCluster, Nanny, Security
 
+        stack.enter_context(dask.config.set({"distributed.worker.multiprocessing-method": start_method()}))
         # TLS even on loopback: a login node is shared, and a Dask scheduler runs what it is sent.
         cluster = LocalCluster(
             processes=True,
@@ -54,6 +58,8 @@ class Processes(Backend):
             host="127.0.0.1",
             protocol="tls://",
             security=Security.temporary(),
+            # A forked process has the environment of an earlier moment.
+            env=dict(os.environ),
             **_options(Nanny),
         )
         return _client(cluster, stack)
