@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -142,6 +143,10 @@ def _built() -> Callable[[], None]:
 
 def main() -> None:
     """Run the command line; errors become one message and the documented exit code."""
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        # Read when numpy is imported, which no command has done yet. The matrices are small and a block takes one CPU:
+        # more threads wait for each other and, on a busy machine, take four times the CPU seconds of one.
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal whose encoding lacks "²" shows \\xb2 instead of an error.

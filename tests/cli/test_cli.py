@@ -30,6 +30,13 @@ def test_help_imports_nothing_heavy() -> None:
     assert "Usage" in done.stdout
 
 
+def test_linear_algebra_takes_one_thread_unless_the_user_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.setenv("MKL_NUM_THREADS", "3")
+    ale("--version")
+    assert [os.environ[f"{library}_NUM_THREADS"] for library in ("OPENBLAS", "MKL")] == ["1", "3"]
+
+
 def test_importing_the_package_imports_nothing_heavy_and_lists_its_names() -> None:
     text = "import sys, ale_dask; print(sorted({'xarray', 'dask', 'numpy'} & set(sys.modules)), len(dir(ale_dask)))"
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)

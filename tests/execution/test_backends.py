@@ -20,6 +20,7 @@ import psutil
 import pytest
 import yaml
 from distributed import Client, LocalCluster
+from support.commands import ale
 from support.messages import messages
 from support.runs import chunks, digests, digests_of, with_backend
 from support.schedulers import Scheduler, scheduler
@@ -55,15 +56,15 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scheduler]:
 
 def command(tiny: Path, *words: object) -> list[str]:
     common = ["--no-pictures", "--json", "-q"]
-    return [*ALE, "run", str(tiny / "study.toml"), "-o", str(tiny / "out"), *map(str, words), *common]
+    return ["run", str(tiny / "study.toml"), "-o", str(tiny / "out"), *map(str, words), *common]
 
 
 def run(tiny: Path, *words: object, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        command(tiny, *words), capture_output=True, text=True, timeout=1200, cwd=tiny, env={**os.environ, **environment}
-    )
-    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tiny)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        return ale(*command(tiny, *words), code=code)
 
 
 def with_lines(tiny: Path, *lines: str) -> None:
@@ -400,7 +401,7 @@ def test_a_cancelled_worker_job_is_replaced_and_costs_nothing_but_time(cluster: 
     own = {"SHARED_TEMP_DIRECTORY": shared, "LOG_DIRECTORY": logs}
     environment = cluster | {f"DASK_JOBQUEUE__SLURM__{key}": str(path) for key, path in own.items()}
     with subprocess.Popen(
-        command(tiny, "-b", "slurm", "-w", 2)[:-1],
+        [*ALE, *command(tiny, "-b", "slurm", "-w", 2)[:-1]],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
