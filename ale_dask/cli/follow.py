@@ -92,7 +92,7 @@ def _status_line(analysis: AnalysisStatus) -> str:
     """Return the line that shows how far an analysis is."""
     from ale_dask.execution.progress import clock, per_second
 
-    text = f"{analysis.analysis:28} {analysis.done:10,} of {analysis.iterations:10,} iterations"
+    text = f"{analysis.analysis:28} {analysis.done:10,} of {analysis.iterations:10,} {analysis.counts}"
     if analysis.done < analysis.iterations and analysis.rate > 0:
         text += f", {per_second(analysis.rate)}, {clock((analysis.iterations - analysis.done) / analysis.rate)} left"
     if analysis.cut is not None:
@@ -105,8 +105,16 @@ def status_lines(statuses: list[AnalysisStatus]) -> list[str]:
     """Return a line per analysis that shows how far it is, and a line of advice."""
     from ale_dask.execution.monitor.state import Known, advice
 
+    lines = [_status_line(s) for s in statuses]
+    total = sum(s.iterations for s in statuses)
+    missing = total - sum(min(s.done, s.iterations) for s in statuses)
+    if statuses and not any(s.unit or s.failed for s in statuses):
+        # Neither a pass of a sweep nor an atlas has a threshold that one could wait for.
+        counts = statuses[0].counts
+        some = f"wait: {missing:,} of {total:,} {counts} are missing"
+        return [*lines, some if missing else f"enough: all {counts} are there"]
     known = [Known(s.analysis, s.done >= s.iterations, s.failed, s.cut, s.clusters) for s in statuses]
-    return [*map(_status_line, statuses), advice(known)]
+    return [*lines, advice(known)]
 
 
 def status_printer() -> Callable[[list[AnalysisStatus]], None]:

@@ -37,6 +37,8 @@ class File:
     sha256: str | None = None
     missing: str = ""
     """The message for a file that a user named and the server does not have."""
+    checked_inside: bool = False
+    """Whether the part that is used is checked when it is read, so that nothing need be said of the whole file."""
 
 
 class _NoAnswerError(Exception):
@@ -104,7 +106,8 @@ def _whole(file: File, path: Path, *, logged: bool = True) -> bool:
             return False
         with suppress(StoreError):
             replace_file(_beside(path, "sha256"), f"{actual}  {path.name}\n".encode())
-            say(f"{file.name}: no sha256 is published for it; {actual[:12]}… of this first copy is recorded beside it")
+            note = log.debug if file.checked_inside else say
+            note(f"{file.name}: no sha256 is published for it; that of this copy is kept beside it to tell damage")
         return True
     if actual != expected:
         say(f"{path}: has the sha256 {actual[:12]}…, not {expected[:12]}…; it is downloaded anew")

@@ -96,7 +96,11 @@ def fetch_published(
     known = what if isinstance(what, Published) else published()[what]
     where = (cache() if folder is None else folder) / known.name
     server = os.environ.get(f"ALE_DASK_{known.name.upper().replace('-', '_')}_URL") or known.base
-    files = [replace(file, url=f"{server.rstrip('/')}/{file.url}") for file in known.files]
+    inside = {header.image for header in known.headers}
+    files = [
+        replace(file, url=f"{server.rstrip('/')}/{file.url}", checked_inside=file.name in inside)
+        for file in known.files
+    ]
     paths = obtain(files, folder=where, progress=progress)
     return [*paths, *(_from_header(header, where) for header in known.headers)]
 

@@ -53,10 +53,18 @@ class _Bar:
 
 
 class Progress:
-    """Counts iterations of all analyses; call it with every step."""
+    """Counts iterations of all analyses, or what `unit` says instead; call it with every step."""
 
-    def __init__(self, total: int, *, done: int = 0, stream: TextIO | None = None, quiet: bool = False) -> None:
-        self.total, self.done, self.before, self.failed = total, done, done, 0
+    def __init__(
+        self,
+        total: int,
+        *,
+        done: int = 0,
+        stream: TextIO | None = None,
+        quiet: bool = False,
+        unit: str = "iterations",
+    ) -> None:
+        self.total, self.done, self.before, self.failed, self.unit = total, done, done, 0, unit
         self.bar = _Bar() if stream is None and in_notebook() else None
         self.stream = stream or sys.stderr
         self.quiet = quiet
@@ -80,7 +88,7 @@ class Progress:
         rate = (self.done - self.before) / max(now - self.start, 1e-9)
         left = clock((self.total - self.done) / rate) if rate > 0 else "?"
         failed = f", {self.failed} block(s) failed" if self.failed else ""
-        self._write(f"{self.done:,}/{self.total:,} iterations, {per_second(rate)}, {left} left ({name}){failed}")
+        self._write(f"{self.done:,}/{self.total:,} {self.unit}, {per_second(rate)}, {left} left ({name}){failed}")
 
     def _write(self, line: str, *, end: str = "") -> None:
         if self.bar is not None:
@@ -93,4 +101,4 @@ class Progress:
         """Show the last line; a notebook shows none where all was done before its bar appeared."""
         if self.quiet or self.done == self.before or (self.bar is not None and self.bar.handle is None):
             return
-        self._write(f"{self.done - self.before:,} iterations in {clock(time.monotonic() - self.start)}", end="\n")
+        self._write(f"{self.done - self.before:,} {self.unit} in {clock(time.monotonic() - self.start)}", end="\n")

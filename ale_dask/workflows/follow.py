@@ -156,7 +156,7 @@ def logs(out: str | Place) -> Iterator[str]:
     for event in events(out):
         details = {k: v for k, v in event.items() if k not in ("time", "event", "driver", "error")}
         text = ", ".join(f"{key} {value}" for key, value in details.items())
-        yield f"{_clock(event['time'])} {event['event']}: {text} ({event['driver']})"
+        yield f"{_clock(event['time'])} {event['event']}{f': {text}' if text else ''} ({event['driver']})"
         yield from (f"    {line}" for line in str(event.get("error", "")).rstrip().splitlines())
     texts = {
         name: (out / "logs" / name).read_bytes().decode(errors="replace")

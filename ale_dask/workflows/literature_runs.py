@@ -113,7 +113,7 @@ def run_literature(
         jobs = literature_jobs(out, plan)
         todo = pending(jobs)
         journal("started", backend=backend.name, blocks=len(todo))
-        progress = Progress(len(plan.names), done=len(plan.names) - len(todo), quiet=quiet)
+        progress = Progress(len(plan.names), done=len(plan.names) - len(todo), quiet=quiet, unit="sets")
 
         def report(step: Step) -> None:
             progress(step)

@@ -285,6 +285,8 @@ class AnalysisStatus:
     """The number of clusters that are "significant", "not" and "undecided" so far; None where none are tested."""
     failed: int = 0
     """Number of blocks that failed for good under the last driver."""
+    counts: str = "iterations"
+    """What `done` and `iterations` count; "sets" of a database that are tested each by itself."""
 
 
 def _passes_of_sweep(out: Place) -> list[KeptPass]:
@@ -298,8 +300,8 @@ def _passes_of_sweep(out: Place) -> list[KeptPass]:
 class PassesReader:
     """Reads how many iterations are done of passes that have no threshold of their own."""
 
-    def __init__(self, out: Place, passes: Sequence[KeptPass]) -> None:
-        self.out, self.run, self.passes = out, Run.at(out), passes
+    def __init__(self, out: Place, passes: Sequence[KeptPass], *, counts: str = "iterations") -> None:
+        self.out, self.run, self.passes, self.counts = out, Run.at(out), passes, counts
 
     def __call__(self) -> list[AnalysisStatus]:
         """Return the status of every pass."""
@@ -315,7 +317,8 @@ class PassesReader:
                 done += iterations
                 recent += iterations if now - changed < _RECENT_SECONDS else 0
         total = max(sum(s.iterations for s in have), each.iterations)
-        return AnalysisStatus(each.serves, done, total, recent / _RECENT_SECONDS, None, "", None, failed)
+        rate = recent / _RECENT_SECONDS
+        return AnalysisStatus(each.serves, done, total, rate, None, "", None, failed, self.counts)
 
 
 def status_reader(out: str | Place) -> Callable[[], list[AnalysisStatus]]:
@@ -323,7 +326,7 @@ def status_reader(out: str | Place) -> Callable[[], list[AnalysisStatus]]:
     out = place(out)
     if holds_atlas(out):
         plan = stored_literature(out)[0]
-        return PassesReader(out, [KeptPass(plan, len(plan.names), "sets, each an iteration")])
+        return PassesReader(out, [KeptPass(plan, len(plan.names), "atlas")], counts="sets")
     return PassesReader(out, _passes_of_sweep(out)) if holds_sweep(out) else StatusReader(out)
 
 

@@ -202,7 +202,7 @@ def test_the_commands_of_the_readme(
     assert re.search(r"submitted: Slurm job (\d+) and (\d+)\n  ale-dask status '.*' --watch\n", said)
     assert "exit 75" in said
     assert written(out) == expected
-    assert re.search(r"finished: ", said)
+    assert re.search(r" finished(: .*)? \(", said)
     for part in ("_0.out\n", "_1.out\n", "report: "):
         assert part in said.partition("exit 75")[2]
     assert sum(map(int, re.findall(r"(\d+) blocks computed", said))) == BLOCKS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -124,6 +125,9 @@ def test_a_submitted_run_loses_a_worker_and_its_driver_and_no_bit(
     command("collect", out, code=74)
     command("block", out, 11)
     assert done() == status(out)[0].done
+    shown = command("status", out).stdout
+    assert re.search(rf"^atlas +{done()} of +12 sets", shown, re.M)
+    assert (f"wait: {12 - done()} of 12 sets are missing" if done() < 12 else "enough: all sets are there") in shown
     assert json.loads(command("run", out, "-o", out, "-b", "serial", "-q", "--json").stdout)["sha256"] == whole
     assert json.loads(command("collect", out, "--json").stdout)["sha256"] == whole
 
