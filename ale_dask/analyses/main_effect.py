@@ -190,12 +190,20 @@ def null_voxel_rate(plan: MainEffectPlan) -> float:
     comes from the reported foci, and in a large sample drawn foci reach it far more often than `voxel_p` says: the
     largest clusters of the null are then so large that hardly a true one exceeds them.
     """
-    return _voxel_rate(Keyed((plan.key_without_seed, plan.draw_key.tobytes()), plan))
+    key = hashlib.sha256(plan.key_without_seed.encode() + plan.draw_key.tobytes()).digest()
+    if key not in _RATES:
+        if len(_RATES) >= _MOST_RATES:
+            _RATES.clear()
+        _RATES[key] = _voxel_rate(plan)
+    return _RATES[key]
 
 
-@lru_cache(maxsize=32)
-def _voxel_rate(keyed: Keyed[MainEffectPlan]) -> float:
-    plan = keyed.value
+_RATES: dict[bytes, float] = {}
+"""The rates of plans; a number each, so that those of thousands may be held."""
+_MOST_RATES = 20_000
+
+
+def _voxel_rate(plan: MainEffectPlan) -> float:
     iterations = int(np.clip(_RATE_FOCI // max(1, int(plan.focus_begin[-1])), 1, 16))
     with _BUILDING:
         null = pruned_of(plan)

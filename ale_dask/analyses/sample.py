@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -231,6 +231,6 @@ def reorder(foci: xr.Dataset, order: npt.NDArray[np.int64]) -> xr.Dataset:
     return moved.assign(focus_experiment=("focus", belongs[focus_order].astype(np.int32)))
 
 
-def study_bits(samples: Sequence[Sample]) -> int:
+def study_bits(samples: Iterable[Sample]) -> int:
     """Return the number of fixed-point bits at which the union of all samples cannot overflow an int32."""
     return scale_bits(np.concatenate([s.peaks() for s in samples]))

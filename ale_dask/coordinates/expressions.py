@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import keyword
 import operator
 import re
 import warnings
@@ -92,6 +93,15 @@ def holds(expression: str, table: pd.DataFrame, *, where: str) -> npt.NDArray[np
         kind = _KIND_OF_DTYPE[values.dtype.kind]
         raise InputError(f"{where}: {shown(expression)} is {kind}; compare it with something")
     return np.broadcast_to(values, (len(table),)).copy()
+
+
+def text_asked(expression: str) -> tuple[str, str] | None:
+    """Return column and text of a condition that is only `column == 'text'`, and None for any other condition."""
+    match = _ONE_TEXT.fullmatch(expression.strip())
+    return None if match is None or keyword.iskeyword(match[2] or "") else (match[1] or match[2], match[4])
+
+
+_ONE_TEXT = re.compile(r"""(?:`([^`]+)`|([A-Za-z_]\w*))[ \t]*==[ \t]*(['"])([^'"\\\x00-\x1f]*)\3""", re.ASCII)
 
 
 class _Evaluation:

@@ -202,11 +202,14 @@ def subset(dataset: xr.Dataset, keep: npt.ArrayLike) -> xr.Dataset:
     if chosen.dtype != np.bool_ or chosen.shape != (dataset.sizes["experiment"],):
         wanted = dataset.sizes["experiment"]
         raise InputError(f"subset: keep is {chosen.dtype} {chosen.shape}; it must be bool ({wanted},)")
-    owner = dataset["focus_experiment"].values
-    foci = np.flatnonzero(chosen[owner])
-    position = (np.cumsum(chosen) - 1).astype(np.int32)
-    cut = dataset.isel(experiment=np.flatnonzero(chosen), focus=foci)
-    return describe(cut.assign(focus_experiment=("focus", position[owner[foci]])))
+    return taken(dataset, np.flatnonzero(chosen), np.flatnonzero(chosen[dataset["focus_experiment"].values]))
+
+
+def taken(dataset: xr.Dataset, experiments: npt.NDArray[np.intp], foci: npt.NDArray[np.intp]) -> xr.Dataset:
+    """Return the foci Dataset of some experiments and all foci of these, both by position in ascending order."""
+    cut = dataset.isel(experiment=experiments, focus=foci)
+    owner = np.searchsorted(experiments, cut["focus_experiment"].values).astype(np.int32)
+    return describe(cut.assign(focus_experiment=("focus", owner)))
 
 
 SAMPLE = "sample"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,8 @@ import xarray as xr
 
 from ale_dask.config.foci_source import RULES, Step
 from ale_dask.config.study import step_from
-from ale_dask.coordinates.expressions import holds
-from ale_dask.coordinates.foci import n_foci, subset, table
+from ale_dask.coordinates.expressions import holds, text_asked
+from ale_dask.coordinates.foci import n_foci, subset, table, taken
 from ale_dask.coordinates.masks import load_mask
 from ale_dask.coordinates.readers.text import shown
 from ale_dask.coordinates.seeds import seed_record
@@ -24,6 +26,8 @@ from ale_dask.errors import InputError, did_you_mean
 
 FLOW = ("sample", "step", "rule", "why", "studies", "experiments", "foci", "subjects", "removed")
 """The columns of the table that `flow` returns."""
+UNLISTED = "not listed"
+"""The word for removed experiments of which there are too many to name."""
 
 
 def select(
@@ -68,18 +72,69 @@ def select(
     >>> flow(large)[["rule", "experiments"]].values.tolist()
     [['read', 17], ['where n >= 20', 5], ['one per study: the first listed', 5]]
     """
-    rows = json.loads(dataset.attrs.get("selection", "[]")) or [_row(name, 0, "read", dataset)]
+    return select_from(Whole(dataset), *steps, name=name, where=where)
+
+
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """All experiments of some files, with what every sample needs that is picked from them; it must not be changed."""
+
+    dataset: xr.Dataset
+
+    @cached_property
+    def counts(self) -> tuple[int, int, int, int]:
+        """The numbers of studies, experiments, foci and subjects."""
+        return _counts(self.dataset)
+
+    @cached_property
+    def _experiments_of_text(self) -> dict[str, dict[str, list[int]]]:
+        """The positions of the experiments by the text of a column, of each column that holds text alone."""
+        experiments = table(self.dataset)
+        texts = {str(c): experiments[c].tolist() for c in experiments if experiments[c].dtype.kind == "O"}
+        found: dict[str, dict[str, list[int]]] = {}
+        for column, values in texts.items():
+            if all(type(value) is str for value in values):
+                found[column] = {}
+                for position, value in enumerate(values):
+                    found[column].setdefault(value, []).append(position)
+        return found
+
+    @cached_property
+    def _foci_of_experiment(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """The foci (focus) in the order of their experiments, and where those of each experiment begin and end."""
+        owner = self.dataset["focus_experiment"].values
+        return np.argsort(owner, kind="stable"), np.r_[0, np.cumsum(n_foci(self.dataset))]
+
+    def having(self, expression: str) -> xr.Dataset | None:
+        """Return the experiments for which `column == 'text'` holds; None for another condition or column."""
+        asked = text_asked(expression)
+        if asked is None or asked[0] not in self._experiments_of_text:
+            return None
+        positions = np.array(self._experiments_of_text[asked[0]].get(asked[1], []), dtype=np.intp)
+        order, begin = self._foci_of_experiment
+        foci = np.concatenate([order[:0], *(order[begin[p] : begin[p + 1]] for p in positions)])
+        return taken(self.dataset, positions, np.sort(foci))
+
+
+def select_from(
+    whole: Whole, *steps: Step | Mapping[str, Any] | str, name: str, where: str, listed: bool = True
+) -> xr.Dataset:
+    """Return what `select` returns; without `listed`, the flow says how many experiments a rule removed, not which."""
+    dataset = whole.dataset
+    rows = json.loads(dataset.attrs.get("selection", "[]")) or [_row(name, 0, "read", whole.counts)]
     for number, given in enumerate(steps, 1):
         at = f"{where}[{number}]"
         values = {"where": given} if isinstance(given, str) else given
         step = values if isinstance(values, Step) else step_from(dict(values), source=at)
         rule = next(rule for rule in RULES if getattr(step, rule) is not None)
         before = dataset
-        dataset = _APPLY[rule](dataset, step, f"{at}.{rule}")
+        picked = whole.having(step.where) if number == 1 and step.where is not None else None
+        dataset = _APPLY[rule](dataset, step, f"{at}.{rule}") if picked is None else picked
         words = _in_words(step, rule)
         if not dataset.sizes["experiment"]:
             raise InputError(f"{at}.{rule}: no experiment is left of {before.sizes['experiment']}; {words}")
-        row = _row(name, len(rows), words, dataset, removed=_removed(before, dataset))
+        removed = _removed(before, dataset) if listed else _number_removed(before, dataset)
+        row = _row(name, len(rows), words, _counts(dataset), removed=removed)
         rows.append(row | {"why": step.why} | seed_record(step))
     return dataset.assign_attrs(selection=json.dumps(rows))
 
@@ -91,7 +146,7 @@ def drop_empty(dataset: xr.Dataset) -> xr.Dataset:
     if not rows or len({row["sample"] for row in rows}) > 1 or remaining.sizes == dataset.sizes:
         return remaining
     rule = _in_words(Step(drop_empty=True), "drop_empty")
-    rows.append(_row(rows[0]["sample"], len(rows), rule, remaining, removed=_removed(dataset, remaining)))
+    rows.append(_row(rows[0]["sample"], len(rows), rule, _counts(remaining), removed=_removed(dataset, remaining)))
     return remaining.assign_attrs(selection=json.dumps(rows))
 
 
@@ -102,9 +157,9 @@ def with_step(before: xr.Dataset, after: xr.Dataset, rule: str, *, name: str) ->
     """
     rows = json.loads(before.attrs.get("selection", "[]"))
     if len({row["sample"] for row in rows}) != 1:
-        rows.append(_row(name, 0, "read" if not rows else "joined", before))
+        rows.append(_row(name, 0, "read" if not rows else "joined", _counts(before)))
     sample, step = rows[-1]["sample"], rows[-1]["step"] + 1
-    rows.append(_row(sample, step, rule, after, removed=_removed(before, after)))
+    rows.append(_row(sample, step, rule, _counts(after), removed=_removed(before, after)))
     return after.assign_attrs(selection=json.dumps(rows))
 
 
@@ -138,9 +193,19 @@ def _removed(before: xr.Dataset, after: xr.Dataset) -> list[str]:
     return [i for i in before["experiment_id"].values.tolist() if i not in remaining]
 
 
-def _row(sample: str, number: int, rule: str, dataset: xr.Dataset, *, removed: Sequence[str] = ()) -> dict[str, Any]:
+def _number_removed(before: xr.Dataset, after: xr.Dataset) -> list[str]:
+    number = before.sizes["experiment"] - after.sizes["experiment"]
+    return [f"{number:,} experiment{'s' * (number > 1)}, {UNLISTED}"] if number else []
+
+
+def _counts(dataset: xr.Dataset) -> tuple[int, int, int, int]:
     studies = len(set(dataset["experiment_study"].values.tolist()))
-    counts = (studies, dataset.sizes["experiment"], dataset.sizes["focus"], n_subjects(dataset))
+    return studies, dataset.sizes["experiment"], dataset.sizes["focus"], n_subjects(dataset)
+
+
+def _row(
+    sample: str, number: int, rule: str, counts: tuple[int, int, int, int], *, removed: Sequence[str] = ()
+) -> dict[str, Any]:
     return dict(zip(FLOW, (sample, number, rule, "", *counts, list(removed)), strict=True))
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -149,6 +149,42 @@ def store_plan(out: Place, make: Callable[[], P], *, name: str, identity: str, c
     if plan.identity != identity or plan.name != name:
         raise StoreError(f"{path}: belongs to another configuration; give another -o, or --overwrite")
     return cast(P, plan)
+
+
+class _ReadArrays(Mapping[str, npt.NDArray[Any]]):
+    """The arrays of a stored plan, read again when they are asked for: memory holds those of a few plans."""
+
+    def __init__(self, path: Place, plan: Plan) -> None:
+        self._path, self._id, self._names = path, plan.id, tuple(plan.arrays)
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        return _arrays_at(self._path, self._id)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A worker may not see OUT.
+        return dict, (dict(self),)
+
+
+def with_read_arrays(out: Place, plan: P) -> P:
+    """Return a plan that OUT holds without its arrays, 0.2 to 5 MB, which are read when they are asked for."""
+    let_go = replace(plan, arrays=_ReadArrays(out / "plans" / plan.name / "plan.npz", plan))
+    # The id is a hash over the arrays, and verified.
+    let_go.__dict__["id"] = plan.id
+    return let_go
+
+
+@lru_cache(maxsize=16)
+def _arrays_at(path: Place, plan_id: str) -> Mapping[str, npt.NDArray[Any]]:
+    plan = _plan_of(path, path.read_bytes())
+    if plan.id != plan_id:
+        raise StoreError(f"{path}: was replaced while a run read it; run the same command again")
+    return plan.arrays
 
 
 def _first(path: Place, plan: Plan) -> Plan:

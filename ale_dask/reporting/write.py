@@ -14,19 +14,21 @@ import xarray as xr
 from ale_dask.analyses.findings.model import by_name, is_simulated, model_of, with_origin
 from ale_dask.analyses.main_effect import EPS, decision_variables
 from ale_dask.analyses.sensitivity.power import with_power
+from ale_dask.coordinates.selection import UNLISTED
 from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.errors import InputError
 from ale_dask.reporting.common.extra import PAGE, PICTURES, WORD, available
 from ale_dask.reporting.common.map_files import SIMULATED, write_maps
 from ale_dask.reporting.common.maps import find_map_spec, stem
-from ale_dask.reporting.common.once import each_table_once
+from ale_dask.reporting.common.once import each_table_once, forget_tables, kept
+from ale_dask.reporting.common.palette import hues_of
 from ale_dask.reporting.common.phrases import volume_at
 from ale_dask.reporting.common.wording import label, shortfalls
 from ale_dask.reporting.figures.flow import flow_svg, flow_table, sample_colours
 from ale_dask.reporting.figures.maps import write_pictures
 from ale_dask.reporting.figures.overlap import MOST_COMPARED, overlap_svg, overlap_table
 from ale_dask.reporting.figures.plots import write_plots
-from ale_dask.reporting.figures.study_context import study_contexts
+from ale_dask.reporting.figures.study_context import StudyContext, study_context
 from ale_dask.reporting.figures.viewer_layers import template
 from ale_dask.reporting.html.page import MOST_SECTIONS, PageFigures, RunSource, write_page
 from ale_dask.reporting.sensitivity.evidence_files import write_evidence
@@ -37,14 +39,16 @@ from ale_dask.reporting.tables.clusters import (
     cluster_tables,
     formatted,
     rows_of,
+    rows_of_main_effect,
     study_table,
     tsv,
 )
 from ale_dask.reporting.tables.contributions import contribution_table
-from ale_dask.reporting.tables.paper import article_html, article_table, printed
+from ale_dask.reporting.tables.paper import article_html, article_notes, article_rows, article_table, printed
 from ale_dask.reporting.tables.word import article_docx
-from ale_dask.reporting.text.base_rate import base_rate_lines
+from ale_dask.reporting.text.base_rate import base_rate_lines, clusters_beside_uniform
 from ale_dask.reporting.text.subgroups import subgroup_sentences
+from ale_dask.reporting.text.summary import level_and_lines
 from ale_dask.storage.location import replace_file
 from ale_dask.version import __version__
 
@@ -75,26 +79,18 @@ def write_results(
     folders = {name: out / stem(name) for name in results}
     if len(set(folders.values())) < len(folders):
         raise InputError(f"two of the analyses {', '.join(results)} would share a folder; rename one")
-    contexts = study_contexts(results)
-    figure_paths: list[Path] = []
     drawing = pictures and available(*PICTURES)
-    # Maps are compressed, and their pictures drawn, mostly without the interpreter lock, while this thread makes tables
-    # and plots.
-    with ThreadPoolExecutor(1) as pool:
-        beside = [pool.submit(write_maps, result, folders[name]) for name, result in results.items()]
-        painted = results if drawing else {}
-        drawn = [pool.submit(write_pictures, result, folders[n], contexts[n]) for n, result in painted.items()]
-        for name, result in results.items():
-            _write_analysis_tables(result, results, folders[name])
-            if source is not None and name in source.evidence:
-                write_evidence(source.evidence[name], folders[name])
-            if drawing:
-                figure_paths += write_plots(result, folders[name], context=contexts[name])
-        _write_study_files(results, out, title=title)
-        for written in beside:
-            written.result()
-        for paths in drawn:
-            figure_paths += paths.result()
+    contexts: dict[str, StudyContext] = {}
+    figure_paths: list[Path] = []
+    names = list(results)
+    for first in range(0, len(names), _TOGETHER):
+        some = names[first : first + _TOGETHER]
+        figure_paths += _write_analyses(some, results, folders, source, contexts, drawing=drawing)
+        if len(results) > MOST_SECTIONS:
+            # The page is an index: what was made of these, 0.2 MB each, is not shown again.
+            contexts.clear()
+            forget_tables()
+    _write_study_files(results, out, title=title)
     if len(results) > MOST_SECTIONS:
         log.info(f"no table.docx: Word opens no table of {len(results):,} analyses; table.tsv and table.html have them")
     elif available(*WORD):
@@ -103,6 +99,55 @@ def write_results(
         replace_file(out / "table.html", article_html(results, title=title).encode())
         figures = PageFigures(figure_paths, contexts, template() if drawing else None)
         write_page(results, out, title=title, source=source or RunSource(), figures=figures)
+
+
+_TOGETHER = 8
+"""Analyses that are written before the next are begun: memory may hold the maps of a few only."""
+
+
+def _write_analyses(
+    names: Sequence[str],
+    results: Mapping[str, xr.Dataset],
+    folders: Mapping[str, Path],
+    source: RunSource | None,
+    contexts: dict[str, StudyContext],
+    *,
+    drawing: bool,
+) -> list[Path]:
+    """Write the files of some analyses, add the context of each, and return the paths of their figures."""
+    hues = hues_of(results)
+    contexts |= {name: study_context(results[name], results, hues) for name in names}
+    figures: list[Path] = []
+    # Maps are compressed, and their pictures drawn, mostly without the interpreter lock, while this thread makes tables
+    # and plots.
+    with ThreadPoolExecutor(1) as pool:
+        beside = [pool.submit(write_maps, results[name], folders[name]) for name in names]
+        painted = names if drawing else ()
+        drawn = [pool.submit(write_pictures, results[n], folders[n], contexts[n]) for n in painted]
+        for name in names:
+            _write_analysis_tables(results[name], results, folders[name])
+            if source is not None and name in source.evidence:
+                write_evidence(source.evidence[name], folders[name])
+            if drawing:
+                figures += write_plots(results[name], folders[name], context=contexts[name])
+            _keep_small(results[name])
+        for written in beside:
+            written.result()
+        for paths in drawn:
+            figures += paths.result()
+    return figures
+
+
+def _keep_small(result: xr.Dataset) -> None:
+    """Make what tables and texts of the whole study say of a main effect, while its maps are at hand."""
+    if model_of(result).kind == "main-effect":
+        rows_of_main_effect(result)
+        article_rows(result)
+        article_notes(result)
+        level_and_lines(result)
+        _places(result)
+        if "z_base_rate" in result and model_of(result).inference.null == "both":
+            clusters_beside_uniform(result)
 
 
 def _write_analysis_tables(result: xr.Dataset, results: Mapping[str, xr.Dataset], folder: Path) -> None:
@@ -129,6 +174,8 @@ def _write_study_files(results: Mapping[str, xr.Dataset], out: Path, *, title: s
     selection = flow_table(results)
     if len(selection):
         replace_file(out / "selection.tsv", tsv(selection))
+    if selection["removed"].str.endswith(UNLISTED).any():
+        log.info("selection.tsv: counts the experiments that rules removed; too many samples are picked to name them")
     colours = sample_colours(results)
     for sample, steps in selection.groupby("sample", sort=False):
         # Names come from study.toml, or from a Python user who may write anything.
@@ -194,13 +241,7 @@ def summary_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
     for name, result in results.items():
         if model_of(result).kind != "main-effect":
             continue
-        table = cluster_table(result)
-        clusters = table[table["Cluster Size (mm3)"].notna()]
-        places = [
-            volume_at(row["Cluster Size (mm3)"], (row["X"], row["Y"], row["Z"])) for row in rows_of(clusters.head(5))
-        ]
-        more = f" and {len(clusters) - 5} more" if len(clusters) > 5 else ""
-        lines.append(f"{name}: {'; '.join(places) or 'no cluster'}{more}")
+        lines.append(f"{name}: {_places(result)}")
     lines += base_rate_lines(results)
     lines += decision_lines(results)
     lines += [f"{name}: {words}" for name, result in results.items() for words in shortfalls(result)]
@@ -225,6 +266,16 @@ def _lines_by_threshold(results: Mapping[str, xr.Dataset]) -> list[str]:
         values = [f"{column} {text[column]}" for column in ("Z", "ALE", "share", "p") if text.get(column)]
         lines.append(f"  {volume_at(row['volume_mm3'], (row['x'], row['y'], row['z']))}: {', '.join(values)}")
     return lines
+
+
+@kept
+def _places(result: xr.Dataset) -> str:
+    """Return the size and place of the largest clusters of a main effect in words."""
+    table = cluster_table(result)
+    clusters = table[table["Cluster Size (mm3)"].notna()]
+    places = [volume_at(row["Cluster Size (mm3)"], (row["X"], row["Y"], row["Z"])) for row in rows_of(clusters.head(5))]
+    more = f" and {len(clusters) - 5} more" if len(clusters) > 5 else ""
+    return f"{'; '.join(places) or 'no cluster'}{more}"
 
 
 def decision_lines(results: Mapping[str, xr.Dataset]) -> list[str]:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -254,6 +254,15 @@ def _copies() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="ale-dask-")
 
 
+def beginning(prefixes: Iterable[str]) -> Callable[[str], bool]:
+    """Return the function that says whether a path begins as one of thousands of prefixes does, in their folder."""
+    by_folder: dict[str, list[str]] = {}
+    for prefix in prefixes:
+        by_folder.setdefault(prefix.partition("/")[0] if "/" in prefix else "", []).append(prefix)
+    tried = {folder: tuple(each) for folder, each in by_folder.items()}
+    return lambda path: path.startswith((*tried.get("", ()), *tried.get(path.partition("/")[0], ())))
+
+
 def local_copy(where: Place, *, only: tuple[str, ...]) -> Path:
     """Return a local folder with the files of a place: the place itself, or copies that last as long as this process.
 
@@ -262,8 +271,9 @@ def local_copy(where: Place, *, only: tuple[str, ...]) -> Path:
     if isinstance(where, Path):
         return where
     folder = Path(_copies().name, uuid.uuid4().hex)
+    wanted = beginning(only)
     for name in files(where):
-        if name.startswith(only):
+        if wanted(name):
             target = folder / name
             # An object's name may hold "..", which here would lead out of the folder.
             if not target.resolve().is_relative_to(folder.resolve()):

@@ -60,6 +60,8 @@ def study_notices(study: Study) -> list[Notices]:
     mask = load_space(study.inference)
     foci, samples = read_samples(study, mask=mask)
     notices = [_notices(name, [dataset], lint(dataset, mask=mask)) for name, dataset in foci.items()]
+    told = _Told(notices)
+    at = {entry.name: number for number, entry in enumerate(notices)}
     for name, analysis in study.analysis.items():
         if isinstance(analysis, MainEffect):
             used = samples[name].foci
@@ -67,27 +69,27 @@ def study_notices(study: Study) -> list[Notices]:
             findings = [f for f in lint(used, mask=mask) if f.code not in MIXED] if len(analysis.foci) > 1 else []
             if study.inference.null != "uniform" and study.inference.base_rate in (LITERATURE, *DATABASES):
                 findings = [*findings, *base_rate_findings(used)]
-            added = _only_new(_notices(name, [used], findings), notices)
+            added = told.only_new(_notices(name, [used], findings))
             if len(analysis.foci) > 1:
                 notices.append(added)
             elif added.decisions or added.findings:
                 # The sample already has an entry, whose counts are those before any experiments are pooled.
-                at = next(i for i, entry in enumerate(notices) if entry.name == analysis.foci[0])
-                notices[at] = replace(
-                    notices[at],
-                    decisions=(*notices[at].decisions, *added.decisions),
-                    findings=(*notices[at].findings, *added.findings),
+                entry = notices[at[analysis.foci[0]]]
+                notices[at[analysis.foci[0]]] = replace(
+                    entry,
+                    decisions=(*entry.decisions, *added.decisions),
+                    findings=(*entry.findings, *added.findings),
                 )
         elif isinstance(analysis, Contrast | BalancedContrast):
             arms = [samples[arm].foci for arm in analysis.arms]
             findings = lint_contrast(*arms)
             if study.inference.shared == "exclude":
                 arms = list(disjoint_arms(*arms, shared="exclude", name=f"analysis.{name}"))
-            notices.append(_only_new(_notices(name, arms, findings), notices))
+            notices.append(told.only_new(_notices(name, arms, findings)))
         elif isinstance(analysis, Moderator):
             scores = moderated(samples[analysis.of], analysis, name=f"analysis.{name}")
             used = add_decisions(scores.sample.foci, scores.decisions)
-            notices.append(_only_new(_notices(name, [used], moderator_findings(scores)), notices))
+            notices.append(told.only_new(_notices(name, [used], moderator_findings(scores))))
     if (protocol := protocol_of(study)) is not None:
         differing = [Finding("deviation", d.words(), protocol.file) for d in deviations(study, protocol)]
         notices.append(
@@ -169,16 +171,28 @@ def _notices(name: str, foci: Sequence[xr.Dataset], findings: Iterable[Finding])
     return Notices(name, counts, tuple(distinct), tuple(findings))
 
 
-def _only_new(notices: Notices, earlier: Sequence[Notices]) -> Notices:
-    """Return the notices without the decisions and findings that earlier entries have already."""
-    known_decisions = {d for entry in earlier for d in entry.decisions}
-    known_findings = {(f.code, f.message) for entry in earlier for f in entry.findings}
-    return Notices(
-        notices.name,
-        notices.counts,
-        tuple(d for d in notices.decisions if d not in known_decisions),
-        tuple(f for f in notices.findings if (f.code, f.message) not in known_findings),
-    )
+class _Told:
+    """The decisions and findings that entries have already."""
+
+    def __init__(self, entries: Iterable[Notices]) -> None:
+        self.decisions: set[Decision] = set()
+        self.findings: set[tuple[str, str]] = set()
+        for entry in entries:
+            self._add(entry)
+
+    def _add(self, entry: Notices) -> None:
+        self.decisions.update(entry.decisions)
+        self.findings.update((f.code, f.message) for f in entry.findings)
+
+    def only_new(self, notices: Notices) -> Notices:
+        """Return an entry without the decisions and findings that earlier ones have, which from now on has its own."""
+        new = replace(
+            notices,
+            decisions=tuple(d for d in notices.decisions if d not in self.decisions),
+            findings=tuple(f for f in notices.findings if (f.code, f.message) not in self.findings),
+        )
+        self._add(new)
+        return new
 
 
 def _prefix(where: str) -> str:

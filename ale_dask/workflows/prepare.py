@@ -22,25 +22,28 @@ from ale_dask.analyses.main_effect import MainEffectPlan, identity_of, null_voxe
 from ale_dask.analyses.networks import check_networks
 from ale_dask.analyses.sample import Sample, enough, sample, study_bits
 from ale_dask.analyses.statistics.null import NullStatisticPlan
-from ale_dask.analyses.study_plans import PreparedStudy
+from ale_dask.analyses.study_plans import PreparedStudy, plan_main_effect
 from ale_dask.analyses.study_statistics import check_statistics, plan_statistics
 from ale_dask.config.analysis import BalancedContrast, Conjunction, Contrast
 from ale_dask.config.files import expand_files
 from ale_dask.config.foci_source import FociSource
-from ale_dask.config.study import Study, main_effects_of
+from ale_dask.config.study import Study, are_many, main_effects_of
 from ale_dask.coordinates import foci as foci_data
 from ale_dask.coordinates.masks import load_mask, load_space
 from ale_dask.coordinates.pooling import by_subjects
 from ale_dask.coordinates.readers import read_foci
-from ale_dask.coordinates.selection import select
+from ale_dask.coordinates.selection import Whole, select_from
 from ale_dask.coordinates.subject_groups import with_groups
 from ale_dask.errors import InputError
 from ale_dask.execution.backends.connect import cpu_count
-from ale_dask.execution.block_store import store_plan
+from ale_dask.execution.block_store import store_plan, with_read_arrays
 from ale_dask.execution.plan import TASK_SECONDS, P, Plan, block_size
 from ale_dask.numerics.pruned_null import MANY
 from ale_dask.numerics.space import Mask
 from ale_dask.storage.location import Place
+
+MOST_LISTED = 1_000_000
+"""Experiments, counted once per sample picked from them, up to which those that rules remove are named: about 15 MB."""
 
 
 def read_sources(study: Study, *, need_n: bool) -> dict[str, xr.Dataset]:
@@ -51,7 +54,11 @@ def read_sources(study: Study, *, need_n: bool) -> dict[str, xr.Dataset]:
     InputError
         for a file or an experiment that cannot be used; with `need_n` also for an experiment without a sample size.
     """
-    return {name: _read_source(name, source, need_n=need_n) for name, source in study.foci.items()}
+    # The selection may remove the experiments without a sample size.
+    whole = {name: _whole(source, need_n=need_n and not source.select) for name, source in study.foci.items()}
+    picked_from = (whole[name].dataset.sizes["experiment"] for name, source in study.foci.items() if source.select)
+    listed = sum(picked_from) <= MOST_LISTED
+    return {name: _selected(name, source, whole[name], listed=listed) for name, source in study.foci.items()}
 
 
 def read_samples(study: Study, *, mask: Mask) -> tuple[dict[str, xr.Dataset], dict[str, Sample]]:
@@ -93,9 +100,14 @@ def prepare(study: Study) -> PreparedStudy:
     check_networks(inference, mask)
     sources, samples = read_samples(study, mask=mask)
     make = partial(sample, mask=mask, inference=inference)
+    alone = {main.foci[0]: samples[name] for name, main in main_effects_of(study).items() if len(main.foci) == 1}
     # Pooling experiments never raises the sum of a voxel, so that no union of these samples can overflow either.
-    pooled = {name: by_subjects(foci, inference.same_subjects, name=name) for name, foci in sources.items()}
-    bits = study_bits([make(foci, name=f"foci.{name}") for name, foci in pooled.items()])
+    bits = study_bits(
+        alone[name]
+        if name in alone
+        else make(by_subjects(foci, inference.same_subjects, name=name), name=f"foci.{name}")
+        for name, foci in sources.items()
+    )
     arms: dict[str, tuple[Sample, Sample]] = {}
     balanced: dict[str, tuple[Sample, Sample]] = {}
     for name, analysis in study.analysis.items():
@@ -146,17 +158,19 @@ def samples_and_arms(study: Study) -> tuple[dict[str, xr.Dataset], dict[str, tup
     return foci, compared
 
 
-def _read_source(name: str, source: FociSource, *, need_n: bool) -> xr.Dataset:
-    # The selection may remove the experiments without a sample size.
-    need_n = need_n and not source.select
-    foci = read_sample(source, need_n=need_n)
+def _selected(name: str, source: FociSource, whole: Whole, *, listed: bool) -> xr.Dataset:
+    foci = whole.dataset
     if source.select:
-        foci = select(foci, *source.select, name=name, where=f"foci.{name}.select")
+        foci = select_from(whole, *source.select, name=name, where=f"foci.{name}.select", listed=listed)
     return with_groups(foci, source.groups, where=f"foci.{name}.groups") if source.groups else foci
 
 
-def read_sample(source: FociSource, *, need_n: bool = False) -> xr.Dataset:
+def read_sample(source: FociSource) -> xr.Dataset:
     """Return the foci of the files of a source before any selection; unchanged files are read once per process."""
+    return _whole(source).dataset
+
+
+def _whole(source: FociSource, *, need_n: bool = False) -> Whole:
     files = tuple(expand_files(source.files))
     stamps = tuple(map(_time_and_size, files))
     columns = tuple(sorted(source.columns.items()))
@@ -189,8 +203,8 @@ def _read_files(
     talairach: Any,
     need_n: bool,
     columns: tuple[tuple[str, str], ...],
-) -> xr.Dataset:
-    return read_foci(*files, n=n, space=space, talairach=talairach, require_n=need_n, columns=dict(columns))
+) -> Whole:
+    return Whole(read_foci(*files, n=n, space=space, talairach=talairach, require_n=need_n, columns=dict(columns)))
 
 
 def make_plans(
@@ -211,7 +225,8 @@ def make_plans(
             return replace(cast(P, known[identity]), name=name)
         if out is None:
             return make()
-        return store_plan(out, make, name=name, identity=identity, conventions=conventions)
+        plan = store_plan(out, make, name=name, identity=identity, conventions=conventions)
+        return with_read_arrays(out, plan) if are_many(prepared.study) else plan
 
     return plans_of(prepared, stored_or_made)
 
@@ -285,7 +300,16 @@ def scheduler_share(costs: Sequence[Cost], *, workers: int) -> float:
 
 def costs(prepared: PreparedStudy, *, workers: int | None = None) -> list[Cost]:
     """Return the cost of every plan of a study."""
+    each = partial(cost, prepared, workers=workers or cpu_count())
+    if are_many(prepared.study) and not prepared.study.statistic:
+        # One after the other: thousands of plans take gigabytes.
+        by_name = (plan_main_effect(prepared, name, {}, _made) for name in prepared.samples)
+        return [each(plan, name=name) for plans in by_name for name, plan in plans.items()]
     plans = make_plans(prepared)
     # What survives in a main effect is not known yet, and takes as long as an empty image.
-    plans |= plan_statistics(prepared, plans, lambda name, kind, conventions, make: make(), of_results=True)
-    return [cost(prepared, plan, name=name, workers=workers or cpu_count()) for name, plan in plans.items()]
+    plans |= plan_statistics(prepared, plans, _made, of_results=True)
+    return [each(plan, name=name) for name, plan in plans.items()]
+
+
+def _made(name: str, kind: str, conventions: dict[str, Any], make: Callable[[], P]) -> P:
+    return make()

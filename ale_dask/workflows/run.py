@@ -14,14 +14,16 @@ import xarray as xr
 
 from ale_dask.analyses.contrast import pooled_name
 from ale_dask.analyses.findings.certainty import Evidence
+from ale_dask.analyses.findings.model import with_origin
 from ale_dask.analyses.kept_ale import keep_ale, kept_ale
 from ale_dask.analyses.kinds import iterations_of, results_of
-from ale_dask.analyses.ma import ale_union, content_of_maps, store_ma
+from ale_dask.analyses.ma import ale_union, content_of_maps, store_ma, stored_ale, write_ma
 from ale_dask.analyses.main_effect import undecided
+from ale_dask.analyses.networks import with_networks
 from ale_dask.analyses.sensitivity.power import with_power
-from ale_dask.analyses.study_plans import Null, PreparedStudy
+from ale_dask.analyses.study_plans import Null, Nulls, PreparedStudy, collect_main_effect
 from ale_dask.config.run_record import RunRecord
-from ale_dask.config.study import Study, main_effects_of
+from ale_dask.config.study import Study, are_many, main_effects_of
 from ale_dask.errors import StoreError
 from ale_dask.execution.backends.connect import threads_of
 from ale_dask.execution.block_store import segments, shares_storage
@@ -43,6 +45,7 @@ from ale_dask.workflows.null_runs import write_statistics
 from ale_dask.workflows.prepare import kernels_of, prepare
 from ale_dask.workflows.run_directory import Run, create_run, jobs_of, run_token, stored_run
 from ale_dask.workflows.run_record import run_record
+from ale_dask.workflows.stored_results import read_when_used
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -177,6 +180,10 @@ def _observed_ale(
         # Some workers do not see OUT: this process writes the maps.
         scheduler = dask.config.set(scheduler=dask.threaded.get)
     with scheduler:
+        if are_many(prepared.study):
+            for name in main_effects_of(prepared.study):
+                write_ma(out, name, prepared.samples[name], identity=plans[name].identity)
+            return {}
         maps = {
             name: store_ma(out, name, prepared.samples[name], identity=plans[name].identity)
             for name in main_effects_of(prepared.study)
@@ -215,6 +222,18 @@ def _kept_or_computed(out: Place, union: Mapping[str, xr.DataArray], of: Mapping
     return kept | made
 
 
+def _stored_ale(out: Place, plan: Plan) -> Any:
+    """Return the ALE (voxel) of one main effect from its stored MA maps, or what object storage keeps of it."""
+    if isinstance(out, Path):
+        return stored_ale(out, plan.name)
+    of = hash_of({"maps": [content_of_maps(out, plan.name, identity=plan.identity)], "key": []})
+    ale = kept_ale(out, plan.name, of=of)
+    if ale is None:
+        ale = stored_ale(out, plan.name)
+        keep_ale(out, plan.name, ale, of=of)
+    return ale
+
+
 def _collect(
     prepared: PreparedStudy, out: Place, plans: Mapping[str, Plan], ale: Mapping[str, Any]
 ) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
@@ -227,6 +246,14 @@ def _collect(
         digests[name] = digest(null, *counts.values())
         return null, counts
 
+    if are_many(prepared.study):
+
+        def main_effect(name: str) -> xr.Dataset:
+            nulls = Nulls(plans, read, {name: _stored_ale(out, plans[name])}, {})
+            return with_networks(collect_main_effect(prepared, name, nulls))
+
+        collected = read_when_used(prepared.study.analysis, main_effect)
+        return with_origin(collected, simulated=prepared.study.simulated), digests
     # Not part of `results_of`, which a sweep calls for hundreds of cells: the simulations of power take seconds.
     return with_power(results_of(prepared, plans, read=read, ale=ale), plans), digests
 

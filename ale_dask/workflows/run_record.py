@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,7 +56,9 @@ def run_record(
     of the plan; `seconds` is the wall time.
     """
     study = with_expanded_files(study)
-    inputs = {name: _files(source) for name, source in study.foci.items()}
+    # One table may hold the experiments of thousands of samples, and is read once.
+    hashes = cache(lambda file: hashlib.sha256(Path(file).read_bytes()).hexdigest())
+    inputs = {name: _files(source, hashes) for name, source in study.foci.items()}
     read = {s["sha256"]: s for r in results.values() for s in json.loads(r.attrs.get("sources", "[]"))}
     record: RunRecord = {
         "schema": SCHEMA,
@@ -112,13 +116,10 @@ def _protocol(study: Study) -> dict[str, Any]:
     return {"file": protocol.file, "sha256": protocol.sha256, "deviations": deviate}
 
 
-def _files(source: FociSource) -> list[FileRecord]:
+def _files(source: FociSource, sha256_of: Callable[[str], str]) -> list[FileRecord]:
     """Return the name and sha256 of every file of a source, and of every image that selects its foci."""
     images = (step.inside for step in source.select if step.inside not in (None, *BUILT_IN))
-    return [
-        {"file": Path(file).name, "sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest()}
-        for file in (*source.files, *images)
-    ]
+    return [{"file": Path(file).name, "sha256": sha256_of(str(file))} for file in (*source.files, *images)]
 
 
 def _inference(study: Study, result: xr.Dataset) -> dict[str, Any]:
@@ -145,7 +146,7 @@ def _digests(name: str, digests: Mapping[str, str]) -> dict[str, Any]:
     """Return the digests of the nulls of an analysis by their key in run.json."""
     further = {"digest_base_rate": base_rate_name(name), "digest_clusters": clusters_name(name)}
     # Subsamples have a pass over their base-rate nulls for every 32 of them.
-    for number in range(1, len(digests)):
+    for number in takewhile(lambda number: pass_name(name, number) in digests, count(1)):
         further[f"digest_base_rate_{number + 1}"] = pass_name(name, number)
     return {"digest": digests.get(name)} | {key: digests[of] for key, of in further.items() if of in digests}
 
@@ -194,8 +195,9 @@ def _made_of(study: Study, name: str, result: xr.Dataset) -> dict[str, Any]:
         return {"clusters_tested": result.sizes.get("contrast_cluster")}
     if isinstance(analysis, Moderator):
         return {"clusters_tested": result.sizes.get("moderator_cluster")}
-    contrasts = [c for c, a in study.analysis.items() if isinstance(a, Contrast) and pooled_name(c) == name]
-    return {"pooled_for": contrasts[0]} if contrasts else {}
+    contrast = name.removesuffix(pooled_name(""))
+    pooled = contrast != name and isinstance(study.analysis.get(contrast), Contrast)
+    return {"pooled_for": contrast} if pooled else {}
 
 
 def _plain(value: Any) -> Any:

@@ -80,11 +80,14 @@ def _state_hash(out: Path) -> str:
 def _content(study: Study) -> Any:
     """Return the settings of a study with the hash and name of every file in place of its path."""
 
+    # One table may hold the experiments of thousands of samples, and is read once.
+    sha256_of = cache(lambda path: hashlib.sha256(Path(path).read_bytes()).hexdigest())
+
     def hashed(owner: str, path: str) -> str:
         # Of an image that names regions, the names are in a file beside it.
         found = label_file(path) if owner in (":networks", ":statistic") else None
         names = "" if found is None else f" {sorted(found[2].items())}"
-        return f"{hashlib.sha256(Path(path).read_bytes()).hexdigest()} {Path(path).name}{names}"
+        return f"{sha256_of(path)} {Path(path).name}{names}"
 
     content = with_files(with_expanded_files(study), hashed).model_dump(mode="json")
     if study.inference.base_rate in DATABASES:

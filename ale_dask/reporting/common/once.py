@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import pandas as pd
 import xarray as xr
 
 _P = ParamSpec("_P")
-_TABLES: ContextVar[dict[Any, tuple[Any, pd.DataFrame]] | None] = ContextVar("tables", default=None)
+_TABLES: ContextVar[dict[Any, tuple[Any, Any]] | None] = ContextVar("tables", default=None)
 
 
 @contextmanager
@@ -47,9 +47,39 @@ def made_once(make: Callable[_P, pd.DataFrame]) -> Callable[_P, pd.DataFrame]:
         if key not in tables:
             # The arguments are kept with the table: an id is given again once its object is gone.
             tables[key] = given, make(*args, **kwargs)
-        return tables[key][1].copy()
+        made: pd.DataFrame = tables[key][1]
+        return made.copy()
 
     return table
+
+
+def forget_tables() -> None:
+    """Forget the tables made inside `each_table_once` so far, 100 kB for a main effect; what is `kept` stays."""
+    if (tables := _TABLES.get()) is not None:
+        for key in [key for key in tables if key[0] != _KEPT]:
+            del tables[key]
+
+
+_KEPT = ""
+_T = TypeVar("_T")
+
+
+def kept(make: Callable[[xr.Dataset], _T]) -> Callable[[xr.Dataset], _T]:
+    """Return a function that makes something small of a result, and inside `each_table_once` makes it once."""
+
+    @wraps(make)
+    def small(result: xr.Dataset) -> _T:
+        tables = _TABLES.get()
+        if tables is None:
+            return make(result)
+        key = (_KEPT, make.__module__, make.__name__, id(result))
+        if key not in tables:
+            # The result is kept with it: an id is given again once its object is gone.
+            tables[key] = result, make(result)
+        made: _T = tables[key][1]
+        return made
+
+    return small
 
 
 def _key(argument: Any) -> Any:

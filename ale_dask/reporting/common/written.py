@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ale_dask.errors import StoreError
 from ale_dask.storage.checksums import hashes_of, read_seal, write_seal
-from ale_dask.storage.location import Place, files, recording, staged
+from ale_dask.storage.location import Place, beginning, files, recording, staged
 
 _COLLECT = "`ale-dask collect {0}` writes it again"
 _FOLLOW_UPS = {
@@ -42,12 +42,12 @@ def writing_results(out: Place, *, keeping: Sequence[str] | None = None) -> Iter
             yield folder
         below = {p.relative_to(folder).as_posix() for p in record if p.is_relative_to(folder)}
         new = hashes_of(folder, below)
-    prefixes = ("",) if keeping is None else tuple(keeping)
+    kept = beginning(("",) if keeping is None else keeping)
     old = _sealed(out)
     if old is None and keeping:
         # An earlier version wrote no list, or it was lost: the files are taken as they are now.
-        old = hashes_of(out, [name for name in files(out) if name.startswith(prefixes)])
-    unchanged = {name: digest for name, digest in (old or {}).items() if name.startswith(prefixes)}
+        old = hashes_of(out, [name for name in files(out) if kept(name)])
+    unchanged = {name: digest for name, digest in (old or {}).items() if kept(name)}
     write_seal(_path(out), unchanged | new)
 
 

@@ -46,16 +46,17 @@ class StudyContext:
 def study_contexts(results: Mapping[str, xr.Dataset]) -> dict[str, StudyContext]:
     """Return the context of each analysis of a study, by name."""
     hues = hues_of(results)
-    contexts = {}
-    for name, result in results.items():
-        names = model_of(result).parts
-        if set(names) <= set(hues):
-            used = foci_used(result, results)
-            parts = {part: _part(results[part], used[part], hues[part]) for part in names}
-            contexts[name] = StudyContext(parts, contribution_table(result, results))
-        else:
-            contexts[name] = StudyContext({}, None)
-    return contexts
+    return {name: study_context(result, results, hues) for name, result in results.items()}
+
+
+def study_context(result: xr.Dataset, results: Mapping[str, xr.Dataset], hues: Mapping[str, Hue]) -> StudyContext:
+    """Return the context of one analysis of a study, of which each main effect has its colour."""
+    names = model_of(result).parts
+    if not set(names) <= set(hues):
+        return StudyContext({}, None)
+    used = foci_used(result, results)
+    parts = {part: _part(results[part], used[part], hues[part]) for part in names}
+    return StudyContext(parts, contribution_table(result, results))
 
 
 def _part(result: xr.Dataset, foci: xr.Dataset, hue: Hue) -> Part:

@@ -28,7 +28,7 @@ from ale_dask.numerics.space import Mask
 from ale_dask.reporting.common.base_rate_maps import AGAINST, is_base_rate
 from ale_dask.reporting.common.extra import LABELS, available
 from ale_dask.reporting.common.maps import MapSpec, directions_of, find_map_spec, main_clusters, map_specs_of
-from ale_dask.reporting.common.once import made_once
+from ale_dask.reporting.common.once import kept, made_once
 from ale_dask.reporting.common.presentation import presentation_of
 from ale_dask.reporting.common.wording import controls
 from ale_dask.reporting.tables.columns import (
@@ -364,7 +364,7 @@ def study_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     for name, result in results.items():
         kind = model_of(result).kind
         if kind == "main-effect":
-            rows += _main_effect_rows(name, result)
+            rows += [{"analysis": name, **row} for row in rows_of_main_effect(result)]
             continue
         for level, source in levels_of(result):
             spec = find_map_spec(result, level=level, source=source)
@@ -396,13 +396,15 @@ def by_direction(result: xr.Dataset, spec: MapSpec) -> Iterator[tuple[str, MapSp
         yield direction, spec, table[table["Direction"] == direction]
 
 
-def _main_effect_rows(name: str, result: xr.Dataset) -> list[dict[str, Any]]:
+@kept
+def rows_of_main_effect(result: xr.Dataset) -> list[dict[str, Any]]:
+    """Return the rows of a main effect in the table of a study, without its name."""
     correction = model_of(result).correction
     p = f"p {correction.short} FWE" if correction.of_clusters else ""
     rows: list[dict[str, Any]] = []
     for source, level in zip(INPUTS, (correction.word, "uncorrected"), strict=True):
         words = controls(result, find_map_spec(result, level=level))
-        fixed = {"analysis": name, "kind": "main-effect", "input": source, "level": level, "controls": words}
+        fixed = {"kind": "main-effect", "input": source, "level": level, "controls": words}
         table = cluster_table(result, source=source)
         # Sub-peaks, which have no volume, are listed in the table of the analysis alone.
         clusters = rows_of(table[table["Cluster Size (mm3)"].notna()])

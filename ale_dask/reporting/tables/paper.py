@@ -15,7 +15,7 @@ from ale_dask.analyses.main_effect import EPS
 from ale_dask.config.analysis import INPUTS
 from ale_dask.reporting.common.map_files import SIMULATED
 from ale_dask.reporting.common.map_spec import MapSpec
-from ale_dask.reporting.common.once import made_once
+from ale_dask.reporting.common.once import kept, made_once
 from ale_dask.reporting.common.presentation import presentation_of, presentations
 from ale_dask.reporting.common.templates import template
 from ale_dask.reporting.common.wording import label
@@ -63,15 +63,29 @@ def article_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     rows: list[dict[str, str]] = []
     for name, result in results.items():
         mark = f"{SIMULATED}: {name}" if model_of(result).simulated else name
-        contributors = _contributors(result, results)
-        for direction, spec, table in presentation_of(result).listed(result):
-            fixed = {"Analysis": mark, "Direction": direction, "Threshold": label(result, spec)}
-            named = contributors if _is_shown(result, spec) else {}
-            clusters = [_row(row, result, spec, named) for row in rows_of(table)]
-            rows += [fixed | row for row in clusters] or [fixed | {"Region": "no cluster"}]
+        alone = model_of(result).kind == "main-effect"
+        own = article_rows(result) if alone else _rows(result, _contributors(result, results))
+        rows += [{"Analysis": mark, **row} for row in own]
     # Only subsamples have shares.
     columns = [c for c in COLUMNS if c != "Share" or any(row.get(c) for row in rows)]
     return pd.DataFrame([dict.fromkeys(columns, "") | row for row in rows], columns=columns, dtype=object)
+
+
+@kept
+def article_rows(result: xr.Dataset) -> list[dict[str, str]]:
+    """Return the rows of a main effect in `article_table`, without its name."""
+    return _rows(result, _contributors(result, {str(result.attrs["name"]): result}))
+
+
+def _rows(result: xr.Dataset, contributors: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the rows of an analysis in the table of a paper, without its name."""
+    rows: list[dict[str, str]] = []
+    for direction, spec, table in presentation_of(result).listed(result):
+        fixed = {"Direction": direction, "Threshold": label(result, spec)}
+        named = contributors if _is_shown(result, spec) else {}
+        clusters = [_row(row, result, spec, named) for row in rows_of(table)]
+        rows += [fixed | row for row in clusters] or [fixed | {"Region": "no cluster"}]
+    return rows
 
 
 def _is_shown(result: xr.Dataset, spec: MapSpec) -> bool:
@@ -180,12 +194,17 @@ def _heading(analysis: str, direction: str, threshold: str) -> str:
     return f"{': '.join(part for part in (name, direction) if part)} ({threshold})"
 
 
+@kept
+def article_notes(result: xr.Dataset) -> list[str]:
+    """Return what the notes below the table say of each map of a result."""
+    return [presentation_of(result).note(result, spec) for _, spec, _ in presentation_of(result).listed(result)]
+
+
 def _notes(results: Mapping[str, xr.Dataset], table: pd.DataFrame) -> list[str]:
     """Return the notes below the table: columns, p, the error that each threshold controls, abbreviations."""
     by_kind: dict[str, dict[str, None]] = {shown.kind: {} for shown in presentations()}
     for result in results.values():
-        for _, spec, _ in presentation_of(result).listed(result):
-            by_kind[model_of(result).kind][presentation_of(result).note(result, spec)] = None
+        by_kind[model_of(result).kind] |= dict.fromkeys(article_notes(result))
     notes = [
         "One row per cluster, followed by its sub-peaks (1a, 1b): x, y, z (mm, MNI), Z and ALE at the peak; of a "
         "conjunction Z and ALE are the least of its maps.",

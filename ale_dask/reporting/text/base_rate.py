@@ -14,6 +14,7 @@ from ale_dask.datasets.base_rate import FWHM, UNIFORM
 from ale_dask.numerics.whole_studies import ENOUGH
 from ale_dask.reporting.common.base_rate import MEANING
 from ale_dask.reporting.common.base_rate_maps import AGAINST
+from ale_dask.reporting.common.once import kept
 from ale_dask.reporting.common.phrases import counted, volume_at
 from ale_dask.reporting.tables.clusters import cluster_table, formatted, rows_of
 
@@ -66,14 +67,22 @@ def base_rate_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
         if model_of(result).kind != "main-effect" or "z_base_rate" not in result:
             continue
         if model_of(result).inference.null == "both":
-            lines.append(f"{name}, against the base rate: {base_rate_overlap_words(result)}")
-            table = cluster_table(result, null="base-rate")
-            table = table[table["Cluster Size (mm3)"].notna()].head(_LISTED)
-            for row, text in zip(rows_of(table), rows_of(formatted(table)), strict=True):
-                where = volume_at(row["Cluster Size (mm3)"], (row["X"], row["Y"], row["Z"]))
-                lines.append(f"  {where}: {_p_words(text)}; uniform null: {text['Uniform null']}")
+            first, *others = clusters_beside_uniform(result)
+            lines += [f"{name}, against the base rate: {first}", *others]
         else:
             lines.append(f"{name}: these clusters survive against the base rate ({result.attrs['base_rate']})")
+    return lines
+
+
+@kept
+def clusters_beside_uniform(result: xr.Dataset) -> list[str]:
+    """Return in words what both nulls of a main effect have in common, and a line per cluster against the base rate."""
+    table = cluster_table(result, null="base-rate")
+    table = table[table["Cluster Size (mm3)"].notna()].head(_LISTED)
+    lines = [base_rate_overlap_words(result)]
+    for row, text in zip(rows_of(table), rows_of(formatted(table)), strict=True):
+        where = volume_at(row["Cluster Size (mm3)"], (row["X"], row["Y"], row["Z"]))
+        lines.append(f"  {where}: {_p_words(text)}; uniform null: {text['Uniform null']}")
     return lines
 
 

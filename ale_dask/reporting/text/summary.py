@@ -14,6 +14,7 @@ from ale_dask.analyses.findings.model import model_of
 from ale_dask.config.analysis import INPUTS
 from ale_dask.reporting.common.extra import LABELS, available
 from ale_dask.reporting.common.maps import find_map_spec
+from ale_dask.reporting.common.once import kept
 from ale_dask.reporting.common.palette import pooled_names
 from ale_dask.reporting.common.phrases import counted
 from ale_dask.reporting.common.presentation import presentation_of
@@ -38,14 +39,16 @@ class Summary:
 def summary_of(results: Mapping[str, xr.Dataset]) -> list[Summary]:
     """Return a summary of each analysis at the primary correction; main effects pooled for a contrast are left out."""
     pooled = pooled_names(results)
-    return [_summary(name, result) for name, result in results.items() if name not in pooled]
+    return [Summary(name, *level_and_lines(result)) for name, result in results.items() if name not in pooled]
 
 
-def _summary(name: str, result: xr.Dataset) -> Summary:
+@kept
+def level_and_lines(result: xr.Dataset) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Return the threshold of the map of a result in words, and a line for each direction."""
     clusters = surviving_clusters(result, INPUTS[0])
     source = "" if model_of(result).kind == "main-effect" else INPUTS[0]
     words = label(result, find_map_spec(result, level=model_of(result).shown_level(INPUTS[0]), source=source))
-    return Summary(name, words, tuple(presentation_of(result).summary(result, clusters)))
+    return words, tuple(presentation_of(result).summary(result, clusters))
 
 
 def surviving_words(level: str, clusters: Sequence[Cluster], result: xr.Dataset) -> str:
