@@ -32,7 +32,7 @@ from ale_dask.config.sealed_file import check_sealed
 from ale_dask.errors import InputError, did_you_mean
 
 # In OUT, with every default written out, 10,000 analyses that pick their samples from one table take 2.3 MB.
-_MAX_BYTES = 64 << 20
+_MAX_BYTES = 16 << 20
 # The time that tomllib takes for a dotted key grows with the square of its number of parts.
 _MAX_KEY_PARTS = 100
 _DOTTED_KEY = re.compile(r"(?<![\w-])[\w-]++(?:[ \t]*+\.[ \t]*+[\w-]++)++")

@@ -26,7 +26,16 @@ from ale_dask.analyses.ma import ma_maps
 from ale_dask.analyses.main_effect import block, plan_main_effect
 from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.cli import app
-from ale_dask.config.inference import BUILT_IN, CONVENTIONS, PROFILES, PROGRAMS, Inference, Profile, changed, departures
+from ale_dask.config.inference import (
+    BUILT_IN,
+    CONVENTIONS,
+    PROFILES,
+    PROGRAMS,
+    Inference,
+    Profile,
+    departures,
+    with_changes,
+)
 from ale_dask.config.study import inference_from
 from ale_dask.errors import InputError
 from ale_dask.numerics import correct
@@ -75,10 +84,10 @@ def test_a_setting_of_ones_own_is_kept_and_told():
 
 def test_another_profile_brings_its_choices_but_for_departures():
     base = inference_from({"profile": "jale", "connectivity": 18, "seed": 5}).model_dump()
-    now = inference_from(changed(base, {"profile": "nimare"}))
+    now = inference_from(with_changes(base, {"profile": "nimare"}))
     assert departures(now.model_dump()) == {"connectivity": 18}
     assert now.seed == 5
-    assert changed(base, {"seed": 6}) == base | {"seed": 6}
+    assert with_changes(base, {"seed": 6}) == base | {"seed": 6}
 
 
 @pytest.mark.parametrize(

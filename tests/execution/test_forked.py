@@ -11,10 +11,17 @@ import psutil
 import pytest
 
 from ale_dask.config.backend import Backend
+from ale_dask.execution.backends import forked
 from ale_dask.execution.backends.connect import connect
 from ale_dask.execution.backends.forked import start_method
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only on Linux are worker processes forked")
+
+
+@pytest.fixture(autouse=True)
+def _as_at_the_first_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the environment in which an earlier test of this process had the first worker forked."""
+    monkeypatch.setattr(forked, "_STARTED_WITH", {})
 
 
 def parent() -> str:
