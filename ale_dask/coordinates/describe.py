@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -11,7 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from ale_dask.coordinates.expressions import columns_named
 from ale_dask.coordinates.foci import table
+from ale_dask.coordinates.selection import flow
 from ale_dask.coordinates.subject_groups import n_subjects
 from ale_dask.errors import InputError
 
@@ -19,6 +21,8 @@ COLUMNS = ("sample", "column", "category", "statistic", "value")
 """The columns of the table that `describe` returns."""
 _NAMES = ("id", "study", "name", "source", "pooled_from")
 _NOT_KNOWN = "not known"
+PICKED_BY = "picked by it, not tested"
+"""The statistic of a comparison for a column whose values are the reason why an experiment is in one of the samples."""
 # A column with more different words than this, and than half of its experiments, names them and is no category.
 _MAX_CATEGORIES = 10
 # Beyond these numbers the exact distributions take seconds, and their approximations are as good.
@@ -55,7 +59,8 @@ def describe(
     -----
     Samples are compared over the experiments with a known value. Numbers: the Mann-Whitney U test, two-sided, with the
     exact p over all relabellings, ties included, up to 120 experiments. Categories: Fisher's exact test (Freeman and
-    Halton 1951, Biometrika 38:141, for more than two), or chi-squared beyond 500,000 tables.
+    Halton 1951, Biometrika 38:141, for more than two), or chi-squared beyond 500,000 tables. A column by which `select`
+    picked two samples differently is not tested, because the samples differ in it by definition.
 
     Examples
     --------
@@ -77,7 +82,8 @@ def describe(
     for name, experiments in tables.items():
         rows += [(name, *row) for row in _sample(experiments, subjects=n_subjects(samples[name]))]
     for name, (first, second) in contrasts.items():
-        rows += [(name, *row) for row in _comparison(tables[first], tables[second])]
+        picked_by = _picked_by(samples[first], samples[second], columns=tables[first].columns)
+        rows += [(name, *row) for row in _comparison(tables[first], tables[second], picked_by=picked_by)]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"value": np.float64})
 
 
@@ -119,8 +125,19 @@ def _sample(experiments: pd.DataFrame, *, subjects: int) -> Iterator[tuple[str, 
                 yield column, _NOT_KNOWN, "experiments", int((words == "").sum())
 
 
-def _comparison(first: pd.DataFrame, second: pd.DataFrame) -> Iterator[tuple[str, str, str, float]]:
+def _picked_by(first: xr.Dataset, second: xr.Dataset, *, columns: Collection[str]) -> set[str]:
+    """Return the columns that are named in conditions by which only one of two samples was selected."""
+    conditions = [{rule for rule in flow(sample)["rule"] if rule.startswith("where ")} for sample in (first, second)]
+    return {name for rule in conditions[0] ^ conditions[1] for name in columns_named(rule, columns)}
+
+
+def _comparison(
+    first: pd.DataFrame, second: pd.DataFrame, *, picked_by: set[str]
+) -> Iterator[tuple[str, str, str, float]]:
     for column in [c for c in first.columns if c in second.columns and c not in _NAMES]:
+        if column in picked_by:
+            yield column, "", PICKED_BY, np.nan
+            continue
         a, b = first[column], second[column]
         if _is_number(a) and _is_number(b):
             x, y = (v.dropna().to_numpy(np.float64) for v in (a, b))

@@ -7,7 +7,7 @@ import keyword
 import operator
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,12 @@ def holds(expression: str, table: pd.DataFrame, *, where: str) -> npt.NDArray[np
         kind = _KIND_OF_DTYPE[values.dtype.kind]
         raise InputError(f"{where}: {shown(expression)} is {kind}; compare it with something")
     return np.broadcast_to(values, (len(table),)).copy()
+
+
+def columns_named(expression: str, columns: Iterable[str]) -> set[str]:
+    """Return those of the columns that a condition names, outside of its quoted texts."""
+    words = _QUOTED.sub(lambda found: found[1] or "", expression)
+    return {column for column in columns if re.search(rf"(?<!\w){re.escape(column)}(?!\w)", words)}
 
 
 def text_asked(expression: str) -> tuple[str, str] | None:

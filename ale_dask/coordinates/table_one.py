@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 import xarray as xr
 
-from ale_dask.coordinates.describe import describe
+from ale_dask.coordinates.describe import PICKED_BY, describe
 
 _COUNTS = {"studies": "Studies", "experiments": "Experiments", "subjects": "Subjects", "foci": "Foci"}
 _LABELS = {"n": "Subjects per experiment", "foci": "Foci per experiment"}
@@ -37,7 +37,8 @@ def table_one(
     Notes
     -----
     p is that of `describe`: Mann-Whitney for numbers, Fisher's exact test or chi-squared for categories. Several
-    comparisons are not corrected for their number.
+    comparisons are not corrected for their number. Where `select` picked the two samples by a column, they differ in it
+    by definition, so that it has no p.
 
     Examples
     --------
@@ -76,6 +77,7 @@ def _rows(column: str, samples: list[str], compared: list[str], cells: Cells) ->
     for name in compared if rows else ():
         p = [value for key, value in cells.items() if key[:2] == (name, column) and key[3].startswith("p ")]
         rows[0] |= {f"p {name}": _p(p[0])} if p else {}
+        rows[0] |= {f"p {name}": PICKED_BY} if (name, column, "", PICKED_BY) in cells else {}
     return rows
 
 

@@ -41,6 +41,21 @@ def test_rows_are_those_of_a_paper() -> None:
     assert found.loc["class: not known"].tolist()[:2] == ["0 (0%)", "1 (50%)"]
 
 
+def test_a_column_by_which_the_samples_are_picked_has_no_p() -> None:
+    both = sample(*((10 + i, 1 + i, {"class": name, "note": "class"}) for i, name in enumerate("AABB")))
+    picked = {name: ale.select(both, f"`class` == '{name}' and n > 1") for name in "AB"}
+    found = ale.table_one(picked).set_index("")["p A-vs-B"]
+    assert found["class: A"] == "picked by it, not tested"
+    # Both conditions differ as a whole, so that every column in them counts as one that picks.
+    assert found["Subjects per experiment, median (quartiles)"] == "picked by it, not tested"
+    assert found["Foci per experiment, median (quartiles)"] == ".333"
+    separate = {name: ale.select(both, "n > 1", f"`class` == '{name}'") for name in "AB"}
+    found = ale.table_one(separate).set_index("")["p A-vs-B"]
+    assert found["class: A"] == "picked by it, not tested"
+    assert found["Subjects per experiment, median (quartiles)"] == ".333"
+    assert set(ale.describe(separate)["statistic"]) >= {"picked by it, not tested", "p Mann-Whitney exact"}
+
+
 def test_one_sample_has_one_column() -> None:
     assert ale.table_one(DRUG).columns.tolist() == ["", "All"]
 
