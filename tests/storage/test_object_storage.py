@@ -365,7 +365,7 @@ def test_an_object_cannot_be_copied_out_of_the_folder(
     # In a folder of its own: the server here does not delete an object of such a name.
     assert s3.ask(proxy.upstream, "PUT", f"/{s3.BUCKET}/theirs/foci/../../evil", b"evil")[0] == 200
     with pytest.raises(StoreError, match="not ours"):
-        runs.collect(Remote(f"{URL}/theirs"))
+        local_copy(Remote(f"{URL}/theirs"), only=("foci/",))
     # Should a library let such a name pass, we do not.
     monkeypatch.setattr(location, "files", lambda where: {"foci/../../evil": 0.0})
     with pytest.raises(StoreError, match="not one of ours"):
