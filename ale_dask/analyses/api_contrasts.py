@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses import balanced, balanced_clusters, contrast_clusters
+from ale_dask.analyses import balanced, balanced_clusters, contrast_clusters, contrast_result
 from ale_dask.analyses import base_rate as base_rates
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import main_effect as main_effects
@@ -120,10 +120,10 @@ def contrast(
     clusters = null_of_second_pass(
         contrast_clusters, plan, mask=mask, inference=inference, iterations=iterations, client=client
     )
-    found = contrasts.collect(
+    found = contrast_result.collect(
         plan,
         arrays["null"][:, 1:],
-        contrasts.summed(arrays["exceed"]),
+        contrast_result.summed(arrays["exceed"]),
         parents=(a, b, pooled),
         inference=inference,
         second=clusters,

@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses.contrast import relabelled_p
 from ale_dask.analyses.contrast_clusters import family_wise_p
+from ale_dask.analyses.contrast_result import relabelled_p
 from ale_dask.analyses.contrast_rows import rows_by_candidate
 from ale_dask.analyses.corrections import CLUSTER_SHORTS
 from ale_dask.analyses.findings.model import ContrastResult
-from ale_dask.analyses.main_effect import identity_of, result_attrs, search_variables, sums_and_null
+from ale_dask.analyses.main_effect import identity_of, sums_and_null
+from ale_dask.analyses.main_effect_result import result_attrs, search_variables
 from ale_dask.analyses.sample import Sample
 from ale_dask.analyses.sensitivity.contrast_jackknife import ContrastLeftOutPlan, groups_of, left_out_arrays, without
 from ale_dask.analyses.subsamples import (

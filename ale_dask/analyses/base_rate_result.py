@@ -12,7 +12,8 @@ import xarray as xr
 from ale_dask.analyses.base_rate import BaseRatePlan, BaseRateThresholds
 from ale_dask.analyses.corrections import BASE_RATE_STATISTICS, CORRECTION_OF, CORRECTIONS, TFCE, Scales
 from ale_dask.analyses.findings.model import model_of
-from ale_dask.analyses.main_effect import eps_of, tested
+from ale_dask.analyses.main_effect import eps_of
+from ale_dask.analyses.main_effect_result import tested
 from ale_dask.analyses.sample import Sample
 from ale_dask.analyses.seed_reach import base_rate_reach
 from ale_dask.config.inference import Inference

@@ -11,7 +11,7 @@ import xarray as xr
 
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.inside import Limit, identity_of_limit, inside_attrs, inside_variables, voxels_of
-from ale_dask.analyses.main_effect import search_attrs, search_variables, thresholded
+from ale_dask.analyses.main_effect_result import search_attrs, search_variables, thresholded
 from ale_dask.analyses.seed_reach import reach_of_parts
 from ale_dask.config.analysis import INPUTS
 from ale_dask.config.inference import Inference

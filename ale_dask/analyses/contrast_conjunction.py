@@ -19,7 +19,7 @@ from ale_dask.analyses.conjunction import check_places
 from ale_dask.analyses.corrections import CLUSTER_SHORTS
 from ale_dask.analyses.findings.model import Result, model_of
 from ale_dask.analyses.inside import Limit, identity_of_limit, inside_attrs, inside_variables, voxels_of
-from ale_dask.analyses.main_effect import search_attrs, search_variables
+from ale_dask.analyses.main_effect_result import search_attrs, search_variables
 from ale_dask.analyses.seed_reach import reach_of_parts
 from ale_dask.analyses.subsamples import ranked
 from ale_dask.config.analysis import INPUTS

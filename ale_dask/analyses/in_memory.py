@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ale_dask.analyses import base_rate as base_rates
-from ale_dask.analyses import base_rate_result
+from ale_dask.analyses import base_rate_result, main_effect_result
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.execute import run_plan
 from ale_dask.analyses.findings.model import kind_of, model_of
@@ -57,11 +57,11 @@ def computed_main_effect(chosen: Sample, plan: main_effects.MainEffectPlan, *, c
     n, most = chosen.inference.iterations, chosen.inference.until_decided
     while True:
         null = _longer(null, plan, iterations=n, client=client)
-        result = main_effects.collect(chosen, plan, null, ale=ale)
+        result = main_effect_result.collect(chosen, plan, null, ale=ale)
         if beside is not None:
             other = _longer(other, beside, iterations=n, client=client)
             result = base_rate_result.with_base_rate(result, chosen, beside, other)
-        if most is None or n >= most or not main_effects.undecided([result]):
+        if most is None or n >= most or not main_effect_result.undecided([result]):
             return result
         # The settings stay as they were asked for, so that arms of a contrast may end at different numbers.
         n = min(2 * n, most)

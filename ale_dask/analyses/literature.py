@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses import base_rate, base_rate_result, main_effect
-from ale_dask.analyses.main_effect import identity_of, undecided
+from ale_dask.analyses import base_rate, base_rate_result, main_effect, main_effect_result
+from ale_dask.analyses.main_effect import identity_of
+from ale_dask.analyses.main_effect_result import undecided
 from ale_dask.analyses.sample import Sample, sample, study_bits
 from ale_dask.config.inference import Inference
 from ale_dask.coordinates.foci import subset
@@ -198,7 +199,7 @@ def result_of(plan: LiteraturePlan, number: int) -> xr.Dataset:
         null = np.concatenate([null, main_effect.block(main, len(null), more)["null"]])
         other = np.concatenate([other, base_rate.block(beside, len(other), more)["null"]])
         result = base_rate_result.with_base_rate(
-            main_effect.collect(chosen, main, null, ale=nothing), chosen, beside, other
+            main_effect_result.collect(chosen, main, null, ale=nothing), chosen, beside, other
         )
         if most is None or wanted >= most or not undecided([result]):
             return result

@@ -18,9 +18,10 @@ import numpy.typing as npt
 import xarray as xr
 from scipy import special
 
-from ale_dask.analyses.contrast import relabelled_p
 from ale_dask.analyses.contrast_clusters import family_wise_p
-from ale_dask.analyses.main_effect import identity_of, result_attrs, search_variables, sums_and_null
+from ale_dask.analyses.contrast_result import relabelled_p
+from ale_dask.analyses.main_effect import identity_of, sums_and_null
+from ale_dask.analyses.main_effect_result import result_attrs, search_variables
 from ale_dask.analyses.moderator_columns import Moderated
 from ale_dask.analyses.moderator_pairs import VARIABLES, groups_of_pairs, pair_at, pair_variables, t_of_pairs
 from ale_dask.config.inference import Inference

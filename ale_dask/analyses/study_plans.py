@@ -17,7 +17,9 @@ from ale_dask.analyses import (
     base_rate_result,
     contrast_clusters,
     contrast_conjunction,
+    contrast_result,
     main_effect,
+    main_effect_result,
     subsampled,
     subsampled_base_rate,
 )
@@ -136,7 +138,7 @@ def collect_main_effect(study: PreparedStudy, name: str, nulls: Nulls) -> xr.Dat
     """Return the result of a main effect, with its base-rate null where there is one."""
     sample = study.samples[name]
     plan = of_type(main_effect.MainEffectPlan, nulls.plans[name])
-    result = main_effect.collect(sample, plan, nulls.read(name)[0], ale=nulls.ale[name])
+    result = main_effect_result.collect(sample, plan, nulls.read(name)[0], ale=nulls.ale[name])
     if (stored := base_rates.base_rate_name(name)) in nulls.plans:
         against = of_type(base_rates.BaseRatePlan, nulls.plans[stored])
         result = base_rate_result.with_base_rate(result, sample, against, nulls.read(stored)[0])
@@ -235,7 +237,7 @@ def collect_contrast(study: PreparedStudy, name: str, nulls: Nulls) -> xr.Datase
         plan = of_type(contrast_clusters.ContrastClustersPlan, nulls.plans[clusters])
         second = plan, nulls.read(clusters)[0]
     a, b, pooled = (nulls.results[arm] for arm in (*study.contrast(name).arms, pooled_name(name)))
-    return contrasts.collect(
+    return contrast_result.collect(
         of_type(contrasts.ContrastPlan, nulls.plans[name]),
         null,
         counts["exceed"].reshape(2, -1),

@@ -17,7 +17,8 @@ import xarray as xr
 
 from ale_dask.analyses.corrections import CORRECTION_OF, STATISTICS, Observed
 from ale_dask.analyses.findings.model import Result
-from ale_dask.analyses.main_effect import MainEffectPlan, identity_of, result_attrs, search_variables
+from ale_dask.analyses.main_effect import MainEffectPlan, identity_of
+from ale_dask.analyses.main_effect_result import result_attrs, search_variables
 from ale_dask.analyses.null_draws import draws_of, null_tables
 from ale_dask.analyses.null_threshold import null_specific_threshold
 from ale_dask.analyses.sample import Sample

@@ -31,7 +31,8 @@ from ale_dask.cli import (
     study_files,
     update,
 )
-from ale_dask.cli.options import Stopped, printed_messages, stopped_by
+from ale_dask.cli.messages import printed_messages
+from ale_dask.cli.signals import Stopped, stopped_by
 from ale_dask.errors import AleError, UnfinishedError
 
 log = logging.getLogger(__name__)

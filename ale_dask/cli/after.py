@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ale_dask.cli.options import AFTER_VARIABLE, Stopped
+from ale_dask.cli.options import AFTER_VARIABLE
+from ale_dask.cli.signals import Stopped
 from ale_dask.errors import AleError, UnfinishedError
 
 log = logging.getLogger(__name__)

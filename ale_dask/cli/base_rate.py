@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ale_dask.cli.options import Foci, Space, load
+from ale_dask.cli.options import Foci, Space
+from ale_dask.cli.studies import load
 
 if TYPE_CHECKING:
     import xarray as xr

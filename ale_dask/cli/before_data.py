@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from ale_dask.cli import options
-from ale_dask.cli.options import Json, StudyFile, load
+from ale_dask.cli.options import Json, StudyFile
+from ale_dask.cli.studies import load
 from ale_dask.errors import InputError
 
 

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from ale_dask.cli.options import N, Quiet, show_messages
+from ale_dask.cli.messages import show_messages
+from ale_dask.cli.options import N, Quiet
 
 _LOG_SECONDS = 15.0
 _TERMINAL_SECONDS = 0.1

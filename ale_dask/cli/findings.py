@@ -9,7 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ale_dask.cli.options import Backend, Json, Quiet, Stored, Workers, show_messages, stop_on_signals, with_settings
+from ale_dask.cli.messages import show_messages
+from ale_dask.cli.options import Backend, Json, Quiet, Stored, Workers
+from ale_dask.cli.signals import stop_on_signals
+from ale_dask.cli.studies import with_settings
 from ale_dask.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -115,7 +118,7 @@ def _of_clusters(
     """Decode the clusters of a run, or a region, write their tables, and print the terms."""
     from ale_dask.reporting.sensitivity.decoding import decode as decode_region
     from ale_dask.reporting.sensitivity.decoding import decoding_lines, terms_that_go_with
-    from ale_dask.reporting.tables.clusters import tsv
+    from ale_dask.reporting.tables.text import tsv
     from ale_dask.storage.location import replace_file
     from ale_dask.workflows.decoding import decode_run
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ale_dask.cli.messages import show_messages
 from ale_dask.cli.options import (
     Backend,
     Json,
@@ -26,14 +27,9 @@ from ale_dask.cli.options import (
     SubgroupsBy,
     SweepAxis,
     Workers,
-    backend_of_atlas,
-    is_atlas,
-    is_sweep,
-    load,
-    show_messages,
     taking_settings,
-    with_settings,
 )
+from ale_dask.cli.studies import backend_of_atlas, is_atlas, is_sweep, load, with_settings
 from ale_dask.errors import InputError, UnfinishedError
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ale_dask.cli.options import Columns, MaskName, N, Quiet, RunOptions, Space, columns_from, load
+from ale_dask.cli.options import Columns, MaskName, N, Quiet, RunOptions, Space
+from ale_dask.cli.studies import columns_from, load
 
 
 def macm(

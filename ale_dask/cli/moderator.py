@@ -6,21 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ale_dask.cli.options import (
-    Columns,
-    Foci,
-    N,
-    Out,
-    RunOptions,
-    Space,
-    columns_from,
-    names_of,
-    of_files,
-    show_messages,
-    taking_settings,
-    with_settings,
-)
+from ale_dask.cli.messages import show_messages
+from ale_dask.cli.options import Columns, Foci, N, Out, RunOptions, Space, taking_settings
 from ale_dask.cli.run import run_study
+from ale_dask.cli.studies import columns_from, names_of, of_files, with_settings
 from ale_dask.config.names import name_from
 
 TOGETHER = "all-samples"

@@ -1,30 +1,17 @@
-"""Declare the options that several commands have, and make studies and settings of their values."""
+"""Declare the options that several commands have."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-import logging
-import signal
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from ale_dask.config.names import name_from
-from ale_dask.errors import InputError
 from ale_dask.execution.backends.registry import names_in_words
-
-if TYPE_CHECKING:
-    from ale_dask.config.backend import Backend as BackendSettings
-    from ale_dask.config.study import Study
-    from ale_dask.workflows.notices import Notices
-
-log = logging.getLogger(__name__)
 
 Out = Annotated[
     str, typer.Option("-o", "--out", help="Folder of the run, or a URL (s3:// gs:// az://); the same one resumes.")
@@ -246,84 +233,6 @@ def taking_settings(command: Callable[..., None], *, further: dict[str, Any] | N
     return wrapped
 
 
-class Stopped(BaseException):
-    """Raised when a signal stops this process; no Exception, so that no handler of failures swallows it."""
-
-
-_stopped: list[Stopped] = []
-"""What a signal raised in this process; numba turns it into an error of its own while it saves a compiled kernel."""
-
-
-def stopped_by() -> Stopped | None:
-    """Return what a signal raised in this process, if one did."""
-    return _stopped[-1] if _stopped else None
-
-
-def stop_on_signals() -> None:
-    """Let SIGTERM and Ctrl-C end this process with exit code 75 between two blocks; a second SIGTERM is ignored."""
-    _stopped.clear()
-
-    def stopped(number: int, frame: Any) -> None:
-        # Slurm signals a job's processes one by one; a second Ctrl-C is a person who does not want to wait.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        name = signal.Signals(number).name
-        _stopped.append(Stopped(f"stopped by {name}; finished blocks are kept, the same command resumes"))
-        raise _stopped[-1]
-
-    signal.signal(signal.SIGTERM, stopped)
-    signal.signal(signal.SIGINT, stopped)
-
-
-def ignore_signals() -> None:
-    """Ignore Ctrl-C and SIGTERM from now on: all results are written, and only lines about them are left to print."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-class _Terminal(logging.Handler):
-    """Prints every message of the package as it is, on standard error or, if a command asks for it, standard output."""
-
-    on_stdout = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(record.getMessage(), file=sys.stdout if self.on_stdout else sys.stderr, flush=True)
-
-
-_TERMINAL = _Terminal()
-_PACKAGE = logging.getLogger("ale_dask")
-
-
-@contextmanager
-def printed_messages() -> Iterator[None]:
-    """Print the messages of the package inside the context; a program that imports it configures logging itself."""
-    level = _PACKAGE.level
-    _PACKAGE.addHandler(_TERMINAL)
-    show_messages()
-    try:
-        yield
-    finally:
-        _PACKAGE.removeHandler(_TERMINAL)
-        _PACKAGE.setLevel(level)
-
-
-def show_messages(*, quiet: bool = False, on_stdout: bool = False) -> None:
-    """Print, from now on, warnings and errors only or all messages, on standard error or standard output."""
-    _PACKAGE.setLevel(logging.WARNING if quiet else logging.INFO)
-    _TERMINAL.on_stdout = on_stdout
-
-
-def tell_input(study: Study, *, verbose: bool = False) -> list[Notices]:
-    """Print the decisions and warnings about the input of a study, and return them."""
-    from ale_dask.workflows.notices import notice_lines, study_notices
-
-    notices = study_notices(study)
-    for line in notice_lines(notices, verbose=verbose):
-        log.info(line)
-    return notices
-
-
 SweepAxis = Annotated[
     list[str] | None,
     typer.Option(
@@ -338,126 +247,3 @@ SubgroupCut = Annotated[
 SubgroupSample = Annotated[
     str | None, typer.Option("--sample", help="Name of the sample, needed where several have the column.")
 ]
-
-
-def is_sweep(study: str) -> bool:
-    """Return whether a STUDY is the folder or URL of a sweep."""
-    from ale_dask.storage.location import place
-    from ale_dask.storage.ownership import holds_sweep
-
-    return not Path(study).is_file() and holds_sweep(place(study))
-
-
-def is_atlas(study: str) -> bool:
-    """Return whether a STUDY is the folder or URL of sets of a database."""
-    from ale_dask.storage.location import place
-    from ale_dask.storage.ownership import holds_atlas
-
-    return not Path(study).is_file() and holds_atlas(place(study))
-
-
-def backend_of_atlas(study: str, out: str, settings: dict[str, Any]) -> BackendSettings:
-    """Return the backend that sets of a database in a folder are given by options, or by the folder.
-
-    Raises
-    ------
-    InputError
-        when other settings are given, which belong to what is computed, or another OUT.
-    """
-    from ale_dask.config.study import backend_from
-    from ale_dask.storage.location import place
-    from ale_dask.workflows.literature_runs import stored_literature
-
-    if place(study) != place(out):
-        raise InputError(f"{study}: holds sets of a database; give `{study} -o {study}`")
-    given = {key: value for key, value in settings.items() if value is not None}
-    changed = {of: given.pop(key) for key, of in (("backend", "name"), ("workers", "workers")) if key in given}
-    if given:
-        raise InputError(f"{study}: its sets were planned with their settings; leave out {', '.join(given)}")
-    kept = stored_literature(place(out))[2]
-    return backend_from(kept.model_dump() | changed, source="command line")
-
-
-def load(study: str) -> Study:
-    """Return the study of a study.toml, or of the folder or URL of a run."""
-    from ale_dask.config.study import load_study
-    from ale_dask.storage.location import place
-    from ale_dask.storage.object_store import Remote
-
-    where = place(study)
-    if not isinstance(where, Remote) and not where.is_dir():
-        return load_study(where)
-    from ale_dask.storage.ownership import holds_run
-
-    if isinstance(where, Remote) or holds_run(where):
-        from ale_dask.workflows.run_directory import stored_study
-
-        return stored_study(where)
-    return load_study(where / "study.toml", recorded=(where / "plans").is_dir())
-
-
-def with_settings(study: Study, **values: Any) -> Study:
-    """Return the study with the settings given on the command line instead of its own."""
-    from ale_dask.config.inference import IMAGES, WITHOUT_FILE, with_changes
-    from ale_dask.config.study import inference_from, study_from
-
-    backend = {"name": values.pop("backend", None), "workers": values.pop("workers", None)}
-    include, exclude = values.pop("include", None), values.pop("exclude", None)
-    conditions = [c for c in (include, exclude and f"not ({exclude})") if c]
-    new = {k: v for k, v in values.items() if v is not None}
-    for key in IMAGES:
-        if key in new and new[key] not in WITHOUT_FILE:
-            new[key] = str(Path(new[key]).resolve())
-    inference = inference_from(with_changes(study.inference.model_dump(), new), source="command line")
-    kept = {k: v for k, v in backend.items() if v is not None}
-    foci = {
-        name: source.model_dump() | {"select": [*source.model_dump()["select"], *({"where": c} for c in conditions)]}
-        for name, source in study.foci.items()
-    }
-    data = study.model_dump() | {
-        "foci": foci,
-        "inference": inference.model_dump(),
-        "backend": study.backend.model_dump() | kept,
-    }
-    return study_from(data, source="command line")
-
-
-def of_files(
-    files: list[Path], analyses: dict[str, dict[str, Any]], *, names: list[str], together: str = "", **options: Any
-) -> Study:
-    """Return the study of files of foci: one sample per file, or one sample of all files if `names` has one name.
-
-    Each sample has its main effect; with `together`, there is one of all samples, which has this name.
-    """
-    from ale_dask.config.study import study_from, with_expanded_files
-
-    paths = [str(file.resolve()) for file in files]
-    parts = [paths] if len(names) == 1 else [[path] for path in paths]
-    given = {k: v for k, v in options.items() if v is not None}
-    sources = {name: {"files": part, **given} for name, part in zip(names, parts, strict=True)}
-    mains: dict[str, dict[str, Any]] = {name: {"kind": "main-effect", "foci": name} for name in names}
-    if together:
-        mains = {together: {"kind": "main-effect", "foci": names}}
-    title = " / ".join(names)
-    study = study_from({"title": title, "foci": sources, "analysis": mains | analyses}, source="command line")
-    return with_expanded_files(study)
-
-
-def columns_from(text: str | None) -> dict[str, str] | None:
-    """Return the mapping of `--columns n=Anzahl,x=X-Koord`; text of another form is a usage error."""
-    if text is None:
-        return None
-    pairs = [part.partition("=") for part in text.split(",")]
-    wrong = next((f"{own}{sign}{name}" for own, sign, name in pairs if not (own.strip() and name.strip())), None)
-    if wrong is not None:
-        raise typer.BadParameter(f"--columns: '{wrong}' is not NAME=COLUMN, such as n=Anzahl")
-    return {own.strip(): name.strip() for own, _, name in pairs}
-
-
-def names_of(files: list[Path]) -> list[str]:
-    """Return names for the samples of files, made of the names of the files and all different."""
-    names: list[str] = []
-    for file in files:
-        stem = name_from(file.name.split(".")[0])
-        names.append(stem if stem not in names else f"{stem}-{len(names) + 1}")
-    return names

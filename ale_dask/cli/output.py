@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ale_dask.cli.options import ignore_signals
+from ale_dask.cli.signals import ignore_signals
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ale_dask.cli.options import Json, Pictures, Quiet, Stored, show_messages
+from ale_dask.cli.messages import show_messages
+from ale_dask.cli.options import Json, Pictures, Quiet, Stored
 
 if TYPE_CHECKING:
     from ale_dask.reporting.tables.long import Run

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ale_dask.cli.after import run_afterwards
+from ale_dask.cli.messages import show_messages, tell_input
 from ale_dask.cli.options import (
     INSIDE,
     SUBSAMPLES,
@@ -38,6 +39,11 @@ from ale_dask.cli.options import (
     SweepAxis,
     Verbose,
     Workers,
+    taking_settings,
+)
+from ale_dask.cli.output import finish, print_answer, print_costs, print_sets, print_sweep, print_sweep_result
+from ale_dask.cli.signals import stop_on_signals
+from ale_dask.cli.studies import (
     backend_of_atlas,
     columns_from,
     is_atlas,
@@ -45,13 +51,8 @@ from ale_dask.cli.options import (
     load,
     names_of,
     of_files,
-    show_messages,
-    stop_on_signals,
-    taking_settings,
-    tell_input,
     with_settings,
 )
-from ale_dask.cli.output import finish, print_answer, print_costs, print_sets, print_sweep, print_sweep_result
 from ale_dask.config.names import is_image_file, name_from
 from ale_dask.errors import InputError
 

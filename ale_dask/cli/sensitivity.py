@@ -9,17 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ale_dask.cli.options import (
-    Backend,
-    DryRun,
-    Json,
-    Quiet,
-    Stored,
-    Workers,
-    show_messages,
-    stop_on_signals,
-    with_settings,
-)
+from ale_dask.cli.messages import show_messages
+from ale_dask.cli.options import Backend, DryRun, Json, Quiet, Stored, Workers
+from ale_dask.cli.signals import stop_on_signals
+from ale_dask.cli.studies import with_settings
 from ale_dask.errors import InputError
 
 if TYPE_CHECKING:

@@ -9,21 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ale_dask.cli.options import (
-    Columns,
-    Json,
-    MaskName,
-    N,
-    Outside,
-    Quiet,
-    Search,
-    Space,
-    Verbose,
-    columns_from,
-    load,
-    show_messages,
-    with_settings,
-)
+from ale_dask.cli.messages import show_messages
+from ale_dask.cli.options import Columns, Json, MaskName, N, Outside, Quiet, Search, Space, Verbose
+from ale_dask.cli.studies import columns_from, load, with_settings
 
 if TYPE_CHECKING:
     import xarray as xr

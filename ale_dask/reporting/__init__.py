@@ -15,9 +15,11 @@ from ale_dask.reporting.common.map_files import write_maps
 from ale_dask.reporting.common.once import each_table_once
 from ale_dask.reporting.figures.maps import write_figures
 from ale_dask.reporting.html.page import write_page
-from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table, study_table
+from ale_dask.reporting.tables.clusters import cluster_table
+from ale_dask.reporting.tables.comparisons import conjunction_table, contrast_table
 from ale_dask.reporting.tables.contributions import contribution_table
 from ale_dask.reporting.tables.long import long_records, long_table, long_tsv
+from ale_dask.reporting.tables.study import study_table
 from ale_dask.reporting.text.methods import cite
 from ale_dask.reporting.write import summary_lines, write_report, write_results
 

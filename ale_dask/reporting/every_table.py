@@ -15,9 +15,9 @@ from ale_dask.reporting.sensitivity.leave_one_out import jackknife_table
 from ale_dask.reporting.sensitivity.null_statistic import null_table
 from ale_dask.reporting.sensitivity.power import power_table
 from ale_dask.reporting.sensitivity.scaling import scaling_table
-from ale_dask.reporting.tables.clusters import ENDS, cluster_tables
 from ale_dask.reporting.tables.contributions import contribution_table
 from ale_dask.reporting.tables.page_tables import experiments_table
+from ale_dask.reporting.tables.study import ENDS, cluster_tables
 
 
 def tables(result: xr.Dataset, results: Mapping[str, xr.Dataset] | None = None) -> dict[str, pd.DataFrame]:

@@ -12,7 +12,8 @@ from pathlib import Path
 import xarray as xr
 
 from ale_dask.analyses.findings.model import by_name, is_simulated, model_of, with_origin
-from ale_dask.analyses.main_effect import EPS, decision_variables
+from ale_dask.analyses.main_effect import EPS
+from ale_dask.analyses.main_effect_result import decision_variables
 from ale_dask.analyses.sensitivity.power import with_power
 from ale_dask.coordinates.selection import UNLISTED
 from ale_dask.coordinates.spreadsheet_cells import escaped
@@ -33,18 +34,11 @@ from ale_dask.reporting.figures.viewer_layers import template
 from ale_dask.reporting.html.page import MOST_SECTIONS, PageFigures, RunSource, write_page
 from ale_dask.reporting.sensitivity.evidence_files import write_evidence
 from ale_dask.reporting.sensitivity.scaling import scaling_table
-from ale_dask.reporting.tables.clusters import (
-    ENDS,
-    cluster_table,
-    cluster_tables,
-    formatted,
-    rows_of,
-    rows_of_main_effect,
-    study_table,
-    tsv,
-)
+from ale_dask.reporting.tables.clusters import cluster_table
 from ale_dask.reporting.tables.contributions import contribution_table
 from ale_dask.reporting.tables.paper import article_html, article_notes, article_rows, article_table, printed
+from ale_dask.reporting.tables.study import ENDS, cluster_tables, rows_of_main_effect, study_table
+from ale_dask.reporting.tables.text import formatted, rows_of, tsv
 from ale_dask.reporting.tables.word import article_docx
 from ale_dask.reporting.text.base_rate import base_rate_lines, clusters_beside_uniform
 from ale_dask.reporting.text.subgroups import subgroup_sentences

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ale_dask.analyses import base_rate, base_rate_result, main_effect
+from ale_dask.analyses import base_rate, base_rate_result, main_effect, main_effect_result
 from ale_dask.analyses.findings.atlas import atlas
 from ale_dask.analyses.literature import CONTROL, LiteraturePlan, Set, plan_literature
 from ale_dask.analyses.sample import study_bits
@@ -208,7 +208,8 @@ def _seconds_of(plan: LiteraturePlan, number: int) -> tuple[float, float]:
     beside = base_rate.plan_base_rate(chosen, main=main, name="timed_base-rate", base_rate=plan.base_rate)
     nulls = [each.block(of, 0, 2)["null"] for each, of in ((main_effect, main), (base_rate, beside))]
     nothing = np.zeros(plan.mask.n_voxels)
-    base_rate_result.with_base_rate(main_effect.collect(chosen, main, nulls[0], ale=nothing), chosen, beside, nulls[1])
+    uniform = main_effect_result.collect(chosen, main, nulls[0], ale=nothing)
+    base_rate_result.with_base_rate(uniform, chosen, beside, nulls[1])
     fixed = time.process_time() - started
     main_effect.block(main, 0, _TIMED)
     base_rate.block(beside, 0, _TIMED)

@@ -18,7 +18,7 @@ from ale_dask.analyses.findings.model import with_origin
 from ale_dask.analyses.kept_ale import keep_ale, kept_ale
 from ale_dask.analyses.kinds import iterations_of, results_of
 from ale_dask.analyses.ma import ale_union, content_of_maps, store_ma, stored_ale, write_ma
-from ale_dask.analyses.main_effect import undecided
+from ale_dask.analyses.main_effect_result import undecided
 from ale_dask.analyses.networks import with_networks
 from ale_dask.analyses.sensitivity.power import with_power
 from ale_dask.analyses.study_plans import Null, Nulls, PreparedStudy, collect_main_effect

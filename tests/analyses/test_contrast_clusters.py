@@ -16,7 +16,8 @@ from ale_dask.numerics.contrast import relabellings
 from ale_dask.numerics.correct import decisions
 from ale_dask.reporting.common.maps import map_specs_of
 from ale_dask.reporting.common.wording import notes
-from ale_dask.reporting.tables.clusters import cluster_tables, contrast_table, study_table
+from ale_dask.reporting.tables.comparisons import contrast_table
+from ale_dask.reporting.tables.study import cluster_tables, study_table
 from ale_dask.workflows import run
 from ale_dask.workflows.maintain import run_share, status, verify
 from ale_dask.workflows.prepare import make_plans, prepare

@@ -14,7 +14,7 @@ import ale_dask as ale
 from ale_dask.config.analysis import INPUTS
 from ale_dask.config.study import load_study, parse_study
 from ale_dask.errors import InputError
-from ale_dask.reporting.tables.clusters import joint_table
+from ale_dask.reporting.tables.comparisons import joint_table
 from ale_dask.workflows.run import run, write
 
 # The conjunction stands before the contrasts that it is of.

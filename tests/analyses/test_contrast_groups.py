@@ -14,6 +14,7 @@ from support.studies import write_sample
 import ale_dask as ale
 from ale_dask.analyses import contrast as contrasts
 from ale_dask.analyses import contrast_clusters as second
+from ale_dask.analyses import contrast_result
 from ale_dask.analyses.main_effect import plan_main_effect
 from ale_dask.analyses.sample import reorder, sample, study_bits
 from ale_dask.config.analysis import INPUTS
@@ -67,7 +68,7 @@ def plan_of(tiny: Path, arms: tuple[xr.Dataset, xr.Dataset], **changes: object) 
 
 
 def counted(plan: Plan, first: int, count: int) -> list[list[int]]:
-    return contrasts.summed(np.c_[0, contrasts.block(plan, first, count)["exceed"].reshape(1, -1)]).tolist()
+    return contrast_result.summed(np.c_[0, contrasts.block(plan, first, count)["exceed"].reshape(1, -1)]).tolist()
 
 
 @pytest.mark.parametrize("backward", [False, True])

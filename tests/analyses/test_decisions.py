@@ -14,7 +14,7 @@ from support.faults import write_study
 from support.strategies import QUICK
 
 import ale_dask as ale
-from ale_dask.analyses import main_effect
+from ale_dask.analyses import main_effect, main_effect_result
 from ale_dask.config.study import inference_from, load_study
 from ale_dask.errors import InputError
 from ale_dask.numerics import correct
@@ -124,7 +124,7 @@ def test_main_effects_in_python_go_on_too(tiny: Path) -> None:
     result = ale.main_effect(foci, iterations=25, until_decided=400, **settings)
     n = result.attrs["iterations"]
     assert n in (50, 100, 200, 400)
-    assert n == 400 or not main_effect.undecided([result])
+    assert n == 400 or not main_effect_result.undecided([result])
     whole = ale.main_effect(foci, iterations=n, **settings)
     for name in ("null", "null_base_rate"):
         np.testing.assert_array_equal(result[name].values, whole[name].values)

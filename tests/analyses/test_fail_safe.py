@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import ale_dask as ale
 from ale_dask.analyses.findings.model import model_of
-from ale_dask.analyses.main_effect import plan_main_effect, thresholded
+from ale_dask.analyses.main_effect import plan_main_effect
+from ale_dask.analyses.main_effect_result import thresholded
 from ale_dask.analyses.sample import sample
 from ale_dask.analyses.sensitivity import base_rate_variants
 from ale_dask.analyses.sensitivity.fail_safe import in_proportion

@@ -14,7 +14,8 @@ from support.effects import BITS, SETTINGS, effect
 import ale_dask as ale
 from ale_dask.analyses import subsampled
 from ale_dask.analyses.corrections import CORRECTION_OF
-from ale_dask.analyses.main_effect import plan_main_effect, thresholded
+from ale_dask.analyses.main_effect import plan_main_effect
+from ale_dask.analyses.main_effect_result import thresholded
 from ale_dask.analyses.sample import sample
 from ale_dask.analyses.sensitivity import base_rate_variants, variant_null
 from ale_dask.config.analysis import INPUTS, Subsampled

@@ -12,7 +12,7 @@ import pytest
 from support.commands import ale
 
 from ale_dask.cli.after import run_afterwards
-from ale_dask.cli.options import Stopped
+from ale_dask.cli.signals import Stopped
 
 TELL = 'printf \'%s|\' "$ALE_DASK_STATE" "$ALE_DASK_EXIT_CODE" "$ALE_DASK_OUT" "$ALE_DASK_AFTER" >> {}; echo said'
 

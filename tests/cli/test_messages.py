@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from ale_dask.cli.options import printed_messages, show_messages
+from ale_dask.cli.messages import printed_messages, show_messages
 
 
 def test_messages_are_printed_by_the_command_line_only(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from ale_dask.cli import app
 from ale_dask.coordinates.foci import Experiment, build
 from ale_dask.reporting.common.maps import find_map_spec, map_specs_of
 from ale_dask.reporting.common.wording import facts, label, notes
-from ale_dask.reporting.tables.clusters import contrast_table
+from ale_dask.reporting.tables.comparisons import contrast_table
 
 SETTINGS = {"iterations": 200, "voxel_p": 0.01, "seed": 1}
 

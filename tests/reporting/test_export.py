@@ -25,7 +25,7 @@ from ale_dask.coordinates.readers import read_foci
 from ale_dask.errors import InputError
 from ale_dask.reporting.export.files import PROGRAMS, corrected_p, export, nimare_dataset, two_sided
 from ale_dask.reporting.export.gingerale import COLUMNS, threshold_name
-from ale_dask.reporting.tables.clusters import contrast_table
+from ale_dask.reporting.tables.comparisons import contrast_table
 
 Study = dict[str, xr.Dataset]
 

@@ -25,7 +25,7 @@ from ale_dask.errors import StoreError
 from ale_dask.numerics.ale import ale_from_s
 from ale_dask.numerics.correct import UNREACHABLE
 from ale_dask.reporting import long_records, long_table, long_tsv
-from ale_dask.reporting.tables.clusters import cluster_tables, levels_of
+from ale_dask.reporting.tables.study import cluster_tables, levels_of
 from ale_dask.reporting.write import write_results
 from ale_dask.workflows import run
 

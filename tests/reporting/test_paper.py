@@ -13,7 +13,8 @@ from support.samples import EVIL
 
 from ale_dask.analyses.findings.atlas import atlas
 from ale_dask.reporting.tables.anatomy import area_words, region_words
-from ale_dask.reporting.tables.clusters import cluster_table, contrast_table
+from ale_dask.reporting.tables.clusters import cluster_table
+from ale_dask.reporting.tables.comparisons import contrast_table
 from ale_dask.reporting.tables.paper import COLUMNS, MINUS, UNDECIDED, article_html, article_table, printed
 from ale_dask.reporting.tables.word import article_docx
 

@@ -22,7 +22,7 @@ from ale_dask.reporting.figures.print import surface
 from ale_dask.reporting.figures.print.brain_slices import AXIAL, slice_places, template
 from ale_dask.reporting.figures.print.shown import maps_by_name, shown_map
 from ale_dask.reporting.figures.print.subcortex import inside
-from ale_dask.reporting.tables.clusters import conjunction_table, contrast_table
+from ale_dask.reporting.tables.comparisons import conjunction_table, contrast_table
 
 Study = dict[str, xr.Dataset]
 pytestmark = pytest.mark.integration

@@ -18,7 +18,7 @@ from support.samples import EVIL, LEFT, MASK, RIGHT, sample
 from ale_dask import reporting as out_of
 from ale_dask.analyses.api_main_effect import main_effect
 from ale_dask.analyses.findings.clusters import find_clusters
-from ale_dask.analyses.main_effect import thresholded
+from ale_dask.analyses.main_effect_result import thresholded
 from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask
 from ale_dask.reporting import write
@@ -27,7 +27,8 @@ from ale_dask.reporting.common.maps import map_specs_of, stem
 from ale_dask.reporting.figures import maps as figures
 from ale_dask.reporting.figures.study_context import study_contexts
 from ale_dask.reporting.html import page
-from ale_dask.reporting.tables.clusters import contrast_table, formatted, tsv
+from ale_dask.reporting.tables.comparisons import contrast_table
+from ale_dask.reporting.tables.text import formatted, tsv
 from ale_dask.reporting.write import write_report
 
 NILEARN = ["Cluster ID", "X", "Y", "Z", "Peak Stat", "Cluster Size (mm3)"]

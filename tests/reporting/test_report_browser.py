@@ -19,7 +19,8 @@ from support.samples import LEFT, MASK, RIGHT, sample
 from ale_dask.analyses.api_contrasts import contrast
 from ale_dask.analyses.api_main_effect import conjunction, main_effect
 from ale_dask.reporting.figures.viewer_layers import sparse
-from ale_dask.reporting.tables.clusters import cluster_table, study_table
+from ale_dask.reporting.tables.clusters import cluster_table
+from ale_dask.reporting.tables.study import study_table
 from ale_dask.reporting.write import write_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -21,7 +21,7 @@ from ale_dask.analyses.findings.prevalence import by_column, prevalences
 from ale_dask.config.study import Study
 from ale_dask.coordinates.foci import subset
 from ale_dask.reporting.sensitivity.evidence import evidence_of_result
-from ale_dask.reporting.tables.clusters import moderator_table
+from ale_dask.reporting.tables.comparisons import moderator_table
 from ale_dask.reporting.tables.contributions import surviving_clusters, surviving_map
 from ale_dask.workflows.profiles import plan_profiles
 

@@ -17,7 +17,7 @@ from support.runs import with_backend
 from support.studies import ANALYSES, table, write_ball
 
 import ale_dask as ale
-from ale_dask.analyses.main_effect import thresholded
+from ale_dask.analyses.main_effect_result import thresholded
 from ale_dask.config.analysis import INPUTS
 from ale_dask.config.study import Study, load_study
 from ale_dask.errors import InputError, StoreError

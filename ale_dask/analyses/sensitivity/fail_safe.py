@@ -25,7 +25,7 @@ from scipy import ndimage
 from ale_dask.analyses import conjunction as conjunctions
 from ale_dask.analyses import main_effect as main_effects
 from ale_dask.analyses.findings.model import model_of
-from ale_dask.analyses.main_effect import thresholded
+from ale_dask.analyses.main_effect_result import thresholded
 from ale_dask.analyses.null_draws import null_tables
 from ale_dask.analyses.sensitivity.fail_safe_base_rate import AddedBaseRate
 from ale_dask.analyses.sensitivity.noise_null import KIND, SHARE, FailSafePlan

@@ -20,9 +20,11 @@ import numpy.typing as npt
 
 from ale_dask.analyses.base_rate import BaseRatePlan, plan_base_rate, wants_base_rate
 from ale_dask.analyses.base_rate_result import survivors as against_base_rate
-from ale_dask.analyses.contrast import above_floor, relabelled_p
+from ale_dask.analyses.contrast import above_floor
+from ale_dask.analyses.contrast_result import relabelled_p
 from ale_dask.analyses.corrections import CORRECTION_OF
-from ale_dask.analyses.main_effect import MainEffectPlan, plan_main_effect, survivors, uncorrected
+from ale_dask.analyses.main_effect import MainEffectPlan, plan_main_effect, uncorrected
+from ale_dask.analyses.main_effect_result import survivors
 from ale_dask.analyses.sample import Sample
 from ale_dask.analyses.sensitivity import base_rate_variants, variant_null
 from ale_dask.analyses.sensitivity import contrast_jackknife as contrasts

@@ -11,7 +11,7 @@ import xarray as xr
 
 from ale_dask.analyses.findings.atlas import ATLASES, atlas
 from ale_dask.analyses.findings.model import kind_of, model_of
-from ale_dask.analyses.main_effect import thresholded
+from ale_dask.analyses.main_effect_result import thresholded
 from ale_dask.coordinates.masks.images import read_numbers
 from ale_dask.datasets.atlases import ATLAS_IMAGES, atlas_image, label_names
 from ale_dask.errors import InputError, did_you_mean

@@ -11,7 +11,7 @@ import xarray as xr
 
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import PAIR, model_of
-from ale_dask.analyses.main_effect import thresholded
+from ale_dask.analyses.main_effect_result import thresholded
 from ale_dask.config.analysis import INPUTS
 from ale_dask.reporting.common.base_rate_maps import AGAINST, UNIFORM
 from ale_dask.reporting.common.map_spec import MapSpec as MapSpec

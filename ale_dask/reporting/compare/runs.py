@@ -21,7 +21,7 @@ from ale_dask.reporting.common.base_rate_maps import AGAINST, UNIFORM, is_base_r
 from ale_dask.reporting.common.maps import LABELS, MapSpec, map_specs_of
 from ale_dask.reporting.common.wording import mask_name
 from ale_dask.reporting.compare.maps import MAP_COLUMNS, SETTING_COLUMNS, differing_maps, differing_settings
-from ale_dask.reporting.tables.clusters import contrast_p
+from ale_dask.reporting.tables.comparisons import contrast_p
 
 _KEY = ("analysis", "kind", "level", "input", "direction")
 _OF_CLUSTER = ("cluster", "voxels", "mm3", "x", "y", "z", "peak_z", "p", "p_base_rate", "share_base_rate")

@@ -28,8 +28,8 @@ from ale_dask.reporting.common.presentation import presentation_of
 from ale_dask.reporting.export.compose import compose_files
 from ale_dask.reporting.export.gingerale import gingerale_files
 from ale_dask.reporting.export.neurovault import neurovault_files
-from ale_dask.reporting.tables.clusters import cluster_tables, study_table
 from ale_dask.reporting.tables.contributions import contribution_table
+from ale_dask.reporting.tables.study import cluster_tables, study_table
 from ale_dask.schema import FOCI, check
 from ale_dask.storage.location import replace_file
 

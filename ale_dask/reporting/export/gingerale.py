@@ -32,7 +32,8 @@ from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.reporting.common.map_files import MNI152, SIMULATED, File, to_volume
 from ale_dask.reporting.common.maps import find_map_spec, main_clusters, stem
 from ale_dask.reporting.common.presentation import presentation_of
-from ale_dask.reporting.tables.clusters import cluster_table, conjunction_table, contrast_table
+from ale_dask.reporting.tables.clusters import cluster_table
+from ale_dask.reporting.tables.comparisons import conjunction_table, contrast_table
 from ale_dask.reporting.tables.contributions import contribution_table
 
 COLUMNS = (

@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from ale_dask.analyses.findings.model import model_of
-from ale_dask.analyses.main_effect import thresholded
+from ale_dask.analyses.main_effect_result import thresholded
 from ale_dask.config.analysis import INPUTS
 from ale_dask.reporting.common.palette import Hue, hues_of
 from ale_dask.reporting.tables.contributions import contribution_table, foci_used

@@ -17,8 +17,8 @@ from ale_dask.reporting.common.maps import MapSpec
 from ale_dask.reporting.common.presentation import presentation_of
 from ale_dask.reporting.common.wording import label, notes
 from ale_dask.reporting.figures.print.plot import plot_map
-from ale_dask.reporting.tables.clusters import formatted
 from ale_dask.reporting.tables.columns import FIRST_ON_PAGE
+from ale_dask.reporting.tables.text import formatted
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,7 +34,6 @@ from ale_dask.reporting.html.provenance_tables import (
 from ale_dask.reporting.html.rendering import rendered
 from ale_dask.reporting.html.viewer import Viewers
 from ale_dask.reporting.sensitivity.evidence_files import for_page
-from ale_dask.reporting.tables.clusters import study_table, table_end, table_of_map
 from ale_dask.reporting.tables.page_tables import (
     PlaceOfRow,
     cells,
@@ -43,6 +42,7 @@ from ale_dask.reporting.tables.page_tables import (
     links_to,
     peak_place,
 )
+from ale_dask.reporting.tables.study import study_table, table_end, table_of_map
 from ale_dask.reporting.text.follow_up_files import follow_ups_of, with_follow_ups
 from ale_dask.reporting.text.living import looks_table
 from ale_dask.reporting.text.methods import LICENCE, Methods, methods_of

@@ -21,7 +21,8 @@ from ale_dask.reporting.common.phrases import counted, decimal, inference_of_rec
 from ale_dask.reporting.common.presentation import Presentation
 from ale_dask.reporting.common.wording import controls, label, mask_words
 from ale_dask.reporting.kinds.subsampled import leasts, percent
-from ale_dask.reporting.tables.clusters import by_direction, share_table
+from ale_dask.reporting.tables.comparisons import share_table
+from ale_dask.reporting.tables.study import by_direction
 from ale_dask.reporting.text.inference import many
 from ale_dask.reporting.text.summary import cluster_words
 

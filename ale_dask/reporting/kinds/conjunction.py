@@ -18,7 +18,7 @@ from ale_dask.reporting.common.phrases import inference_of_record, listed, of_ki
 from ale_dask.reporting.common.presentation import Presentation
 from ale_dask.reporting.common.wording import controlled, controls, detectable_facts, input_words, label, mask_words
 from ale_dask.reporting.export.gingerale import conjunction_files
-from ale_dask.reporting.tables.clusters import conjunction_table
+from ale_dask.reporting.tables.comparisons import conjunction_table
 from ale_dask.reporting.text.inference import inputs, limited, power, specs_by_level
 from ale_dask.reporting.text.summary import cluster_words
 

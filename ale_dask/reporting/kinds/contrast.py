@@ -19,7 +19,8 @@ from ale_dask.reporting.common.presentation import Presentation
 from ale_dask.reporting.common.wording import detectable_facts, input_words, mask_words, shared_words
 from ale_dask.reporting.export.files import contrast_maps
 from ale_dask.reporting.export.gingerale import contrast_files
-from ale_dask.reporting.tables.clusters import by_direction, contrast_table
+from ale_dask.reporting.tables.comparisons import contrast_table
+from ale_dask.reporting.tables.study import by_direction
 from ale_dask.reporting.text.both_directions import clusters_facts, levels_fact, permuted_note
 from ale_dask.reporting.text.inference import contrasts
 from ale_dask.reporting.text.summary import cluster_words, surviving_words

@@ -18,7 +18,8 @@ from ale_dask.reporting.common.maps import INPUT_ENDS, corrected_map_specs, find
 from ale_dask.reporting.common.phrases import decimal, inference_of_record, listed, of_kind, volume
 from ale_dask.reporting.common.presentation import Presentation
 from ale_dask.reporting.common.wording import controls, input_words, label, mask_words
-from ale_dask.reporting.tables.clusters import by_direction, joint_table
+from ale_dask.reporting.tables.comparisons import joint_table
+from ale_dask.reporting.tables.study import by_direction
 from ale_dask.reporting.text.both_directions import levels_fact
 from ale_dask.reporting.text.inference import limited
 from ale_dask.reporting.text.summary import cluster_words, surviving_words

@@ -16,7 +16,8 @@ from ale_dask.analyses.base_rate_result import nulls_of
 from ale_dask.analyses.corrections import CORRECTION_OF, CORRECTIONS, Correction
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import MainEffectResult, model_of
-from ale_dask.analyses.main_effect import KIND, decision_variables
+from ale_dask.analyses.main_effect import KIND
+from ale_dask.analyses.main_effect_result import decision_variables
 from ale_dask.analyses.seed_reach import deciding_reach
 from ale_dask.config.analysis import INPUTS
 from ale_dask.reporting.common.base_rate import base_rate_facts

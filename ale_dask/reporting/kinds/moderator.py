@@ -18,7 +18,8 @@ from ale_dask.reporting.common.pair_maps import pair_facts, pair_maps
 from ale_dask.reporting.common.phrases import listed
 from ale_dask.reporting.common.presentation import Presentation
 from ale_dask.reporting.common.wording import mask_words
-from ale_dask.reporting.tables.clusters import by_direction, moderator_table, pair_table
+from ale_dask.reporting.tables.comparisons import moderator_table, pair_table
+from ale_dask.reporting.tables.study import by_direction
 from ale_dask.reporting.text.both_directions import clusters_facts, levels_fact, permuted_note
 from ale_dask.reporting.text.moderators import left_out_words, leverage_words, moderators, range_words
 from ale_dask.reporting.text.summary import cluster_words, surviving_words

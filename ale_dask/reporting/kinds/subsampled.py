@@ -21,7 +21,7 @@ from ale_dask.reporting.common.maps import INPUT_ENDS, find_map_spec, map_specs_
 from ale_dask.reporting.common.phrases import counted, inference_of_record, of_kind, volume
 from ale_dask.reporting.common.presentation import Presentation
 from ale_dask.reporting.common.wording import controls, input_words, label, level_words, mask_words
-from ale_dask.reporting.tables.clusters import share_table
+from ale_dask.reporting.tables.comparisons import share_table
 from ale_dask.reporting.text.inference import many
 from ale_dask.reporting.text.summary import cluster_words
 

@@ -12,7 +12,7 @@ from ale_dask.coordinates.lint import ENOUGH_EXPERIMENTS
 from ale_dask.reporting.common.palette import FAINT, HUES
 from ale_dask.reporting.common.panel import Line, Panel
 from ale_dask.reporting.common.svg import WIDTH, lines_of, svg, text
-from ale_dask.reporting.tables.clusters import tsv
+from ale_dask.reporting.tables.text import tsv
 from ale_dask.reporting.text.references import REFERENCES
 from ale_dask.storage.location import fill_folder
 

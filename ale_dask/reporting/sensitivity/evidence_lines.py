@@ -19,7 +19,7 @@ from ale_dask.analyses.findings.certainty import Line, Verdict
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.findings.prevalence import ByColumn, Prevalence, by_column
-from ale_dask.analyses.main_effect import decision_variables
+from ale_dask.analyses.main_effect_result import decision_variables
 from ale_dask.analyses.sensitivity.power import TARGET
 from ale_dask.config.analysis import INPUTS
 from ale_dask.config.inference import PROFILES

@@ -15,7 +15,7 @@ import xarray as xr
 
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import model_of
-from ale_dask.analyses.main_effect import thresholded
+from ale_dask.analyses.main_effect_result import thresholded
 from ale_dask.analyses.sensitivity.fail_safe import ALL
 from ale_dask.analyses.sensitivity.noise_null import least_of
 from ale_dask.reporting.common.extra import available

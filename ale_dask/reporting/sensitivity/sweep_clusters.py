@@ -22,8 +22,8 @@ from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.svg import WIDTH, lines_of, titled
 from ale_dask.reporting.figures.matrix import Matrix, legend
 from ale_dask.reporting.tables.anatomy import sided_words
-from ale_dask.reporting.tables.clusters import tsv
 from ale_dask.reporting.tables.contributions import surviving_clusters
+from ale_dask.reporting.tables.text import tsv
 from ale_dask.storage.location import replace_file
 
 I64 = npt.NDArray[np.int64]

@@ -15,7 +15,7 @@ from ale_dask.analyses.findings.certainty import LARGEST_SHARE
 from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.contributions import contributions
 from ale_dask.analyses.findings.model import model_of
-from ale_dask.analyses.main_effect import thresholded
+from ale_dask.analyses.main_effect_result import thresholded
 from ale_dask.coordinates.foci import foci_alone
 from ale_dask.errors import InputError
 from ale_dask.reporting.common.maps import find_map_spec, main_clusters

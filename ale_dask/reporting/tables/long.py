@@ -19,8 +19,9 @@ from ale_dask.coordinates.spreadsheet_cells import escaped
 from ale_dask.reporting.common.base_rate_maps import AGAINST
 from ale_dask.reporting.common.maps import directions_of, find_map_spec
 from ale_dask.reporting.common.wording import mask_name, setting
-from ale_dask.reporting.tables.clusters import cluster_table, directed_table, levels_of
+from ale_dask.reporting.tables.clusters import cluster_table
 from ale_dask.reporting.tables.columns import LONG_NAMES, LONG_NAMES_BASE_RATE
+from ale_dask.reporting.tables.study import directed_table, levels_of
 
 Run = tuple[str, Study, Mapping[str, xr.Dataset], Mapping[str, Any]]
 """A name of a run, and the study, results and record that `collect` returns of it."""

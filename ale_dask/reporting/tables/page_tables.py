@@ -16,8 +16,8 @@ import xarray as xr
 from ale_dask.coordinates.foci import n_foci, words_on
 from ale_dask.coordinates.subject_groups import BETWEEN
 from ale_dask.reporting.tables.anatomy import sided_words
-from ale_dask.reporting.tables.clusters import rows_of, text_of
 from ale_dask.reporting.tables.headings import first_columns, heading
+from ale_dask.reporting.tables.text import rows_of, text_of
 
 LONG = 34
 """Cells of more characters than this are broken into lines."""

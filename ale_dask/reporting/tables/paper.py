@@ -20,8 +20,8 @@ from ale_dask.reporting.common.presentation import presentation_of, presentation
 from ale_dask.reporting.common.templates import template
 from ale_dask.reporting.common.wording import label
 from ale_dask.reporting.tables.anatomy import area_words, region_words
-from ale_dask.reporting.tables.clusters import rows_of
 from ale_dask.reporting.tables.contributions import contribution_table
+from ale_dask.reporting.tables.text import rows_of
 
 COLUMNS = (
     "Analysis",

@@ -16,7 +16,8 @@ from ale_dask.reporting.common.base_rate import MEANING
 from ale_dask.reporting.common.base_rate_maps import AGAINST
 from ale_dask.reporting.common.once import kept
 from ale_dask.reporting.common.phrases import counted, volume_at
-from ale_dask.reporting.tables.clusters import cluster_table, formatted, rows_of
+from ale_dask.reporting.tables.clusters import cluster_table
+from ale_dask.reporting.tables.text import formatted, rows_of
 
 _LISTED = 5
 

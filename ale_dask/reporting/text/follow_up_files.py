@@ -23,8 +23,8 @@ from ale_dask.errors import StoreError
 from ale_dask.reporting.common.maps import stem
 from ale_dask.reporting.common.phrases import inference_of_record
 from ale_dask.reporting.common.written import check_written, rewrite_hint
-from ale_dask.reporting.tables.clusters import tsv
 from ale_dask.reporting.tables.page_tables import cells, image_size, links_to
+from ale_dask.reporting.tables.text import tsv
 from ale_dask.storage.location import replace_file
 
 EVIDENCE = "evidence"
