@@ -28,6 +28,8 @@ from ale_dask.workflows.prepare import read_samples
 
 WORST = 5
 """Number of findings of one code that are printed unless all are asked for."""
+MOST_ENTRIES = 30
+"""Number of samples and contrasts of which each line is printed unless all are asked for."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +143,14 @@ def foci_notices(dataset: xr.Dataset, *, name: str, inference: Inference) -> lis
 
 
 def notice_lines(notices: Iterable[Notices], *, verbose: bool = False) -> list[str]:
-    """Return notices as lines of text, with the five worst findings of each code, or with all if `verbose`."""
+    """Return notices as lines of text, with the five worst findings of each code, or with all if `verbose`.
+
+    Without `verbose`, what is said of the samples after the first 30 is only counted.
+    """
     lines: list[str] = []
-    for entry in notices:
+    entries = list(notices)
+    shown_entries = entries if verbose else entries[:MOST_ENTRIES]
+    for entry in shown_entries:
         lines.append(f"{entry.name}: " + ", ".join(f"{n:,} {word}" for word, n in entry.counts.items()))
         lines += [f"  note {d.code}: {_prefix(d.where)}{d.message}" for d in entry.decisions]
         by_code: dict[str, list[Finding]] = {}
@@ -157,7 +164,20 @@ def notice_lines(notices: Iterable[Notices], *, verbose: bool = False) -> list[s
                 rest = len(same) - len(shown)
                 more = f"{rest:,} more {'warning' if rest == 1 else 'warnings'} {code}"
                 lines.append(f"    and {more}; --verbose prints all {len(same):,}")
-    return lines
+    return lines + _counted(entries[len(shown_entries) :])
+
+
+def _counted(entries: Sequence[Notices]) -> list[str]:
+    """Return how many of these entries have a decision or a warning of each code, with the name of the first."""
+    if not entries:
+        return []
+    having: dict[str, list[str]] = {}
+    for entry in entries:
+        codes = [f"note {d.code}" for d in entry.decisions] + [f"warning {f.code}" for f in entry.findings]
+        for code in dict.fromkeys(codes):
+            having.setdefault(code, []).append(entry.name)
+    lines = [f"and {len(entries):,} more; --verbose prints what is said of each"]
+    return lines + [f"  {code}: {len(names):,} of them, first {names[0]}" for code, names in having.items()]
 
 
 def _notices(name: str, foci: Sequence[xr.Dataset], findings: Iterable[Finding]) -> Notices:

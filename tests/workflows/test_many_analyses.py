@@ -20,7 +20,7 @@ from ale_dask.execution import block_store
 from ale_dask.reporting import write as writing
 from ale_dask.reporting.html import page
 from ale_dask.storage.location import place
-from ale_dask.workflows import prepare, run, stored_results
+from ale_dask.workflows import notices, prepare, run, stored_results
 from ale_dask.workflows.run_directory import create_run
 from tests.support.studies import table, write_ball
 
@@ -101,6 +101,19 @@ def test_removed_experiments_are_counted_where_naming_them_would_grow_with_the_s
     told = flow(prepare.read_sources(many, need_n=True)["t5"])
     assert told["removed"].tolist() == [[], [f"{3 * NUMBER - 3} experiments, not listed"]]
     assert told["experiments"].tolist() == [3 * NUMBER, 3]
+
+
+def test_what_is_said_of_many_samples_is_counted(many: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notices, "MOST_ENTRIES", 2)
+    found = notices.study_notices(many)
+    lines = notices.notice_lines(found)
+    assert sum(line.startswith("  warning few-experiments") for line in lines) == 3
+    assert lines[-2:] == [
+        "and 10 more; --verbose prints what is said of each",
+        "  warning few-experiments: 10 of them, first t2",
+    ]
+    every = notices.notice_lines(found, verbose=True)
+    assert sum(line.startswith("  warning few-experiments") for line in every) == NUMBER
 
 
 @pytest.mark.usefixtures("few_in_memory")

@@ -207,6 +207,8 @@ def _scheduler(settings: Settings, options: Options, name: str) -> dict[str, Any
     container["env"] += [
         # Pods go for reasons that are not the block's: drained and preempted nodes.
         {"name": "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "value": "10"},
+        # Messages that it keeps for each worker, 3 kB for each block; Dask's 1,000 for 200 workers are 600 MB.
+        {"name": "DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH", "value": "100"},
         # What the autoscaler asks the scheduler for: as many workers as do the blocks in flight in this time.
         {"name": "DASK_DISTRIBUTED__ADAPTIVE__TARGET_DURATION", "value": f"{settings.block_seconds / 2}s"},
     ]
