@@ -101,7 +101,9 @@ DryRun = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Verbose = Annotated[
     bool,
-    typer.Option("-v", "--verbose", help="Print all warnings about the input, not only the worst five of each kind, for 30 samples."),
+    typer.Option(
+        "-v", "--verbose", help="Print all warnings about the input, not the worst five of a kind, 30 samples."
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print no progress.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Discard the run that OUT holds.")]

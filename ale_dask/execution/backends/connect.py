@@ -25,8 +25,8 @@ _SETTINGS = {
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.worker.memory.monitor-interval": "500ms",
     "distributed.worker.profile.interval": "1s",
-    # Messages that scheduler and workers keep for each connection, 3 kB for each block: with Dask's 1,000, the scheduler
-    # of 200 workers grew by 300 MB over 90,000 blocks.
+    # Messages that are kept of each connection, 3 kB for each block: with Dask's 1,000, the scheduler of 200 workers
+    # grew by 300 MB over 90,000 blocks.
     "distributed.admin.low-level-log-length": 100,
 }
 
