@@ -238,7 +238,7 @@ def _thresholds(observed: _Observed, bits: int, voxel_p: float) -> npt.NDArray[n
 
 
 def forget_samples() -> None:
-    """Clear what is kept of up to 32 samples, which only takes memory where each is planned once."""
+    """Free the tables kept of up to 32 samples, which save no time where each sample is planned once."""
     _level_table.cache_clear()
     _thresholds.cache_clear()
 

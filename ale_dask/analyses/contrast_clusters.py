@@ -82,7 +82,7 @@ def clusters_name(contrast: str) -> str:
 
 
 def relabelling_arguments(plan: RelabelledPlan) -> dict[str, Any]:
-    """Return the keyword arguments with which `relabellings` makes those of a contrast and of its second pass."""
+    """Return the keyword arguments that `numerics.contrast.relabellings` takes, from the plan of a contrast."""
     return {
         "size": plan.size,
         "enumerate_all": plan.complete,

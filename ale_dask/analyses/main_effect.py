@@ -130,7 +130,7 @@ def _sums_and_null(sample: Keyed[Sample], bits: int) -> tuple[npt.NDArray[np.int
 
 
 def forget_samples() -> None:
-    """Clear what is kept of up to 32 samples, which only takes memory where each is planned once."""
+    """Free the sums and nulls kept of up to 32 samples, which save no time where each sample is planned once."""
     _sums_and_null.cache_clear()
 
 

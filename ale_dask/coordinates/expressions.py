@@ -96,7 +96,7 @@ def holds(expression: str, table: pd.DataFrame, *, where: str) -> npt.NDArray[np
 
 
 def columns_named(expression: str, columns: Iterable[str]) -> set[str]:
-    """Return those of the columns that a condition names, outside of its quoted texts."""
+    """Return the columns that a condition names; a name inside a quoted text does not count."""
     words = _QUOTED.sub(lambda found: found[1] or "", expression)
     return {column for column in columns if re.search(rf"(?<!\w){re.escape(column)}(?!\w)", words)}
 

@@ -32,7 +32,7 @@ class _Record:
 
 
 def is_header(header: Sequence[str]) -> bool:
-    """Return whether column names are those of JALE's experiments: articles, subjects, x, y, z, space, tags."""
+    """Return whether a header is that of a sheet of JALE: articles, subjects, x, y, z, space, tags."""
     names = [name.lower() for name in header]
     placed = names[2:5] == ["x", "y", "z"] and "space" in "".join(names[5:6])
     return placed and (names[1].startswith("subject") or names[0] not in ("study", "id", "pmid", "pmcid"))

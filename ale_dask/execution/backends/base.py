@@ -92,7 +92,7 @@ class Backend(ABC):
 
     @abstractmethod
     def start(self, stack: contextlib.ExitStack) -> Client | None:
-        """Return a client of workers; what is started for it is put on the stack, whose end stops it.
+        """Start workers if need be, and return a Dask client of them; the end of `stack` stops what was started.
 
         Raises
         ------

@@ -111,7 +111,7 @@ def usable(client: Client) -> Client:
 
 
 def threads_of(client: Client | None, settings: Settings) -> int:
-    """Return how many threads compute at once: those of the workers, or the most that the backend may start."""
+    """Return the number of threads that compute at once, of the workers there are or, if more, of those to come."""
     return max(1 if client is None else sum(client.nthreads().values()), settings.most or 1)
 
 

@@ -54,7 +54,7 @@ def made_once(make: Callable[_P, pd.DataFrame]) -> Callable[_P, pd.DataFrame]:
 
 
 def forget_tables() -> None:
-    """Forget the tables made inside `each_table_once` so far, 100 kB for a main effect; what is `kept` stays."""
+    """Free the tables that `each_table_once` has kept so far, 100 kB for a main effect, but not what `kept` has."""
     if (tables := _TABLES.get()) is not None:
         for key in [key for key in tables if key[0] != _KEPT]:
             del tables[key]

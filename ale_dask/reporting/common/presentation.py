@@ -64,7 +64,7 @@ _PRESENTATIONS: dict[str, Presentation] = {}
 
 
 def add_presentation(presentation: Presentation) -> None:
-    """Add the row of a kind of analysis behind those of other kinds, in whose order a report speaks of them."""
+    """Add how a kind of analysis is reported, after the kinds added before; reports follow this order."""
     _PRESENTATIONS[presentation.kind] = presentation
 
 

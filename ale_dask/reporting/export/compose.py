@@ -42,7 +42,7 @@ _LEVEL = {
 
 
 def compose_files(results: Mapping[str, xr.Dataset], maps: Mapping[str, list[File]]) -> list[File]:
-    """Return the files of an export to Neurosynth Compose, a folder per main effect; `maps` are those of each.
+    """Return the files of an export to Neurosynth Compose, a folder per main effect; `maps` has its images by name.
 
     Raises
     ------
