@@ -64,12 +64,12 @@ from ale_dask.workflows.leave_one_out import jackknife_of_run as jackknife_of_ru
 from ale_dask.workflows.macm import macm as macm
 from ale_dask.workflows.maintain import extend as extend
 from ale_dask.workflows.maintain import run_share as run_share
-from ale_dask.workflows.maintain import status as status
 from ale_dask.workflows.maintain import verify as verify
 from ale_dask.workflows.new_study import new_study as new_study
 from ale_dask.workflows.null import null as null
 from ale_dask.workflows.run import collect as collect
 from ale_dask.workflows.run import run as run
+from ale_dask.workflows.status import status as status
 from ale_dask.workflows.subgroups import subgroups as subgroups
 from ale_dask.workflows.submit import submit as submit
 from ale_dask.workflows.sweep import sweep as sweep

@@ -33,7 +33,7 @@ from ale_dask.cli.studies import backend_of_atlas, is_atlas, is_sweep, load, wit
 from ale_dask.errors import InputError, UnfinishedError
 
 if TYPE_CHECKING:
-    from ale_dask.workflows.maintain import AnalysisStatus
+    from ale_dask.workflows.status import AnalysisStatus
 
 _LOG_SECONDS = 15.0
 
@@ -141,7 +141,7 @@ def status(
     """Print the iterations done of each analysis, their rate, the time left and the threshold so far."""
     from dataclasses import asdict
 
-    from ale_dask.workflows.maintain import status as of
+    from ale_dask.workflows.status import status as of
 
     if watch:
         from ale_dask.workflows.follow import follow

@@ -11,7 +11,7 @@ from ale_dask.execution.backends.base import Submission
 from ale_dask.execution.backends.registry import follower_of
 from ale_dask.execution.journal import events
 from ale_dask.storage.location import Place, files, place
-from ale_dask.workflows.maintain import AnalysisStatus, status_reader
+from ale_dask.workflows.status import AnalysisStatus, status_reader
 
 _WATCH_SECONDS = 2.0
 _TAIL = 20

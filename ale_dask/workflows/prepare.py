@@ -215,6 +215,7 @@ def make_plans(
     Plans that OUT holds are read from there. `known` holds plans by identity, which several studies may share: plans of
     a known identity are taken from it, and new plans are added to it.
     """
+    many = are_many(prepared.study)
 
     def stored_or_made(name: str, kind: str, conventions: dict[str, Any], make: Callable[[], P]) -> P:
         identity = identity_of(kind, conventions)
@@ -226,7 +227,7 @@ def make_plans(
         if out is None:
             return make()
         plan = store_plan(out, make, name=name, identity=identity, conventions=conventions)
-        return with_read_arrays(out, plan) if are_many(prepared.study) else plan
+        return with_read_arrays(out, plan) if many else plan
 
     return plans_of(prepared, stored_or_made)
 

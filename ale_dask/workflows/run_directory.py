@@ -251,7 +251,8 @@ def _tell_fewer(before: Inference, now: Inference, out: Place) -> None:
 def jobs_of(prepared: PreparedStudy, out: Place, plans: Mapping[str, Plan], *, workers: int) -> list[Job]:
     """Return a job per segment of every plan in OUT; segments are added where iterations are missing."""
     run = Run.at(out)
-    known: dict[object, int] = {}
+    # None where each plan is timed.
+    known: dict[object, int] | None = {} if are_many(prepared.study) else None
     return [
         job
         for name, plan in plans.items()
@@ -263,8 +264,10 @@ def jobs_of(prepared: PreparedStudy, out: Place, plans: Mapping[str, Plan], *, w
     ]
 
 
-def _block_size(prepared: PreparedStudy, plan: Plan, *, name: str, workers: int, known: dict[object, int]) -> int:
-    if not are_many(prepared.study) or name not in prepared.samples:
+def _block_size(
+    prepared: PreparedStudy, plan: Plan, *, name: str, workers: int, known: dict[object, int] | None
+) -> int:
+    if known is None or name not in prepared.samples:
         return cost(prepared, plan, name=name, workers=workers).block_size
     # One of those with about as many foci, to a power of 2, is timed: an iteration takes as long as its foci.
     alike = plan.kind, plan.statistics, int(prepared.samples[name].n_foci.sum()).bit_length()

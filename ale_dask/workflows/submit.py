@@ -27,9 +27,9 @@ from ale_dask.storage.ownership import claim, holds_atlas, holds_sweep
 from ale_dask.workflows import run
 from ale_dask.workflows.follow import alive, describe, follow, submitted
 from ale_dask.workflows.literature_runs import keep_about, run_literature, stored_literature
-from ale_dask.workflows.maintain import AnalysisStatus
 from ale_dask.workflows.prepare import prepare
 from ale_dask.workflows.run_directory import create_run, folders_of, run_token, stored_study
+from ale_dask.workflows.status import AnalysisStatus
 from ale_dask.workflows.sweep import create_sweep, plan_sweep, run_planned
 from ale_dask.workflows.sweep_cells import Axes
 

@@ -19,9 +19,10 @@ from ale_dask.reporting.common.wording import notes
 from ale_dask.reporting.tables.comparisons import contrast_table
 from ale_dask.reporting.tables.study import cluster_tables, study_table
 from ale_dask.workflows import run
-from ale_dask.workflows.maintain import run_share, status, verify
+from ale_dask.workflows.maintain import run_share, verify
 from ale_dask.workflows.prepare import make_plans, prepare
 from ale_dask.workflows.run_directory import create_run, jobs_of
+from ale_dask.workflows.status import status
 
 NAME = "drug-vs-therapy"
 

@@ -13,7 +13,8 @@ from ale_dask.numerics.draws import draw_voxels
 from ale_dask.numerics.kernels.planes import sum_of_foci
 from ale_dask.numerics.tfce import tfce_map
 from ale_dask.reporting import long_table
-from ale_dask.workflows import maintain, run, run_directory
+from ale_dask.workflows import run, run_directory
+from ale_dask.workflows.status import status
 
 
 def test_tfce_end_to_end(tiny_study: Study, tmp_path: Path) -> None:
@@ -55,7 +56,7 @@ def test_tfce_end_to_end(tiny_study: Study, tmp_path: Path) -> None:
     drug = table[(table["analysis"] == "drug") & (table["level"] == "tfce")]
     assert set(drug["survives"]) == {"yes"}
     np.testing.assert_allclose(drug["cut_tfce"].astype(float), result.attrs["cut_tfce"] * result.attrs["tfce_unit"])
-    standing = next(s for s in maintain.status(out) if s.analysis == "drug")
+    standing = next(s for s in status(out) if s.analysis == "drug")
     assert standing.unit == "TFCE"
     assert standing.cut is not None
     np.testing.assert_allclose(standing.cut[0], drug["cut_tfce"].astype(float).iloc[0])

@@ -36,8 +36,8 @@ from ale_dask.execution.backends.connect import connect
 from ale_dask.execution.monitor.driver import monitored, served
 from ale_dask.execution.monitor.state import TOPIC, Analysis, Board, Known, Statistic, advice, begin
 from ale_dask.numerics import correct
-from ale_dask.workflows.maintain import status
 from ale_dask.workflows.run import run
+from ale_dask.workflows.status import status
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "monitoring"
 

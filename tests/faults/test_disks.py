@@ -20,6 +20,7 @@ from ale_dask.config.study import load_study
 from ale_dask.errors import StoreError
 from ale_dask.execution.plan import Plan
 from ale_dask.workflows import follow, maintain, run
+from ale_dask.workflows.status import status
 
 ROOM = 64_000
 """kB that hold a whole run of the tiny study, which takes 3,000."""
@@ -122,7 +123,7 @@ def test_a_disk_that_turns_read_only_amid_blocks_exits_74_and_resumes(tmp_path: 
         assert 0 < chunks(out) < 240
         _, errors = ale(*command, code=74)
         assert "Read-only file system" in errors
-        assert 0 < sum(standing.done for standing in maintain.status(out)) < 240
+        assert 0 < sum(standing.done for standing in status(out)) < 240
         mount("-o", "remount,rw", turned)
         assert digests_of(ale(*command)[0]) == expected()
 

@@ -22,9 +22,9 @@ from ale_dask.reporting.common.maps import find_map_spec
 from ale_dask.reporting.figures.maps import alt_text
 from ale_dask.reporting.tables.clusters import cluster_table
 from ale_dask.reporting.write import summary_lines
-from ale_dask.workflows import maintain
 from ale_dask.workflows import run as runs
 from ale_dask.workflows.prepare import make_plans, prepare
+from ale_dask.workflows.status import status
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_p_of_tfce_counts_the_draws_above_it(folder, tmp_path, null):
 @pytest.mark.parametrize("null", ["both", "base-rate"])
 def test_the_threshold_so_far_is_that_of_the_null_asked_for(both, alone, null):
     out, result, _ = both if null == "both" else alone
-    standing = {one.analysis: one for one in maintain.status(out)}
+    standing = {one.analysis: one for one in status(out)}
     against, uniform = standing["drug_base-rate"], standing["drug"]
     assert against.unit == "voxels"
     assert against.cut[0] == result.attrs["base_rate_cut_size"]

@@ -31,6 +31,7 @@ from ale_dask.storage.location import create_once, files, local_copy, place, rem
 from ale_dask.storage.object_store import Remote, opened
 from ale_dask.workflows import maintain
 from ale_dask.workflows import run as runs
+from ale_dask.workflows.status import status
 
 pytest.importorskip("obstore")
 pytest.importorskip("moto")
@@ -211,7 +212,7 @@ def test_damaged_chunks_are_found_and_redone(
         for index, damage in zip((0, 2, 3, 4, 5), chosen, strict=False)
         if _harm(whole / "store.zarr" / kind / "0" / "c", index, damage, tmp_path)
     }
-    assert {s.analysis: s.done for s in maintain.status(whole)} == {
+    assert {s.analysis: s.done for s in status(whole)} == {
         "drug": 10,
         "therapy": 60,
         "drug-vs-therapy": 20,

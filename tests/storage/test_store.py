@@ -17,7 +17,8 @@ from ale_dask.errors import StoreError
 from ale_dask.execution.plan import Plan
 from ale_dask.storage.location import create_once
 from ale_dask.storage.zarr_store import open_store
-from ale_dask.workflows import maintain, run
+from ale_dask.workflows import run
+from ale_dask.workflows.status import status
 
 
 @pytest.mark.parametrize("kind", ["drug/null", "drug-vs-therapy/null", "drug-vs-therapy/exceed"])
@@ -30,7 +31,7 @@ def test_a_damaged_chunk_is_found_and_redone(
     _, record = finished_run(study, out, folder=tmp_path / "tiny")
     expected = digests_of(record)
     damage(out / "store.zarr" / kind / "0" / "c" / "3" / "0")
-    assert {s.analysis: s.done for s in maintain.status(out)}[kind.split("/")[0]] == 50
+    assert {s.analysis: s.done for s in status(out)}[kind.split("/")[0]] == 50
     with pytest.raises(StoreError, match="missing or damaged"):
         run.collect(out)
     assert digests(study, out) == expected

@@ -35,7 +35,8 @@ from ale_dask.workflows.literature_runs import (
     create_literature,
     run_literature,
 )
-from ale_dask.workflows.maintain import status, verify
+from ale_dask.workflows.maintain import verify
+from ale_dask.workflows.status import status
 
 SERIAL = Backend(name="serial")
 

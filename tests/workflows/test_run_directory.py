@@ -20,6 +20,7 @@ from ale_dask.errors import BackendError, InputError, StoreError, UnfinishedErro
 from ale_dask.execution.executors import Step
 from ale_dask.storage.location import files, place, remove, replace_file
 from ale_dask.workflows import maintain, run, run_directory, submit
+from ale_dask.workflows.status import status
 
 
 @pytest.fixture
@@ -145,7 +146,7 @@ def test_damaged_logs_do_no_harm(out: Path) -> None:
     journal = next((out / "logs").glob("events-*"))
     journal.write_bytes(b'\xff\xfe\n[1]\n{"time": "x", "event": "gave up"}\n{"event": 3}\n' + journal.read_bytes())
     (out / "logs/run-1.log").write_bytes(b"\xff\n")
-    assert len(maintain.status(out)) == 4
+    assert len(status(out)) == 4
     assert "computed" in ale("logs", out).stdout
     (out / "logs/submitted.json").write_text('{"id": ')
     assert "submitted.json: damaged" in ale("logs", out, code=74).stderr

@@ -23,9 +23,9 @@ from ale_dask.config.study import Study, load_study
 from ale_dask.errors import InputError, StoreError
 from ale_dask.reporting.tables.contributions import surviving_clusters
 from ale_dask.storage.location import place
-from ale_dask.workflows.maintain import status
 from ale_dask.workflows.run import run
 from ale_dask.workflows.run_directory import save_inputs, stored_study
+from ale_dask.workflows.status import status
 from ale_dask.workflows.sweep import collect_sweep, plan_sweep
 from ale_dask.workflows.sweep_cells import axis_from, cells_of, shown_axes
 
