@@ -30,7 +30,7 @@ TIERS = {
 }
 """Tiers of tests, and the folders and files under tests/ that belong to each; all other tests are of integration.
 A test marked with a tier of its own belongs to that one."""
-LONG = ("04_sweep.ipynb", "05_sensitivity.ipynb")
+LONG = ("04_sweep", "05_sensitivity", "06_base_rate", "07_literature")
 """Notebooks that are run with the slow tests; house/test_notebooks.py runs them on less."""
 FIRST = (
     "coordinates",
@@ -78,7 +78,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not any(item.get_closest_marker(tier) for tier in (*TIERS, "integration")):
             item.add_marker(tier_of(item.path))
-        if item.path.name in LONG:
+        if item.path.suffix == ".ipynb" and item.path.stem in LONG:
             item.add_marker("slow")
     items.sort(key=lambda item: rank(item.path))
 

@@ -52,7 +52,7 @@ arms = ["right", "left"]
 subsamples = 12
 """
 BLOCKS = {"size_clusters-60": 60, "subsamples": 60, "pairs-60": 12}
-"""The stored passes during which a run is killed, with the number of their blocks of one iteration."""
+"""Stored passes with the number of their blocks of one iteration."""
 REPLACE_KILLS = """import os, signal, sys
 from ale_dask.cli import main
 os.replace = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
@@ -105,15 +105,17 @@ def test_a_killed_worker_of_two_changes_no_bit(folder: Path, reference: dict[str
     assert digests_of(text) == reference
 
 
-def test_a_run_that_is_killed_in_each_analysis_changes_no_bit(
-    folder: Path, reference: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize("during", [["subsamples"], pytest.param(list(BLOCKS), marks=pytest.mark.slow)], ids=len)
+def test_a_run_that_is_killed_changes_no_bit(
+    folder: Path, reference: dict[str, str], tmp_path: Path, during: list[str]
 ) -> None:
+    """Kill a run in each of the passes named, one after the other."""
     out = tmp_path / "killed"
 
     def done(name: str) -> int:
         return len(list((out / "store.zarr" / name / "null").glob("*/c/*/0")))
 
-    for name, blocks in BLOCKS.items():
+    for name in during:
         process = start("run", folder / "two" / "study.toml", "-o", out)
         wait_until(
             lambda name=name, process=process: done(name) > 2 or process.poll() is not None,
@@ -123,7 +125,7 @@ def test_a_run_that_is_killed_in_each_analysis_changes_no_bit(
         )
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        assert 2 < done(name) < blocks, f"{name} was complete before the kill"
+        assert 2 < done(name) < BLOCKS[name], f"{name} was complete before the kill"
     text, _ = ended(start("run", folder / "two" / "study.toml", "-o", out))
     assert digests_of(text) == reference
 

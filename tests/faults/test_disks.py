@@ -55,8 +55,8 @@ def nothing_is_half_written(out: Path) -> None:
     ("kilobytes", "where", "blocks"),
     [
         (12, "drug", (0, 0)),
-        (300, "plan.npz", (0, 0)),
-        (780, "maps", (0, 0)),
+        pytest.param(300, "plan.npz", (0, 0), marks=pytest.mark.slow),
+        pytest.param(780, "maps", (0, 0), marks=pytest.mark.slow),
         (1400, "/0: ", (1, 239)),
         (2400, ".", (240, 240)),
     ],

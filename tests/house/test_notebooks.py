@@ -24,6 +24,8 @@ LESS = {
         '("recommended", "gingerale", "nimare", "matlab", "jale")': '("recommended", "nimare")',
         "size=17, subsamples=8": "size=17, subsamples=2",
     },
+    "06_base_rate": {'"iterations": 1000': '"iterations": 60'},
+    "07_literature": {"iterations=200": "iterations=40", "range(300)": "range(120)"},
 }
 """What the notebooks that take longest compute less of here; scripts/test --slow runs them as they are."""
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))

@@ -214,6 +214,8 @@ def test_contrast_directions_point_where_the_effects_are(study, folder):
     fwe = contrast_table(result, source="cluster-fwe", level="voxel-fwe")
     assert (fwe["p"] <= 0.05).all()
     assert list(read_tsv(folder / "contrast/contrast_clusters_level-voxel.tsv").columns) == list(fwe.columns)
+    with pytest.raises(InputError, match=r"no map at level 'tfce-fwe'; its levels are uncorrected, .*voxel-fwe"):
+        contrast_table(result, source="cluster-fwe", level="tfce-fwe")
 
 
 def test_study_table_shows_none_and_what_is_controlled(study, folder):

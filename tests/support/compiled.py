@@ -22,14 +22,14 @@ def main() -> None:
         folder = write_tiny(Path(name) / "tiny")
         study = ale.load_study(folder / "study.toml")
         for null, correction in (("both", "cluster-size"), ("both", "tfce")):
-            changes = {"null": null, "correction": correction, "iterations": 5}
+            changes = {"null": null, "correction": correction, "iterations": 5, "cluster_p": 0.9}
             changed = study.model_copy(update={"inference": study.inference.model_copy(update=changes)})
             out = folder / f"{null}-{correction}"
             results, _ = ale.run(changed, out, quiet=True)
-        ale.power(results["drug"], simulations=1)
+            ale.power(results["drug"], simulations=2)
         out = folder / "both-cluster-size"
         ale.jackknife_of_run(out, quiet=True)
-        ale.fail_safe_of_run(out, analysis="drug", most=1, series=1, iterations=2, quiet=True, null="both")
+        ale.fail_safe_of_run(out, analysis="drug", most=3, series=2, iterations=2, quiet=True, null="both")
 
 
 if __name__ == "__main__":

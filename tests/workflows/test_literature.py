@@ -103,6 +103,7 @@ def test_a_run_goes_on_where_it_was_stopped(data: Path, inference: Inference, tm
     assert "1 block(s) of segment 0 missing or damaged" in "".join(verify(tmp_path / "out", blocks=1))
 
 
+@pytest.mark.slow
 def test_a_submitted_run_loses_a_worker_and_its_driver_and_no_bit(
     data: Path, inference: Inference, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from ale_dask.analyses.findings.clusters import Cluster
 from ale_dask.analyses.findings.model import PAIR, model_of
 from ale_dask.analyses.main_effect_result import thresholded
 from ale_dask.config.analysis import INPUTS
+from ale_dask.errors import InputError
 from ale_dask.reporting.common.base_rate_maps import AGAINST, UNIFORM
 from ale_dask.reporting.common.map_spec import MapSpec as MapSpec
 from ale_dask.reporting.common.presentation import presentation_of
@@ -75,8 +76,16 @@ def directions_of(result: xr.Dataset, spec: MapSpec) -> tuple[str, ...]:
 
 
 def find_map_spec(result: xr.Dataset, *, level: str, source: str = "") -> MapSpec:
-    """Return the map of a result at a level, and at an input if there are several."""
-    return next(v for v in map_specs_of(result) if v.level == level and (source in ("", v.source) or not v.source))
+    """Return the map of a result at a level, and at an input if there are several.
+
+    A contrast whose pooled map is empty has no family-wise levels: nothing was tested there.
+    """
+    specs = map_specs_of(result)
+    for spec in specs:
+        if spec.level == level and (source in ("", spec.source) or not spec.source):
+            return spec
+    levels = dict.fromkeys(spec.level for spec in specs if source in ("", spec.source))
+    raise InputError(f"{result.attrs['name']} has no map at level {level!r}; its levels are {', '.join(levels)}")
 
 
 def pictured_map_specs(result: xr.Dataset) -> list[MapSpec]:
