@@ -42,7 +42,7 @@ from ale_dask.reporting.tables.text import formatted, rows_of, tsv
 from ale_dask.reporting.tables.word import article_docx
 from ale_dask.reporting.text.base_rate import base_rate_lines, clusters_beside_uniform
 from ale_dask.reporting.text.subgroups import subgroup_sentences
-from ale_dask.reporting.text.summary import level_and_lines
+from ale_dask.reporting.text.summary import found_without_effect, level_and_lines
 from ale_dask.storage.location import replace_file
 from ale_dask.version import __version__
 
@@ -239,7 +239,8 @@ def summary_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
     lines += base_rate_lines(results)
     lines += decision_lines(results)
     lines += [f"{name}: {words}" for name, result in results.items() for words in shortfalls(result)]
-    return lines + _lines_by_threshold({n: r for n, r in results.items() if model_of(r).kind != "main-effect"})
+    lines += _lines_by_threshold({n: r for n, r in results.items() if model_of(r).kind != "main-effect"})
+    return lines + found_without_effect(results)
 
 
 def _lines_by_threshold(results: Mapping[str, xr.Dataset]) -> list[str]:

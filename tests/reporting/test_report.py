@@ -18,6 +18,7 @@ from support.samples import EVIL, LEFT, MASK, RIGHT, sample
 from ale_dask import reporting as out_of
 from ale_dask.analyses.api_main_effect import main_effect
 from ale_dask.analyses.findings.clusters import find_clusters
+from ale_dask.analyses.findings.model import model_of
 from ale_dask.analyses.main_effect_result import thresholded
 from ale_dask.errors import InputError
 from ale_dask.numerics.space import Mask
@@ -29,7 +30,7 @@ from ale_dask.reporting.figures.study_context import study_contexts
 from ale_dask.reporting.html import page
 from ale_dask.reporting.tables.comparisons import contrast_table
 from ale_dask.reporting.tables.text import formatted, tsv
-from ale_dask.reporting.write import write_report
+from ale_dask.reporting.write import summary_lines, write_report
 
 NILEARN = ["Cluster ID", "X", "Y", "Z", "Peak Stat", "Cluster Size (mm3)"]
 
@@ -216,6 +217,17 @@ def test_contrast_directions_point_where_the_effects_are(study, folder):
     assert list(read_tsv(folder / "contrast/contrast_clusters_level-voxel.tsv").columns) == list(fwe.columns)
     with pytest.raises(InputError, match=r"no map at level 'tfce-fwe'; its levels are uncorrected, .*voxel-fwe"):
         contrast_table(result, source="cluster-fwe", level="tfce-fwe")
+
+
+def test_many_main_effects_say_how_many_would_find_something_without_an_effect(study):
+    result = next(r for r in study.values() if model_of(r).kind == "main-effect")
+    many = {f"t{i}": result for i in range(40)}
+    assert summary_lines(many)[-1] == (
+        "Each of the 40 main effects controls its own error alone: were there no effect anywhere, up to 2 of them "
+        "would be expected to find something."
+    )
+    assert "up to 1 of them" in summary_lines(dict(list(many.items())[:20]))[-1]
+    assert not any("would be expected" in line for line in summary_lines(dict(list(many.items())[:19])))
 
 
 def test_study_table_shows_none_and_what_is_controlled(study, folder):

@@ -47,7 +47,7 @@ from ale_dask.reporting.text.follow_up_files import follow_ups_of, with_follow_u
 from ale_dask.reporting.text.living import looks_table
 from ale_dask.reporting.text.methods import LICENCE, Methods, methods_of
 from ale_dask.reporting.text.subgroups import subgroup_sentences
-from ale_dask.reporting.text.summary import summary_of
+from ale_dask.reporting.text.summary import found_without_effect, summary_of
 from ale_dask.storage.location import replace_file
 
 PAGE = "report.html"
@@ -143,7 +143,7 @@ def _study_sections(results: Mapping[str, xr.Dataset], folder: Path) -> dict[str
     study = _contrasts_and_conjunctions(results)
     links = links_to(folder, folder / "study_results.tsv")
     return {
-        "sentences": [*_index_words(results), *subgroup_sentences(results)],
+        "sentences": [*_index_words(results), *subgroup_sentences(results), *found_without_effect(results)],
         "summary": summary_of(results),
         "where": _places_on_page(results),
         "study": cells(study, place_of_row=None if _is_index(results) else _places_in_study(results), links=links),

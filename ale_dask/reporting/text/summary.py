@@ -42,6 +42,25 @@ def summary_of(results: Mapping[str, xr.Dataset]) -> list[Summary]:
     return [Summary(name, *level_and_lines(result)) for name, result in results.items() if name not in pooled]
 
 
+def found_without_effect(results: Mapping[str, xr.Dataset]) -> list[str]:
+    """Return a sentence on how many main effects would find something without any effect, where one or more would.
+
+    Each controls its family-wise error at its own level, so that the sum of their levels bounds the expected number,
+    whether they share experiments or not.
+    """
+    pooled = pooled_names(results)
+    models = [model_of(result) for name, result in results.items() if name not in pooled]
+    levels = [model.inference.cluster_p for model in models if model.kind == "main-effect"]
+    expected = sum(levels)
+    # A thousandth less, since twenty times .05 in binary may lie below 1.
+    if expected < 0.999:
+        return []
+    return [
+        f"Each of the {len(levels):,} main effects controls its own error alone: were there no effect anywhere, up to "
+        f"{expected:,.0f} of them would be expected to find something."
+    ]
+
+
 @kept
 def level_and_lines(result: xr.Dataset) -> tuple[str, tuple[tuple[str, str], ...]]:
     """Return the threshold of the map of a result in words, and a line for each direction."""
