@@ -33,9 +33,6 @@ A test marked with a tier of its own belongs to that one."""
 LONG = ("04_sweep", "05_sensitivity", "06_base_rate", "07_literature")
 """Notebooks that are run with the slow tests; house/test_notebooks.py runs them on less."""
 FIRST = (
-    "coordinates",
-    "datasets",
-    "config",
     "execution/test_slurm.py",
     "storage/test_object_storage.py",
     "calibration",
@@ -51,8 +48,8 @@ FIRST = (
     "storage",
     "execution",
 )
-"""Folders and files in the order in which their tests start: those that need no kernel while these are still compiled,
-then those that take longest, and those that start many processes apart from each other."""
+"""Folders and files in the order in which their tests start: those that take longest first, and those that start many
+processes apart from each other."""
 hypothesis.settings.register_profile("same", deadline=None, derandomize=True, database=None)
 hypothesis.settings.register_profile("other", deadline=None, print_blob=True)
 # The same examples in every run, so that a change is what makes a test fail; scripts/test --hypothesis-profile=other

@@ -165,19 +165,27 @@ def _write_study_files(results: Mapping[str, xr.Dataset], out: Path, *, title: s
         replace_file(out / "overlap.tsv", tsv(overlaps))
         if matrix := overlap_svg(results):
             replace_file(out / "overlap.svg", matrix.encode())
+    _write_selection(results, out, simulated=simulated)
+    replace_file(out / "dataset_description.json", _description(title, simulated=simulated))
+    article = article_table(results)
+    replace_file(out / "table.tsv", str(escaped(article).to_csv(sep="\t", index=False, lineterminator="\n")).encode())
+
+
+def _write_selection(results: Mapping[str, xr.Dataset], out: Path, *, simulated: bool) -> None:
     selection = flow_table(results)
-    if len(selection):
-        replace_file(out / "selection.tsv", tsv(selection))
+    if selection.empty:
+        return
+    replace_file(out / "selection.tsv", tsv(selection))
     if selection["removed"].str.endswith(UNLISTED).any():
         log.info("selection.tsv: counts the experiments that rules removed; too many samples are picked to name them")
+    if len(results) > MOST_SECTIONS:
+        log.info(f"no selection_*.svg: selection.tsv has what was picked for each of {len(results):,} analyses")
+        return
     colours = sample_colours(results)
     for sample, steps in selection.groupby("sample", sort=False):
         # Names come from study.toml, or from a Python user who may write anything.
         figure = flow_svg(steps, simulated=simulated, colour=colours.get(str(sample), "currentColor"))
         replace_file(out / f"selection_{stem(str(sample))}.svg", figure.encode())
-    replace_file(out / "dataset_description.json", _description(title, simulated=simulated))
-    article = article_table(results)
-    replace_file(out / "table.tsv", str(escaped(article).to_csv(sep="\t", index=False, lineterminator="\n")).encode())
 
 
 def write_report(

@@ -135,7 +135,10 @@ DESIGN = ("--experiments", 5, "--foci", 3, "--n", 15, "--simulations", 8, "-i", 
 
 @pytest.mark.parametrize(
     ("what", "needs_run"),
-    [(("clustering", "right", "--k", 2, "--subsamples", 10), True), (("design", *DESIGN), False)],
+    [
+        (("clustering", "right", "--k", 2, "--subsamples", 10), True),
+        pytest.param(("design", *DESIGN), False, marks=pytest.mark.slow),
+    ],
     ids=["clustering", "design"],
 )
 def test_what_one_process_computes_has_the_same_bits_on_one_cpu_and_after_a_kill(

@@ -250,6 +250,7 @@ def test_what_slurm_refuses_exits_69_and_leaves_no_job(
     assert follow.alive(follow.Submission("x", "slurm", "here", 0.0, jobs=("1",)), out) is False
 
 
+@pytest.mark.slow
 def test_a_cancelled_task_stays_cancelled_and_the_same_array_goes_on(
     here: dict[str, str], long: Study, paused: Study, out: Path, expected: dict[str, str]
 ) -> None:

@@ -103,7 +103,10 @@ def eat_memory(first: int, mark: Path) -> None:
         mark.with_suffix(".survived").touch()
 
 
-@pytest.mark.parametrize(("fault", "said"), [(segfault, "signal 11"), (eat_memory, "memory budget")])
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [pytest.param(segfault, "signal 11", marks=pytest.mark.slow), (eat_memory, "memory budget")],
+)
 def test_a_block_that_takes_its_worker_down_once(
     there: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Callable[[int, Path], None], said: str
 ) -> None:

@@ -163,6 +163,8 @@ def test_memory_holds_the_maps_of_a_few_results_and_files_are_the_same(
     # The one that is being made, and those that writing them reads at the time.
     assert len(alive) >= len(results) == 6
     assert most <= 4
+    assert (out / "selection.tsv").is_file()
+    assert not list(out.glob("selection_*.svg"))
     written = contents(out)
     monkeypatch.setattr(study_settings, "MANY", 200)
     in_memory, record = run.run(study, str(out), quiet=True)
