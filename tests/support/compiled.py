@@ -1,7 +1,7 @@
 """Compile the kernels that the tests use: python tests/support/compiled.py cluster-size, or tfce
 
-`scripts/test` does both beside its checks, and begins when they are done. Without it each process of pytest compiles
-the same kernels at the same time, since numba does not wait for another process that is compiling them, too.
+`scripts/test` does both beside its checks and the first tests. Without it each process of pytest compiles the same
+kernels at the same time, since numba does not wait for another process that is compiling them, too.
 """
 
 from __future__ import annotations
