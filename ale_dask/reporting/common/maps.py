@@ -80,11 +80,11 @@ def find_map_spec(result: xr.Dataset, *, level: str, source: str = "") -> MapSpe
 
     A contrast whose pooled map is empty has no family-wise levels: nothing was tested there.
     """
-    specs = map_specs_of(result)
+    specs = [spec for spec in map_specs_of(result) if source in ("", spec.source) or not spec.source]
     for spec in specs:
-        if spec.level == level and (source in ("", spec.source) or not spec.source):
+        if spec.level == level:
             return spec
-    levels = dict.fromkeys(spec.level for spec in specs if source in ("", spec.source))
+    levels = dict.fromkeys(spec.level for spec in specs if spec.level)
     raise InputError(f"{result.attrs['name']} has no map at level {level!r}; its levels are {', '.join(levels)}")
 
 
